@@ -1,0 +1,96 @@
+"""Writes that happen wholly or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from napari_foundseg.core.errors import OutputError
+
+__all__ = ["atomic_write"]
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its name only when all of it is on the disk.
+
+    Whatever interrupts the writing, the file of that name stays as it was.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to make or replace.
+
+    Yields
+    ------
+    file object
+        Open for writing bytes, in the same folder.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written; the message says why and what to do.
+    """
+    target = Path(path)
+    with _named_errors(target):
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        # The temporary name is short, so that a target of the longest allowed name can be written too.
+        partial = target.with_name(f".{secrets.token_hex(8)}.partial")
+        file = partial.open("xb")
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable too; Windows does that by itself and has no such call."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_WHAT_TO_DO = {
+    errno.ENOENT: "its folder does not exist; make the folder or choose another",
+    errno.ENOTDIR: "its folder is a file; choose another folder",
+    errno.EISDIR: "it is a folder; give the name of a file",
+    errno.EACCES: "writing is not permitted here; choose another folder or close the program that has the file open",
+    errno.EPERM: "writing is not permitted here; choose another folder",
+    errno.EROFS: "the disk is read-only; choose another folder",
+    errno.ENOSPC: "the disk is full; free some space or choose another disk",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another disk",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r} cannot be written: no name may hold a null character; choose another.")
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise OutputError(f"{str(path)!r} cannot be written: the disk has no such letters; rename it.") from error
+    try:
+        yield
+    except OutputError:
+        raise
+    except OSError as error:
+        reason = _WHAT_TO_DO.get(error.errno or 0, f"{error.strerror or error}; choose another folder")
+        raise OutputError(f"{str(path)!r} cannot be written: {reason}.") from error

@@ -1,0 +1,191 @@
+"""Label images and pictures of them into files."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import AxesError, OutputError
+from napari_foundseg.io.atomic import atomic_write
+
+__all__ = ["write_labels", "write_overlay"]
+
+#: ImageJ knows no BigTIFF, so larger arrays are written as plain TIFF.
+_IMAGEJ_BYTES = 1 << 31
+_OPAQUE, _FILL = 1.0, 0.28
+
+
+def write_labels(
+    path: str | Path,
+    labels: NDArray[Any],
+    axes: str = "YX",
+    spacing: Mapping[str, float] | None = None,
+    units: Mapping[str, str] | None = None,
+) -> None:
+    """Write a label image; equal labels give equal bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``.ome.tif`` makes an OME-TIFF, ``.tif`` a TIFF (which ImageJ reads where it can hold the labels),
+        ``.png`` a 16-bit grey PNG of a single slice.
+    labels : ndarray of unsigned int
+        Ids, 0 is background.
+    axes : str
+        One letter of ``QTZYX`` for every axis of `labels`.
+    spacing : mapping of str to float, optional
+        Size of a pixel along each axis.
+    units : mapping of str to str, optional
+        Unit of each spacing.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written, its extension is none of these, or ids do not fit a PNG.
+    AxesError
+        If the axes do not fit the labels.
+    """
+    name = Path(path).name.lower()
+    if len(axes) != labels.ndim:
+        raise AxesError(f"axes={axes!r} names {len(axes)} axes, but the labels have {labels.ndim}.")
+    metadata = _physical(axes, spacing or {}, units or {})
+    if name.endswith((".ome.tif", ".ome.tiff")):
+        _write_ome(path, labels, axes, metadata)
+    elif name.endswith((".tif", ".tiff")):
+        _write_tiff(path, labels, axes, metadata)
+    elif name.endswith(".png"):
+        _write_png(path, labels)
+    else:
+        raise OutputError(f"{str(path)!r} cannot be written: labels are saved as .tif, .ome.tif or .png.")
+
+
+def write_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]) -> None:
+    """Write a picture of an image with its objects outlined and lightly filled in colour.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.png`` file.
+    rgb : (M, N, 3) ndarray of uint8
+        The image.
+    labels : (M, N) ndarray of int
+        Ids, 0 is background.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
+    import PIL.Image
+
+    with atomic_write(path) as file:
+        PIL.Image.fromarray(overlay(rgb, labels)).save(file, "PNG", optimize=True)
+
+
+def overlay(rgb: NDArray[np.uint8], labels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image with its objects outlined and lightly filled in colour.
+
+    Parameters
+    ----------
+    rgb : (M, N, 3) ndarray of uint8
+        The image.
+    labels : (M, N) ndarray of int
+        Ids, 0 is background.
+
+    Returns
+    -------
+    (M, N, 3) ndarray of uint8
+        The background is unaltered.
+    """
+    from skimage.segmentation import find_boundaries
+
+    ids, position = np.unique(labels, return_inverse=True)
+    colours = _colours(ids)[position.reshape(labels.shape)]
+    share = np.where(find_boundaries(labels, mode="inner"), _OPAQUE, _FILL) * (labels > 0)
+    mixed = rgb + (colours - rgb) * share[..., None]
+    return np.asarray(np.rint(mixed), dtype=np.uint8)
+
+
+def _colours(ids: NDArray[Any]) -> NDArray[np.float64]:
+    """Return a bright colour for each id; steps of the golden ratio keep neighbouring ids apart."""
+    from skimage.color import hsv2rgb
+
+    hue = (ids.astype(float) * 0.6180339887498949) % 1.0
+    hsv = np.stack([hue, np.full_like(hue, 0.75), np.ones_like(hue)], axis=-1)
+    return np.asarray(hsv2rgb(hsv[None])[0] * 255)
+
+
+def _physical(axes: str, spacing: Mapping[str, float], units: Mapping[str, str]) -> dict[str, Any]:
+    """Return spacing and units in OME's words."""
+    keys = {axis: f"PhysicalSize{axis}" for axis in "ZYX"} | {"T": "TimeIncrement"}
+    out: dict[str, Any] = {}
+    for axis in (a for a in axes if a in keys and a in spacing):
+        out[keys[axis]] = float(spacing[axis])
+        out[f"{keys[axis]}Unit"] = units.get(axis, "pixel")
+    return out
+
+
+def _write_ome(path: str | Path, labels: NDArray[Any], axes: str, metadata: dict[str, Any]) -> None:
+    if "Q" in axes or labels.dtype.itemsize > 4:
+        raise OutputError(
+            f"{str(path)!r} cannot be written: OME-TIFF holds the axes T, Z, Y, X and ids up to 2³² - 1, got axes "
+            f"{axes} of {labels.dtype}. Write a .tif instead."
+        )
+    ordered = "".join(sorted(axes, key="TZYX".index))
+    labels = labels.transpose([axes.index(axis) for axis in ordered])
+    if metadata.get("TimeIncrementUnit") == "pixel":
+        # OME has no such unit of time; without one it means seconds.
+        metadata = {k: v for k, v in metadata.items() if not k.startswith("TimeIncrement")}
+    # The identifier is made of the content: tifffile's own is new each time.
+    digest = blake2b(f"{metadata} {ordered} {labels.shape}".encode(), digest_size=16)
+    digest.update(labels.tobytes())
+    identifier = str(uuid.UUID(bytes=digest.digest()))
+    _write(path, labels, ome=True, metadata={"axes": ordered, "UUID": identifier, **metadata})
+
+
+def _write_tiff(path: str | Path, labels: NDArray[Any], axes: str, metadata: dict[str, Any]) -> None:
+    spatial = {metadata.get(f"PhysicalSize{axis}Unit", "pixel") for axis in axes if axis in "ZYX"}
+    canonical = axes in ("YX", "ZYX", "TYX", "TZYX")
+    timed = metadata.get("TimeIncrementUnit", "s") == "s"
+    if labels.dtype == np.uint16 and canonical and timed and len(spatial) == 1 and labels.nbytes < _IMAGEJ_BYTES:
+        _write_imagej(path, labels, axes, metadata, spatial.pop())
+    else:
+        _write(path, labels, metadata={"axes": axes, **metadata})
+
+
+def _write_imagej(path: str | Path, labels: NDArray[Any], axes: str, metadata: dict[str, Any], unit: str) -> None:
+    # ImageJ's own spelling: its metadata are ASCII.
+    unit = unit.replace("µ", "u").encode("ascii", "backslashreplace").decode()
+    extra: dict[str, Any] = {"axes": axes, "unit": unit, "mode": "grayscale"}
+    if "PhysicalSizeZ" in metadata:
+        extra["spacing"] = metadata["PhysicalSizeZ"]
+    if "TimeIncrement" in metadata:
+        extra["finterval"] = metadata["TimeIncrement"]
+    resolution = tuple(1 / metadata.get(f"PhysicalSize{axis}", 1.0) for axis in "XY")
+    _write(path, labels, imagej=True, metadata=extra, resolution=resolution)
+
+
+def _write(path: str | Path, labels: NDArray[Any], **options: Any) -> None:
+    import tifffile
+
+    with atomic_write(path) as file:
+        tifffile.imwrite(file, labels, photometric="minisblack", compression="zlib", software=False, **options)
+
+
+def _write_png(path: str | Path, labels: NDArray[Any]) -> None:
+    import PIL.Image
+
+    largest = int(labels.max(initial=0))
+    if labels.ndim != 2 or largest > np.iinfo(np.uint16).max:
+        raise OutputError(
+            f"{str(path)!r} cannot be written: a PNG holds one slice with ids up to 65535, got shape {labels.shape} "
+            f"and ids up to {largest}. Write a .tif instead."
+        )
+    with atomic_write(path) as file:
+        PIL.Image.fromarray(labels.astype(np.uint16)).save(file, "PNG", optimize=True)
