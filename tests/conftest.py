@@ -1,0 +1,55 @@
+"""Isolation, profiles and data that all tests share."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+hypothesis.settings.register_profile(
+    "default", deadline=None, max_examples=60, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("default"), derandomize=True)
+hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what wants a display where there is none, so that a bare `pytest` works everywhere."""
+    if not sys.platform.startswith("linux") or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        return
+    skip = pytest.mark.skip(reason="opens a window and there is no display: use `make test`, or xvfb-run -a pytest")
+    for item in items:
+        if item.get_closest_marker("gui"):
+            item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the person's napari settings, cache and engine out of the tests, and the tests out of them."""
+    folder = tmp_path_factory.mktemp("isolated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NAPARI_CONFIG", str(folder / "napari.yaml"))
+        patch.setenv("FOUNDSEG_CACHE", str(folder / "cache"))
+        patch.delenv("FOUNDSEG_DEVICE", raising=False)
+        patch.delenv("FOUNDSEG_ENGINE", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def dsb() -> list[dict[str, str]]:
+    """Rows of the held-out images: name, kind, group, split, and the paths `image` and `labels`."""
+    folder = Path(os.environ.get("FOUNDSEG_DATA", ROOT / "../shared/data")).resolve() / "dsb2018"
+    if not folder.is_dir():
+        pytest.skip(f"the annotated images are not in {folder}; set FOUNDSEG_DATA to the folder that holds dsb2018")
+    with (ROOT / "training" / "split.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+    for row in rows:
+        row |= {part: str(folder / f"{part.rstrip('s')}s" / f"{row['name']}.png") for part in ("image", "labels")}
+    return rows

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from napari_foundseg.core.errors import FoundsegError, OutputError
+from napari_foundseg.io import atomic_write
+
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and names")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_writes_the_whole_file(tmp_path: Path) -> None:
+    with atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"whole")
+        assert not (tmp_path / "a.bin").exists(), "the name is taken before all is written"
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_replaces_an_old_file(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"old and longer")
+    with atomic_write(tmp_path / "a.bin") as file:
+        file.write(b"new")
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_an_interruption_leaves_all_as_it_was(
+    tmp_path: Path, interruption: type[BaseException], old: bytes | None
+) -> None:
+    target = tmp_path / "a.bin"
+    if old is not None:
+        target.write_bytes(old)
+    with pytest.raises(interruption), atomic_write(target) as file:  # noqa: PT012
+        file.write(b"half")
+        raise interruption
+    assert names(tmp_path) == ([] if old is None else ["a.bin"])
+    assert old is None or target.read_bytes() == old
+
+
+def test_a_full_disk_is_named_and_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"a\.bin.*disk is full.*free some space"), atomic_write(target) as file:
+        file.write(b"new")
+    assert target.read_bytes() == b"old"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_the_error_is_ours_and_an_oserror(tmp_path: Path) -> None:
+    with pytest.raises(OutputError) as caught, atomic_write(tmp_path / "absent" / "a.bin"):
+        pass
+    assert isinstance(caught.value, FoundsegError)
+    assert isinstance(caught.value, OSError)
+    assert str(tmp_path / "absent" / "a.bin") in str(caught.value).replace("\\\\", "\\")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("absent/a.bin", "folder does not exist"),
+        ("file/a.bin", "folder is a file" if os.name == "posix" else "folder does not exist"),
+        ("folder", "it is a folder"),
+        ("a\0b", "null character"),
+        pytest.param("x" * 300, "name is too long", marks=posix),
+        pytest.param("lone\ud800", "no such letters", marks=posix),
+    ],
+)
+def test_a_name_that_cannot_be_written_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OutputError, match=reason), atomic_write(tmp_path / name) as file:
+        file.write(b"x")
+    assert sorted(names(tmp_path)) == ["file", "folder"]
+
+
+@posix
+@pytest.mark.parametrize("name", ["x" * 255, "new\nline", "näme ☃", "a:b"])
+def test_odd_but_legal_names_are_written(tmp_path: Path, name: str) -> None:
+    with atomic_write(tmp_path / name) as file:
+        file.write(b"x")
+    assert names(tmp_path) == [name]
+
+
+@posix
+@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(OutputError, match="not permitted"), atomic_write(tmp_path / "a.bin"):
+        pass
+    tmp_path.chmod(0o755)
+
+
+@posix
+def test_the_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    with atomic_write(tmp_path / "a.bin"):
+        pass
+    assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "plain").stat().st_mode

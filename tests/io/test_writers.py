@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+
+from napari_foundseg.core.errors import AxesError, OutputError
+from napari_foundseg.io import read_image, write_labels, write_overlay
+
+UNITS = {"Z": "µm", "Y": "µm", "X": "µm", "T": "s"}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@given(
+    name=st.sampled_from(["a.tif", "a.TIFF", "a.ome.tif"]),
+    dtype=st.sampled_from(["u2", "u4"]),
+    axes=st.sampled_from(["YX", "ZYX", "TYX", "TZYX"]),
+    sizes=st.lists(st.integers(2, 9), min_size=4, max_size=4),
+    pixel=st.floats(1e-3, 1e3),
+    seed=st.integers(0, 99),
+)
+def test_labels_come_back_with_ids_axes_spacing_and_units(
+    tmp_path_factory: pytest.TempPathFactory,
+    name: str,
+    dtype: str,
+    axes: str,
+    sizes: list[int],
+    pixel: float,
+    seed: int,
+) -> None:
+    path = tmp_path_factory.getbasetemp() / name
+    labels = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, sizes[: len(axes)], dtype, endpoint=True)
+    spacing = {axis: pixel * (1 + i) for i, axis in enumerate(axes)}
+    units = {axis: UNITS[axis] for axis in axes}
+    write_labels(path, labels, axes, spacing, units)
+    image = read_image(path)
+    assert np.array_equal(image.levels[0], labels)
+    assert (image.axes, image.dtype) == (axes, labels.dtype)
+    assert dict(image.spacing) == pytest.approx(spacing, rel=1e-4)
+    assert dict(image.units) == units
+
+
+@pytest.mark.parametrize("axes", ["XY", "YXZ", "QYX"])
+def test_any_order_of_axes_comes_back_from_a_tiff(tmp_path: Path, axes: str) -> None:
+    labels = np.arange(2 * 3 * 4, dtype=np.uint16).reshape(2, 3, 4)[: 2 if len(axes) == 3 else 0]
+    labels = labels if len(axes) == 3 else np.arange(6, dtype=np.uint16).reshape(2, 3)
+    write_labels(tmp_path / "a.tif", labels, axes)
+    assert np.array_equal(read_image(tmp_path / "a.tif", axes).levels[0], labels)
+    assert tifffile.imread(tmp_path / "a.tif").shape == labels.shape
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.png"])
+def test_equal_labels_give_equal_bytes(tmp_path: Path, name: str) -> None:
+    labels = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40)
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        write_labels(tmp_path / folder / name, labels, "YX", {"Y": 0.5, "X": 0.5}, {"Y": "µm", "X": "µm"})
+    assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_imagej_reads_uint16_labels(tmp_path: Path) -> None:
+    write_labels(tmp_path / "a.tif", np.zeros((3, 4, 5), np.uint16), "ZYX", {"Z": 2.0}, {})
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.is_imagej
+        assert file.imagej_metadata["slices"] == 3
+
+
+@pytest.mark.parametrize("largest", [256, 65536, 2**31 + 5, 2**32 - 1])
+def test_large_ids_are_kept(tmp_path: Path, largest: int) -> None:
+    labels = np.zeros((4, 4), np.uint32)
+    labels[1, 2] = largest
+    write_labels(tmp_path / "a.tif", labels)
+    assert int(np.max(read_image(tmp_path / "a.tif").levels[0])) == largest
+
+
+def test_a_png_holds_16_bits_of_one_slice(tmp_path: Path) -> None:
+    labels = np.zeros((4, 4), np.uint32)
+    labels[0, 0] = 65535
+    write_labels(tmp_path / "a.png", labels)
+    assert np.array_equal(read_image(tmp_path / "a.png").levels[0], labels)
+    labels[0, 0] = 65536
+    with pytest.raises(OutputError, match=r"65536.*\.tif"):
+        write_labels(tmp_path / "b.png", labels)
+    with pytest.raises(OutputError, match="one slice"):
+        write_labels(tmp_path / "b.png", np.zeros((2, 4, 4), np.uint16), "ZYX")
+    assert names(tmp_path) == ["a.png"]
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    labels = np.zeros((4, 4), np.uint16)
+    with pytest.raises(OutputError, match=r"\.tif, \.ome\.tif or \.png"):
+        write_labels(tmp_path / "a.jpg", labels)
+    with pytest.raises(OutputError, match="folder does not exist"):
+        write_labels(tmp_path / "absent" / "a.tif", labels)
+    with pytest.raises(OutputError, match="OME-TIFF"):
+        write_labels(tmp_path / "a.ome.tif", labels.astype(np.uint64))
+    with pytest.raises(AxesError, match="3 axes"):
+        write_labels(tmp_path / "a.tif", labels, "ZYX")
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.png"])
+def test_a_full_disk_keeps_the_old_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    old = np.ones((4, 4), np.uint16)
+    write_labels(tmp_path / name, old)
+
+    def full(descriptor: int) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="disk is full"):
+        write_labels(tmp_path / name, old + 1)
+    assert np.array_equal(read_image(tmp_path / name).levels[0], old)
+    assert names(tmp_path) == [name]
+
+
+def test_an_overlay_colours_objects_and_leaves_the_background(tmp_path: Path) -> None:
+    rgb = np.full((40, 60, 3), 90, np.uint8)
+    labels = np.zeros((40, 60), np.uint16)
+    labels[5:20, 5:20], labels[5:20, 20:35] = 1, 2
+    write_overlay(tmp_path / "a.png", rgb, labels)
+    picture = np.asarray(PIL.Image.open(tmp_path / "a.png"))
+    assert (picture[labels == 0] == 90).all()
+    assert (picture[labels > 0] != 90).any(axis=-1).all()
+    outline, inside = picture[5, 5].astype(int), picture[12, 12].astype(int)
+    assert np.abs(outline - 90).sum() > np.abs(inside - 90).sum(), "the outline is stronger than the fill"
+    assert (picture[12, 12] != picture[12, 28]).any(), "touching objects differ in colour"
+
+
+def test_an_overlay_of_nothing_is_the_image(tmp_path: Path) -> None:
+    rgb = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
+    write_overlay(tmp_path / "a.png", rgb, np.zeros((8, 9), np.uint16))
+    assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "a.png")), rgb)
