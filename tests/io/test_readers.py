@@ -25,7 +25,8 @@ def noise(shape: tuple[int, ...], dtype: str = "u1") -> np.ndarray[Any, Any]:
     kind = np.dtype(dtype)
     if kind.kind == "f":
         return RANDOM.normal(size=shape).astype(kind)
-    return RANDOM.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, endpoint=True, dtype=kind)
+    native = kind.newbyteorder("=")
+    return RANDOM.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, native, endpoint=True).astype(kind)
 
 
 def pixels(path: Path, axes: str | None = None) -> np.ndarray[Any, Any]:

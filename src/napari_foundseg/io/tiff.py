@@ -68,7 +68,6 @@ class LazyTiff:
         self.shape: tuple[int, ...] = tuple(self._array.shape[i] for i in kept)
         self.dtype = np.dtype(self._array.dtype)
         self.ndim = len(kept)
-        weakref.finalize(self, store.close)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         key = key if isinstance(key, tuple) else (key,)
@@ -81,7 +80,7 @@ class LazyTiff:
             raise _damaged(self._path, error) from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[...] if self.ndim == 0 else self[(slice(None),)], dtype=dtype)
+        return np.asarray(self[(slice(None),)], dtype=dtype)
 
 
 def read_tiff(path: Path, axes: str | None) -> TiffContent:
@@ -125,6 +124,8 @@ def read_tiff(path: Path, axes: str | None) -> TiffContent:
     finally:
         if not keep_open:
             tiff.close()
+    # All levels share the open file: it is closed when the last of them is gone.
+    weakref.finalize(tiff, tiff.filehandle.close)
     return content
 
 
@@ -178,8 +179,12 @@ def _pixels(path: Path, series: Any, kept: tuple[int, ...], shape: tuple[int, ..
             )
         order = series.parent.byteorder
         return np.memmap(path, series.dtype.newbyteorder(order), "r", offset, shape)
-    levels = [LazyTiff(path, level, kept) for level in series.levels if len(level.get_shape(False)) == max(kept) + 1]
-    return levels if len(levels) > 1 else LazyTiff(path, series, kept)
+    levels = [LazyTiff(path, series, kept)]
+    for level in series.levels[1:]:
+        inside = _kept_axes(level.get_axes(False), level.get_shape(False), None)
+        if len(inside) == len(kept):
+            levels.append(LazyTiff(path, level, inside))
+    return levels if len(levels) > 1 else levels[0]
 
 
 def _all_pixels(path: Path, series: Any, shape: tuple[int, ...]) -> NDArray[Any]:
