@@ -1,0 +1,1 @@
+"""The window: dock widgets, and everything that knows Qt or napari."""

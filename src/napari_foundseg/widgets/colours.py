@@ -1,0 +1,32 @@
+"""One colour, one meaning, everywhere; chosen to be told apart with a colour vision deficiency (Okabe and Ito)."""
+
+from __future__ import annotations
+
+__all__ = ["NEGATIVE", "POSITIVE", "PREVIEW", "theme_colour"]
+
+#: A point on the object, a box around it.
+POSITIVE = "#009e73"
+#: A point that is not on the object.
+NEGATIVE = "#d55e00"
+#: A mask that is not accepted yet. An accepted one has its own label's colour.
+PREVIEW = "#f0e442"
+
+
+def theme_colour(theme: str, name: str) -> str:
+    """Return a colour of a napari theme.
+
+    Parameters
+    ----------
+    theme : str
+        The theme's id, as in `viewer.theme`.
+    name : str
+        Such as ``error``.
+
+    Returns
+    -------
+    str
+        For a style sheet.
+    """
+    from napari.utils.theme import get_theme
+
+    return str(getattr(get_theme(theme), name).as_hex())

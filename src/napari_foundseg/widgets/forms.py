@@ -1,0 +1,216 @@
+"""Forms made from a task's settings: one control a field, its range, unit and help as declared."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from magicgui.widgets import create_widget
+from pydantic.fields import FieldInfo
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from napari_foundseg.tasks import Settings
+from napari_foundseg.widgets.remembered import recall, remember
+
+__all__ = ["SettingsForm", "plain_name"]
+
+_LARGEST_INT = 2**31 - 1
+
+
+def plain_name(field: str) -> str:
+    """Return a field's name as a person reads it.
+
+    Parameters
+    ----------
+    field : str
+        Such as ``min_area``.
+
+    Returns
+    -------
+    str
+        Such as ``Min area``.
+    """
+    words = field.replace("thresh", "threshold") if field.endswith("thresh") else field
+    words = words.replace("_", " ").replace("iou", "IoU").replace("nms", "NMS")
+    return words[:1].upper() + words[1:]
+
+
+class SettingsForm(QWidget):
+    """The settings of one method.
+
+    Parameters
+    ----------
+    settings : type of Settings
+        Where the fields are declared.
+    key : str
+        Under which the last values are remembered.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    changed = Signal(str)
+
+    def __init__(self, settings: type[Settings], key: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self._key = key
+        self._controls: dict[str, Any] = {}
+        few, more = _form(), _form()
+        for name, field in settings.model_fields.items():
+            if name != "method":
+                self._add(more if _extra(field).get("more") else few, name, field)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(few)
+        if more.rowCount():
+            layout.addWidget(Fold("More", more))
+        self.set_values(recall(key))
+
+    def values(self) -> dict[str, Any]:
+        """Return what the controls show.
+
+        Returns
+        -------
+        dict
+            A value for each field but ``method``.
+        """
+        return {name: control.value for name, control in self._controls.items()}
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Show values; those that do not fit the field any more are passed over.
+
+        Parameters
+        ----------
+        values : mapping
+            Field names and values.
+        """
+        for name, control in self._controls.items():
+            if name in values:
+                try:
+                    control.value = values[name]
+                except (TypeError, ValueError):
+                    continue
+
+    def remember(self) -> None:
+        """Keep the values for the next time."""
+        parsed = self._settings.parse(self.values())
+        remember(self._key, parsed.model_dump(mode="json", exclude={"method"}))
+
+    def live_fields(self) -> set[str]:
+        """Return the fields that act on a result without a model.
+
+        Returns
+        -------
+        set of str
+            Their names.
+        """
+        return {name for name, field in self._settings.model_fields.items() if _extra(field).get("live")}
+
+    def _add(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
+        control = _control(name, field)
+        unit = _extra(field).get("unit")
+        if unit and hasattr(control.native, "setSuffix"):
+            control.native.setSuffix(f" {unit}")
+        control.changed.connect(lambda _value, name=name: self.changed.emit(name))
+        control.native.setAccessibleName(plain_name(name))
+        control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._controls[name] = control
+        label = QLabel(plain_name(name))
+        label.setToolTip(control.tooltip)
+        label.setBuddy(control.native)
+        label.setWordWrap(True)
+        form.addRow(label, control.native)
+
+
+class Fold(QWidget):
+    """A part of a form behind a small arrow.
+
+    Parameters
+    ----------
+    title : str
+        Beside the arrow.
+    content : QFormLayout
+        What is folded away.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    def __init__(self, title: str, content: QFormLayout, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.button = QToolButton(text=title)
+        self.button.setCheckable(True)
+        self.button.setAutoRaise(True)
+        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._body = QWidget()
+        self._body.setLayout(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.button)
+        layout.addWidget(self._body)
+        self.button.toggled.connect(self._show)
+        self._show(False)
+
+    def _show(self, opened: bool) -> None:
+        self.button.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
+        self._body.setVisible(opened)
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+    return form
+
+
+def _control(name: str, field: FieldInfo) -> Any:
+    kind, nullable = _plain_type(field.annotation)
+    options: dict[str, Any] = {"tooltip": field.description or "", "nullable": nullable} if nullable else {}
+    options["tooltip"] = field.description or ""
+    widget_type = None
+    if get_origin(kind) is Literal:
+        options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox"}
+    elif kind in (int, float):
+        options |= _bounds(kind, field)
+        extra = _extra(field)
+        if "step" in extra:
+            options["step"] = extra["step"]
+        if kind is float and extra.get("live") and {"min", "max"} <= set(options):
+            widget_type = "FloatSlider"
+    options.pop("nullable", None) if kind in (int, float, bool) else None
+    if widget_type:
+        options["widget_type"] = widget_type
+    return create_widget(value=field.default, annotation=kind, name=name, options=options)
+
+
+def _plain_type(annotation: Any) -> tuple[Any, bool]:
+    """Return the type without Optional, and whether None is allowed."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [part for part in get_args(annotation) if part is not type(None)]
+        if len(rest) == 1:
+            return rest[0], True
+    return annotation, False
+
+
+def _bounds(kind: type, field: FieldInfo) -> dict[str, Any]:
+    step = 1 if kind is int else 1e-6
+    bounds: dict[str, Any] = {"min": -_LARGEST_INT, "max": _LARGEST_INT}
+    for rule in field.metadata:
+        if isinstance(rule, Ge):
+            bounds["min"] = rule.ge
+        elif isinstance(rule, Gt):
+            bounds["min"] = rule.gt + step  # type: ignore[operator] # bounds of numbers are numbers
+        elif isinstance(rule, Le):
+            bounds["max"] = rule.le
+        elif isinstance(rule, Lt):
+            bounds["max"] = rule.lt - step  # type: ignore[operator]
+    return bounds
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}

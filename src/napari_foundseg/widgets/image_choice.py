@@ -1,0 +1,182 @@
+"""The image of a form: which layer, and behind a small arrow its axes, channels and normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import AxesError, BadImageError
+from napari_foundseg.core.image import CTWindow, Image, Normalisation, Percentile
+from napari_foundseg.widgets.forms import Fold
+from napari_foundseg.widgets.layers import displayed_axes, image_from_layer, layer_axes, layer_limits
+
+__all__ = ["ImageChoice"]
+
+_PERCENTILES, _CONTRAST, _CT = "Percentiles 0.5 to 99.5", "Contrast limits of the layer", "CT window"
+
+
+class ImageChoice(QWidget):
+    """A choice among the image layers of a viewer, which follows the active layer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self._layers: list[ImageLayer] = []
+        self.combo = QComboBox()
+        self.combo.setToolTip("The image to work on. It follows the layer that is selected in the layer list.")
+        self.combo.setAccessibleName("Image")
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo.setMinimumContentsLength(8)
+        self._axes, self._channels, self._normalisation, self._ct, details = self._details()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.combo)
+        layout.addWidget(Fold("Channels and contrast", details))
+        self.combo.currentIndexChanged.connect(self._chosen)
+        self._normalisation.currentTextChanged.connect(lambda text: self._ct.setVisible(text == _CT))
+        self._watch(True)
+        self._refill()
+        self._follow()
+
+    @property
+    def layer(self) -> ImageLayer | None:
+        """The chosen layer; None where there is no image layer."""
+        at = self.combo.currentIndex()
+        return self._layers[at] if 0 <= at < len(self._layers) else None
+
+    def image(self) -> Image:
+        """Return the chosen layer as an image.
+
+        Returns
+        -------
+        Image
+            With the axes, channels and normalisation of the form.
+
+        Raises
+        ------
+        FoundsegError
+            If there is no image layer, or it cannot be worked on.
+        """
+        if self.layer is None:
+            raise BadImageError(
+                None, "There is no image layer. Open an image (File > Open, or File > Open Sample > napari-foundseg)."
+            )
+        return image_from_layer(
+            self.layer,
+            axes=self._axes.text().strip() or None,
+            channels=self._chosen_channels(),
+            normalisation=self._chosen_normalisation(),
+            displayed=displayed_axes(self._viewer, self.layer),
+        )
+
+    def disconnect_viewer(self) -> None:
+        """Stop following the viewer."""
+        self._watch(False)
+        for layer in self._layers:
+            layer.events.name.disconnect(self._rename)
+
+    def _details(self) -> tuple[QLineEdit, QLineEdit, QComboBox, QWidget, QFormLayout]:
+        axes, channels, normalisation = QLineEdit(), QLineEdit(), QComboBox()
+        axes.setToolTip(
+            "One letter an axis: T time, C channel, Z depth, Y rows, X columns, such as TZYX. Empty: automatic."
+        )
+        channels.setPlaceholderText("all of RGB, else the first")
+        channels.setToolTip("One to three channel numbers from 0, such as 1 or 2, 0, 1: grey, or red, green and blue.")
+        normalisation.addItems([_PERCENTILES, _CONTRAST, _CT])
+        normalisation.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        normalisation.setToolTip("Which grey values become black and white before the model sees the image.")
+        ct = QWidget()
+        self._level, self._width = QDoubleSpinBox(), QDoubleSpinBox()
+        row = QHBoxLayout(ct)
+        row.setContentsMargins(0, 0, 0, 0)
+        for box, value, name in ((self._level, 40, "level"), (self._width, 400, "width")):
+            box.setRange(-1e5 if name == "level" else 1, 1e5)
+            box.setDecimals(0)
+            box.setValue(value)
+            box.setPrefix(f"{name} ")
+            box.setSuffix(" HU")
+            box.setToolTip(f"The {name} of the CT window, in Hounsfield units.")
+            row.addWidget(box)
+        ct.hide()
+        form = QFormLayout()
+        form.setContentsMargins(12, 0, 0, 0)
+        for text, widget in (("Axes", axes), ("Channels", channels), ("Contrast", normalisation)):
+            form.addRow(text, widget)
+        form.addRow(ct)
+        return axes, channels, normalisation, ct, form
+
+    def _chosen_channels(self) -> tuple[int, ...] | None:
+        text = self._channels.text().replace(",", " ").split()
+        try:
+            return tuple(int(part) for part in text) or None
+        except ValueError as error:
+            raise AxesError(
+                f"Channels {self._channels.text()!r} are not numbers; write one to three numbers from 0, such as 0, 2."
+            ) from error
+
+    def _chosen_normalisation(self) -> Normalisation:
+        choice = self._normalisation.currentText()
+        if choice == _CONTRAST and self.layer is not None:
+            return layer_limits(self.layer)
+        if choice == _CT:
+            return CTWindow(level=self._level.value(), width=self._width.value())
+        return Percentile()
+
+    def _watch(self, on: bool) -> None:
+        layers = self._viewer.layers
+        for emitter, callback in (
+            (layers.events.inserted, self._refill),
+            (layers.events.removed, self._refill),
+            (layers.events.reordered, self._refill),
+            (layers.selection.events.active, self._follow),
+        ):
+            emitter.connect(callback) if on else emitter.disconnect(callback)
+
+    def _refill(self, _event: Any = None) -> None:
+        chosen = self.layer
+        for layer in self._layers:
+            layer.events.name.disconnect(self._rename)
+        self._layers = [layer for layer in self._viewer.layers if isinstance(layer, ImageLayer)]
+        for layer in self._layers:
+            layer.events.name.connect(self._rename)
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        self.combo.addItems([layer.name for layer in self._layers])
+        if chosen in self._layers:
+            self.combo.setCurrentIndex(self._layers.index(chosen))
+        self.combo.blockSignals(False)
+        if self.layer is not chosen:
+            self._chosen()
+
+    def _rename(self, _event: Any = None) -> None:
+        for i, layer in enumerate(self._layers):
+            self.combo.setItemText(i, layer.name)
+
+    def _follow(self, _event: Any = None) -> None:
+        active = self._viewer.layers.selection.active
+        if active in self._layers:
+            self.combo.setCurrentIndex(self._layers.index(active))
+
+    def _chosen(self, _at: int = 0) -> None:
+        self._axes.clear()
+        layer = self.layer
+        try:
+            self._axes.setPlaceholderText(layer_axes(layer, displayed_axes(self._viewer, layer)) if layer else "")
+        except AxesError:
+            self._axes.setPlaceholderText("")
+        self.changed.emit()

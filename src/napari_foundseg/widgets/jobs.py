@@ -1,0 +1,127 @@
+"""The window's way to the engine: one engine for the process, and runs whose news arrive as Qt signals."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QCoreApplication, QObject, Signal
+
+from napari_foundseg.widgets.preferences import read_preferences
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.engine.client import Engine, Job
+    from napari_foundseg.tasks import Inputs, Settings
+
+__all__ = ["Run", "close_engine", "shared_engine", "start_engine"]
+
+_shared: tuple[tuple[str | None, str], Engine] | None = None
+
+
+def make_engine(address: str | None, device: str) -> Engine:
+    """Make an engine.
+
+    Parameters
+    ----------
+    address : str or None
+        Where to join one; None for a process of our own.
+    device : str
+        Where models run.
+
+    Returns
+    -------
+    Engine
+        Not started.
+    """
+    from napari_foundseg.engine.client import Engine
+
+    return Engine(address=address, device=device)
+
+
+def shared_engine() -> Engine:
+    """Return the process's engine, a new one where the preferences have changed.
+
+    Returns
+    -------
+    Engine
+        Shared by all widgets; ended with the application.
+    """
+    global _shared
+    wanted = read_preferences()
+    key = (wanted.address, wanted.device)
+    if _shared is not None and _shared[0] == key:
+        return _shared[1]
+    close_engine()
+    if wanted.cache:
+        os.environ.setdefault("FOUNDSEG_CACHE", wanted.cache)
+    _shared = (key, make_engine(*key))
+    if (app := QCoreApplication.instance()) is not None:
+        app.aboutToQuit.connect(close_engine)
+    return _shared[1]
+
+
+def start_engine() -> None:
+    """Start the engine in the background, so that the first run finds it warm."""
+    shared_engine().start()
+
+
+def close_engine() -> None:
+    """End the process's engine, if there is one."""
+    global _shared
+    if _shared is not None:
+        engine, _shared = _shared[1], None
+        engine.close()
+
+
+class Run(QObject):
+    """One run of a task.
+
+    The engine calls back on threads of its own; here its calls become signals, which Qt delivers on the
+    window's thread to every receiver that is a method of a Qt object.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task.
+    image : Image
+        The image.
+    inputs : Inputs
+        What the task works on besides.
+    settings : Settings
+        How.
+    model : str
+        Name of the model.
+    replace : str, optional
+        Of waiting runs of one such name only the latest is done.
+    """
+
+    progressed = Signal(float, str)
+    ended = Signal(object, object)
+
+    def __init__(
+        self, task: str, image: Image, inputs: Inputs, settings: Settings, model: str, replace: str | None = None
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.inputs = inputs
+        self.settings = settings
+        self.model = model
+        self._arguments = (task, image, inputs, settings, model)
+        self._replace = replace
+        self._job: Job | None = None
+
+    def start(self) -> None:
+        """Hand the run to the engine; returns at once."""
+        self._job = shared_engine().submit(*self._arguments, progress=self._tell, done=self._end, replace=self._replace)
+
+    def cancel(self) -> None:
+        """Stop the run; its late result is dropped."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _tell(self, share: float, words: str) -> None:
+        self.progressed.emit(share, words)
+
+    def _end(self, job: Any) -> None:
+        self.ended.emit(self, job)

@@ -1,0 +1,416 @@
+"""Every conversion between napari's layers and `core`, and nothing of it elsewhere.
+
+What a person sees as one picture is one slice: the two displayed axes of a layer are rows (Y) and columns (X),
+the others are axes of slices. Coordinates go from their own layer through world to the image layer's data.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points, Shapes
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import AxesError, PromptError
+from napari_foundseg.core.image import Image, Limits, Normalisation, Percentile
+from napari_foundseg.core.prompts import Prompt
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image as ImageLayer
+    from napari.layers import Layer
+
+__all__ = [
+    "POLARITY",
+    "aligned",
+    "current_index",
+    "displayed_axes",
+    "image_from_layer",
+    "layer_axes",
+    "layer_limits",
+    "prompts_from_layers",
+    "region_from_shape",
+    "visible_region",
+]
+
+Box = tuple[int, int, int, int]
+#: The column of a Points layer that says whether a point is on the object or not.
+POLARITY = "polarity"
+_LETTERS = {"t": "T", "time": "T", "c": "C", "channel": "C", "channels": "C", "ch": "C", "z": "Z", "depth": "Z"}
+
+
+def displayed_axes(viewer: ViewerModel, layer: Layer) -> tuple[int, int]:
+    """Return the two data axes of a layer that lie in the screen, rows first, as the array has them.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        One of its layers.
+
+    Returns
+    -------
+    tuple of int
+        The last two axes in a 3-D view, or where the view shows axes that the layer lacks.
+    """
+    shown = sorted(axis - (viewer.dims.ndim - layer.ndim) for axis in viewer.dims.displayed)
+    if len(shown) != 2 or shown[0] < 0:
+        return layer.ndim - 2, layer.ndim - 1
+    return shown[0], shown[1]
+
+
+def layer_axes(layer: Layer, displayed: tuple[int, int] | None = None) -> str:
+    """Name the axes of a layer's array.
+
+    Parameters
+    ----------
+    layer : Layer
+        An image layer.
+    displayed : tuple of int, optional
+        Which data axes are rows and columns; the last two by default.
+
+    Returns
+    -------
+    str
+        One letter of ``QTCZYX`` an axis. Names that the layer itself gives (``axis_labels``) are kept for
+        time, channel and depth.
+
+    Raises
+    ------
+    AxesError
+        If the layer has more than five axes.
+    """
+    rows, columns = displayed or (layer.ndim - 2, layer.ndim - 1)
+    named = [_LETTERS.get(str(label).strip().lower()) for label in layer.axis_labels]
+    letters: list[str | None] = [None if i in (rows, columns) else name for i, name in enumerate(named)]
+    letters[rows], letters[columns] = "Y", "X"
+    free = [letter for letter in "ZTQ" if letter not in letters]
+    for i in reversed(range(layer.ndim)):
+        if letters[i] is None or letters[i] in letters[i + 1 :]:
+            if not free:
+                raise AxesError(
+                    f"The layer {layer.name!r} has {layer.ndim} axes of shape {_shape(layer)}; at most rows, columns and "
+                    "three axes of slices can be worked on. Slice the array first and add the part as a layer."
+                )
+            letters[i] = free.pop(0)
+    return "".join(str(letter) for letter in letters) + ("C" if getattr(layer, "rgb", False) else "")
+
+
+def layer_limits(layer: ImageLayer) -> Limits:
+    """Return the layer's contrast limits as a normalisation.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        An image layer.
+
+    Returns
+    -------
+    Limits
+        What the person sees as black and white.
+    """
+    low, high = layer.contrast_limits
+    return Limits(low=float(low), high=float(high))
+
+
+def image_from_layer(
+    layer: ImageLayer,
+    *,
+    axes: str | None = None,
+    channels: int | tuple[int, ...] | None = None,
+    normalisation: Normalisation | None = None,
+    displayed: tuple[int, int] | None = None,
+) -> Image:
+    """Return a layer's pixels as an `Image`, without copying or computing any.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        In memory, lazy or multiscale.
+    axes : str, optional
+        One letter an axis; by default from `layer_axes`.
+    channels : int or tuple of int, optional
+        Which channels to use.
+    normalisation : Percentile or Limits or CTWindow, optional
+        How grey values become 8 bits; percentiles of the whole stack by default.
+    displayed : tuple of int, optional
+        Which data axes are rows and columns; the last two by default.
+
+    Returns
+    -------
+    Image
+        With the layer's spacing, units and file.
+
+    Raises
+    ------
+    FoundsegError
+        If the layer's pixels or axes cannot be worked on.
+    """
+    axes = axes or layer_axes(layer, displayed)
+    names = [letter for letter in axes if letter != "C" or not layer.rgb]
+    spacing = {name: float(abs(s)) for name, s in zip(names, layer.scale, strict=True) if name != "C"}
+    units = {name: f"{unit:~P}" for name, unit in zip(names, _units(layer), strict=True) if name != "C"}
+    return Image(
+        list(layer.data) if layer.multiscale else layer.data,
+        axes=axes,
+        channels=channels,
+        normalisation=normalisation or Percentile(),
+        spacing=spacing,
+        units={name: unit for name, unit in units.items() if unit not in ("px", "pixel")},
+        source=None if layer.source.path is None else str(layer.source.path),
+    )
+
+
+def current_index(viewer: ViewerModel, layer: Layer, image: Image) -> tuple[int, ...]:
+    """Return the slice of an image that the viewer shows.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+
+    Returns
+    -------
+    tuple of int
+        One index for each of the image's `slice_axes`.
+
+    Raises
+    ------
+    PromptError
+        If the viewer stands where the image has no slice.
+    """
+    position = layer.world_to_data(viewer.dims.point)
+    axes = _layer_letters(layer, image)
+    index = tuple(int(np.floor(position[axes.index(axis)] + 0.5)) for axis in image.slice_axes)
+    if any(not 0 <= i < n for i, n in zip(index, image.slice_shape, strict=True)):
+        raise PromptError(
+            f"The viewer shows slice {index} of {layer.name!r}, which has {image.slice_shape} slices "
+            f"({image.slice_axes}). Move the slider below the picture to a slice of the image."
+        )
+    return index
+
+
+def visible_region(viewer: ViewerModel, layer: Layer, image: Image) -> Box:
+    """Return the part of an image's slice that the window shows.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer, in a 2-D view.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+
+    Returns
+    -------
+    tuple of int
+        First and last row and column, (y0, x0, y1, x1), both included; the bounding box where the layer is
+        rotated or sheared in the view.
+
+    Raises
+    ------
+    PromptError
+        If no pixel of the image is in view.
+    """
+    camera = viewer.scene.camera
+    half = np.asarray(viewer.canvas.size, float) / (2 * camera.zoom)
+    centre = np.asarray(camera.center[-2:], float)
+    corners = []
+    for signs in itertools.product((-1, 1), repeat=2):
+        position = np.array(viewer.dims.point, float)
+        position[list(viewer.dims.displayed[-2:])] = centre + half * signs
+        corners.append(layer.world_to_data(position))
+    return _bounding_region(np.array(corners), layer, image, "The visible part of the canvas")
+
+
+def region_from_shape(shapes: Shapes, layer: Layer, image: Image) -> Box:
+    """Return the part of an image's slice that a drawn shape encloses.
+
+    Parameters
+    ----------
+    shapes : napari.layers.Shapes
+        With one selected shape, or with one shape only.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+
+    Returns
+    -------
+    tuple of int
+        Bounding box, (y0, x0, y1, x1), both included.
+
+    Raises
+    ------
+    PromptError
+        If it is not clear which shape is meant, or it lies outside the image.
+    """
+    chosen = sorted(shapes.selected_data) or list(range(len(shapes.data)))
+    if len(chosen) != 1:
+        raise PromptError(
+            f"{len(chosen)} shapes of {shapes.name!r} are meant, one is needed. Select one rectangle with the arrow tool, "
+            "or draw one if there is none."
+        )
+    corners = _between(shapes, layer, np.asarray(shapes.data[chosen[0]], float))
+    return _bounding_region(corners, layer, image, f"The selected shape of {shapes.name!r}")
+
+
+def prompts_from_layers(
+    points: Points | None, boxes: Shapes | None, layer: Layer, image: Image, index: tuple[int, ...]
+) -> list[Prompt]:
+    """Return the prompts that a person put on one slice of an image.
+
+    Without a box all points mean one object. With boxes each box means one, and a point belongs to the box
+    in whose middle it lies nearest.
+
+    Parameters
+    ----------
+    points : napari.layers.Points or None
+        Its feature column `POLARITY` holds ``"positive"`` or ``"negative"``.
+    boxes : napari.layers.Shapes or None
+        Its shapes stand for their bounding boxes.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    index : tuple of int
+        The slice; prompts elsewhere are left out.
+
+    Returns
+    -------
+    list of Prompt
+        In data pixels of the image, one coordinate for each axis of its labels; in order of the boxes.
+    """
+    where, labels = _points_on(points, layer, image, index)
+    frames = _boxes_on(boxes, layer, image, index)
+    if not frames:
+        return [Prompt(where.tolist(), labels)] if len(where) else []
+    owners = [int(np.argmin([_distance(p, frame) for frame in frames])) for p in where]
+    prompts = []
+    for i, frame in enumerate(frames):
+        mine = [k for k, owner in enumerate(owners) if owner == i]
+        prompts.append(Prompt([where[k].tolist() for k in mine], [labels[k] for k in mine], frame.ravel().tolist()))
+    return prompts
+
+
+def aligned(layer: Layer, image: Image) -> dict[str, Any]:
+    """Return the transforms that lay a label image, or points, over the image's layer.
+
+    Parameters
+    ----------
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+
+    Returns
+    -------
+    dict
+        scale, translate, rotate, shear, affine, units and axis_labels, without the channel axis.
+    """
+    kept = [i for i, letter in enumerate(_layer_letters(layer, image)) if letter != "C"]
+    whole = [*kept, layer.ndim]
+    shear = _shear_matrix(layer)
+    return {
+        "scale": np.asarray(layer.scale)[kept],
+        "translate": np.asarray(layer.translate)[kept],
+        "rotate": np.asarray(layer.rotate)[np.ix_(kept, kept)],
+        "shear": shear[np.ix_(kept, kept)],
+        "affine": np.asarray(layer.affine.affine_matrix)[np.ix_(whole, whole)],
+        "units": tuple(layer.units[i] for i in kept),
+        "axis_labels": tuple(layer.axis_labels[i] for i in kept),
+    }
+
+
+def _shape(layer: Layer) -> tuple[int, ...]:
+    return tuple(layer.data[0].shape if getattr(layer, "multiscale", False) else layer.data.shape)
+
+
+def _units(layer: Layer) -> list[Any]:
+    return [unit if hasattr(unit, "dimensionality") else "" for unit in layer.units]
+
+
+def _shear_matrix(layer: Layer) -> NDArray[np.float64]:
+    """Return the shear as a matrix: napari gives its upper triangle as a vector."""
+    shear = np.asarray(layer.shear, float)
+    if shear.ndim == 2:
+        return shear
+    matrix = np.eye(layer.ndim)
+    matrix[np.triu_indices(layer.ndim, 1)] = shear
+    return matrix
+
+
+def _layer_letters(layer: Layer, image: Image) -> str:
+    """Return a letter for each axis that napari counts: colours are no axis of an RGB layer."""
+    letters = str(image.axes)
+    return letters[: layer.ndim] if len(letters) > layer.ndim else letters
+
+
+def _between(source: Layer, target: Layer, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Carry (N, D) data coordinates of one layer to data coordinates of another, through world."""
+    moved = [target.world_to_data(source.data_to_world(row)) for row in coordinates]
+    return np.array(moved, float).reshape(len(moved), target.ndim)
+
+
+def _label_columns(layer: Layer, image: Image) -> list[int]:
+    return [i for i, letter in enumerate(_layer_letters(layer, image)) if letter != "C"]
+
+
+def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tell which of (..., D) coordinates, one for each axis of the labels, lie on a slice."""
+    slices = [image.label_axes.index(axis) for axis in image.slice_axes]
+    on = np.floor(coordinates[..., slices] + 0.5) == np.asarray(index, float)
+    return np.asarray(on.reshape(len(coordinates), -1).all(axis=1))
+
+
+def _points_on(
+    points: Points | None, layer: Layer, image: Image, index: tuple[int, ...]
+) -> tuple[NDArray[np.float64], list[int]]:
+    if points is None or not len(points.data):
+        return np.empty((0, len(image.shape))), []
+    where = _between(points, layer, np.asarray(points.data, float))[:, _label_columns(layer, image)]
+    on = _on_slice(where, image, index)
+    positive = points.features[POLARITY].to_numpy() != "negative"
+    return where[on], [int(v) for v in positive[on]]
+
+
+def _boxes_on(boxes: Shapes | None, layer: Layer, image: Image, index: tuple[int, ...]) -> list[NDArray[np.float64]]:
+    frames = []
+    for vertices in [] if boxes is None else boxes.data:
+        corners = _between(boxes, layer, np.asarray(vertices, float))[:, _label_columns(layer, image)]
+        if _on_slice(corners, image, index).all():
+            frames.append(_pinned(np.array([corners.min(0), corners.max(0)]), image, index))
+    return frames
+
+
+def _pinned(frame: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.float64]:
+    """Put both corners exactly on their slice, so that rounding cannot tear them apart."""
+    frame[:, [image.label_axes.index(axis) for axis in image.slice_axes]] = index
+    return frame
+
+
+def _distance(point: NDArray[np.float64], frame: NDArray[np.float64]) -> float:
+    """Distance of a point to a box's middle in units of the box: below 1 inside, so inside wins."""
+    half = np.maximum((frame[1] - frame[0]) / 2, 0.5)
+    return float(np.max(np.abs(point - frame.mean(0)) / half))
+
+
+def _bounding_region(corners: NDArray[np.float64], layer: Layer, image: Image, what: str) -> Box:
+    letters = _layer_letters(layer, image)
+    plane = corners[:, [letters.index("Y"), letters.index("X")]]
+    low = np.maximum(np.floor(plane.min(0) + 0.5), 0).astype(int)
+    high = np.minimum(np.floor(plane.max(0) + 0.5), np.asarray(image.plane_shape) - 1).astype(int)
+    if (low > high).any():
+        raise PromptError(
+            f"{what} does not overlap {layer.name!r} (rows and columns {image.plane_shape}). "
+            "Move the picture into view or the shape onto it, or choose the whole image."
+        )
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])

@@ -1,0 +1,47 @@
+"""NumPy work on results that are already here, in one thread of the window's own; the latest request wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal
+
+__all__ = ["Latest"]
+
+
+@cache
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="foundseg-numpy")
+
+
+class Latest(QObject):
+    """Runs the latest of many requests and drops those that it overtakes."""
+
+    done = Signal(int, object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def ask(self, work: Callable[[], Any]) -> None:
+        """Do some work in the thread; its result comes with the signal `done`.
+
+        Parameters
+        ----------
+        work : callable
+            Takes nothing; an exception is delivered in place of the result.
+        """
+        self.number += 1
+        _thread().submit(self._do, self.number, work)
+
+    def _do(self, number: int, work: Callable[[], Any]) -> None:
+        if number != self.number:
+            return
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - delivered to the window, which shows it
+            result = error
+        self.done.emit(number, result)

@@ -1,0 +1,52 @@
+"""Messages beside the control that they are about."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
+
+from napari_foundseg.widgets.colours import theme_colour
+
+__all__ = ["Message"]
+
+
+class Message(QLabel):
+    """A line that is not there until there is something to say.
+
+    Parameters
+    ----------
+    theme : str
+        The viewer's theme.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    def __init__(self, theme: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.set_theme(theme)
+        self.hide()
+
+    def set_theme(self, theme: str) -> None:
+        """Take the colour of errors from a theme; the text stays in the theme's own, which is legible.
+
+        Parameters
+        ----------
+        theme : str
+            The theme's id.
+        """
+        self.setStyleSheet(f"QLabel {{ border-left: 4px solid {theme_colour(theme, 'error')}; padding: 2px 6px; }}")
+
+    def say(self, text: str) -> None:
+        """Show a text, or nothing.
+
+        Parameters
+        ----------
+        text : str
+            Empty to hide the line.
+        """
+        self.setText(text)
+        self.setVisible(bool(text))

@@ -1,0 +1,77 @@
+"""The preview of masks that are not accepted yet: a Labels layer in which only changed pixels are redrawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels
+from napari.utils.colormaps import DirectLabelColormap
+
+from napari_foundseg.widgets.colours import PREVIEW
+from napari_foundseg.widgets.layers import aligned
+from napari_foundseg.widgets.results import label_pixels, unique_name
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.masks import Mask
+
+__all__ = ["Preview"]
+
+
+class Preview:
+    """A layer that shows masks of one slice at a time.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer; the layer is added to it.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    """
+
+    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image) -> None:
+        self._image = image
+        self._shown: list[Mask] = []
+        self.layer = Labels(
+            np.zeros(image.shape, np.uint8),
+            name=unique_name(viewer.layers, "foundseg preview"),
+            colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: PREVIEW}),
+            opacity=0.5,
+            **aligned(layer, image),
+        )
+        self.layer.editable = False
+        viewer.add_layer(self.layer)
+
+    def show(self, masks: Sequence[Mask]) -> None:
+        """Show these masks and no others.
+
+        Parameters
+        ----------
+        masks : sequence of Mask
+            Of any slices; empty ones show nothing.
+        """
+        shown = [mask for mask in masks if mask.crop.size]
+        for index in {mask.index for mask in (*self._shown, *shown)}:
+            self._redraw(index, [m for m in self._shown if m.index == index], [m for m in shown if m.index == index])
+        self._shown = shown
+
+    def _redraw(self, index: tuple[int, ...], before: list[Mask], after: list[Mask]) -> None:
+        boxes = np.array([mask.box for mask in (*before, *after)])
+        y0, x0 = boxes[:, :2].min(0)
+        y1, x1 = boxes[:, 2:].max(0)
+        wanted = np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool)
+        for mask in after:
+            top, left, bottom, right = mask.box
+            wanted[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1] |= mask.crop
+        plane = self._image.plane_view(self.layer.data, index)[y0 : y1 + 1, x0 : x1 + 1]
+        rows, columns = np.nonzero((plane > 0) != wanted)
+        if len(rows):
+            values = wanted[rows, columns].astype(np.uint8)
+            self.layer.data_setitem(label_pixels(self._image, index, rows + y0, columns + x0), values)

@@ -1,0 +1,362 @@
+"""The dock widget *Prompt*."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QPushButton, QRadioButton, QToolButton, QWidget
+
+from napari_foundseg.core.errors import FoundsegError, PromptError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import Overlap, add_mask, label_dtype, next_free_id
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.tasks import TASKS, Inputs
+from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
+from napari_foundseg.widgets.jobs import Run
+from napari_foundseg.widgets.layers import aligned, current_index
+from napari_foundseg.widgets.preview import Preview
+from napari_foundseg.widgets.prompt_layers import PromptLayers
+from napari_foundseg.widgets.results import label_pixels, unique_name
+from napari_foundseg.widgets.task_form import TaskForm
+
+__all__ = ["PromptWidget"]
+
+
+class PromptWidget(TaskForm):
+    """Point at an object and get its mask.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer.
+    """
+
+    run_text = "Start pointing"
+    run_help = "Add a layer of points and one of boxes over the image; every change of them shows a mask."
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self.session: PromptLayers | None = None
+        self._preview: Preview | None = None
+        self._session_layer: ImageLayer | None = None
+        self._objects: dict[ImageLayer, Labels] = {}
+        self._candidates: list[list[Mask]] = []
+        self._chosen: list[Mask] = []
+        super().__init__(napari_viewer, TASKS["prompt"])
+        self.run_button.clicked.disconnect()
+        self.run_button.setCheckable(True)
+        self.run_button.toggled.connect(self._arm)
+        napari_viewer.dims.events.current_step.connect(self._slice_changed)
+        self._offer([])
+
+    def input_rows(self) -> list[QWidget]:
+        """Return the choice of the points' sign.
+
+        Returns
+        -------
+        list of QWidget
+            One row.
+        """
+        row = QWidget()
+        line = QHBoxLayout(row)
+        line.setContentsMargins(0, 0, 0, 0)
+        label = QLabel("Click is")
+        label.setMinimumWidth(52)
+        line.addWidget(label)
+        self._signs = QButtonGroup(row)
+        for text, colour, help_text in (
+            ("on the object", POSITIVE, "Clicks mark the object. Alt+click marks what is not."),
+            ("not on it", NEGATIVE, "Clicks mark what is not the object. Alt+click marks the object."),
+        ):
+            button = QRadioButton(text)
+            button.setToolTip(help_text)
+            button.setStyleSheet(f"QRadioButton {{ border-left: 4px solid {colour}; padding-left: 4px; }}")
+            self._signs.addButton(button)
+            line.addWidget(button)
+        self._signs.buttons()[0].setChecked(True)
+        self._signs.buttonToggled.connect(self._change_sign)
+        return [row]
+
+    def result_rows(self) -> list[QWidget]:
+        """Return the candidates' chooser and the acceptance.
+
+        Returns
+        -------
+        list of QWidget
+            From top to bottom.
+        """
+        self._chooser = QWidget()
+        self._choices = QHBoxLayout(self._chooser)
+        self._choices.setContentsMargins(0, 0, 0, 0)
+        self.overlap = QComboBox()
+        self.overlap.addItems(["keep others", "overwrite"])
+        self.overlap.setAccessibleName("Where objects overlap")
+        self.overlap.setToolTip("Whether an accepted mask may take pixels from objects that are there already.")
+        self.accept_button = QPushButton("Accept")
+        self.accept_button.setToolTip(
+            "Write the mask into the layer of objects with the next free number (Enter or A)."
+        )
+        self.accept_button.clicked.connect(self.accept)
+        self.clear_button = QPushButton("Clear")
+        self.clear_button.setToolTip("Take the points and boxes away without writing anything.")
+        self.clear_button.clicked.connect(self.clear)
+        return [self._chooser, _row(QLabel("Overlap"), self.overlap), _row(self.accept_button, self.clear_button)]
+
+    def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
+        """Return the prompts of the current slice.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The chosen layer.
+        image : Image
+            The layer as an image.
+
+        Returns
+        -------
+        PromptInputs
+            At least one prompt.
+        """
+        if self.session is None:
+            raise PromptError(f"There is no prompt. Press {self.run_text!r}, then click on an object.")
+        if self.viewer.dims.ndisplay != 2:
+            raise PromptError("Prompts are for the 2-D view. Press the 2D/3D button below the layer list first.")
+        prompts = self.session.prompts(image, current_index(self.viewer, layer, image))
+        if not prompts:
+            raise PromptError("There is no prompt on this slice. Click on an object or draw a box around it.")
+        for prompt in prompts:
+            prompt.in_plane(image.shape, image.label_axes)
+        return self.task.inputs.parse({"prompts": tuple(prompts)})
+
+    def deliver(self, layer: ImageLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
+        """Show the masks in the preview layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        run : Run
+            The run.
+        segmentation : Segmentation
+            Its result.
+        seconds : float
+            How long it took.
+
+        Returns
+        -------
+        str
+            The mask's size and score.
+        """
+        if self._preview is None or self._preview.layer not in self.viewer.layers or layer is not self._session_layer:
+            return ""
+        groups: dict[int, list[Mask]] = {}
+        for mask in segmentation.masks or ():
+            groups.setdefault(mask.label, []).append(mask)
+        self._offer(list(groups.values()))
+        return self._in_words()
+
+    def accept(self) -> None:
+        """Write the shown masks into the layer of objects and take the prompts away."""
+        layer, image = self._session_layer, self._session_image()
+        if layer is None or image is None or not self._chosen:
+            self.messages["inputs"].say("There is no mask to accept. Click on an object or draw a box around it first.")
+            return
+        labels, note = self._labels_for(layer, image, len(self._chosen))
+        overlap = cast(Overlap, self.overlap.currentText())
+        number, first, written = next_free_id(labels.data), next_free_id(labels.data), 0
+        with labels.block_history():
+            for mask in self._chosen:
+                rows, columns = add_mask(image.plane_view(labels.data, mask.index), mask, overlap)
+                if len(rows):
+                    labels.data_setitem(label_pixels(image, mask.index, rows, columns), number)
+                    number, written = number + 1, written + 1
+        self.clear()
+        what = f"object {first}" if written == 1 else f"{written} objects"
+        self.result.setText(f"Accepted {what} into {labels.name!r}. {note}" if written else
+                            "Nothing was written: other objects have all these pixels (see Overlap).")  # fmt: skip
+        self.result.show()
+
+    def clear(self) -> None:
+        """Take the prompts and the preview away; stay armed."""
+        if self.current is not None:
+            self.cancel()
+        if self.session is not None:
+            self.session.clear()
+        self._offer([])
+        self._clear_messages()
+        self.result.hide()
+
+    def choose(self, number: int) -> None:
+        """Show another of the model's masks for the one prompt.
+
+        Parameters
+        ----------
+        number : int
+            0 for the best.
+        """
+        if len(self._candidates) == 1 and number < len(self._candidates[0]):
+            self._show([self._candidates[0][number]])
+            self.result.setText(self._in_words())
+
+    def release(self) -> None:
+        """Let go of the viewer, the engine, and the keys."""
+        self.viewer.dims.events.current_step.disconnect(self._slice_changed)
+        if self.session is not None:
+            self.session.release()
+            self.session = None
+        super().release()
+
+    def update_estimate(self) -> None:
+        """Say nothing: a mask comes within a blink."""
+
+    def _busy(self) -> None:
+        """Stay as it is: the next prompt may come while a mask is being made."""
+        self.cancel_button.setEnabled(True)
+
+    def _idle(self, result: str) -> None:
+        super()._idle(result)
+        self.words.setText("Click on an object, or select the boxes layer and draw one." if self.session else "")
+
+    def _arm(self, on: bool) -> None:
+        self._clear_messages()
+        self._disarm()
+        if not on:
+            self.run_button.setText(self.run_text)
+            self._idle("")
+            return
+        try:
+            image, layer = self.image.image(), self.image.layer
+            if self.viewer.dims.ndisplay != 2:
+                raise PromptError("Prompts are for the 2-D view. Press the 2D/3D button below the layer list first.")
+        except FoundsegError as error:
+            self.run_button.setChecked(False)
+            self.fail(error)
+            return
+        assert layer is not None
+        self._session_layer = layer
+        self._preview = Preview(self.viewer, layer, image)
+        self.session = PromptLayers(self.viewer, layer, image, self._prompts_changed)
+        self._bind()
+        self.run_button.setText("Stop pointing")
+        self._idle("")
+
+    def _disarm(self) -> None:
+        if self.current is not None:
+            self.cancel()
+        session, preview = self.session, self._preview
+        self.session = self._preview = self._session_layer = None
+        if session is not None:
+            session.remove()
+        if preview is not None and preview.layer in self.viewer.layers:
+            self.viewer.layers.remove(preview.layer)
+        self._offer([])
+
+    def _prompts_changed(self) -> None:
+        if self.session is None or self._session_layer is None:
+            return
+        if self._session_layer not in self.viewer.layers:
+            self.messages["image"].say("The image layer was removed. Press 'Stop pointing' and choose another image.")
+            return
+        if self.image.layer is not self._session_layer:
+            self.messages["image"].say(
+                f"The points belong to {self._session_layer.name!r}. Choose it again, or stop and start pointing."
+            )
+            return
+        self._clear_messages()
+        image = self._session_image()
+        if image is None or not self.session.prompts(image, current_index(self.viewer, self._session_layer, image)):
+            self._offer([])
+            return
+        self.run(replace="prompt")
+
+    def _slice_changed(self, _event: Any = None) -> None:
+        if self.session is not None and self.viewer.dims.ndim > 2:
+            try:
+                self._prompts_changed()
+            except PromptError as error:
+                self.fail(error)
+
+    def _session_image(self) -> Image | None:
+        try:
+            return self.image.image()
+        except FoundsegError as error:
+            self.fail(error)
+            return None
+
+    def _change_sign(self) -> None:
+        if self.session is not None:
+            self.session.positive = self._signs.buttons()[0].isChecked()
+
+    def _offer(self, candidates: list[list[Mask]]) -> None:
+        """Show the best mask of each prompt, and the others of a single prompt as buttons."""
+        self._candidates = candidates
+        while (item := self._choices.takeAt(0)) is not None:
+            if (widget := item.widget()) is not None:
+                widget.deleteLater()
+        several = candidates[0] if len(candidates) == 1 and len(candidates[0]) > 1 else []
+        for i, mask in enumerate(several):
+            button = QToolButton(text=f"{i + 1}: IoU {mask.predicted_iou:.2f}")
+            button.setToolTip(
+                f"Mask {i + 1} of {len(several)}, {mask.area} pixels (key {i + 1}). IoU is the model's estimate."
+            )
+            button.clicked.connect(lambda _checked=False, i=i: self.choose(i))
+            self._choices.addWidget(button)
+        self._chooser.setVisible(bool(several))
+        self._show([masks[0] for masks in candidates])
+        self._bind()
+
+    def _show(self, masks: list[Mask]) -> None:
+        self._chosen = [mask for mask in masks if mask.crop.size]
+        if self._preview is not None and self._preview.layer in self.viewer.layers:
+            self._preview.show(masks)
+        self.accept_button.setEnabled(bool(self._chosen))
+
+    def _bind(self) -> None:
+        if self.session is not None:
+            keys = {"Enter": self.accept, "A": self.accept}
+            count = len(self._candidates[0]) if len(self._candidates) == 1 else 0
+            keys |= {str(i + 1): (lambda i=i: self.choose(i)) for i in range(count if count > 1 else 0)}
+            self.session.bind(keys)
+
+    def _in_words(self) -> str:
+        if not self._chosen:
+            return "The model found nothing there. Add a point or draw a box."
+        if len(self._chosen) > 1:
+            return f"{len(self._chosen)} objects"
+        mask = self._chosen[0]
+        return f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}"
+
+    def _labels_for(self, layer: ImageLayer, image: Image, count: int) -> tuple[Labels, str]:
+        """Return the layer of objects of an image, wide enough for more ids."""
+        labels = self._objects.get(layer)
+        if labels is None or labels not in self.viewer.layers or labels.data.shape != image.shape:
+            return self._new_objects(layer, image, np.zeros(image.shape, np.uint16)), ""
+        needed = next_free_id(labels.data) + count - 1
+        if needed <= np.iinfo(labels.data.dtype).max:
+            return labels, ""
+        labels.visible = False
+        wide = self._new_objects(layer, image, labels.data.astype(label_dtype(needed)))
+        return wide, f"It is a new layer, since {labels.name!r} ({labels.data.dtype}) has no room for id {needed}."
+
+    def _new_objects(self, layer: ImageLayer, image: Image, data: Any) -> Labels:
+        labels = Labels(data, name=unique_name(self.viewer.layers, "foundseg objects"), **aligned(layer, image))
+        active = self.viewer.layers.selection.active
+        self.viewer.add_layer(labels)
+        if active is not None:
+            # The person goes on pointing: adding a layer must not take the tool away.
+            self.viewer.layers.selection.active = active
+        self._objects[layer] = labels
+        return labels
+
+
+def _row(*widgets: QWidget) -> QWidget:
+    row = QWidget()
+    line = QHBoxLayout(row)
+    line.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        line.addWidget(widget)
+    return row

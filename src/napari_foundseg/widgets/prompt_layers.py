@@ -1,0 +1,158 @@
+"""The layers that a person points on: points and boxes over an image, and the keys that act on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Points, Shapes
+
+from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
+from napari_foundseg.widgets.layers import POLARITY, aligned, prompts_from_layers
+from napari_foundseg.widgets.results import unique_name
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.prompts import Prompt
+
+__all__ = ["PromptLayers"]
+
+_DONE = {"added", "removed", "changed"}
+
+
+class PromptLayers:
+    """A Points and a Shapes layer over an image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer; the layers are added to it.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    changed : callable
+        Called without arguments when a prompt was added, moved or removed.
+    """
+
+    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image, changed: Callable[[], None]) -> None:
+        self._viewer = viewer
+        self._layer = layer
+        self._changed = changed
+        self._keys: dict[str, Callable[[], None]] = {}
+        self._quiet = False
+        self.positive = True
+        ndim = len(image.shape)
+        self.boxes = Shapes(
+            ndim=ndim,
+            name=unique_name(viewer.layers, "foundseg boxes"),
+            edge_color=POSITIVE,
+            face_color="transparent",
+            edge_width=2 * _pixel(image),
+            **aligned(layer, image),
+        )
+        self.points = Points(
+            np.empty((0, ndim)),
+            name=unique_name(viewer.layers, "foundseg points"),
+            features={POLARITY: np.array([], dtype=object)},
+            size=10 * _pixel(image),
+            border_color="white",
+            **aligned(layer, image),
+        )
+        self.points.feature_defaults = {POLARITY: "positive"}
+        self.points.face_color_cycle = {"positive": POSITIVE, "negative": NEGATIVE}
+        self.points.face_color = POLARITY
+        for added in (self.boxes, self.points):
+            viewer.add_layer(added)
+            added.events.data.connect(self._on_data)
+        self.points.mouse_drag_callbacks.insert(0, self._set_polarity)
+        self.points.mode = "add"
+        self.boxes.mode = "add_rectangle"
+        viewer.layers.selection.active = self.points
+
+    @property
+    def alive(self) -> bool:
+        """Whether both layers are still in the viewer."""
+        return self.points in self._viewer.layers and self.boxes in self._viewer.layers
+
+    def prompts(self, image: Image, index: tuple[int, ...]) -> list[Prompt]:
+        """Return the prompts of a slice.
+
+        Parameters
+        ----------
+        image : Image
+            The image.
+        index : tuple of int
+            The slice.
+
+        Returns
+        -------
+        list of Prompt
+            In data pixels of the image.
+        """
+        return prompts_from_layers(self.points, self.boxes, self._layer, image, index)
+
+    def clear(self) -> None:
+        """Take all prompts away; the layers stay armed."""
+        self._quiet = True
+        self.points.data = np.empty((0, self.points.ndim))
+        self.boxes.data = []
+        self.boxes.mode = "add_rectangle"
+        self._quiet = False
+
+    def bind(self, keys: dict[str, Callable[[], None]]) -> None:
+        """Bind keys on these two layers and nowhere else.
+
+        Parameters
+        ----------
+        keys : dict of str to callable
+            What each key does. Keys bound before and not named are let go.
+        """
+        for layer in (self.points, self.boxes):
+            for key in set(self._keys) - set(keys):
+                layer.bind_key(key, None)
+            for key, act in keys.items():
+                layer.bind_key(key, _ignoring_layer(act), overwrite=True)
+        self._keys = dict(keys)
+
+    def release(self) -> None:
+        """Let go of keys, mouse and events."""
+        self.bind({})
+        for layer in (self.points, self.boxes):
+            layer.events.data.disconnect(self._on_data)
+        if self._set_polarity in self.points.mouse_drag_callbacks:
+            self.points.mouse_drag_callbacks.remove(self._set_polarity)
+
+    def remove(self) -> None:
+        """Let go and take the layers out of the viewer."""
+        self.release()
+        for layer in (self.points, self.boxes):
+            if layer in self._viewer.layers:
+                self._viewer.layers.remove(layer)
+
+    def _set_polarity(self, points: Points, event: Any) -> Generator[None, None, None]:
+        """Choose the sign before napari's own tool adds the point: Alt turns it round."""
+        positive = self.positive != ("Alt" in event.modifiers)
+        points.feature_defaults = {POLARITY: "positive" if positive else "negative"}
+        yield
+
+    def _on_data(self, event: Any) -> None:
+        action = str(getattr(getattr(event, "action", ""), "value", getattr(event, "action", "")))
+        if not self._quiet and action in _DONE:
+            self._changed()
+
+
+def _pixel(image: Image) -> float:
+    """Return the size of a mark that is seen but does not cover small images."""
+    return max(0.1, min(1.0, min(image.plane_shape) / 256))
+
+
+def _ignoring_layer(act: Callable[[], None]) -> Callable[[Any], None]:
+    def on_key(_layer: Any) -> None:
+        act()
+
+    return on_key

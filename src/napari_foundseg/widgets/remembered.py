@@ -1,0 +1,63 @@
+"""What forms remember between sessions: last values and measured speeds, in one small JSON file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+__all__ = ["recall", "remember"]
+
+
+def recall(key: str) -> dict[str, Any]:
+    """Return what was remembered.
+
+    Parameters
+    ----------
+    key : str
+        Such as ``automatic.decoder``.
+
+    Returns
+    -------
+    dict
+        Empty where nothing was, or where the file is damaged: a form then shows its defaults.
+    """
+    value = _read().get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def remember(key: str, values: dict[str, Any]) -> None:
+    """Keep values for the next time.
+
+    Parameters
+    ----------
+    key : str
+        Such as ``automatic.decoder``.
+    values : dict
+        JSON-able.
+    """
+    path = _path()
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new.write_text(json.dumps({**_read(), key: values}, indent=1), encoding="utf-8")
+        new.replace(path)
+    except OSError:
+        # A folder that cannot be written costs the memory of a form, never the run.
+        return
+
+
+def _path() -> Path:
+    import platformdirs
+
+    folder = os.environ.get("FOUNDSEG_CACHE") or platformdirs.user_config_dir("napari-foundseg")
+    return Path(folder) / "forms.json"
+
+
+def _read() -> dict[str, Any]:
+    try:
+        value = json.loads(_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,146 @@
+"""Results become layers: always new ones, named uniquely, laid over their image."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_foundseg.widgets.layers import aligned
+
+if TYPE_CHECKING:
+    from napari.components import LayerList, ViewerModel
+    from napari.layers import Layer
+
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.result import Segmentation
+
+__all__ = ["add_labels", "in_words", "label_pixels", "object_features", "unique_name"]
+
+
+def unique_name(layers: LayerList, name: str) -> str:
+    """Return a name that no layer has.
+
+    Parameters
+    ----------
+    layers : LayerList
+        The viewer's layers.
+    name : str
+        The name wanted.
+
+    Returns
+    -------
+    str
+        `name`, or `name` with a number behind it.
+    """
+    taken = {layer.name for layer in layers}
+    return next(n for n in itertools.chain([name], (f"{name} [{i}]" for i in itertools.count(1))) if n not in taken)
+
+
+def add_labels(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> Labels:
+    """Add a result as a new Labels layer over its image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image's layer; it need not be in the viewer any more.
+    image : Image
+        The layer as an image.
+    segmentation : Segmentation
+        The result; its table becomes the layer's features, its provenance ``metadata["foundseg"]``.
+    name : str
+        Made unique.
+
+    Returns
+    -------
+    napari.layers.Labels
+        The new layer.
+    """
+    labels = Labels(
+        segmentation.labels,
+        name=unique_name(viewer.layers, name),
+        features=object_features(segmentation),
+        metadata={"foundseg": dict(segmentation.provenance)},
+        **aligned(layer, image),
+    )
+    viewer.add_layer(labels)
+    return labels
+
+
+def object_features(segmentation: Segmentation) -> Any:
+    """Return the object table as a Labels layer wants it.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The result.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row of zeros for the background, then one row an object; the column ``index`` holds the label.
+    """
+    table = segmentation.table.rename(columns={"label": "index"}).reset_index(drop=True)
+    return table.reindex([-1, *table.index], fill_value=0).reset_index(drop=True)
+
+
+def label_pixels(
+    image: Image, index: tuple[int, ...], rows: Iterable[int], columns: Iterable[int]
+) -> tuple[NDArray[np.intp], ...]:
+    """Return pixels of a slice as the index arrays that `Labels.data_setitem` takes.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    index : tuple of int
+        The slice.
+    rows, columns : (K,) iterable of int
+        The pixels.
+
+    Returns
+    -------
+    tuple of (K,) ndarray of int
+        One for each axis of the labels.
+    """
+    at: dict[str, Any] = {"Y": np.asarray(rows, np.intp), "X": np.asarray(columns, np.intp)}
+    at |= {axis: np.full(len(at["Y"]), i, np.intp) for axis, i in zip(image.slice_axes, index, strict=True)}
+    return tuple(at[axis] for axis in image.label_axes)
+
+
+def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
+    """Say what was found.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The result.
+    image : Image
+        Its image.
+    seconds : float
+        How long the run took; left out where it is 0.
+
+    Returns
+    -------
+    str
+        Such as ``132 objects, 2 touch the border, 1.8 s``.
+    """
+    n = len(segmentation)
+    found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
+    touching = _touching(segmentation, image)
+    parts = [found, f"{touching} touch{'es' if touching == 1 else ''} the border" if touching else ""]
+    return ", ".join([*filter(None, parts), *([f"{seconds:.1f} s"] if seconds else [])])
+
+
+def _touching(segmentation: Segmentation, image: Image) -> int:
+    height, width = image.plane_shape
+    region = segmentation.provenance.get("inputs", {}).get("region") or (0, 0, height - 1, width - 1)
+    table = segmentation.table[segmentation.table["area"] > 0]
+    first = (table["y0"] <= region[0]) | (table["x0"] <= region[1])
+    return int((first | (table["y1"] >= region[2]) | (table["x1"] >= region[3])).sum())

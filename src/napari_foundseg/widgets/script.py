@@ -1,0 +1,62 @@
+"""A run of the window as Python text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari_foundseg.core.image import Image, Percentile
+from napari_foundseg.tasks import Inputs, Settings
+
+__all__ = ["as_python"]
+
+
+def as_python(task: str, image: Image, layer: str, inputs: Inputs, settings: Settings, model: str) -> str:
+    """Write a run as Python.
+
+    Parameters
+    ----------
+    task : str
+        The task's name.
+    image : Image
+        The image.
+    layer : str
+        Name of its layer, for images that come from no file.
+    inputs : Inputs
+        Where to look.
+    settings : Settings
+        How.
+    model : str
+        The model's name.
+
+    Returns
+    -------
+    str
+        Lines that give the same `Segmentation` as ``seg``.
+    """
+    options: dict[str, Any] = {"axes": image.axes}
+    if "C" in str(image.axes):
+        options["channels"] = image.channels
+    extra = "\n"
+    if image.normalisation != Percentile():
+        kind = type(image.normalisation).__name__
+        extra = f"from napari_foundseg.core.image import {kind}\n\n"
+    lines = ["import napari_foundseg as fs\n", "from napari_foundseg.api import run\n", extra]
+    data = f"viewer.layers[{layer!r}].data"
+    if image.source:
+        lines.insert(2, "from napari_foundseg.io import read_image\n")
+        data = f"read_image({image.source!r}).data"
+    arguments = "".join(f", {k}={v!r}" for k, v in options.items())
+    if len(lines[-1]) > 1:
+        arguments += f", normalisation={image.normalisation!r}"
+    values = settings.model_dump(mode="json")
+    keywords = "".join(f"    {name}={value!r},\n" for name, value in values.items())
+    given = {k: v for k, v in inputs.model_dump(mode="python", exclude={"prompts"}).items() if v is not None}
+    shown = repr(given)
+    if hasattr(inputs, "prompts"):
+        shown = f"{{'prompts': [{', '.join(_prompt(item) for item in inputs.prompts)}]}}"
+    lines += [f"image = fs.Image({data}{arguments})\n", f"seg = run(\n    {task!r},\n    image,\n    {shown},\n"]
+    return "".join([*lines, f"    model={model!r},\n", keywords, ")\n"])
+
+
+def _prompt(prompt: Any) -> str:
+    return "fs.Prompt(" + ", ".join(f"{k}={v!r}" for k, v in prompt.to_json().items()) + ")"

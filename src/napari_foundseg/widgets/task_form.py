@@ -1,0 +1,440 @@
+"""The five-part form that every task's widget is: image, model, settings, run, result."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_foundseg.core.errors import (
+    AxesError,
+    BadImageError,
+    Cancelled,
+    CheckpointError,
+    DTypeError,
+    FoundsegError,
+    ModelNotFoundError,
+    PromptError,
+    SettingsError,
+)
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.catalog import models_for, row
+from napari_foundseg.models.store import state
+from napari_foundseg.tasks import Inputs, Settings, Task
+from napari_foundseg.widgets import estimate
+from napari_foundseg.widgets.diagnostics import diagnostics
+from napari_foundseg.widgets.forms import SettingsForm
+from napari_foundseg.widgets.image_choice import ImageChoice
+from napari_foundseg.widgets.jobs import Run, start_engine
+from napari_foundseg.widgets.message import Message
+from napari_foundseg.widgets.script import as_python
+
+__all__ = ["TaskForm"]
+
+_PART_OF_ERROR: dict[type[FoundsegError], str] = {
+    BadImageError: "image",
+    AxesError: "image",
+    DTypeError: "image",
+    ModelNotFoundError: "model",
+    CheckpointError: "model",
+    SettingsError: "settings",
+    PromptError: "inputs",
+}
+
+
+class TaskForm(QScrollArea):
+    """The form of a task. What differs between tasks is what subclasses fill in.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    task : Task
+        The task.
+    """
+
+    run_text = "Run"
+    run_help = "Run on the chosen image (the result becomes a new layer)."
+
+    def __init__(self, viewer: ViewerModel, task: Task) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.task = task
+        self.current: Run | None = None
+        self._job_layer: ImageLayer | None = None
+        self._started = 0.0
+        self.last: tuple[Image, Inputs, Settings, str, str] | None = None
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._page = QWidget()
+        self._layout = QVBoxLayout(self._page)
+        self._layout.setContentsMargins(6, 6, 6, 6)
+        self.messages = {name: Message(viewer.theme) for name in ("image", "model", "settings", "inputs", "run")}
+        self._build()
+        self.setWidget(self._page)
+        self.setMinimumWidth(min(300, self._page.minimumSizeHint().width() + 20))
+        viewer.events.theme.connect(self._retheme)
+        self.destroyed.connect(_Ending(self))
+        self._change_method()
+        self._idle("")
+        start_engine()
+
+    # What a task's own widget fills in.
+
+    def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
+        """Return the task's inputs as the form stands.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The chosen layer.
+        image : Image
+            The layer as an image.
+
+        Returns
+        -------
+        Inputs
+            Of the task's type.
+        """
+        raise NotImplementedError
+
+    def deliver(self, layer: ImageLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
+        """Show a result.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer, which may have left the viewer.
+        run : Run
+            The run.
+        segmentation : Segmentation
+            Its result.
+        seconds : float
+            How long it took.
+
+        Returns
+        -------
+        str
+            The result in words.
+        """
+        raise NotImplementedError
+
+    def input_rows(self) -> list[QWidget]:
+        """Return the controls of the task's inputs, shown above the settings.
+
+        Returns
+        -------
+        list of QWidget
+            From top to bottom.
+        """
+        return []
+
+    def result_rows(self) -> list[QWidget]:
+        """Return the task's own controls below the result.
+
+        Returns
+        -------
+        list of QWidget
+            From top to bottom.
+        """
+        return []
+
+    # Running.
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as the form stands."""
+        method = self.method.currentText()
+        return self.task.settings(method, self.forms[method].values())
+
+    def run(self, replace: str | None = None) -> None:
+        """Start a run with what the form shows; what is wrong is said beside the control it is about.
+
+        Parameters
+        ----------
+        replace : str, optional
+            Of waiting runs of one such name only the latest is done; without it a second run is refused.
+        """
+        if self.current is not None and replace is None:
+            self.messages["run"].say("A run is under way. Wait for its result or press Cancel first.")
+            return
+        self._clear_messages()
+        try:
+            request = self._request()
+        except FoundsegError as error:
+            self.fail(error)
+            return
+        layer, image, inputs, settings, model = request
+        self._job_layer, self._started = layer, time.perf_counter()
+        self.last = (image, inputs, settings, model, layer.name)
+        self.forms[self.method.currentText()].remember()
+        self.current = Run(self.task.name, image, inputs, settings, model, replace)
+        self.current.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)
+        self.current.ended.connect(self._end, Qt.ConnectionType.QueuedConnection)
+        self._busy()
+        self.current.start()
+
+    def cancel(self) -> None:
+        """Stop the run; the window is idle at once."""
+        if self.current is not None:
+            run, self.current = self.current, None
+            run.cancel()
+            self._idle("Cancelled; no layer was changed.")
+
+    def fail(self, error: FoundsegError) -> None:
+        """Say what went wrong beside the control it is about.
+
+        Parameters
+        ----------
+        error : FoundsegError
+            What went wrong.
+        """
+        part = next((part for kind, part in _PART_OF_ERROR.items() if isinstance(error, kind)), "run")
+        self.messages[part].say(str(error))
+        self.ensureWidgetVisible(self.messages[part])
+
+    def release(self) -> None:
+        """Let go of the viewer and the engine: the form is being closed."""
+        if self.current is not None:
+            run, self.current = self.current, None
+            run.cancel()
+        self.viewer.events.theme.disconnect(self._retheme)
+        self.image.disconnect_viewer()
+
+    def update_estimate(self) -> None:
+        """Say how long a run will take."""
+        if self.current is not None:
+            return
+        try:
+            _, image, inputs, settings, model = self._request()
+            text = estimate.in_words(estimate.estimate(image, inputs, settings, model))
+        except FoundsegError:
+            text = ""
+        self.words.setText(text)
+
+    def _request(self) -> tuple[ImageLayer, Image, Inputs, Settings, str]:
+        image, layer = self.image.image(), self.image.layer
+        assert layer is not None
+        return layer, image, self.inputs(layer, image), self.settings, str(self.model.currentData())
+
+    def _progress(self, share: float, words: str) -> None:
+        if self.sender() is not self.current:
+            return
+        self.bar.setValue(round(100 * share))
+        spent = time.perf_counter() - self._started
+        left = f", {estimate.in_words(spent * (1 - share) / share)} left" if share > 0.05 and spent > 1 else ""
+        self.words.setText(f"{words}{left}")
+
+    def _end(self, run: Run, job: Any) -> None:
+        if run is not self.current:
+            return
+        self.current = None
+        seconds = time.perf_counter() - self._started
+        if job.state != "done":
+            self._idle("")
+            if not isinstance(job.error, Cancelled):
+                self.fail(job.error)
+            return
+        layer = self._job_layer
+        assert layer is not None
+        self._idle(self.deliver(layer, run, job.result, seconds))
+        if hasattr(run.inputs, "prompts"):
+            return
+        estimate.learn(run.image, run.inputs, run.settings, run.model, seconds)
+        self.update_estimate()
+
+    # Building.
+
+    def _build(self) -> None:
+        self.image = ImageChoice(self.viewer)
+        self.image.changed.connect(self.update_estimate_soon)
+        self._part("Image", self.image, "image")
+        self.model = self._model_choice()
+        self._part("Model", self.model, "model")
+        for widget in self.input_rows():
+            self._layout.addWidget(widget)
+        self._layout.addWidget(self.messages["inputs"])
+        self._build_settings()
+        self._build_run()
+        self._build_result()
+        self._layout.addStretch(1)
+
+    def update_estimate_soon(self) -> None:
+        """Say how long a run will take, once the form is complete."""
+        if hasattr(self, "words"):
+            self.update_estimate()
+
+    def _part(self, title: str, widget: QWidget, message: str) -> None:
+        label = QLabel(title)
+        label.setBuddy(widget)
+        line = QHBoxLayout()
+        label.setMinimumWidth(52)
+        label.setAlignment(Qt.AlignmentFlag.AlignTop)
+        label.setContentsMargins(0, 4, 0, 0)
+        line.addWidget(label)
+        line.addWidget(widget, 1)
+        self._layout.addLayout(line)
+        self._layout.addWidget(self.messages[message])
+
+    def _model_choice(self) -> QComboBox:
+        combo = QComboBox()
+        combo.setToolTip("Models that can do this task.")
+        combo.setAccessibleName("Model")
+        combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        combo.setMinimumContentsLength(8)
+        for model in models_for(self.task.name):
+            combo.addItem(f"{model.name} ({state(model)})", model.name)
+        combo.currentIndexChanged.connect(self.update_estimate_soon)
+        return combo
+
+    def _build_settings(self) -> None:
+        self.method = QComboBox()
+        self.method.setAccessibleName("Method")
+        known = row(str(self.model.currentData())).protocols
+        usable = [name for name, protocol in self.task.protocols.items() if protocol in known]
+        self.method.addItems(usable)
+        for i, name in enumerate(usable):
+            help_text = (self.task.methods[name].__doc__ or "").strip()
+            self.method.setItemData(i, help_text, Qt.ItemDataRole.ToolTipRole)
+        self._method_row = QWidget()
+        line = QHBoxLayout(self._method_row)
+        line.setContentsMargins(0, 0, 0, 0)
+        label = QLabel("Method")
+        label.setMinimumWidth(52)
+        line.addWidget(label)
+        line.addWidget(self.method, 1)
+        self._method_row.setVisible(len(usable) > 1)
+        self._layout.addWidget(self._method_row)
+        self.forms: dict[str, SettingsForm] = {}
+        for name in usable:
+            self.forms[name] = SettingsForm(self.task.methods[name], f"{self.task.name}.{name}")
+            self.forms[name].changed.connect(self.setting_changed)
+            self._layout.addWidget(self.forms[name])
+        self._layout.addWidget(self.messages["settings"])
+        self.method.currentTextChanged.connect(self._change_method)
+
+    def setting_changed(self, name: str) -> None:  # noqa: ARG002 - for subclasses
+        """Act on a changed setting.
+
+        Parameters
+        ----------
+        name : str
+            The field.
+        """
+        self.update_estimate_soon()
+
+    def _change_method(self) -> None:
+        chosen = self.method.currentText()
+        for name, form in self.forms.items():
+            form.setVisible(name == chosen)
+        self.method.setToolTip((self.task.methods[chosen].__doc__ or "").strip() if chosen else "")
+        self.update_estimate_soon()
+
+    def _build_run(self) -> None:
+        line = QHBoxLayout()
+        self.run_button = QPushButton(self.run_text)
+        self.run_button.setToolTip(self.run_help)
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.setToolTip("Stop the run; no layer is changed.")
+        self.run_button.clicked.connect(lambda: self.run())
+        self.cancel_button.clicked.connect(self.cancel)
+        line.addWidget(self.run_button, 2)
+        line.addWidget(self.cancel_button, 1)
+        self._layout.addLayout(line)
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 100)
+        self.words = QLabel()
+        self.words.setWordWrap(True)
+        for widget in (self.bar, self.words, self.messages["run"]):
+            self._layout.addWidget(widget)
+
+    def _build_result(self) -> None:
+        self.result = QLabel()
+        self.result.setWordWrap(True)
+        self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._layout.addWidget(self.result)
+        for widget in self.result_rows():
+            self._layout.addWidget(widget)
+        line = QHBoxLayout()
+        self.copy_button = QToolButton(text="Copy as Python")
+        self.copy_button.setToolTip("Copy the last run as Python that gives the same result without the window.")
+        self.copy_button.setEnabled(False)
+        self.copy_button.clicked.connect(self._copy_python)
+        self.diagnostics_button = QToolButton(text="…")
+        self.diagnostics_button.setAccessibleName("Copy diagnostics")
+        self.diagnostics_button.setToolTip("Copy diagnostics: versions, device and engine, for a bug report.")
+        self.diagnostics_button.clicked.connect(self._copy_diagnostics)
+        line.addWidget(self.copy_button)
+        line.addStretch(1)
+        line.addWidget(self.diagnostics_button)
+        self._layout.addLayout(line)
+
+    def _copy_python(self) -> None:
+        if self.last is not None:
+            image, inputs, settings, model, layer = self.last
+            _to_clipboard(as_python(self.task.name, image, layer, inputs, settings, model))
+            self.words.setText("Copied.")
+
+    def _copy_diagnostics(self) -> None:
+        _to_clipboard(diagnostics())
+        self.words.setText("Diagnostics copied.")
+
+    def _busy(self) -> None:
+        self.run_button.setEnabled(False)
+        self.cancel_button.setEnabled(True)
+        self.bar.setValue(0)
+        self.bar.show()
+        self.words.setText("starting")
+
+    def _idle(self, result: str) -> None:
+        self.run_button.setEnabled(True)
+        self.cancel_button.setEnabled(False)
+        self.bar.hide()
+        self.result.setText(result)
+        self.result.setVisible(bool(result))
+        self.copy_button.setEnabled(self.last is not None)
+        self.update_estimate()
+
+    def _clear_messages(self) -> None:
+        for message in self.messages.values():
+            message.say("")
+
+    def _retheme(self, _event: Any = None) -> None:
+        for message in self.messages.values():
+            message.set_theme(self.viewer.theme)
+
+
+class _Ending:
+    """What is left to do when Qt has destroyed a form; holds it until then."""
+
+    def __init__(self, form: TaskForm) -> None:
+        self._form: TaskForm | None = form
+
+    def __call__(self) -> None:
+        form, self._form = self._form, None
+        if form is not None:
+            form.release()
+
+
+def _to_clipboard(text: str) -> None:
+    clipboard = QApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)

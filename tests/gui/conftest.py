@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("NAPARI_STRICT_QT", "raise")
+with warnings.catch_warnings():
+    # npe2 0.10 uses what pydantic 2.14 deprecates.
+    warnings.simplefilter("ignore")
+    import npe2  # noqa: F401
+    from napari.utils._testsupport import *  # noqa: F403 - napari's own fixtures
+
+from napari_foundseg.core.errors import Cancelled, FoundsegError
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.widgets import jobs
+
+
+class FakeJob:
+    """What the window sees of an engine's job; the test says how it ends."""
+
+    def __init__(self, task: str, arguments: tuple[Any, ...], progress: Any, done: Any, replace: str | None) -> None:
+        self.task, self.arguments, self.replace = task, arguments, replace
+        self.progress, self._done = progress, done
+        self.state, self.result, self.error = "running", None, None
+
+    def finish(self, result: Segmentation) -> None:
+        self.state, self.result = "done", result
+        self._done(self)
+
+    def fail(self, error: FoundsegError) -> None:
+        self.state, self.error = "failed", error
+        self._done(self)
+
+    def cancel(self) -> None:
+        if self.state == "running":
+            self.state, self.error = "cancelled", Cancelled("cancelled")
+            self._done(self)
+
+
+class FakeEngine:
+    def __init__(self) -> None:
+        self.jobs: list[FakeJob] = []
+        self.answer: Callable[[FakeJob], Segmentation] | None = None
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def diagnostics(self) -> dict[str, Any]:
+        return {"device": "cpu"}
+
+    def submit(self, task: str, *arguments: Any, progress: Any, done: Any, replace: str | None = None) -> FakeJob:
+        job = FakeJob(task, arguments, progress, done, replace)
+        self.jobs.append(job)
+        if self.answer is not None:
+            job.finish(self.answer(job))
+        return job
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("FOUNDSEG_ENGINE", raising=False)
+    yield
+    jobs.close_engine()
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
+    fake = FakeEngine()
+    monkeypatch.setattr(jobs, "make_engine", lambda address, device: fake)
+    jobs.close_engine()
+    return fake
+
+
+def disc(shape: tuple[int, int], y: int, x: int, radius: int) -> np.ndarray[Any, Any]:
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+@pytest.fixture
+def scene() -> SimpleNamespace:
+    labels = np.zeros((128, 160), np.uint16)
+    labels[disc(labels.shape, 40, 50, 15)] = 1
+    labels[disc(labels.shape, 90, 110, 20)] = 2
+    image = np.where(labels > 0, 2000, 100).astype(np.uint16)
+    table = object_table(labels, "YX", predicted_iou=[0.9, 0.8], stability_score=[0.9, 0.8])
+    masks = (
+        Mask.from_array(labels == 1, predicted_iou=0.9, label=1),
+        Mask.from_array(disc(labels.shape, 40, 50, 8), predicted_iou=0.7, label=1),
+        Mask.from_array(disc(labels.shape, 40, 50, 25), predicted_iou=0.5, label=1),
+    )
+    automatic = Segmentation(labels, table, {1: "object"}, {"task": "automatic", "inputs": {}})
+    one = np.where(labels == 1, labels, 0)
+    prompted = Segmentation(one, table.iloc[:1], {1: "object"}, {"task": "prompt"}, masks=masks)
+    return SimpleNamespace(image=image, automatic=automatic, prompted=prompted, masks=masks)

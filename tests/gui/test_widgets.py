@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_foundseg.core.errors import EngineError
+from napari_foundseg.widgets.automatic import AutomaticWidget
+from napari_foundseg.widgets.prompt import PromptWidget
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.fixture
+def viewer(make_napari_viewer: Any) -> Any:
+    return make_napari_viewer(show=True)
+
+
+def click(qtbot: Any, button: Any) -> None:
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def docked(viewer: Any, kind: type) -> Any:
+    form = kind(viewer)
+    viewer.window.add_dock_widget(form, name=kind.__name__)
+    return form
+
+
+def test_a_click_on_run_adds_a_new_aligned_layer(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    engine.answer = lambda job: scene.automatic
+    layer = viewer.add_image(scene.image, name="cells", scale=(2, 0.5), translate=(3, 4))
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "cells masks" in viewer.layers)
+    labels = viewer.layers["cells masks"]
+    np.testing.assert_array_equal(labels.data, scene.automatic.labels)
+    np.testing.assert_allclose(labels.scale, layer.scale)
+    np.testing.assert_allclose(labels.translate, layer.translate)
+    assert list(labels.features["index"]) == [0, 1, 2]
+    assert form.result.text().startswith("2 objects, ")
+    assert "torch" not in sys.modules
+    viewer.layers.selection.active = layer
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "cells masks [1]" in viewer.layers)
+
+
+def test_cancel_leaves_the_window_idle_at_once(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    viewer.add_image(scene.image)
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    assert not form.run_button.isEnabled()
+    form.run()
+    assert "under way" in form.messages["run"].text()
+    assert len(engine.jobs) == 1
+    click(qtbot, form.cancel_button)
+    assert form.run_button.isEnabled()
+    engine.jobs[0].finish(scene.automatic)
+    qtbot.wait(50)
+    assert len(viewer.layers) == 1
+
+
+def test_an_engine_error_stands_at_the_run_button(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    viewer.add_image(scene.image)
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    engine.jobs[0].fail(EngineError("The engine was stopped. Choose a smaller region."))
+    qtbot.waitUntil(form.run_button.isEnabled)
+    assert form.messages["run"].isVisible()
+    assert "smaller region" in form.messages["run"].text()
+
+
+def test_without_an_image_the_form_says_what_to_do(qtbot: Any, viewer: Any, engine: Any) -> None:
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    assert "Open an image" in form.messages["image"].text()
+    assert not engine.jobs
+
+
+def test_a_layer_deleted_during_the_run_still_gets_its_result(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any
+) -> None:
+    layer = viewer.add_image(scene.image, name="cells")
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    layer.name = "renamed"
+    assert form.image.combo.currentText() == "renamed"
+    viewer.layers.remove(layer)
+    engine.jobs[0].finish(scene.automatic)
+    qtbot.waitUntil(lambda: "renamed masks" in viewer.layers)
+
+
+def test_closing_the_widget_cancels_its_run(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    viewer.add_image(scene.image)
+    form = AutomaticWidget(viewer)
+    dock = viewer.window.add_dock_widget(form)
+    click(qtbot, form.run_button)
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    form.deleteLater()
+    qtbot.waitUntil(lambda: engine.jobs[0].state == "cancelled")
+    viewer.theme = "light"
+    viewer.add_image(scene.image)
+
+
+@pytest.mark.parametrize("kind", [AutomaticWidget, PromptWidget])
+def test_the_form_fits_a_320_pixel_dock(viewer: Any, engine: Any, kind: type) -> None:
+    form = docked(viewer, kind)
+    assert form.widget().minimumSizeHint().width() <= 310
+    assert form.minimumSizeHint().width() <= 320
+
+
+def canvas_click(qtbot: Any, viewer: Any, layer: Any, data: tuple[float, ...], modifier: Any = None) -> None:
+    """Click on the pixel of the canvas that shows a data position of a layer."""
+    native = viewer.window._qt_viewer.canvas.native
+    world = np.array(layer.data_to_world(data))[-2:]
+    camera = viewer.scene.camera
+    centre = np.array([native.height(), native.width()]) / 2
+    y, x = (world - np.array(camera.center[-2:])) * camera.zoom + centre
+    place = native.rect().center().__class__(round(x), round(y))
+    qtbot.mouseMove(native, place)
+    qtbot.mouseClick(native, Qt.MouseButton.LeftButton, modifier or Qt.KeyboardModifier.NoModifier, place)
+
+
+def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any
+) -> None:
+    engine.answer = lambda job: scene.prompted
+    layer = viewer.add_image(scene.image, name="cells", scale=(2, 2))
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    qtbot.wait(200)
+    canvas_click(qtbot, viewer, layer, (40, 50))
+    qtbot.waitUntil(lambda: len(engine.jobs) == 1)
+    prompt = engine.jobs[0].arguments[1].prompts[0]
+    np.testing.assert_allclose(prompt.points, [(40, 50)], atol=1)
+    assert engine.jobs[0].replace == "prompt"
+    preview = viewer.layers["foundseg preview"]
+    qtbot.waitUntil(lambda: preview.data[40, 50] == 1)
+    assert preview.data.sum() == scene.masks[0].area
+    form.choose(1)
+    assert preview.data.sum() == scene.masks[1].area
+    form.choose(0)
+    click(qtbot, form.accept_button)
+    objects = viewer.layers["foundseg objects"]
+    assert (objects.data == 1).sum() == scene.masks[0].area
+    assert preview.data.sum() == 0
+    assert len(form.session.points.data) == 0
+    assert viewer.layers.selection.active is form.session.points
+    objects.undo()
+    assert objects.data.max() == 0
+    canvas_click(qtbot, viewer, layer, (90, 110), Qt.KeyboardModifier.AltModifier)
+    qtbot.waitUntil(lambda: len(engine.jobs) == 2)
+    assert engine.jobs[1].arguments[1].prompts[0].labels == (0,)
+    click(qtbot, form.run_button)
+    assert [la.name for la in viewer.layers] == ["cells", "foundseg objects"]
+    np.testing.assert_array_equal(layer.data, scene.image)
+
+
+def test_prompts_outside_the_image_are_refused_by_name(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    viewer.add_image(scene.image)
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    form.session.points.add([(500, 500)])
+    assert "outside the image" in form.messages["inputs"].text()
+    assert not engine.jobs
+
+
+def test_diagnostics_go_to_the_clipboard(qtbot: Any, viewer: Any, engine: Any) -> None:
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.diagnostics_button)
+    text = QApplication.clipboard().text()
+    assert "napari-foundseg: " in text
+    assert "engine device: cpu" in text
