@@ -1,0 +1,191 @@
+"""`Engine`: where the window hands its work to."""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from napari_foundseg.core.errors import EngineError
+from napari_foundseg.engine import worker
+from napari_foundseg.engine.certificates import Certificates
+from napari_foundseg.engine.dispatch import Dispatcher
+from napari_foundseg.engine.job import Job
+from napari_foundseg.engine.link import Link
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.tasks.settings import Inputs, Progress, Settings
+
+__all__ = ["PICKLE_NOTICE", "Certificates", "Engine", "Job"]
+
+#: To be shown where an address is entered.
+PICKLE_NOTICE = (
+    "Only name a scheduler that you trust as you trust your own account: images and results travel as Python pickles, "
+    "so each side can run code on the other."
+)
+_TLS_VARIABLES = ("FOUNDSEG_TLS_CA", "FOUNDSEG_TLS_CERT", "FOUNDSEG_TLS_KEY")
+
+
+class Engine:
+    """Runs tasks outside this process. No method blocks; callbacks come on threads of the engine.
+
+    Parameters
+    ----------
+    address : str, optional
+        ``tls://host:port`` of a dask scheduler; by default the environment's FOUNDSEG_ENGINE, and without it a process
+        of our own on this computer.
+    security : Certificates, optional
+        Paths of the certificates to show there; by default the environment's FOUNDSEG_TLS_CA, FOUNDSEG_TLS_CERT and
+        FOUNDSEG_TLS_KEY.
+    device : str, optional
+        Where models run, as for `models.device.choose_device`; the worker's own choice by default.
+    on_status : callable, optional
+        Told in words what the engine does.
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        security: Certificates | None = None,
+        device: str | None = None,
+        on_status: Callable[[str], None] | None = None,
+    ) -> None:
+        self._address = address or os.environ.get("FOUNDSEG_ENGINE") or None
+        self._dispatcher = Dispatcher(partial(_link, self._address, security), device, on_status)
+        # Also at the interpreter's end, and when nobody holds the engine any more.
+        self._finalizer = weakref.finalize(self, _close, self._dispatcher, os.getpid())
+
+    def start(self) -> None:
+        """Start or join the worker in the background, so that the first run finds it ready."""
+        self._dispatcher.start()
+
+    def submit(
+        self,
+        task: str,
+        image: Image,
+        inputs: Inputs,
+        settings: Settings,
+        model: str,
+        *,
+        progress: Progress | None = None,
+        done: Callable[[Job], None] | None = None,
+        replace: str | None = None,
+    ) -> Job:
+        """Ask for a run.
+
+        Parameters
+        ----------
+        task : str
+            A name in `tasks.TASKS`.
+        image : Image
+            The image; do not change its pixels until the job has ended.
+        inputs : Inputs
+            The task's inputs.
+        settings : Settings
+            Of one of its methods.
+        model : str
+            A name of the catalogue.
+        progress : callable, optional
+            Told the share done and words.
+        done : callable, optional
+            Called once with the job when it is done, has failed or was cancelled.
+        replace : str, optional
+            Of the waiting jobs with this key only the latest runs; a running one ends by itself.
+
+        Returns
+        -------
+        Job
+            What becomes of it; faults of the run are in its `error`.
+        """
+        job = Job(task, image, inputs, settings, model, progress=progress, replace=replace, on_end=self._ended(done))
+        self._dispatcher.start()
+        self._dispatcher.put(job)
+        return job
+
+    def close(self) -> None:
+        """Cancel every job and stop the process of our own; from any thread, any number of times."""
+        self._finalizer()
+
+    def log_tail(self) -> str:
+        """Return the end of the log of the process of our own.
+
+        Returns
+        -------
+        str
+            Empty where there is none.
+        """
+        link = self._dispatcher.link
+        return link.child.log_tail() if link is not None and link.child is not None else ""
+
+    def diagnostics(self) -> dict[str, Any]:
+        """Return what a report of a fault should hold; asks nobody, so it never waits.
+
+        Returns
+        -------
+        dict
+            Address, process number, versions here and there, device of the last run, resident memory in bytes.
+        """
+        link = self._dispatcher.link
+        facts = link.facts if link is not None else {}
+        return {
+            "address": link.address if link is not None else self._address,
+            "alive": link is not None and link.alive and bool(facts),
+            "pid": facts.get("pid"),
+            "versions_here": worker.versions(),
+            "versions_there": facts.get("versions"),
+            "device": self._dispatcher.device,
+            "resident_memory": _resident(link),
+        }
+
+    def _ended(self, done: Callable[[Job], None] | None) -> Callable[[Job], None]:
+        # An engine that nobody else holds lives until its jobs have ended.
+        holder = [self]
+
+        def ended(job: Job) -> None:
+            job.image = None
+            if done is not None:
+                holder[0]._dispatcher.report(lambda: done(job))
+            holder.clear()
+
+        return ended
+
+
+def _link(address: str | None, security: Certificates | None, *callbacks: Any) -> Link:
+    if address is None:
+        return Link(None, None, *callbacks)
+    if not address.startswith("tls://"):
+        raise EngineError(
+            f"The engine's address must be tls://host:port, got {address!r}: without encryption and certificates "
+            "anybody in the network could run programs on both computers."
+        )
+    return Link(address, security or _from_environment(), *callbacks)
+
+
+def _from_environment() -> Certificates:
+    paths = [os.environ.get(name, "") for name in _TLS_VARIABLES]
+    if not all(paths):
+        missing = [name for name, path in zip(_TLS_VARIABLES, paths, strict=True) if not path]
+        raise EngineError(
+            f"A scheduler is joined with certificates: set {', '.join(missing)} to the paths of their PEM files."
+        )
+    return Certificates(*paths)
+
+
+def _close(dispatcher: Dispatcher, owner: int) -> None:
+    # A process forked from the window must not stop the window's engine.
+    if os.getpid() == owner:
+        dispatcher.close()
+
+
+def _resident(link: Link | None) -> int | None:
+    import psutil
+
+    if link is None or link.child is None:
+        return None
+    try:
+        return int(psutil.Process(link.child.pid).memory_info().rss)
+    except psutil.Error:
+        return None

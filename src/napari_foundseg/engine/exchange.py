@@ -1,0 +1,117 @@
+"""A run's pixels and request on their way to the worker."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.image import Image
+from napari_foundseg.engine.planes import Index, describe, plane_key, read_plane
+from napari_foundseg.models.catalog import row
+from napari_foundseg.tasks import TASKS
+
+if TYPE_CHECKING:
+    from napari_foundseg.engine.job import Job
+    from napari_foundseg.engine.link import Link
+
+__all__ = ["Exchange"]
+
+#: Bytes that travel with the request; further slices are sent when the task looks at them, so that neither side holds
+#: a whole stack.
+_AHEAD_BYTES = 64 << 20
+_fingerprints: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
+
+
+class Exchange:
+    """Sends one job.
+
+    An array in memory is named by its exact content. A lazy array is taken to be immutable: where it comes from a file
+    that the worker can open, and whose fingerprint is equal, none of its pixels travel.
+
+    Parameters
+    ----------
+    job : Job
+        The job.
+    link : Link
+        Where to.
+    device : str or None
+        Where the model runs.
+    """
+
+    def __init__(self, job: Job, link: Link, device: str | None) -> None:
+        assert job.image is not None  # it is let go only when the job has ended
+        self._job, self._link, self._device, self._image = job, link, device, job.image
+        self._exact = isinstance(self._image.levels[0], np.ndarray)
+
+    def start(self) -> Future[Any]:
+        """Send the request, with the pixels that the run looks at first.
+
+        Returns
+        -------
+        Future
+            Of the `Outcome`.
+        """
+        job = self._job
+        model = row(job.model)
+        keys, planes = self._ahead()
+        request = {
+            "job": job.id,
+            "topic": self._link.topic,
+            "task": job.task,
+            "inputs": job.inputs.model_dump(mode="json"),
+            "method": getattr(job.settings, "method", ""),
+            "settings": job.settings.model_dump(mode="json"),
+            "row": model.model_dump(mode="json"),
+            "device": self._device,
+            "image": describe(self._image, _fingerprint(self._image)),
+            "exact": self._exact,
+            "keys": keys,
+        }
+        answer = self._link.ask("run", request, planes)
+        self._link.sent.update(planes)
+        return answer
+
+    def serve(self, index: Index, pixels: bool) -> None:
+        """Answer a run that lacks a slice.
+
+        Parameters
+        ----------
+        index : tuple of int
+            The slice.
+        pixels : bool
+            Whether its key alone did not help.
+        """
+        plane = read_plane(self._image, index)
+        key = plane_key(plane)
+        known = not pixels and (key in self._link.sent or self._image.source is not None)
+        self._link.ask("deliver", self._job.id, index, key, None if known else plane)
+        self._link.sent.add(key)
+
+    def _ahead(self) -> tuple[dict[Index, str], dict[str, NDArray[Any]]]:
+        keys: dict[Index, str] = {}
+        planes: dict[str, NDArray[Any]] = {}
+        by_reference = self._image.source is not None
+        if by_reference and not self._exact:
+            return keys, planes
+        size = 0
+        for index in TASKS[self._job.task].slices(self._image, self._job.inputs):
+            plane = read_plane(self._image, index)
+            size += plane.nbytes
+            if self._job.ended or (keys and size > _AHEAD_BYTES):
+                break
+            keys[index] = key = plane_key(plane)
+            if not by_reference and key not in self._link.sent:
+                planes[key] = plane
+        return keys, planes
+
+
+def _fingerprint(image: Image) -> str:
+    if isinstance(image.levels[0], np.ndarray):
+        return image.fingerprint()
+    if image not in _fingerprints:
+        _fingerprints[image] = image.fingerprint()
+    return _fingerprints[image]

@@ -1,0 +1,84 @@
+"""Whatever goes wrong where models run, in the words of `core.errors`."""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import sys
+import traceback
+
+from napari_foundseg.core.errors import EngineError, FoundsegError
+
+__all__ = ["of_death", "of_exception"]
+
+_TO_DO = "Choose a smaller region or close other programs, then run again; your layers are untouched."
+#: Parts of the messages of allocators, which mostly raise a bare RuntimeError.
+_ALLOCATION = ("out of memory", "not enough memory", "allocate memory", "defaultcpuallocator", "alloc_failed")
+
+
+def of_exception(error: BaseException) -> FoundsegError:
+    """Return the error to show for an exception of a run.
+
+    Parameters
+    ----------
+    error : BaseException
+        What was raised.
+
+    Returns
+    -------
+    FoundsegError
+        Itself, if it is one that survives the way back; otherwise an EngineError with the traceback as a note.
+    """
+    if isinstance(error, FoundsegError) and _travels(error):
+        return error
+    if _is_allocation(error):
+        shown = EngineError(f"The engine ran out of memory ({_first_line(error)}). {_TO_DO}")
+    else:
+        shown = EngineError(f"The engine met an error that has no name here: {type(error).__name__}: {error}")
+    shown.add_note("".join(traceback.format_exception(error)))
+    return shown
+
+
+def of_death(code: int, log: str) -> EngineError:
+    """Return the error to show when the engine's process has ended.
+
+    Parameters
+    ----------
+    code : int
+        Its exit code; negative for a signal.
+    log : str
+        The end of its log.
+
+    Returns
+    -------
+    EngineError
+        With the log as a note.
+    """
+    killed = sys.platform != "win32" and code == -signal.SIGKILL
+    if killed:
+        text = f"The engine was stopped by the system, most likely because memory ran out. {_TO_DO}"
+    else:
+        how = signal.Signals(-code).name if code < 0 and -code in set(signal.Signals) else f"exit code {code}"
+        text = f"The engine ended unexpectedly ({how}). Run again; if it happens again, copy the diagnostics."
+    error = EngineError(text)
+    if log:
+        error.add_note(log)
+    return error
+
+
+def _travels(error: BaseException) -> bool:
+    try:
+        return type(pickle.loads(pickle.dumps(error))) is type(error)
+    except Exception:  # noqa: BLE001 - a foreign exception's pickling may raise anything
+        return False
+
+
+def _is_allocation(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(part in text for part in _ALLOCATION)
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

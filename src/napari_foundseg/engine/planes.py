@@ -1,0 +1,175 @@
+"""Pixels on their way: planes that are named by their content, so that each travels once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from napari_foundseg.core.image import Image, Normalisation
+
+__all__ = ["Index", "PlaneStore", "SentImage", "describe", "plane_key", "read_plane"]
+
+Index = tuple[int, ...]
+_NORMALISATION: TypeAdapter[Any] = TypeAdapter(Normalisation)
+
+
+def read_plane(image: Image, index: Index) -> NDArray[Any]:
+    """Read one slice of an image, lazy or not.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    index : tuple of int
+        The slice.
+
+    Returns
+    -------
+    (M, N) or (M, N, C) ndarray
+        The chosen channels, contiguous.
+    """
+    return np.ascontiguousarray(image.raw(index))
+
+
+def plane_key(plane: NDArray[Any]) -> str:
+    """Name a plane by its content.
+
+    Parameters
+    ----------
+    plane : ndarray
+        Contiguous pixels.
+
+    Returns
+    -------
+    str
+        Equal for equal dtype, shape and pixels.
+    """
+    digest = hashlib.sha256(f"{plane.dtype.str} {plane.shape}".encode())
+    digest.update(plane.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+class PlaneStore:
+    """Planes by key, kept within a bound; the least recently used go first.
+
+    Parameters
+    ----------
+    limit : int
+        Bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._planes: OrderedDict[str, NDArray[Any]] = OrderedDict()
+
+    def get(self, key: str | None) -> NDArray[Any] | None:
+        """Return a plane.
+
+        Parameters
+        ----------
+        key : str or None
+            Its key.
+
+        Returns
+        -------
+        ndarray or None
+            None if it is not kept.
+        """
+        if key is None or key not in self._planes:
+            return None
+        self._planes.move_to_end(key)
+        return self._planes[key]
+
+    def put(self, key: str, plane: NDArray[Any]) -> None:
+        """Keep a plane.
+
+        Parameters
+        ----------
+        key : str
+            Its key.
+        plane : ndarray
+            Its pixels.
+        """
+        self._planes[key] = plane
+        self._planes.move_to_end(key)
+        while len(self._planes) > 1 and sum(p.nbytes for p in self._planes.values()) > self._limit:
+            self._planes.popitem(last=False)
+
+
+def describe(image: Image, fingerprint: str) -> dict[str, Any]:
+    """Return all that is known of an image but its pixels.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    fingerprint : str
+        Its fingerprint.
+
+    Returns
+    -------
+    dict
+        For `SentImage`. The limits are measured here, since the other side sees only some of the slices.
+    """
+    return {
+        "shape": tuple(int(n) for n in image.levels[0].shape),
+        "dtype": image.dtype.str,
+        "axes": image.axes,
+        "channels": image.channels or None,
+        "normalisation": image.normalisation.model_dump(mode="json"),
+        "spacing": dict(image.spacing),
+        "units": dict(image.units),
+        "source": image.source,
+        "limits": image.limits,
+        "fingerprint": fingerprint,
+    }
+
+
+class SentImage(Image):
+    """An image whose slices come from the window when they are looked at.
+
+    Parameters
+    ----------
+    described : dict
+        What `describe` returned.
+    fetch : callable
+        Given a slice's index, returns what `read_plane` returned for it.
+    """
+
+    def __init__(self, described: dict[str, Any], fetch: Callable[[Index], NDArray[Any]]) -> None:
+        rest = dict(described)
+        limits, fingerprint = rest.pop("limits"), rest.pop("fingerprint")
+        absent = _Absent(rest.pop("shape"), np.dtype(rest.pop("dtype")))
+        normalisation = _NORMALISATION.validate_python(rest.pop("normalisation"))
+        super().__init__(absent, normalisation=normalisation, **rest)
+        # The dataclass is frozen; `limits` takes the place that its cached property would fill.
+        self.__dict__.update(limits=tuple(limits), _fetch=fetch, _fingerprint=fingerprint)
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint that the window measured.
+
+        Returns
+        -------
+        str
+            As `Image.fingerprint`.
+        """
+        return str(self.__dict__["_fingerprint"])
+
+    def _read(self, level: int, index: Index, box: tuple[int, int, int, int] | None) -> NDArray[Any]:
+        if len(index) != len(self.slice_axes):
+            return super()._read(level, index, box)
+        plane: NDArray[Any] = self.__dict__["_fetch"](tuple(int(i) for i in index))
+        return plane if box is None else plane[box[0] : box[2] + 1, box[1] : box[3] + 1]
+
+
+class _Absent:
+    """Shape and dtype of pixels that are elsewhere."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.shape, self.dtype = shape, dtype

@@ -1,0 +1,142 @@
+"""The engine's own process: scheduler and worker on one event loop, reachable from this computer only.
+
+It must never outlive the window, so it ends when its standard input closes or when its parent is gone: a process
+forked from the window can hold the pipe open, and a parent's number alone can be taken by another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_foundseg.engine.certificates import make_certificates
+
+if TYPE_CHECKING:
+    from distributed.security import Security
+
+    from napari_foundseg.engine.certificates import Certificates
+
+__all__ = ["main"]
+
+_POLL_SECONDS = 1.0
+#: The log starts anew beyond this, so that a chatty library cannot fill the disk.
+_LOG_BYTES = 1 << 20
+_CONFIG: dict[str, Any] = {
+    # A task that killed its worker is never tried again behind the person's back.
+    "distributed.scheduler.allowed-failures": 0,
+    # A long encode must not look like a lost worker, nor a large image like a leak to be paused or killed.
+    "distributed.scheduler.worker-ttl": None,
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": False,
+    "distributed.worker.profile.enabled": False,
+    "distributed.scheduler.work-stealing": False,
+    "distributed.scheduler.active-memory-manager.start": False,
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.diagnostics.nvml": False,
+    "distributed.comm.require-encryption": True,
+}
+
+
+def main() -> None:
+    """Serve until the window is gone; arguments are its process number and a private folder."""
+    parent, folder = int(sys.argv[1]), Path(sys.argv[2])
+    # What libraries print belongs in the log, not in the line that the window reads.
+    with os.fdopen(os.dup(1), "w") as answer:
+        os.dup2(2, 1)
+        # Ctrl+C in the terminal is meant for the window, which then ends us.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _offer_to_the_oom_killer()
+        threading.Thread(target=_end_with_stdin, args=(folder,), daemon=True).start()
+        threading.Thread(target=_end_with_parent, args=(parent, folder), daemon=True).start()
+        asyncio.run(_serve(folder, answer))
+
+
+def _offer_to_the_oom_killer() -> None:
+    """Let memory pressure end this process, and never the window with the annotations."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def _end_with_stdin(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    _end(folder)
+
+
+def _end_with_parent(number: int, folder: Path) -> None:
+    import psutil
+
+    with contextlib.suppress(psutil.Error):
+        parent = psutil.Process(number)
+        while parent.is_running() and parent.status() != psutil.STATUS_ZOMBIE:
+            _bound_log()
+            time.sleep(_POLL_SECONDS)
+    _end(folder)
+
+
+def _bound_log() -> None:
+    with contextlib.suppress(OSError):
+        if os.fstat(2).st_size > _LOG_BYTES:
+            os.ftruncate(2, 0)
+
+
+def _end(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    # A compute thread may be deep in a library: no orderly end waits for it.
+    os._exit(0)
+
+
+async def _serve(folder: Path, answer: Any) -> None:
+    import dask
+    from distributed import Scheduler, Worker
+
+    class LocalScheduler(_NoWebServer, Scheduler):
+        pass
+
+    class LocalWorker(_NoWebServer, Worker):
+        pass
+
+    dask.config.refresh(paths=[], env={})
+    dask.config.set(_CONFIG)
+    server, client = make_certificates()
+    both: dict[str, Any] = {"host": "127.0.0.1", "protocol": "tls", "security": _security(server), "dashboard": False}
+    async with (
+        LocalScheduler(port=0, **both) as scheduler,
+        LocalWorker(scheduler.address, nthreads=1, memory_limit=0, local_directory=str(folder), **both),
+    ):
+        json.dump({"address": scheduler.address, "certificates": asdict(client)}, answer)
+        answer.write("\n")
+        answer.close()
+        await scheduler.finished()
+
+
+def _security(certificates: Certificates) -> Security:
+    from distributed.security import Security
+
+    sides = {f"tls_{side}_{part}": getattr(certificates, part)
+             for side in ("scheduler", "worker", "client") for part in ("cert", "key")}  # fmt: skip
+    return Security(  # type: ignore[no-untyped-call]
+        require_encryption=True, tls_ca_file=certificates.ca, **sides
+    )
+
+
+class _NoWebServer:
+    """Dask's nodes open an unencrypted port for a dashboard even without one."""
+
+    def start_http_server(self, *args: Any, **kwargs: Any) -> None:
+        """Open no port."""

@@ -1,0 +1,291 @@
+"""What runs in the worker: one actor that loads models, keeps planes and runs tasks on a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
+from napari_foundseg.core.image import Image
+from napari_foundseg.engine import faults
+from napari_foundseg.engine.planes import Index, PlaneStore, SentImage, plane_key, read_plane
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from napari_foundseg.core.result import Segmentation
+
+__all__ = ["Outcome", "TaskRunner", "request_cancel", "versions"]
+
+#: Bytes of planes that are kept between runs.
+KEPT_BYTES = 1 << 30
+_PROGRESS_SECONDS = 0.05
+
+_cancelled: set[str] = set()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run ended with: a segmentation or an error."""
+
+    segmentation: Segmentation | None
+    error: FoundsegError | None
+    device: str | None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that window and worker must share.
+
+    Returns
+    -------
+    dict of str to str
+        By package; pickles of others may be misread.
+    """
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return {"python": python} | {name: version(name) for name in ("napari-foundseg", "distributed", "numpy")}
+
+
+def facts() -> dict[str, Any]:
+    """Return what diagnostics show of a worker.
+
+    Returns
+    -------
+    dict
+        Process number and versions.
+    """
+    return {"pid": os.getpid(), "versions": versions()}
+
+
+def request_cancel(job: str) -> None:
+    """Ask a run to stop; the task looks at the flag once a batch.
+
+    Parameters
+    ----------
+    job : str
+        The job's id.
+    """
+    _cancelled.add(job)
+
+
+class TaskRunner:
+    """The actor: one a worker, shared by the windows that use it.
+
+    Its methods are coroutines, since the synchronous methods of all actors share one thread and would block each
+    other; computing happens on a thread of its own, one run after the other.
+    """
+
+    def __init__(self) -> None:
+        from distributed import get_worker
+
+        self._worker = get_worker()
+        self._compute = ThreadPoolExecutor(1, thread_name_prefix="foundseg-compute")
+        self._store = PlaneStore(KEPT_BYTES)
+        self._files = _Files()
+        self._fetchers: dict[str, _Fetcher] = {}
+
+    async def run(self, request: dict[str, Any], planes: dict[str, NDArray[Any]]) -> Outcome:
+        """Run a task.
+
+        Parameters
+        ----------
+        request : dict
+            What to run, as JSON-able values, and the image's description.
+        planes : dict of str to ndarray
+            Planes that are sent along, by key.
+
+        Returns
+        -------
+        Outcome
+            Never raises.
+        """
+        job = request["job"]
+        for key, plane in planes.items():
+            self._store.put(key, plane)
+        tell = _Teller(self._worker, request["topic"], job)
+        fetcher = _Fetcher(request, self._store, self._files, tell)
+        self._fetchers[job] = fetcher
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._compute, _outcome, request, fetcher, tell)
+        finally:
+            del self._fetchers[job]
+            _cancelled.discard(job)
+
+    async def deliver(self, job: str, index: Index, key: str, plane: NDArray[Any] | None) -> None:
+        """Take a plane that a run asked for.
+
+        Parameters
+        ----------
+        job : str
+            The run.
+        index : tuple of int
+            The slice.
+        key : str
+            The plane's key.
+        plane : ndarray or None
+            Its pixels; None where they should be here already.
+        """
+        if plane is not None:
+            self._store.put(key, plane)
+        if job in self._fetchers:
+            self._fetchers[job].offer(index, key)
+
+
+class _Teller:
+    """Tells the window of a run."""
+
+    def __init__(self, worker: Any, topic: str, job: str) -> None:
+        self._worker, self._topic, self._job = worker, topic, job
+        self._last = -_PROGRESS_SECONDS
+
+    def __call__(self, **message: Any) -> None:
+        self._worker.log_event(self._topic, {"job": self._job, **message})
+
+    def progress(self, share: float, words: str) -> None:
+        now = time.monotonic()
+        if share >= 1 or now - self._last >= _PROGRESS_SECONDS:
+            self._last = now
+            self(share=float(share), words=str(words))
+
+    def cancelled(self) -> bool:
+        return self._job in _cancelled
+
+
+class _Fetcher:
+    """Finds the planes of a run: here already, in the file, or with the window."""
+
+    def __init__(self, request: dict[str, Any], store: PlaneStore, files: _Files, tell: _Teller) -> None:
+        self._described = request["image"]
+        self._exact = request["exact"]
+        self._keys: dict[Index, str] = dict(request["keys"])
+        self._store, self._files, self._tell = store, files, tell
+        self._arrived = threading.Condition()
+        self._offered: dict[Index, str] = {}
+
+    def __call__(self, index: Index) -> NDArray[Any]:
+        plane = self._found(index)
+        for pixels in (False, True):
+            if plane is not None:
+                return plane
+            # Pixels are asked for only where the key alone did not help.
+            if not pixels and index in self._keys:
+                continue
+            self._ask(index, pixels=pixels)
+            plane = self._found(index)
+        if plane is None:
+            raise EngineError(f"Slice {index} of the image did not arrive. Run again.")
+        return plane
+
+    def offer(self, index: Index, key: str) -> None:
+        with self._arrived:
+            self._offered[index] = key
+            self._arrived.notify_all()
+
+    def _found(self, index: Index) -> NDArray[Any] | None:
+        key = self._keys.get(index)
+        plane = self._store.get(key)
+        if plane is not None or self._described["source"] is None or (key is None and self._exact):
+            return plane
+        plane = self._files.plane(self._described, index, exact=self._exact)
+        if plane is None:
+            return None
+        found = plane_key(plane)
+        if self._exact and found != key:
+            return None
+        self._keys[index] = found
+        self._store.put(found, plane)
+        return plane
+
+    def _ask(self, index: Index, *, pixels: bool) -> None:
+        with self._arrived:
+            self._offered.pop(index, None)
+            self._tell(need=list(index), pixels=pixels)
+            while not self._arrived.wait_for(lambda: index in self._offered, timeout=0.1):
+                if self._tell.cancelled():
+                    raise Cancelled("The run was cancelled.")
+            self._keys[index] = self._offered.pop(index)
+
+
+class _Files:
+    """The file that was opened last, if its content is the window's."""
+
+    def __init__(self) -> None:
+        self._state: Any = None
+        self._image: Image | None = None
+
+    def plane(self, described: dict[str, Any], index: Index, *, exact: bool) -> NDArray[Any] | None:
+        try:
+            image = self._opened(described)
+            if image is None or (not exact and image.fingerprint() != described["fingerprint"]):
+                return None
+            return read_plane(image, index)
+        except Exception:  # noqa: BLE001 - whatever keeps the file from being read, the window sends its pixels
+            return None
+
+    def _opened(self, described: dict[str, Any]) -> Image | None:
+        from napari_foundseg.io.readers import read_image
+
+        path = Path(described["source"])
+        stat = path.stat()
+        state = (path, stat.st_mtime_ns, stat.st_size, described["axes"], described["channels"])
+        if state != self._state:
+            self._state, self._image = state, None
+            opened = read_image(path)
+            image = Image(opened.data, described["axes"], described["channels"], source=str(path))
+            fits = tuple(image.levels[0].shape) == described["shape"] and image.dtype.str == described["dtype"]
+            self._image = image if fits else None
+        return self._image
+
+
+def _outcome(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller) -> Outcome:
+    device: list[str] = []
+    try:
+        return Outcome(_run(request, fetcher, tell, device.append), None, device[0] if device else None)
+    except BaseException as error:  # noqa: BLE001 - SystemExit of a library must not be lost with the thread
+        shown = faults.of_exception(error)
+        # Frames hold the arrays that were too large.
+        error.__traceback__ = None
+    _free_device_memory()
+    return Outcome(None, shown, device[0] if device else None)
+
+
+def _run(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller, on_device: Callable[[str], None]) -> Segmentation:
+    from napari_foundseg.models.loading import load_model
+    from napari_foundseg.tasks import TASKS
+
+    if tell.cancelled():
+        raise Cancelled("The run was cancelled.")
+    task = TASKS[request["task"]]
+    inputs = task.inputs.parse(request["inputs"])
+    settings = task.settings(request["method"], request["settings"])
+    _check_row(request["row"])
+    tell.progress(0.0, f"loading {request['row']['title']}")
+    model = load_model(request["row"]["name"], device=request["device"], protocol=task.protocols[request["method"]])
+    on_device(str(getattr(model, "device", "unknown")))
+    image = SentImage(request["image"], fetcher)
+    return task.run(image, inputs, settings, model, tell.progress, tell.cancelled)
+
+
+def _check_row(expected: dict[str, Any]) -> None:
+    from napari_foundseg.models.catalog import row
+
+    here = row(expected["name"]).model_dump(mode="json")
+    if differing := [name for name in expected if here.get(name) != expected[name]]:
+        raise EngineError(
+            f"The worker's catalogue has another {expected['name']} (different: {', '.join(differing)}). "
+            "Install the same napari-foundseg and the same weights on both computers."
+        )
+
+
+def _free_device_memory() -> None:
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
