@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,13 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
-os.environ.setdefault("NAPARI_STRICT_QT", "raise")
-with warnings.catch_warnings():
-    # npe2 0.10 uses what pydantic 2.14 deprecates.
-    warnings.simplefilter("ignore")
-    import npe2  # noqa: F401
-    from napari.utils._testsupport import *  # noqa: F403 - napari's own fixtures
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.masks import Mask
@@ -78,7 +69,7 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
-    monkeypatch.setattr(jobs, "make_engine", lambda address, device: fake)
+    monkeypatch.setattr(jobs, "make_engine", lambda *_: fake)
     jobs.close_engine()
     return fake
 

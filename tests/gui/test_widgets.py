@@ -31,7 +31,7 @@ def docked(viewer: Any, kind: type) -> Any:
 
 
 def test_a_click_on_run_adds_a_new_aligned_layer(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
-    engine.answer = lambda job: scene.automatic
+    engine.answer = lambda _: scene.automatic
     layer = viewer.add_image(scene.image, name="cells", scale=(2, 0.5), translate=(3, 4))
     form = docked(viewer, AutomaticWidget)
     click(qtbot, form.run_button)
@@ -80,9 +80,7 @@ def test_without_an_image_the_form_says_what_to_do(qtbot: Any, viewer: Any, engi
     assert not engine.jobs
 
 
-def test_a_layer_deleted_during_the_run_still_gets_its_result(
-    qtbot: Any, viewer: Any, engine: Any, scene: Any
-) -> None:
+def test_a_layer_deleted_during_the_run_still_gets_its_result(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
     layer = viewer.add_image(scene.image, name="cells")
     form = docked(viewer, AutomaticWidget)
     click(qtbot, form.run_button)
@@ -128,7 +126,7 @@ def canvas_click(qtbot: Any, viewer: Any, layer: Any, data: tuple[float, ...], m
 def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
     qtbot: Any, viewer: Any, engine: Any, scene: Any
 ) -> None:
-    engine.answer = lambda job: scene.prompted
+    engine.answer = lambda _: scene.prompted
     layer = viewer.add_image(scene.image, name="cells", scale=(2, 2))
     form = docked(viewer, PromptWidget)
     click(qtbot, form.run_button)

@@ -7,7 +7,7 @@ from typing import Any
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Shapes
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
@@ -18,6 +18,7 @@ from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layers import current_index, region_from_shape, visible_region
 from napari_foundseg.widgets.live import Latest
 from napari_foundseg.widgets.results import add_labels, in_words, object_features
+from napari_foundseg.widgets.rows import labelled
 from napari_foundseg.widgets.task_form import TaskForm
 
 __all__ = ["AutomaticWidget"]
@@ -58,15 +59,7 @@ class AutomaticWidget(TaskForm):
             "Drawn rectangle: the selected rectangle of a Shapes layer, on the current slice."
         )
         self.region.currentTextChanged.connect(self.update_estimate_soon)
-        row = QWidget()
-        line = QHBoxLayout(row)
-        line.setContentsMargins(0, 0, 0, 0)
-        label = QLabel("Region")
-        label.setMinimumWidth(52)
-        label.setBuddy(self.region)
-        line.addWidget(label)
-        line.addWidget(self.region, 1)
-        return [row]
+        return [labelled("Region", self.region)]
 
     def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
         """Return slice and region as chosen.

@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from annotated_types import Ge, Gt, Le, Lt
 from magicgui.widgets import create_widget
 from pydantic.fields import FieldInfo
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from napari_foundseg.tasks import Settings
@@ -140,7 +140,8 @@ class Fold(QWidget):
 
     def __init__(self, title: str, content: QFormLayout, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.button = QToolButton(text=title)
+        self.button = QToolButton()
+        self.button.setText(title)
         self.button.setCheckable(True)
         self.button.setAutoRaise(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

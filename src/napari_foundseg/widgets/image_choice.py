@@ -6,13 +6,13 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import AxesError, BadImageError
-from napari_foundseg.core.image import CTWindow, Image, Normalisation, Percentile
+from napari_foundseg.core.image import CTWindow, Image, Limits, Normalisation, Percentile
 from napari_foundseg.widgets.forms import Fold
-from napari_foundseg.widgets.layers import displayed_axes, image_from_layer, layer_axes, layer_limits
+from napari_foundseg.widgets.layers import displayed_axes, image_from_layer, layer_axes
 
 __all__ = ["ImageChoice"]
 
@@ -132,7 +132,8 @@ class ImageChoice(QWidget):
     def _chosen_normalisation(self) -> Normalisation:
         choice = self._normalisation.currentText()
         if choice == _CONTRAST and self.layer is not None:
-            return layer_limits(self.layer)
+            low, high = self.layer.contrast_limits
+            return Limits(low=float(low), high=float(high))
         if choice == _CT:
             return CTWindow(level=self._level.value(), width=self._width.value())
         return Percentile()

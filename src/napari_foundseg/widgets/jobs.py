@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QCoreApplication, QObject, Signal
+from qtpy.QtCore import QCoreApplication, QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.widgets.preferences import read_preferences
 

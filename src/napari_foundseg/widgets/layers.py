@@ -14,7 +14,7 @@ from napari.layers import Points, Shapes
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, PromptError
-from napari_foundseg.core.image import Image, Limits, Normalisation, Percentile
+from napari_foundseg.core.image import Image, Normalisation, Percentile
 from napari_foundseg.core.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ __all__ = [
     "displayed_axes",
     "image_from_layer",
     "layer_axes",
-    "layer_limits",
     "prompts_from_layers",
     "region_from_shape",
     "visible_region",
@@ -92,28 +91,11 @@ def layer_axes(layer: Layer, displayed: tuple[int, int] | None = None) -> str:
         if letters[i] is None or letters[i] in letters[i + 1 :]:
             if not free:
                 raise AxesError(
-                    f"The layer {layer.name!r} has {layer.ndim} axes of shape {_shape(layer)}; at most rows, columns and "
-                    "three axes of slices can be worked on. Slice the array first and add the part as a layer."
+                    f"The layer {layer.name!r} has {layer.ndim} axes of shape {_shape(layer)}; at most rows, columns "
+                    "and three axes of slices can be worked on. Slice the array first and add the part as a layer."
                 )
             letters[i] = free.pop(0)
     return "".join(str(letter) for letter in letters) + ("C" if getattr(layer, "rgb", False) else "")
-
-
-def layer_limits(layer: ImageLayer) -> Limits:
-    """Return the layer's contrast limits as a normalisation.
-
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        An image layer.
-
-    Returns
-    -------
-    Limits
-        What the person sees as black and white.
-    """
-    low, high = layer.contrast_limits
-    return Limits(low=float(low), high=float(high))
 
 
 def image_from_layer(
@@ -256,8 +238,8 @@ def region_from_shape(shapes: Shapes, layer: Layer, image: Image) -> Box:
     chosen = sorted(shapes.selected_data) or list(range(len(shapes.data)))
     if len(chosen) != 1:
         raise PromptError(
-            f"{len(chosen)} shapes of {shapes.name!r} are meant, one is needed. Select one rectangle with the arrow tool, "
-            "or draw one if there is none."
+            f"{len(chosen)} shapes of {shapes.name!r} are meant, one is needed. Select one rectangle with the arrow "
+            "tool, or draw one if there is none."
         )
     corners = _between(shapes, layer, np.asarray(shapes.data[chosen[0]], float))
     return _bounding_region(corners, layer, image, f"The selected shape of {shapes.name!r}")

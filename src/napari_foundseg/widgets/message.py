@@ -5,9 +5,29 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
 
+from napari_foundseg.core.errors import (
+    AxesError,
+    BadImageError,
+    CheckpointError,
+    DTypeError,
+    FoundsegError,
+    ModelNotFoundError,
+    PromptError,
+    SettingsError,
+)
 from napari_foundseg.widgets.colours import theme_colour
 
-__all__ = ["Message"]
+__all__ = ["Message", "part_of"]
+
+_PART_OF_ERROR: dict[type[FoundsegError], str] = {
+    BadImageError: "image",
+    AxesError: "image",
+    DTypeError: "image",
+    ModelNotFoundError: "model",
+    CheckpointError: "model",
+    SettingsError: "settings",
+    PromptError: "inputs",
+}
 
 
 class Message(QLabel):
@@ -50,3 +70,19 @@ class Message(QLabel):
         """
         self.setText(text)
         self.setVisible(bool(text))
+
+
+def part_of(error: FoundsegError) -> str:
+    """Return which part of a form an error is about.
+
+    Parameters
+    ----------
+    error : FoundsegError
+        What went wrong.
+
+    Returns
+    -------
+    str
+        ``image``, ``model``, ``settings``, ``inputs`` or ``run``.
+    """
+    return next((part for kind, part in _PART_OF_ERROR.items() if isinstance(error, kind)), "run")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QLabel, QPushButton, QRadioButton, QToolButton, QWidget
+from qtpy.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QPushButton, QRadioButton, QToolButton, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
@@ -22,6 +24,7 @@ from napari_foundseg.widgets.layers import aligned, current_index
 from napari_foundseg.widgets.preview import Preview
 from napari_foundseg.widgets.prompt_layers import PromptLayers
 from napari_foundseg.widgets.results import label_pixels, unique_name
+from napari_foundseg.widgets.rows import labelled, side_by_side
 from napari_foundseg.widgets.task_form import TaskForm
 
 __all__ = ["PromptWidget"]
@@ -61,13 +64,8 @@ class PromptWidget(TaskForm):
         list of QWidget
             One row.
         """
-        row = QWidget()
-        line = QHBoxLayout(row)
-        line.setContentsMargins(0, 0, 0, 0)
-        label = QLabel("Click is")
-        label.setMinimumWidth(52)
-        line.addWidget(label)
-        self._signs = QButtonGroup(row)
+        buttons = []
+        self._signs = QButtonGroup(self)
         for text, colour, help_text in (
             ("on the object", POSITIVE, "Clicks mark the object. Alt+click marks what is not."),
             ("not on it", NEGATIVE, "Clicks mark what is not the object. Alt+click marks the object."),
@@ -76,10 +74,10 @@ class PromptWidget(TaskForm):
             button.setToolTip(help_text)
             button.setStyleSheet(f"QRadioButton {{ border-left: 4px solid {colour}; padding-left: 4px; }}")
             self._signs.addButton(button)
-            line.addWidget(button)
+            buttons.append(button)
         self._signs.buttons()[0].setChecked(True)
         self._signs.buttonToggled.connect(self._change_sign)
-        return [row]
+        return [labelled("Click is", *buttons)]
 
     def result_rows(self) -> list[QWidget]:
         """Return the candidates' chooser and the acceptance.
@@ -104,7 +102,7 @@ class PromptWidget(TaskForm):
         self.clear_button = QPushButton("Clear")
         self.clear_button.setToolTip("Take the points and boxes away without writing anything.")
         self.clear_button.clicked.connect(self.clear)
-        return [self._chooser, _row(QLabel("Overlap"), self.overlap), _row(self.accept_button, self.clear_button)]
+        return [self._chooser, labelled("Overlap", self.overlap), side_by_side(self.accept_button, self.clear_button)]
 
     def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
         """Return the prompts of the current slice.
@@ -132,7 +130,13 @@ class PromptWidget(TaskForm):
             prompt.in_plane(image.shape, image.label_axes)
         return self.task.inputs.parse({"prompts": tuple(prompts)})
 
-    def deliver(self, layer: ImageLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
+    def deliver(
+        self,
+        layer: ImageLayer,
+        run: Run,  # noqa: ARG002
+        segmentation: Segmentation,
+        seconds: float,  # noqa: ARG002 - as the form calls it
+    ) -> str:
         """Show the masks in the preview layer.
 
         Parameters
@@ -299,7 +303,8 @@ class PromptWidget(TaskForm):
                 widget.deleteLater()
         several = candidates[0] if len(candidates) == 1 and len(candidates[0]) > 1 else []
         for i, mask in enumerate(several):
-            button = QToolButton(text=f"{i + 1}: IoU {mask.predicted_iou:.2f}")
+            button = QToolButton()
+            button.setText(f"{i + 1}: IoU {mask.predicted_iou:.2f}")
             button.setToolTip(
                 f"Mask {i + 1} of {len(several)}, {mask.area} pixels (key {i + 1}). IoU is the model's estimate."
             )
@@ -317,9 +322,9 @@ class PromptWidget(TaskForm):
 
     def _bind(self) -> None:
         if self.session is not None:
-            keys = {"Enter": self.accept, "A": self.accept}
+            keys: dict[str, Callable[[], None]] = {"Enter": self.accept, "A": self.accept}
             count = len(self._candidates[0]) if len(self._candidates) == 1 else 0
-            keys |= {str(i + 1): (lambda i=i: self.choose(i)) for i in range(count if count > 1 else 0)}
+            keys |= {str(i + 1): partial(self.choose, i) for i in range(count if count > 1 else 0)}
             self.session.bind(keys)
 
     def _in_words(self) -> str:
@@ -351,12 +356,3 @@ class PromptWidget(TaskForm):
             self.viewer.layers.selection.active = active
         self._objects[layer] = labels
         return labels
-
-
-def _row(*widgets: QWidget) -> QWidget:
-    row = QWidget()
-    line = QHBoxLayout(row)
-    line.setContentsMargins(0, 0, 0, 0)
-    for widget in widgets:
-        line.addWidget(widget)
-    return row

@@ -22,41 +22,22 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_foundseg.core.errors import (
-    AxesError,
-    BadImageError,
-    Cancelled,
-    CheckpointError,
-    DTypeError,
-    FoundsegError,
-    ModelNotFoundError,
-    PromptError,
-    SettingsError,
-)
+from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import models_for, row
-from napari_foundseg.models.store import state
+from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.widgets import estimate
 from napari_foundseg.widgets.diagnostics import diagnostics
 from napari_foundseg.widgets.forms import SettingsForm
 from napari_foundseg.widgets.image_choice import ImageChoice
 from napari_foundseg.widgets.jobs import Run, start_engine
-from napari_foundseg.widgets.message import Message
+from napari_foundseg.widgets.message import Message, part_of
+from napari_foundseg.widgets.model_choice import ModelChoice
+from napari_foundseg.widgets.rows import labelled
 from napari_foundseg.widgets.script import as_python
 
 __all__ = ["TaskForm"]
-
-_PART_OF_ERROR: dict[type[FoundsegError], str] = {
-    BadImageError: "image",
-    AxesError: "image",
-    DTypeError: "image",
-    ModelNotFoundError: "model",
-    CheckpointError: "model",
-    SettingsError: "settings",
-    PromptError: "inputs",
-}
 
 
 class TaskForm(QScrollArea):
@@ -207,7 +188,7 @@ class TaskForm(QScrollArea):
         error : FoundsegError
             What went wrong.
         """
-        part = next((part for kind, part in _PART_OF_ERROR.items() if isinstance(error, kind)), "run")
+        part = part_of(error)
         self.messages[part].say(str(error))
         self.ensureWidgetVisible(self.messages[part])
 
@@ -267,7 +248,8 @@ class TaskForm(QScrollArea):
         self.image = ImageChoice(self.viewer)
         self.image.changed.connect(self.update_estimate_soon)
         self._part("Image", self.image, "image")
-        self.model = self._model_choice()
+        self.model = ModelChoice(self.task)
+        self.model.currentIndexChanged.connect(self.update_estimate_soon)
         self._part("Model", self.model, "model")
         for widget in self.input_rows():
             self._layout.addWidget(widget)
@@ -283,27 +265,8 @@ class TaskForm(QScrollArea):
             self.update_estimate()
 
     def _part(self, title: str, widget: QWidget, message: str) -> None:
-        label = QLabel(title)
-        label.setBuddy(widget)
-        line = QHBoxLayout()
-        label.setMinimumWidth(52)
-        label.setAlignment(Qt.AlignmentFlag.AlignTop)
-        label.setContentsMargins(0, 4, 0, 0)
-        line.addWidget(label)
-        line.addWidget(widget, 1)
-        self._layout.addLayout(line)
+        self._layout.addWidget(labelled(title, widget))
         self._layout.addWidget(self.messages[message])
-
-    def _model_choice(self) -> QComboBox:
-        combo = QComboBox()
-        combo.setToolTip("Models that can do this task.")
-        combo.setAccessibleName("Model")
-        combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        combo.setMinimumContentsLength(8)
-        for model in models_for(self.task.name):
-            combo.addItem(f"{model.name} ({state(model)})", model.name)
-        combo.currentIndexChanged.connect(self.update_estimate_soon)
-        return combo
 
     def _build_settings(self) -> None:
         self.method = QComboBox()
@@ -314,13 +277,7 @@ class TaskForm(QScrollArea):
         for i, name in enumerate(usable):
             help_text = (self.task.methods[name].__doc__ or "").strip()
             self.method.setItemData(i, help_text, Qt.ItemDataRole.ToolTipRole)
-        self._method_row = QWidget()
-        line = QHBoxLayout(self._method_row)
-        line.setContentsMargins(0, 0, 0, 0)
-        label = QLabel("Method")
-        label.setMinimumWidth(52)
-        line.addWidget(label)
-        line.addWidget(self.method, 1)
+        self._method_row = labelled("Method", self.method)
         self._method_row.setVisible(len(usable) > 1)
         self._layout.addWidget(self._method_row)
         self.forms: dict[str, SettingsForm] = {}
@@ -374,11 +331,13 @@ class TaskForm(QScrollArea):
         for widget in self.result_rows():
             self._layout.addWidget(widget)
         line = QHBoxLayout()
-        self.copy_button = QToolButton(text="Copy as Python")
+        self.copy_button = QToolButton()
+        self.copy_button.setText("Copy as Python")
         self.copy_button.setToolTip("Copy the last run as Python that gives the same result without the window.")
         self.copy_button.setEnabled(False)
         self.copy_button.clicked.connect(self._copy_python)
-        self.diagnostics_button = QToolButton(text="…")
+        self.diagnostics_button = QToolButton()
+        self.diagnostics_button.setText("…")
         self.diagnostics_button.setAccessibleName("Copy diagnostics")
         self.diagnostics_button.setToolTip("Copy diagnostics: versions, device and engine, for a bug report.")
         self.diagnostics_button.clicked.connect(self._copy_diagnostics)

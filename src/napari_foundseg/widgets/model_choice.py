@@ -1,0 +1,32 @@
+"""The model of a form."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QComboBox, QWidget
+
+from napari_foundseg.models.catalog import models_for
+from napari_foundseg.models.store import state
+from napari_foundseg.tasks import Task
+
+__all__ = ["ModelChoice"]
+
+
+class ModelChoice(QComboBox):
+    """A choice among the models that can do a task; the data of each entry is the model's name.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    def __init__(self, task: Task, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setToolTip("Models that can do this task, and whether they are at hand.")
+        self.setAccessibleName("Model")
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(8)
+        for model in models_for(task.name):
+            self.addItem(f"{model.name} ({state(model)})", model.name)

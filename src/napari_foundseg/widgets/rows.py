@@ -1,0 +1,54 @@
+"""Rows of a form."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
+
+__all__ = ["labelled", "side_by_side"]
+
+_LABEL_WIDTH = 56
+
+
+def labelled(text: str, *widgets: QWidget) -> QWidget:
+    """Return widgets behind a label.
+
+    Parameters
+    ----------
+    text : str
+        The label, which takes the keyboard to the first widget.
+    *widgets : QWidget
+        From left to right.
+
+    Returns
+    -------
+    QWidget
+        The row.
+    """
+    label = QLabel(text)
+    label.setMinimumWidth(_LABEL_WIDTH)
+    label.setAlignment(Qt.AlignmentFlag.AlignTop)
+    label.setContentsMargins(0, 4, 0, 0)
+    label.setBuddy(widgets[0])
+    return side_by_side(label, *widgets)
+
+
+def side_by_side(*widgets: QWidget) -> QWidget:
+    """Return widgets in one row.
+
+    Parameters
+    ----------
+    *widgets : QWidget
+        From left to right; labels take no more width than they need.
+
+    Returns
+    -------
+    QWidget
+        The row.
+    """
+    row = QWidget()
+    line = QHBoxLayout(row)
+    line.setContentsMargins(0, 0, 0, 0)
+    for widget in widgets:
+        line.addWidget(widget, 0 if isinstance(widget, QLabel) else 1)
+    return row
