@@ -149,7 +149,7 @@ def test_default_axes(shape: tuple[int, ...], axes: str, label_shape: tuple[int,
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 2, 2, 2, 8, 9), (2, 2, 2, 8, 9, 3)])
 def test_too_few_or_too_many_axes(shape: tuple[int, ...]) -> None:
-    with pytest.raises(AxesError, match="axes|rows"):
+    with pytest.raises(AxesError, match=r"axes|rows"):
         Image(np.zeros(shape))
 
 
@@ -203,7 +203,7 @@ def test_limits_and_ct_windows() -> None:
     array = np.array([[-2000, -160, 40, 240, 3000]], np.int16)
     by_window = Image(array, normalisation=CTWindow(level=40, width=400)).rgb()[0, :, 0]
     assert np.array_equal(by_window, Image(array, normalisation=Limits(low=-160, high=240)).rgb()[0, :, 0])
-    assert by_window.tolist() == [0, 0, 128, 255, 255]
+    assert by_window.tolist() == pytest.approx([0, 0, 127.5, 255, 255], abs=0.5)
 
 
 def test_only_the_asked_slice_and_box_are_read() -> None:

@@ -88,6 +88,7 @@ def test_a_prompt_finds_its_slice() -> None:
     ("prompt", "words"),
     [
         (Prompt(points=[(4, 5)]), "3 coordinates"),
+        (Prompt(points=[(1, 4, 5)], box=(2, 3, 8, 9)), "3 coordinates"),
         (Prompt(points=[(0, 4, 5), (1, 4, 5)]), "one slice"),
         (Prompt(points=[(3, 4, 5)]), "outside"),
         (Prompt(points=[(-1, 4, 5)]), "outside"),
