@@ -42,7 +42,7 @@ def test_a_form_shows_defaults_units_and_help(qtbot: Any) -> None:
     qtbot.addWidget(form)
     assert Sample.parse(form.values()) == Sample()
     labels = {label.text(): label.toolTip() for label in form.findChildren(QLabel)}
-    assert labels["Size"] == "How large."
+    assert labels["Size (pixels)"] == "How large."
     assert form.live_fields() == {"share"}
 
 

@@ -112,17 +112,20 @@ class SettingsForm(QWidget):
     def _add(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
         control = _control(name, field)
         unit = _extra(field).get("unit")
-        if unit and hasattr(control.native, "setSuffix"):
-            control.native.setSuffix(f" {unit}")
         control.changed.connect(lambda _value, name=name: self.changed.emit(name))
         control.native.setAccessibleName(plain_name(name))
         control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._controls[name] = control
-        label = QLabel(plain_name(name))
+        label = QLabel(f"{plain_name(name)} ({unit})" if unit else plain_name(name))
         label.setToolTip(control.tooltip)
         label.setBuddy(control.native)
         label.setWordWrap(True)
-        form.addRow(label, control.native)
+        if control.widget_type == "FloatSlider":
+            # A slider needs the width of the form to be set finely: its name stands above it.
+            form.addRow(label)
+            form.addRow(control.native)
+        else:
+            form.addRow(label, control.native)
 
 
 class Fold(QWidget):
@@ -183,6 +186,8 @@ def _control(name: str, field: FieldInfo) -> Any:
         if kind is float and extra.get("live") and {"min", "max"} <= set(options):
             widget_type = "FloatSlider"
     options.pop("nullable", None) if kind in (int, float, bool) else None
+    elif kind is bool:
+        options["text"] = ""
     if widget_type:
         options["widget_type"] = widget_type
     return create_widget(value=field.default, annotation=kind, name=name, options=options)

@@ -16,7 +16,7 @@ from napari_foundseg.widgets.layers import displayed_axes, image_from_layer, lay
 
 __all__ = ["ImageChoice"]
 
-_PERCENTILES, _CONTRAST, _CT = "Percentiles 0.5 to 99.5", "Contrast limits of the layer", "CT window"
+_PERCENTILES, _CONTRAST, _CT = "Percentiles", "As displayed", "CT window"
 
 
 class ImageChoice(QWidget):
@@ -95,11 +95,17 @@ class ImageChoice(QWidget):
         axes.setToolTip(
             "One letter an axis: T time, C channel, Z depth, Y rows, X columns, such as TZYX. Empty: automatic."
         )
-        channels.setPlaceholderText("all of RGB, else the first")
-        channels.setToolTip("One to three channel numbers from 0, such as 1 or 2, 0, 1: grey, or red, green and blue.")
+        channels.setPlaceholderText("automatic")
+        channels.setToolTip(
+            "One to three channel numbers from 0, such as 1 or 2, 0, 1: grey, or red, green and blue. "
+            "Empty: all of RGB, else the first."
+        )
         normalisation.addItems([_PERCENTILES, _CONTRAST, _CT])
         normalisation.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        normalisation.setToolTip("Which grey values become black and white before the model sees the image.")
+        normalisation.setToolTip(
+            "Which grey values become black and white before the model sees the image. Percentiles: 0.5 and 99.5 of the "
+            "whole stack. As displayed: the layer's contrast limits. CT window: a level and a width."
+        )
         ct = QWidget()
         self._level, self._width = QDoubleSpinBox(), QDoubleSpinBox()
         row = QHBoxLayout(ct)

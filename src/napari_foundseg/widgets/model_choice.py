@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_foundseg.models.catalog import models_for
@@ -29,4 +30,15 @@ class ModelChoice(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
         for model in models_for(task.name):
-            self.addItem(f"{model.name} ({state(model)})", model.name)
+            self.addItem(model.name, model.name)
+            self.setItemData(self.count() - 1, state(model), Qt.ItemDataRole.ToolTipRole)
+
+    def state(self) -> str:
+        """Return in words how the chosen model is at hand.
+
+        Returns
+        -------
+        str
+            Such as ``built in, 9 MB``.
+        """
+        return str(self.currentData(Qt.ItemDataRole.ToolTipRole) or "")

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
 
 __all__ = ["labelled", "side_by_side"]
 
-_LABEL_WIDTH = 56
+_LABEL_WIDTH = 62
 
 
 def labelled(text: str, *widgets: QWidget) -> QWidget:

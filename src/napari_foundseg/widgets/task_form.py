@@ -249,8 +249,10 @@ class TaskForm(QScrollArea):
         self.image.changed.connect(self.update_estimate_soon)
         self._part("Image", self.image, "image")
         self.model = ModelChoice(self.task)
-        self.model.currentIndexChanged.connect(self.update_estimate_soon)
+        self.model.currentIndexChanged.connect(self._change_model)
+        self._model_state = QLabel(self.model.state())
         self._part("Model", self.model, "model")
+        self._layout.insertWidget(self._layout.count() - 1, labelled("", self._model_state))
         for widget in self.input_rows():
             self._layout.addWidget(widget)
         self._layout.addWidget(self.messages["inputs"])
@@ -267,6 +269,10 @@ class TaskForm(QScrollArea):
     def _part(self, title: str, widget: QWidget, message: str) -> None:
         self._layout.addWidget(labelled(title, widget))
         self._layout.addWidget(self.messages[message])
+
+    def _change_model(self) -> None:
+        self._model_state.setText(self.model.state())
+        self.update_estimate_soon()
 
     def _build_settings(self) -> None:
         self.method = QComboBox()

@@ -1,0 +1,80 @@
+"""Show 6: from the release of the mouse to the drawn frame, on a 512 × 512 image whose windows are encoded.
+
+Split into the way to the engine and back with decoding (transport + decode, of which the worker's own seconds are
+decoding) and the paint (writing the preview and drawing the frame).
+
+    xvfb-run -a python benchmarks/gui_prompt_latency.py [--runs 30]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from typing import Any
+
+os.environ.setdefault("NAPARI_CONFIG", os.path.join(tempfile.mkdtemp(), "settings.yaml"))  # noqa: PTH118
+
+import napari
+import numpy as np
+from qtpy.QtTest import QTest
+
+from gui_responsiveness import mosaic
+from napari_foundseg.widgets.jobs import close_engine
+from napari_foundseg.widgets.prompt import PromptWidget
+
+
+def one(viewer: Any, form: PromptWidget, point: tuple[int, int]) -> tuple[float, float, float] | None:
+    """Return milliseconds of transport, decode and paint of one click."""
+    times: dict[str, float] = {}
+    deliver = form.deliver
+
+    def delivered(layer: Any, run: Any, segmentation: Any, seconds: float) -> str:
+        times["answer"] = time.perf_counter()
+        times["decode"] = segmentation.provenance.get("seconds", 0.0)
+        return deliver(layer, run, segmentation, seconds)
+
+    form.deliver = delivered
+    started = time.perf_counter()
+    form.session.points.add([point])
+    while "answer" not in times or form.current is not None:
+        QTest.qWait(1)
+        if time.perf_counter() - started > 30:
+            raise SystemExit("; ".join(m.text() for m in form.messages.values() if m.text()) or "no answer")
+    canvas = viewer.window._qt_viewer.canvas.native  # the frame itself has no public signal
+    canvas.repaint()
+    drawn = time.perf_counter()
+    del form.deliver
+    form.clear()
+    QTest.qWait(50)
+    answer = times["answer"] - started
+    return 1000 * (answer - times["decode"]), 1000 * times["decode"], 1000 * (drawn - times["answer"])
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--runs", type=int, default=30)
+    runs = options.parse_args().runs
+    viewer = napari.Viewer()
+    viewer.add_image(mosaic(512), name="mosaic")
+    form = PromptWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    QTest.qWait(2000)
+    form.run_button.click()
+    QTest.qWait(500)
+    centres = [(int(y), int(x)) for y in range(52, 460, 32) for x in range(52, 460, 32)]
+    for point in centres:  # every window is encoded once
+        one(viewer, form, point)
+    chosen = [centres[i] for i in np.random.default_rng(0).choice(len(centres), runs)]
+    times = np.array([one(viewer, form, point) for point in chosen])
+    for name, column in zip(("transport", "decode", "paint"), times.T, strict=True):
+        print(f"{name:10} median {statistics.median(column):6.1f} ms")
+    print(f"{'in all':10} median {statistics.median(times.sum(1)):6.1f} ms (wanted: < 60)")
+    viewer.close()
+    close_engine()
+
+
+if __name__ == "__main__":
+    main()

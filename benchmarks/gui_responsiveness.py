@@ -1,0 +1,123 @@
+"""Show 4: the largest event-loop gap of the window between the click on Run and the painted layer.
+
+A 5 ms timer notes when it fires. Each measured run is followed by a control run, in which the same labels are added
+without the plugin. Median of the maxima of five runs each.
+
+    xvfb-run -a python benchmarks/gui_responsiveness.py [--side 2048] [--runs 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from typing import Any
+
+os.environ.setdefault("NAPARI_CONFIG", os.path.join(tempfile.mkdtemp(), "settings.yaml"))  # noqa: PTH118
+
+import napari
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtTest import QTest
+
+from napari_foundseg.widgets.automatic import AutomaticWidget
+from napari_foundseg.widgets.jobs import close_engine
+from napari_foundseg.widgets.layers import aligned
+from napari_foundseg.widgets.results import object_features
+
+
+class Gaps:
+    """Largest time between two ticks of a 5 ms timer."""
+
+    def __init__(self) -> None:
+        self.timer = QTimer()
+        self.timer.setInterval(5)
+        self.timer.timeout.connect(self.tick)
+        self.last = self.largest = 0.0
+
+    def __enter__(self) -> Gaps:
+        self.last, self.largest = time.perf_counter(), 0.0
+        self.timer.start()
+        return self
+
+    def tick(self) -> None:
+        now = time.perf_counter()
+        self.largest = max(self.largest, now - self.last)
+        self.last = now
+
+    def __exit__(self, *_: object) -> None:
+        self.tick()
+        self.timer.stop()
+
+
+def mosaic(side: int) -> np.ndarray[Any, Any]:
+    """A mosaic of test images where they are at hand, otherwise of discs."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(300, 30, (side, side))
+    rows, columns = np.ogrid[-12:13, -12:13]
+    disc = 2000 * (rows**2 + columns**2 <= 144)
+    for y in range(20, side - 20, 32):
+        for x in range(20, side - 20, 32):
+            image[y - 12 : y + 13, x - 12 : x + 13] += disc
+    return image.astype(np.uint16)
+
+
+def settle(milliseconds: int = 600) -> None:
+    QTest.qWait(milliseconds)
+
+
+def measured_run(viewer: Any, form: AutomaticWidget) -> tuple[float, Any]:
+    before = len(viewer.layers)
+    with Gaps() as gaps:
+        form.run_button.click()
+        while form.current is not None:
+            QTest.qWait(20)
+        settle()
+    if len(viewer.layers) == before:
+        raise SystemExit("; ".join(m.text() for m in form.messages.values() if m.text()))
+    return gaps.largest, viewer.layers[-1]
+
+
+def control_run(viewer: Any, image: Any, made: Any, form: AutomaticWidget) -> float:
+    segmentation, core_image, _ = form._result
+    labels, features = made.data.copy(), object_features(segmentation)
+    transforms = aligned(image, core_image)
+    viewer.layers.remove(made)
+    settle()
+    with Gaps() as gaps:
+        viewer.add_labels(labels, features=features, **transforms)
+        settle()
+    viewer.layers.remove(viewer.layers[-1])
+    return gaps.largest
+
+
+def main() -> None:
+    options = argparse.ArgumentParser()
+    options.add_argument("--side", type=int, default=2048)
+    options.add_argument("--runs", type=int, default=5)
+    given = options.parse_args()
+    viewer = napari.Viewer()
+    image = viewer.add_image(mosaic(given.side), name="mosaic")
+    form = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    settle(2000)
+    _, made = measured_run(viewer, form)  # warms the engine, the window and napari
+    control_run(viewer, image, made, form)
+    plugin, control = [], []
+    for _ in range(given.runs):
+        viewer.layers.selection.active = image
+        gap, made = measured_run(viewer, form)
+        plugin.append(1000 * gap)
+        control.append(1000 * control_run(viewer, image, made, form))
+    print("largest gap with the plugin, ms:", [round(v) for v in plugin])
+    print("largest gap of the control, ms: ", [round(v) for v in control])
+    difference = statistics.median(plugin) - statistics.median(control)
+    print(f"median beyond the control: {difference:.0f} ms (wanted: < 50)")
+    viewer.close()
+    close_engine()
+
+
+if __name__ == "__main__":
+    main()
