@@ -13,7 +13,7 @@ import os
 import statistics
 import tempfile
 import time
-from typing import Any
+from typing import Any, Self
 
 os.environ.setdefault("NAPARI_CONFIG", os.path.join(tempfile.mkdtemp(), "settings.yaml"))  # noqa: PTH118
 
@@ -37,7 +37,7 @@ class Gaps:
         self.timer.timeout.connect(self.tick)
         self.last = self.largest = 0.0
 
-    def __enter__(self) -> Gaps:
+    def __enter__(self) -> Self:
         self.last, self.largest = time.perf_counter(), 0.0
         self.timer.start()
         return self

@@ -173,23 +173,18 @@ def _form() -> QFormLayout:
 
 def _control(name: str, field: FieldInfo) -> Any:
     kind, nullable = _plain_type(field.annotation)
-    options: dict[str, Any] = {"tooltip": field.description or "", "nullable": nullable} if nullable else {}
-    options["tooltip"] = field.description or ""
-    widget_type = None
+    options: dict[str, Any] = {"tooltip": field.description or ""}
     if get_origin(kind) is Literal:
-        options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox"}
+        options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox", "nullable": nullable}
+    elif kind is bool:
+        # The name stands in the form's own column.
+        options["text"] = ""
     elif kind in (int, float):
         options |= _bounds(kind, field)
-        extra = _extra(field)
-        if "step" in extra:
+        if "step" in (extra := _extra(field)):
             options["step"] = extra["step"]
-        if kind is float and extra.get("live") and {"min", "max"} <= set(options):
-            widget_type = "FloatSlider"
-    options.pop("nullable", None) if kind in (int, float, bool) else None
-    elif kind is bool:
-        options["text"] = ""
-    if widget_type:
-        options["widget_type"] = widget_type
+        if kind is float and extra.get("live") and options["max"] < _LARGEST_INT:
+            options["widget_type"] = "FloatSlider"
     return create_widget(value=field.default, annotation=kind, name=name, options=options)
 
 

@@ -29,6 +29,7 @@ from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.widgets import estimate
 from napari_foundseg.widgets.diagnostics import diagnostics
+from napari_foundseg.widgets.ending import Ending
 from napari_foundseg.widgets.forms import SettingsForm
 from napari_foundseg.widgets.image_choice import ImageChoice
 from napari_foundseg.widgets.jobs import Run, start_engine
@@ -73,7 +74,7 @@ class TaskForm(QScrollArea):
         self.setWidget(self._page)
         self.setMinimumWidth(min(300, self._page.minimumSizeHint().width() + 20))
         viewer.events.theme.connect(self._retheme)
-        self.destroyed.connect(_Ending(self))
+        self.destroyed.connect(Ending(self))
         self._change_method()
         self._idle("")
         start_engine()
@@ -385,18 +386,6 @@ class TaskForm(QScrollArea):
     def _retheme(self, _event: Any = None) -> None:
         for message in self.messages.values():
             message.set_theme(self.viewer.theme)
-
-
-class _Ending:
-    """What is left to do when Qt has destroyed a form; holds it until then."""
-
-    def __init__(self, form: TaskForm) -> None:
-        self._form: TaskForm | None = form
-
-    def __call__(self) -> None:
-        form, self._form = self._form, None
-        if form is not None:
-            form.release()
 
 
 def _to_clipboard(text: str) -> None:

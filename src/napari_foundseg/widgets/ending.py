@@ -1,0 +1,29 @@
+"""What is left to do when Qt has destroyed a widget."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = ["Ending"]
+
+
+class _Releasable(Protocol):
+    def release(self) -> None: ...
+
+
+class Ending:
+    """Releases a widget when it is called, once; holds it until then.
+
+    Parameters
+    ----------
+    widget : object with a method ``release``
+        What to release.
+    """
+
+    def __init__(self, widget: _Releasable) -> None:
+        self._widget: _Releasable | None = widget
+
+    def __call__(self) -> None:
+        widget, self._widget = self._widget, None
+        if widget is not None:
+            widget.release()
