@@ -1,0 +1,59 @@
+"""Segment microscopy and medical images in napari with foundation models.
+
+Everything public is imported when it is first used: ``import napari_foundseg`` imports neither torch nor napari.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_foundseg.api import automatic, load_model, prompt
+    from napari_foundseg.core.errors import (
+        AxesError,
+        BadImageError,
+        CheckpointError,
+        DTypeError,
+        EngineError,
+        FoundsegError,
+        PromptError,
+    )
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.prompts import Prompt
+    from napari_foundseg.core.result import Segmentation
+
+__all__ = [
+    "AxesError",
+    "BadImageError",
+    "CheckpointError",
+    "DTypeError",
+    "EngineError",
+    "FoundsegError",
+    "Image",
+    "Prompt",
+    "PromptError",
+    "Segmentation",
+    "automatic",
+    "load_model",
+    "prompt",
+]
+
+_HOME = {
+    "automatic": "api",
+    "load_model": "api",
+    "prompt": "api",
+    "Image": "core.image",
+    "Prompt": "core.prompts",
+    "Segmentation": "core.result",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME.get(name, 'core.errors')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,161 @@
+"""The public functions: a task, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from napari_foundseg.core.errors import AxesError, SettingsError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.loading import load_model
+from napari_foundseg.tasks import TASKS, Inputs
+from napari_foundseg.tasks.settings import Progress
+
+__all__ = ["automatic", "load_model", "prompt", "run"]
+
+
+def automatic(
+    image: Any,
+    *,
+    model: Any = "foundseg-tiny",
+    method: str | None = None,
+    tile: bool = True,
+    axes: str | None = None,
+    **settings: Any,
+) -> Segmentation:
+    """Segment every object of an image.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in. Stacks are done slice by slice.
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned.
+    method : str, optional
+        ``decoder`` or ``grid``; by default the decoder where the model has one.
+    tile : bool
+        Whether images larger than the model's window are done in windows, at full resolution.
+    axes : str, optional
+        Such as ``"ZYX"`` or ``"YXC"``; by default a last axis of 3 or 4 is RGB(A) and leading axes are slices.
+    **settings
+        Fields of `DecoderSettings` or `GridSettings`.
+
+    Returns
+    -------
+    Segmentation
+        Ids are unique over a stack.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, the model or a setting.
+    """
+    return run("automatic", image, {}, model=model, method=method, axes=axes, tile=tile, **settings)
+
+
+def prompt(
+    image: Any,
+    prompts: Prompt | Sequence[Prompt],
+    *,
+    model: Any = "foundseg-tiny",
+    tile: bool = True,
+    axes: str | None = None,
+    **settings: Any,
+) -> Segmentation:
+    """Make one object of each prompt.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in.
+    prompts : Prompt or sequence of Prompt
+        Each means one object; prompt i becomes label i + 1.
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned.
+    tile : bool
+        Whether to look at each object through a window that fits it; without it the image is shrunk to the
+        model's window, as `segment_anything.SamPredictor` does.
+    axes : str, optional
+        As for `automatic`.
+    **settings
+        Fields of `PromptSettings`.
+
+    Returns
+    -------
+    Segmentation
+        An empty mask keeps its row with area 0; where prompts overlap the higher predicted IoU wins a pixel.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, a prompt, the model or a setting.
+    """
+    prompts = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
+    return run("prompt", image, {"prompts": prompts}, model=model, axes=axes, tile=tile, **settings)
+
+
+def run(
+    task: str,
+    image: Any,
+    inputs: dict[str, Any],
+    *,
+    model: Any,
+    method: str | None = None,
+    axes: str | None = None,
+    progress: Progress = lambda share, words: None,
+    **settings: Any,
+) -> Segmentation:
+    """Run any task of the table in this process.
+
+    Parameters
+    ----------
+    task : str
+        A name in `tasks.TASKS`.
+    image : array-like or Image or str or Path
+        The image.
+    inputs : dict
+        Fields of the task's inputs.
+    model : str or loaded model
+        The model.
+    method : str, optional
+        A method of the task; by default the first whose protocol the model implements.
+    axes : str, optional
+        The image's axes.
+    progress : callable
+        Told the share done and words.
+    **settings
+        Fields of the method's settings.
+
+    Returns
+    -------
+    Segmentation
+        The result.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong.
+    """
+    row = TASKS[task]
+    picture = _image(image, axes)
+    parsed: Inputs = row.inputs.parse(inputs)
+    loaded = load_model(model)
+    method = row.default_method(loaded.name) if method is None else method
+    checked = row.settings(method, settings)
+    loaded = load_model(loaded, protocol=row.protocols[method])
+    return row.run(picture, parsed, checked, loaded, progress)
+
+
+def _image(image: Any, axes: str | None) -> Image:
+    if isinstance(image, Image):
+        if axes is not None and axes.upper() != image.axes:
+            raise AxesError(f"axes={axes!r} was given with an Image that has axes {image.axes!r}; give it once.")
+        return image
+    if isinstance(image, str | Path):
+        from napari_foundseg.io.readers import read_image
+
+        return read_image(image, axes)
+    return Image(image, axes)

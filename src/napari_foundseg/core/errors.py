@@ -1,0 +1,85 @@
+"""The error tree: every failure a person can cause or mend has a name here.
+
+A message says what was got, what was expected and what to do.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = [
+    "AxesError",
+    "BadImageError",
+    "Cancelled",
+    "CheckpointError",
+    "DTypeError",
+    "EngineError",
+    "FoundsegError",
+    "ModelNotFoundError",
+    "OutputError",
+    "PromptError",
+    "SettingsError",
+]
+
+
+class FoundsegError(Exception):
+    """Root of all errors of this package.
+
+    Not a `RuntimeError`: Qt's generator workers swallow those.
+    """
+
+
+class BadImageError(FoundsegError, ValueError):
+    """An image that cannot be read or has no pixels.
+
+    Parameters
+    ----------
+    path : str or Path or None
+        The file; None for an array.
+    reason : str
+        What is wrong and what to do.
+    """
+
+    def __init__(self, path: str | Path | None, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason if self.path is None else f"{self.path}: {self.reason}"
+
+
+class AxesError(FoundsegError, ValueError):
+    """Axes that do not fit the image."""
+
+
+class DTypeError(FoundsegError, TypeError):
+    """Pixels of a type that has no grey values."""
+
+
+class PromptError(FoundsegError, ValueError):
+    """A prompt that is empty, malformed or outside the image."""
+
+
+class SettingsError(FoundsegError, ValueError):
+    """A setting that is unknown, out of range or belongs to another method."""
+
+
+class ModelNotFoundError(FoundsegError, LookupError):
+    """A model name that is not in the catalogue, or a model that cannot do the task."""
+
+
+class CheckpointError(FoundsegError, ValueError):
+    """A weights file that is damaged, of another layout or not the one expected."""
+
+
+class OutputError(FoundsegError, OSError):
+    """A file that cannot be written: a missing folder, no permission, a full disk, ids that do not fit."""
+
+
+class EngineError(FoundsegError):
+    """The process that runs the models failed, ran out of memory or cannot be reached."""
+
+
+class Cancelled(FoundsegError):  # noqa: N818 - what happened is no error of anybody's
+    """The person cancelled the run."""

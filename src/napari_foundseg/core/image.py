@@ -1,0 +1,399 @@
+"""`Image`: an array with axes, normalisation, spacing and units, read slice by slice.
+
+Everything a model sees passes through `Image.rgb`: 8-bit RGB of one slice, from any dtype, number of
+axes or lazy array, so that the same picture is handed over by the window, Python and the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise, product
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
+
+__all__ = ["CTWindow", "Image", "Limits", "Normalisation", "Percentile"]
+
+#: Axis letters: time, channel, depth, rows, columns; Q is a further axis of slices (tifffile's "other").
+AXIS_LETTERS = "QTCZYX"
+#: Pixels looked at for percentiles: enough for 0.1 % accuracy, few enough to be read from a lazy stack.
+_SAMPLE_PIXELS = 1 << 20
+_SAMPLE_SLICES = 16
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Percentile(_Frozen):
+    """Stretch between two percentiles, the same for every slice of a stack and every colour channel."""
+
+    kind: Literal["percentile"] = "percentile"
+    low: float = Field(0.5, ge=0, le=100)
+    high: float = Field(99.5, ge=0, le=100)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Percentile:
+        if self.low >= self.high:
+            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
+        return self
+
+
+class Limits(_Frozen):
+    """Stretch between two grey values, such as a layer's contrast limits."""
+
+    kind: Literal["limits"] = "limits"
+    low: float
+    high: float
+
+
+class CTWindow(_Frozen):
+    """A CT window: `level` ± `width` / 2, in Hounsfield units."""
+
+    kind: Literal["ct"] = "ct"
+    level: float
+    width: float = Field(gt=0)
+
+
+Normalisation = Annotated[Percentile | Limits | CTWindow, Field(discriminator="kind")]
+
+
+def default_axes(shape: Sequence[int]) -> str:
+    """Return the axes of an array that comes without any.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        The array's shape.
+
+    Returns
+    -------
+    str
+        One letter an axis: a last axis of 3 or 4 is colour (C), otherwise leading axes are slices.
+
+    Raises
+    ------
+    AxesError
+        If there are fewer than two or more than five axes.
+    """
+    shape = tuple(shape)
+    colour = len(shape) > 2 and shape[-1] in (3, 4)
+    slices = len(shape) - 2 - colour
+    if not 0 <= slices <= 3 or len(shape) > 5:
+        raise AxesError(
+            f"An image has 2 to 5 axes, got {len(shape)} (shape {shape}). "
+            "Select a part of the array, or name its axes, such as axes='TZYX'."
+        )
+    return "QTZ"[3 - slices :] + "YX" + "C" * colour
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """Pixels and what is known of them.
+
+    Parameters
+    ----------
+    data : array-like or sequence of array-like
+        NumPy, dask or zarr array of any real dtype; a list of arrays is a pyramid, finest first.
+    axes : str, optional
+        One letter of ``QTCZYX`` for every axis of `data`, such as ``"ZYX"`` or ``"YXC"``. By default a last
+        axis of 3 or 4 is RGB(A) and leading axes are slices.
+    channels : int or tuple of int, optional
+        Which one to three channels become grey, or red, green and blue. By default RGB for three or
+        four channels that come last, otherwise the first channel.
+    normalisation : Percentile or Limits or CTWindow
+        How grey values become 8 bits.
+    spacing : mapping of str to float
+        Size of a pixel along each axis, such as ``{"Z": 2.0, "Y": 0.5, "X": 0.5}``; 1 where absent.
+    units : mapping of str to str
+        Unit of each spacing, such as ``{"Y": "µm"}``; pixels where absent.
+    source : str, optional
+        The file the pixels come from.
+
+    Raises
+    ------
+    AxesError
+        If the axes do not fit the array.
+    BadImageError
+        If there are no pixels.
+    DTypeError
+        If the pixels are complex, text, structured or Python objects.
+    """
+
+    data: Any
+    axes: str | None = None
+    channels: int | tuple[int, ...] | None = None
+    normalisation: Percentile | Limits | CTWindow = field(default_factory=Percentile)
+    spacing: Mapping[str, float] = field(default_factory=dict)
+    units: Mapping[str, str] = field(default_factory=dict)
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        levels = tuple(self.data) if isinstance(self.data, list | tuple) and _is_pyramid(self.data) else (self.data,)
+        levels = tuple(level if hasattr(level, "shape") else _as_array(level) for level in levels)
+        object.__setattr__(self, "levels", levels)
+        array = levels[0]
+        if len(array.shape) < 2 and self.axes is None:
+            raise AxesError(f"An image has at least rows and columns, got shape {tuple(array.shape)}.")
+        _check_dtype(np.dtype(array.dtype))
+        object.__setattr__(self, "axes", _checked_axes(self.axes, array.shape))
+        if 0 in array.shape:
+            raise BadImageError(self.source, f"the image has no pixels (shape {tuple(array.shape)})")
+        object.__setattr__(self, "channels", self._checked_channels())
+
+    levels: tuple[Any, ...] = field(init=False, repr=False)
+
+    @property
+    def _axes(self) -> str:
+        assert self.axes is not None
+        return self.axes
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The pixels' dtype."""
+        return np.dtype(self.levels[0].dtype)
+
+    @property
+    def label_axes(self) -> str:
+        """The axes of a label image of this image: all but the channels, in the array's order."""
+        return self._axes.replace("C", "")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of a label image of this image."""
+        return tuple(n for n, axis in zip(self.levels[0].shape, self._axes, strict=True) if axis != "C")
+
+    @property
+    def slice_axes(self) -> str:
+        """The axes along which the image is cut into slices, in the array's order."""
+        return self.label_axes.replace("Y", "").replace("X", "")
+
+    @property
+    def slice_shape(self) -> tuple[int, ...]:
+        """Number of slices along each of `slice_axes`."""
+        return tuple(self._size(axis) for axis in self.slice_axes)
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """Rows and columns of one slice."""
+        return self._size("Y"), self._size("X")
+
+    def indices(self) -> Iterator[tuple[int, ...]]:
+        """Iterate over all slices.
+
+        Yields
+        ------
+        tuple of int
+            One index for each of `slice_axes`; the empty tuple for a single image.
+        """
+        yield from product(*(range(n) for n in self.slice_shape))
+
+    @cached_property
+    def limits(self) -> tuple[float, float]:
+        """The grey values that become 0 and 255, equal over the whole stack."""
+        norm = self.normalisation
+        if isinstance(norm, Limits):
+            return norm.low, norm.high
+        if isinstance(norm, CTWindow):
+            return norm.level - norm.width / 2, norm.level + norm.width / 2
+        if self.dtype == bool:
+            return 0.0, 1.0
+        sample = self._sample()
+        sample = sample[np.isfinite(sample)]
+        if not sample.size:
+            return 0.0, 1.0
+        low, high = np.percentile(sample, (norm.low, norm.high))
+        return float(low), float(high)
+
+    def raw(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[Any]:
+        """Return the pixels of one slice, or of a box in it, as they are.
+
+        Parameters
+        ----------
+        index : tuple of int
+            The slice, one number for each of `slice_axes`.
+        box : tuple of int, optional
+            First and last row and column, (y0, x0, y1, x1), both included.
+
+        Returns
+        -------
+        (M, N) or (M, N, C) ndarray
+            With C = 3 where three channels were chosen.
+        """
+        return self._read(0, index, box)
+
+    def rgb(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[np.uint8]:
+        """Return one slice, or a box in it, as the 8-bit RGB picture that models see.
+
+        Parameters
+        ----------
+        index : tuple of int
+            The slice, one number for each of `slice_axes`.
+        box : tuple of int, optional
+            First and last row and column, (y0, x0, y1, x1), both included.
+
+        Returns
+        -------
+        (M, N, 3) ndarray of uint8
+            Grey images have three equal channels.
+        """
+        grey = to_uint8(self.raw(index, box), *self.limits)
+        if grey.ndim == 2:
+            grey = grey[..., None]
+        if grey.shape[-1] == 2:
+            grey = np.concatenate([grey, np.zeros_like(grey[..., :1])], axis=-1)
+        return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)))
+
+    def plane_view(self, labels: NDArray[Any], index: tuple[int, ...]) -> NDArray[Any]:
+        """Return the slice of a label image as a writable (rows, columns) view.
+
+        Parameters
+        ----------
+        labels : ndarray
+            Array of this image's `shape`.
+        index : tuple of int
+            The slice, one number for each of `slice_axes`.
+
+        Returns
+        -------
+        (M, N) ndarray
+            A view, not a copy.
+        """
+        position = dict(zip(self.slice_axes, index, strict=True))
+        view = labels[tuple(position.get(axis, slice(None)) for axis in self.label_axes)]
+        return view if self.label_axes.index("Y") < self.label_axes.index("X") else view.T
+
+    def fingerprint(self) -> str:
+        """Return a hash of dtype, shape and a sample of the pixels.
+
+        Returns
+        -------
+        str
+            Equal for equal content, whatever the memory layout; cheap on a lazy array.
+        """
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f"{self.dtype.str[1:]} {self._axes} {self.shape} {self.channels}".encode())
+        digest.update(np.ascontiguousarray(self._sample()).tobytes())
+        return digest.hexdigest()
+
+    def _size(self, axis: str) -> int:
+        return int(self.levels[0].shape[self._axes.index(axis)])
+
+    def _checked_channels(self) -> tuple[int, ...]:
+        if "C" not in self._axes:
+            if self.channels is not None:
+                raise AxesError(f"channels={self.channels} was given, but axes {self._axes!r} have no channel axis C.")
+            return ()
+        count = self._size("C")
+        if self.channels is None:
+            return (0, 1, 2) if self._axes.endswith("C") and count in (3, 4) else (0,)
+        channels = (self.channels,) if isinstance(self.channels, int) else tuple(self.channels)
+        if not 1 <= len(channels) <= 3 or not all(0 <= c < count for c in channels):
+            raise AxesError(f"channels={self.channels}: choose one to three of the {count} channels, 0 to {count - 1}.")
+        return channels
+
+    def _read(self, level: int, index: tuple[int, ...], box: tuple[int, int, int, int] | None) -> NDArray[Any]:
+        if len(index) != len(self.slice_axes):
+            raise AxesError(f"A slice of axes {self._axes!r} has {len(self.slice_axes)} indices, got {index}.")
+        array = self.levels[level]
+        position: dict[str, Any] = dict(zip(self.slice_axes, index, strict=True))
+        if box is not None:
+            position |= {"Y": slice(box[0], box[2] + 1), "X": slice(box[1], box[3] + 1)}
+        channels = self.channels if isinstance(self.channels, tuple) else ()
+        if len(channels) == 1:
+            position["C"] = channels[0]
+        elif channels:
+            position["C"] = slice(min(channels), max(channels) + 1)
+        part = np.asarray(array[tuple(position.get(axis, slice(None)) for axis in self._axes)])
+        kept = [axis for axis in self._axes if not isinstance(position.get(axis), int | np.integer)]
+        part = part.transpose([kept.index(axis) for axis in ("Y", "X", "C") if axis in kept])
+        return part[..., [c - min(channels) for c in channels]] if len(channels) > 1 else part
+
+    def _sample(self) -> NDArray[Any]:
+        """Return up to about a million pixels, spread over the slices of a coarse enough level."""
+        level = max(i for i, a in enumerate(self.levels) if i == 0 or self._plane_pixels(a) >= _SAMPLE_PIXELS // 4)
+        indices = list(self.indices())
+        chosen = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, _SAMPLE_SLICES).round().astype(int))]
+        planes = [self._read(level, index, None) for index in chosen]
+        step = max(1, int(np.ceil(np.sqrt(sum(p.shape[0] * p.shape[1] for p in planes) / _SAMPLE_PIXELS))))
+        return np.concatenate([np.ravel(p[::step, ::step]) for p in planes])
+
+    def _plane_pixels(self, array: Any) -> int:
+        return int(array.shape[self._axes.index("Y")] * array.shape[self._axes.index("X")])
+
+
+def to_uint8(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Map grey values to 8 bits, `low` to 0 and `high` to 255, clipped.
+
+    Parameters
+    ----------
+    array : ndarray
+        Grey values of any real dtype. NaN becomes 0, infinities the nearer end.
+    low, high : float
+        Where they are equal or not in order, everything becomes 0.
+
+    Returns
+    -------
+    ndarray of uint8
+        Same shape.
+    """
+    if not high > low:
+        return np.zeros(array.shape, np.uint8)
+    if array.dtype.kind in "bui" and array.dtype.itemsize <= 2:
+        # Few different values: a table is exact and several times faster than arithmetic on the image.
+        first = np.iinfo(array.dtype).min if array.dtype.kind == "i" else 0
+        count = 2 if array.dtype.kind == "b" else 1 << (8 * array.dtype.itemsize)
+        table = _scale(np.arange(first, first + count, dtype=np.float64), low, high)
+        if array.dtype.kind == "i":
+            return table[array.astype(np.int32) - first]
+        return np.take(table, array)
+    wide = np.float64 if array.dtype.itemsize > 4 or array.dtype.kind in "ui" else np.float32
+    return _scale(array.astype(wide), low, high)
+
+
+def _scale(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    with np.errstate(over="ignore", invalid="ignore"):
+        scaled = np.clip((array - array.dtype.type(low)) * array.dtype.type(255.0 / (high - low)), 0, 255)
+    return np.nan_to_num(scaled + 0.5, nan=0.0).astype(np.uint8)
+
+
+def _is_pyramid(levels: Sequence[Any]) -> bool:
+    """Tell a list of arrays that shrink from a nested list of numbers or a list of equal planes."""
+    shapes = [getattr(level, "shape", None) for level in levels]
+    if not shapes or any(shape is None or len(shape) < 2 for shape in shapes):
+        return False
+    sizes = [int(np.prod(shape)) for shape in shapes]
+    return all(a > b for a, b in pairwise(sizes))
+
+
+def _as_array(data: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(data)
+    except ValueError as error:
+        raise BadImageError(None, f"the data cannot be made an array: {error}") from error
+
+
+def _check_dtype(dtype: np.dtype[Any]) -> None:
+    if dtype.kind not in "buif":
+        raise DTypeError(
+            f"Pixels of type {dtype} have no grey values; bool, integers and floats do. "
+            + ("Take np.abs or np.real of the array first." if dtype.kind == "c" else "Convert the array first.")
+        )
+
+
+def _checked_axes(axes: str | None, shape: Sequence[int]) -> str:
+    if axes is None:
+        return default_axes(shape)
+    axes = axes.upper()
+    if len(axes) != len(shape):
+        raise AxesError(f"axes={axes!r} names {len(axes)} axes, but the array has {len(shape)} (shape {tuple(shape)}).")
+    if len(set(axes)) != len(axes) or not set(axes) <= set(AXIS_LETTERS) or not {"Y", "X"} <= set(axes):
+        raise AxesError(f"axes={axes!r}: use each letter of {AXIS_LETTERS} at most once, Y and X always.")
+    return axes

@@ -1,0 +1,71 @@
+"""Edits of label images: ids that never wrap and writes that respect what is there."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.masks import Mask
+
+__all__ = ["Overlap", "add_mask", "label_dtype", "next_free_id"]
+
+Overlap = Literal["keep others", "overwrite"]
+
+
+def label_dtype(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """Return the narrowest dtype for ids, uint16 or wider.
+
+    Parameters
+    ----------
+    largest : int
+        The largest id.
+
+    Returns
+    -------
+    dtype
+        uint16, uint32 or uint64.
+    """
+    return np.promote_types(np.uint16, np.min_scalar_type(largest))
+
+
+def next_free_id(labels: NDArray[Any]) -> int:
+    """Return one more than the largest id in use.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        A label image.
+
+    Returns
+    -------
+    int
+        1 for an empty label image.
+    """
+    return int(labels.max(initial=0)) + 1
+
+
+def add_mask(plane: NDArray[Any], mask: Mask, overlap: Overlap) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where a mask may be written in a label image of its slice.
+
+    Parameters
+    ----------
+    plane : (M, N) ndarray of int
+        The slice of the label image; not altered.
+    mask : Mask
+        The object to add.
+    overlap : {'keep others', 'overwrite'}
+        Whether pixels of other objects stay theirs.
+
+    Returns
+    -------
+    rows, columns : (K,) ndarray of int
+        The pixels to set.
+    """
+    y0, x0, y1, x1 = mask.box
+    free = mask.crop.copy()
+    if overlap == "keep others":
+        free &= plane[y0 : y1 + 1, x0 : x1 + 1] == 0
+    rows, columns = np.nonzero(free)
+    return rows + y0, columns + x0

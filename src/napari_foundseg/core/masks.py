@@ -1,0 +1,206 @@
+"""Masks kept as bounding box + crop, with scores; their overlaps and the rule that makes labels of them.
+
+**Who wins a pixel** where masks overlap: the mask of higher predicted IoU; of equal ones the smaller;
+of equal ones again the earlier in the list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Mask", "intersection", "iou", "non_maximum_suppression", "paint"]
+
+Box = tuple[int, int, int, int]
+#: The box of a mask without a pixel: its last row and column lie before its first.
+EMPTY_BOX: Box = (0, 0, -1, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """One candidate object of one slice.
+
+    Parameters
+    ----------
+    box : tuple of int
+        First and last row and column, ``(y0, x0, y1, x1)``, both included.
+    crop : (y1 - y0 + 1, x1 - x0 + 1) ndarray of bool
+        The mask inside its box.
+    predicted_iou : float
+        The model's own estimate of the mask's IoU with the object.
+    stability_score : float
+        IoU of the masks at a higher and a lower threshold (Kirillov et al. 2023, section 5).
+    index : tuple of int
+        The slice; empty for a single image.
+    label : int
+        The object that the mask is a candidate for; 0 where every mask is an object of its own.
+    """
+
+    box: Box
+    crop: NDArray[np.bool_]
+    predicted_iou: float = 1.0
+    stability_score: float = 1.0
+    index: tuple[int, ...] = ()
+    label: int = 0
+
+    def __post_init__(self) -> None:
+        y0, x0, y1, x1 = self.box
+        if self.crop.shape != (y1 - y0 + 1, x1 - x0 + 1) or self.crop.dtype != bool:
+            raise ValueError(f"box {self.box} and a crop of {self.crop.dtype} and shape {self.crop.shape} do not fit")
+
+    @classmethod
+    def from_array(cls, mask: NDArray[Any], offset: tuple[int, int] = (0, 0), **scores: Any) -> Self:
+        """Make a mask from a boolean array.
+
+        Parameters
+        ----------
+        mask : (M, N) ndarray
+            Non-zero inside.
+        offset : tuple of int
+            Row and column of the array's first pixel in the slice.
+        **scores
+            The other fields of the mask.
+
+        Returns
+        -------
+        Mask
+            Cropped to its bounding box; with `EMPTY_BOX` where nothing is set.
+        """
+        mask = mask.astype(bool, copy=False)
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if not len(rows):
+            return cls(EMPTY_BOX, np.zeros((0, 0), bool), **scores)
+        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+        dy, dx = offset
+        return cls((y0 + dy, x0 + dx, y1 + dy, x1 + dx), mask[y0 : y1 + 1, x0 : x1 + 1].copy(), **scores)
+
+    @property
+    def area(self) -> int:
+        """Number of pixels."""
+        return int(np.count_nonzero(self.crop))
+
+    def moved(self, dy: int, dx: int) -> Self:
+        """Return the mask shifted by whole pixels; an empty one unchanged.
+
+        Parameters
+        ----------
+        dy, dx : int
+            Rows and columns.
+
+        Returns
+        -------
+        Mask
+            The same crop elsewhere.
+        """
+        if not self.crop.size:
+            return self
+        y0, x0, y1, x1 = self.box
+        return replace(self, box=(y0 + dy, x0 + dx, y1 + dy, x1 + dx))
+
+
+def intersection(a: Mask, b: Mask) -> int:
+    """Return how many pixels two masks of one slice share.
+
+    Parameters
+    ----------
+    a, b : Mask
+        The masks.
+
+    Returns
+    -------
+    int
+        Shared pixels.
+    """
+    y0, x0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
+    y1, x1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    if y0 > y1 or x0 > x1:
+        return 0
+    parts = [m.crop[y0 - m.box[0] : y1 + 1 - m.box[0], x0 - m.box[1] : x1 + 1 - m.box[1]] for m in (a, b)]
+    return int(np.count_nonzero(parts[0] & parts[1]))
+
+
+def iou(a: Mask, b: Mask) -> float:
+    """Return the intersection over union of two masks of one slice.
+
+    Parameters
+    ----------
+    a, b : Mask
+        The masks.
+
+    Returns
+    -------
+    float
+        0 to 1; 0 for two empty masks.
+    """
+    shared = intersection(a, b)
+    return shared / (a.area + b.area - shared) if shared else 0.0
+
+
+def by_rank(masks: Sequence[Mask]) -> list[int]:
+    """Return the positions of masks from the one that wins a pixel first to the one that wins it last.
+
+    Parameters
+    ----------
+    masks : sequence of Mask
+        In the order they were found.
+
+    Returns
+    -------
+    list of int
+        Sorted by the rule of this module.
+    """
+    return sorted(range(len(masks)), key=lambda i: (-masks[i].predicted_iou, masks[i].area, i))
+
+
+def non_maximum_suppression(masks: Sequence[Mask], threshold: float) -> list[Mask]:
+    """Drop each mask whose IoU with a better one of its slice exceeds a threshold.
+
+    Parameters
+    ----------
+    masks : sequence of Mask
+        Candidates of any number of slices.
+    threshold : float
+        Largest IoU that two kept masks may have.
+
+    Returns
+    -------
+    list of Mask
+        The kept masks, best first.
+    """
+    kept: list[Mask] = []
+    # Kept masks by slice, with boxes as one array: masks far apart are told apart without touching a pixel.
+    boxes: dict[tuple[int, ...], NDArray[np.int64]] = {}
+    of_slice: dict[tuple[int, ...], list[Mask]] = {}
+    for mask in (masks[i] for i in by_rank(masks)):
+        if not mask.crop.size:
+            continue
+        others, corners = of_slice.setdefault(mask.index, []), boxes.get(mask.index, np.empty((0, 4), np.int64))
+        y0, x0, y1, x1 = mask.box
+        near = (corners[:, 0] <= y1) & (corners[:, 2] >= y0) & (corners[:, 1] <= x1) & (corners[:, 3] >= x0)
+        if any(iou(mask, others[i]) > threshold for i in np.flatnonzero(near)):
+            continue
+        others.append(mask)
+        boxes[mask.index] = np.vstack([corners, mask.box])
+        kept.append(mask)
+    return kept
+
+
+def paint(plane: NDArray[Any], masks: Iterable[tuple[int, Mask]]) -> None:
+    """Write masks into a label image of one slice; where they overlap, the rule of this module decides.
+
+    Parameters
+    ----------
+    plane : (M, N) ndarray of unsigned int
+        Written in place, wherever a mask is set.
+    masks : iterable of (int, Mask)
+        Ids and masks.
+    """
+    numbered = list(masks)
+    for i in reversed(by_rank([mask for _, mask in numbered])):
+        label, mask = numbered[i]
+        y0, x0, y1, x1 = mask.box
+        plane[y0 : y1 + 1, x0 : x1 + 1][mask.crop] = label

@@ -1,0 +1,125 @@
+"""`Segmentation`: what every task returns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from napari_foundseg.core.masks import Mask
+
+__all__ = ["TABLE_COLUMNS", "Segmentation", "object_table"]
+
+#: Columns of every object table; the slice's indices (``z``, ``t``) follow where there are slices.
+TABLE_COLUMNS = ("label", "class", "predicted_iou", "stability_score", "y0", "x0", "y1", "x1", "area")
+
+
+@dataclass(frozen=True, eq=False)
+class Segmentation:
+    """Labels and what is known of each object.
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned int
+        The image's shape without channels, uint16 or wider; 0 is background.
+    table : pandas.DataFrame
+        A row per object with `TABLE_COLUMNS`: boxes are inclusive, the area is in pixels of `labels`.
+    classes : dict of int to str
+        Names of the classes in the table's column ``class``.
+    provenance : dict
+        JSON-able; enough to run the task again.
+    masks : tuple of Mask, optional
+        Candidates before the overlap rule, with their scores.
+    maps : dict of tuple to ndarray, optional
+        Float maps of each slice from which the labels derive: ``{index: (C, M, N) array}``.
+    semantic : ndarray of unsigned int, optional
+        Class of each pixel, the shape of `labels`.
+    """
+
+    labels: NDArray[Any]
+    table: pd.DataFrame
+    classes: dict[int, str] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    masks: tuple[Mask, ...] | None = None
+    maps: dict[tuple[int, ...], NDArray[Any]] | None = None
+    semantic: NDArray[Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.labels.dtype.kind != "u" or self.labels.dtype.itemsize < 2 or self.labels.ndim < 2:
+            raise ValueError(f"labels must be uint16 or wider with 2 or more axes, got {self.labels.dtype} "
+                             f"of shape {self.labels.shape}")  # fmt: skip
+        if missing := [c for c in TABLE_COLUMNS if c not in self.table]:
+            raise ValueError(f"the table lacks the columns {missing}")
+        if not self.table["label"].is_unique:
+            raise ValueError("the table has two rows for one label")
+        largest = int(self.labels.max(initial=0))
+        if largest and largest > int(self.table["label"].max() if len(self.table) else 0):
+            raise ValueError(f"label {largest} has no row in the table")
+        if self.semantic is not None and self.semantic.shape != self.labels.shape:
+            raise ValueError(f"semantic has shape {self.semantic.shape}, labels {self.labels.shape}")
+        json.dumps(self.provenance)
+
+    def __len__(self) -> int:
+        return int((self.table["area"] > 0).sum())
+
+
+def object_table(
+    labels: NDArray[Any],
+    axes: str,
+    *,
+    predicted_iou: Sequence[float] | NDArray[Any],
+    stability_score: Sequence[float] | NDArray[Any],
+    indices: Sequence[tuple[int, ...]] | None = None,
+) -> pd.DataFrame:
+    """Measure every object of a label image whose objects each lie in one slice.
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned int
+        Ids 1 to n.
+    axes : str
+        The axes of `labels`.
+    predicted_iou, stability_score : (n,) sequence of float
+        Scores of objects 1 to n; their length says how many rows there are, empty objects included.
+    indices : sequence of tuple of int, optional
+        The slice of each object, for objects that have no pixel left; read from `labels` by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row an object, in order of its label.
+    """
+    import pandas as pd
+    from scipy import ndimage
+
+    n = len(predicted_iou)
+    areas = np.bincount(labels.ravel(), minlength=n + 1)[1 : n + 1]
+    found = ndimage.find_objects(labels.astype(np.int64, copy=False), max_label=n) if n else []
+    y, x = axes.index("Y"), axes.index("X")
+    boxes = np.array([_corners(part, y, x) for part in found], np.int64).reshape(n, 4)
+    columns: dict[str, Any] = {
+        "label": np.arange(1, n + 1),
+        "class": np.ones(n, np.int64),
+        "predicted_iou": np.asarray(predicted_iou, float),
+        "stability_score": np.asarray(stability_score, float),
+        **{name: boxes[:, i] for i, name in enumerate(("y0", "x0", "y1", "x1"))},
+        "area": areas,
+    }
+    for k, axis in enumerate(a for a in axes if a not in "YX"):
+        at = axes.index(axis)
+        starts = [part[at].start if part else (indices[i][k] if indices else 0) for i, part in enumerate(found)]
+        columns[axis.lower()] = np.array(starts, np.int64)
+    return pd.DataFrame(columns)
+
+
+def _corners(part: tuple[slice, ...] | None, y: int, x: int) -> tuple[int, int, int, int]:
+    if part is None:
+        return 0, 0, -1, -1
+    return part[y].start, part[x].start, part[y].stop - 1, part[x].stop - 1

@@ -1,0 +1,1 @@
+"""Models: the catalogue, the weight store, and one module a family."""

@@ -1,0 +1,63 @@
+"""Loading models, and keeping the last few in memory."""
+
+from __future__ import annotations
+
+import importlib
+from collections import OrderedDict
+from threading import RLock
+from typing import Any
+
+from napari_foundseg.core.errors import ModelNotFoundError
+from napari_foundseg.models.catalog import row
+from napari_foundseg.models.device import choose_device
+from napari_foundseg.models.store import weights
+
+__all__ = ["load_model"]
+
+#: Models kept in memory; the least recently used goes first.
+_KEPT = 2
+_loaded: OrderedDict[tuple[str, str], Any] = OrderedDict()
+_lock = RLock()
+
+
+def load_model(model: Any, *, device: str | None = None, protocol: str | None = None) -> Any:
+    """Return a loaded model.
+
+    Parameters
+    ----------
+    model : str or loaded model
+        A name of the catalogue; a loaded model is returned as it is.
+    device : str, optional
+        As for `models.device.choose_device`.
+    protocol : str, optional
+        Name of the protocol that it must implement.
+
+    Returns
+    -------
+    loaded model
+        Of the protocols that its row names.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If the name is unknown or the model does not implement the protocol.
+    CheckpointError
+        If its weights are missing or damaged.
+    """
+    loaded = _by_name(model, choose_device(device)) if isinstance(model, str) else model
+    found = row(loaded.name).protocols
+    if protocol is not None and protocol not in found:
+        raise ModelNotFoundError(f"{loaded.name} cannot do this: it offers {', '.join(found)}, not {protocol}.")
+    return loaded
+
+
+def _by_name(name: str, device: str) -> Any:
+    with _lock:
+        if (name, device) not in _loaded:
+            found = row(name)
+            family = importlib.import_module(f"napari_foundseg.models.{found.family}")
+            _loaded[name, device] = family.load(found, weights(found), device)
+            while len(_loaded) > _KEPT:
+                _loaded.popitem(last=False)
+        _loaded.move_to_end((name, device))
+        return _loaded[name, device]

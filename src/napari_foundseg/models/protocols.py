@@ -1,0 +1,153 @@
+"""What a task may ask of a model: a protocol, never a class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.prompts import Prompt
+
+__all__ = ["Candidates", "Embedding", "GridOptions", "InstanceDecoding", "Model", "PointGrid", "Promptable"]
+
+
+class Model(Protocol):
+    """What every loaded model has."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the catalogue."""
+
+    @property
+    def key(self) -> str:
+        """Name and hash of the weights: equal keys give equal results."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs, as torch writes it."""
+
+    @property
+    def window(self) -> int:
+        """Side in pixels of the square that the encoder sees at once."""
+
+
+class Embedding(Protocol):
+    """An encoded picture, to be decoded with any number of prompts."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it holds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """The masks that a model proposes for one prompt.
+
+    Parameters
+    ----------
+    logits : (K, M, N) ndarray of float32
+        Positive inside, at the resolution of the encoded picture.
+    predicted_iou : (K,) ndarray of float32
+        The model's own estimate of each mask's IoU with the object.
+    stability_score : (K,) ndarray of float32
+        IoU of each mask at a threshold 1 above and 1 below (Kirillov et al. 2023, section 5).
+    """
+
+    logits: NDArray[np.float32]
+    predicted_iou: NDArray[np.float32]
+    stability_score: NDArray[np.float32]
+
+
+class Promptable(Model, Protocol):
+    """Turns points, boxes and masks into masks."""
+
+    def encode(self, rgb: NDArray[np.uint8]) -> Embedding:
+        """Encode a picture of any size, its longer side resized to `window`.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+
+        Returns
+        -------
+        Embedding
+            For `decode`.
+        """
+
+    def decode(self, embedding: Any, prompts: Sequence[Prompt], *, multimask: bool) -> list[Candidates]:
+        """Decode prompts in an encoded picture.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            What `encode` returned.
+        prompts : sequence of Prompt
+            In pixels (y, x) of the picture.
+        multimask : bool
+            Whether to propose several masks for each.
+
+        Returns
+        -------
+        list of Candidates
+            One for each prompt.
+        """
+
+
+class InstanceDecoding(Model, Protocol):
+    """Gives the maps from which `core.maps.instances` makes instances."""
+
+    def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Decode the maps of a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture; its longer side is resized to `window`.
+
+        Returns
+        -------
+        (3, M, N) ndarray of float32
+            Foreground, centre distance and boundary distance, 0 to 1.
+        """
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """Options of SAM's automatic mask generator, under its own names."""
+
+    points_per_batch: int
+    pred_iou_thresh: float
+    stability_score_thresh: float
+    stability_score_offset: float
+    box_nms_thresh: float
+
+
+class PointGrid(Model, Protocol):
+    """Makes masks from a grid of points."""
+
+    def grid_masks(
+        self, rgb: NDArray[np.uint8], points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
+    ) -> list[Mask]:
+        """Prompt the model at every point of a picture and keep the good masks.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture; its longer side is resized to `window`.
+        points : (K, 2) ndarray of float
+            (x, y) as shares of width and height, 0 to 1, as the generator's own ``point_grids``.
+        options : GridOptions
+            The generator's thresholds.
+        poll : callable
+            Called before every batch of points; may raise to stop.
+
+        Returns
+        -------
+        list of Mask
+            In the picture's pixels.
+        """

@@ -1,0 +1,99 @@
+"""foundseg-tiny: the model in the wheel, a SAM with an instance decoder beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.sam import SamModel
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+    from torch import nn
+
+__all__ = ["TinyModel", "load"]
+
+
+class TinyModel(SamModel):
+    """A SAM that implements `InstanceDecoding` too.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+        The network.
+    instance_decoder : torch.nn.Module
+        From the encoder's features to the logits of three maps.
+    name : str
+        Its name in the catalogue.
+    key : str
+        Name and hash of the weights.
+    """
+
+    def __init__(self, sam: Sam, instance_decoder: nn.Module, name: str, key: str) -> None:
+        super().__init__(sam, name, key)
+        self.instance_decoder = instance_decoder
+
+    def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Decode the instance maps of a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture; its longer side is resized to `window`.
+
+        Returns
+        -------
+        (3, M, N) ndarray of float32
+            Foreground, centre distance and boundary distance, 0 to 1.
+        """
+        import torch
+        from torch.nn import functional
+
+        embedding = self.encode(rgb)
+        with torch.inference_mode():
+            maps = self.instance_decoder(embedding.features).sigmoid()
+            rows, columns = embedding.input_size
+            maps = maps[..., :rows, :columns]
+            if embedding.input_size != embedding.original_size:
+                maps = functional.interpolate(
+                    maps, embedding.original_size, mode="bilinear", align_corners=False, antialias=True
+                )
+        return np.asarray(maps[0].float().cpu().numpy(), np.float32)
+
+
+def load(row: CatalogRow, path: Path, device: str) -> TinyModel:
+    """Load the model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its weights.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    TinyModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the file has another layout.
+    """
+    from safetensors import SafetensorError
+
+    from napari_foundseg.models.nets.tiny import load_foundseg_tiny
+
+    try:
+        sam, decoder = load_foundseg_tiny(path)
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path} does not hold the weights of {row.name}: {error}") from error
+    return TinyModel(sam.to(device), decoder.to(device), row.name, f"{row.name}@{row.sha256[:16]}")

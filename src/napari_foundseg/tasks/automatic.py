@@ -1,0 +1,375 @@
+"""Automatic masks: every object of an image, without a prompt.
+
+Two methods. `decoder` decodes maps window by window, lays them side by side and makes instances of the whole, so that
+there is no seam to merge. `grid` is SAM's automatic mask generator in windows of several levels: a mask that touches a
+side of its window is dropped, since the next coarser level holds it whole, and what is found twice is found once after
+suppression by IoU.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from napari_foundseg.core.errors import AxesError, Cancelled
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.core.maps import instance_scores, instances
+from napari_foundseg.core.masks import Box, Mask, non_maximum_suppression, paint
+from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.models.protocols import GridOptions, InstanceDecoding, PointGrid
+from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
+
+__all__ = ["TASK", "AutomaticInputs", "DecoderSettings", "GridSettings", "derive", "run"]
+
+_MORE = {"more": True}
+
+
+class AutomaticInputs(Inputs):
+    """Where to look."""
+
+    index: tuple[int, ...] | None = None
+    """The one slice to segment; None for every slice."""
+    region: tuple[int, int, int, int] | None = None
+    """First and last row and column, (y0, x0, y1, x1), both included; None for whole slices."""
+
+
+class DecoderSettings(Settings):
+    """Instance decoder: one pass over the image, then seeds and a watershed."""
+
+    method: Literal["decoder"] = "decoder"
+    foreground_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    """Raise it if objects come out too large or background is taken for objects."""
+    centre_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    """Lower it to split objects that are merged, raise it to join pieces of one object."""
+    boundary_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
+    """Lower it to start objects only well inside their border."""
+    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
+    """Smaller objects are dropped."""
+    tile: bool = Field(True, json_schema_extra=_MORE)
+    """Work in overlapping windows at full resolution; off shrinks the whole image to the model's window."""
+
+
+class GridSettings(Settings):
+    """Point grid: SAM's automatic mask generator, which prompts the model at every point of a grid."""
+
+    method: Literal["grid"] = "grid"
+    points_per_side: int = Field(32, ge=1, le=256)
+    """Points along each side of the whole image. More points find smaller objects and take longer."""
+    pred_iou_thresh: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    """Masks that the model itself trusts less are dropped (predicted IoU)."""
+    stability_score_thresh: float = Field(0.85, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    """Masks that change more with the threshold are dropped."""
+    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
+    """Smaller objects are dropped."""
+    box_nms_thresh: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, **_MORE})
+    """Of two masks whose boxes overlap more than this, the better one is kept."""
+    stability_score_offset: float = Field(1.0, ge=0, json_schema_extra=_MORE)
+    """How far the threshold is moved to measure stability, in logits."""
+    points_per_batch: int = Field(64, ge=1, le=1024, json_schema_extra=_MORE)
+    """Points decoded at once; fewer need less memory."""
+    tile: bool = Field(True, json_schema_extra=_MORE)
+    """Work in overlapping windows at full resolution; off shrinks the whole image to the model's window."""
+
+
+#: Maps up to this size are kept in the result, so that thresholds act live (2048 × 2048 pixels need 25 MB).
+_KEPT_MAPS = 64 << 20
+#: Share of a window that it shares with its neighbour where maps are decoded.
+_MAP_OVERLAP = 0.25
+
+
+def run(
+    image: Image,
+    inputs: AutomaticInputs,
+    settings: DecoderSettings | GridSettings,
+    model: Any,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Segment every object.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : AutomaticInputs
+        Where to look.
+    settings : DecoderSettings or GridSettings
+        The method and its thresholds.
+    model : InstanceDecoding or PointGrid
+        As the method needs.
+    progress : callable
+        Told the share of windows done.
+    cancelled : callable
+        Asked before each window, or batch of points.
+
+    Returns
+    -------
+    Segmentation
+        With the maps or masks that the labels derive from, where they are small enough to keep.
+    """
+    started = time.perf_counter()
+    planes = slices(image, inputs)
+    region = _region(image, inputs)
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The automatic run was cancelled.")
+
+    def shares(done: int, share: float) -> None:
+        progress((done + share) / len(planes), f"slice {done + 1} of {len(planes)}" if len(planes) > 1 else "windows")
+
+    found: Iterator[tuple[tuple[int, ...], Any]]
+    if isinstance(settings, DecoderSettings):
+        found = (
+            (index, _maps(image, index, region, settings, model, poll, lambda share, i=i: shares(i, share)))
+            for i, index in enumerate(planes)
+        )
+    else:
+        found = (
+            (index, _grid(image, index, region, settings, model, poll, lambda share, i=i: shares(i, share)))
+            for i, index in enumerate(planes)
+        )
+    keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
+    out = _assemble(image.shape, image.label_axes, region[:2], found, settings, keep)
+    return replace(out, provenance=record("automatic", image, inputs, settings, model, started))
+
+
+def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings) -> Segmentation:
+    """Make the labels again with other thresholds, without a model.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        A result of `run` that holds its maps or masks.
+    settings : DecoderSettings or GridSettings
+        Of the same method. Thresholds of masks can only be raised: what a run dropped is not kept.
+
+    Returns
+    -------
+    Segmentation
+        As `run` would give it.
+
+    Raises
+    ------
+    ValueError
+        If neither maps nor masks were kept.
+    """
+    evidence: dict[tuple[int, ...], Any]
+    if segmentation.maps is not None:
+        evidence = dict(segmentation.maps)
+    elif segmentation.masks is not None:
+        evidence = {}
+        for mask in segmentation.masks:
+            evidence.setdefault(mask.index, []).append(mask)
+    else:
+        raise ValueError("the result holds neither maps nor masks: run the task again")
+    known = segmentation.provenance
+    region = known["inputs"]["region"] or (0, 0)
+    out = _assemble(
+        segmentation.labels.shape, known["image"]["axes"], tuple(region[:2]), evidence.items(), settings, keep=True
+    )
+    return replace(out, provenance={**known, "settings": settings.model_dump(mode="json")})
+
+
+def slices(image: Image, inputs: AutomaticInputs) -> list[tuple[int, ...]]:
+    """Return the slices that a run looks at.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : AutomaticInputs
+        Where to look.
+
+    Returns
+    -------
+    list of tuple of int
+        All, or the one that was asked for.
+
+    Raises
+    ------
+    AxesError
+        If there is no such slice.
+    """
+    if inputs.index is None:
+        return list(image.indices())
+    shape = image.slice_shape
+    if len(inputs.index) != len(shape) or not all(0 <= i < n for i, n in zip(inputs.index, shape, strict=False)):
+        raise AxesError(f"There is no slice {inputs.index}: axes {image.slice_axes!r} have {shape} slices.")
+    return [inputs.index]
+
+
+def _region(image: Image, inputs: AutomaticInputs) -> Box:
+    height, width = image.plane_shape
+    y0, x0, y1, x1 = inputs.region or (0, 0, height - 1, width - 1)
+    if not (0 <= y0 <= y1 < height and 0 <= x0 <= x1 < width):
+        raise AxesError(f"The region {(y0, x0, y1, x1)} does not lie in the image of {height} × {width} pixels.")
+    return y0, x0, y1, x1
+
+
+def _maps(
+    image: Image,
+    index: tuple[int, ...],
+    region: Box,
+    settings: DecoderSettings,
+    model: InstanceDecoding,
+    poll: Callable[[], None],
+    progress: Callable[[float], None],
+) -> NDArray[np.float16]:
+    """Decode the maps of one region, each pixel in the window where it lies most central."""
+    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
+    side = model.window if settings.tile else max(shape)
+    windows = list(tiling.cover(shape, side, int(side * _MAP_OVERLAP)))
+    maps = np.empty((3, *shape), np.float16)
+    for i, (window, core) in enumerate(windows):
+        poll()
+        decoded = model.instance_maps(image.rgb(index, _shifted(window, region)))
+        tiling.part(maps, core)[:] = tiling.part(decoded, core, window[:2])
+        progress((i + 1) / len(windows))
+    return maps
+
+
+def _grid(
+    image: Image,
+    index: tuple[int, ...],
+    region: Box,
+    settings: GridSettings,
+    model: PointGrid,
+    poll: Callable[[], None],
+    progress: Callable[[float], None],
+) -> list[Mask]:
+    """Prompt at every point of a grid, from the finest level to the one that sees the whole region."""
+    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
+    options = GridOptions(**settings.model_dump(include=set(GridOptions.__dataclass_fields__)))
+    last = tiling.coarsest(shape, model.window)
+    levels = range(min(0, last), last + 1) if settings.tile else [last]
+    points = _grid_points(settings.points_per_side) * np.array(shape)[::-1]
+    kept: list[Mask] = []
+    for step, level in enumerate(levels):
+        side = tiling.side(model.window, level)
+        windows = list(tiling.cover(shape, side, side // 2))
+        for i, (window, core) in enumerate(windows):
+            if len(inside := _inside(points, core)):
+                rgb = image.rgb(index, _shifted(window, region))
+                shares = (inside - window[1::-1]) / (rgb.shape[1], rgb.shape[0])
+                masks = [m.moved(*window[:2]) for m in model.grid_masks(rgb, shares, options, poll)]
+                kept += [m for m in masks if level == last or not tiling.touches(m.box, window, shape)]
+            progress((step + (i + 1) / len(windows)) / len(levels))
+        kept = non_maximum_suppression(kept, settings.box_nms_thresh)
+        points = _uncovered(points, kept, shape)
+    return [replace(mask.moved(*region[:2]), index=index) for mask in kept]
+
+
+def _grid_points(per_side: int) -> NDArray[np.float64]:
+    from segment_anything.utils.amg import build_point_grid
+
+    return np.asarray(build_point_grid(per_side))
+
+
+def _inside(points: NDArray[np.float64], core: Box) -> NDArray[np.float64]:
+    y0, x0, y1, x1 = core
+    x, y = points.T
+    return points[(x >= x0) & (x < x1 + 1) & (y >= y0) & (y < y1 + 1)]
+
+
+def _uncovered(points: NDArray[np.float64], masks: list[Mask], shape: tuple[int, int]) -> NDArray[np.float64]:
+    """Return the points (x, y) that no mask covers: the only ones worth another look at a coarser level."""
+    covered = np.zeros(shape, bool)
+    for mask in masks:
+        tiling.part(covered, mask.box)[mask.crop] = True
+    x, y = points.astype(int).T
+    return points[~covered[y, x]]
+
+
+def _shifted(box: Box, region: Box) -> Box:
+    return box[0] + region[0], box[1] + region[1], box[2] + region[0], box[3] + region[1]
+
+
+def _assemble(
+    shape: tuple[int, ...],
+    axes: str,
+    origin: tuple[int, int],
+    found: Iterable[tuple[tuple[int, ...], Any]],
+    settings: DecoderSettings | GridSettings,
+    keep: bool,
+) -> Segmentation:
+    """Make labels of every slice's maps or masks; ids go on from slice to slice."""
+    template = Image(np.broadcast_to(np.uint8(0), shape), axes)
+    labels = np.zeros(shape, np.uint16)
+    scores: list[NDArray[np.float64]] = []
+    maps: dict[tuple[int, ...], NDArray[Any]] | None = {} if isinstance(settings, DecoderSettings) and keep else None
+    masks: list[Mask] = []
+    count = 0
+    for index, evidence in found:
+        if isinstance(settings, DecoderSettings):
+            plane, plane_scores = _from_maps(evidence, settings)
+            box = (*origin, origin[0] + plane.shape[0] - 1, origin[1] + plane.shape[1] - 1)
+            if maps is not None:
+                maps[index] = evidence
+        else:
+            plane, plane_scores = _from_masks(evidence, template.plane_shape, settings)
+            box = (0, 0, plane.shape[0] - 1, plane.shape[1] - 1)
+            masks += evidence
+        n = plane_scores.shape[1]
+        labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + n)), copy=False)
+        target = tiling.part(template.plane_view(labels, index), box)
+        np.add(plane, count, out=target, where=plane > 0, casting="unsafe")
+        scores.append(plane_scores)
+        count += n
+    predicted_iou, stability_score = np.concatenate(scores, axis=1)
+    table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
+    kept_masks = tuple(masks) if isinstance(settings, GridSettings) else None
+    return Segmentation(labels, table, {1: "object"}, masks=kept_masks, maps=maps)
+
+
+def _from_maps(
+    maps: NDArray[Any], settings: DecoderSettings
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    plane = instances(
+        maps,
+        foreground_threshold=settings.foreground_threshold,
+        centre_threshold=settings.centre_threshold,
+        boundary_threshold=settings.boundary_threshold,
+        min_area=settings.min_area,
+    )
+    return plane, np.array(instance_scores(maps, plane))
+
+
+def _from_masks(
+    masks: Iterable[Mask], shape: tuple[int, int], settings: GridSettings
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Paint the masks that pass; one that loses more than half its pixels to better ones is dropped."""
+    passing = [
+        m
+        for m in masks
+        if m.predicted_iou >= settings.pred_iou_thresh and m.stability_score >= settings.stability_score_thresh
+    ]
+    plane = np.zeros(shape, label_dtype(len(passing)))
+    paint(plane, list(enumerate(passing, 1)))
+    areas = np.bincount(plane.ravel(), minlength=len(passing) + 1)[1:]
+    whole = np.array([m.area for m in passing], int)
+    kept = (areas >= max(1, settings.min_area)) & (2 * areas > whole)
+    ids = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(plane.dtype)
+    chosen = [m for m, k in zip(passing, kept, strict=True) if k]
+    scores = np.array([[m.predicted_iou for m in chosen], [m.stability_score for m in chosen]], float)
+    return ids[plane], scores.reshape(2, len(chosen))
+
+
+TASK = Task(
+    name="automatic",
+    title="Automatic masks",
+    inputs=AutomaticInputs,
+    methods={"decoder": DecoderSettings, "grid": GridSettings},
+    protocols={"decoder": "InstanceDecoding", "grid": "PointGrid"},
+    function=run,
+    slices=slices,
+)

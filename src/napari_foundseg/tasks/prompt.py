@@ -1,0 +1,245 @@
+"""Prompting: points, boxes and masks that each mean one object.
+
+At which scale an object is looked at: a click at native resolution, in the window where it lies most central; several
+points in the finest window that holds them all; a box at the scale at which it comes nearest to filling a third of the
+window. A mask that reaches the window's border is decoded again at half the scale.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, field_serializer, field_validator
+
+from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.core.masks import Box, Mask, paint
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.models.protocols import Candidates, Promptable
+from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.embeddings import embedding
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
+
+__all__ = ["TASK", "PromptInputs", "PromptSettings"]
+
+
+class PromptInputs(Inputs):
+    """What the person points at."""
+
+    model_config = {"arbitrary_types_allowed": True}
+
+    prompts: tuple[Prompt, ...] = Field(min_length=1)
+    """Each means one object; prompt i becomes label i + 1."""
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        return tuple(Prompt.from_json(item) if isinstance(item, dict) else item for item in value)
+
+    @field_serializer("prompts")
+    def _to_json(self, prompts: tuple[Prompt, ...]) -> list[dict[str, Any]]:
+        return [prompt.to_json() for prompt in prompts]
+
+
+class PromptSettings(Settings):
+    """Promptable segmentation (SAM)."""
+
+    method: Literal["sam"] = "sam"
+    output: Literal["auto", "best of three", "single"] = "auto"
+    """Which of the model's masks to take. Auto: best of three for one click, the single one for a box or several points."""
+    tile: bool = Field(True, json_schema_extra={"more": True})
+    """Look at the object through a window that fits it; off shrinks the whole image to the model's window."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Target:
+    """One prompt, the slice it lies in, and the level at which it is looked at."""
+
+    label: int
+    index: tuple[int, ...]
+    prompt: Prompt
+    level: int
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """Least and largest row and column of all that the prompt shows."""
+        corners = [list(point) for point in self.prompt.points]
+        if self.prompt.box is not None:
+            corners += [list(self.prompt.box[:2]), list(self.prompt.box[2:])]
+        if self.prompt.mask is not None:
+            rows, columns = np.nonzero(self.prompt.mask)
+            corners += [[rows.min(), columns.min()], [rows.max(), columns.max()]]
+        (y0, x0), (y1, x1) = np.min(corners, axis=0), np.max(corners, axis=0)
+        return float(y0), float(x0), float(y1), float(x1)
+
+    def wants_several(self, output: str) -> bool:
+        """Tell whether the model is to propose several masks."""
+        one_click = len(self.prompt.points) == 1 and self.prompt.box is None and self.prompt.mask is None
+        return output == "best of three" or (output == "auto" and one_click)
+
+
+def run(
+    image: Image,
+    inputs: PromptInputs,
+    settings: PromptSettings,
+    model: Promptable,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Make one object of each prompt.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : PromptInputs
+        The prompts.
+    settings : PromptSettings
+        Which mask to take, and whether in windows.
+    model : Promptable
+        The model.
+    progress : callable
+        Told the share of prompts done.
+    cancelled : callable
+        Asked before each window.
+
+    Returns
+    -------
+    Segmentation
+        Prompt i is label i + 1; ``masks`` holds each prompt's candidates, best first.
+    """
+    started = time.perf_counter()
+    shape = image.plane_shape
+    last = tiling.coarsest(shape, model.window)
+    targets = [_target(i + 1, prompt, image, model.window, settings) for i, prompt in enumerate(inputs.prompts)]
+    found: dict[int, list[Mask]] = {}
+    while targets:
+        again: list[_Target] = []
+        for (index, window), group in _by_window(targets, shape, model.window).items():
+            if cancelled():
+                raise Cancelled("Prompting was cancelled.")
+            decoded = _decode(image.rgb(index, window), window, group, settings, model)
+            for target, masks in zip(group, decoded, strict=True):
+                found[target.label] = masks
+                if target.level < last and tiling.touches(masks[0].box, window, shape):
+                    again.append(replace(target, level=target.level + 1))
+            progress(min(1.0, len(found) / len(inputs.prompts)), "decoding prompts")
+        targets = again
+    candidates = [found[label] for label in sorted(found)]
+    return _assemble(image, candidates, record("prompt", image, inputs, settings, model, started))
+
+
+def slices(image: Image, inputs: PromptInputs) -> list[tuple[int, ...]]:
+    """Return the slices that a run looks at.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : PromptInputs
+        The prompts.
+
+    Returns
+    -------
+    list of tuple of int
+        Sorted, each once.
+    """
+    return sorted({prompt.in_plane(image.shape, image.label_axes)[0] for prompt in inputs.prompts})
+
+
+def _target(label: int, prompt: Prompt, image: Image, window: int, settings: PromptSettings) -> _Target:
+    """Choose the level at which a prompt is first looked at."""
+    shape = image.plane_shape
+    index, flat = prompt.in_plane(image.shape, image.label_axes)
+    last = tiling.coarsest(shape, window)
+    target = _Target(label, index, flat, last)
+    if not settings.tile:
+        return target
+    level = min(0, last)
+    if flat.box is not None or flat.mask is not None:
+        level = tiling.box_level(target.extent, shape, window)
+    while level < last and tiling.surrounding(target.extent, shape, tiling.side(window, level)) is None:
+        level += 1
+    return replace(target, level=level)
+
+
+def _by_window(
+    targets: Sequence[_Target], shape: tuple[int, int], window: int
+) -> dict[tuple[tuple[int, ...], Box], list[_Target]]:
+    groups: dict[tuple[tuple[int, ...], Box], list[_Target]] = defaultdict(list)
+    for target in targets:
+        box = tiling.surrounding(target.extent, shape, tiling.side(window, target.level))
+        groups[target.index, box or (0, 0, shape[0] - 1, shape[1] - 1)].append(target)
+    return groups
+
+
+def _decode(
+    rgb: NDArray[np.uint8], window: Box, targets: Sequence[_Target], settings: PromptSettings, model: Promptable
+) -> list[list[Mask]]:
+    """Decode the prompts of one window; each prompt's candidates come best first."""
+    encoded = embedding(model, rgb)
+    out: dict[int, list[Mask]] = {}
+    for multimask in (True, False):
+        group = [target for target in targets if target.wants_several(settings.output) == multimask]
+        moved = [_moved(target.prompt, window) for target in group]
+        for target, found in zip(group, model.decode(encoded, moved, multimask=multimask), strict=True):
+            out[target.label] = _ranked(found, window, target)
+    return [out[target.label] for target in targets]
+
+
+def _ranked(found: Candidates, window: Box, target: _Target) -> list[Mask]:
+    return [
+        Mask.from_array(
+            found.logits[i] > 0,
+            window[:2],
+            predicted_iou=float(found.predicted_iou[i]),
+            stability_score=float(found.stability_score[i]),
+            index=target.index,
+            label=target.label,
+        )
+        for i in np.argsort(-found.predicted_iou, kind="stable")
+    ]
+
+
+def _moved(prompt: Prompt, window: Box) -> Prompt:
+    """Return a prompt in the pixels of a window."""
+    y, x, _, _ = window
+    points = [(py - y, px - x) for py, px in prompt.points]
+    box = None if prompt.box is None else [v - o for v, o in zip(prompt.box, (y, x, y, x), strict=True)]
+    mask = None if prompt.mask is None else tiling.part(prompt.mask, window)
+    return Prompt(points, prompt.labels, box, mask)
+
+
+def _assemble(image: Image, candidates: list[list[Mask]], provenance: dict[str, Any]) -> Segmentation:
+    best = [masks[0] for masks in candidates]
+    labels = np.zeros(image.shape, label_dtype(len(best)))
+    for index in {mask.index for mask in best}:
+        paint(image.plane_view(labels, index), [(m.label, m) for m in best if m.index == index])
+    table = object_table(
+        labels,
+        image.label_axes,
+        predicted_iou=[mask.predicted_iou for mask in best],
+        stability_score=[mask.stability_score for mask in best],
+        indices=[mask.index for mask in best],
+    )
+    return Segmentation(labels, table, {1: "object"}, provenance, masks=tuple(m for ms in candidates for m in ms))
+
+
+TASK = Task(
+    name="prompt",
+    title="Prompt",
+    inputs=PromptInputs,
+    methods={"sam": PromptSettings},
+    protocols={"sam": "Promptable"},
+    function=run,
+    slices=slices,
+)

@@ -1,0 +1,196 @@
+"""Windows: how a picture larger than the model's window is cut up, and at which scale.
+
+A *level* k is the scale at which a window of the model covers ``window * 2**k`` pixels of the image: 0 is native
+resolution, above it the picture is shrunk, below it enlarged. At the `coarsest` level one window holds the whole image,
+which is what the reference predictors do to every image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.masks import Box
+
+__all__ = ["box_level", "coarsest", "cover", "part", "side", "surrounding", "touches"]
+
+#: The finest level: more than four times enlarged, nothing is gained.
+FINEST = -2
+
+
+def coarsest(shape: tuple[int, int], window: int) -> int:
+    """Return the level at which one window holds the whole picture.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the picture.
+    window : int
+        Side of the model's window.
+
+    Returns
+    -------
+    int
+        The level, `FINEST` or above.
+    """
+    return max(FINEST, math.ceil(math.log2(max(shape) / window)))
+
+
+def side(window: int, level: int) -> int:
+    """Return how many pixels of the picture a window covers along each side.
+
+    Parameters
+    ----------
+    window : int
+        Side of the model's window.
+    level : int
+        The level.
+
+    Returns
+    -------
+    int
+        Pixels.
+    """
+    return int(window * 2.0**level)
+
+
+def box_level(box: tuple[float, float, float, float], shape: tuple[int, int], window: int) -> int:
+    """Return the level at which a box is nearest to filling a third of the window.
+
+    Parameters
+    ----------
+    box : tuple of float
+        (y0, x0, y1, x1), both included.
+    shape : tuple of int
+        Rows and columns of the picture.
+    window : int
+        Side of the model's window.
+
+    Returns
+    -------
+    int
+        From `FINEST` to `coarsest`.
+    """
+    longest = max(box[2] - box[0], box[3] - box[1]) + 1
+    return min(max(round(math.log2(3 * longest / window)), FINEST), coarsest(shape, window))
+
+
+def surrounding(extent: tuple[float, float, float, float], shape: tuple[int, int], side: int) -> Box | None:
+    """Return the window in which something lies most central.
+
+    Windows of one level overlap by half and end at the picture's edge, so that prompts near one another share one.
+
+    Parameters
+    ----------
+    extent : tuple of float
+        Least and largest row and column, (y0, x0, y1, x1), of what is to be held.
+    shape : tuple of int
+        Rows and columns of the picture.
+    side : int
+        Pixels of the picture that a window covers.
+
+    Returns
+    -------
+    tuple of int or None
+        The window as a box, both ends included; None if no window holds the whole extent.
+    """
+    rows = _most_central(extent[0], extent[2], shape[0], side)
+    columns = _most_central(extent[1], extent[3], shape[1], side)
+    if rows is None or columns is None:
+        return None
+    return rows[0], columns[0], rows[1], columns[1]
+
+
+def touches(box: Box, window: Box, shape: tuple[int, int]) -> bool:
+    """Tell whether a mask reaches a side of its window that is no edge of the picture.
+
+    Parameters
+    ----------
+    box : tuple of int
+        The mask's bounding box.
+    window : tuple of int
+        The window's box.
+    shape : tuple of int
+        Rows and columns of the picture.
+
+    Returns
+    -------
+    bool
+        True where the object may go on outside the window.
+    """
+    y0, x0, y1, x1 = window
+    inner = (y0 > 0, x0 > 0, y1 < shape[0] - 1, x1 < shape[1] - 1)
+    reached = (box[0] <= y0, box[1] <= x0, box[2] >= y1, box[3] >= x1)
+    return any(a and b for a, b in zip(inner, reached, strict=True))
+
+
+def cover(shape: tuple[int, int], side: int, overlap: int) -> Iterator[tuple[Box, Box]]:
+    """Cut a picture into overlapping windows and disjoint cores.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the picture.
+    side : int
+        Pixels of the picture that a window covers.
+    overlap : int
+        Least number of pixels that neighbours share.
+
+    Yields
+    ------
+    window, core : tuple of int
+        Boxes, both ends included. The cores, one in each window, tile the picture: each pixel belongs to
+        the window in which it lies most central.
+    """
+    for y0, y1, top, bottom in _cover_axis(shape[0], side, overlap):
+        for x0, x1, left, right in _cover_axis(shape[1], side, overlap):
+            yield (y0, x0, y1, x1), (top, left, bottom, right)
+
+
+def part(array: NDArray[Any], box: Box, origin: tuple[int, int] = (0, 0)) -> NDArray[Any]:
+    """Return the view of a box in the last two axes.
+
+    Parameters
+    ----------
+    array : (..., M, N) ndarray
+        An array whose first pixel lies at `origin`.
+    box : tuple of int
+        Both ends included, counted as `origin` is.
+    origin : tuple of int
+        Row and column.
+
+    Returns
+    -------
+    ndarray
+        A view.
+    """
+    y, x = origin
+    return array[..., box[0] - y : box[2] - y + 1, box[1] - x : box[3] - x + 1]
+
+
+def _cover_axis(n: int, side: int, overlap: int) -> list[tuple[int, int, int, int]]:
+    """Return first and last pixel of each window and of its core along one axis."""
+    if n <= side:
+        return [(0, n - 1, 0, n - 1)]
+    count = math.ceil((n - side) / (side - overlap)) + 1
+    starts = np.linspace(0, n - side, count).round().astype(int).tolist()
+    cuts = [0, *((a + side + b) // 2 for a, b in zip(starts, starts[1:], strict=False)), n]
+    return [(s, s + side - 1, cuts[i], cuts[i + 1] - 1) for i, s in enumerate(starts)]
+
+
+def _most_central(low: float, high: float, n: int, side: int) -> tuple[int, int] | None:
+    if n <= side:
+        return 0, n - 1
+    starts = np.unique([*range(0, n - side, max(1, side // 2)), n - side])
+    # Towards the picture's own edge there is nothing more to see: no margin is missed there.
+    before = np.where(starts == 0, np.inf, low - starts)
+    after = np.where(starts == n - side, np.inf, starts + side - 1 - high)
+    margins = np.minimum(before, after)
+    best = int(np.argmax(margins))
+    if margins[best] < 0:
+        return None
+    return int(starts[best]), int(starts[best]) + side - 1
