@@ -65,8 +65,10 @@ def facts() -> dict[str, Any]:
     return {"pid": os.getpid(), "versions": versions()}
 
 
-def request_cancel(job: str) -> None:
+async def request_cancel(job: str) -> None:
     """Ask a run to stop; the task looks at the flag once a batch.
+
+    A coroutine, since distributed runs only those without waiting for them.
 
     Parameters
     ----------

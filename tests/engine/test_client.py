@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from asking import gone, running, submit, wait_until
+
+from napari_foundseg.core.errors import BadImageError, Cancelled, EngineError, ModelNotFoundError
+from napari_foundseg.core.image import Image
+from napari_foundseg.engine.client import Engine
+
+MakeEngine = Callable[..., Engine]
+
+
+def test_runs_and_tells_its_progress(make_engine: MakeEngine, image: Image) -> None:
+    told: list[tuple[float, str]] = []
+    ended: list[str] = []
+    job = submit(
+        make_engine(),
+        image,
+        seconds=0.2,
+        progress=lambda *t: told.append(t),
+        done=lambda job: ended.append(job.state),
+    )
+    result = job.wait(30)
+    wait_until(lambda: ended)
+    assert ended == [job.state] == ["done"]
+    assert told[-1] == (1.0, "slice 1 of 1")
+    assert (result.labels == (image.data > image.limits[0])).all()
+    assert result.labels.flags.writeable, "a person edits them"
+    assert result.provenance["pid"] != os.getpid()
+    assert result.provenance["fingerprint"] == image.fingerprint()
+    assert result.provenance["limits"] == list(image.limits)
+
+
+def test_submitting_never_blocks(make_engine: MakeEngine, image: Image) -> None:
+    start = time.monotonic()
+    submit(make_engine(), image)
+    assert time.monotonic() - start < 0.2
+
+
+def test_cancel_while_starting(make_engine: MakeEngine, image: Image) -> None:
+    engine = make_engine()
+    ended = threading.Event()
+    job = submit(engine, image, done=lambda _: ended.set())
+    job.cancel()
+    assert ended.wait(1)
+    assert (job.state, job.result) == ("cancelled", None)
+    assert submit(engine, image).wait(30)
+
+
+def test_cancel_stops_a_task_that_polls(engine: Engine, image: Image) -> None:
+    pid = engine.diagnostics()["pid"]
+    job = running(engine, image, "poll", seconds=60)
+    start = time.monotonic()
+    job.cancel()
+    with pytest.raises(Cancelled):
+        job.wait(1)
+    assert submit(engine, image).wait(1.5).provenance["pid"] == pid
+    assert time.monotonic() - start < 1.5
+
+
+def test_a_task_that_does_not_stop_is_replaced(engine: Engine, image: Image) -> None:
+    pid = engine.diagnostics()["pid"]
+    ended = threading.Event()
+    job = running(engine, image, "deaf", seconds=60, done=lambda _: ended.set())
+    job.cancel()
+    assert ended.wait(1)
+    assert submit(engine, image).wait(8).provenance["pid"] != pid
+    assert job.state == "cancelled"
+    wait_until(lambda: gone(pid), 2)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_killed_worker_is_a_named_error_and_the_next_run_works(engine: Engine, image: Image) -> None:
+    job = running(engine, image, "deaf", seconds=60)
+    os.kill(engine.diagnostics()["pid"], signal.SIGKILL)
+    with pytest.raises(EngineError, match="stopped by the system, most likely because memory ran out"):
+        job.wait(1)
+    assert submit(engine, image).wait(30)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_worker_killed_between_runs_is_started_again(engine: Engine, image: Image) -> None:
+    pid = engine.diagnostics()["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not engine.diagnostics()["alive"], 1)
+    assert submit(engine, image).wait(30).provenance["pid"] != pid
+
+
+def test_a_worker_that_exits_is_a_named_error_and_the_next_run_works(engine: Engine, image: Image) -> None:
+    start = time.monotonic()
+    job = submit(engine, image, "exit")
+    with pytest.raises(EngineError, match="exit code 3"):
+        job.wait(5)
+    assert time.monotonic() - start < 1
+    assert submit(engine, image).wait(30)
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "words"),
+    [
+        ("allocate", EngineError, "ran out of memory.*smaller region"),
+        ("allocate array", EngineError, "ran out of memory"),
+        ("divide", EngineError, "ZeroDivisionError"),
+        ("quit", EngineError, "SystemExit"),
+        ("bad image", BadImageError, "cells.tif: it is damaged"),
+    ],
+)
+def test_errors_come_through_and_the_worker_lives(
+    engine: Engine, image: Image, act: str, kind: type[Exception], words: str
+) -> None:
+    pid = engine.diagnostics()["pid"]
+    job = submit(engine, image, act)
+    with pytest.raises(kind, match=words) as caught:
+        job.wait(5)
+    assert job.state == "failed"
+    if kind is EngineError:
+        assert "fake_tasks" in "".join(caught.value.__notes__), "the worker's traceback is kept"
+    assert submit(engine, image).wait(5).provenance["pid"] == pid
+
+
+def test_an_unknown_model_is_the_jobs_error(engine: Engine, image: Image) -> None:
+    waiting = submit(engine, image)
+    job = engine.submit("fake", image, waiting.inputs, waiting.settings, "no-such-model")
+    with pytest.raises(ModelNotFoundError, match="no-such-model"):
+        job.wait(5)
+
+
+def test_of_those_waiting_the_latest_runs(engine: Engine, image: Image) -> None:
+    first = running(engine, image, "poll", seconds=0.5, replace="prompt")
+    jobs = [submit(engine, image, replace="prompt") for _ in range(3)]
+    other = submit(engine, image)
+    other.wait(10)
+    assert first.wait(1)
+    assert [job.state for job in jobs] == ["cancelled", "cancelled", "done"]
+    assert isinstance(jobs[0].error, Cancelled)
+
+
+def test_two_engines_side_by_side(engine: Engine, make_engine: MakeEngine, image: Image) -> None:
+    slow = running(engine, image, "poll", seconds=60)
+    assert submit(make_engine(), image).wait(30)
+    assert slow.state == "running"
+
+
+def test_a_failing_callback_stops_nothing(engine: Engine, image: Image, caplog: pytest.LogCaptureFixture) -> None:
+    submit(engine, image, progress=lambda *_: 1 // 0, done=lambda _: 1 // 0).wait(10)
+    assert submit(engine, image).wait(10)
+    assert "callback" in caplog.text
+
+
+def test_large_results_travel_fast(engine: Engine) -> None:
+    image = Image(np.zeros((2048, 2048), np.uint16))
+    start = time.monotonic()
+    result = submit(engine, image, "maps").wait(30)
+    assert result.maps is not None
+    assert time.monotonic() - start < 5
+
+
+def test_close_leaves_no_process_no_thread_and_no_folder(make_engine: MakeEngine, image: Image) -> None:
+    before = {thread.ident for thread in threading.enumerate()}
+    engine = make_engine()
+    submit(engine, image).wait(30)
+    link = engine._dispatcher.link
+    assert link is not None
+    assert link.child is not None
+    pid, folder = link.child.pid, link.child._folder
+    assert folder.is_dir()
+    job = running(engine, image, "deaf", seconds=60)
+    start = time.monotonic()
+    engine.close()
+    assert time.monotonic() - start < 1
+    engine.close()
+    assert job.state == "cancelled"
+    assert gone(pid)
+    assert not folder.exists()
+    # distributed keeps two process-wide pools.
+    own = [t for t in threading.enumerate() if t.ident not in before and not t.name.startswith(("Dask-", "TCP-"))]
+    assert not own
+
+
+def test_close_while_starting(make_engine: MakeEngine, image: Image) -> None:
+    engine = make_engine()
+    engine.start()
+    wait_until(lambda: engine._dispatcher.link is not None, 5)
+    start = time.monotonic()
+    engine.close()
+    assert time.monotonic() - start < 1
+    with pytest.raises(EngineError, match="closed"):
+        engine.start()
+
+
+def test_the_windows_process_loads_no_torch_and_starts_no_default_client() -> None:
+    code = (
+        "import sys, napari_foundseg.engine.client as c\n"
+        "assert not {'torch', 'distributed'} & set(sys.modules)\n"
+        "import asking, fake_tasks, numpy\n"
+        "fake_tasks.TASKS['fake'] = fake_tasks.TASK\n"
+        "from napari_foundseg.core.image import Image\n"
+        "engine = c.Engine()\n"
+        "asking.submit(engine, Image(numpy.eye(9))).wait(30)\n"
+        "import dask, distributed\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert dask.config.get('scheduler', None) is None\n"
+        "try: distributed.default_client()\n"
+        "except ValueError: print(engine.diagnostics()['pid'])\n"
+    )  # the engine is not closed: the interpreter's end must do
+    ran = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    wait_until(lambda: gone(int(ran.stdout)), 5)
+
+
+def test_diagnostics_say_what_runs_where(engine: Engine) -> None:
+    told = engine.diagnostics()
+    assert told["address"].startswith("tls://127.0.0.1:")
+    assert told["versions_here"] == told["versions_there"]
+    assert told["device"] == "cpu"
+    assert told["resident_memory"] > 1 << 20
+    assert "distributed" in engine.log_tail()
