@@ -158,7 +158,8 @@ class Image:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The pixels' dtype."""
-        return np.dtype(self.levels[0].dtype)
+        dtype: np.dtype[Any] = np.dtype(self.levels[0].dtype)
+        return dtype
 
     @property
     def label_axes(self) -> str:
@@ -361,15 +362,15 @@ def to_uint8(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
 def _scale(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     with np.errstate(over="ignore", invalid="ignore"):
         scaled = np.clip((array - array.dtype.type(low)) * array.dtype.type(255.0 / (high - low)), 0, 255)
-    return np.nan_to_num(scaled + 0.5, nan=0.0).astype(np.uint8)
+    return np.asarray(np.nan_to_num(scaled + 0.5, nan=0.0), dtype=np.uint8)
 
 
 def _is_pyramid(levels: Sequence[Any]) -> bool:
     """Tell a list of arrays that shrink from a nested list of numbers or a list of equal planes."""
-    shapes = [getattr(level, "shape", None) for level in levels]
+    shapes: list[Any] = [getattr(level, "shape", None) for level in levels]
     if not shapes or any(shape is None or len(shape) < 2 for shape in shapes):
         return False
-    sizes = [int(np.prod(shape)) for shape in shapes]
+    sizes = [int(np.prod(shape)) for shape in shapes if shape is not None]
     return all(a > b for a, b in pairwise(sizes))
 
 

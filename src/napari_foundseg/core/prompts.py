@@ -104,7 +104,7 @@ class Prompt:
             raise PromptError(f"The mask's shape must be the slice's, {(height, width)}, got {self.mask.shape}.")
         in_plane = coordinates[:, plane]
         n = len(self.points)
-        box = None if self.box is None else _clipped_box(in_plane[n:].ravel(), height, width)
+        box = None if self.box is None else _clipped_box(in_plane[n:].ravel(), height, width).tolist()
         return index, Prompt(in_plane[:n].tolist(), self.labels, box, self.mask)
 
     def to_json(self) -> dict[str, Any]:
