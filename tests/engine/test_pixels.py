@@ -11,7 +11,7 @@ import pytest
 import tifffile
 from asking import submit
 
-from napari_foundseg.core.errors import EngineError
+from napari_foundseg.core.errors import BadImageError, EngineError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine
 from napari_foundseg.engine.planes import PlaneStore, SentImage, describe, plane_key, read_plane
@@ -83,7 +83,7 @@ def test_only_the_slices_that_are_looked_at_are_computed_and_sent(
     labels = submit(engine, image, index=(3,)).wait(10).labels
     assert (labels[3] == expected(image)[3]).all()
     assert not labels[[0, 1, 2, 4]].any()
-    assert set(computed[:1]) == {3}
+    assert set(computed) == {3}
     assert sum(planes for _, planes in asked) == 1
 
 
@@ -130,6 +130,27 @@ def test_a_file_with_other_content_is_not_believed(
     referred = Image(da.from_array(new.data) if lazy else new.data, source=str(path))
     assert (submit(engine, referred).wait(10).labels == expected(new)).all()
     assert sum(planes for _, planes in asked) == 1
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_a_slice_that_cannot_be_read_is_a_named_error(
+    engine: Engine, image: Image, stack: np.ndarray[Any, Any], monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    monkeypatch.setattr("napari_foundseg.engine.exchange._AHEAD_BYTES", 1)
+    pid = engine.diagnostics()["pid"]
+    lazy = Image(da.from_array(stack, chunks=(1, 48, 64)), "ZYX")
+    _ = lazy.limits, lazy.fingerprint()
+    original = lazy.raw
+
+    def raw(index: tuple[int, ...]) -> Any:
+        if index >= (first,):
+            raise OSError("the disk is gone")
+        return original(index)
+
+    lazy.__dict__["raw"] = raw
+    with pytest.raises(BadImageError, match="the disk is gone"):
+        submit(engine, lazy).wait(10)
+    assert submit(engine, image).wait(10).provenance["pid"] == pid
 
 
 def test_a_sent_image_is_the_image() -> None:

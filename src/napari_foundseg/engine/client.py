@@ -99,6 +99,11 @@ class Engine:
         -------
         Job
             What becomes of it; faults of the run are in its `error`.
+
+        Raises
+        ------
+        EngineError
+            If the engine was closed before.
         """
         job = Job(task, image, inputs, settings, model, progress=progress, replace=replace, on_end=self._ended(done))
         self._dispatcher.start()

@@ -18,6 +18,7 @@ from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
 from napari_foundseg.engine.exchange import Exchange
 from napari_foundseg.engine.job import Job
 from napari_foundseg.engine.link import Link
+from napari_foundseg.engine.planes import Index
 from napari_foundseg.engine.worker import Outcome
 
 __all__ = ["Dispatcher"]
@@ -25,7 +26,7 @@ __all__ = ["Dispatcher"]
 _log = logging.getLogger(__name__)
 #: How long a worker of our own may take to stop before it is replaced.
 _STOP_SECONDS = 2.0
-_JOIN_SECONDS = 0.4
+_JOIN_SECONDS = 0.2
 #: How much later than the broken connection the news of the process's end may come.
 _REASON_SECONDS = 0.5
 
@@ -58,7 +59,13 @@ class Dispatcher:
         self.device: str | None = None
 
     def start(self) -> None:
-        """Start the threads, and through them the worker."""
+        """Start the threads, and through them the worker.
+
+        Raises
+        ------
+        EngineError
+            If the engine was closed.
+        """
         with self._changed:
             if self._closed:
                 raise EngineError("The engine was closed; make a new one.")
@@ -79,8 +86,15 @@ class Dispatcher:
         ----------
         job : Job
             The job.
+
+        Raises
+        ------
+        EngineError
+            If the engine was closed.
         """
         with self._changed:
+            if self._closed:
+                raise EngineError("The engine was closed; make a new one.")
             replaced = [old for old in self._waiting if job.replace is not None and old.replace == job.replace]
             self._waiting = deque(old for old in self._waiting if old not in replaced)
             self._waiting.append(job)
@@ -167,7 +181,10 @@ class Dispatcher:
         return link
 
     def _run(self, job: Job, link: Link) -> None:
-        exchange = Exchange(job, link, self._device)
+        image = job.image
+        if image is None:
+            return
+        exchange = Exchange(job, image, link, self._device)
         answer = exchange.start()
         answer.add_done_callback(lambda future: job.mail.put(("answer", future)))
         deadline: float | None = None
@@ -188,9 +205,17 @@ class Dispatcher:
                 link.cancel(job.id)
                 deadline = time.monotonic() + _STOP_SECONDS
             elif kind == "need" and not job.ended:
-                exchange.serve(*value)
+                self._serve_slice(job, exchange, *value)
             elif self._closed:
                 return
+
+    def _serve_slice(self, job: Job, exchange: Exchange, index: Index, pixels: bool) -> None:
+        try:
+            exchange.serve(index, pixels)
+        except FoundsegError as error:
+            # The worker still waits for the slice.
+            job.end("failed", error=error)
+            job.mail.put(("cancel", None))
 
     def _reason(self, job: Job, broken: BaseException) -> FoundsegError:
         """Return why a connection broke: the process's end is told a moment later."""

@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.planes import Index, describe, plane_key, read_plane
 from napari_foundseg.models.catalog import row
@@ -36,15 +37,16 @@ class Exchange:
     ----------
     job : Job
         The job.
+    image : Image
+        Its image.
     link : Link
         Where to.
     device : str or None
         Where the model runs.
     """
 
-    def __init__(self, job: Job, link: Link, device: str | None) -> None:
-        assert job.image is not None  # it is let go only when the job has ended
-        self._job, self._link, self._device, self._image = job, link, device, job.image
+    def __init__(self, job: Job, image: Image, link: Link, device: str | None) -> None:
+        self._job, self._link, self._device, self._image = job, link, device, image
         self._exact = isinstance(self._image.levels[0], np.ndarray)
 
     def start(self) -> Future[Any]:
@@ -54,6 +56,11 @@ class Exchange:
         -------
         Future
             Of the `Outcome`.
+
+        Raises
+        ------
+        FoundsegError
+            If the image cannot be read or the job has ended meanwhile.
         """
         job = self._job
         model = row(job.model)
@@ -71,6 +78,8 @@ class Exchange:
             "exact": self._exact,
             "keys": keys,
         }
+        if job.ended:
+            raise Cancelled("The run was cancelled.")
         answer = self._link.ask("run", request, planes)
         self._link.sent.update(planes)
         return answer

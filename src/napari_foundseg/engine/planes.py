@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from napari_foundseg.core.errors import BadImageError, FoundsegError
 from napari_foundseg.core.image import Image, Normalisation
 
 __all__ = ["Index", "PlaneStore", "SentImage", "describe", "plane_key", "read_plane"]
@@ -33,8 +35,19 @@ def read_plane(image: Image, index: Index) -> NDArray[Any]:
     -------
     (M, N) or (M, N, C) ndarray
         The chosen channels, contiguous.
+
+    Raises
+    ------
+    BadImageError
+        If a lazy array fails to give its pixels.
     """
-    return np.ascontiguousarray(image.raw(index))
+    try:
+        return np.ascontiguousarray(image.raw(index))
+    except FoundsegError:
+        raise
+    except Exception as error:
+        where = f"slice {index}" if index else "the image"
+        raise BadImageError(image.source, f"{where} cannot be read ({type(error).__name__}: {error})") from error
 
 
 def plane_key(plane: NDArray[Any]) -> str:
@@ -66,6 +79,8 @@ class PlaneStore:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
+        # Planes arrive on the event loop and are read on the compute thread.
+        self._lock = Lock()
         self._planes: OrderedDict[str, NDArray[Any]] = OrderedDict()
 
     def get(self, key: str | None) -> NDArray[Any] | None:
@@ -81,10 +96,11 @@ class PlaneStore:
         ndarray or None
             None if it is not kept.
         """
-        if key is None or key not in self._planes:
-            return None
-        self._planes.move_to_end(key)
-        return self._planes[key]
+        with self._lock:
+            if key is None or key not in self._planes:
+                return None
+            self._planes.move_to_end(key)
+            return self._planes[key]
 
     def put(self, key: str, plane: NDArray[Any]) -> None:
         """Keep a plane.
@@ -96,10 +112,11 @@ class PlaneStore:
         plane : ndarray
             Its pixels.
         """
-        self._planes[key] = plane
-        self._planes.move_to_end(key)
-        while len(self._planes) > 1 and sum(p.nbytes for p in self._planes.values()) > self._limit:
-            self._planes.popitem(last=False)
+        with self._lock:
+            self._planes[key] = plane
+            self._planes.move_to_end(key)
+            while len(self._planes) > 1 and sum(p.nbytes for p in self._planes.values()) > self._limit:
+                self._planes.popitem(last=False)
 
 
 def describe(image: Image, fingerprint: str) -> dict[str, Any]:
