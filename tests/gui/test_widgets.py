@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import sys
 from typing import Any
 
@@ -10,6 +11,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.widgets.automatic import AutomaticWidget
+from napari_foundseg.widgets.forms import Fold
 from napari_foundseg.widgets.prompt import PromptWidget
 
 pytestmark = pytest.mark.gui
@@ -107,8 +109,11 @@ def test_closing_the_widget_cancels_its_run(qtbot: Any, viewer: Any, engine: Any
 @pytest.mark.parametrize("kind", [AutomaticWidget, PromptWidget])
 def test_the_form_fits_a_320_pixel_dock(viewer: Any, engine: Any, kind: type) -> None:
     form = docked(viewer, kind)
-    assert form.widget().minimumSizeHint().width() <= 310
-    assert form.minimumSizeHint().width() <= 320
+    for fold in form.findChildren(Fold):
+        fold.button.setChecked(True)
+    form.resize(320, 300)
+    assert form.minimumWidth() <= 320
+    assert form.widget().minimumSizeHint().width() <= form.minimumWidth() - form.verticalScrollBar().sizeHint().width()
 
 
 def canvas_click(qtbot: Any, viewer: Any, layer: Any, data: tuple[float, ...], modifier: Any = None) -> None:
@@ -173,3 +178,105 @@ def test_diagnostics_go_to_the_clipboard(qtbot: Any, viewer: Any, engine: Any) -
     text = QApplication.clipboard().text()
     assert "napari-foundseg: " in text
     assert "engine device: cpu" in text
+
+
+def test_a_threshold_acts_live_until_the_person_paints(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.answer = lambda _: dataclasses.replace(scene.automatic, maps={(): np.zeros((3, 128, 160), np.float16)})
+    emptied = dataclasses.replace(
+        scene.automatic, labels=np.zeros_like(scene.automatic.labels), table=scene.automatic.table.iloc[:0]
+    )
+    monkeypatch.setattr("napari_foundseg.widgets.automatic.derive", lambda *_: emptied)
+    viewer.add_image(scene.image, name="cells")
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "cells masks" in viewer.layers)
+    labels = viewer.layers["cells masks"]
+    form.forms["decoder"].set_values({"foreground_threshold": 0.9})
+    qtbot.waitUntil(lambda: labels.data.max() == 0)
+    assert form.result.text() == "No objects"
+    labels.paint((10, 10), 5)
+    painted = labels.data.copy()
+    form.forms["decoder"].set_values({"foreground_threshold": 0.2})
+    qtbot.wait(100)
+    np.testing.assert_array_equal(labels.data, painted)
+    assert "edited by hand" in form.result.text()
+
+
+def test_prompts_in_a_stack_are_those_of_the_current_slice(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    mask = dataclasses.replace(scene.masks[0], index=(2,))
+    engine.answer = lambda _: dataclasses.replace(scene.prompted, masks=(mask,))
+    stack = np.stack([scene.image] * 4)
+    viewer.add_image(stack, name="stack", scale=(3, 1, 1))
+    viewer.dims.set_current_step(0, 2)
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    form.session.points.add([(2, 40, 50)])
+    qtbot.waitUntil(lambda: viewer.layers["foundseg preview"].data[2, 40, 50] == 1)
+    click(qtbot, form.accept_button)
+    objects = viewer.layers["foundseg objects"].data
+    assert (objects[2] == 1).sum() == mask.area
+    assert objects[[0, 1, 3]].max() == 0
+
+
+def test_a_second_object_respects_the_overlap_rule(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    engine.answer = lambda _: scene.prompted
+    viewer.add_image(scene.image)
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    for candidate in (1, 0):
+        form.session.points.add([(40, 50)])
+        qtbot.waitUntil(form.accept_button.isEnabled)
+        form.choose(candidate)
+        click(qtbot, form.accept_button)
+    objects = viewer.layers["foundseg objects"].data
+    assert (objects == 1).sum() == scene.masks[1].area
+    assert (objects == 2).sum() == scene.masks[0].area - scene.masks[1].area
+
+
+def test_ids_beyond_the_dtype_go_into_a_wider_new_layer(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    engine.answer = lambda _: scene.prompted
+    viewer.add_image(scene.image)
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    form.session.points.add([(40, 50)])
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    click(qtbot, form.accept_button)
+    viewer.layers["foundseg objects"].data[0, 0] = 65535
+    form.session.points.add([(90, 110)])
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    form.overlap.setCurrentText("overwrite")
+    click(qtbot, form.accept_button)
+    wide = viewer.layers["foundseg objects [1]"].data
+    assert wide.dtype == np.uint32
+    assert wide[40, 50] == 65536
+    assert "uint16" in form.result.text()
+
+
+def test_closing_the_prompt_widget_lets_the_keys_go(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    viewer.add_image(scene.image)
+    form = PromptWidget(viewer)
+    dock = viewer.window.add_dock_widget(form)
+    click(qtbot, form.run_button)
+    points = form.session.points
+    assert points.keymap
+    viewer.window.remove_dock_widget(dock)
+    dock.deleteLater()
+    form.deleteLater()
+    qtbot.waitUntil(lambda: not points.keymap)
+    points.add([(40, 50)])
+    assert not engine.jobs
+
+
+def test_copied_python_is_python(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    engine.answer = lambda _: scene.automatic
+    viewer.add_image(scene.image, name="cells")
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "cells masks" in viewer.layers)
+    click(qtbot, form.copy_button)
+    text = QApplication.clipboard().text()
+    compile(text, "copied", "exec")
+    assert "viewer.layers['cells'].data" in text
+    assert "model='foundseg-tiny'" in text

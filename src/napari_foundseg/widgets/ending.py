@@ -8,7 +8,8 @@ __all__ = ["Ending"]
 
 
 class _Releasable(Protocol):
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """Let go of everything outside the widget."""
 
 
 class Ending:
@@ -24,6 +25,7 @@ class Ending:
         self._widget: _Releasable | None = widget
 
     def __call__(self) -> None:
+        """Release the widget."""
         widget, self._widget = self._widget, None
         if widget is not None:
             widget.release()

@@ -178,7 +178,7 @@ def _control(name: str, field: FieldInfo) -> Any:
         options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox", "nullable": nullable}
     elif kind is bool:
         # The name stands in the form's own column.
-        options["text"] = ""
+        options["text"] = " "
     elif kind in (int, float):
         options |= _bounds(kind, field)
         if "step" in (extra := _extra(field)):

@@ -103,8 +103,8 @@ class ImageChoice(QWidget):
         normalisation.addItems([_PERCENTILES, _CONTRAST, _CT])
         normalisation.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         normalisation.setToolTip(
-            "Which grey values become black and white before the model sees the image. "
-            "Percentiles: 0.5 and 99.5 of the whole stack. As displayed: the layer's contrast limits. CT window: a level and a width."
+            "Which grey values become black and white before the model sees the image. Percentiles: 0.5 and 99.5 "
+            "of the whole stack. As displayed: the layer's contrast limits. CT window: a level and a width."
         )
         ct = QWidget()
         self._level, self._width = QDoubleSpinBox(), QDoubleSpinBox()

@@ -41,6 +41,10 @@ from napari_foundseg.widgets.script import as_python
 __all__ = ["TaskForm"]
 
 
+#: Least width in pixels: the widest row with its folds open, and a vertical scroll bar.
+_WIDTH = 310
+
+
 class TaskForm(QScrollArea):
     """The form of a task. What differs between tasks is what subclasses fill in.
 
@@ -72,7 +76,7 @@ class TaskForm(QScrollArea):
         self.messages = {name: Message(viewer.theme) for name in ("image", "model", "settings", "inputs", "run")}
         self._build()
         self.setWidget(self._page)
-        self.setMinimumWidth(min(300, self._page.minimumSizeHint().width() + 20))
+        self.setMinimumWidth(_WIDTH)
         viewer.events.theme.connect(self._retheme)
         self.destroyed.connect(Ending(self))
         self._change_method()
@@ -253,7 +257,8 @@ class TaskForm(QScrollArea):
         self.model.currentIndexChanged.connect(self._change_model)
         self._model_state = QLabel(self.model.state())
         self._part("Model", self.model, "model")
-        self._layout.insertWidget(self._layout.count() - 1, labelled("", self._model_state))
+        self._model_state.setContentsMargins(70, 0, 0, 0)
+        self._layout.insertWidget(self._layout.count() - 1, self._model_state)
         for widget in self.input_rows():
             self._layout.addWidget(widget)
         self._layout.addWidget(self.messages["inputs"])
