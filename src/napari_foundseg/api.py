@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from napari_foundseg.core.errors import AxesError, SettingsError
+from napari_foundseg.core.errors import AxesError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models import catalog
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS, Inputs
-from napari_foundseg.tasks.settings import Progress
+from napari_foundseg.tasks.settings import Progress, unheard
 
 __all__ = ["automatic", "load_model", "prompt", "run"]
 
@@ -105,7 +106,7 @@ def run(
     model: Any,
     method: str | None = None,
     axes: str | None = None,
-    progress: Progress = lambda share, words: None,
+    progress: Progress = unheard,
     **settings: Any,
 ) -> Segmentation:
     """Run any task of the table in this process.
@@ -142,10 +143,10 @@ def run(
     row = TASKS[task]
     picture = _image(image, axes)
     parsed: Inputs = row.inputs.parse(inputs)
-    loaded = load_model(model)
-    method = row.default_method(loaded.name) if method is None else method
+    name = model if isinstance(model, str) else model.name
+    method = row.method_for(catalog.row(name).protocols) if method is None else method
     checked = row.settings(method, settings)
-    loaded = load_model(loaded, protocol=row.protocols[method])
+    loaded = load_model(model, protocol=row.protocols[method])
     return row.run(picture, parsed, checked, loaded, progress)
 
 

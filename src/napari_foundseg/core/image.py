@@ -281,7 +281,8 @@ class Image:
         """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{self.dtype.str[1:]} {self._axes} {self.shape} {self.channels}".encode())
-        digest.update(np.ascontiguousarray(self._sample()).tobytes())
+        sample = self._sample()
+        digest.update(sample.astype(sample.dtype.newbyteorder("="), copy=False).tobytes())
         return digest.hexdigest()
 
     def _size(self, axis: str) -> int:
@@ -354,7 +355,7 @@ def to_uint8(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
         table = _scale(np.arange(first, first + count, dtype=np.float64), low, high)
         if array.dtype.kind == "i":
             return table[array.astype(np.int32) - first]
-        return np.take(table, array)
+        return np.asarray(np.take(table, array))
     wide = np.float64 if array.dtype.itemsize > 4 or array.dtype.kind in "ui" else np.float32
     return _scale(array.astype(wide), low, high)
 

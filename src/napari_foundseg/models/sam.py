@@ -176,9 +176,7 @@ class SamModel:
             predictor.is_image_set = True
         return predictor
 
-    def _decode_alike(
-        self, embedding: SamEmbedding, prompts: Sequence[Prompt], multimask: bool
-    ) -> list[Candidates]:
+    def _decode_alike(self, embedding: SamEmbedding, prompts: Sequence[Prompt], multimask: bool) -> list[Candidates]:
         """Decode prompts that have equally many points, and all or none a box and a mask."""
         import torch
         from segment_anything.utils.amg import calculate_stability_score

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from napari_foundseg.core.errors import AxesError, Cancelled
 from napari_foundseg.core.image import Image
@@ -30,7 +30,7 @@ from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 
 __all__ = ["TASK", "AutomaticInputs", "DecoderSettings", "GridSettings", "derive", "run"]
 
-_MORE = {"more": True}
+_MORE: dict[str, JsonValue] = {"more": True}
 
 
 class AutomaticInputs(Inputs):
@@ -124,22 +124,20 @@ def run(
         if cancelled():
             raise Cancelled("The automatic run was cancelled.")
 
-    def shares(done: int, share: float) -> None:
-        progress((done + share) / len(planes), f"slice {done + 1} of {len(planes)}" if len(planes) > 1 else "windows")
+    def evidence() -> Iterator[tuple[tuple[int, ...], Any]]:
+        for done, index in enumerate(planes):
 
-    found: Iterator[tuple[tuple[int, ...], Any]]
-    if isinstance(settings, DecoderSettings):
-        found = (
-            (index, _maps(image, index, region, settings, model, poll, lambda share, i=i: shares(i, share)))
-            for i, index in enumerate(planes)
-        )
-    else:
-        found = (
-            (index, _grid(image, index, region, settings, model, poll, lambda share, i=i: shares(i, share)))
-            for i, index in enumerate(planes)
-        )
+            def share(part: float, done: int = done) -> None:
+                words = f"slice {done + 1} of {len(planes)}" if len(planes) > 1 else "segmenting"
+                progress((done + part) / len(planes), words)
+
+            if isinstance(settings, DecoderSettings):
+                yield index, _maps(image, index, region, settings, model, poll, share)
+            else:
+                yield index, _grid(image, index, region, settings, model, poll, share)
+
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
-    out = _assemble(image.shape, image.label_axes, region[:2], found, settings, keep)
+    out = _assemble(image.shape, image.label_axes, region[:2], evidence(), settings, keep)
     return replace(out, provenance=record("automatic", image, inputs, settings, model, started))
 
 
@@ -212,7 +210,7 @@ def _region(image: Image, inputs: AutomaticInputs) -> Box:
     height, width = image.plane_shape
     y0, x0, y1, x1 = inputs.region or (0, 0, height - 1, width - 1)
     if not (0 <= y0 <= y1 < height and 0 <= x0 <= x1 < width):
-        raise AxesError(f"The region {(y0, x0, y1, x1)} does not lie in the image of {height} × {width} pixels.")
+        raise AxesError(f"The region {(y0, x0, y1, x1)} does not lie in the image of {height} by {width} pixels.")
     return y0, x0, y1, x1
 
 
@@ -278,7 +276,8 @@ def _grid_points(per_side: int) -> NDArray[np.float64]:
 def _inside(points: NDArray[np.float64], core: Box) -> NDArray[np.float64]:
     y0, x0, y1, x1 = core
     x, y = points.T
-    return points[(x >= x0) & (x < x1 + 1) & (y >= y0) & (y < y1 + 1)]
+    inside: NDArray[np.float64] = points[(x >= x0) & (x < x1 + 1) & (y >= y0) & (y < y1 + 1)]
+    return inside
 
 
 def _uncovered(points: NDArray[np.float64], masks: list[Mask], shape: tuple[int, int]) -> NDArray[np.float64]:
@@ -287,7 +286,8 @@ def _uncovered(points: NDArray[np.float64], masks: list[Mask], shape: tuple[int,
     for mask in masks:
         tiling.part(covered, mask.box)[mask.crop] = True
     x, y = points.astype(int).T
-    return points[~covered[y, x]]
+    left: NDArray[np.float64] = points[~covered[y, x]]
+    return left
 
 
 def _shifted(box: Box, region: Box) -> Box:
@@ -305,7 +305,7 @@ def _assemble(
     """Make labels of every slice's maps or masks; ids go on from slice to slice."""
     template = Image(np.broadcast_to(np.uint8(0), shape), axes)
     labels = np.zeros(shape, np.uint16)
-    scores: list[NDArray[np.float64]] = []
+    scores = [np.empty((2, 0))]
     maps: dict[tuple[int, ...], NDArray[Any]] | None = {} if isinstance(settings, DecoderSettings) and keep else None
     masks: list[Mask] = []
     count = 0
@@ -331,9 +331,7 @@ def _assemble(
     return Segmentation(labels, table, {1: "object"}, masks=kept_masks, maps=maps)
 
 
-def _from_maps(
-    maps: NDArray[Any], settings: DecoderSettings
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
+def _from_maps(maps: NDArray[Any], settings: DecoderSettings) -> tuple[NDArray[Any], NDArray[np.float64]]:
     plane = instances(
         maps,
         foreground_threshold=settings.foreground_threshold,
@@ -341,7 +339,7 @@ def _from_maps(
         boundary_threshold=settings.boundary_threshold,
         min_area=settings.min_area,
     )
-    return plane, np.array(instance_scores(maps, plane))
+    return plane, np.stack(instance_scores(maps, plane))
 
 
 def _from_masks(

@@ -39,7 +39,7 @@ def embedding(model: Promptable, rgb: NDArray[np.uint8]) -> Embedding:
     Embedding
         For the model's `decode`.
     """
-    digest = hashlib.blake2b(np.ascontiguousarray(rgb), digest_size=16)
+    digest = hashlib.blake2b(np.ascontiguousarray(rgb).data, digest_size=16)
     digest.update(repr(rgb.shape).encode())
     key = (model.key, model.device, digest.digest())
     with _lock:

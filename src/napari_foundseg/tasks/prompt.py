@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_serializer, field_validator
+from pydantic import ConfigDict, Field, field_serializer, field_validator
 
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
@@ -35,7 +35,7 @@ __all__ = ["TASK", "PromptInputs", "PromptSettings"]
 class PromptInputs(Inputs):
     """What the person points at."""
 
-    model_config = {"arbitrary_types_allowed": True}
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     prompts: tuple[Prompt, ...] = Field(min_length=1)
     """Each means one object; prompt i becomes label i + 1."""
@@ -55,7 +55,7 @@ class PromptSettings(Settings):
 
     method: Literal["sam"] = "sam"
     output: Literal["auto", "best of three", "single"] = "auto"
-    """Which of the model's masks to take. Auto: best of three for one click, the single one for a box or several points."""
+    """Which of the model's masks to take. Auto: best of three for one click, else the single one."""
     tile: bool = Field(True, json_schema_extra={"more": True})
     """Look at the object through a window that fits it; off shrinks the whole image to the model's window."""
 

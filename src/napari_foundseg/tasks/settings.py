@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,10 +14,14 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.result import Segmentation
 
-__all__ = ["Inputs", "Progress", "Settings", "Task"]
+__all__ = ["Inputs", "Progress", "Settings", "Task", "unheard"]
 
 #: Told the share done, 0 to 1, and in words what is being done.
 Progress = Callable[[float, str], None]
+
+
+def unheard(_share: float, _words: str) -> None:
+    """Take progress that nobody watches."""
 
 
 class _Declared(BaseModel):
@@ -114,14 +118,29 @@ class Task:
             raise SettingsError(f"{self.title} has no method {method!r}; choose one of {', '.join(self.methods)}.")
         return self.methods[method].parse({"method": method, **values})
 
+    def method_for(self, protocols: Collection[str]) -> str:
+        """Return the method to use where none was chosen.
+
+        Parameters
+        ----------
+        protocols : collection of str
+            The protocols that the model implements.
+
+        Returns
+        -------
+        str
+            The first of `methods` whose protocol is among them; the very first if none is.
+        """
+        return next((m for m in self.methods if self.protocols[m] in protocols), next(iter(self.methods)))
+
     def run(
         self,
         image: Image,
         inputs: Inputs,
         settings: Settings,
         model: Any,
-        progress: Progress = lambda share, words: None,
-        cancelled: Callable[[], bool] = lambda: False,
+        progress: Progress = unheard,
+        cancelled: Callable[[], bool] = bool,
     ) -> Segmentation:
         """Run the task in this process.
 

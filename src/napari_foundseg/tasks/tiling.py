@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -178,7 +179,7 @@ def _cover_axis(n: int, side: int, overlap: int) -> list[tuple[int, int, int, in
         return [(0, n - 1, 0, n - 1)]
     count = math.ceil((n - side) / (side - overlap)) + 1
     starts = np.linspace(0, n - side, count).round().astype(int).tolist()
-    cuts = [0, *((a + side + b) // 2 for a, b in zip(starts, starts[1:], strict=False)), n]
+    cuts = [0, *((a + side + b) // 2 for a, b in pairwise(starts)), n]
     return [(s, s + side - 1, cuts[i], cuts[i + 1] - 1) for i, s in enumerate(starts)]
 
 

@@ -1,0 +1,1 @@
+"""The networks of our own. Torch is imported at the top here, and only here."""
