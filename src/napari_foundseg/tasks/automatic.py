@@ -83,7 +83,7 @@ class GridSettings(Settings):
 #: Maps up to this size are kept in the result, so that thresholds act live (2048 × 2048 pixels need 25 MB).
 _KEPT_MAPS = 64 << 20
 #: Share of a window that it shares with its neighbour where maps are decoded.
-_MAP_OVERLAP = 0.25
+MAP_OVERLAP = 0.25
 
 
 def run(
@@ -226,7 +226,7 @@ def _maps(
     """Decode the maps of one region, each pixel in the window where it lies most central."""
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
     side = model.window if settings.tile else max(shape)
-    windows = list(tiling.cover(shape, side, int(side * _MAP_OVERLAP)))
+    windows = list(tiling.cover(shape, side, int(side * MAP_OVERLAP)))
     maps = np.empty((3, *shape), np.float16)
     for i, (window, core) in enumerate(windows):
         poll()
@@ -322,7 +322,7 @@ def _assemble(
         n = plane_scores.shape[1]
         labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + n)), copy=False)
         target = tiling.part(template.plane_view(labels, index), box)
-        np.add(plane, count, out=target, where=plane > 0, casting="unsafe")
+        np.add(plane, count, out=target, where=plane > 0, dtype=labels.dtype)
         scores.append(plane_scores)
         count += n
     predicted_iou, stability_score = np.concatenate(scores, axis=1)

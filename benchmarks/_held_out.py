@@ -1,0 +1,63 @@
+"""The held-out images, and mosaics of them, for the benchmarks."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from skimage.io import imread
+from skimage.segmentation import relabel_sequential
+
+ROOT = Path(__file__).parents[1]
+
+
+def rows() -> list[dict[str, str]]:
+    """Return the rows of the test part of the split."""
+    with (ROOT / "training" / "split.csv").open(newline="") as file:
+        return [row for row in csv.DictReader(file) if row["split"] == "test"]
+
+
+def read(name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return an image and its truth; end with a clear message where the data is absent."""
+    folder = Path(os.environ.get("FOUNDSEG_DATA", ROOT / "../shared/data")).resolve() / "dsb2018"
+    if not folder.is_dir():
+        sys.exit(f"the annotated images are not in {folder}; set FOUNDSEG_DATA to the folder that holds dsb2018")
+    return imread(folder / "images" / f"{name}.png"), imread(folder / "labels" / f"{name}.png").astype(np.int64)
+
+
+def images() -> Iterator[tuple[str, str, NDArray[np.uint8], NDArray[np.int64]]]:
+    """Yield name, kind, image and truth of every held-out image."""
+    for row in rows():
+        yield row["name"], row["kind"], *read(row["name"])
+
+
+def mosaic(side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return a grey mosaic of fluorescence images of 520 by 696, and its truth, (side, side)."""
+    tiles = [read(row["name"]) for row in rows() if row["kind"] == "fluorescence"]
+    tiles = [(image, truth) for image, truth in tiles if image.shape == (520, 696)]
+    image, truth = np.zeros((side, side), np.uint8), np.zeros((side, side), np.int64)
+    count, n = 0, 0
+    for y in range(0, side, 520):
+        for x in range(0, side, 696):
+            part, labels = tiles[n % len(tiles)]
+            n += 1
+            h, w = min(520, side - y), min(696, side - x)
+            cut = relabel_sequential(labels[:h, :w])[0]
+            stretched = np.clip(part[:h, :w] * (255.0 / max(1, np.percentile(part, 99.8))), 0, 255)
+            image[y : y + h, x : x + w] = stretched
+            truth[y : y + h, x : x + w] = np.where(cut > 0, cut + count, 0)
+            count += int(cut.max())
+    return image, truth
+
+
+def overlaps(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the IoU of every true object, (T, F), with every found one."""
+    n, m = int(truth.max()) + 1, int(found.max()) + 1
+    shared = np.bincount(truth.ravel() * m + found.ravel(), minlength=n * m).reshape(n, m)
+    union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
+    return (shared / np.maximum(union, 1))[1:, 1:]

@@ -1,0 +1,87 @@
+"""Accuracy of the built-in model on the held-out images, whole and per kind.
+
+AP = tp / (tp + fp + fn) per image at IoU 0.50, 0.55 … 0.95, averaged over thresholds (mSA), then over images. A click is
+put at each object's deepest point, a box around it; their IoU is averaged over objects of 30 pixels or more.
+
+    python benchmarks/accuracy.py [--every N] [--grid]
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+
+import numpy as np
+from _held_out import images, overlaps
+from numpy.typing import NDArray
+from scipy import ndimage
+
+import napari_foundseg as fs
+
+THRESHOLDS = np.arange(0.5, 1.0, 0.05)
+
+
+def precision(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return AP at each threshold; above 0.5 every object has at most one partner."""
+    iou = overlaps(truth, found)
+    hits = np.array([(iou > t).any(1).sum() for t in THRESHOLDS]) if iou.size else np.zeros(len(THRESHOLDS))
+    return hits / np.maximum(iou.shape[0] + iou.shape[1] - hits, 1)
+
+
+def prompts(truth: NDArray[np.int64]) -> tuple[list[int], list[fs.Prompt], list[fs.Prompt]]:
+    """Return objects of 30 pixels or more, a click at the deepest point of each, and a box around each."""
+    ids, clicks, boxes = [], [], []
+    for i, part in enumerate(ndimage.find_objects(truth), 1):
+        if part is None or (truth[part] == i).sum() < 30:
+            continue
+        depth = ndimage.distance_transform_edt(np.pad(truth[part] == i, 1))[1:-1, 1:-1]
+        y, x = np.unravel_index(depth.argmax(), depth.shape)
+        rows, columns = part
+        ids.append(i)
+        clicks.append(fs.Prompt(points=[(y + rows.start, x + columns.start)]))
+        boxes.append(fs.Prompt(box=(rows.start, columns.start, rows.stop - 1, columns.stop - 1)))
+    return ids, clicks, boxes
+
+
+def prompt_iou(image: NDArray[np.uint8], truth: NDArray[np.int64], ids: list[int], given: list[fs.Prompt]) -> list[float]:
+    """Return the IoU of each prompt's mask, before the overlap rule, with its object."""
+    result = fs.prompt(image, given)
+    best: dict[int, float] = {}
+    for mask in result.masks or ():
+        if mask.label not in best:
+            whole = np.zeros(truth.shape, bool)
+            y0, x0, y1, x1 = mask.box
+            whole[y0 : y1 + 1, x0 : x1 + 1] = mask.crop
+            target = truth == ids[mask.label - 1]
+            best[mask.label] = float((whole & target).sum() / max(1, (whole | target).sum()))
+    return [best[i + 1] for i in range(len(ids))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--every", type=int, default=1, help="use every Nth image")
+    parser.add_argument("--grid", action="store_true", help="measure the point grid too (slow)")
+    options = parser.parse_args()
+    figures: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for n, (_, kind, image, truth) in enumerate(images()):
+        if n % options.every:
+            continue
+        ap = precision(truth, fs.automatic(image).labels.astype(np.int64))
+        row = {"mSA": [ap.mean()], "AP50": [ap[0]]}
+        if options.grid:
+            row["grid mSA"] = [precision(truth, fs.automatic(image, method="grid").labels.astype(np.int64)).mean()]
+        ids, clicks, boxes = prompts(truth)
+        if ids:
+            row |= {"click": prompt_iou(image, truth, ids, clicks), "box": prompt_iou(image, truth, ids, boxes)}
+        for name, values in row.items():
+            figures[kind, name] += values
+            figures["all", name] += values
+    kinds = sorted({kind for kind, _ in figures}, key=lambda k: (k == "all", k))
+    names = ["mSA", "AP50", "click", "box"] + ["grid mSA"] * options.grid
+    print(f"{'':14}" + "".join(f"{name:>10}" for name in names))
+    for kind in kinds:
+        print(f"{kind:14}" + "".join(f"{np.mean(figures[kind, name]):10.3f}" for name in names))
+
+
+if __name__ == "__main__":
+    main()

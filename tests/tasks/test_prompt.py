@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+import napari_foundseg as fs
+from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.image import Image, Limits
+from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.samples import sample
+from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.prompt import PromptInputs, PromptSettings, slices
+
+
+def squares(side: int, shape: tuple[int, int] = (500, 500), at: tuple[int, int] = (200, 150)) -> Image:
+    """A picture that `Oracle` reads as one square."""
+    image = np.zeros((*shape, 3), np.uint8)
+    image[at[0] : at[0] + side, at[1] : at[1] + side] = 255
+    return Image(image, normalisation=Limits(low=0, high=255))
+
+
+@pytest.mark.parametrize("side", [10, 60, 120, 290])
+def test_an_object_of_any_size_is_found_whole(oracle: Any, side: int) -> None:
+    """The oracle's window is 128 pixels: larger objects are only seen whole when it zooms out."""
+    image = squares(side)
+    y = 200 + side // 2
+    by_click = fs.prompt(image, fs.Prompt(points=[(y, 150 + side // 2)]), model=oracle)
+    by_box = fs.prompt(image, fs.Prompt(box=(200, 150, 200 + side - 1, 150 + side - 1)), model=oracle)
+    for found in (by_click, by_box):
+        assert found.table.loc[0, "area"] == side * side
+        assert found.table.loc[0, ["y0", "x0", "y1", "x1"]].tolist() == [200, 150, 199 + side, 149 + side]
+
+
+def test_a_box_is_looked_at_through_a_window_three_times_its_size(oracle: Any) -> None:
+    fs.prompt(squares(20), fs.Prompt(box=(200, 150, 219, 169)), model=oracle)
+    assert oracle.seen == [(64, 64)]
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 499), st.integers(0, 499))
+def test_coordinates_are_rows_and_columns_of_the_image(oracle: Any, y: int, x: int) -> None:
+    """One lit pixel block anywhere: a click on it finds it where it is, whatever window it was decoded in."""
+    image = np.zeros((500, 500, 3), np.uint8)
+    image[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2] = 255
+    found = fs.prompt(Image(image, normalisation=Limits(low=0, high=255)), fs.Prompt(points=[(y, x)]), model=oracle)
+    assert np.array_equal(found.labels > 0, image[..., 0] > 0)
+
+
+def test_prompts_keep_their_order_and_an_empty_mask_its_row(oracle: Any) -> None:
+    prompts = [fs.Prompt(points=[(5, 5)]), fs.Prompt(points=[(210, 160)]), fs.Prompt(points=[(480, 480)])]
+    found = fs.prompt(squares(40), prompts, model=oracle)
+    assert found.table["label"].tolist() == [1, 2, 3]
+    assert found.table["area"].tolist() == [0, 1600, 0]
+    assert np.unique(found.labels).tolist() == [0, 2]
+
+
+def test_candidates_come_best_first(oracle: Any) -> None:
+    found = fs.prompt(squares(40), fs.Prompt(points=[(210, 160)]), model=oracle)
+    assert [round(mask.predicted_iou, 1) for mask in found.masks or ()] == [0.9, 0.7, 0.5]
+    assert found.table.loc[0, "predicted_iou"] == pytest.approx(0.9)
+    single = fs.prompt(squares(40), fs.Prompt(points=[(210, 160)]), model=oracle, output="single")
+    assert len(single.masks or ()) == 1
+
+
+def test_a_stack_is_prompted_slice_by_slice(oracle: Any) -> None:
+    stack = np.zeros((4, 300, 300, 3), np.uint8)
+    stack[1, 20:40, 30:50] = 255
+    stack[3, 100:130, 10:40] = 255
+    image = Image(stack, "ZYXC", normalisation=Limits(low=0, high=255))
+    prompts = [fs.Prompt(points=[(3, 110, 20)]), fs.Prompt(box=(1, 20, 30, 1, 39, 49))]
+    assert slices(image, PromptInputs(prompts=tuple(prompts))) == [(1,), (3,)]
+    found = fs.prompt(image, prompts, model=oracle)
+    assert found.table["z"].tolist() == [3, 1]
+    assert np.array_equal(found.labels[3], np.where(stack[3, ..., 0] > 0, 1, 0))
+    assert np.array_equal(found.labels[1], np.where(stack[1, ..., 0] > 0, 2, 0))
+
+
+def test_cancel(oracle: Any) -> None:
+    task = TASKS["prompt"]
+    inputs = PromptInputs(prompts=(fs.Prompt(points=[(5, 5)]),))
+    with pytest.raises(Cancelled):
+        task.run(squares(10), inputs, PromptSettings(), oracle, cancelled=lambda: True)
+    assert oracle.seen == []
+
+
+@pytest.mark.parametrize("name", ["nuclei", "tissue"])
+@pytest.mark.parametrize(
+    "given_prompt",
+    [
+        {"points": [(100, 120)]},
+        {"points": [(100, 120), (110, 140)], "labels": [1, 0]},
+        {"box": (90, 100, 130, 150)},
+        {"points": [(100, 120)], "labels": [1], "box": (90, 100, 130, 150)},
+    ],
+)
+def test_untiled_equals_the_reference_predictor(name: str, given_prompt: dict[str, Any]) -> None:
+    from segment_anything import SamPredictor
+
+    model = fs.load_model("foundseg-tiny")
+    image = read_image(sample(name))
+    found = fs.prompt(image, fs.Prompt(**given_prompt), model=model, tile=False)
+    predictor = SamPredictor(model.sam)
+    predictor.set_image(image.rgb())
+    one_click = len(given_prompt.get("points", ())) == 1 and "box" not in given_prompt
+    box = given_prompt.get("box")
+    masks, iou, _ = predictor.predict(
+        np.array(given_prompt["points"])[:, ::-1] if "points" in given_prompt else None,
+        np.array(given_prompt.get("labels", [1])) if "points" in given_prompt else None,
+        None if box is None else np.array([box[1], box[0], box[3], box[2]]),
+        multimask_output=one_click,
+    )
+    best = int(np.argmax(iou))
+    assert_allclose(found.table.loc[0, "predicted_iou"], iou[best], rtol=1e-5)
+    assert np.count_nonzero((found.labels > 0) != masks[best]) <= 2
+
+
+def test_the_reference_generator_is_what_runs() -> None:
+    from segment_anything import SamAutomaticMaskGenerator
+
+    model = fs.load_model("foundseg-tiny")
+    image = read_image(sample("tissue"))
+    options = {"points_per_side": 12, "pred_iou_thresh": 0.5, "stability_score_thresh": 0.5}
+    expected = SamAutomaticMaskGenerator(model.sam, **options).generate(image.rgb())
+    found = fs.automatic(image, model=model, method="grid", tile=False, **options)
+    assert len(expected) > 3
+    scores = sorted(round(m["predicted_iou"], 4) for m in expected)
+    kept = [round(m.predicted_iou, 4) for m in found.masks or ()]
+    # Ours drops no mask of the generator but those whose mask, not box, repeats a better one.
+    assert set(kept) <= set(scores)
+    assert len(kept) >= 0.8 * len(scores)
+
+
+def test_a_window_is_encoded_once_between_calls(oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oracle, "key", "oracle@once", raising=False)
+    image = squares(30)
+    for _ in range(3):
+        fs.prompt(image, fs.Prompt(points=[(210, 160)]), model=oracle)
+    assert len(oracle.seen) == 1

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.prompt import PromptInputs
+
+
+@pytest.mark.parametrize("task", TASKS.values(), ids=lambda task: task.name)
+def test_every_setting_has_a_help_text_and_a_default(task) -> None:  # type: ignore[no-untyped-def]
+    for method, settings in task.methods.items():
+        assert settings().method == method
+        assert method in task.protocols
+        for name, field in settings.model_fields.items():
+            assert name == "method" or field.description, f"{task.name}.{method}.{name} has no help text"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"points_per_side": 8}, "points_per_side"),
+        ({"min_area": -1}, "min_area = -1"),
+        ({"foreground_threshold": "much"}, "foreground_threshold = 'much'"),
+    ],
+)
+def test_a_method_refuses_by_name(values: dict[str, object], words: str) -> None:
+    with pytest.raises(SettingsError, match=words):
+        TASKS["automatic"].settings("decoder", values)
+
+
+def test_an_unknown_method_lists_those_there_are() -> None:
+    with pytest.raises(SettingsError, match="decoder, grid"):
+        TASKS["automatic"].settings("magic", {})
+
+
+def test_inputs_survive_json() -> None:
+    prompts = (Prompt(points=[(1, 2.5)], labels=[0]), Prompt(box=(1, 2, 3, 4)))
+    dumped = json.loads(json.dumps(PromptInputs(prompts=prompts).model_dump(mode="json")))
+    again = PromptInputs.parse(dumped)
+    assert [p.to_json() for p in again.prompts] == [p.to_json() for p in prompts]
+
+
+def test_no_prompt_is_refused() -> None:
+    with pytest.raises(SettingsError, match="prompts"):
+        PromptInputs.parse({"prompts": ()})

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from skimage.io import imread
+
+import napari_foundseg as fs
+from napari_foundseg.io.samples import sample
+
+
+def call(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person without a display does."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "WAYLAND_DISPLAY")}
+    return subprocess.run(
+        [sys.executable, "-c", "from napari_foundseg.cli import main; main()", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, env=environment | {"COLUMNS": "200", "NO_COLOR": "1"}, timeout=200,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a display, and the demo opens a window")
+def test_the_demo_writes_labels_and_a_picture(tmp_path: Path) -> None:
+    done = call("demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    labels = tifffile.imread(tmp_path / "foundseg-demo" / "labels.tif")
+    picture = imread(tmp_path / "foundseg-demo" / "overlay.png")
+    assert labels.shape == picture.shape[:2] == (520, 696)
+    assert labels.max() > 20
+    assert "objects" in done.stderr
+
+
+def test_run_equals_python(tmp_path: Path) -> None:
+    out = tmp_path / "labels.tif"
+    done = call("run", "automatic", sample("tissue"), "--out", out, "--min-area", "40", "--foreground-threshold", "0.4")
+    assert done.returncode == 0, done.stderr
+    expected = fs.automatic(sample("tissue"), min_area=40, foreground_threshold=0.4).labels
+    assert np.array_equal(tifffile.imread(out), expected)
+
+
+def test_help_shows_every_setting() -> None:
+    text = call("run", "automatic", "--help").stdout
+    for option in ("--points-per-side", "--foreground-threshold", "--no-tile", "--axes", "--model"):
+        assert option in text
+
+
+def test_models_list() -> None:
+    assert "foundseg-tiny" in call("models", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words", "code"),
+    [
+        (["nowhere.tif", "--out", "a.tif"], "nowhere.tif", 1),
+        (["IMAGE", "--out", "a.tif", "--method", "grid", "--min-area", "-4"], "min_area", 1),
+        (["IMAGE", "--out", "a.tif", "--method", "decoder", "--points-per-side", "8"], "points_per_side", 1),
+        (["IMAGE", "--out", "a.tif", "--model", "sam-9000"], "foundseg-tiny", 1),
+        (["IMAGE"], "--out", 2),
+        (["IMAGE", "--out", "a.tif", "--colour", "red"], "--colour", 2),
+    ],
+)
+def test_a_mistake_is_one_named_line_and_no_file(tmp_path: Path, arguments: list[str], words: str, code: int) -> None:
+    arguments = [str(sample("tissue")) if a == "IMAGE" else a for a in arguments]
+    done = call("run", "automatic", *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
