@@ -1,7 +1,7 @@
 """Accuracy of the built-in model on the held-out images, whole and per kind.
 
-AP = tp / (tp + fp + fn) per image at IoU 0.50, 0.55 … 0.95, averaged over thresholds (mSA), then over images. A click is
-put at each object's deepest point, a box around it; their IoU is averaged over objects of 30 pixels or more.
+AP = tp / (tp + fp + fn) per image at IoU 0.50, 0.55 … 0.95, averaged over thresholds (mSA), then over images. A click
+is put at each object's deepest point, a box around it; their IoU is averaged over objects of 30 pixels or more.
 
     python benchmarks/accuracy.py [--every N] [--grid]
 """
@@ -12,11 +12,11 @@ import argparse
 from collections import defaultdict
 
 import numpy as np
-from _held_out import images, overlaps
 from numpy.typing import NDArray
 from scipy import ndimage
 
 import napari_foundseg as fs
+from _held_out import images, overlaps
 
 THRESHOLDS = np.arange(0.5, 1.0, 0.05)
 
@@ -43,7 +43,9 @@ def prompts(truth: NDArray[np.int64]) -> tuple[list[int], list[fs.Prompt], list[
     return ids, clicks, boxes
 
 
-def prompt_iou(image: NDArray[np.uint8], truth: NDArray[np.int64], ids: list[int], given: list[fs.Prompt]) -> list[float]:
+def prompt_iou(
+    image: NDArray[np.uint8], truth: NDArray[np.int64], ids: list[int], given: list[fs.Prompt]
+) -> list[float]:
     """Return the IoU of each prompt's mask, before the overlap rule, with its object."""
     result = fs.prompt(image, given)
     best: dict[int, float] = {}

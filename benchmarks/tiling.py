@@ -14,6 +14,7 @@ import sys
 import time
 
 import numpy as np
+
 from _held_out import mosaic, overlaps
 
 SIDES = (1024, 2048, 4096)

@@ -52,8 +52,7 @@ def test_the_table_describes_the_labels(found: fs.Segmentation) -> None:
 def test_provenance_is_json_and_replays(found: fs.Segmentation) -> None:
     known = json.loads(json.dumps(found.provenance))
     assert known["model"]["key"].startswith("foundseg-tiny@")
-    settings = {k: v for k, v in known["settings"].items()}
-    again = fs.automatic(known["image"]["source"], model=known["model"]["name"], **settings)
+    again = fs.automatic(known["image"]["source"], model=known["model"]["name"], **known["settings"])
     assert np.array_equal(again.labels, found.labels)
     assert again.provenance["image"]["fingerprint"] == known["image"]["fingerprint"]
 
@@ -78,7 +77,9 @@ ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
     "int8": lambda a: (a.astype(int) - 128).astype(np.int8),
     "uint64": lambda a: a.astype(np.uint64) * 2**40,
     "float16": lambda a: a.astype(np.float16),
-    "float64 with NaN and infinities": lambda a: np.where(a == a.max(), np.nan, np.where(a == a.min(), np.inf, a * 1e30)),
+    "float64 with NaN and infinities": lambda a: np.where(
+        a == a.max(), np.nan, np.where(a == a.min(), np.inf, a * 1e30)
+    ),
     "big-endian": lambda a: a.astype(">u2"),
     "Fortran order": lambda a: np.asfortranarray(a),
     "strided": lambda a: np.repeat(np.repeat(a, 2, 0), 2, 1)[::2, ::2],
@@ -101,7 +102,9 @@ def test_every_kind_of_array_works(make: Callable[[np.ndarray], Any]) -> None:
     assert fs.prompt(image, fs.Prompt(points=[center])).labels.shape == seg.labels.shape
 
 
-@pytest.mark.parametrize("value", [np.zeros((1, 1)), np.full((30, 30), 7), np.full((30, 30), np.nan), np.zeros((1, 90))])
+@pytest.mark.parametrize(
+    "value", [np.zeros((1, 1)), np.full((30, 30), 7), np.full((30, 30), np.nan), np.zeros((1, 90))]
+)
 def test_an_image_of_nothing_has_no_object(value: np.ndarray) -> None:
     assert len(fs.automatic(value)) == 0
 

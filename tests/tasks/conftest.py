@@ -42,7 +42,7 @@ class Oracle:
         return np.moveaxis(rgb, -1, 0) / np.float32(255)
 
     def grid_masks(
-        self, rgb: NDArray[np.uint8], points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
+        self, rgb: NDArray[np.uint8], points: NDArray[np.float64], _options: GridOptions, poll: Callable[[], None]
     ) -> list[Mask]:
         """Return, for each point, the connected part of the red channel under it."""
         poll()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ def test_neighbouring_windows_share_the_overlap(n: int, overlap: int) -> None:
     windows = sorted({window for window, _ in tiling.cover((n, 10), 256, overlap)})
     assert windows[0][0] == 0
     assert windows[-1][2] == n - 1
-    assert all(a[2] - b[0] + 1 >= overlap for a, b in zip(windows, windows[1:], strict=False))
+    assert all(a[2] - b[0] + 1 >= overlap for a, b in pairwise(windows))
 
 
 @given(shapes, st.floats(0, 0.999), st.floats(0, 0.999))

@@ -1,0 +1,31 @@
+"""The built-in model on held-out images: the least that may ship; `benchmarks/accuracy.py` has the whole table."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from skimage.io import imread
+
+import napari_foundseg as fs
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+
+@pytest.mark.data
+def test_clicks_boxes_and_automatic_masks_on_held_out_images(dsb: list[dict[str, str]]) -> None:
+    from accuracy import precision, prompt_iou, prompts
+
+    ap, click, box = [], [], []
+    for row in dsb[::5]:
+        image, truth = imread(row["image"]), imread(row["labels"]).astype(np.int64)
+        ap.append(precision(truth, fs.automatic(image).labels.astype(np.int64)).mean())
+        ids, clicks, boxes = prompts(truth)
+        click += prompt_iou(image, truth, ids[:25], clicks[:25])
+        box += prompt_iou(image, truth, ids[:25], boxes[:25])
+    figures = {"mSA": np.mean(ap), "click": np.mean(click), "box": np.mean(box)}
+    assert figures["mSA"] >= 0.40, figures
+    assert figures["click"] >= 0.60, figures
+    assert figures["box"] >= 0.75, figures
