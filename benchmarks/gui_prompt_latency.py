@@ -20,8 +20,9 @@ os.environ.setdefault("NAPARI_CONFIG", os.path.join(tempfile.mkdtemp(), "setting
 import napari
 import numpy as np
 from qtpy.QtTest import QTest
+from scipy import ndimage
 
-from gui_responsiveness import mosaic
+from _held_out import mosaic
 from napari_foundseg.widgets.jobs import close_engine
 from napari_foundseg.widgets.prompt import PromptWidget
 
@@ -58,13 +59,15 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=30)
     runs = options.parse_args().runs
     viewer = napari.Viewer()
-    viewer.add_image(mosaic(512), name="mosaic")
+    image, truth = mosaic(512)
+    viewer.add_image(image, name="mosaic")
     form = PromptWidget(viewer)
     viewer.window.add_dock_widget(form)
     QTest.qWait(2000)
     form.run_button.click()
     QTest.qWait(500)
-    centres = [(int(y), int(x)) for y in range(52, 460, 32) for x in range(52, 460, 32)]
+    middles = ndimage.center_of_mass(truth > 0, truth, np.unique(truth)[1:])
+    centres = [(round(y), round(x)) for y, x in middles if truth[round(y), round(x)]]
     for point in centres:  # every window is encoded once
         one(viewer, form, point)
     chosen = [centres[i] for i in np.random.default_rng(0).choice(len(centres), runs)]

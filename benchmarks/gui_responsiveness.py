@@ -22,6 +22,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest
 
+from _held_out import mosaic
 from napari_foundseg.widgets.automatic import AutomaticWidget
 from napari_foundseg.widgets.jobs import close_engine
 from napari_foundseg.widgets.layers import aligned
@@ -50,18 +51,6 @@ class Gaps:
     def __exit__(self, *_: object) -> None:
         self.tick()
         self.timer.stop()
-
-
-def mosaic(side: int) -> np.ndarray[Any, Any]:
-    """A mosaic of test images where they are at hand, otherwise of discs."""
-    rng = np.random.default_rng(0)
-    image = rng.normal(300, 30, (side, side))
-    rows, columns = np.ogrid[-12:13, -12:13]
-    disc = 2000 * (rows**2 + columns**2 <= 144)
-    for y in range(20, side - 20, 32):
-        for x in range(20, side - 20, 32):
-            image[y - 12 : y + 13, x - 12 : x + 13] += disc
-    return image.astype(np.uint16)
 
 
 def settle(milliseconds: int = 600) -> None:
@@ -99,7 +88,7 @@ def main() -> None:
     options.add_argument("--runs", type=int, default=5)
     given = options.parse_args()
     viewer = napari.Viewer()
-    image = viewer.add_image(mosaic(given.side), name="mosaic")
+    image = viewer.add_image(mosaic(given.side)[0].astype(np.uint16) * 257, name="mosaic")
     form = AutomaticWidget(viewer)
     viewer.window.add_dock_widget(form)
     settle(2000)

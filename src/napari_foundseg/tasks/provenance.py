@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -58,7 +59,13 @@ def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: M
             "spacing": dict(image.spacing),
             "units": dict(image.units),
         },
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": dict(_versions()),
         "seconds": round(time.perf_counter() - started, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Return the versions, looked up once: a click must not wait for the file system."""
+    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
