@@ -105,7 +105,9 @@ def main() -> None:
         members = np.flatnonzero(kinds == kind)
         groups = group_by_look(features[members], threshold)
         split = assign(groups, rng)
-        print(kind, f"{groups.max()} groups, largest {np.bincount(groups).max()}", *np.unique(split, return_counts=True))
+        print(
+            kind, f"{groups.max()} groups, largest {np.bincount(groups).max()}", *np.unique(split, return_counts=True)
+        )
         lines += [
             (rows[i]["name"], kind, f"{kind[0]}{g:03d}", s) for i, g, s in zip(members, groups, split, strict=True)
         ]

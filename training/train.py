@@ -1,0 +1,208 @@
+"""Train `foundseg-tiny`: the encoder, the prompts and the instance decoder together.
+
+python training/train.py --out RUN --scenes SCENES --steps 2400
+python training/train.py --out RUN --scenes SCENES --steps 2400 --resume
+python training/train.py --out RUN --export src/napari_foundseg/models/weights/foundseg-tiny.safetensors
+"""
+
+import argparse
+import copy
+import csv
+import math
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Subset
+
+from losses import instance_loss, prompt_loss
+from samples import Windows, collate
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+from napari_foundseg.models.nets.tiny import InstanceDecoder, build_foundseg_tiny, save_foundseg_tiny
+
+LOG = ["step", "seconds", "rate", "loss", "mask", "quality", "instance", "iou_click", "iou_box"]
+Batch = dict[str, Tensor]
+
+
+class Both(nn.Module):
+    """The promptable model and the instance decoder as one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sam = build_foundseg_tiny()
+        self.decoder = InstanceDecoder()
+
+    def decode(
+        self, features: Tensor, points: Tensor, labels: Tensor, boxes: Tensor, masks: Tensor | None
+    ) -> list[Tensor]:
+        """Return logits `(N, 4, 128, 128)` and quality `(N, 4)` of N prompts, equally many for each image."""
+        with torch.autocast("cpu", enabled=False):
+            sparse, dense = self.sam.prompt_encoder((points, labels), boxes, masks)
+            place = self.sam.prompt_encoder.get_dense_pe()
+        return list(self.sam.mask_decoder.predict_masks(features, place, sparse, dense))
+
+
+def correct(batch: Batch, truth: Tensor, masks: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the second round's points, their labels, boxes and masks: a click on an error, or a mask alone."""
+    points, boxes = batch["points"].flatten(0, 1), batch["boxes"].flatten(0, 1).clone()
+    count = len(points)
+    best = masks[torch.arange(count), quality[:, 1:].argmax(dim=1) + 1].float().detach()
+    target = truth[:, 0] > 0.5
+    wrong = ((best > 0) != target).flatten(1).float()
+    wrong = torch.where(wrong.sum(dim=1, keepdim=True) > 0, wrong, target.flatten(1).float() + 1e-6)
+    at = torch.multinomial(wrong, 1).squeeze(1)
+    size = best.shape[-1]
+    extra = torch.stack([at % size, at // size], dim=1) * 2.0 + 0.5
+    sign = target.flatten(1).gather(1, at[:, None]).float()
+    first = torch.where(points.isfinite().all(dim=1), 1.0, -1.0)[:, None]
+    coords, labels = torch.stack([points.nan_to_num(0.0), extra], dim=1), torch.cat([first, sign], dim=1)
+    given = best[:, None].clone()
+    given[torch.rand(count) < 0.3] = torch.nan
+    alone = torch.rand(count) < 0.15
+    drawn = F.avg_pool2d(truth, 3, 1, 1) if torch.rand(()) < 0.5 else truth
+    strength = 4 + 12 * torch.rand(count, 1, 1, 1)
+    given[alone] = (torch.where(drawn > 0.5, 1.0, -1.0) * strength)[alone]
+    labels[alone], boxes[alone] = -1.0, torch.nan
+    return coords, labels, boxes, given
+
+
+def step_losses(model: Both, batch: Batch, second: bool) -> dict[str, Tensor]:
+    """Return the losses of one batch."""
+    ids = batch["ids"].flatten()
+    meant = ids > 0
+    truth = (batch["labels"][:, None] == batch["ids"][..., None, None]).float().flatten(0, 1)[:, None]
+    truth = F.avg_pool2d(truth * meant[:, None, None, None], 2)
+    points, boxes = batch["points"].flatten(0, 1)[:, None], batch["boxes"].flatten(0, 1)
+    clicked = points.isfinite().all(dim=2)
+    with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+        features = model.sam.image_encoder(batch["image"].contiguous(memory_format=torch.channels_last))
+        maps = model.decoder(features)
+        labels = torch.where(clicked, 1.0, -1.0)
+        masks, quality = model.decode(features, points.nan_to_num(0.0), labels, boxes, None)
+        again = model.decode(features, *correct(batch, truth, masks, quality)) if second else None
+    losses = prompt_loss(masks, quality, truth, meant, clicked[:, 0])
+    losses["instance"] = instance_loss(maps, batch["labels"], batch["centre"].float(), batch["boundary"].float())
+    losses["loss"] = losses["mask"] + losses["quality"] + 4.0 * losses["instance"]
+    if again is not None:
+        more = prompt_loss(again[0], again[1], truth, meant, torch.zeros_like(meant))
+        losses["loss"] = losses["loss"] + 0.6 * (more["mask"] + more["quality"])
+    return losses
+
+
+def rate_at(step: int, options: argparse.Namespace) -> float:
+    """Return the learning rate: a linear warm-up, then a cosine down to a hundredth."""
+    if step < 80:
+        return float(options.rate) * (step + 1) / 80
+    return float(options.rate) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / options.steps))))
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, step: int) -> None:
+    """Move the averaged weights and statistics towards the model's."""
+    keep = min(0.995, (1 + step) / (20 + step))
+    ours, theirs = average.state_dict(), model.state_dict()
+    names = [name for name, value in ours.items() if value.is_floating_point()]
+    torch._foreach_lerp_([ours[n] for n in names], [theirs[n] for n in names], 1 - keep)
+
+
+def save(path: Path, **state: object) -> None:
+    """Write a checkpoint so that an interruption leaves the old one."""
+    part = path.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(path)
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Fix the statistics of all batch normalisation."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def train(options: argparse.Namespace) -> None:
+    """Run the steps that are left."""
+    torch.manual_seed(options.seed)
+    model = Both().to(memory_format=torch.channels_last)
+    average = copy.deepcopy(model).eval()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.03, betas=(0.9, 0.98))
+    start = 0
+    path = options.out / "checkpoint.pt"
+    if options.resume and path.exists():
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimiser.load_state_dict(state["optimiser"])
+        start = state["step"]
+    windows = Windows(options.scenes, options.prompts, options.seed)
+    left = Subset(windows, range(start * options.batch, options.steps * options.batch))
+    loader = DataLoader(left, options.batch, num_workers=options.workers, collate_fn=collate, prefetch_factor=4)
+    begin, sums = time.perf_counter(), dict.fromkeys(LOG, 0.0)
+    for step, batch in enumerate(loader, start=start):
+        model.train()
+        if step > 0.85 * options.steps:
+            freeze_statistics(model)
+        for group in optimiser.param_groups:
+            group["lr"] = rate_at(step, options)
+        losses = step_losses(model, batch, second=step > 250 and step % 3 == 0)
+        optimiser.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 2.0)
+        optimiser.step()
+        follow(average, model, step)
+        sums = {n: sums[n] + (float(losses[n].detach()) if n in losses else 0.0) for n in LOG}
+        if (step + 1) % 20 == 0:
+            seconds = (time.perf_counter() - begin) / 20
+            log(options.log, step + 1, seconds, rate_at(step, options), {n: v / 20 for n, v in sums.items()})
+            begin, sums = time.perf_counter(), dict.fromkeys(LOG, 0.0)
+        if (step + 1) % 100 == 0 or step + 1 == options.steps:
+            states = {"model": model.state_dict(), "average": average.state_dict()}
+            save(path, step=step + 1, optimiser=optimiser.state_dict(), **states)
+
+
+def log(path: Path, step: int, seconds: float, rate: float, means: dict[str, float]) -> None:
+    """Add a line to the log."""
+    values = {**means, "step": step, "seconds": seconds, "rate": rate}
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(LOG)
+        writer.writerow([step, *(f"{values[name]:.5g}" for name in LOG[1:])])
+
+
+def export(checkpoint: Path, path: Path) -> None:
+    """Write the averaged weights of a checkpoint as the plugin's weight file."""
+    both = Both()
+    both.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
+    save_foundseg_tiny(both.sam, both.decoder, path)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scenes", type=Path)
+    parser.add_argument("--log", type=Path, default=Path(__file__).with_name("log.csv"))
+    parser.add_argument("--export", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    for name, value in (("steps", 2400), ("batch", 8), ("prompts", 4), ("workers", 2), ("seed", 0), ("threads", 2)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--bf16", action="store_true", help="only where the processor has AMX or AVX512-BF16")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    options = parse()
+    BF16 = options.bf16
+    if options.export:
+        export(options.out / "checkpoint.pt", options.export)
+    else:
+        torch.set_num_threads(options.threads)
+        torch.set_flush_denormal(True)
+        options.out.mkdir(parents=True, exist_ok=True)
+        train(options)
