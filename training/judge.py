@@ -6,15 +6,15 @@ The head sees the masks of the network as they are at the end; its inputs are ga
 """
 
 import argparse
-import os
 from pathlib import Path
 
 import torch
-from losses import true_quality
-from samples import Windows, collate
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Subset
+
+from losses import true_quality
+from samples import Windows, collate
 from train import Both
 
 
@@ -83,7 +83,7 @@ def main() -> None:
     state["average"] = model.state_dict()
     part = path.with_suffix(".part")
     torch.save(state, part)
-    os.replace(part, path)
+    part.replace(path)
 
 
 if __name__ == "__main__":
