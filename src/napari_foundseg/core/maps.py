@@ -24,6 +24,7 @@ def instances(
     foreground_threshold: float = 0.5,
     centre_threshold: float = 0.5,
     boundary_threshold: float = 0.5,
+    seed_smoothing: float = 0.0,
     min_area: int = 0,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Turn decoder maps of one slice into a label image.
@@ -42,6 +43,8 @@ def instances(
         Largest centre distance of a seed's pixels.
     boundary_threshold : float
         Largest boundary distance of a seed's pixels.
+    seed_smoothing : float
+        Standard deviation, in pixels, by which both distances are smoothed before seeds are looked for.
     min_area : int
         Objects of fewer pixels are dropped.
 
@@ -54,7 +57,8 @@ def instances(
     from skimage.segmentation import watershed
 
     foreground = maps[0] > foreground_threshold
-    seeds = foreground & (maps[1] < centre_threshold) & (maps[2] < boundary_threshold)
+    centre, boundary = (_smoothed(part, seed_smoothing) for part in maps[1:])
+    seeds = foreground & (centre < centre_threshold) & (boundary < boundary_threshold)
     markers, _ = ndimage.label(seeds, _EIGHT)
     # Eight neighbours, so that the corner of an object is reached from its own inside before it is reached
     # from an equally shallow pixel of the neighbour.
@@ -65,6 +69,12 @@ def instances(
     ids = np.where(kept, np.cumsum(kept), 0).astype(label_dtype(int(kept.sum())))
     result: NDArray[np.unsignedinteger[Any]] = ids[labels]
     return result
+
+
+def _smoothed(distance: NDArray[Any], sigma: float) -> NDArray[Any]:
+    from scipy import ndimage
+
+    return np.asarray(ndimage.gaussian_filter(distance.astype(np.float32, copy=False), sigma)) if sigma else distance
 
 
 def instance_scores(maps: NDArray[Any], labels: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -52,6 +52,10 @@ class DecoderSettings(Settings):
     """Lower it to split objects that are merged, raise it to join pieces of one object."""
     boundary_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
     """Lower it to start objects only well inside their border."""
+    seed_smoothing: float = Field(
+        1.0, ge=0, le=20, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True, **_MORE}
+    )
+    """Raise it where one object comes out in several pieces."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
     """Smaller objects are dropped."""
     tile: bool = Field(True, json_schema_extra=_MORE)
@@ -337,6 +341,7 @@ def _from_maps(maps: NDArray[Any], settings: DecoderSettings) -> tuple[NDArray[A
         foreground_threshold=settings.foreground_threshold,
         centre_threshold=settings.centre_threshold,
         boundary_threshold=settings.boundary_threshold,
+        seed_smoothing=settings.seed_smoothing,
         min_area=settings.min_area,
     )
     return plane, np.stack(instance_scores(maps, plane))

@@ -10,7 +10,16 @@ from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTra
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_foundseg.models.nets.tiny_parts import ConvNorm, Merge, Mixer, Narrow, Residual, draw_boxes, draw_points
+from napari_foundseg.models.nets.tiny_parts import (
+    ConvNorm,
+    Merge,
+    Mixer,
+    Narrow,
+    Residual,
+    draw_boxes,
+    draw_points,
+    enlarge,
+)
 
 WINDOW = 256
 WIDTH = 128
@@ -258,7 +267,7 @@ class InstanceDecoder(nn.Module):
         """
         coarse, fine4, fine2 = split_features(features)
         maps = self.out(self.up2(self.up4(coarse, fine4), fine2))
-        return F.interpolate(maps, scale_factor=2, mode="bilinear", align_corners=False)
+        return enlarge(maps)
 
 
 def build_foundseg_tiny() -> Sam:
