@@ -11,6 +11,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+# Before any window: imported after Mesa has loaded its own LLVM, torch crashes the process. (The product keeps them apart.)
+import torch  # noqa: F401
+
 ROOT = Path(__file__).parents[1]
 
 hypothesis.settings.register_profile(

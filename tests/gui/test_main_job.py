@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,4 +65,27 @@ def test_by_clicks_alone_the_sample_gets_masks_and_a_click_its_object(qtbot: Any
     # How well it fits is the business of tests/test_accuracy.py: here it must be this object and no other.
     assert (preview.data[target] > 0).sum() >= 0.8 * (preview.data > 0).sum()
     np.testing.assert_array_equal(layer.data, before)
-    assert "torch" not in sys.modules
+
+
+def test_the_window_never_imports_torch(tmp_path: Path) -> None:
+    """In a process of its own: this one may have torch from other tests."""
+    code = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import napari
+from qtpy.QtTest import QTest
+from napari_foundseg.widgets.jobs import close_engine
+viewer = napari.Viewer()
+viewer.open_sample("napari-foundseg", "tissue")
+viewer.window.add_plugin_dock_widget("napari-foundseg", "Prompt")
+_, form = viewer.window.add_plugin_dock_widget("napari-foundseg", "Automatic masks")
+form.run_button.click()
+while form.current is not None:
+    QTest.qWait(20)
+print(len(viewer.layers), "torch" in sys.modules)
+viewer.close()
+close_engine()
+"""
+    environment = os.environ | {"NAPARI_CONFIG": str(tmp_path / "napari.yaml")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=200)
+    assert done.stdout.split() == ["2", "False"], done.stderr

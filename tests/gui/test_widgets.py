@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,6 @@ def test_a_click_on_run_adds_a_new_aligned_layer(qtbot: Any, viewer: Any, engine
     np.testing.assert_allclose(labels.translate, layer.translate)
     assert list(labels.features["index"]) == [0, 1, 2]
     assert form.result.text().startswith("2 objects, ")
-    assert "torch" not in sys.modules
     viewer.layers.selection.active = layer
     click(qtbot, form.run_button)
     qtbot.waitUntil(lambda: "cells masks [1]" in viewer.layers)

@@ -68,9 +68,9 @@ class GridSettings(Settings):
     method: Literal["grid"] = "grid"
     points_per_side: int = Field(32, ge=1, le=256)
     """Points along each side of the whole image. More points find smaller objects and take longer."""
-    pred_iou_thresh: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    pred_iou_thresh: float = Field(0.4, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Masks that the model itself trusts less are dropped (predicted IoU)."""
-    stability_score_thresh: float = Field(0.85, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    stability_score_thresh: float = Field(0.6, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Masks that change more with the threshold are dropped."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
     """Smaller objects are dropped."""
