@@ -11,8 +11,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Before any window: imported after Mesa has loaded its own LLVM, torch crashes the process. (The product keeps them apart.)
-import torch  # noqa: F401
+# Before any window: where Mesa has loaded its own LLVM first, torchvision crashes the process.
+# The product keeps the two apart.
+import segment_anything  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 
