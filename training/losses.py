@@ -37,7 +37,7 @@ def prompt_loss(masks: Tensor, quality: Tensor, truth: Tensor, meant: Tensor, cl
         True where one click is all there is, so that the three masks count most; elsewhere the single one does.
     """
     each = mask_losses(masks.float(), truth)
-    several = 0.8 * each[:, 1:].amin(dim=1) + 0.2 * each[:, 1:].mean(dim=1)
+    several = 0.7 * each[:, 1:].amin(dim=1) + 0.3 * each[:, 1:].mean(dim=1)
     mixed = torch.where(clicked, several + 0.5 * each[:, 0], each[:, 0] + 0.25 * several)
     actual = true_quality(masks, truth) * meant[:, None]
     best = actual[:, 1:].gather(1, quality[:, 1:].argmax(dim=1, keepdim=True)).squeeze(1)
@@ -45,10 +45,18 @@ def prompt_loss(masks: Tensor, quality: Tensor, truth: Tensor, meant: Tensor, cl
     count = meant.sum().clamp(min=1)
     return {
         "mask": (mixed * meant).sum() / count,
-        "quality": F.mse_loss(quality.float(), actual) * 2 + F.l1_loss(quality.float(), actual) * 0.5,
+        "quality": F.mse_loss(quality.float(), actual) * 2
+        + F.l1_loss(quality.float(), actual) * 0.5
+        + 0.3 * rank_loss(quality[meant, 1:].float(), actual[meant, 1:]),
         "iou_click": (shown * meant * clicked).sum() / (meant & clicked).sum().clamp(min=1),
         "iou_box": (shown * meant * ~clicked).sum() / (meant & ~clicked).sum().clamp(min=1),
     }
+
+
+def rank_loss(quality: Tensor, actual: Tensor) -> Tensor:
+    """Return how far the choice among the masks of a prompt, `(N, 3)`, is from choosing the truly best (ListNet)."""
+    wanted = torch.softmax(actual / 0.05, dim=1)
+    return -(wanted * torch.log_softmax(quality / 0.05, dim=1)).sum(dim=1).sum() / max(1, len(quality))
 
 
 def instance_loss(maps: Tensor, labels: Tensor, centre: Tensor, boundary: Tensor) -> Tensor:

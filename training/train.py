@@ -1,7 +1,7 @@
-"""Train `foundseg-tiny`: the encoder, the prompts and the instance decoder together.
+"""Train `foundseg-tiny`: encoder and instance decoder first, then the prompts on that encoder, then all together.
 
-python training/train.py --out RUN --scenes SCENES --steps 2400
-python training/train.py --out RUN --scenes SCENES --steps 2400 --resume
+python training/train.py --out RUN --scenes SCENES --steps 2800 --alone 1500 --frozen 2100
+python training/train.py --out RUN --scenes SCENES --steps 2800 --alone 1500 --frozen 2100 --resume
 python training/train.py --out RUN --export src/napari_foundseg/models/weights/foundseg-tiny.safetensors
 """
 
@@ -22,7 +22,12 @@ from losses import instance_loss, prompt_loss
 from samples import Windows, collate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
-from napari_foundseg.models.nets.tiny import InstanceDecoder, build_foundseg_tiny, save_foundseg_tiny
+from napari_foundseg.models.nets.tiny import (
+    InstanceDecoder,
+    build_foundseg_tiny,
+    load_foundseg_tiny,
+    save_foundseg_tiny,
+)
 
 LOG = ["step", "seconds", "rate", "loss", "mask", "quality", "instance", "iou_click", "iou_box"]
 Batch = dict[str, Tensor]
@@ -70,8 +75,23 @@ def correct(batch: Batch, truth: Tensor, masks: Tensor, quality: Tensor) -> tupl
     return coords, labels, boxes, given
 
 
-def step_losses(model: Both, batch: Batch, second: bool) -> dict[str, Tensor]:
-    """Return the losses of one batch."""
+def instances(model: Both, features: Tensor, batch: Batch) -> Tensor:
+    """Return the loss of the instance decoder."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+        maps = model.decoder(features)
+    return instance_loss(maps, batch["labels"], batch["centre"].float(), batch["boundary"].float())
+
+
+def instance_losses(model: Both, batch: Batch) -> dict[str, Tensor]:
+    """Return the loss of the encoder and the instance decoder alone, with which training begins."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+        features = model.sam.image_encoder(batch["image"].contiguous(memory_format=torch.channels_last))
+    loss = instances(model, features, batch)
+    return {"instance": loss, "loss": 4.0 * loss}
+
+
+def step_losses(model: Both, batch: Batch, second: bool, frozen: bool) -> dict[str, Tensor]:
+    """Return the losses of one batch: prompts, with `second` corrected ones, and unless `frozen` the instances."""
     ids = batch["ids"].flatten()
     meant = ids > 0
     truth = (batch["labels"][:, None] == batch["ids"][..., None, None]).float().flatten(0, 1)[:, None]
@@ -79,14 +99,16 @@ def step_losses(model: Both, batch: Batch, second: bool) -> dict[str, Tensor]:
     points, boxes = batch["points"].flatten(0, 1)[:, None], batch["boxes"].flatten(0, 1)
     clicked = points.isfinite().all(dim=2)
     with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
-        features = model.sam.image_encoder(batch["image"].contiguous(memory_format=torch.channels_last))
-        maps = model.decoder(features)
+        with torch.set_grad_enabled(not frozen):
+            features = model.sam.image_encoder(batch["image"].contiguous(memory_format=torch.channels_last))
         labels = torch.where(clicked, 1.0, -1.0)
         masks, quality = model.decode(features, points.nan_to_num(0.0), labels, boxes, None)
         again = model.decode(features, *correct(batch, truth, masks, quality)) if second else None
     losses = prompt_loss(masks, quality, truth, meant, clicked[:, 0])
-    losses["instance"] = instance_loss(maps, batch["labels"], batch["centre"].float(), batch["boundary"].float())
-    losses["loss"] = losses["mask"] + losses["quality"] + 4.0 * losses["instance"]
+    losses["loss"] = losses["mask"] + losses["quality"]
+    if not frozen:
+        losses["instance"] = instances(model, features, batch)
+        losses["loss"] = losses["loss"] + 4.0 * losses["instance"]
     if again is not None:
         more = prompt_loss(again[0], again[1], truth, meant, torch.zeros_like(meant))
         losses["loss"] = losses["loss"] + 0.6 * (more["mask"] + more["quality"])
@@ -126,7 +148,10 @@ def freeze_statistics(model: nn.Module) -> None:
 def train(options: argparse.Namespace) -> None:
     """Run the steps that are left."""
     torch.manual_seed(options.seed)
-    model = Both().to(memory_format=torch.channels_last)
+    model = Both()
+    if options.start:
+        model.sam, model.decoder = load_foundseg_tiny(options.start)
+    model = model.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).eval()
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.03, betas=(0.9, 0.98))
     start = 0
@@ -147,7 +172,13 @@ def train(options: argparse.Namespace) -> None:
             freeze_statistics(model)
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, options)
-        losses = step_losses(model, batch, second=step > 250 and step % 3 == 0)
+        if step < options.alone:
+            losses = instance_losses(model, batch)
+        else:
+            frozen = step < options.frozen
+            if frozen:
+                model.sam.image_encoder.eval()
+            losses = step_losses(model, batch, step > options.alone + 250 and step % 3 == 0, frozen)
         optimiser.zero_grad(set_to_none=True)
         losses["loss"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), 2.0)
@@ -188,10 +219,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--scenes", type=Path)
     parser.add_argument("--log", type=Path, default=Path(__file__).with_name("log.csv"))
     parser.add_argument("--export", type=Path)
+    parser.add_argument("--start", type=Path, help="a weight file to start from, with a fresh optimiser")
     parser.add_argument("--resume", action="store_true")
-    for name, value in (("steps", 2400), ("batch", 8), ("prompts", 4), ("workers", 2), ("seed", 0), ("threads", 2)):
+    sizes = {"steps": 2800, "alone": 1500, "frozen": 2100, "batch": 8, "prompts": 4}
+    for name, value in {**sizes, "workers": 2, "seed": 0, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--rate", type=float, default=1.2e-3)
+    parser.add_argument("--rate", type=float, default=1.2e-3, help="at the end of the warm-up")
     parser.add_argument("--bf16", action="store_true", help="only where the processor has AMX or AVX512-BF16")
     return parser.parse_args()
 

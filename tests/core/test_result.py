@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from napari_foundseg.core.result import TABLE_COLUMNS, Segmentation, object_table
 
 
-def table_of(labels: np.ndarray[Any, Any], axes: str = "YX", n: int | None = None, **keywords: Any) -> pd.DataFrame:
+def table_of(labels: np.ndarray[Any, Any], axes: str = "YX", n: int | None = None) -> pd.DataFrame:
     n = int(labels.max(initial=0)) if n is None else n
-    return object_table(labels, axes, predicted_iou=[0.5] * n, stability_score=[0.25] * n, **keywords)
+    return object_table(labels, axes, predicted_iou=[0.5] * n, stability_score=[0.25] * n)
 
 
 @given(seed=st.integers(0, 999), n=st.integers(0, 6))
@@ -37,14 +37,6 @@ def test_slices_are_columns(axes: str) -> None:
     assert (row["t"], row["z"], row["y0"], row["x0"]) == (1, 2, 3, 4)
 
 
-def test_an_empty_object_keeps_its_row_and_slice() -> None:
-    labels = np.zeros((3, 4, 5), np.uint16)
-    labels[1, 2, 3] = 1
-    table = table_of(labels, "ZYX", n=2, indices=[(1,), (2,)])
-    assert table["area"].tolist() == [1, 0]
-    assert table["z"].tolist() == [1, 2]
-
-
 def test_an_empty_result_has_all_columns() -> None:
     labels = np.zeros((4, 5), np.uint16)
     table = table_of(labels)
@@ -61,10 +53,10 @@ def test_the_number_of_objects_is_its_length() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"labels": np.zeros((4, 5), np.uint8)}, "uint16 or wider"),
-        ({"labels": np.zeros((4, 5), np.int32)}, "uint16 or wider"),
-        ({"labels": np.zeros(4, np.uint16)}, "2 or more axes"),
-        ({"labels": np.full((4, 5), 7, np.uint16)}, "label 7 has no row"),
+        ({"pixels": np.zeros((4, 5), np.uint8)}, "uint16 or wider"),
+        ({"pixels": np.zeros((4, 5), np.int32)}, "uint16 or wider"),
+        ({"pixels": np.zeros(4, np.uint16)}, "2 or more axes"),
+        ({"pixels": np.full((4, 5), 7, np.uint16)}, "label 7 has no row"),
         ({"table": pd.DataFrame({"label": [1]})}, "lacks the columns"),
         ({"semantic": np.zeros((4, 6), np.uint16)}, "semantic has shape"),
     ],
@@ -73,7 +65,7 @@ def test_an_inconsistent_result_is_refused(change: dict[str, Any], words: str) -
     labels = np.zeros((4, 5), np.uint16)
     labels[0, 0] = 1
     with pytest.raises(ValueError, match=words):
-        Segmentation(**({"labels": labels, "table": table_of(labels)} | change))
+        Segmentation(**({"pixels": labels, "table": table_of(labels)} | change))
 
 
 def test_two_rows_for_one_label_are_refused() -> None:

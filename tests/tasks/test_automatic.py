@@ -12,7 +12,8 @@ from skimage.segmentation import relabel_sequential
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import Cancelled
-from napari_foundseg.core.image import Image, Limits
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.automatic import AutomaticInputs, DecoderSettings, GridSettings, derive
 

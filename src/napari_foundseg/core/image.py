@@ -7,62 +7,27 @@ axes or lazy array, so that the same picture is handed over by the window, Pytho
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise, product
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
+from napari_foundseg.core.labels import plane_view
+from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile, to_uint8
 
-__all__ = ["CTWindow", "Image", "Limits", "Normalisation", "Percentile"]
+__all__ = ["Image"]
 
 #: Axis letters: time, channel, depth, rows, columns; Q is a further axis of slices (tifffile's "other").
 AXIS_LETTERS = "QTCZYX"
 #: Pixels looked at for percentiles: enough for 0.1 % accuracy, few enough to be read from a lazy stack.
 _SAMPLE_PIXELS = 1 << 20
 _SAMPLE_SLICES = 16
-
-
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Percentile(_Frozen):
-    """Stretch between two percentiles, the same for every slice of a stack and every colour channel."""
-
-    kind: Literal["percentile"] = "percentile"
-    low: float = Field(0.5, ge=0, le=100)
-    high: float = Field(99.5, ge=0, le=100)
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Percentile:
-        if self.low >= self.high:
-            raise ValueError(f"low must be below high, got {self.low} and {self.high}")
-        return self
-
-
-class Limits(_Frozen):
-    """Stretch between two grey values, such as a layer's contrast limits."""
-
-    kind: Literal["limits"] = "limits"
-    low: float
-    high: float
-
-
-class CTWindow(_Frozen):
-    """A CT window: `level` ± `width` / 2, in Hounsfield units."""
-
-    kind: Literal["ct"] = "ct"
-    level: float
-    width: float = Field(gt=0)
-
-
-Normalisation = Annotated[Percentile | Limits | CTWindow, Field(discriminator="kind")]
 
 
 def default_axes(shape: Sequence[int]) -> str:
@@ -96,7 +61,7 @@ def default_axes(shape: Sequence[int]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Pixels and what is known of them.
+    """Pixels and what is known of them. A snapshot: whoever changes the pixels makes a new one.
 
     Parameters
     ----------
@@ -267,9 +232,24 @@ class Image:
         (M, N) ndarray
             A view, not a copy.
         """
-        position = dict(zip(self.slice_axes, index, strict=True))
-        view = labels[tuple(position.get(axis, slice(None)) for axis in self.label_axes)]
-        return view if self.label_axes.index("Y") < self.label_axes.index("X") else view.T
+        return plane_view(labels, self.label_axes, index)
+
+    def describes_as(self, other: Image) -> bool:
+        """Tell whether another image shows the very same array in the same way.
+
+        Parameters
+        ----------
+        other : Image
+            The other.
+
+        Returns
+        -------
+        bool
+            True where all but the pixels, which are not looked at, is known to be equal.
+        """
+        same = len(self.levels) == len(other.levels) and all(map(operator.is_, self.levels, other.levels))
+        named = ("axes", "channels", "normalisation", "spacing", "units", "source")
+        return same and all(getattr(self, name) == getattr(other, name) for name in named)
 
     def fingerprint(self) -> str:
         """Return a hash of dtype, shape and a sample of the pixels.
@@ -329,41 +309,6 @@ class Image:
 
     def _plane_pixels(self, array: Any) -> int:
         return int(array.shape[self._axes.index("Y")] * array.shape[self._axes.index("X")])
-
-
-def to_uint8(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Map grey values to 8 bits, `low` to 0 and `high` to 255, clipped.
-
-    Parameters
-    ----------
-    array : ndarray
-        Grey values of any real dtype. NaN becomes 0, infinities the nearer end.
-    low, high : float
-        Where they are equal or not in order, everything becomes 0.
-
-    Returns
-    -------
-    ndarray of uint8
-        Same shape.
-    """
-    if not high > low:
-        return np.zeros(array.shape, np.uint8)
-    if array.dtype.kind in "bui" and array.dtype.itemsize <= 2:
-        # Few different values: a table is exact and several times faster than arithmetic on the image.
-        first = np.iinfo(array.dtype).min if array.dtype.kind == "i" else 0
-        count = 2 if array.dtype.kind == "b" else 1 << (8 * array.dtype.itemsize)
-        table = _scale(np.arange(first, first + count, dtype=np.float64), low, high)
-        if array.dtype.kind == "i":
-            return table[array.astype(np.int32) - first]
-        return np.asarray(np.take(table, array))
-    wide = np.float64 if array.dtype.itemsize > 4 or array.dtype.kind in "ui" else np.float32
-    return _scale(array.astype(wide), low, high)
-
-
-def _scale(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        scaled = np.clip((array - array.dtype.type(low)) * array.dtype.type(255.0 / (high - low)), 0, 255)
-    return np.asarray(np.nan_to_num(scaled + 0.5, nan=0.0), dtype=np.uint8)
 
 
 def _is_pyramid(levels: Sequence[Any]) -> bool:

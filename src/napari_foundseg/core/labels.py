@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Mask
 
-__all__ = ["Overlap", "add_mask", "label_dtype", "next_free_id"]
+__all__ = ["Overlap", "add_mask", "label_dtype", "next_free_id", "plane_view"]
 
 Overlap = Literal["keep others", "overwrite"]
 
@@ -44,6 +44,28 @@ def next_free_id(labels: NDArray[Any]) -> int:
         1 for an empty label image.
     """
     return int(labels.max(initial=0)) + 1
+
+
+def plane_view(labels: NDArray[Any], axes: str, index: tuple[int, ...]) -> NDArray[Any]:
+    """Return one slice of a label image as a writable (rows, columns) view.
+
+    Parameters
+    ----------
+    labels : ndarray
+        The label image.
+    axes : str
+        A letter for each of its axes, such as ``"ZYX"``.
+    index : tuple of int
+        The slice, one number for each axis but Y and X, in the array's order.
+
+    Returns
+    -------
+    (M, N) ndarray
+        A view, not a copy.
+    """
+    position = dict(zip(axes.replace("Y", "").replace("X", ""), index, strict=True))
+    view = labels[tuple(position.get(axis, slice(None)) for axis in axes)]
+    return view if axes.index("Y") < axes.index("X") else view.T
 
 
 def add_mask(plane: NDArray[Any], mask: Mask, overlap: Overlap) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_foundseg.core.painting import Painting
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from napari_foundseg.core.masks import Mask
 
-__all__ = ["TABLE_COLUMNS", "Segmentation", "object_table"]
+__all__ = ["TABLE_COLUMNS", "Segmentation", "object_table", "table_of"]
 
 #: Columns of every object table; the slice's indices (``z``, ``t``) follow where there are slices.
 TABLE_COLUMNS = ("label", "class", "predicted_iou", "stability_score", "y0", "x0", "y1", "x1", "area")
@@ -27,8 +30,8 @@ class Segmentation:
 
     Parameters
     ----------
-    labels : ndarray of unsigned int
-        The image's shape without channels, uint16 or wider; 0 is background.
+    pixels : ndarray of unsigned int, or Painting
+        The labels, or the masks that they are drawn of when they are first asked for.
     table : pandas.DataFrame
         A row per object with `TABLE_COLUMNS`: boxes are inclusive, the area is in pixels of `labels`.
     classes : dict of int to str
@@ -43,7 +46,7 @@ class Segmentation:
         Class of each pixel, the shape of `labels`.
     """
 
-    labels: NDArray[Any]
+    pixels: NDArray[Any] | Painting
     table: pd.DataFrame
     classes: dict[int, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
@@ -52,22 +55,32 @@ class Segmentation:
     semantic: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.labels.dtype.kind != "u" or self.labels.dtype.itemsize < 2 or self.labels.ndim < 2:
-            raise ValueError(f"labels must be uint16 or wider with 2 or more axes, got {self.labels.dtype} "
-                             f"of shape {self.labels.shape}")  # fmt: skip
         if missing := [c for c in TABLE_COLUMNS if c not in self.table]:
             raise ValueError(f"the table lacks the columns {missing}")
         if not self.table["label"].is_unique:
             raise ValueError("the table has two rows for one label")
-        largest = int(self.labels.max(initial=0))
-        if largest and largest > int(self.table["label"].max() if len(self.table) else 0):
-            raise ValueError(f"label {largest} has no row in the table")
-        if self.semantic is not None and self.semantic.shape != self.labels.shape:
-            raise ValueError(f"semantic has shape {self.semantic.shape}, labels {self.labels.shape}")
+        if not isinstance(self.pixels, Painting):
+            _check_labels(self.pixels, self.table)
+        if self.semantic is not None and self.semantic.shape != self.pixels.shape:
+            raise ValueError(f"semantic has shape {self.semantic.shape}, labels {self.pixels.shape}")
         json.dumps(self.provenance)
+
+    @cached_property
+    def labels(self) -> NDArray[Any]:
+        """The image's shape without channels, uint16 or wider; 0 is background."""
+        return self.pixels.draw() if isinstance(self.pixels, Painting) else self.pixels
 
     def __len__(self) -> int:
         return int((self.table["area"] > 0).sum())
+
+
+def _check_labels(labels: NDArray[Any], table: pd.DataFrame) -> None:
+    if labels.dtype.kind != "u" or labels.dtype.itemsize < 2 or labels.ndim < 2:
+        raise ValueError(f"labels must be uint16 or wider with 2 or more axes, got {labels.dtype} "
+                         f"of shape {labels.shape}")  # fmt: skip
+    largest = int(labels.max(initial=0))
+    if largest and largest > int(table["label"].max() if len(table) else 0):
+        raise ValueError(f"label {largest} has no row in the table")
 
 
 def object_table(
@@ -76,7 +89,6 @@ def object_table(
     *,
     predicted_iou: Sequence[float] | NDArray[Any],
     stability_score: Sequence[float] | NDArray[Any],
-    indices: Sequence[tuple[int, ...]] | None = None,
 ) -> pd.DataFrame:
     """Measure every object of a label image whose objects each lie in one slice.
 
@@ -88,15 +100,12 @@ def object_table(
         The axes of `labels`.
     predicted_iou, stability_score : (n,) sequence of float
         Scores of objects 1 to n; their length says how many rows there are, empty objects included.
-    indices : sequence of tuple of int, optional
-        The slice of each object, for objects that have no pixel left; read from `labels` by default.
 
     Returns
     -------
     pandas.DataFrame
         One row an object, in order of its label.
     """
-    import pandas as pd
     from scipy import ndimage
 
     n = len(predicted_iou)
@@ -104,18 +113,47 @@ def object_table(
     found = ndimage.find_objects(labels.astype(np.int64, copy=False), max_label=n) if n else []
     y, x = axes.index("Y"), axes.index("X")
     boxes = np.array([_corners(part, y, x) for part in found], np.int64).reshape(n, 4)
+    slices = {a: [part[axes.index(a)].start if part else 0 for part in found] for a in axes if a not in "YX"}
+    return table_of(areas, boxes, slices, predicted_iou=predicted_iou, stability_score=stability_score)
+
+
+def table_of(
+    areas: NDArray[Any],
+    boxes: NDArray[Any],
+    slices: Mapping[str, Sequence[int]],
+    *,
+    predicted_iou: Sequence[float] | NDArray[Any],
+    stability_score: Sequence[float] | NDArray[Any],
+) -> pd.DataFrame:
+    """Lay out the table of objects 1 to n.
+
+    Parameters
+    ----------
+    areas : (n,) ndarray of int
+        Pixels.
+    boxes : (n, 4) ndarray of int
+        (y0, x0, y1, x1), both included.
+    slices : mapping of str to (n,) sequence of int
+        For each axis of slices where the objects lie.
+    predicted_iou, stability_score : (n,) sequence of float
+        Scores.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With `TABLE_COLUMNS` and a column for each axis of slices.
+    """
+    import pandas as pd
+
     columns: dict[str, Any] = {
-        "label": np.arange(1, n + 1),
-        "class": np.ones(n, np.int64),
+        "label": np.arange(1, len(areas) + 1),
+        "class": np.ones(len(areas), np.int64),
         "predicted_iou": np.asarray(predicted_iou, float),
         "stability_score": np.asarray(stability_score, float),
         **{name: boxes[:, i] for i, name in enumerate(("y0", "x0", "y1", "x1"))},
         "area": areas,
+        **{axis.lower(): np.asarray(at, np.int64) for axis, at in slices.items()},
     }
-    for k, axis in enumerate(a for a in axes if a not in "YX"):
-        at = axes.index(axis)
-        starts = [part[at].start if part else (indices[i][k] if indices else 0) for i, part in enumerate(found)]
-        columns[axis.lower()] = np.array(starts, np.int64)
     return pd.DataFrame(columns)
 
 

@@ -24,14 +24,17 @@ __all__ = ["Exchange"]
 #: Bytes that travel with the request; further slices are sent when the task looks at them, so that neither side holds
 #: a whole stack.
 _AHEAD_BYTES = 64 << 20
+#: What was measured of images, which do not change: a click must not read the slice again.
 _fingerprints: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
+_keys: WeakKeyDictionary[Image, dict[Index, str]] = WeakKeyDictionary()
 
 
 class Exchange:
     """Sends one job.
 
-    An array in memory is named by its exact content. A lazy array is taken to be immutable: where it comes from a file
-    that the worker can open, and whose fingerprint is equal, none of its pixels travel.
+    An array in memory is named by its exact content, measured once for each `Image`. A lazy array is taken to be
+    immutable: where it comes from a file that the worker can open, and whose fingerprint is equal, none of its pixels
+    travel.
 
     Parameters
     ----------
@@ -95,7 +98,7 @@ class Exchange:
             Whether its key alone did not help.
         """
         plane = read_plane(self._image, index)
-        key = plane_key(plane)
+        key = _keys.setdefault(self._image, {})[index] = plane_key(plane)
         known = not pixels and (key in self._link.sent or self._image.source is not None)
         self._link.ask("deliver", self._job.id, index, key, None if known else plane)
         self._link.sent.add(key)
@@ -106,21 +109,22 @@ class Exchange:
         by_reference = self._image.source is not None
         if by_reference and not self._exact:
             return keys, planes
-        size = 0
+        size, known = 0, _keys.setdefault(self._image, {})
         for index in TASKS[self._job.task].slices(self._image, self._job.inputs):
+            if index in known and (by_reference or known[index] in self._link.sent):
+                keys[index] = known[index]
+                continue
             plane = read_plane(self._image, index)
             size += plane.nbytes
             if self._job.ended or (keys and size > _AHEAD_BYTES):
                 break
-            keys[index] = key = plane_key(plane)
-            if not by_reference and key not in self._link.sent:
-                planes[key] = plane
+            keys[index] = known[index] = plane_key(plane)
+            if not by_reference and keys[index] not in self._link.sent:
+                planes[keys[index]] = plane
         return keys, planes
 
 
 def _fingerprint(image: Image) -> str:
-    if isinstance(image.levels[0], np.ndarray):
-        return image.fingerprint()
     if image not in _fingerprints:
         _fingerprints[image] = image.fingerprint()
     return _fingerprints[image]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from napari_foundseg.core.errors import BadImageError, FoundsegError
-from napari_foundseg.core.image import Image, Normalisation
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.normalisation import Normalisation
 
 __all__ = ["Index", "PlaneStore", "SentImage", "describe", "plane_key", "read_plane"]
 

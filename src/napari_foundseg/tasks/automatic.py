@@ -19,7 +19,7 @@ from pydantic import Field, JsonValue
 
 from napari_foundseg.core.errors import AxesError, Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.maps import instance_scores, instances
 from napari_foundseg.core.masks import Box, Mask, non_maximum_suppression, paint
 from napari_foundseg.core.result import Segmentation, object_table
@@ -177,7 +177,7 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     known = segmentation.provenance
     region = known["inputs"]["region"] or (0, 0)
     out = _assemble(
-        segmentation.labels.shape, known["image"]["axes"], tuple(region[:2]), evidence.items(), settings, keep=True
+        segmentation.pixels.shape, known["image"]["axes"], tuple(region[:2]), evidence.items(), settings, keep=True
     )
     return replace(out, provenance={**known, "settings": settings.model_dump(mode="json")})
 
@@ -307,7 +307,6 @@ def _assemble(
     keep: bool,
 ) -> Segmentation:
     """Make labels of every slice's maps or masks; ids go on from slice to slice."""
-    template = Image(np.broadcast_to(np.uint8(0), shape), axes)
     labels = np.zeros(shape, np.uint16)
     scores = [np.empty((2, 0))]
     maps: dict[tuple[int, ...], NDArray[Any]] | None = {} if isinstance(settings, DecoderSettings) and keep else None
@@ -320,12 +319,12 @@ def _assemble(
             if maps is not None:
                 maps[index] = evidence
         else:
-            plane, plane_scores = _from_masks(evidence, template.plane_shape, settings)
+            plane, plane_scores = _from_masks(evidence, (shape[axes.index("Y")], shape[axes.index("X")]), settings)
             box = (0, 0, plane.shape[0] - 1, plane.shape[1] - 1)
             masks += evidence
         n = plane_scores.shape[1]
         labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + n)), copy=False)
-        target = tiling.part(template.plane_view(labels, index), box)
+        target = tiling.part(plane_view(labels, axes, index), box)
         np.add(plane, count, out=target, where=plane > 0, dtype=labels.dtype)
         scores.append(plane_scores)
         count += n

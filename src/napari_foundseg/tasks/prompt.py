@@ -19,10 +19,10 @@ from pydantic import ConfigDict, Field, field_serializer, field_validator
 
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.labels import label_dtype
-from napari_foundseg.core.masks import Box, Mask, paint
+from napari_foundseg.core.masks import Box, Mask
+from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Candidates, Promptable
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.embeddings import embedding
@@ -220,18 +220,9 @@ def _moved(prompt: Prompt, window: Box) -> Prompt:
 
 
 def _assemble(image: Image, candidates: list[list[Mask]], provenance: dict[str, Any]) -> Segmentation:
-    best = [masks[0] for masks in candidates]
-    labels = np.zeros(image.shape, label_dtype(len(best)))
-    for index in {mask.index for mask in best}:
-        paint(image.plane_view(labels, index), [(m.label, m) for m in best if m.index == index])
-    table = object_table(
-        labels,
-        image.label_axes,
-        predicted_iou=[mask.predicted_iou for mask in best],
-        stability_score=[mask.stability_score for mask in best],
-        indices=[mask.index for mask in best],
-    )
-    return Segmentation(labels, table, {1: "object"}, provenance, masks=tuple(m for ms in candidates for m in ms))
+    painting = Painting(image.shape, image.label_axes, tuple(masks[0] for masks in candidates))
+    flat = tuple(mask for masks in candidates for mask in masks)
+    return Segmentation(painting, painting.table(), {1: "object"}, provenance, masks=flat)
 
 
 TASK = Task(

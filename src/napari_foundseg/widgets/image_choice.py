@@ -10,7 +10,8 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import AxesError, BadImageError
-from napari_foundseg.core.image import CTWindow, Image, Limits, Normalisation, Percentile
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.normalisation import CTWindow, Limits, Normalisation, Percentile
 from napari_foundseg.widgets.forms import Fold
 from napari_foundseg.widgets.layers import displayed_axes, image_from_layer, layer_axes
 

@@ -14,7 +14,8 @@ from napari.layers import Points, Shapes
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, PromptError
-from napari_foundseg.core.image import Image, Normalisation, Percentile
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.normalisation import Normalisation, Percentile
 from napari_foundseg.core.prompts import Prompt
 
 if TYPE_CHECKING:

@@ -49,12 +49,26 @@ class PromptWidget(TaskForm):
         self._objects: dict[ImageLayer, Labels] = {}
         self._candidates: list[list[Mask]] = []
         self._chosen: list[Mask] = []
+        self._known: Image | None = None
         super().__init__(napari_viewer, TASKS["prompt"])
         self.run_button.clicked.disconnect()
         self.run_button.setCheckable(True)
         self.run_button.toggled.connect(self._arm)
         napari_viewer.dims.events.current_step.connect(self._slice_changed)
         self._offer([])
+
+    def chosen_image(self) -> Image:
+        """Return the chosen layer as an image, measured once while nothing about it changes.
+
+        Returns
+        -------
+        Image
+            The same object for click after click, so that none waits for percentiles or for hashes.
+        """
+        image = super().chosen_image()
+        if self._known is None or not self._known.describes_as(image):
+            self._known = image
+        return self._known
 
     def input_rows(self) -> list[QWidget]:
         """Return the choice of the points' sign.
@@ -212,6 +226,7 @@ class PromptWidget(TaskForm):
         if self.session is not None:
             self.session.release()
             self.session = None
+            self._watch(False)
         super().release()
 
     def update_estimate(self) -> None:
@@ -233,7 +248,7 @@ class PromptWidget(TaskForm):
             self._idle("")
             return
         try:
-            image, layer = self.image.image(), self.image.layer
+            image, layer = self.chosen_image(), self.image.layer
             if self.viewer.dims.ndisplay != 2:
                 raise PromptError("Prompts are for the 2-D view. Press the 2D/3D button below the layer list first.")
         except FoundsegError as error:
@@ -242,15 +257,28 @@ class PromptWidget(TaskForm):
             return
         assert layer is not None
         self._session_layer = layer
+        self._watch(True)
         self._preview = Preview(self.viewer, layer, image)
         self.session = PromptLayers(self.viewer, layer, image, self._prompts_changed)
         self._bind()
         self.run_button.setText("Stop pointing")
         self._idle("")
 
+    def _watch(self, on: bool) -> None:
+        """Follow what changes the pixels of the session's image."""
+        assert self._session_layer is not None
+        for emitter in (self._session_layer.events.data, self._session_layer.events.set_data):
+            emitter.connect(self._forget_image) if on else emitter.disconnect(self._forget_image)
+
+    def _forget_image(self, _event: Any = None) -> None:
+        self._known = None
+
     def _disarm(self) -> None:
         if self.current is not None:
             self.cancel()
+        if self._session_layer is not None:
+            self._watch(False)
+        self._forget_image()
         session, preview = self.session, self._preview
         self.session = self._preview = self._session_layer = None
         if session is not None:
@@ -286,7 +314,7 @@ class PromptWidget(TaskForm):
 
     def _session_image(self) -> Image | None:
         try:
-            return self.image.image()
+            return self.chosen_image()
         except FoundsegError as error:
             self.fail(error)
             return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_foundseg.core.image import Image, Percentile
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.normalisation import Percentile
 from napari_foundseg.tasks import Inputs, Settings
 
 __all__ = ["as_python"]
@@ -39,7 +40,7 @@ def as_python(task: str, image: Image, layer: str, inputs: Inputs, settings: Set
     extra = "\n"
     if image.normalisation != Percentile():
         kind = type(image.normalisation).__name__
-        extra = f"from napari_foundseg.core.image import {kind}\n\n"
+        extra = f"from napari_foundseg.core.normalisation import {kind}\n\n"
     lines = ["import napari_foundseg as fs\n", "from napari_foundseg.api import run\n", extra]
     data = f"viewer.layers[{layer!r}].data"
     if image.source:

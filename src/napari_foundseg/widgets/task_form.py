@@ -123,6 +123,16 @@ class TaskForm(QScrollArea):
         """
         raise NotImplementedError
 
+    def chosen_image(self) -> Image:
+        """Return the chosen layer as an image.
+
+        Returns
+        -------
+        Image
+            As it is now.
+        """
+        return self.image.image()
+
     def input_rows(self) -> list[QWidget]:
         """Return the controls of the task's inputs, shown above the settings.
 
@@ -217,7 +227,7 @@ class TaskForm(QScrollArea):
         self.words.setText(text)
 
     def _request(self) -> tuple[ImageLayer, Image, Inputs, Settings, str]:
-        image, layer = self.image.image(), self.image.layer
+        image, layer = self.chosen_image(), self.image.layer
         assert layer is not None
         return layer, image, self.inputs(layer, image), self.settings, str(self.model.currentData())
 

@@ -28,7 +28,7 @@ FINE4, FINE2 = 32, 16
 FEATURES = WIDTH + 4 * FINE4 + 16 * FINE2
 CLICK_WIDTHS = (3.0, 12.0)
 CHUNK = 8
-METADATA = {"format": "foundseg-tiny", "version": "1"}
+METADATA = {"format": "foundseg-tiny", "version": "2"}
 
 
 def split_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -54,12 +54,12 @@ class TinyEncoder(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.down2 = nn.Sequential(ConvNorm(3, 32, stride=2), ConvNorm(32, 32))
-        self.down4 = nn.Sequential(ConvNorm(32, 64, stride=2), Residual(64), Residual(64))
+        self.down4 = nn.Sequential(ConvNorm(32, 64, stride=2), Residual(64))
         self.down8 = nn.Sequential(ConvNorm(64, 128, stride=2), Residual(128), Residual(128))
         self.down16 = nn.Sequential(ConvNorm(128, 192, stride=2), Residual(192), Residual(192))
         self.down32 = nn.Sequential(ConvNorm(192, 224, 3, 2), Mixer(224), Mixer(224), Mixer(224))
         self.up16 = Merge(224, 192, 160, 1)
-        self.up8 = Merge(160, 128, 128, 2)
+        self.up8 = Merge(160, 128, 128, 1)
         self.up4 = Merge(128, 64, 64, 1)
         self.up2 = Merge(64, 32, 32, 1)
         self.out8 = nn.Conv2d(128, WIDTH, 1)
@@ -163,8 +163,8 @@ class TinyMaskDecoder(MaskDecoder):  # type: ignore[misc]
     def __init__(self) -> None:
         transformer = TwoWayTransformer(depth=2, embedding_dim=WIDTH, mlp_dim=256, num_heads=4)
         super().__init__(transformer_dim=WIDTH, transformer=transformer, iou_head_hidden_dim=128)
-        self.before = nn.Sequential(Narrow(WIDTH, 1), Narrow(WIDTH, 2))
-        self.after = nn.Sequential(Narrow(WIDTH, 1))
+        self.before = Narrow(WIDTH, 2)
+        self.after = Narrow(WIDTH, 1)
         self.output_upscaling = nn.ModuleList(
             [nn.ConvTranspose2d(WIDTH, FINE4, 2, 2), ConvNorm(FINE4, FINE4),
              nn.ConvTranspose2d(FINE4, FINE2, 2, 2), nn.Conv2d(FINE2, FINE2, 3, padding=1)]
@@ -249,7 +249,7 @@ class InstanceDecoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.up4 = Merge(WIDTH, FINE4, 64, 2)
+        self.up4 = Merge(WIDTH, FINE4, 64, 1)
         self.up2 = Merge(64, FINE2, 32, 2)
         self.out = nn.Conv2d(32, 3, 1)
 

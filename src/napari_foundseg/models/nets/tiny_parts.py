@@ -37,7 +37,9 @@ class Mixer(nn.Module):
         self.spread = nn.Conv2d(width, width, size, padding=size // 2, groups=width, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.widen = nn.Conv2d(width, expansion * width, 1)
-        self.narrow = nn.Conv2d(expansion * width, width, 1)
+        # Starts at zero: without a norm here three of these grew without bound and what lay behind them died.
+        self.narrow = ConvNorm(expansion * width, width, 1, act=False)
+        nn.init.zeros_(self.narrow.get_parameter("1.weight"))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return `x` refined, same shape `(B, width, H, W)`."""
@@ -83,8 +85,9 @@ class Merge(nn.Module):
 
     def __init__(self, coarse: int, fine: int, outputs: int, depth: int) -> None:
         super().__init__()
-        self.reduce = nn.Conv2d(coarse, outputs, 1)
-        self.lateral = nn.Conv2d(fine, outputs, 1)
+        # Both are normalised, so that neither the coarse nor the fine drowns the other.
+        self.reduce = ConvNorm(coarse, outputs, 1, act=False)
+        self.lateral = ConvNorm(fine, outputs, 1, act=False)
         self.refine = nn.Sequential(*[ConvNorm(outputs, outputs) for _ in range(depth)])
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:

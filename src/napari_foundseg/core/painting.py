@@ -1,0 +1,100 @@
+"""`Painting`: numbered masks that become a label image when somebody asks for one.
+
+One mask of a stack is a few kilobytes, its label image as large as the stack.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.labels import label_dtype, plane_view
+from napari_foundseg.core.masks import Mask, paint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Painting"]
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """Masks that are objects 1 to n; where they overlap, the rule of `core.masks` decides.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the label image.
+    axes : str
+        A letter for each axis of it.
+    masks : tuple of Mask
+        Mask i is object i + 1.
+    """
+
+    shape: tuple[int, ...]
+    axes: str
+    masks: tuple[Mask, ...]
+
+    def draw(self) -> NDArray[np.unsignedinteger[Any]]:
+        """Draw the label image.
+
+        Returns
+        -------
+        ndarray of uint16 or wider
+            Of `shape`.
+        """
+        labels = np.zeros(self.shape, label_dtype(len(self.masks)))
+        for index, group in self._by_slice().items():
+            paint(plane_view(labels, self.axes, index), group)
+        return labels
+
+    def table(self) -> pd.DataFrame:
+        """Measure the objects as they would be drawn, without drawing the whole.
+
+        Returns
+        -------
+        pandas.DataFrame
+            As `core.result.object_table`; a mask of which nothing is left keeps its row.
+        """
+        from napari_foundseg.core.result import table_of
+
+        count = len(self.masks)
+        areas, boxes = np.zeros(count, np.int64), np.tile(np.array([0, 0, -1, -1]), (count, 1))
+        for group in self._by_slice().values():
+            _measure(group, areas, boxes)
+        slices = [axis for axis in self.axes if axis not in "YX"]
+        return table_of(
+            areas,
+            boxes,
+            {axis: [mask.index[k] for mask in self.masks] for k, axis in enumerate(slices)},
+            predicted_iou=[mask.predicted_iou for mask in self.masks],
+            stability_score=[mask.stability_score for mask in self.masks],
+        )
+
+    def _by_slice(self) -> dict[tuple[int, ...], list[tuple[int, Mask]]]:
+        groups: dict[tuple[int, ...], list[tuple[int, Mask]]] = defaultdict(list)
+        for label, mask in enumerate(self.masks, 1):
+            groups[mask.index].append((label, mask))
+        return groups
+
+
+def _measure(group: list[tuple[int, Mask]], areas: NDArray[np.int64], boxes: NDArray[np.int64]) -> None:
+    """Fill in area and box of the masks of one slice, on a canvas no larger than all of them together."""
+    from scipy import ndimage
+
+    full = [(label, mask) for label, mask in group if mask.crop.size]
+    if not full:
+        return
+    y, x = np.min([mask.box[:2] for _, mask in full], axis=0)
+    size = np.max([mask.box[2:] for _, mask in full], axis=0) - (y, x) + 1
+    canvas = np.zeros(size, np.int64)
+    paint(canvas, [(i, mask.moved(-y, -x)) for i, (_, mask) in enumerate(full, 1)])
+    for i, part in enumerate(ndimage.find_objects(canvas, max_label=len(full))):
+        if part is not None:
+            rows, columns = part
+            areas[full[i][0] - 1] = np.count_nonzero(canvas[part] == i + 1)
+            boxes[full[i][0] - 1] = rows.start + y, columns.start + x, rows.stop - 1 + y, columns.stop - 1 + x
