@@ -36,15 +36,14 @@ def measure(side: int) -> None:
 def seams(side: int = 2048) -> tuple[float, float, int]:
     """Return mean IoU of the objects at seams, of the others, and how many are at seams."""
     import napari_foundseg as fs
-    from napari_foundseg.tasks import tiling
-    from napari_foundseg.tasks.automatic import MAP_OVERLAP
+    from napari_foundseg.tasks.automatic import map_windows
 
     image, truth = mosaic(side)
     model = fs.load_model("foundseg-tiny")
     found = fs.automatic(image, model=model).labels.astype(np.int64)
     best = overlaps(truth, found).max(1)
     crossed = np.zeros(truth.max() + 1, bool)
-    for _, (y0, x0, _, _) in tiling.cover(truth.shape, model.window, int(model.window * MAP_OVERLAP)):
+    for _, (y0, x0, _, _) in map_windows(truth.shape, model):
         for at, axis in ((y0, 0), (x0, 1)):
             if at:
                 before, after = np.take(truth, at - 1, axis), np.take(truth, at, axis)

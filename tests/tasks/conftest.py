@@ -33,6 +33,7 @@ class Oracle:
     """A model that reads the truth off the picture: red is foreground, green and blue are the distances."""
 
     name, key, device, window = "foundseg-tiny", "oracle@0", "cpu", 128
+    maps_window = 128
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, int]] = []

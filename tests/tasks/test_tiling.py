@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -14,7 +15,7 @@ shapes = st.tuples(st.integers(1, 900), st.integers(1, 900))
 @given(shapes, st.sampled_from([64, 256]), st.integers(0, 63))
 def test_cores_tile_the_picture_and_lie_in_their_windows(shape: tuple[int, int], side: int, overlap: int) -> None:
     seen = np.zeros(shape, int)
-    for window, core in tiling.cover(shape, side, overlap):
+    for window, core in tiling.cover(shape, (side, side), overlap):
         tiling.part(seen, core)[:] += 1
         assert window[0] <= core[0] <= core[2] <= window[2]
         assert window[1] <= core[1] <= core[3] <= window[3]
@@ -25,10 +26,22 @@ def test_cores_tile_the_picture_and_lie_in_their_windows(shape: tuple[int, int],
 
 @given(st.integers(257, 2000), st.integers(1, 128))
 def test_neighbouring_windows_share_the_overlap(n: int, overlap: int) -> None:
-    windows = sorted({window for window, _ in tiling.cover((n, 10), 256, overlap)})
+    windows = sorted({window for window, _ in tiling.cover((n, 10), (256, 256), overlap)})
     assert windows[0][0] == 0
     assert windows[-1][2] == n - 1
     assert all(a[2] - b[0] + 1 >= overlap for a, b in pairwise(windows))
+
+
+@given(shapes, st.sampled_from([128, 512]), st.sampled_from([0, 32, 64]))
+def test_fitted_windows_cover_the_picture_and_see_little_twice(shape: tuple[int, int], most: int, overlap: int) -> None:
+    sides = tiling.fitted(shape, most, overlap)
+    assert all(side <= most and side % 32 == 0 for side in sides)
+    for axis, n in enumerate(shape):
+        line = (n, 1) if axis == 0 else (1, n)
+        own = (sides[axis], 1) if axis == 0 else (1, sides[axis])
+        windows = list(tiling.cover(line, own, overlap))
+        assert len(windows) == max(1, math.ceil((n - overlap) / (most - overlap)))
+        assert sides[axis] * len(windows) <= n + len(windows) * (overlap + 32)
 
 
 @given(shapes, st.floats(0, 0.999), st.floats(0, 0.999))

@@ -101,13 +101,17 @@ class Promptable(Model, Protocol):
 class InstanceDecoding(Model, Protocol):
     """Gives the maps from which `core.maps.instances` makes instances."""
 
+    @property
+    def maps_window(self) -> int:
+        """Largest side in pixels of a picture that is decoded as it is, a multiple of 32."""
+
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Decode the maps of a picture.
 
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture; its longer side is resized to `window`.
+            The picture; one larger than `maps_window` is shrunk to it and its maps are enlarged again.
 
         Returns
         -------

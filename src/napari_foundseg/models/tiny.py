@@ -13,6 +13,7 @@ from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.sam import SamModel
 
 if TYPE_CHECKING:
+    import torch
     from segment_anything.modeling import Sam
     from torch import nn
 
@@ -38,13 +39,16 @@ class TinyModel(SamModel):
         super().__init__(sam, name, key)
         self.instance_decoder = instance_decoder
 
+    #: Larger ones gain nothing and cost memory.
+    maps_window = 512
+
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Decode the instance maps of a picture.
 
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture; its longer side is resized to `window`.
+            The picture; one larger than `maps_window` is shrunk to it and its maps are enlarged again.
 
         Returns
         -------
@@ -54,16 +58,25 @@ class TinyModel(SamModel):
         import torch
         from torch.nn import functional
 
-        embedding = self.encode(rgb)
+        size = rgb.shape[:2]
+        scale = min(1.0, self.maps_window / max(size))
+        small = tuple(max(1, round(n * scale)) for n in size)
         with torch.inference_mode():
-            maps = self.instance_decoder(embedding.features).sigmoid()
-            rows, columns = embedding.input_size
-            maps = maps[..., :rows, :columns]
-            if embedding.input_size != embedding.original_size:
-                maps = functional.interpolate(
-                    maps, embedding.original_size, mode="bilinear", align_corners=False, antialias=True
-                )
+            picture = torch.as_tensor(rgb, device=self.device).movedim(-1, 0)[None].float()
+            picture = (_resized(picture, small) - self.sam.pixel_mean) / self.sam.pixel_std
+            # The network halves the picture five times.
+            picture = functional.pad(picture, (0, -small[1] % 32, 0, -small[0] % 32))
+            maps = self.instance_decoder(self.sam.image_encoder(picture)).sigmoid()
+            maps = _resized(maps[..., : small[0], : small[1]], size)
         return np.asarray(maps[0].float().cpu().numpy(), np.float32)
+
+
+def _resized(picture: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
+    from torch.nn import functional
+
+    if picture.shape[-2:] == size:
+        return picture
+    return functional.interpolate(picture, size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def load(row: CatalogRow, path: Path, device: str) -> TinyModel:

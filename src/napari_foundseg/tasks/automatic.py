@@ -1,9 +1,7 @@
 """Automatic masks: every object of an image, without a prompt.
 
 Two methods. `decoder` decodes maps window by window, lays them side by side and makes instances of the whole, so that
-there is no seam to merge. `grid` is SAM's automatic mask generator in windows of several levels: a mask that touches a
-side of its window is dropped, since the next coarser level holds it whole, and what is found twice is found once after
-suppression by IoU.
+there is no seam to merge. `grid` is SAM's automatic mask generator (`tasks.point_grid`).
 """
 
 from __future__ import annotations
@@ -21,10 +19,11 @@ from napari_foundseg.core.errors import AxesError, Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.maps import instance_scores, instances
-from napari_foundseg.core.masks import Box, Mask, non_maximum_suppression, paint
+from napari_foundseg.core.masks import Box, Mask, paint
 from napari_foundseg.core.result import Segmentation, object_table
-from napari_foundseg.models.protocols import GridOptions, InstanceDecoding, PointGrid
+from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.point_grid import grid_masks
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 
@@ -86,8 +85,10 @@ class GridSettings(Settings):
 
 #: Maps up to this size are kept in the result, so that thresholds act live (2048 × 2048 pixels need 25 MB).
 _KEPT_MAPS = 64 << 20
-#: Share of a window that it shares with its neighbour where maps are decoded.
-MAP_OVERLAP = 0.25
+#: Pixels around a region that are looked at too.
+_SURROUNDINGS = 64
+#: Pixels that neighbouring windows share where maps are decoded.
+_MAP_OVERLAP = 64
 
 
 def run(
@@ -138,10 +139,10 @@ def run(
             if isinstance(settings, DecoderSettings):
                 yield index, _maps(image, index, region, settings, model, poll, share)
             else:
-                yield index, _grid(image, index, region, settings, model, poll, share)
+                yield index, grid_masks(image, index, region, settings, model, poll, share)
 
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
-    out = _assemble(image.shape, image.label_axes, region[:2], evidence(), settings, keep)
+    out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep)
     return replace(out, provenance=record("automatic", image, inputs, settings, model, started))
 
 
@@ -175,10 +176,9 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     else:
         raise ValueError("the result holds neither maps nor masks: run the task again")
     known = segmentation.provenance
-    region = known["inputs"]["region"] or (0, 0)
-    out = _assemble(
-        segmentation.pixels.shape, known["image"]["axes"], tuple(region[:2]), evidence.items(), settings, keep=True
-    )
+    shape, axes = segmentation.pixels.shape, known["image"]["axes"]
+    region = tuple(known["inputs"]["region"] or _whole(_plane_shape(shape, axes)))
+    out = _assemble(shape, axes, region, evidence.items(), settings, keep=True)
     return replace(out, provenance={**known, "settings": settings.model_dump(mode="json")})
 
 
@@ -212,10 +212,45 @@ def slices(image: Image, inputs: AutomaticInputs) -> list[tuple[int, ...]]:
 
 def _region(image: Image, inputs: AutomaticInputs) -> Box:
     height, width = image.plane_shape
-    y0, x0, y1, x1 = inputs.region or (0, 0, height - 1, width - 1)
+    y0, x0, y1, x1 = inputs.region or _whole(image.plane_shape)
     if not (0 <= y0 <= y1 < height and 0 <= x0 <= x1 < width):
         raise AxesError(f"The region {(y0, x0, y1, x1)} does not lie in the image of {height} by {width} pixels.")
     return y0, x0, y1, x1
+
+
+def _whole(plane_shape: tuple[int, int]) -> Box:
+    return 0, 0, plane_shape[0] - 1, plane_shape[1] - 1
+
+
+def _plane_shape(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
+    return shape[axes.index("Y")], shape[axes.index("X")]
+
+
+def _with_surroundings(region: Box, plane_shape: tuple[int, int]) -> Box:
+    """Return what is decoded for a region: objects at its edge are told apart by what lies beyond."""
+    y0, x0, y1, x1 = region
+    height, width = plane_shape
+    m = _SURROUNDINGS
+    return max(0, y0 - m), max(0, x0 - m), min(height - 1, y1 + m), min(width - 1, x1 + m)
+
+
+def map_windows(shape: tuple[int, int], model: InstanceDecoding) -> Iterator[tuple[Box, Box]]:
+    """Return the windows in which the maps of a picture are decoded.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the picture.
+    model : InstanceDecoding
+        The model.
+
+    Returns
+    -------
+    iterator of tuple
+        As `tiling.cover`.
+    """
+    overlap = min(_MAP_OVERLAP, model.maps_window // 4)
+    return tiling.cover(shape, tiling.fitted(shape, model.maps_window, overlap), overlap)
 
 
 def _maps(
@@ -227,81 +262,23 @@ def _maps(
     poll: Callable[[], None],
     progress: Callable[[float], None],
 ) -> NDArray[np.float16]:
-    """Decode the maps of one region, each pixel in the window where it lies most central."""
+    """Decode the maps of a region and its surroundings, each pixel in the window where it lies most central."""
+    region = _with_surroundings(region, image.plane_shape)
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-    side = model.window if settings.tile else max(shape)
-    windows = list(tiling.cover(shape, side, int(side * MAP_OVERLAP)))
+    windows = list(map_windows(shape, model) if settings.tile else tiling.cover(shape, shape, 0))
     maps = np.empty((3, *shape), np.float16)
     for i, (window, core) in enumerate(windows):
         poll()
-        decoded = model.instance_maps(image.rgb(index, _shifted(window, region)))
+        decoded = model.instance_maps(image.rgb(index, tiling.shifted(window, region[:2])))
         tiling.part(maps, core)[:] = tiling.part(decoded, core, window[:2])
         progress((i + 1) / len(windows))
     return maps
 
 
-def _grid(
-    image: Image,
-    index: tuple[int, ...],
-    region: Box,
-    settings: GridSettings,
-    model: PointGrid,
-    poll: Callable[[], None],
-    progress: Callable[[float], None],
-) -> list[Mask]:
-    """Prompt at every point of a grid, from the finest level to the one that sees the whole region."""
-    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-    options = GridOptions(**settings.model_dump(include=set(GridOptions.__dataclass_fields__)))
-    last = tiling.coarsest(shape, model.window)
-    levels = range(min(0, last), last + 1) if settings.tile else [last]
-    points = _grid_points(settings.points_per_side) * np.array(shape)[::-1]
-    kept: list[Mask] = []
-    for step, level in enumerate(levels):
-        side = tiling.side(model.window, level)
-        windows = list(tiling.cover(shape, side, side // 2))
-        for i, (window, core) in enumerate(windows):
-            if len(inside := _inside(points, core)):
-                rgb = image.rgb(index, _shifted(window, region))
-                shares = (inside - window[1::-1]) / (rgb.shape[1], rgb.shape[0])
-                masks = [m.moved(*window[:2]) for m in model.grid_masks(rgb, shares, options, poll)]
-                kept += [m for m in masks if level == last or not tiling.touches(m.box, window, shape)]
-            progress((step + (i + 1) / len(windows)) / len(levels))
-        kept = non_maximum_suppression(kept, settings.box_nms_thresh)
-        points = _uncovered(points, kept, shape)
-    return [replace(mask.moved(*region[:2]), index=index) for mask in kept]
-
-
-def _grid_points(per_side: int) -> NDArray[np.float64]:
-    from segment_anything.utils.amg import build_point_grid
-
-    return np.asarray(build_point_grid(per_side))
-
-
-def _inside(points: NDArray[np.float64], core: Box) -> NDArray[np.float64]:
-    y0, x0, y1, x1 = core
-    x, y = points.T
-    inside: NDArray[np.float64] = points[(x >= x0) & (x < x1 + 1) & (y >= y0) & (y < y1 + 1)]
-    return inside
-
-
-def _uncovered(points: NDArray[np.float64], masks: list[Mask], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the points (x, y) that no mask covers: the only ones worth another look at a coarser level."""
-    covered = np.zeros(shape, bool)
-    for mask in masks:
-        tiling.part(covered, mask.box)[mask.crop] = True
-    x, y = points.astype(int).T
-    left: NDArray[np.float64] = points[~covered[y, x]]
-    return left
-
-
-def _shifted(box: Box, region: Box) -> Box:
-    return box[0] + region[0], box[1] + region[1], box[2] + region[0], box[3] + region[1]
-
-
 def _assemble(
     shape: tuple[int, ...],
     axes: str,
-    origin: tuple[int, int],
+    region: Box,
     found: Iterable[tuple[tuple[int, ...], Any]],
     settings: DecoderSettings | GridSettings,
     keep: bool,
@@ -314,13 +291,14 @@ def _assemble(
     count = 0
     for index, evidence in found:
         if isinstance(settings, DecoderSettings):
-            plane, plane_scores = _from_maps(evidence, settings)
-            box = (*origin, origin[0] + plane.shape[0] - 1, origin[1] + plane.shape[1] - 1)
+            origin = _with_surroundings(region, _plane_shape(shape, axes))[:2]
+            plane, plane_scores = _from_maps(evidence, settings, origin, region)
+            box = region
             if maps is not None:
                 maps[index] = evidence
         else:
-            plane, plane_scores = _from_masks(evidence, (shape[axes.index("Y")], shape[axes.index("X")]), settings)
-            box = (0, 0, plane.shape[0] - 1, plane.shape[1] - 1)
+            plane, plane_scores = _from_masks(evidence, _plane_shape(shape, axes), settings)
+            box = _whole(plane.shape)
             masks += evidence
         n = plane_scores.shape[1]
         labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + n)), copy=False)
@@ -334,8 +312,11 @@ def _assemble(
     return Segmentation(labels, table, {1: "object"}, masks=kept_masks, maps=maps)
 
 
-def _from_maps(maps: NDArray[Any], settings: DecoderSettings) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    plane = instances(
+def _from_maps(
+    maps: NDArray[Any], settings: DecoderSettings, origin: tuple[int, int], region: Box
+) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Make the instances of maps whose first pixel lies at `origin`, and cut out the region."""
+    whole = instances(
         maps,
         foreground_threshold=settings.foreground_threshold,
         centre_threshold=settings.centre_threshold,
@@ -343,7 +324,17 @@ def _from_maps(maps: NDArray[Any], settings: DecoderSettings) -> tuple[NDArray[A
         seed_smoothing=settings.seed_smoothing,
         min_area=settings.min_area,
     )
-    return plane, np.stack(instance_scores(maps, plane))
+    scores = np.stack(instance_scores(maps, whole))
+    plane = tiling.part(whole, region, origin)
+    kept = np.bincount(plane.ravel(), minlength=scores.shape[1] + 1)[1:] >= max(1, settings.min_area)
+    return _renumbered(plane, kept), scores[:, kept]
+
+
+def _renumbered(plane: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
+    """Drop the objects that are not kept and number the others 1 to n; `kept` holds a flag for each."""
+    ids = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(plane.dtype)
+    out: NDArray[Any] = ids[plane]
+    return out
 
 
 def _from_masks(
@@ -360,10 +351,9 @@ def _from_masks(
     areas = np.bincount(plane.ravel(), minlength=len(passing) + 1)[1:]
     whole = np.array([m.area for m in passing], int)
     kept = (areas >= max(1, settings.min_area)) & (2 * areas > whole)
-    ids = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(plane.dtype)
     chosen = [m for m, k in zip(passing, kept, strict=True) if k]
     scores = np.array([[m.predicted_iou for m in chosen], [m.stability_score for m in chosen]], float)
-    return ids[plane], scores.reshape(2, len(chosen))
+    return _renumbered(plane, kept), scores.reshape(2, len(chosen))
 
 
 TASK = Task(

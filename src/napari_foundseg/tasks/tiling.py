@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Box
 
-__all__ = ["box_level", "coarsest", "cover", "part", "side", "surrounding", "touches"]
+__all__ = ["box_level", "coarsest", "cover", "fitted", "part", "shifted", "side", "surrounding", "touches"]
 
 #: The finest level: more than four times enlarged, nothing is gained.
 FINEST = -2
@@ -129,15 +129,40 @@ def touches(box: Box, window: Box, shape: tuple[int, int]) -> bool:
     return any(a and b for a, b in zip(inner, reached, strict=True))
 
 
-def cover(shape: tuple[int, int], side: int, overlap: int) -> Iterator[tuple[Box, Box]]:
+def fitted(shape: tuple[int, int], most: int, overlap: int, multiple: int = 32) -> tuple[int, int]:
+    """Return the sides of the windows that cover a picture with the fewest pixels seen twice.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the picture.
+    most : int
+        Largest side of a window.
+    overlap : int
+        Least number of pixels that neighbours share.
+    multiple : int
+        What the sides are multiples of; `most` is one of them.
+
+    Returns
+    -------
+    tuple of int
+        Rows and columns of each window.
+    """
+    counts = [max(1, math.ceil((n - overlap) / (most - overlap))) for n in shape]
+    rows, columns = (math.ceil((n + (k - 1) * overlap) / k / multiple) * multiple
+                     for n, k in zip(shape, counts, strict=True))  # fmt: skip
+    return min(rows, most), min(columns, most)
+
+
+def cover(shape: tuple[int, int], sides: tuple[int, int], overlap: int) -> Iterator[tuple[Box, Box]]:
     """Cut a picture into overlapping windows and disjoint cores.
 
     Parameters
     ----------
     shape : tuple of int
         Rows and columns of the picture.
-    side : int
-        Pixels of the picture that a window covers.
+    sides : tuple of int
+        Rows and columns of the picture that a window covers.
     overlap : int
         Least number of pixels that neighbours share.
 
@@ -147,8 +172,8 @@ def cover(shape: tuple[int, int], side: int, overlap: int) -> Iterator[tuple[Box
         Boxes, both ends included. The cores, one in each window, tile the picture: each pixel belongs to
         the window in which it lies most central.
     """
-    for y0, y1, top, bottom in _cover_axis(shape[0], side, overlap):
-        for x0, x1, left, right in _cover_axis(shape[1], side, overlap):
+    for y0, y1, top, bottom in _cover_axis(shape[0], sides[0], overlap):
+        for x0, x1, left, right in _cover_axis(shape[1], sides[1], overlap):
             yield (y0, x0, y1, x1), (top, left, bottom, right)
 
 
@@ -171,6 +196,24 @@ def part(array: NDArray[Any], box: Box, origin: tuple[int, int] = (0, 0)) -> NDA
     """
     y, x = origin
     return array[..., box[0] - y : box[2] - y + 1, box[1] - x : box[3] - x + 1]
+
+
+def shifted(box: Box, by: tuple[int, int]) -> Box:
+    """Return a box moved by rows and columns.
+
+    Parameters
+    ----------
+    box : tuple of int
+        (y0, x0, y1, x1).
+    by : tuple of int
+        Rows and columns.
+
+    Returns
+    -------
+    tuple of int
+        The box elsewhere.
+    """
+    return box[0] + by[0], box[1] + by[1], box[2] + by[0], box[3] + by[1]
 
 
 def _cover_axis(n: int, side: int, overlap: int) -> list[tuple[int, int, int, int]]:
