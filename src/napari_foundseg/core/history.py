@@ -17,30 +17,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Atom", "Difference", "History", "Step", "Written"]
+__all__ = ["Atom", "Box", "Difference", "History", "Step"]
 
 #: What napari tells of a stroke: index arrays, old values, new values; or box, mask, old values, new value.
 Atom = tuple[Any, ...]
 Box = tuple[slice, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class Written:
-    """Where an undo or redo changed a label image.
-
-    Parameters
-    ----------
-    name : str
-        The step's name.
-    boxes : tuple of (tuple of slice)
-        The parts of the array that may have changed.
-    skipped : int
-        Pixels that something else had changed meanwhile and that were left alone.
-    """
-
-    name: str
-    boxes: tuple[Box, ...]
-    skipped: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,26 +99,28 @@ class Difference:
         """
         return Difference(self.start, self.shape, self.mask, self.after, self.before, self.dtype)
 
-    def apply(self, array: NDArray[Any]) -> int:
-        """Write `after` wherever the array still holds `before`.
+    def onto(self, region: NDArray[Any]) -> tuple[NDArray[Any], int]:
+        """Return what the box holds after the change.
 
         Parameters
         ----------
-        array : ndarray of int
-            Written in place.
+        region : ndarray of int
+            What the box holds now; not altered.
 
         Returns
         -------
+        ndarray of int
+            With `after` wherever the region holds `before`.
         int
             Pixels that held something else and were left alone.
         """
         count = prod(self.shape)
         bits = np.frombuffer(zlib.decompress(self.mask), np.uint8)
         changed = np.unpackbits(bits, count=count).view(bool).reshape(self.shape)
-        region = array[self.box]
         own = changed & (region == self._unpacked(self.before, changed))
-        np.copyto(region, self._unpacked(self.after, changed), where=own, casting="unsafe")
-        return int(np.count_nonzero(changed) - np.count_nonzero(own))
+        out = region.copy()
+        np.copyto(out, self._unpacked(self.after, changed), where=own, casting="unsafe")
+        return out, int(np.count_nonzero(changed) - np.count_nonzero(own))
 
     def _unpacked(self, values: bytes | int, changed: NDArray[np.bool_]) -> Any:
         if isinstance(values, int):
@@ -210,7 +193,7 @@ class Step:
         """
         return Step(self.name, tuple(part.reversed() for part in reversed(self.parts)))
 
-    def apply(self, array: NDArray[Any]) -> Written:
+    def apply(self, array: NDArray[Any]) -> int:
         """Do the step.
 
         Parameters
@@ -220,11 +203,14 @@ class Step:
 
         Returns
         -------
-        Written
-            Where.
+        int
+            Pixels that something else had changed meanwhile and that were left alone.
         """
-        skipped = sum(part.apply(array) for part in self.parts)
-        return Written(self.name, tuple(part.box for part in self.parts), skipped)
+        skipped = 0
+        for part in self.parts:
+            array[part.box], left = part.onto(array[part.box])
+            skipped += left
+        return skipped
 
     def to_bytes(self) -> bytes:
         """Return the step as bytes, for the journal.
@@ -323,44 +309,31 @@ class History:
         while len(self._done) > 1 and self.nbytes > self._limit:
             del self._done[0]
 
-    def undo(self, array: NDArray[Any]) -> tuple[Step, Written] | None:
-        """Take the last step back.
-
-        Parameters
-        ----------
-        array : ndarray of int
-            Written in place.
+    def undo(self) -> Step | None:
+        """Return the step that takes the last one back, and count it as taken back.
 
         Returns
         -------
-        (Step, Written) or None
-            The step that was applied and where; None where there is nothing to undo.
+        Step or None
+            To be applied; None where there is nothing to undo.
         """
         if not self._done:
             return None
-        step = self._done.pop()
-        self._undone.append(step)
-        back = step.reversed()
-        return back, back.apply(array)
+        self._undone.append(self._done.pop())
+        return self._undone[-1].reversed()
 
-    def redo(self, array: NDArray[Any]) -> tuple[Step, Written] | None:
-        """Do the step again that was undone last.
-
-        Parameters
-        ----------
-        array : ndarray of int
-            Written in place.
+    def redo(self) -> Step | None:
+        """Return the step that was undone last, and count it as done.
 
         Returns
         -------
-        (Step, Written) or None
-            As `undo`.
+        Step or None
+            To be applied; None where there is nothing to redo.
         """
         if not self._undone:
             return None
-        step = self._undone.pop()
-        self._done.append(step)
-        return step, step.apply(array)
+        self._done.append(self._undone.pop())
+        return self._done[-1]
 
 
 def _pack(values: NDArray[Any]) -> bytes | int:

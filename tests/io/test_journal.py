@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import BadImageError
+from napari_foundseg.core.history import Difference, History, Step
+from napari_foundseg.io.journal import KEPT, Header, Journal, kept_journals, read_journal
+
+SHAPE = (3, 20, 24)
+
+
+class Watch:
+    """Hears what a journal says."""
+
+    def __init__(self) -> None:
+        self.saved: list[float] = []
+        self.failed: list[OSError] = []
+
+    def journal(self, folder: Path, image: str = "a" * 32, process: int | None = None) -> Journal:
+        header = Header.now(image, "objects", SHAPE, "/data/image.tif")
+        if process is not None:
+            header = Header(**{**vars(header), "process": process})
+        return Journal(folder, header, self.saved.append, self.failed.append)
+
+
+def paint(labels: NDArray[Any], seed: int) -> Step:
+    rng = np.random.default_rng(seed)
+    start = [int(rng.integers(0, n - 1)) for n in labels.shape]
+    box = tuple(slice(s, s + 1 + int(rng.integers(0, 6))) for s in start)
+    before = labels[box].copy()
+    labels[box] += np.uint16(1 + seed % 5)
+    part = Difference.between(start, before, labels[box])
+    assert part is not None
+    return Step(f"stroke {seed}", (part,))
+
+
+def until(condition: Any, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_journal_gives_the_labels_back(tmp_path: Path) -> None:
+    watch, labels, history = Watch(), np.zeros(SHAPE, np.uint16), History()
+    journal = watch.journal(tmp_path / "new")
+    for seed in range(12):
+        step = paint(labels, seed)
+        history.add(step)
+        journal.add(step)
+    for _ in range(3):
+        back = history.undo()
+        assert back is not None
+        back.apply(labels)
+        journal.add(back)
+    assert journal.close()
+    assert watch.saved
+    assert not watch.failed
+    header, found = read_journal(journal.path)
+    np.testing.assert_array_equal(found, labels)
+    assert (header.layer, header.source, header.shape) == ("objects", "/data/image.tif", SHAPE)
+    (kept,) = kept_journals(tmp_path / "new")
+    assert kept.ended
+    assert kept.steps == 15
+    assert not kept.lost
+
+
+@given(st.integers(0, 10_000))
+def test_whatever_a_crash_cuts_off_the_whole_steps_come_back(cut: int) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        labels = np.zeros(SHAPE, np.uint16)
+        states = [labels.copy()]
+        journal = Watch().journal(Path(folder))
+        for seed in range(5):
+            journal.add(paint(labels, seed))
+            states.append(labels.copy())
+        journal.close()
+        whole = journal.path.read_bytes()
+        journal.path.write_bytes(whole[: cut % len(whole)])
+        try:
+            _, found = read_journal(journal.path)
+        except BadImageError:
+            return  # not even the header is left
+        assert any(np.array_equal(found, state) for state in states)
+
+
+def test_damage_in_the_middle_gives_what_lies_before_it(tmp_path: Path) -> None:
+    labels = np.zeros(SHAPE, np.uint16)
+    journal = Watch().journal(tmp_path)
+    journal.add(paint(labels, 1))
+    first = labels.copy()
+    journal.add(paint(labels, 2))
+    journal.close()
+    data = bytearray(journal.path.read_bytes())
+    data[-20] ^= 255
+    journal.path.write_bytes(bytes(data))
+    np.testing.assert_array_equal(read_journal(journal.path)[1], first)
+
+
+def test_a_file_that_is_no_journal_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.journal"
+    path.write_bytes(b"something else")
+    with pytest.raises(BadImageError, match="no journal"):
+        read_journal(path)
+    assert kept_journals(tmp_path) == []
+
+
+def test_nothing_done_leaves_no_file(tmp_path: Path) -> None:
+    journal = Watch().journal(tmp_path)
+    assert journal.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_last_three_of_an_image_are_kept(tmp_path: Path) -> None:
+    gone = _gone_process()
+    for i in range(KEPT + 3):
+        journal = Watch().journal(tmp_path, process=gone)
+        journal.add(paint(np.zeros(SHAPE, np.uint16), i))
+        journal.close()
+        os.utime(journal.path, (1000 + i, 1000 + i))
+    other = Watch().journal(tmp_path, image="b" * 32)
+    other.add(paint(np.zeros(SHAPE, np.uint16), 0))
+    other.close()
+    assert [kept.changed for kept in kept_journals(tmp_path, "a" * 32)] == [1005, 1004, 1003]
+    assert len(kept_journals(tmp_path)) == KEPT + 1
+
+
+def test_a_failed_write_is_told_and_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_foundseg.io.journal._RETRY_SECONDS", 0.05)
+    labels, watch = np.zeros(SHAPE, np.uint16), Watch()
+    blocked = tmp_path / "folder"
+    blocked.write_text("a file where the folder should be")
+    journal = watch.journal(blocked)
+    journal.add(paint(labels, 1))
+    until(lambda: watch.failed)
+    assert not watch.saved
+    blocked.unlink()
+    journal.add(paint(labels, 2))
+    until(lambda: watch.saved)
+    journal.close()
+    np.testing.assert_array_equal(read_journal(journal.path)[1], labels)
+
+
+def test_a_full_disk_costs_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_foundseg.io.journal._RETRY_SECONDS", 0.05)
+    real, full = os.fsync, True
+
+    def fsync(descriptor: int) -> None:
+        if full:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr("napari_foundseg.io.journal.os.fsync", fsync)
+    labels, watch = np.zeros(SHAPE, np.uint16), Watch()
+    journal = watch.journal(tmp_path)
+    journal.add(paint(labels, 1))
+    until(lambda: watch.failed)
+    full = False
+    until(lambda: watch.saved)
+    full = True
+    journal.add(paint(labels, 2))
+    until(lambda: len(watch.failed) > 1)
+    full = False
+    journal.close()
+    np.testing.assert_array_equal(read_journal(journal.path)[1], labels)
+
+
+def test_a_killed_process_leaves_its_work(tmp_path: Path) -> None:
+    """Killed after the steps were said to be saved: every one of them comes back, and the journal counts as lost."""
+    script = f"""
+import sys, time
+from pathlib import Path
+import numpy as np
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_journal import SHAPE, Watch, paint
+watch, labels = Watch(), np.zeros(SHAPE, np.uint16)
+journal = watch.journal(Path({str(tmp_path)!r}))
+for seed in range(7):
+    journal.add(paint(labels, seed))
+while not watch.saved:
+    time.sleep(0.01)
+print("saved", flush=True)
+time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "saved\n"
+    assert not kept_journals(tmp_path)[0].lost  # still running
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    (kept,) = kept_journals(tmp_path)
+    assert kept.lost
+    labels = np.zeros(SHAPE, np.uint16)
+    states = []
+    for seed in range(7):
+        paint(labels, seed)
+        states.append(labels.copy())
+    found = read_journal(kept.path)[1]
+    assert any(np.array_equal(found, state) for state in states)
+
+
+def _gone_process() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
