@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_foundseg.core.labels import add_mask, label_dtype, next_free_id
-from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.labels import Overlap, add_mask, label_dtype, next_free_id
 
 
 @given(largest=st.integers(0, 2**63))
@@ -31,11 +30,15 @@ def test_the_next_free_id() -> None:
 
 
 @pytest.mark.parametrize(("overlap", "count"), [("keep others", 5), ("overwrite", 6)])
-def test_other_objects_keep_their_pixels_if_wished(overlap: str, count: int) -> None:
-    plane = np.zeros((8, 9), np.uint16)
-    plane[2, 3] = 4
-    before = plane.copy()
-    rows, columns = add_mask(plane, Mask.from_array(np.ones((2, 3), bool), offset=(2, 3)), overlap)  # type: ignore[arg-type]
-    assert len(rows) == len(columns) == count
-    assert ((2, 3) in set(zip(rows.tolist(), columns.tolist(), strict=True))) == (overlap == "overwrite")
-    assert np.array_equal(plane, before)
+def test_other_objects_keep_their_pixels_if_wished(overlap: Overlap, count: int) -> None:
+    plane = np.zeros((2, 3), np.uint16)
+    plane[0, 1] = 4
+    assert add_mask(plane, np.ones((2, 3), bool), 9, overlap)
+    assert (plane == 9).sum() == count
+    assert (plane[0, 1] == 4) == (overlap == "keep others")
+
+
+def test_a_mask_without_a_free_pixel_is_told() -> None:
+    plane = np.full((2, 2), 3, np.uint16)
+    assert not add_mask(plane, np.ones((2, 2), bool), 9, "keep others")
+    assert (plane == 3).all()

@@ -151,8 +151,11 @@ def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
     assert preview.data.sum() == 0
     assert len(form.session.points.data) == 0
     assert viewer.layers.selection.active is form.session.points
-    objects.undo()
+    click(qtbot, form.edits.undo_button)
     assert objects.data.max() == 0
+    click(qtbot, form.edits.redo_button)
+    assert (objects.data == 1).sum() == scene.masks[0].area
+    qtbot.waitUntil(lambda: "saved" in form.edits.state.text())
     canvas_click(qtbot, viewer, layer, (90, 110), Qt.KeyboardModifier.AltModifier)
     qtbot.waitUntil(lambda: len(engine.jobs) == 2)
     assert engine.jobs[1].arguments[1].prompts[0].labels == (0,)
@@ -183,7 +186,7 @@ def test_a_threshold_acts_live_until_the_person_paints(
 ) -> None:
     engine.answer = lambda _: dataclasses.replace(scene.automatic, maps={(): np.zeros((3, 128, 160), np.float16)})
     emptied = dataclasses.replace(
-        scene.automatic, labels=np.zeros_like(scene.automatic.labels), table=scene.automatic.table.iloc[:0]
+        scene.automatic, pixels=np.zeros_like(scene.automatic.labels), table=scene.automatic.table.iloc[:0]
     )
     monkeypatch.setattr("napari_foundseg.widgets.automatic.derive", lambda *_: emptied)
     viewer.add_image(scene.image, name="cells")
@@ -233,7 +236,7 @@ def test_a_second_object_respects_the_overlap_rule(qtbot: Any, viewer: Any, engi
     assert (objects == 2).sum() == scene.masks[0].area - scene.masks[1].area
 
 
-def test_ids_beyond_the_dtype_go_into_a_wider_new_layer(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+def test_the_layer_grows_with_its_ids(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
     engine.answer = lambda _: scene.prompted
     viewer.add_image(scene.image)
     form = docked(viewer, PromptWidget)
@@ -241,15 +244,17 @@ def test_ids_beyond_the_dtype_go_into_a_wider_new_layer(qtbot: Any, viewer: Any,
     form.session.points.add([(40, 50)])
     qtbot.waitUntil(form.accept_button.isEnabled)
     click(qtbot, form.accept_button)
-    viewer.layers["foundseg objects"].data[0, 0] = 65535
+    objects = viewer.layers["foundseg objects"]
+    objects.data[0, 0] = 65535
     form.session.points.add([(90, 110)])
     qtbot.waitUntil(form.accept_button.isEnabled)
     form.overlap.setCurrentText("overwrite")
     click(qtbot, form.accept_button)
-    wide = viewer.layers["foundseg objects [1]"].data
-    assert wide.dtype == np.uint32
-    assert wide[40, 50] == 65536
-    assert "uint16" in form.result.text()
+    assert objects.data.dtype == np.uint32
+    assert objects.data[40, 50] == 65536
+    assert objects.data[0, 0] == 65535
+    click(qtbot, form.edits.undo_button)
+    assert objects.data[40, 50] == 1
 
 
 def test_closing_the_prompt_widget_lets_the_keys_go(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:

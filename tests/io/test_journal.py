@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.core.history import Difference, History, Step
-from napari_foundseg.io.journal import KEPT, Header, Journal, kept_journals, read_journal
+from napari_foundseg.io.journal import KEPT, Header, Journal, end_journal, kept_journals, read_journal
 
 SHAPE = (3, 20, 24)
 
@@ -95,6 +95,33 @@ def test_whatever_a_crash_cuts_off_the_whole_steps_come_back(cut: int) -> None:
         except BadImageError:
             return  # not even the header is left
         assert any(np.array_equal(found, state) for state in states)
+
+
+def test_a_layer_that_was_not_empty_comes_back_whole(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 90_000, SHAPE).astype(np.uint32)
+    journal = Watch().journal(tmp_path)
+    journal.add_all(labels.copy())
+    journal.add(paint(labels, 4))
+    journal.close()
+    found = read_journal(journal.path)[1]
+    np.testing.assert_array_equal(found, labels)
+    assert found.dtype == np.uint32
+
+
+def test_a_journal_can_be_put_aside(tmp_path: Path) -> None:
+    labels = np.zeros(SHAPE, np.uint16)
+    journal = Watch().journal(tmp_path, process=_gone_process())
+    journal.add(paint(labels, 4))
+    until(lambda: kept_journals(tmp_path))
+    (kept,) = kept_journals(tmp_path)
+    with kept.path.open("ab") as file:
+        file.write(b"half a rec")
+    assert kept.lost
+    end_journal(kept.path)
+    (kept,) = kept_journals(tmp_path)
+    assert not kept.lost
+    np.testing.assert_array_equal(read_journal(kept.path)[1], labels)
+    journal.close()
 
 
 def test_damage_in_the_middle_gives_what_lies_before_it(tmp_path: Path) -> None:

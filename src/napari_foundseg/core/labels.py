@@ -7,8 +7,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.masks import Mask
-
 __all__ = ["Overlap", "add_mask", "label_dtype", "next_free_id", "plane_view"]
 
 Overlap = Literal["keep others", "overwrite"]
@@ -68,26 +66,25 @@ def plane_view(labels: NDArray[Any], axes: str, index: tuple[int, ...]) -> NDArr
     return view if axes.index("Y") < axes.index("X") else view.T
 
 
-def add_mask(plane: NDArray[Any], mask: Mask, overlap: Overlap) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return where a mask may be written in a label image of its slice.
+def add_mask(plane: NDArray[Any], crop: NDArray[np.bool_], label: int, overlap: Overlap) -> bool:
+    """Write a mask into a label image.
 
     Parameters
     ----------
     plane : (M, N) ndarray of int
-        The slice of the label image; not altered.
-    mask : Mask
-        The object to add.
+        The part of the label image that the mask's box covers; written in place.
+    crop : (M, N) ndarray of bool
+        The mask.
+    label : int
+        What to write.
     overlap : {'keep others', 'overwrite'}
         Whether pixels of other objects stay theirs.
 
     Returns
     -------
-    rows, columns : (K,) ndarray of int
-        The pixels to set.
+    bool
+        Whether the mask got a pixel.
     """
-    y0, x0, y1, x1 = mask.box
-    free = mask.crop.copy()
-    if overlap == "keep others":
-        free &= plane[y0 : y1 + 1, x0 : x1 + 1] == 0
-    rows, columns = np.nonzero(free)
-    return rows + y0, columns + x0
+    free = crop & (plane == 0) if overlap == "keep others" else crop
+    plane[free] = label
+    return bool(free.any())

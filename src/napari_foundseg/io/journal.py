@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.core.history import Step
+from napari_foundseg.core.history import Difference, Step
 
-__all__ = ["Header", "Journal", "Kept", "journal_folder", "kept_journals", "read_journal"]
+__all__ = ["Header", "Journal", "Kept", "end_journal", "journal_folder", "kept_journals", "read_journal"]
 
 #: Journals that are kept of each image.
 KEPT = 3
@@ -145,7 +145,7 @@ class Journal:
     ) -> None:
         self._folder, self._header = folder, header
         self._on_saved, self._on_failed = on_saved, on_failed
-        self._waiting: SimpleQueue[bytes | None] = SimpleQueue()
+        self._waiting: SimpleQueue[Callable[[], bytes] | None] = SimpleQueue()
         self._file: BinaryIO | None = None
         self._good = 0
         name = f"{header.image[:16]}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
@@ -161,7 +161,22 @@ class Journal:
         step : Step
             What was done, undone or redone.
         """
-        self._waiting.put(step.to_bytes())
+        self._waiting.put(step.to_bytes)
+
+    def add_all(self, labels: NDArray[Any]) -> None:
+        """Have a whole label image written, as a step from an empty one.
+
+        Parameters
+        ----------
+        labels : ndarray of int
+            Of the header's shape; not to be changed any more.
+        """
+
+        def packed() -> bytes:
+            part = Difference.between((0,) * labels.ndim, np.zeros_like(labels), labels)
+            return Step("start", () if part is None else (part,)).to_bytes()
+
+        self._waiting.put(packed)
 
     def close(self, timeout: float = 5.0) -> bool:
         """Write what is left and the mark of an orderly end.
@@ -176,7 +191,7 @@ class Journal:
         bool
             Whether all was written in that time.
         """
-        self._waiting.put(_END)
+        self._waiting.put(lambda: _END)
         self._waiting.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -185,16 +200,8 @@ class Journal:
         pending: list[bytes] = []
         closing = False
         while not closing or pending:
-            try:
-                record = self._waiting.get(timeout=_RETRY_SECONDS if pending else None)
-                closing |= record is None
-                pending += [] if record is None else [record]
-                while not self._waiting.empty():
-                    record = self._waiting.get()
-                    closing |= record is None
-                    pending += [] if record is None else [record]
-            except Empty:
-                pass
+            added, closing = self._received(closing, _RETRY_SECONDS if pending else None)
+            pending += added
             if pending == [_END] and self._file is None:
                 return  # nothing was ever written
             try:
@@ -208,6 +215,18 @@ class Journal:
                 self._on_saved(time.time())
         if self._file is not None:
             self._file.close()
+
+    def _received(self, closing: bool, timeout: float | None) -> tuple[list[bytes], bool]:
+        """Return the records that wait, all of them, and whether no more will come."""
+        records = []
+        with contextlib.suppress(Empty):
+            while True:
+                record = self._waiting.get(timeout=timeout)
+                if record is None:
+                    return records, True
+                records.append(record())
+                timeout = 0
+        return records, closing
 
     def _write(self, records: list[bytes]) -> None:
         if self._file is None:
@@ -302,6 +321,21 @@ def read_journal(path: Path) -> tuple[Header, NDArray[np.unsignedinteger[Any]]]:
     for step in steps:
         step.apply(labels)
     return header, labels
+
+
+def end_journal(path: Path) -> None:
+    """Mark a journal as ended in order: what it holds is not wanted any more, or is elsewhere.
+
+    Parameters
+    ----------
+    path : Path
+        The journal; what a crash left half written at its end is cut off.
+    """
+    with path.open("r+b") as file:
+        end = len(_MAGIC) + sum(_RECORD.size + len(record) for record in _records(file))
+        file.truncate(end)
+        file.seek(end)
+        file.write(_RECORD.pack(0, zlib.crc32(_END)))
 
 
 def _records(file: BinaryIO) -> Iterator[bytes]:

@@ -6,24 +6,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QPushButton, QRadioButton, QToolButton, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.labels import Overlap, add_mask, label_dtype, next_free_id
+from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
+from napari_foundseg.widgets.edit_row import EditRow
+from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.jobs import Run
-from napari_foundseg.widgets.layers import aligned, current_index
+from napari_foundseg.widgets.layers import current_index
+from napari_foundseg.widgets.objects import Objects, commit
 from napari_foundseg.widgets.preview import Preview
 from napari_foundseg.widgets.prompt_layers import PromptLayers
-from napari_foundseg.widgets.results import label_pixels, unique_name
 from napari_foundseg.widgets.rows import labelled, side_by_side
 from napari_foundseg.widgets.task_form import TaskForm
 
@@ -46,7 +46,7 @@ class PromptWidget(TaskForm):
         self.session: PromptLayers | None = None
         self._preview: Preview | None = None
         self._session_layer: ImageLayer | None = None
-        self._objects: dict[ImageLayer, Labels] = {}
+        self.objects = Objects(napari_viewer)
         self._candidates: list[list[Mask]] = []
         self._chosen: list[Mask] = []
         self._known: Image | None = None
@@ -116,7 +116,9 @@ class PromptWidget(TaskForm):
         self.clear_button = QPushButton("Clear")
         self.clear_button.setToolTip("Take the points and boxes away without writing anything.")
         self.clear_button.clicked.connect(self.clear)
-        return [self._chooser, labelled("Overlap", self.overlap), side_by_side(self.accept_button, self.clear_button)]
+        self.edits = EditRow(self.viewer.theme)
+        buttons = side_by_side(self.accept_button, self.clear_button)
+        return [self._chooser, labelled("Overlap", self.overlap), buttons, self.edits]
 
     def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
         """Return the prompts of the current slice.
@@ -183,18 +185,11 @@ class PromptWidget(TaskForm):
         if layer is None or image is None or not self._chosen:
             self.messages["inputs"].say("There is no mask to accept. Click on an object or draw a box around it first.")
             return
-        labels, note = self._labels_for(layer, image, len(self._chosen))
-        overlap = cast(Overlap, self.overlap.currentText())
-        number, first, written = next_free_id(labels.data), next_free_id(labels.data), 0
-        with labels.block_history():
-            for mask in self._chosen:
-                rows, columns = add_mask(image.plane_view(labels.data, mask.index), mask, overlap)
-                if len(rows):
-                    labels.data_setitem(label_pixels(image, mask.index, rows, columns), number)
-                    number, written = number + 1, written + 1
+        history = self.objects.of(layer, image) or self._watched(self.objects.add(layer, image))
+        ids = commit(history, image, self._chosen, cast(Overlap, self.overlap.currentText()))
         self.clear()
-        what = f"object {first}" if written == 1 else f"{written} objects"
-        self.result.setText(f"Accepted {what} into {labels.name!r}. {note}" if written else
+        what = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
+        self.result.setText(f"Accepted {what} into {history.layer.name!r}." if ids else
                             "Nothing was written: other objects have all these pixels (see Overlap).")  # fmt: skip
         self.result.show()
 
@@ -227,6 +222,7 @@ class PromptWidget(TaskForm):
             self.session.release()
             self.session = None
             self._watch(False)
+        self.objects.release()
         super().release()
 
     def update_estimate(self) -> None:
@@ -261,6 +257,8 @@ class PromptWidget(TaskForm):
         self._preview = Preview(self.viewer, layer, image)
         self.session = PromptLayers(self.viewer, layer, image, self._prompts_changed)
         self._bind()
+        if (history := self.objects.of(layer, image)) is not None:
+            self._watched(history)
         self.run_button.setText("Stop pointing")
         self._idle("")
 
@@ -363,24 +361,10 @@ class PromptWidget(TaskForm):
         mask = self._chosen[0]
         return f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}"
 
-    def _labels_for(self, layer: ImageLayer, image: Image, count: int) -> tuple[Labels, str]:
-        """Return the layer of objects of an image, wide enough for more ids."""
-        labels = self._objects.get(layer)
-        if labels is None or labels not in self.viewer.layers or labels.data.shape != image.shape:
-            return self._new_objects(layer, image, np.zeros(image.shape, np.uint16)), ""
-        needed = next_free_id(labels.data) + count - 1
-        if needed <= np.iinfo(labels.data.dtype).max:
-            return labels, ""
-        labels.visible = False
-        wide = self._new_objects(layer, image, labels.data.astype(label_dtype(needed)))
-        return wide, f"It is a new layer, since {labels.name!r} ({labels.data.dtype}) has no room for id {needed}."
-
-    def _new_objects(self, layer: ImageLayer, image: Image, data: Any) -> Labels:
-        labels = Labels(data, name=unique_name(self.viewer.layers, "foundseg objects"), **aligned(layer, image))
-        active = self.viewer.layers.selection.active
-        self.viewer.add_layer(labels)
-        if active is not None:
-            # The person goes on pointing: adding a layer must not take the tool away.
-            self.viewer.layers.selection.active = active
-        self._objects[layer] = labels
-        return labels
+    def _watched(self, history: LabelsHistory) -> LabelsHistory:
+        """Let the form show and undo what is written into a layer of objects."""
+        self.edits.follow(history)
+        if self.session is not None:
+            history.bind(self.session.points)
+            history.bind(self.session.boxes)
+        return history

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-__all__ = ["labelled", "side_by_side"]
+__all__ = ["labelled", "quiet_label", "side_by_side"]
 
 _LABEL_WIDTH = 62
 
@@ -52,3 +52,22 @@ def side_by_side(*widgets: QWidget) -> QWidget:
     for widget in widgets:
         line.addWidget(widget, 0 if isinstance(widget, QLabel) else 1)
     return row
+
+
+def quiet_label(text: str) -> QLabel:
+    """Return a label that wraps and never widens its form.
+
+    Parameters
+    ----------
+    text : str
+        What it says.
+
+    Returns
+    -------
+    QLabel
+        The label.
+    """
+    label = QLabel(text)
+    label.setWordWrap(True)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+    return label

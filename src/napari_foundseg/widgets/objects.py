@@ -1,0 +1,153 @@
+"""The Labels layer of an image's objects: where accepted masks go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_foundseg.core.history import Box
+from napari_foundseg.core.labels import Overlap, add_mask, next_free_id, plane_view
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.widgets.history import LabelsHistory
+from napari_foundseg.widgets.layers import aligned
+from napari_foundseg.widgets.results import unique_name
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Image as ImageLayer
+
+    from napari_foundseg.core.image import Image
+
+__all__ = ["Objects"]
+
+
+class Objects:
+    """One Labels layer for each image, made when it is first needed.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    """
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        self._viewer = viewer
+        self._histories: dict[ImageLayer, LabelsHistory] = {}
+
+    def of(self, layer: ImageLayer, image: Image) -> LabelsHistory | None:
+        """Return the objects of an image.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        image : Image
+            The layer as an image.
+
+        Returns
+        -------
+        LabelsHistory or None
+            None where there are none yet, or their layer has left the viewer or does not fit any more.
+        """
+        history = self._histories.get(layer)
+        if history is None or (history.layer in self._viewer.layers and history.layer.data.shape == image.shape):
+            return history
+        history.release()
+        del self._histories[layer]
+        return None
+
+    def add(self, layer: ImageLayer, image: Image, data: NDArray[Any] | None = None) -> LabelsHistory:
+        """Add a layer of objects to an image; the person goes on with the tool in hand.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        image : Image
+            The layer as an image.
+        data : ndarray of int, optional
+            Objects that are there already, of the image's shape.
+
+        Returns
+        -------
+        LabelsHistory
+            Of the new layer.
+        """
+        pixels = np.zeros(image.shape, np.uint16) if data is None else data
+        labels = Labels(pixels, name=unique_name(self._viewer.layers, "foundseg objects"), **aligned(layer, image))
+        active = self._viewer.layers.selection.active
+        self._viewer.add_layer(labels)
+        if active is not None:
+            # Adding a layer must not take the tool away.
+            self._viewer.layers.selection.active = active
+        if (old := self._histories.pop(layer, None)) is not None:
+            old.release()
+        self._histories[layer] = LabelsHistory(labels, image)
+        return self._histories[layer]
+
+    def release(self) -> None:
+        """Let go of all layers."""
+        for history in self._histories.values():
+            history.release()
+        self._histories.clear()
+
+
+def commit(history: LabelsHistory, image: Image, masks: Sequence[Mask], overlap: Overlap) -> list[int]:
+    """Write masks as new objects, in one step.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer to write into.
+    image : Image
+        Its image.
+    masks : sequence of Mask
+        Of any slices.
+    overlap : {'keep others', 'overwrite'}
+        Who has a pixel that both an object and a mask want.
+
+    Returns
+    -------
+    list of int
+        The new ids; a mask that is left without a pixel gets none.
+    """
+    first = next_free_id(history.layer.data)
+    written: list[int] = []
+
+    def pieces() -> Iterator[tuple[Box, NDArray[Any]]]:
+        for mask in masks:
+            label = first + len(written)
+            box = label_box(image, mask)
+            # A copy that holds any id; each mask sees what the ones before it have written.
+            values = np.array(history.layer.data[box], np.uint64)
+            if add_mask(plane_view(values, image.label_axes, (0,) * len(image.slice_axes)), mask.crop, label, overlap):
+                written.append(label)
+                yield box, values
+
+    history.write("accept", pieces())
+    return written
+
+
+def label_box(image: Image, mask: Mask) -> Box:
+    """Return where a mask lies in the label image.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    mask : Mask
+        Of one of its slices.
+
+    Returns
+    -------
+    tuple of slice
+        One for each axis of the labels.
+    """
+    y0, x0, y1, x1 = mask.box
+    at = {"Y": slice(y0, y1 + 1), "X": slice(x0, x1 + 1)}
+    at |= {axis: slice(i, i + 1) for axis, i in zip(image.slice_axes, mask.index, strict=True)}
+    return tuple(at[axis] for axis in image.label_axes)
