@@ -107,6 +107,10 @@ class LabelsHistory(QObject):
             self._remember(Step(name, tuple(parts)))
         return bool(parts)
 
+    def keep(self) -> None:
+        """Save what the layer holds now, before anything changes."""
+        self._begin()
+
     def undo(self) -> None:
         """Take the last step back."""
         self._apply(self._steps.undo(), "Undone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.io.journal import Kept, end_journal
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.edit_row import EditRow
@@ -24,6 +26,7 @@ from napari_foundseg.widgets.layers import current_index
 from napari_foundseg.widgets.objects import Objects, commit
 from napari_foundseg.widgets.preview import Preview
 from napari_foundseg.widgets.prompt_layers import PromptLayers
+from napari_foundseg.widgets.recovery import RecoveryRow
 from napari_foundseg.widgets.rows import labelled, side_by_side
 from napari_foundseg.widgets.task_form import TaskForm
 
@@ -118,7 +121,9 @@ class PromptWidget(TaskForm):
         self.clear_button.clicked.connect(self.clear)
         self.edits = EditRow(self.viewer.theme)
         buttons = side_by_side(self.accept_button, self.clear_button)
-        return [self._chooser, labelled("Overlap", self.overlap), buttons, self.edits]
+        self.recovery = RecoveryRow(self.viewer)
+        self.recovery.wanted.connect(self._recover)
+        return [self._chooser, labelled("Overlap", self.overlap), buttons, self.edits, self.recovery]
 
     def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
         """Return the prompts of the current slice.
@@ -223,6 +228,7 @@ class PromptWidget(TaskForm):
             self.session = None
             self._watch(False)
         self.objects.release()
+        self.recovery.close_preview()
         super().release()
 
     def update_estimate(self) -> None:
@@ -360,6 +366,23 @@ class PromptWidget(TaskForm):
             return f"{len(self._chosen)} objects"
         mask = self._chosen[0]
         return f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}"
+
+    def image_changed(self) -> None:
+        """Look whether work on the chosen image was interrupted."""
+        super().image_changed()
+        layer = self.image.layer
+        if layer is None or self.session is not None:
+            return
+        with suppress(FoundsegError):
+            self.recovery.look(layer, self.image.image())
+
+    def _recover(self, labels: Any, kept: Kept) -> None:
+        """Take up interrupted work; its journal ends when the new one holds it all."""
+        layer, image = self.image.layer, self.image.image()
+        assert layer is not None
+        history = self._watched(self.objects.add(layer, image, labels))
+        history.saved.connect(lambda _when: end_journal(kept.path))
+        history.keep()
 
     def _watched(self, history: LabelsHistory) -> LabelsHistory:
         """Let the form show and undo what is written into a layer of objects."""

@@ -81,6 +81,7 @@ class TaskForm(QScrollArea):
         self.destroyed.connect(Ending(self))
         self._change_method()
         self._idle("")
+        self.image_changed()
         start_engine()
 
     # What a task's own widget fills in.
@@ -261,7 +262,7 @@ class TaskForm(QScrollArea):
 
     def _build(self) -> None:
         self.image = ImageChoice(self.viewer)
-        self.image.changed.connect(self.update_estimate_soon)
+        self.image.changed.connect(self.image_changed)
         self._part("Image", self.image, "image")
         self.model = ModelChoice(self.task)
         self.model.currentIndexChanged.connect(self._change_model)
@@ -276,6 +277,10 @@ class TaskForm(QScrollArea):
         self._build_run()
         self._build_result()
         self._layout.addStretch(1)
+
+    def image_changed(self) -> None:
+        """Act on another chosen image."""
+        self.update_estimate_soon()
 
     def update_estimate_soon(self) -> None:
         """Say how long a run will take, once the form is complete."""
