@@ -1,0 +1,364 @@
+"""Corrections of a label image.
+
+Each function leaves the image alone and returns pieces: boxes of the array and what they are to hold, to be written as
+one step of a history. No other object loses or gains a pixel. `spacing` has a number for each axis of the array, the
+size of a pixel along it, and None for an axis along which objects do not go on (time).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.history import Box
+from napari_foundseg.core.labels import next_free_id
+
+__all__ = ["delete", "fill_holes", "grow", "keep_largest", "merge", "renumber", "smooth", "split", "split_by_line"]
+
+Labels = NDArray[Any]
+Pieces = list[tuple[Box, NDArray[Any]]]
+Spacing = Sequence[float | None]
+
+
+def merge(labels: Labels, ids: Sequence[int]) -> Pieces:
+    """Make one object of several.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    ids : sequence of int
+        The objects; the first gives the id.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write.
+    """
+    return [_replaced(labels, label, ids[0]) for label in ids[1:]]
+
+
+def delete(labels: Labels, ids: Sequence[int]) -> Pieces:
+    """Remove objects.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    ids : sequence of int
+        The objects.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write.
+    """
+    return [_replaced(labels, label, 0) for label in ids]
+
+
+def fill_holes(labels: Labels, label: int, spacing: Spacing) -> Pieces:
+    """Fill background that an object encloses.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    label : int
+        The object.
+    spacing : sequence of float or None
+        One for each axis.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write; holes that other objects lie in keep them.
+    """
+    from scipy import ndimage
+
+    box = _box(labels, label)
+    values = labels[box].copy()
+    for part in _volumes(values, spacing):
+        part[ndimage.binary_fill_holes(part == label) & (part == 0)] = label
+    return [(box, values)]
+
+
+def smooth(labels: Labels, label: int, radius: float, spacing: Spacing) -> Pieces:
+    """Round off an object's outline.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    label : int
+        The object.
+    radius : float
+        Standard deviation of the Gaussian that the object is smoothed with, in the unit of `spacing`.
+    spacing : sequence of float or None
+        One for each axis.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write; an object too small for the radius stays as it is.
+    """
+    from scipy import ndimage
+
+    box = _box(labels, label, [0 if s is None else int(np.ceil(2 * radius / s)) for s in spacing])
+    values = labels[box].copy()
+    sigma = [radius / s for s in spacing if s is not None]
+    for part in _volumes(values, spacing):
+        own = part == label
+        # Beyond the array's edge the object goes on as at the edge: an image's border is no outline.
+        rounded = ndimage.gaussian_filter(own.astype(np.float32), sigma, mode="nearest", truncate=4) > 0.5
+        if rounded.any():
+            part[own & ~rounded] = 0
+            part[rounded & (part == 0)] = label
+    return [(box, values)]
+
+
+def grow(labels: Labels, label: int, distance: float, spacing: Spacing) -> Pieces:
+    """Move an object's outline outwards, or inwards.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    label : int
+        The object.
+    distance : float
+        How far, in the unit of `spacing`; negative shrinks.
+    spacing : sequence of float or None
+        One for each axis.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write. It grows into background only.
+
+    Raises
+    ------
+    PromptError
+        If nothing would be left.
+    """
+    from scipy import ndimage
+
+    margin = [0 if s is None else int(np.ceil(max(distance, 0) / s)) + 1 for s in spacing]
+    box = _box(labels, label, margin)
+    values = labels[box].copy()
+    sampling = [s for s in spacing if s is not None]
+    for part in _volumes(values, spacing):
+        own = part == label
+        if distance >= 0:
+            part[(ndimage.distance_transform_edt(~own, sampling=sampling) <= distance) & (part == 0)] = label
+        else:
+            part[own & (_depth(own, sampling) <= -distance)] = 0
+    if not (values == label).any():
+        raise PromptError(
+            f"Nothing of object {label} would be left. Shrink it by less than {-distance:g}, or delete it."
+        )
+    return [(box, values)]
+
+
+def keep_largest(labels: Labels, label: int) -> Pieces:
+    """Remove all of an object but its largest connected part.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    label : int
+        The object.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write.
+    """
+    box = _box(labels, label)
+    values = labels[box].copy()
+    own = values == label
+    parts, count = _connected(own)
+    if count > 1:
+        largest = np.bincount(parts.ravel())[1:].argmax() + 1
+        values[own & (parts != largest)] = 0
+    return [(box, values)]
+
+
+def renumber(labels: Labels) -> Pieces:
+    """Give the objects the ids 1 to n, in the order of their ids.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write.
+    """
+    from skimage.segmentation import relabel_sequential
+
+    values = np.asarray(relabel_sequential(labels)[0], labels.dtype)
+    return [(tuple(slice(0, n) for n in labels.shape), values)]
+
+
+def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing: Spacing) -> Pieces:
+    """Divide an object at its waist between points.
+
+    The depth of the object is flooded from the points (watershed; Meyer, Signal Processing 38, 113-125, 1994).
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    label : int
+        The object.
+    points : sequence of sequence of float
+        Two or more positions in the array, one in each part.
+    spacing : sequence of float or None
+        One for each axis.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write: the part of the first point keeps the id, the others get the next free ones.
+
+    Raises
+    ------
+    PromptError
+        If there are fewer than two points, or one lies outside the object.
+    """
+    from skimage.segmentation import watershed
+
+    seeds = {tuple(int(np.floor(c + 0.5)) for c in point) for point in points}
+    if len(seeds) < 2:
+        raise PromptError(f"To split object {label}, click once in each of its parts; got {len(seeds)} point.")
+    ordered = list(dict.fromkeys(tuple(int(np.floor(c + 0.5)) for c in point) for point in points))
+    for seed in ordered:
+        inside = all(0 <= c < n for c, n in zip(seed, labels.shape, strict=True))
+        if not inside or labels[seed] != label:
+            raise PromptError(f"The point {seed} does not lie in object {label}. Click inside the object.")
+    box = _box(labels, label)
+    values = labels[box].copy()
+    own = values == label
+    markers = np.zeros(values.shape, np.int32)
+    for i, seed in enumerate(ordered, 1):
+        markers[tuple(c - part.start for c, part in zip(seed, box, strict=True))] = i
+    depth = np.zeros(values.shape)
+    for part, mask in zip(_volumes(depth, spacing), _volumes(own, spacing), strict=True):
+        part[...] = _depth(mask, [s for s in spacing if s is not None])
+    parts = watershed(-depth, markers, connectivity=np.ones((3,) * values.ndim), mask=own)
+    return [(box, _numbered(values, own, parts, 1, next_free_id(labels)))]
+
+
+def split_by_line(
+    labels: Labels, label: int, start: Sequence[float], end: Sequence[float], plane: tuple[int, int]
+) -> Pieces:
+    """Cut an object along a line.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    label : int
+        The object.
+    start, end : sequence of float
+        The line's ends in the array.
+    plane : tuple of int
+        The axes that the line was drawn in; it cuts through all of the others.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write: the largest part keeps the id.
+
+    Raises
+    ------
+    PromptError
+        If the line does not cut the object in two.
+    """
+    from scipy import ndimage
+
+    box = _box(labels, label)
+    values = labels[box].copy()
+    own = values == label
+    ends = [np.array([at[axis] - box[axis].start for axis in plane], float) for at in (start, end)]
+    away = _from_segment(values.shape, plane, *ends)
+    whole, _ = _connected(own)
+    touched = np.isin(whole, np.unique(whole[own & (away <= 0.75)]))
+    rest, count = ndimage.label(own & touched & (away > 0.75))
+    if count < 2 or not touched[own].any():
+        raise PromptError(f"The line does not cut object {label} in two. Draw it right across the object.")
+    nearest = ndimage.distance_transform_edt(rest == 0, return_distances=False, return_indices=True)
+    parts = np.where(own & touched, rest[tuple(nearest)], 0)
+    largest = int(np.bincount(parts.ravel())[1:].argmax()) + 1
+    return [(box, _numbered(values, own, parts, largest, next_free_id(labels)))]
+
+
+def _numbered(values: Labels, own: NDArray[np.bool_], parts: NDArray[Any], keeps: int, free: int) -> NDArray[Any]:
+    """Give the parts but one ids from `free` on."""
+    others = [int(i) for i in np.unique(parts[own]) if i not in (0, keeps)]
+    out = values.astype(np.uint64)
+    for i, part in enumerate(others):
+        out[own & (parts == part)] = free + i
+    return out
+
+
+def _from_segment(
+    shape: tuple[int, ...], plane: tuple[int, int], start: NDArray[np.float64], end: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the distance of each pixel to a line's segment, counted in the plane's two axes."""
+    axes = [np.arange(shape[axis], dtype=float).reshape([-1 if a == axis else 1 for a in range(len(shape))])
+            for axis in plane]  # fmt: skip
+    along = end - start
+    at = ((axes[0] - start[0]) * along[0] + (axes[1] - start[1]) * along[1]) / max(float(along @ along), 1e-9)
+    at = np.clip(at, 0, 1)
+    away = np.hypot(axes[0] - start[0] - at * along[0], axes[1] - start[1] - at * along[1])
+    return np.broadcast_to(away, shape)
+
+
+def _depth(mask: NDArray[np.bool_], sampling: Sequence[float]) -> NDArray[np.float64]:
+    """Return how deep each pixel lies in the mask; the array's own edge is no border of it."""
+    from scipy import ndimage
+
+    padded = np.pad(mask, 1, mode="edge") if not mask.all() else np.pad(mask, 1)
+    core = tuple(slice(1, -1) for _ in mask.shape)
+    return np.asarray(ndimage.distance_transform_edt(padded, sampling=sampling)[core])
+
+
+def _connected(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
+    from scipy import ndimage
+
+    parts, count = ndimage.label(mask, np.ones((3,) * mask.ndim))
+    return parts, int(count)
+
+
+def _replaced(labels: Labels, label: int, by: int) -> tuple[Box, NDArray[Any]]:
+    box = _box(labels, label)
+    return box, np.where(labels[box] == label, labels.dtype.type(by), labels[box])
+
+
+def _box(labels: Labels, label: int, margin: Sequence[int] | None = None) -> Box:
+    """Return the box of an object, wider by some pixels along each axis."""
+    own = labels == label
+    box = []
+    for axis, n in enumerate(labels.shape):
+        at = np.flatnonzero(own.any(axis=tuple(a for a in range(own.ndim) if a != axis)))
+        if not len(at):
+            raise PromptError(f"There is no object {label}. Click on an object.")
+        more = 0 if margin is None else margin[axis]
+        box.append(slice(max(0, int(at[0]) - more), min(n, int(at[-1]) + 1 + more)))
+    return tuple(box)
+
+
+def _volumes(values: NDArray[Any], spacing: Spacing) -> Iterator[NDArray[Any]]:
+    """Iterate over views of what lies together: all of it, or each point in time."""
+    ranges = [range(n) if s is None else [slice(None)] for n, s in zip(values.shape, spacing, strict=True)]
+    for index in product(*ranges):
+        yield values[index]
