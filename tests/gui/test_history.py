@@ -18,11 +18,6 @@ from napari_foundseg.widgets.prompt import PromptWidget
 pytestmark = pytest.mark.gui
 
 
-@pytest.fixture
-def viewer(make_napari_viewer: Any) -> Any:
-    return make_napari_viewer(show=True)
-
-
 def interrupted(image: Image, labels: np.ndarray[Any, Any]) -> Path:
     """Leave a journal as a process does that was killed."""
     process = subprocess.Popen([sys.executable, "-c", ""])
@@ -37,12 +32,6 @@ def interrupted(image: Image, labels: np.ndarray[Any, Any]) -> Path:
     path = journal.path
     path.write_bytes(path.read_bytes()[:-8])  # without the mark of an orderly end
     return path
-
-
-def press(qtbot: Any, viewer: Any, key: Any, modifier: Any) -> None:
-    native = viewer.window._qt_viewer.canvas.native
-    native.setFocus()
-    qtbot.keyClick(native, key, modifier)
 
 
 def test_interrupted_work_is_offered_shown_and_taken_up(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
@@ -90,7 +79,7 @@ def test_another_image_is_offered_nothing(qtbot: Any, viewer: Any, engine: Any, 
     assert not form.recovery.isVisible()
 
 
-def test_strokes_and_writes_share_one_undo_by_key(qtbot: Any, viewer: Any) -> None:
+def test_strokes_and_writes_share_one_undo_by_key(viewer: Any, canvas: Any) -> None:
     layer = viewer.add_labels(np.zeros((40, 50), np.uint16))
     history = LabelsHistory(layer, Image(np.zeros((40, 50), np.uint8)))
     states = [layer.data.copy()]
@@ -105,12 +94,12 @@ def test_strokes_and_writes_share_one_undo_by_key(qtbot: Any, viewer: Any) -> No
     viewer.layers.selection.active = layer
     control, shift = Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
     for state in reversed(states[:-1]):
-        press(qtbot, viewer, Qt.Key.Key_Z, control)
+        canvas.key(Qt.Key.Key_Z, control)
         np.testing.assert_array_equal(layer.data, state)
-    press(qtbot, viewer, Qt.Key.Key_Z, control)
+    canvas.key(Qt.Key.Key_Z, control)
     np.testing.assert_array_equal(layer.data, states[0])
     for state in states[1:]:
-        press(qtbot, viewer, Qt.Key.Key_Z, control | shift)
+        canvas.key(Qt.Key.Key_Z, control | shift)
         np.testing.assert_array_equal(layer.data, state)
     history.release()
     assert not layer.keymap

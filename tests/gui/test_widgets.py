@@ -16,11 +16,6 @@ from napari_foundseg.widgets.prompt import PromptWidget
 pytestmark = pytest.mark.gui
 
 
-@pytest.fixture
-def viewer(make_napari_viewer: Any) -> Any:
-    return make_napari_viewer(show=True)
-
-
 def click(qtbot: Any, button: Any) -> None:
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
@@ -114,27 +109,15 @@ def test_the_form_fits_a_320_pixel_dock(viewer: Any, engine: Any, kind: type) ->
     assert form.widget().minimumSizeHint().width() <= form.minimumWidth() - form.verticalScrollBar().sizeHint().width()
 
 
-def canvas_click(qtbot: Any, viewer: Any, layer: Any, data: tuple[float, ...], modifier: Any = None) -> None:
-    """Click on the pixel of the canvas that shows a data position of a layer."""
-    native = viewer.window._qt_viewer.canvas.native
-    world = np.array(layer.data_to_world(data))[-2:]
-    camera = viewer.scene.camera
-    centre = np.array([native.height(), native.width()]) / 2
-    y, x = (world - np.array(camera.center[-2:])) * camera.zoom + centre
-    place = native.rect().center().__class__(round(x), round(y))
-    qtbot.mouseMove(native, place)
-    qtbot.mouseClick(native, Qt.MouseButton.LeftButton, modifier or Qt.KeyboardModifier.NoModifier, place)
-
-
 def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
-    qtbot: Any, viewer: Any, engine: Any, scene: Any
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, canvas: Any
 ) -> None:
     engine.answer = lambda _: scene.prompted
     layer = viewer.add_image(scene.image, name="cells", scale=(2, 2))
     form = docked(viewer, PromptWidget)
     click(qtbot, form.run_button)
     qtbot.wait(200)
-    canvas_click(qtbot, viewer, layer, (40, 50))
+    canvas.click(layer, (40, 50))
     qtbot.waitUntil(lambda: len(engine.jobs) == 1)
     prompt = engine.jobs[0].arguments[1].prompts[0]
     np.testing.assert_allclose(prompt.points, [(40, 50)], atol=1)
@@ -156,7 +139,7 @@ def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
     click(qtbot, form.edits.redo_button)
     assert (objects.data == 1).sum() == scene.masks[0].area
     qtbot.waitUntil(lambda: "saved" in form.edits.state.text())
-    canvas_click(qtbot, viewer, layer, (90, 110), Qt.KeyboardModifier.AltModifier)
+    canvas.click(layer, (90, 110), Qt.KeyboardModifier.AltModifier)
     qtbot.waitUntil(lambda: len(engine.jobs) == 2)
     assert engine.jobs[1].arguments[1].prompts[0].labels == (0,)
     click(qtbot, form.run_button)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from napari.layers import Labels
@@ -14,16 +15,41 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 from napari_foundseg.core.history import Box, Difference, History, Step
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.journal import Header, Journal, journal_folder
+from napari_foundseg.widgets.keys import bind_keys, unbind_keys
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from napari_foundseg.core.image import Image
 
-__all__ = ["LabelsHistory"]
+__all__ = ["LabelsHistory", "shared_history"]
 
 #: Changed pixels up to which only their box is redrawn; beyond, naming each costs more than drawing the slice.
 _FEW = 300_000
+
+
+_shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
+
+
+def shared_history(layer: Labels, image: Image | None) -> LabelsHistory:
+    """Return the history of a layer, one for all widgets that work on it; each calls its `leave` at the end.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer.
+    image : Image or None
+        The image that it belongs to.
+
+    Returns
+    -------
+    LabelsHistory
+        Joined.
+    """
+    if layer not in _shared:
+        _shared[layer] = LabelsHistory(layer, image)
+    _shared[layer].join()
+    return _shared[layer]
 
 
 class LabelsHistory(QObject):
@@ -35,8 +61,8 @@ class LabelsHistory(QObject):
     ----------
     layer : napari.layers.Labels
         The layer; its data are a NumPy array.
-    image : Image
-        The image that it belongs to.
+    image : Image or None
+        The image that it belongs to; without one the journal cannot be offered with an image again.
     """
 
     #: Something was done, undone or redone; in words, or empty.
@@ -46,7 +72,7 @@ class LabelsHistory(QObject):
     #: They are not; why.
     failed = Signal(str)
 
-    def __init__(self, layer: Labels, image: Image) -> None:
+    def __init__(self, layer: Labels, image: Image | None) -> None:
         super().__init__()
         self.layer = layer
         self._image = image
@@ -54,6 +80,7 @@ class LabelsHistory(QObject):
         self._steps = History()
         self._journal: Journal | None = None
         self._busy = False
+        self._users = 0
         layer.events.paint.connect(self._painted)
         layer.events.data.connect(self._replaced)
         self.bind(layer)
@@ -76,8 +103,7 @@ class LabelsHistory(QObject):
         layer : napari.layers.Layer
             The layer, or one that a person points on.
         """
-        layer.bind_key("Control-Z", _ignoring_layer(self.undo), overwrite=True)
-        layer.bind_key("Control-Shift-Z", _ignoring_layer(self.redo), overwrite=True)
+        bind_keys(layer, {"Control-Z": self.undo, "Control-Shift-Z": self.redo})
 
     def write(self, name: str, pieces: Iterable[tuple[Box, NDArray[Any]]]) -> bool:
         """Write into the layer as one step.
@@ -119,12 +145,22 @@ class LabelsHistory(QObject):
         """Do the step again that was undone last."""
         self._apply(self._steps.redo(), "Redone")
 
+    def join(self) -> None:
+        """Count one more widget that works on the layer."""
+        self._users += 1
+
+    def leave(self) -> None:
+        """Count one less; the last one lets go of the layer."""
+        self._users -= 1
+        if self._users <= 0:
+            self.release()
+
     def release(self) -> None:
         """Let go of the layer and close the journal."""
+        _shared.pop(self.layer, None)
         self.layer.events.paint.disconnect(self._painted)
         self.layer.events.data.disconnect(self._replaced)
-        for key in ("Control-Z", "Control-Shift-Z"):
-            self.layer.bind_key(key, None)
+        unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
         if self._journal is not None:
             journal, self._journal = self._journal, None
             journal.close()
@@ -133,7 +169,9 @@ class LabelsHistory(QObject):
         if self._journal is not None:
             return
         data = self.layer.data
-        header = Header.now(self._image.fingerprint(), self.layer.name, data.shape, self._image.source)
+        image = self._image
+        whose = ("no image", None) if image is None else (image.fingerprint(), image.source)
+        header = Header.now(whose[0], self.layer.name, data.shape, whose[1])
         self._journal = Journal(journal_folder(), header, self.saved.emit, self._tell_failure)
         if data.any():
             self._journal.add_all(data.copy())
@@ -203,10 +241,3 @@ class LabelsHistory(QObject):
         part = Difference.between((0,) * old.ndim, old, np.asarray(self._array))
         if part is not None:
             self._remember(Step("new data", (part,)))
-
-
-def _ignoring_layer(act: Callable[[], None]) -> Callable[[Any], None]:
-    def on_key(_layer: Any) -> None:
-        act()
-
-    return on_key

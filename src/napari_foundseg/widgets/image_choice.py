@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
@@ -13,6 +11,7 @@ from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import CTWindow, Limits, Normalisation, Percentile
 from napari_foundseg.widgets.forms import Fold
+from napari_foundseg.widgets.layer_choice import LayerChoice
 from napari_foundseg.widgets.layers import displayed_axes, image_from_layer, layer_axes
 
 __all__ = ["ImageChoice"]
@@ -36,29 +35,24 @@ class ImageChoice(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self._layers: list[ImageLayer] = []
-        self.combo = QComboBox()
-        self.combo.setToolTip("The image to work on. It follows the layer that is selected in the layer list.")
-        self.combo.setAccessibleName("Image")
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.combo.setMinimumContentsLength(8)
+        help_text = "The image to work on. It follows the layer that is selected in the layer list."
+        self._choice = LayerChoice(viewer, ImageLayer, help_text)
+        self.combo = self._choice.combo
         self._axes, self._channels, self._normalisation, self._ct, details = self._details()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addWidget(self.combo)
+        layout.addWidget(self._choice)
         layout.addWidget(Fold("Channels and contrast", details))
-        self.combo.currentIndexChanged.connect(self._chosen)
         self._normalisation.currentTextChanged.connect(lambda text: self._ct.setVisible(text == _CT))
-        self._watch(True)
-        self._refill()
-        self._follow()
+        self._choice.changed.connect(self._chosen)
+        self._chosen()
 
     @property
     def layer(self) -> ImageLayer | None:
         """The chosen layer; None where there is no image layer."""
-        at = self.combo.currentIndex()
-        return self._layers[at] if 0 <= at < len(self._layers) else None
+        layer: ImageLayer | None = self._choice.layer
+        return layer
 
     def image(self) -> Image:
         """Return the chosen layer as an image.
@@ -87,9 +81,7 @@ class ImageChoice(QWidget):
 
     def disconnect_viewer(self) -> None:
         """Stop following the viewer."""
-        self._watch(False)
-        for layer in self._layers:
-            layer.events.name.disconnect(self._rename)
+        self._choice.disconnect_viewer()
 
     def _details(self) -> tuple[QLineEdit, QLineEdit, QComboBox, QWidget, QFormLayout]:
         axes, channels, normalisation = QLineEdit(), QLineEdit(), QComboBox()
@@ -145,42 +137,7 @@ class ImageChoice(QWidget):
             return CTWindow(level=self._level.value(), width=self._width.value())
         return Percentile()
 
-    def _watch(self, on: bool) -> None:
-        layers = self._viewer.layers
-        for emitter, callback in (
-            (layers.events.inserted, self._refill),
-            (layers.events.removed, self._refill),
-            (layers.events.reordered, self._refill),
-            (layers.selection.events.active, self._follow),
-        ):
-            emitter.connect(callback) if on else emitter.disconnect(callback)
-
-    def _refill(self, _event: Any = None) -> None:
-        chosen = self.layer
-        for layer in self._layers:
-            layer.events.name.disconnect(self._rename)
-        self._layers = [layer for layer in self._viewer.layers if isinstance(layer, ImageLayer)]
-        for layer in self._layers:
-            layer.events.name.connect(self._rename)
-        self.combo.blockSignals(True)
-        self.combo.clear()
-        self.combo.addItems([layer.name for layer in self._layers])
-        if chosen in self._layers:
-            self.combo.setCurrentIndex(self._layers.index(chosen))
-        self.combo.blockSignals(False)
-        if self.layer is not chosen:
-            self._chosen()
-
-    def _rename(self, _event: Any = None) -> None:
-        for i, layer in enumerate(self._layers):
-            self.combo.setItemText(i, layer.name)
-
-    def _follow(self, _event: Any = None) -> None:
-        active = self._viewer.layers.selection.active
-        if active in self._layers:
-            self.combo.setCurrentIndex(self._layers.index(active))
-
-    def _chosen(self, _at: int = 0) -> None:
+    def _chosen(self) -> None:
         self._axes.clear()
         layer = self.layer
         try:

@@ -29,6 +29,7 @@ __all__ = [
     "current_index",
     "displayed_axes",
     "image_from_layer",
+    "label_spacing",
     "layer_axes",
     "prompts_from_layers",
     "region_from_shape",
@@ -311,6 +312,27 @@ def aligned(layer: Layer, image: Image) -> dict[str, Any]:
         "units": tuple(layer.units[i] for i in kept),
         "axis_labels": tuple(layer.axis_labels[i] for i in kept),
     }
+
+
+def label_spacing(layer: Layer) -> tuple[list[float | None], str]:
+    """Return the size of a Labels layer's pixels, for tools that measure.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer.
+
+    Returns
+    -------
+    list of float or None
+        One for each axis; None along time, where objects do not go on.
+    str
+        The unit, ``px`` where none is known.
+    """
+    letters = layer_axes(layer)
+    spacing = [None if letter in "TQC" else float(abs(s)) for letter, s in zip(letters, layer.scale, strict=True)]
+    unit = f"{_units(layer)[-1]:~P}"
+    return spacing, "px" if unit in ("", "px", "pixel") else unit
 
 
 def _shape(layer: Layer) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.history import Box
 from napari_foundseg.core.labels import Overlap, add_mask, next_free_id, plane_view
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.widgets.history import LabelsHistory
+from napari_foundseg.widgets.history import LabelsHistory, shared_history
 from napari_foundseg.widgets.layers import aligned
 from napari_foundseg.widgets.results import unique_name
 
@@ -56,7 +56,7 @@ class Objects:
         history = self._histories.get(layer)
         if history is None or (history.layer in self._viewer.layers and history.layer.data.shape == image.shape):
             return history
-        history.release()
+        history.leave()
         del self._histories[layer]
         return None
 
@@ -85,14 +85,14 @@ class Objects:
             # Adding a layer must not take the tool away.
             self._viewer.layers.selection.active = active
         if (old := self._histories.pop(layer, None)) is not None:
-            old.release()
-        self._histories[layer] = LabelsHistory(labels, image)
+            old.leave()
+        self._histories[layer] = shared_history(labels, image)
         return self._histories[layer]
 
     def release(self) -> None:
         """Let go of all layers."""
         for history in self._histories.values():
-            history.release()
+            history.leave()
         self._histories.clear()
 
 

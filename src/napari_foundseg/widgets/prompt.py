@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import Any, cast
 
 from napari.layers import Image as ImageLayer
@@ -112,12 +110,10 @@ class PromptWidget(TaskForm):
         self.overlap.setAccessibleName("Where objects overlap")
         self.overlap.setToolTip("Whether an accepted mask may take pixels from objects that are there already.")
         self.accept_button = QPushButton("Accept")
-        self.accept_button.setToolTip(
-            "Write the mask into the layer of objects with the next free number (Enter or A)."
-        )
+        self.accept_button.setToolTip("Write the mask into the layer of objects with the next free number (key C).")
         self.accept_button.clicked.connect(self.accept)
         self.clear_button = QPushButton("Clear")
-        self.clear_button.setToolTip("Take the points and boxes away without writing anything.")
+        self.clear_button.setToolTip("Take the points and boxes away without writing anything (key Shift+C).")
         self.clear_button.clicked.connect(self.clear)
         self.edits = EditRow(self.viewer.theme)
         buttons = side_by_side(self.accept_button, self.clear_button)
@@ -217,6 +213,7 @@ class PromptWidget(TaskForm):
             0 for the best.
         """
         if len(self._candidates) == 1 and number < len(self._candidates[0]):
+            self._at = number
             self._show([self._candidates[0][number]])
             self.result.setText(self._in_words())
 
@@ -329,7 +326,7 @@ class PromptWidget(TaskForm):
 
     def _offer(self, candidates: list[list[Mask]]) -> None:
         """Show the best mask of each prompt, and the others of a single prompt as buttons."""
-        self._candidates = candidates
+        self._candidates, self._at = candidates, 0
         while (item := self._choices.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
@@ -338,13 +335,12 @@ class PromptWidget(TaskForm):
             button = QToolButton()
             button.setText(f"{i + 1}: IoU {mask.predicted_iou:.2f}")
             button.setToolTip(
-                f"Mask {i + 1} of {len(several)}, {mask.area} pixels (key {i + 1}). IoU is the model's estimate."
+                f"Mask {i + 1} of {len(several)}, {mask.area} pixels. IoU is the model's estimate. Key N: the next."
             )
             button.clicked.connect(lambda _checked=False, i=i: self.choose(i))
             self._choices.addWidget(button)
         self._chooser.setVisible(bool(several))
         self._show([masks[0] for masks in candidates])
-        self._bind()
 
     def _show(self, masks: list[Mask]) -> None:
         self._chosen = [mask for mask in masks if mask.crop.size]
@@ -354,10 +350,13 @@ class PromptWidget(TaskForm):
 
     def _bind(self) -> None:
         if self.session is not None:
-            keys: dict[str, Callable[[], None]] = {"Enter": self.accept, "A": self.accept}
-            count = len(self._candidates[0]) if len(self._candidates) == 1 else 0
-            keys |= {str(i + 1): partial(self.choose, i) for i in range(count if count > 1 else 0)}
-            self.session.bind(keys)
+            self.session.bind({"C": self.accept, "N": self._next, "Shift-C": self.clear})
+
+    def _next(self) -> None:
+        """Show the next of the model's masks for the one prompt."""
+        if len(self._candidates) == 1 and self._candidates[0]:
+            self._at = (self._at + 1) % len(self._candidates[0])
+            self.choose(self._at)
 
     def _in_words(self) -> str:
         if not self._chosen:

@@ -9,6 +9,7 @@ import numpy as np
 from napari.layers import Points, Shapes
 
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
+from napari_foundseg.widgets.keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers import POLARITY, aligned, prompts_from_layers
 from napari_foundseg.widgets.results import unique_name
 
@@ -113,10 +114,8 @@ class PromptLayers:
             What each key does. Keys bound before and not named are let go.
         """
         for layer in (self.points, self.boxes):
-            for key in set(self._keys) - set(keys):
-                layer.bind_key(key, None)
-            for key, act in keys.items():
-                layer.bind_key(key, _ignoring_layer(act), overwrite=True)
+            unbind_keys(layer, set(self._keys) - set(keys))
+            bind_keys(layer, keys)
         self._keys = dict(keys)
 
     def release(self) -> None:
@@ -149,10 +148,3 @@ class PromptLayers:
 def _pixel(image: Image) -> float:
     """Return the size of a mark that is seen but does not cover small images."""
     return max(0.1, min(1.0, min(image.plane_shape) / 256))
-
-
-def _ignoring_layer(act: Callable[[], None]) -> Callable[[Any], None]:
-    def on_key(_layer: Any) -> None:
-        act()
-
-    return on_key

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from typing import Any
+
+import dask.array as da
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_foundseg.widgets.correct import CorrectWidget
+
+pytestmark = pytest.mark.gui
+SHIFT = Qt.KeyboardModifier.ShiftModifier
+
+
+@pytest.fixture
+def form(viewer: Any, engine: Any, scene: Any, qtbot: Any) -> CorrectWidget:
+    viewer.add_image(scene.image, scale=(0.5, 0.5), units="um")
+    labels = scene.automatic.labels.copy()
+    labels[45:90, 100:120] = 2  # a neck
+    labels[20:50, 95:125] = 2
+    labels[5:15, 5:15] = 4
+    viewer.add_labels(labels, name="objects", scale=(0.5, 0.5), units="um")
+    widget = CorrectWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Correct")
+    qtbot.wait(200)
+    return widget
+
+
+def click(qtbot: Any, button: Any) -> None:
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def test_objects_are_clicked_and_merged(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    start = layer.data.copy()
+    canvas.click(layer, (40, 50))
+    assert form.chosen == [1]
+    assert "µm²" in form.state.text()
+    canvas.click(layer, (90, 110), SHIFT)
+    assert form.chosen == [1, 2]
+    click(qtbot, form.buttons["Merge"])
+    assert set(np.unique(layer.data)) == {0, 1, 4}
+    canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(layer.data, start)
+
+
+def test_two_clicks_split_an_object(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    own = layer.data == 2
+    canvas.click(layer, (90, 110))
+    click(qtbot, form.split_button)
+    canvas.click(layer, (95, 110))
+    assert "other part" in form.state.text()
+    canvas.click(layer, (30, 110))
+    assert not form.split_button.isChecked()
+    assert layer.data[95, 110] == 2
+    assert layer.data[30, 110] == 5
+    np.testing.assert_array_equal(np.isin(layer.data, [2, 5]), own)
+    click(qtbot, form.edits.undo_button)
+    np.testing.assert_array_equal(layer.data == 2, own)
+
+
+def test_a_dragged_line_cuts_an_object(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    canvas.click(layer, (90, 110))
+    canvas.key(Qt.Key.Key_K)
+    canvas.drag(layer, (60, 90), (60, 130))
+    assert layer.data[90, 110] != layer.data[30, 110]
+    assert {int(layer.data[90, 110]), int(layer.data[30, 110])} == {2, 5}
+    assert layer.mouse_pan
+
+
+def test_every_tool_has_its_key_and_leaves_the_others_alone(
+    qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget
+) -> None:
+    layer = form.layer
+    start = layer.data.copy()
+    for pressed, bigger in ((Qt.Key.Key_G, True), (Qt.Key.Key_S, None), (Qt.Key.Key_H, None), (Qt.Key.Key_Q, None)):
+        canvas.click(layer, (40, 50))
+        before = layer.data.copy()
+        canvas.key(pressed)
+        np.testing.assert_array_equal(layer.data[before > 1], before[before > 1])
+        if bigger:
+            assert (layer.data == 1).sum() > (before == 1).sum()
+    canvas.key(Qt.Key.Key_G, SHIFT)
+    canvas.click(layer, (10, 10))
+    canvas.key(Qt.Key.Key_D)
+    assert 4 not in layer.data
+    while form.history.undo_name:
+        click(qtbot, form.edits.undo_button)
+    np.testing.assert_array_equal(layer.data, start)
+
+
+def test_small_objects_go_and_the_rest_is_renumbered(qtbot: Any, form: CorrectWidget) -> None:
+    form.smallest.setValue(200)
+    click(qtbot, form.buttons["Delete smaller"])
+    assert set(np.unique(form.layer.data)) == {0, 1, 2}
+    form.layer.data[form.layer.data == 1] = 9
+    click(qtbot, form.buttons["Renumber"])
+    assert set(np.unique(form.layer.data)) == {0, 1, 2}
+
+
+def test_the_least_certain_come_first(qtbot: Any, form: CorrectWidget) -> None:
+    form.layer.features = {
+        "index": [0, 1, 2, 4],
+        "predicted_iou": [0, 0.9, 0.5, 0.9],
+        "stability_score": [0, 1, 1, 0.7],
+    }
+    seen = []
+    for _ in range(3):
+        click(qtbot, form.buttons["Least certain"])
+        seen += form.chosen
+    assert seen == [2, 4, 1]
+    click(qtbot, form.buttons["Least certain"])
+    assert "All objects" in form.state.text()
+
+
+def test_what_is_wrong_is_said(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    click(qtbot, form.buttons["Delete"])
+    assert "No object is chosen" in form.message.text()
+    click(qtbot, form.split_button)
+    assert "click one object first" in form.message.text()
+    assert not form.split_button.isChecked()
+    canvas.click(form.layer, (10, 10))
+    form.amount.setValue(50)
+    click(qtbot, form.buttons["Shrink"])
+    assert "Nothing of object 4" in form.message.text()
+    assert (form.layer.data == 4).sum() == 100
+
+
+def test_lazy_labels_are_refused_and_a_copy_offered(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    lazy = viewer.add_labels(da.zeros((20, 20), dtype=np.uint16), name="lazy", scale=(3, 3))
+    assert form.layer is None
+    assert "only labels in memory" in form.message.text()
+    click(qtbot, form.copy_button)
+    assert form.layer is viewer.layers["lazy copy"]
+    np.testing.assert_allclose(form.layer.scale, lazy.scale)
+
+
+def test_closing_lets_keys_and_mouse_go(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    form.release()
+    assert not layer.keymap
+    assert form._pressed not in layer.mouse_drag_callbacks
