@@ -19,6 +19,7 @@ os.environ.setdefault("NAPARI_CONFIG", os.path.join(tempfile.mkdtemp(), "setting
 
 import napari
 import numpy as np
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from scipy import ndimage
 
@@ -27,9 +28,18 @@ from napari_foundseg.widgets.jobs import close_engine
 from napari_foundseg.widgets.prompt import PromptWidget
 
 
+def canvas_place(viewer: Any, layer: Any, data: tuple[int, int]) -> QPoint:
+    """Return the canvas's pixel that shows a data position."""
+    canvas, camera = viewer.window._qt_viewer.canvas.native, viewer.scene.camera
+    world = np.array(layer.data_to_world(data)) - np.array(camera.center[-2:])
+    y, x = world * camera.zoom + np.array([canvas.height(), canvas.width()]) / 2
+    return QPoint(round(x), round(y))
+
+
 def one(viewer: Any, form: PromptWidget, point: tuple[int, int]) -> tuple[float, float, float] | None:
     """Return milliseconds of transport, decode and paint of one click."""
     times: dict[str, float] = {}
+    canvas = viewer.window._qt_viewer.canvas.native  # napari has no public name for it
     deliver = form.deliver
 
     def delivered(layer: Any, run: Any, segmentation: Any, seconds: float) -> str:
@@ -38,13 +48,15 @@ def one(viewer: Any, form: PromptWidget, point: tuple[int, int]) -> tuple[float,
         return deliver(layer, run, segmentation, seconds)
 
     form.deliver = delivered
+    place = canvas_place(viewer, form.session.points, point)
+    QTest.mouseMove(canvas, place)
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=place)
     started = time.perf_counter()
-    form.session.points.add([point])
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=place)
     while "answer" not in times or form.current is not None:
         QTest.qWait(1)
         if time.perf_counter() - started > 30:
             raise SystemExit("; ".join(m.text() for m in form.messages.values() if m.text()) or "no answer")
-    canvas = viewer.window._qt_viewer.canvas.native  # the frame itself has no public signal
     canvas.repaint()
     drawn = time.perf_counter()
     del form.deliver
@@ -66,6 +78,7 @@ def main() -> None:
     QTest.qWait(2000)
     form.run_button.click()
     QTest.qWait(500)
+    viewer.reset_view()
     middles = ndimage.center_of_mass(truth > 0, truth, np.unique(truth)[1:])
     centres = [(round(y), round(x)) for y, x in middles if truth[round(y), round(x)]]
     for point in centres:  # every window is encoded once

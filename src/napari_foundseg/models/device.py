@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 from napari_foundseg.core.errors import EngineError
 
@@ -30,13 +31,18 @@ def choose_device(preference: str | None = None) -> str:
     EngineError
         If the device was asked for and is not there.
     """
-    import torch
-
-    wanted = preference or os.environ.get("FOUNDSEG_DEVICE") or "auto"
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    wanted, there = preference or os.environ.get("FOUNDSEG_DEVICE") or "auto", _available()
     if wanted == "auto":
         return next(name for name, available in there.items() if available)
     if not there.get(wanted.partition(":")[0], False):
         names = ", ".join(name for name, available in there.items() if available)
         raise EngineError(f"Device {wanted!r} is not available here; choose auto or one of {names}.")
     return wanted
+
+
+@cache
+def _available() -> dict[str, bool]:
+    """Return what is there, asked once: some drivers take milliseconds to answer."""
+    import torch
+
+    return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

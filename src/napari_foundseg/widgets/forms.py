@@ -57,6 +57,7 @@ class SettingsForm(QWidget):
         super().__init__(parent)
         self._settings = settings
         self._key = key
+        self._remembered: dict[str, Any] | None = None
         self._controls: dict[str, Any] = {}
         few, more = _form(), _form()
         for name, field in settings.model_fields.items():
@@ -96,8 +97,11 @@ class SettingsForm(QWidget):
 
     def remember(self) -> None:
         """Keep the values for the next time."""
-        parsed = self._settings.parse(self.values())
-        remember(self._key, parsed.model_dump(mode="json", exclude={"method"}))
+        values = self._settings.parse(self.values()).model_dump(mode="json", exclude={"method"})
+        if values != self._remembered:
+            # A click must not wait for the disk.
+            self._remembered = values
+            remember(self._key, values)
 
     def live_fields(self) -> set[str]:
         """Return the fields that act on a result without a model.
