@@ -125,9 +125,9 @@ def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
     preview = viewer.layers["foundseg preview"]
     qtbot.waitUntil(lambda: preview.data[40, 50] == 1)
     assert preview.data.sum() == scene.masks[0].area
-    form.choose(1)
+    form.candidates.choose(1)
     assert preview.data.sum() == scene.masks[1].area
-    form.choose(0)
+    form.candidates.choose(0)
     click(qtbot, form.accept_button)
     objects = viewer.layers["foundseg objects"]
     assert (objects.data == 1).sum() == scene.masks[0].area
@@ -212,11 +212,61 @@ def test_a_second_object_respects_the_overlap_rule(qtbot: Any, viewer: Any, engi
     for candidate in (1, 0):
         form.session.points.add([(40, 50)])
         qtbot.waitUntil(form.accept_button.isEnabled)
-        form.choose(candidate)
+        form.candidates.choose(candidate)
         click(qtbot, form.accept_button)
     objects = viewer.layers["foundseg objects"].data
     assert (objects == 1).sum() == scene.masks[1].area
     assert (objects == 2).sum() == scene.masks[0].area - scene.masks[1].area
+
+
+def test_an_accepted_object_is_refined_and_no_other_changes(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, canvas: Any
+) -> None:
+    engine.answer = lambda _: scene.prompted
+    layer = viewer.add_image(scene.image)
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    qtbot.wait(200)
+    canvas.click(layer, (40, 50))
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    form.candidates.choose(1)
+    canvas.key(Qt.Key.Key_C)
+    objects = viewer.layers["foundseg objects"]
+    assert (objects.data == 1).sum() == scene.masks[1].area
+    objects.data[30:36, 45:55] = 2  # an object inside the better outline
+    before = objects.data.copy()
+    form.makes.setCurrentText("an accepted object better")
+    canvas.click(layer, (42, 50))
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    prompt = engine.jobs[-1].arguments[1].prompts[0]
+    np.testing.assert_array_equal(prompt.mask, before == 1)
+    assert len(prompt.points) == 1
+    canvas.click(layer, (20, 80), Qt.KeyboardModifier.AltModifier)
+    qtbot.waitUntil(lambda: len(engine.jobs) == 3)
+    assert engine.jobs[-1].arguments[1].prompts[0].labels == (1, 0)
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    canvas.key(Qt.Key.Key_C)
+    np.testing.assert_array_equal(objects.data == 2, before == 2)
+    assert (objects.data == 1).sum() == scene.masks[0].area - 60
+    canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(objects.data, before)
+
+
+def test_refining_wants_an_object_under_the_click(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    engine.answer = lambda _: scene.prompted
+    viewer.add_image(scene.image)
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    form.makes.setCurrentText("an accepted object better")
+    form.session.points.add([(40, 50)])
+    assert "no accepted objects" in form.messages["inputs"].text()
+    form.makes.setCurrentText("a new object")
+    form.session.points.add([(40, 50)])
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    click(qtbot, form.accept_button)
+    form.makes.setCurrentText("an accepted object better")
+    form.session.points.add([(100, 20)])
+    assert "no accepted object under" in form.messages["inputs"].text()
 
 
 def test_the_layer_grows_with_its_ids(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:

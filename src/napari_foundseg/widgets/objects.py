@@ -132,6 +132,43 @@ def commit(history: LabelsHistory, image: Image, masks: Sequence[Mask], overlap:
     return written
 
 
+def refine(history: LabelsHistory, image: Image, mask: Mask, label: int, overlap: Overlap) -> bool:
+    """Give an object another outline on one slice, in one step.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer to write into.
+    image : Image
+        Its image.
+    mask : Mask
+        The new outline.
+    label : int
+        The object.
+    overlap : {'keep others', 'overwrite'}
+        Whether it may take pixels from other objects; what it gives up becomes background.
+
+    Returns
+    -------
+    bool
+        Whether a pixel changed.
+    """
+    plane = image.plane_view(history.layer.data, mask.index)
+    rows, columns = np.nonzero(plane == label)
+    y0, x0, y1, x1 = mask.box
+    if len(rows):
+        y0, x0 = min(y0, int(rows.min())), min(x0, int(columns.min()))
+        y1, x1 = max(y1, int(rows.max())), max(x1, int(columns.max()))
+    around = Mask((y0, x0, y1, x1), np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool), index=mask.index)
+    box = label_box(image, around)
+    values = np.array(history.layer.data[box])
+    region = plane_view(values, image.label_axes, (0,) * len(image.slice_axes))
+    region[region == label] = 0
+    top, left = mask.box[0] - y0, mask.box[1] - x0
+    inside = region[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]]
+    return add_mask(inside, mask.crop, label, overlap) and history.write("refine", [(box, values)])
+
+
 def label_box(image: Image, mask: Mask) -> Box:
     """Return where a mask lies in the label image.
 

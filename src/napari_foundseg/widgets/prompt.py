@@ -5,23 +5,25 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any, cast
 
+import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QButtonGroup, QComboBox, QHBoxLayout, QPushButton, QRadioButton, QToolButton, QWidget
+from qtpy.QtWidgets import QButtonGroup, QComboBox, QPushButton, QRadioButton, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
-from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.journal import Kept, end_journal
 from napari_foundseg.tasks import TASKS, Inputs
+from napari_foundseg.widgets.candidates import Candidates
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.edit_row import EditRow
 from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layers import current_index
-from napari_foundseg.widgets.objects import Objects, commit
+from napari_foundseg.widgets.objects import Objects, commit, refine
 from napari_foundseg.widgets.preview import Preview
 from napari_foundseg.widgets.prompt_layers import PromptLayers
 from napari_foundseg.widgets.recovery import RecoveryRow
@@ -29,6 +31,8 @@ from napari_foundseg.widgets.rows import labelled, side_by_side
 from napari_foundseg.widgets.task_form import TaskForm
 
 __all__ = ["PromptWidget"]
+
+_NEW, _REFINE = "a new object", "an accepted object better"
 
 
 class PromptWidget(TaskForm):
@@ -48,15 +52,15 @@ class PromptWidget(TaskForm):
         self._preview: Preview | None = None
         self._session_layer: ImageLayer | None = None
         self.objects = Objects(napari_viewer)
-        self._candidates: list[list[Mask]] = []
-        self._chosen: list[Mask] = []
+        self._refined: int | None = None
         self._known: Image | None = None
         super().__init__(napari_viewer, TASKS["prompt"])
         self.run_button.clicked.disconnect()
         self.run_button.setCheckable(True)
         self.run_button.toggled.connect(self._arm)
         napari_viewer.dims.events.current_step.connect(self._slice_changed)
-        self._offer([])
+        self._refined = None
+        self.candidates.offer([])
 
     def chosen_image(self) -> Image:
         """Return the chosen layer as an image, measured once while nothing about it changes.
@@ -92,7 +96,15 @@ class PromptWidget(TaskForm):
             buttons.append(button)
         self._signs.buttons()[0].setChecked(True)
         self._signs.buttonToggled.connect(self._change_sign)
-        return [labelled("Click is", *buttons)]
+        self.makes = QComboBox()
+        self.makes.addItems([_NEW, _REFINE])
+        self.makes.setAccessibleName("What clicks make")
+        self.makes.setToolTip(
+            "A new object, or another outline of an accepted object: click on it, then add clicks on what is missing "
+            "or, with Alt, on what is too much. No other object changes."
+        )
+        self.makes.currentTextChanged.connect(lambda _text: self.clear())
+        return [labelled("Click is", *buttons), labelled("Makes", self.makes)]
 
     def result_rows(self) -> list[QWidget]:
         """Return the candidates' chooser and the acceptance.
@@ -102,9 +114,8 @@ class PromptWidget(TaskForm):
         list of QWidget
             From top to bottom.
         """
-        self._chooser = QWidget()
-        self._choices = QHBoxLayout(self._chooser)
-        self._choices.setContentsMargins(0, 0, 0, 0)
+        self.candidates = Candidates()
+        self.candidates.changed.connect(self._show)
         self.overlap = QComboBox()
         self.overlap.addItems(["keep others", "overwrite"])
         self.overlap.setAccessibleName("Where objects overlap")
@@ -119,7 +130,7 @@ class PromptWidget(TaskForm):
         buttons = side_by_side(self.accept_button, self.clear_button)
         self.recovery = RecoveryRow(self.viewer)
         self.recovery.wanted.connect(self._recover)
-        return [self._chooser, labelled("Overlap", self.overlap), buttons, self.edits, self.recovery]
+        return [self.candidates, labelled("Overlap", self.overlap), buttons, self.edits, self.recovery]
 
     def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
         """Return the prompts of the current slice.
@@ -145,6 +156,8 @@ class PromptWidget(TaskForm):
             raise PromptError("There is no prompt on this slice. Click on an object or draw a box around it.")
         for prompt in prompts:
             prompt.in_plane(image.shape, image.label_axes)
+        if self.makes.currentText() == _REFINE:
+            prompts = self._refining(layer, image, prompts)
         return self.task.inputs.parse({"prompts": tuple(prompts)})
 
     def deliver(
@@ -174,24 +187,26 @@ class PromptWidget(TaskForm):
         """
         if self._preview is None or self._preview.layer not in self.viewer.layers or layer is not self._session_layer:
             return ""
-        groups: dict[int, list[Mask]] = {}
-        for mask in segmentation.masks or ():
-            groups.setdefault(mask.label, []).append(mask)
-        self._offer(list(groups.values()))
-        return self._in_words()
+        self.candidates.offer(segmentation.masks or ())
+        return self.candidates.in_words()
 
     def accept(self) -> None:
         """Write the shown masks into the layer of objects and take the prompts away."""
         layer, image = self._session_layer, self._session_image()
-        if layer is None or image is None or not self._chosen:
+        masks = self.candidates.masks
+        if layer is None or image is None or not masks:
             self.messages["inputs"].say("There is no mask to accept. Click on an object or draw a box around it first.")
             return
         history = self.objects.of(layer, image) or self._watched(self.objects.add(layer, image))
-        ids = commit(history, image, self._chosen, cast(Overlap, self.overlap.currentText()))
+        overlap = cast(Overlap, self.overlap.currentText())
+        if self._refined is not None:
+            ids = [self._refined] if refine(history, image, masks[0], self._refined, overlap) else []
+        else:
+            ids = commit(history, image, masks, overlap)
         self.clear()
         what = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
-        self.result.setText(f"Accepted {what} into {history.layer.name!r}." if ids else
-                            "Nothing was written: other objects have all these pixels (see Overlap).")  # fmt: skip
+        nothing = "Nothing was written: it is so already, or other objects have these pixels (see Overlap)."
+        self.result.setText(f"Accepted {what} into {history.layer.name!r}." if ids else nothing)
         self.result.show()
 
     def clear(self) -> None:
@@ -200,22 +215,10 @@ class PromptWidget(TaskForm):
             self.cancel()
         if self.session is not None:
             self.session.clear()
-        self._offer([])
+        self._refined = None
+        self.candidates.offer([])
         self._clear_messages()
         self.result.hide()
-
-    def choose(self, number: int) -> None:
-        """Show another of the model's masks for the one prompt.
-
-        Parameters
-        ----------
-        number : int
-            0 for the best.
-        """
-        if len(self._candidates) == 1 and number < len(self._candidates[0]):
-            self._at = number
-            self._show([self._candidates[0][number]])
-            self.result.setText(self._in_words())
 
     def release(self) -> None:
         """Let go of the viewer, the engine, and the keys."""
@@ -286,7 +289,8 @@ class PromptWidget(TaskForm):
             session.remove()
         if preview is not None and preview.layer in self.viewer.layers:
             self.viewer.layers.remove(preview.layer)
-        self._offer([])
+        self._refined = None
+        self.candidates.offer([])
 
     def _prompts_changed(self) -> None:
         if self.session is None or self._session_layer is None:
@@ -302,7 +306,8 @@ class PromptWidget(TaskForm):
         self._clear_messages()
         image = self._session_image()
         if image is None or not self.session.prompts(image, current_index(self.viewer, self._session_layer, image)):
-            self._offer([])
+            self._refined = None
+            self.candidates.offer([])
             return
         self.run(replace="prompt")
 
@@ -324,47 +329,36 @@ class PromptWidget(TaskForm):
         if self.session is not None:
             self.session.positive = self._signs.buttons()[0].isChecked()
 
-    def _offer(self, candidates: list[list[Mask]]) -> None:
-        """Show the best mask of each prompt, and the others of a single prompt as buttons."""
-        self._candidates, self._at = candidates, 0
-        while (item := self._choices.takeAt(0)) is not None:
-            if (widget := item.widget()) is not None:
-                widget.deleteLater()
-        several = candidates[0] if len(candidates) == 1 and len(candidates[0]) > 1 else []
-        for i, mask in enumerate(several):
-            button = QToolButton()
-            button.setText(f"{i + 1}: IoU {mask.predicted_iou:.2f}")
-            button.setToolTip(
-                f"Mask {i + 1} of {len(several)}, {mask.area} pixels. IoU is the model's estimate. Key N: the next."
-            )
-            button.clicked.connect(lambda _checked=False, i=i: self.choose(i))
-            self._choices.addWidget(button)
-        self._chooser.setVisible(bool(several))
-        self._show([masks[0] for masks in candidates])
-
-    def _show(self, masks: list[Mask]) -> None:
-        self._chosen = [mask for mask in masks if mask.crop.size]
+    def _show(self) -> None:
+        masks = self.candidates.masks
         if self._preview is not None and self._preview.layer in self.viewer.layers:
             self._preview.show(masks)
-        self.accept_button.setEnabled(bool(self._chosen))
+        self.accept_button.setEnabled(bool(masks))
+        if masks:
+            self.result.setText(self.candidates.in_words())
 
     def _bind(self) -> None:
         if self.session is not None:
-            self.session.bind({"C": self.accept, "N": self._next, "Shift-C": self.clear})
+            self.session.bind({"C": self.accept, "N": self.candidates.next, "Shift-C": self.clear})
 
-    def _next(self) -> None:
-        """Show the next of the model's masks for the one prompt."""
-        if len(self._candidates) == 1 and self._candidates[0]:
-            self._at = (self._at + 1) % len(self._candidates[0])
-            self.choose(self._at)
-
-    def _in_words(self) -> str:
-        if not self._chosen:
-            return "The model found nothing there. Add a point or draw a box."
-        if len(self._chosen) > 1:
-            return f"{len(self._chosen)} objects"
-        mask = self._chosen[0]
-        return f"{mask.area} pixels, predicted IoU {mask.predicted_iou:.2f}"
+    def _refining(self, layer: ImageLayer, image: Image, prompts: list[Prompt]) -> list[Prompt]:
+        """Return the prompts with the mask of the object that the first point lies on: it is made anew."""
+        history = self.objects.of(layer, image)
+        if history is None:
+            raise PromptError("There are no accepted objects to refine yet. Choose 'a new object' first.")
+        if len(prompts) != 1 or not prompts[0].points:
+            raise PromptError("To refine, click on one accepted object; boxes are for new objects.")
+        prompt = prompts[0]
+        if self._refined is None:
+            at = tuple(int(np.floor(c + 0.5)) for c in prompt.points[0])
+            self._refined = int(history.layer.data[at]) or None
+        if self._refined is None:
+            raise PromptError("There is no accepted object under the first point. Press Clear and click on one.")
+        index, _ = prompt.in_plane(image.shape, image.label_axes)
+        mask = image.plane_view(history.layer.data, index) == self._refined
+        if not mask.any():
+            raise PromptError(f"Object {self._refined} is not on this slice. Press Clear and click on one that is.")
+        return [Prompt(prompt.points, prompt.labels, mask=mask)]
 
     def image_changed(self) -> None:
         """Look whether work on the chosen image was interrupted."""
