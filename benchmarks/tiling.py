@@ -42,7 +42,7 @@ def measure(side: int) -> tuple[float, float]:
 def seams(side: int = 2048) -> tuple[float, float, int]:
     """Return mean IoU of the objects at seams, of others of like size, and how many are at seams."""
     import napari_foundseg as fs
-    from napari_foundseg.tasks.automatic import map_windows
+    from napari_foundseg.tasks.instance_maps import map_windows
 
     image, truth = mosaic(side)
     model = fs.load_model("foundseg-tiny")

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, get_args
 
 import typer
 from rich.console import Console
@@ -134,7 +134,8 @@ def _settings_options(name: str) -> dict[str, Any]:
     for method, settings in TASKS[name].methods.items():
         for key, field in settings.model_fields.items():
             if key != "method" and key not in options:
-                kind = field.annotation if field.annotation in (bool, int, float, str, Path) else str
+                named = {field.annotation, *get_args(field.annotation)} & {bool, int, float, str, Path}
+                kind = named.pop() if len(named) == 1 else str
                 only = "" if _shared(name, key) else f"[{method}] "
                 options[key] = _option(kind, f"{only}{field.description} Default: {field.default}.")
     return options

@@ -11,7 +11,7 @@ from skimage.io import imread
 from skimage.segmentation import relabel_sequential
 
 import napari_foundseg as fs
-from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.tasks import TASKS
@@ -110,6 +110,32 @@ def test_a_region_of_one_slice(oracle: Any, true_maps: Maps) -> None:
     assert same(found.labels[1][inside], truth[inside])
     again = derive(found, DecoderSettings(min_area=0))
     assert np.array_equal(again.labels, found.labels)
+
+
+@pytest.mark.parametrize(("given", "seen"), [({"diameter": 60}, 0.5), ({"diameter": 15}, 2), ({}, 1)])
+def test_objects_are_shown_to_the_model_at_the_size_it_knows(
+    oracle: Any, true_maps: Maps, given: dict[str, Any], seen: float
+) -> None:
+    truth = touching_cells((200, 220), 1)
+    found = fs.automatic(Image(true_maps(truth), normalisation=Limits(low=0, high=255)), model=oracle, **given)
+    looked = sum(h * w for h, w in oracle.seen)
+    assert 0.9 * seen**2 <= looked / truth.size <= 4.5 * seen**2
+    assert found.labels.shape == truth.shape
+    if seen >= 1:
+        assert 0.9 <= len(found) / truth.max() <= 1.1
+        assert ((found.labels > 0) != (truth > 0)).mean() < 0.05
+
+
+def test_a_diameter_in_micrometres_wants_a_known_pixel_size(oracle: Any, true_maps: Maps) -> None:
+    maps = true_maps(touching_cells((120, 130), 1))
+    image = Image(maps, normalisation=Limits(low=0, high=255))
+    with pytest.raises(SettingsError, match="size of the image's pixels is not known"):
+        fs.automatic(image, model=oracle, diameter=10, diameter_unit="µm")
+    known = Image(
+        maps, normalisation=Limits(low=0, high=255), spacing={"Y": 0.5, "X": 0.5}, units={"Y": "µm", "X": "µm"}
+    )
+    in_micrometres = fs.automatic(known, model=oracle, diameter=10, diameter_unit="µm")
+    assert np.array_equal(in_micrometres.labels, fs.automatic(image, model=oracle, diameter=20).labels)
 
 
 @pytest.mark.parametrize("method", ["decoder", "grid"])

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from napari_foundseg.core.errors import AxesError, Cancelled
+from napari_foundseg.core.errors import AxesError, Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.maps import instance_scores, instances
 from napari_foundseg.core.masks import Box, Mask, paint
 from napari_foundseg.core.result import Segmentation, object_table
-from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.instance_maps import decode_maps, scale_for
 from napari_foundseg.tasks.point_grid import grid_masks
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
@@ -57,6 +57,10 @@ class DecoderSettings(Settings):
     """Raise it where one object comes out in several pieces."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
     """Smaller objects are dropped."""
+    diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
+    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best."""
+    diameter_unit: Literal["pixels", "µm"] = Field("pixels", json_schema_extra=_MORE)
+    """What the diameter is counted in."""
     tile: bool = Field(True, json_schema_extra=_MORE)
     """Work in overlapping windows at full resolution; off shrinks the whole image to the model's window."""
 
@@ -87,8 +91,6 @@ class GridSettings(Settings):
 _KEPT_MAPS = 64 << 20
 #: Pixels around a region that are looked at too.
 _SURROUNDINGS = 64
-#: Pixels that neighbouring windows share where maps are decoded.
-_MAP_OVERLAP = 64
 
 
 def run(
@@ -137,7 +139,9 @@ def run(
                 progress((done + part) / len(planes), words)
 
             if isinstance(settings, DecoderSettings):
-                yield index, _maps(image, index, region, settings, model, poll, share)
+                around = _with_surroundings(region, image.plane_shape)
+                scale = scale_for(_diameter(image, settings))
+                yield index, decode_maps(image, index, around, model, poll, share, tile=settings.tile, scale=scale)
             else:
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
 
@@ -218,6 +222,23 @@ def _region(image: Image, inputs: AutomaticInputs) -> Box:
     return y0, x0, y1, x1
 
 
+#: Micrometres in a unit of length, as images name them.
+_MICROMETRES = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micrometer": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+
+def _diameter(image: Image, settings: DecoderSettings) -> float | None:
+    """Return the diameter in pixels."""
+    if settings.diameter is None or settings.diameter_unit == "pixels":
+        return settings.diameter
+    unit = image.units.get("Y", "")
+    if unit not in _MICROMETRES:
+        raise SettingsError(
+            f"The diameter is given in µm, but the size of the image's pixels is not known (unit: {unit or 'none'}). "
+            "Give the diameter in pixels, or set the layer's scale and units."
+        )
+    return settings.diameter / (image.spacing.get("Y", 1.0) * _MICROMETRES[unit])
+
+
 def _whole(plane_shape: tuple[int, int]) -> Box:
     return 0, 0, plane_shape[0] - 1, plane_shape[1] - 1
 
@@ -232,47 +253,6 @@ def _with_surroundings(region: Box, plane_shape: tuple[int, int]) -> Box:
     height, width = plane_shape
     m = _SURROUNDINGS
     return max(0, y0 - m), max(0, x0 - m), min(height - 1, y1 + m), min(width - 1, x1 + m)
-
-
-def map_windows(shape: tuple[int, int], model: InstanceDecoding) -> Iterator[tuple[Box, Box]]:
-    """Return the windows in which the maps of a picture are decoded.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the picture.
-    model : InstanceDecoding
-        The model.
-
-    Returns
-    -------
-    iterator of tuple
-        As `tiling.cover`.
-    """
-    overlap = min(_MAP_OVERLAP, model.maps_window // 4)
-    return tiling.cover(shape, tiling.fitted(shape, model.maps_window, overlap), overlap)
-
-
-def _maps(
-    image: Image,
-    index: tuple[int, ...],
-    region: Box,
-    settings: DecoderSettings,
-    model: InstanceDecoding,
-    poll: Callable[[], None],
-    progress: Callable[[float], None],
-) -> NDArray[np.float16]:
-    """Decode the maps of a region and its surroundings, each pixel in the window where it lies most central."""
-    region = _with_surroundings(region, image.plane_shape)
-    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-    windows = list(map_windows(shape, model) if settings.tile else tiling.cover(shape, shape, 0))
-    maps = np.empty((3, *shape), np.float16)
-    for i, (window, core) in enumerate(windows):
-        poll()
-        decoded = model.instance_maps(image.rgb(index, tiling.shifted(window, region[:2])))
-        tiling.part(maps, core)[:] = tiling.part(decoded, core, window[:2])
-        progress((i + 1) / len(windows))
-    return maps
 
 
 def _assemble(

@@ -59,6 +59,8 @@ class SettingsForm(QWidget):
         self._key = key
         self._remembered: dict[str, Any] | None = None
         self._controls: dict[str, Any] = {}
+        #: Numbers that may be left out: the least value of their control stands for that.
+        self._may_be_none: set[str] = set()
         few, more = _form(), _form()
         for name, field in settings.model_fields.items():
             if name != "method":
@@ -78,7 +80,10 @@ class SettingsForm(QWidget):
         dict
             A value for each field but ``method``.
         """
-        return {name: control.value for name, control in self._controls.items()}
+        return {
+            name: None if name in self._may_be_none and control.value <= control.min else control.value
+            for name, control in self._controls.items()
+        }
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Show values; those that do not fit the field any more are passed over.
@@ -91,7 +96,7 @@ class SettingsForm(QWidget):
         for name, control in self._controls.items():
             if name in values:
                 try:
-                    control.value = values[name]
+                    control.value = control.min if values[name] is None else values[name]
                 except (TypeError, ValueError):
                     continue
 
@@ -115,6 +120,9 @@ class SettingsForm(QWidget):
 
     def _add(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
         control = _control(name, field)
+        if _plain_type(field.annotation)[1] and hasattr(control, "min"):
+            self._may_be_none.add(name)
+            control.native.setSpecialValueText("automatic")
         unit = _extra(field).get("unit")
         control.changed.connect(lambda _value, name=name: self.changed.emit(name))
         control.native.setAccessibleName(plain_name(name))
@@ -185,11 +193,14 @@ def _control(name: str, field: FieldInfo) -> Any:
         options["text"] = " "
     elif kind in (int, float):
         options |= _bounds(kind, field)
+        if nullable:
+            options["min"] = 0
         if "step" in (extra := _extra(field)):
             options["step"] = extra["step"]
         if kind is float and extra.get("live") and options["max"] < _LARGEST_INT:
             options["widget_type"] = "FloatSlider"
-    return create_widget(value=field.default, annotation=kind, name=name, options=options)
+    default = 0 if field.default is None and kind in (int, float) else field.default
+    return create_widget(value=default, annotation=kind, name=name, options=options)
 
 
 def _plain_type(annotation: Any) -> tuple[Any, bool]:

@@ -1,0 +1,127 @@
+"""The maps of an instance decoder, of images of any size and of objects of any size.
+
+Large images are decoded in overlapping windows and each pixel is taken from the window in which it lies most central.
+Where objects are much larger or smaller than the model knows them, the picture is shrunk or enlarged before and the
+maps are brought back after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Box
+from napari_foundseg.models.protocols import InstanceDecoding
+from napari_foundseg.tasks import tiling
+
+__all__ = ["decode_maps", "map_windows", "scale_for"]
+
+#: Diameter in pixels at which a model of ours sees objects best.
+BEST_DIAMETER = 30.0
+#: Least and largest factor by which pictures are resized.
+SCALES = (1 / 16, 4.0)
+#: Pixels that neighbouring windows share, as the model sees them.
+_OVERLAP = 64
+
+
+def scale_for(diameter: float | None) -> float:
+    """Return by how much to resize a picture so that its objects have the size that the model knows best.
+
+    Parameters
+    ----------
+    diameter : float or None
+        Of the objects, in pixels; None leaves the picture as it is.
+
+    Returns
+    -------
+    float
+        Below 1 shrinks.
+    """
+    return 1.0 if diameter is None else float(np.clip(BEST_DIAMETER / diameter, *SCALES))
+
+
+def map_windows(shape: tuple[int, int], model: InstanceDecoding, scale: float = 1.0) -> Iterator[tuple[Box, Box]]:
+    """Return the windows in which the maps of a picture are decoded.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the picture.
+    model : InstanceDecoding
+        The model.
+    scale : float
+        By how much the picture is resized.
+
+    Returns
+    -------
+    iterator of tuple
+        As `tiling.cover`, in pixels of the picture.
+    """
+    most = max(32, int(model.maps_window / scale) // 32 * 32)
+    overlap = min(int(_OVERLAP / scale), most // 4)
+    return tiling.cover(shape, tiling.fitted(shape, most, overlap), overlap)
+
+
+def decode_maps(
+    image: Image,
+    index: tuple[int, ...],
+    region: Box,
+    model: InstanceDecoding,
+    poll: Callable[[], None],
+    progress: Callable[[float], None],
+    *,
+    tile: bool = True,
+    scale: float = 1.0,
+) -> NDArray[np.float16]:
+    """Decode the maps of a region.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    index : tuple of int
+        The slice.
+    region : tuple of int
+        First and last row and column, (y0, x0, y1, x1), both included.
+    model : InstanceDecoding
+        The model.
+    poll : callable
+        Called before each window; may raise to stop.
+    progress : callable
+        Told the share of windows done.
+    tile : bool
+        False hands the whole region to the model at once.
+    scale : float
+        By how much to resize the picture for the model.
+
+    Returns
+    -------
+    (3, M, N) ndarray of float16
+        Foreground, centre distance and boundary distance of the region's pixels.
+    """
+    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
+    windows = list(map_windows(shape, model, scale) if tile else tiling.cover(shape, shape, 0))
+    maps = np.empty((3, *shape), np.float16)
+    for i, (window, core) in enumerate(windows):
+        poll()
+        decoded = _resized_decode(image.rgb(index, tiling.shifted(window, region[:2])), model, scale)
+        tiling.part(maps, core)[:] = tiling.part(decoded, core, window[:2])
+        progress((i + 1) / len(windows))
+    return maps
+
+
+def _resized_decode(rgb: NDArray[np.uint8], model: InstanceDecoding, scale: float) -> NDArray[np.float32]:
+    from PIL.Image import Resampling, fromarray
+
+    if scale == 1:
+        return model.instance_maps(rgb)
+    height, width = rgb.shape[:2]
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    small = np.asarray(fromarray(rgb).resize(size, Resampling.BILINEAR))
+    maps = model.instance_maps(np.ascontiguousarray(small))
+    return np.stack(
+        [np.asarray(fromarray(part).resize((width, height), Resampling.BILINEAR), np.float32) for part in maps]
+    )
