@@ -260,7 +260,7 @@ def test_refining_wants_an_object_under_the_click(qtbot: Any, viewer: Any, engin
     form.makes.setCurrentText("an accepted object better")
     form.session.points.add([(40, 50)])
     assert "no accepted objects" in form.messages["inputs"].text()
-    form.makes.setCurrentText("a new object")
+    form.makes.setCurrentText("one new object")
     form.session.points.add([(40, 50)])
     qtbot.waitUntil(form.accept_button.isEnabled)
     click(qtbot, form.accept_button)

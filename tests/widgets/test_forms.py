@@ -30,6 +30,8 @@ class Sample(Settings):
     """A name."""
     folder: Path = Path("/out")
     """A folder."""
+    diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5})
+    """How wide, where that is known."""
 
 
 @pytest.fixture(autouse=True)
@@ -44,12 +46,16 @@ def test_a_form_shows_defaults_units_and_help(qtbot: Any) -> None:
     labels = {label.text(): label.toolTip() for label in form.findChildren(QLabel)}
     assert labels["Size (pixels)"] == "How large."
     assert form.live_fields() == {"share"}
+    form.set_values({"diameter": 30})
+    assert form.values()["diameter"] == 30
+    form.set_values({"diameter": None})
+    assert form.values()["diameter"] is None
 
 
 def test_a_form_remembers_its_last_values(qtbot: Any) -> None:
     form = SettingsForm(Sample, "sample")
     qtbot.addWidget(form)
-    form.set_values({"size": 7, "shape": "round", "tile": False, "share": 0.25})
+    form.set_values({"size": 7, "shape": "round", "tile": False, "share": 0.25, "diameter": 12.5})
     form.remember()
     again = SettingsForm(Sample, "sample")
     qtbot.addWidget(again)

@@ -17,10 +17,10 @@ from napari_foundseg.widgets.layers import (
     current_index,
     displayed_axes,
     image_from_layer,
-    prompts_from_layers,
     region_from_shape,
     visible_region,
 )
+from napari_foundseg.widgets.prompt_rules import prompts_from_layers
 from napari_foundseg.widgets.results import add_labels
 
 SHAPE = (5, 6, 30, 40)
@@ -57,14 +57,16 @@ def test_prompts_reach_the_pixel_they_were_put_on(data: st.DataObject, ndim: int
     boxes = Shapes(ndim=ndim, **data.draw(transforms(ndim)))
     far = np.minimum(pixel + np.r_[np.zeros(ndim - 2), 3, 5], np.array(shape) - 1)
     corners = np.array([pixel, far])
-    there = [boxes.world_to_data(layer.data_to_world(c)) for c in (*corners, corners[0])]
+    around = np.array([pixel, pixel, far, far])
+    around[[1, 3], -1] = around[[3, 1], -1]
+    there = [boxes.world_to_data(layer.data_to_world(c)) for c in around]
     points.data = [points.world_to_data(layer.data_to_world(pixel))]
     points.features = {POLARITY: ["negative"]}
     index = tuple(int(v) for v in pixel[: ndim - 2])
     (prompt,) = prompts_from_layers(points, None, layer, image, index)
     np.testing.assert_allclose(prompt.points[0], pixel, atol=1e-3)
     assert prompt.labels == (0,)
-    boxes.add(np.array(there), shape_type="path")
+    boxes.add(np.array(there), shape_type="rectangle")
     (prompt,) = prompts_from_layers(None, boxes, layer, image, index)
     np.testing.assert_allclose(prompt.box, corners.ravel(), atol=1e-3)
     assert prompt.in_plane(image.shape, image.label_axes)[0] == index
@@ -119,6 +121,45 @@ def test_a_point_belongs_to_the_box_around_it() -> None:
     assert first.labels == (0,)
     assert second.points == ((45, 45),)
     assert second.box == (40, 40, 50, 50)
+
+
+def test_shapes_mean_boxes_masks_and_strokes() -> None:
+    layer = ImageLayer(np.zeros((60, 80)))
+    image = image_from_layer(layer)
+    shapes = Shapes(ndim=2)
+    shapes.add(np.array([[5, 5], [5, 25], [20, 25], [20, 5]]), shape_type="ellipse")
+    shapes.add(np.array([[40, 40], [55, 40], [40, 60]]), shape_type="polygon")
+    shapes.add(np.array([[10, 50], [10, 74]]), shape_type="line")
+    ellipse, polygon = prompts_from_layers(None, shapes, layer, image, ())
+    assert 0.95 < ellipse.mask.sum() / (np.pi * 7.5 * 10) < 1.05
+    assert 0.85 < polygon.mask.sum() / (15 * 20 / 2) < 1.15
+    assert ellipse.box is None
+    # The stroke belongs to the shape that it lies nearest to; alone it would be an object.
+    assert len(ellipse.points) + len(polygon.points) == 4
+    _, _, stroke = prompts_from_layers(None, shapes, layer, image, (), each=True)
+    assert stroke.points == ((10, 50), (10, 58), (10, 66), (10, 74))
+    assert stroke.labels == (1, 1, 1, 1)
+
+
+def test_points_are_one_object_or_an_object_each() -> None:
+    layer = ImageLayer(np.zeros((60, 60)))
+    image = image_from_layer(layer)
+    points = Points([[10, 10], [40, 40], [42, 50]], features={POLARITY: ["positive", "positive", "negative"]})
+    (one,) = prompts_from_layers(points, None, layer, image, ())
+    assert sorted(one.labels) == [0, 1, 1]
+    first, second = prompts_from_layers(points, None, layer, image, (), each=True)
+    assert first.points == ((10, 10),)
+    assert second.points == ((40, 40), (42, 50))
+    assert second.labels == (1, 0)
+
+
+def test_an_outline_smaller_than_a_pixel_is_a_click() -> None:
+    layer = ImageLayer(np.zeros((60, 60)))
+    shapes = Shapes(ndim=2)
+    shapes.add(np.array([[10.1, 10.1], [10.2, 10.1], [10.1, 10.3]]), shape_type="polygon")
+    (prompt,) = prompts_from_layers(None, shapes, layer, image_from_layer(layer), ())
+    assert prompt.mask is None
+    np.testing.assert_allclose(prompt.points, [(10.1, 10.2)], atol=0.1)
 
 
 def test_a_named_channel_axis_is_no_axis_of_the_labels() -> None:

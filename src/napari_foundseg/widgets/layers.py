@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import AxesError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import Normalisation, Percentile
-from napari_foundseg.core.prompts import Prompt
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -31,7 +30,8 @@ __all__ = [
     "image_from_layer",
     "label_spacing",
     "layer_axes",
-    "prompts_from_layers",
+    "outlines_on_slice",
+    "points_on_slice",
     "region_from_shape",
     "visible_region",
 ]
@@ -247,42 +247,68 @@ def region_from_shape(shapes: Shapes, layer: Layer, image: Image) -> Box:
     return _bounding_region(corners, layer, image, f"The selected shape of {shapes.name!r}")
 
 
-def prompts_from_layers(
-    points: Points | None, boxes: Shapes | None, layer: Layer, image: Image, index: tuple[int, ...]
-) -> list[Prompt]:
-    """Return the prompts that a person put on one slice of an image.
-
-    Without a box all points mean one object. With boxes each box means one, and a point belongs to the box
-    in whose middle it lies nearest.
+def points_on_slice(
+    points: Points | None, layer: Layer, image: Image, index: tuple[int, ...]
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Return the points of one slice of an image.
 
     Parameters
     ----------
     points : napari.layers.Points or None
         Its feature column `POLARITY` holds ``"positive"`` or ``"negative"``.
-    boxes : napari.layers.Shapes or None
-        Its shapes stand for their bounding boxes.
     layer : Layer
         The image's layer.
     image : Image
         The layer as an image.
     index : tuple of int
-        The slice; prompts elsewhere are left out.
+        The slice; points elsewhere are left out.
 
     Returns
     -------
-    list of Prompt
-        In data pixels of the image, one coordinate for each axis of its labels; in order of the boxes.
+    (N, D) ndarray of float
+        In data pixels of the image, one coordinate for each axis of its labels.
+    list of int
+        1 for a positive point, 0 for a negative one.
     """
-    where, labels = _points_on(points, layer, image, index)
-    frames = _boxes_on(boxes, layer, image, index)
-    if not frames:
-        return [Prompt(where.tolist(), labels)] if len(where) else []
-    owners = [int(np.argmin([_distance(p, frame) for frame in frames])) for p in where]
-    prompts = []
-    for i, frame in enumerate(frames):
-        mine = [k for k, owner in enumerate(owners) if owner == i]
-        prompts.append(Prompt([where[k].tolist() for k in mine], [labels[k] for k in mine], frame.ravel().tolist()))
-    return prompts
+    if points is None or not len(points.data):
+        return np.empty((0, len(image.shape))), []
+    where = _between(points, layer, np.asarray(points.data, float))[:, _label_columns(layer, image)]
+    on = _on_slice(where, image, index)
+    positive = points.features[POLARITY].to_numpy() != "negative"
+    return where[on], [int(v) for v in positive[on]]
+
+
+def outlines_on_slice(
+    shapes: Shapes | None, layer: Layer, image: Image, index: tuple[int, ...]
+) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return the shapes of one slice of an image.
+
+    Parameters
+    ----------
+    shapes : napari.layers.Shapes or None
+        The shapes.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    index : tuple of int
+        The slice; shapes that do not lie wholly on it are left out.
+
+    Returns
+    -------
+    list of (str, (V, D) ndarray of float)
+        Each shape's kind, as napari names it, and its vertices in data pixels of the image; an ellipse as a polygon.
+    """
+    found = []
+    for vertices, kind in [] if shapes is None else zip(shapes.data, shapes.shape_type, strict=True):
+        drawn = np.asarray(vertices, float)
+        corners = _between(shapes, layer, _around(drawn) if kind == "ellipse" else drawn)
+        corners = corners[:, _label_columns(layer, image)]
+        if _on_slice(corners, image, index).all():
+            # Exactly on their slice, so that rounding cannot tear them apart.
+            corners[:, [image.label_axes.index(axis) for axis in image.slice_axes]] = index
+            found.append((str(kind), corners))
+    return found
 
 
 def aligned(layer: Layer, image: Image) -> dict[str, Any]:
@@ -376,36 +402,12 @@ def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, 
     return np.asarray(on.reshape(len(coordinates), -1).all(axis=1))
 
 
-def _points_on(
-    points: Points | None, layer: Layer, image: Image, index: tuple[int, ...]
-) -> tuple[NDArray[np.float64], list[int]]:
-    if points is None or not len(points.data):
-        return np.empty((0, len(image.shape))), []
-    where = _between(points, layer, np.asarray(points.data, float))[:, _label_columns(layer, image)]
-    on = _on_slice(where, image, index)
-    positive = points.features[POLARITY].to_numpy() != "negative"
-    return where[on], [int(v) for v in positive[on]]
-
-
-def _boxes_on(boxes: Shapes | None, layer: Layer, image: Image, index: tuple[int, ...]) -> list[NDArray[np.float64]]:
-    frames = []
-    for vertices in [] if boxes is None else boxes.data:
-        corners = _between(boxes, layer, np.asarray(vertices, float))[:, _label_columns(layer, image)]
-        if _on_slice(corners, image, index).all():
-            frames.append(_pinned(np.array([corners.min(0), corners.max(0)]), image, index))
-    return frames
-
-
-def _pinned(frame: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.float64]:
-    """Put both corners exactly on their slice, so that rounding cannot tear them apart."""
-    frame[:, [image.label_axes.index(axis) for axis in image.slice_axes]] = index
-    return frame
-
-
-def _distance(point: NDArray[np.float64], frame: NDArray[np.float64]) -> float:
-    """Distance of a point to a box's middle in units of the box: below 1 inside, so inside wins."""
-    half = np.maximum((frame[1] - frame[0]) / 2, 0.5)
-    return float(np.max(np.abs(point - frame.mean(0)) / half))
+def _around(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points around the ellipse in a rectangle of four corners."""
+    middle = corners.mean(0)
+    across, along = (corners[1] - corners[0]) / 2, (corners[2] - corners[1]) / 2
+    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)[:, None]
+    return np.asarray(middle + np.cos(turn) * across + np.sin(turn) * along)
 
 
 def _bounding_region(corners: NDArray[np.float64], layer: Layer, image: Image, what: str) -> Box:

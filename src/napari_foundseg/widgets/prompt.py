@@ -32,7 +32,7 @@ from napari_foundseg.widgets.task_form import TaskForm
 
 __all__ = ["PromptWidget"]
 
-_NEW, _REFINE = "a new object", "an accepted object better"
+_NEW, _EACH, _REFINE = "one new object", "an object each", "an accepted object better"
 
 
 class PromptWidget(TaskForm):
@@ -97,13 +97,14 @@ class PromptWidget(TaskForm):
         self._signs.buttons()[0].setChecked(True)
         self._signs.buttonToggled.connect(self._change_sign)
         self.makes = QComboBox()
-        self.makes.addItems([_NEW, _REFINE])
+        self.makes.addItems([_NEW, _EACH, _REFINE])
         self.makes.setAccessibleName("What clicks make")
         self.makes.setToolTip(
-            "A new object, or another outline of an accepted object: click on it, then add clicks on what is missing "
-            "or, with Alt, on what is too much. No other object changes."
+            "One new object of all points; an object of each point; or another outline of an accepted object: click on "
+            "it, then add clicks on what is missing or, with Alt, on what is too much. No other object changes. "
+            "Each rectangle, ellipse or polygon is an object of its own; a line marks what is on the object."
         )
-        self.makes.currentTextChanged.connect(lambda _text: self.clear())
+        self.makes.currentTextChanged.connect(self._change_makes)
         return [labelled("Click is", *buttons), labelled("Makes", self.makes)]
 
     def result_rows(self) -> list[QWidget]:
@@ -240,7 +241,9 @@ class PromptWidget(TaskForm):
 
     def _idle(self, result: str) -> None:
         super()._idle(result)
-        self.words.setText("Click on an object, or select the boxes layer and draw one." if self.session else "")
+        self.words.setText(
+            "Click on an object, or select the shapes layer and draw around one." if self.session else ""
+        )
 
     def _arm(self, on: bool) -> None:
         self._clear_messages()
@@ -262,6 +265,7 @@ class PromptWidget(TaskForm):
         self._watch(True)
         self._preview = Preview(self.viewer, layer, image)
         self.session = PromptLayers(self.viewer, layer, image, self._prompts_changed)
+        self.session.each = self.makes.currentText() == _EACH
         self._bind()
         if (history := self.objects.of(layer, image)) is not None:
             self._watched(history)
@@ -341,13 +345,18 @@ class PromptWidget(TaskForm):
         if self.session is not None:
             self.session.bind({"C": self.accept, "N": self.candidates.next, "Shift-C": self.clear})
 
+    def _change_makes(self, text: str) -> None:
+        self.clear()
+        if self.session is not None:
+            self.session.each = text == _EACH
+
     def _refining(self, layer: ImageLayer, image: Image, prompts: list[Prompt]) -> list[Prompt]:
         """Return the prompts with the mask of the object that the first point lies on: it is made anew."""
         history = self.objects.of(layer, image)
         if history is None:
-            raise PromptError("There are no accepted objects to refine yet. Choose 'a new object' first.")
+            raise PromptError(f"There are no accepted objects to refine yet. Choose {_NEW!r} first.")
         if len(prompts) != 1 or not prompts[0].points:
-            raise PromptError("To refine, click on one accepted object; boxes are for new objects.")
+            raise PromptError("To refine, click on one accepted object; shapes are for new objects.")
         prompt = prompts[0]
         if self._refined is None:
             at = tuple(int(np.floor(c + 0.5)) for c in prompt.points[0])

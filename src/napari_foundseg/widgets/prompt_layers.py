@@ -10,7 +10,8 @@ from napari.layers import Points, Shapes
 
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
-from napari_foundseg.widgets.layers import POLARITY, aligned, prompts_from_layers
+from napari_foundseg.widgets.layers import POLARITY, aligned
+from napari_foundseg.widgets.prompt_rules import prompts_from_layers
 from napari_foundseg.widgets.results import unique_name
 
 if TYPE_CHECKING:
@@ -47,10 +48,12 @@ class PromptLayers:
         self._keys: dict[str, Callable[[], None]] = {}
         self._quiet = False
         self.positive = True
+        #: Whether each point means an object of its own.
+        self.each = False
         ndim = len(image.shape)
         self.boxes = Shapes(
             ndim=ndim,
-            name=unique_name(viewer.layers, "foundseg boxes"),
+            name=unique_name(viewer.layers, "foundseg shapes"),
             edge_color=POSITIVE,
             face_color="transparent",
             edge_width=2 * _pixel(image),
@@ -95,7 +98,7 @@ class PromptLayers:
         list of Prompt
             In data pixels of the image.
         """
-        return prompts_from_layers(self.points, self.boxes, self._layer, image, index)
+        return prompts_from_layers(self.points, self.boxes, self._layer, image, index, self.each)
 
     def clear(self) -> None:
         """Take all prompts away; the layers stay armed."""
