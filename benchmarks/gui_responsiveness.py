@@ -25,7 +25,7 @@ from qtpy.QtTest import QTest
 from _held_out import mosaic
 from napari_foundseg.widgets.automatic import AutomaticWidget
 from napari_foundseg.widgets.jobs import close_engine
-from napari_foundseg.widgets.layers import aligned
+from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import object_features
 
 
@@ -72,7 +72,7 @@ def measured_run(viewer: Any, form: AutomaticWidget) -> tuple[float, Any]:
 def control_run(viewer: Any, image: Any, made: Any, form: AutomaticWidget) -> float:
     segmentation, core_image, _ = form._result
     labels, features = made.data.copy(), object_features(segmentation)
-    transforms = aligned(image, core_image)
+    transforms = Overlay(image, core_image).transforms
     viewer.layers.remove(made)
     settle()
     with Gaps() as gaps:

@@ -35,8 +35,8 @@ def test_automatic_finds_the_nuclei_of_the_sample(found: fs.Segmentation) -> Non
         ids, counts = np.unique(found.labels[truth == i], return_counts=True)
         best = ids[np.argmax(np.where(ids > 0, counts, 0))]
         good += best > 0 and iou(found.labels == best, truth == i) > 0.5
-    assert good >= 0.5 * truth.max()
-    assert len(found) <= 1.4 * truth.max()
+    assert good >= 0.75 * truth.max()
+    assert len(found) <= 1.2 * truth.max()
 
 
 def test_the_table_describes_the_labels(found: fs.Segmentation) -> None:

@@ -11,6 +11,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Points, Shapes
 
 from napari_foundseg.core.errors import AxesError, FoundsegError, PromptError
+from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.result import Segmentation, object_table
 from napari_foundseg.widgets.layers import (
     POLARITY,
@@ -20,6 +21,7 @@ from napari_foundseg.widgets.layers import (
     region_from_shape,
     visible_region,
 )
+from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.prompt_rules import prompts_from_layers
 from napari_foundseg.widgets.results import add_labels
 
@@ -176,6 +178,46 @@ def test_a_named_channel_axis_is_no_axis_of_the_labels() -> None:
         "a",
     )
     np.testing.assert_allclose(added.scale, (2, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("names", ["zcyx", "tzcyx", "zyxc"])
+def test_labels_lie_over_their_image_whichever_channel_is_shown(names: str) -> None:
+    size = {"t": 2, "z": 5, "c": 3, "y": 12, "x": 14}
+    viewer = ViewerModel()
+    layer = viewer.add_image(
+        np.zeros([size[a] for a in names]),
+        axis_labels=tuple(names),
+        scale=[2.0] * len(names),
+        translate=[1.0] * len(names),
+    )
+    rows, columns = names.index("y"), names.index("x")
+    image = image_from_layer(layer, axes=names.upper())
+    assert (image.axes, rows < columns) == (names.upper(), True)
+    labels = np.zeros(image.shape, np.uint16)
+    at = {"t": 1, "z": 3, "y": 4, "x": 5}
+    labels[tuple(at[a] for a in names if a != "c")] = 7
+    result = Segmentation(
+        labels, object_table(labels, image.label_axes, predicted_iou=[1] * 7, stability_score=[1] * 7)
+    )
+    added = add_labels(viewer, layer, image, result, "a")
+    for channel in range(3):
+        world = layer.data_to_world([{**at, "c": channel}[a] for a in names])
+        viewer.dims.point = world
+        assert added.get_value(world, world=True) == 7
+    points = Points(ndim=len(names), **Overlay(layer, image).transforms)
+    points.data = [points.world_to_data(world)]
+    points.features = {POLARITY: ["positive"]}
+    index = tuple(at[a.lower()] for a in image.slice_axes)
+    (prompt,) = prompts_from_layers(points, None, layer, image, index)
+    np.testing.assert_allclose(prompt.points, [[at[a.lower()] for a in image.label_axes]])
+    mask = Mask((4, 5, 6, 8), np.ones((3, 4), bool), index=index)
+    overlay = Overlay(layer, image)
+    data = np.zeros(overlay.shape, np.uint8)
+    data[overlay.box(mask)] = 1
+    assert data.sum() == 12
+    assert overlay.plane(data, index)[4:7, 5:9].all()
+    data[overlay.pixels(index, [0], [0])] = 2
+    assert overlay.plane(data, index)[0, 0] == 2
 
 
 def test_a_multiscale_layer_keeps_its_levels_and_its_file_is_read_lazily() -> None:

@@ -151,7 +151,7 @@ class AutomaticWidget(TaskForm):
         _, image, labels = self._result
         # The layer has no undo history yet (nobody has painted), so replacing its array leaves nothing stale.
         self._writing = True
-        labels.data = derived.labels
+        labels.data = derived.labels.reshape(labels.data.shape)
         labels.features = object_features(derived)
         labels.metadata = {**labels.metadata, "foundseg": dict(derived.provenance)}
         self._writing = False

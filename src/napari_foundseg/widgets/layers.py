@@ -1,4 +1,4 @@
-"""Every conversion between napari's layers and `core`, and nothing of it elsewhere.
+"""Every conversion of napari's layers into `core`, and nothing of it elsewhere (the way back: `widgets.overlay`).
 
 What a person sees as one picture is one slice: the two displayed axes of a layer are rows (Y) and columns (X),
 the others are axes of slices. Coordinates go from their own layer through world to the image layer's data.
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "POLARITY",
-    "aligned",
     "current_index",
     "displayed_axes",
     "image_from_layer",
     "label_spacing",
     "layer_axes",
+    "layer_letters",
     "outlines_on_slice",
     "points_on_slice",
     "region_from_shape",
@@ -98,6 +98,25 @@ def layer_axes(layer: Layer, displayed: tuple[int, int] | None = None) -> str:
                 )
             letters[i] = free.pop(0)
     return "".join(str(letter) for letter in letters) + ("C" if getattr(layer, "rgb", False) else "")
+
+
+def layer_letters(layer: Layer, image: Image) -> str:
+    """Return a letter for each axis that napari counts: colours are no axis of an RGB layer.
+
+    Parameters
+    ----------
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+
+    Returns
+    -------
+    str
+        As many letters as the layer has axes.
+    """
+    letters = str(image.axes)
+    return letters[: layer.ndim] if len(letters) > layer.ndim else letters
 
 
 def image_from_layer(
@@ -171,7 +190,7 @@ def current_index(viewer: ViewerModel, layer: Layer, image: Image) -> tuple[int,
         If the viewer stands where the image has no slice.
     """
     position = layer.world_to_data(viewer.dims.point)
-    axes = _layer_letters(layer, image)
+    axes = layer_letters(layer, image)
     index = tuple(int(np.floor(position[axes.index(axis)] + 0.5)) for axis in image.slice_axes)
     if any(not 0 <= i < n for i, n in zip(index, image.slice_shape, strict=True)):
         raise PromptError(
@@ -311,35 +330,6 @@ def outlines_on_slice(
     return found
 
 
-def aligned(layer: Layer, image: Image) -> dict[str, Any]:
-    """Return the transforms that lay a label image, or points, over the image's layer.
-
-    Parameters
-    ----------
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-
-    Returns
-    -------
-    dict
-        scale, translate, rotate, shear, affine, units and axis_labels, without the channel axis.
-    """
-    kept = [i for i, letter in enumerate(_layer_letters(layer, image)) if letter != "C"]
-    whole = [*kept, layer.ndim]
-    shear = _shear_matrix(layer)
-    return {
-        "scale": np.asarray(layer.scale)[kept],
-        "translate": np.asarray(layer.translate)[kept],
-        "rotate": np.asarray(layer.rotate)[np.ix_(kept, kept)],
-        "shear": shear[np.ix_(kept, kept)],
-        "affine": np.asarray(layer.affine.affine_matrix)[np.ix_(whole, whole)],
-        "units": tuple(layer.units[i] for i in kept),
-        "axis_labels": tuple(layer.axis_labels[i] for i in kept),
-    }
-
-
 def label_spacing(layer: Layer) -> tuple[list[float | None], str]:
     """Return the size of a Labels layer's pixels, for tools that measure.
 
@@ -369,22 +359,6 @@ def _units(layer: Layer) -> list[Any]:
     return [unit if hasattr(unit, "dimensionality") else "" for unit in layer.units]
 
 
-def _shear_matrix(layer: Layer) -> NDArray[np.float64]:
-    """Return the shear as a matrix: napari gives its upper triangle as a vector."""
-    shear = np.asarray(layer.shear, float)
-    if shear.ndim == 2:
-        return shear
-    matrix = np.eye(layer.ndim)
-    matrix[np.triu_indices(layer.ndim, 1)] = shear
-    return matrix
-
-
-def _layer_letters(layer: Layer, image: Image) -> str:
-    """Return a letter for each axis that napari counts: colours are no axis of an RGB layer."""
-    letters = str(image.axes)
-    return letters[: layer.ndim] if len(letters) > layer.ndim else letters
-
-
 def _between(source: Layer, target: Layer, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
     """Carry (N, D) data coordinates of one layer to data coordinates of another, through world."""
     moved = [target.world_to_data(source.data_to_world(row)) for row in coordinates]
@@ -392,7 +366,7 @@ def _between(source: Layer, target: Layer, coordinates: NDArray[np.float64]) -> 
 
 
 def _label_columns(layer: Layer, image: Image) -> list[int]:
-    return [i for i, letter in enumerate(_layer_letters(layer, image)) if letter != "C"]
+    return [i for i, letter in enumerate(layer_letters(layer, image)) if letter != "C"]
 
 
 def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -411,7 +385,7 @@ def _around(corners: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _bounding_region(corners: NDArray[np.float64], layer: Layer, image: Image, what: str) -> Box:
-    letters = _layer_letters(layer, image)
+    letters = layer_letters(layer, image)
     plane = corners[:, [letters.index("Y"), letters.index("X")]]
     low = np.maximum(np.floor(plane.min(0) + 0.5), 0).astype(int)
     high = np.minimum(np.floor(plane.max(0) + 0.5), np.asarray(image.plane_shape) - 1).astype(int)

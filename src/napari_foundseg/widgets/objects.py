@@ -10,10 +10,10 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_foundseg.core.history import Box
-from napari_foundseg.core.labels import Overlap, add_mask, next_free_id, plane_view
+from napari_foundseg.core.labels import Overlap, add_mask, next_free_id
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
-from napari_foundseg.widgets.layers import aligned
+from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.image import Image
 
-__all__ = ["Objects"]
+__all__ = ["Objects", "commit", "refine"]
 
 
 class Objects:
@@ -54,7 +54,9 @@ class Objects:
             None where there are none yet, or their layer has left the viewer or does not fit any more.
         """
         history = self._histories.get(layer)
-        if history is None or (history.layer in self._viewer.layers and history.layer.data.shape == image.shape):
+        if history is None or (
+            history.layer in self._viewer.layers and history.layer.data.shape == Overlay(layer, image).shape
+        ):
             return history
         history.leave()
         del self._histories[layer]
@@ -70,15 +72,16 @@ class Objects:
         image : Image
             The layer as an image.
         data : ndarray of int, optional
-            Objects that are there already, of the image's shape.
+            Objects that are there already, of the overlay's shape.
 
         Returns
         -------
         LabelsHistory
             Of the new layer.
         """
-        pixels = np.zeros(image.shape, np.uint16) if data is None else data
-        labels = Labels(pixels, name=unique_name(self._viewer.layers, "foundseg objects"), **aligned(layer, image))
+        overlay = Overlay(layer, image)
+        pixels = np.zeros(overlay.shape, np.uint16) if data is None else data
+        labels = Labels(pixels, name=unique_name(self._viewer.layers, "foundseg objects"), **overlay.transforms)
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(labels)
         if active is not None:
@@ -96,15 +99,15 @@ class Objects:
         self._histories.clear()
 
 
-def commit(history: LabelsHistory, image: Image, masks: Sequence[Mask], overlap: Overlap) -> list[int]:
+def commit(history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], overlap: Overlap) -> list[int]:
     """Write masks as new objects, in one step.
 
     Parameters
     ----------
     history : LabelsHistory
         Of the layer to write into.
-    image : Image
-        Its image.
+    overlay : Overlay
+        Of the layer over its image.
     masks : sequence of Mask
         Of any slices.
     overlap : {'keep others', 'overwrite'}
@@ -121,10 +124,10 @@ def commit(history: LabelsHistory, image: Image, masks: Sequence[Mask], overlap:
     def pieces() -> Iterator[tuple[Box, NDArray[Any]]]:
         for mask in masks:
             label = first + len(written)
-            box = label_box(image, mask)
+            box = overlay.box(mask)
             # A copy that holds any id; each mask sees what the ones before it have written.
             values = np.array(history.layer.data[box], np.uint64)
-            if add_mask(plane_view(values, image.label_axes, (0,) * len(image.slice_axes)), mask.crop, label, overlap):
+            if add_mask(overlay.plane(values, (0,) * len(mask.index)), mask.crop, label, overlap):
                 written.append(label)
                 yield box, values
 
@@ -132,15 +135,15 @@ def commit(history: LabelsHistory, image: Image, masks: Sequence[Mask], overlap:
     return written
 
 
-def refine(history: LabelsHistory, image: Image, mask: Mask, label: int, overlap: Overlap) -> bool:
+def refine(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, overlap: Overlap) -> bool:
     """Give an object another outline on one slice, in one step.
 
     Parameters
     ----------
     history : LabelsHistory
         Of the layer to write into.
-    image : Image
-        Its image.
+    overlay : Overlay
+        Of the layer over its image.
     mask : Mask
         The new outline.
     label : int
@@ -153,38 +156,17 @@ def refine(history: LabelsHistory, image: Image, mask: Mask, label: int, overlap
     bool
         Whether a pixel changed.
     """
-    plane = image.plane_view(history.layer.data, mask.index)
+    plane = overlay.plane(history.layer.data, mask.index)
     rows, columns = np.nonzero(plane == label)
     y0, x0, y1, x1 = mask.box
     if len(rows):
         y0, x0 = min(y0, int(rows.min())), min(x0, int(columns.min()))
         y1, x1 = max(y1, int(rows.max())), max(x1, int(columns.max()))
     around = Mask((y0, x0, y1, x1), np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool), index=mask.index)
-    box = label_box(image, around)
+    box = overlay.box(around)
     values = np.array(history.layer.data[box])
-    region = plane_view(values, image.label_axes, (0,) * len(image.slice_axes))
+    region = overlay.plane(values, (0,) * len(mask.index))
     region[region == label] = 0
     top, left = mask.box[0] - y0, mask.box[1] - x0
     inside = region[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]]
     return add_mask(inside, mask.crop, label, overlap) and history.write("refine", [(box, values)])
-
-
-def label_box(image: Image, mask: Mask) -> Box:
-    """Return where a mask lies in the label image.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    mask : Mask
-        Of one of its slices.
-
-    Returns
-    -------
-    tuple of slice
-        One for each axis of the labels.
-    """
-    y0, x0, y1, x1 = mask.box
-    at = {"Y": slice(y0, y1 + 1), "X": slice(x0, x1 + 1)}
-    at |= {axis: slice(i, i + 1) for axis, i in zip(image.slice_axes, mask.index, strict=True)}
-    return tuple(at[axis] for axis in image.label_axes)

@@ -10,8 +10,8 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_foundseg.widgets.colours import PREVIEW
-from napari_foundseg.widgets.layers import aligned
-from napari_foundseg.widgets.results import label_pixels, unique_name
+from napari_foundseg.widgets.overlay import Overlay
+from napari_foundseg.widgets.results import unique_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -37,14 +37,14 @@ class Preview:
     """
 
     def __init__(self, viewer: ViewerModel, layer: Layer, image: Image) -> None:
-        self._image = image
+        self._overlay = overlay = Overlay(layer, image)
         self._shown: list[Mask] = []
         self.layer = Labels(
-            np.zeros(image.shape, np.uint8),
+            np.zeros(overlay.shape, np.uint8),
             name=unique_name(viewer.layers, "foundseg preview"),
             colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: PREVIEW}),
             opacity=0.5,
-            **aligned(layer, image),
+            **overlay.transforms,
         )
         self.layer.editable = False
         viewer.add_layer(self.layer)
@@ -70,8 +70,8 @@ class Preview:
         for mask in after:
             top, left, bottom, right = mask.box
             wanted[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1] |= mask.crop
-        plane = self._image.plane_view(self.layer.data, index)[y0 : y1 + 1, x0 : x1 + 1]
+        plane = self._overlay.plane(self.layer.data, index)[y0 : y1 + 1, x0 : x1 + 1]
         rows, columns = np.nonzero((plane > 0) != wanted)
         if len(rows):
             values = wanted[rows, columns].astype(np.uint8)
-            self.layer.data_setitem(label_pixels(self._image, index, rows + y0, columns + x0), values)
+            self.layer.data_setitem(self._overlay.pixels(index, rows + y0, columns + x0), values)

@@ -24,6 +24,7 @@ from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layers import current_index
 from napari_foundseg.widgets.objects import Objects, commit, refine
+from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.preview import Preview
 from napari_foundseg.widgets.prompt_layers import PromptLayers
 from napari_foundseg.widgets.recovery import RecoveryRow
@@ -199,11 +200,11 @@ class PromptWidget(TaskForm):
             self.messages["inputs"].say("There is no mask to accept. Click on an object or draw a box around it first.")
             return
         history = self.objects.of(layer, image) or self._watched(self.objects.add(layer, image))
-        overlap = cast(Overlap, self.overlap.currentText())
+        overlap, over = cast(Overlap, self.overlap.currentText()), Overlay(layer, image)
         if self._refined is not None:
-            ids = [self._refined] if refine(history, image, masks[0], self._refined, overlap) else []
+            ids = [self._refined] if refine(history, over, masks[0], self._refined, overlap) else []
         else:
-            ids = commit(history, image, masks, overlap)
+            ids = commit(history, over, masks, overlap)
         self.clear()
         what = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
         nothing = "Nothing was written: it is so already, or other objects have these pixels (see Overlap)."
@@ -357,14 +358,15 @@ class PromptWidget(TaskForm):
             raise PromptError(f"There are no accepted objects to refine yet. Choose {_NEW!r} first.")
         if len(prompts) != 1 or not prompts[0].points:
             raise PromptError("To refine, click on one accepted object; shapes are for new objects.")
-        prompt = prompts[0]
+        prompt, over = prompts[0], Overlay(layer, image)
         if self._refined is None:
-            at = tuple(int(np.floor(c + 0.5)) for c in prompt.points[0])
-            self._refined = int(history.layer.data[at]) or None
+            index, flat = prompt.in_plane(image.shape, image.label_axes)
+            at = tuple(int(np.floor(c + 0.5)) for c in flat.points[0])
+            self._refined = int(over.plane(history.layer.data, index)[at]) or None
         if self._refined is None:
             raise PromptError("There is no accepted object under the first point. Press Clear and click on one.")
         index, _ = prompt.in_plane(image.shape, image.label_axes)
-        mask = image.plane_view(history.layer.data, index) == self._refined
+        mask = over.plane(history.layer.data, index) == self._refined
         if not mask.any():
             raise PromptError(f"Object {self._refined} is not on this slice. Press Clear and click on one that is.")
         return [Prompt(prompt.points, prompt.labels, mask=mask)]

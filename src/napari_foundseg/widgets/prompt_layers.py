@@ -10,7 +10,8 @@ from napari.layers import Points, Shapes
 
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
-from napari_foundseg.widgets.layers import POLARITY, aligned
+from napari_foundseg.widgets.layers import POLARITY
+from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.prompt_rules import prompts_from_layers
 from napari_foundseg.widgets.results import unique_name
 
@@ -50,14 +51,15 @@ class PromptLayers:
         self.positive = True
         #: Whether each point means an object of its own.
         self.each = False
-        ndim = len(image.shape)
+        transforms = Overlay(layer, image).transforms
+        ndim = len(transforms["scale"])
         self.boxes = Shapes(
             ndim=ndim,
             name=unique_name(viewer.layers, "foundseg shapes"),
             edge_color=POSITIVE,
             face_color="transparent",
             edge_width=2 * _pixel(image),
-            **aligned(layer, image),
+            **transforms,
         )
         self.points = Points(
             np.empty((0, ndim)),
@@ -65,7 +67,7 @@ class PromptLayers:
             features={POLARITY: np.array([], dtype=object)},
             size=10 * _pixel(image),
             border_color="white",
-            **aligned(layer, image),
+            **transforms,
         )
         self.points.feature_defaults = {POLARITY: "positive"}
         self.points.face_color_cycle = {"positive": POSITIVE, "negative": NEGATIVE}

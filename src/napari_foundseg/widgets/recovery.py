@@ -13,9 +13,9 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Kept, end_journal, journal_folder, kept_journals, read_journal
-from napari_foundseg.widgets.layers import aligned
 from napari_foundseg.widgets.live import Latest
 from napari_foundseg.widgets.message import Message
+from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
 from napari_foundseg.widgets.rows import quiet_label, side_by_side
 
@@ -73,7 +73,8 @@ class RecoveryRow(QWidget):
         self.close_preview()
         self.hide()
         self._kept, self._place = None, (layer, image)
-        self._latest.ask(lambda: _lost(image))
+        shape = Overlay(layer, image).shape
+        self._latest.ask(lambda: _lost(image, shape))
 
     def close_preview(self) -> None:
         """Take the preview out of the viewer."""
@@ -108,7 +109,7 @@ class RecoveryRow(QWidget):
         layer, image = self._place
         name = unique_name(self._viewer.layers, "foundseg recovery (preview)")
         active = self._viewer.layers.selection.active
-        self._preview = Labels(labels, name=name, **aligned(layer, image))
+        self._preview = Labels(labels, name=name, **Overlay(layer, image).transforms)
         self._preview.editable = False
         self._viewer.add_layer(self._preview)
         self._viewer.layers.selection.active = active
@@ -129,7 +130,7 @@ class RecoveryRow(QWidget):
         end_journal(self._kept.path)
 
 
-def _lost(image: Image) -> Kept | None:
+def _lost(image: Image, shape: tuple[int, ...]) -> Kept | None:
     """Return the latest interrupted journal of an image that fits it."""
     found = kept_journals(journal_folder(), image.fingerprint())
-    return next((kept for kept in found if kept.lost and kept.header.shape == tuple(image.shape)), None)
+    return next((kept for kept in found if kept.lost and kept.header.shape == shape), None)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from napari.layers import Labels
-from numpy.typing import NDArray
 
-from napari_foundseg.widgets.layers import aligned
+from napari_foundseg.widgets.overlay import Overlay
 
 if TYPE_CHECKING:
     from napari.components import LayerList, ViewerModel
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.result import Segmentation
 
-__all__ = ["add_labels", "in_words", "label_pixels", "object_features", "unique_name"]
+__all__ = ["add_labels", "in_words", "object_features", "unique_name"]
 
 
 def unique_name(layers: LayerList, name: str) -> str:
@@ -62,12 +59,13 @@ def add_labels(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Se
     napari.layers.Labels
         The new layer.
     """
+    overlay = Overlay(layer, image)
     labels = Labels(
-        segmentation.labels,
+        overlay.expanded(segmentation.labels),
         name=unique_name(viewer.layers, name),
         features=object_features(segmentation),
         metadata={"foundseg": dict(segmentation.provenance)},
-        **aligned(layer, image),
+        **overlay.transforms,
     )
     viewer.add_layer(labels)
     return labels
@@ -88,30 +86,6 @@ def object_features(segmentation: Segmentation) -> Any:
     """
     table = segmentation.table.rename(columns={"label": "index"}).reset_index(drop=True)
     return table.reindex([-1, *table.index], fill_value=0).reset_index(drop=True)
-
-
-def label_pixels(
-    image: Image, index: tuple[int, ...], rows: Iterable[int], columns: Iterable[int]
-) -> tuple[NDArray[np.intp], ...]:
-    """Return pixels of a slice as the index arrays that `Labels.data_setitem` takes.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    index : tuple of int
-        The slice.
-    rows, columns : (K,) iterable of int
-        The pixels.
-
-    Returns
-    -------
-    tuple of (K,) ndarray of int
-        One for each axis of the labels.
-    """
-    at: dict[str, Any] = {"Y": np.asarray(rows, np.intp), "X": np.asarray(columns, np.intp)}
-    at |= {axis: np.full(len(at["Y"]), i, np.intp) for axis, i in zip(image.slice_axes, index, strict=True)}
-    return tuple(at[axis] for axis in image.label_axes)
 
 
 def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
