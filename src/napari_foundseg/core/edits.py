@@ -359,6 +359,6 @@ def _box(labels: Labels, label: int, margin: Sequence[int] | None = None) -> Box
 
 def _volumes(values: NDArray[Any], spacing: Spacing) -> Iterator[NDArray[Any]]:
     """Iterate over views of what lies together: all of it, or each point in time."""
-    ranges = [range(n) if s is None else [slice(None)] for n, s in zip(values.shape, spacing, strict=True)]
+    ranges: list[Any] = [range(n) if s is None else [slice(None)] for n, s in zip(values.shape, spacing, strict=True)]
     for index in product(*ranges):
         yield values[index]

@@ -218,7 +218,7 @@ class Journal:
 
     def _received(self, closing: bool, timeout: float | None) -> tuple[list[bytes], bool]:
         """Return the records that wait, all of them, and whether no more will come."""
-        records = []
+        records: list[bytes] = []
         with contextlib.suppress(Empty):
             while True:
                 record = self._waiting.get(timeout=timeout)

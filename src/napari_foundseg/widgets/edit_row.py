@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
@@ -28,8 +29,8 @@ class EditRow(QWidget):
         self.undo_button, self.redo_button = QPushButton("Undo"), QPushButton("Redo")
         self.state = quiet_label("")
         self.message = Message(theme)
-        self.undo_button.clicked.connect(lambda: self._history and self._history.undo())
-        self.redo_button.clicked.connect(lambda: self._history and self._history.redo())
+        self.undo_button.clicked.connect(lambda: self._act(LabelsHistory.undo))
+        self.redo_button.clicked.connect(lambda: self._act(LabelsHistory.redo))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(side_by_side(self.undo_button, self.redo_button))
@@ -56,6 +57,10 @@ class EditRow(QWidget):
         history.saved.connect(self._saved)
         history.failed.connect(self._failed)
         self._show("")
+
+    def _act(self, act: Callable[[LabelsHistory], None]) -> None:
+        if self._history is not None:
+            act(self._history)
 
     def _show(self, words: str) -> None:
         names = (None, None) if self._history is None else (self._history.undo_name, self._history.redo_name)
