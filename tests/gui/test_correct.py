@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
 
@@ -127,6 +129,16 @@ def test_what_is_wrong_is_said(qtbot: Any, viewer: Any, canvas: Any, form: Corre
     click(qtbot, form.buttons["Shrink"])
     assert "Nothing of object 4" in form.message.text()
     assert (form.layer.data == 4).sum() == 100
+
+
+def test_the_table_is_saved(qtbot: Any, form: CorrectWidget, scene: Any, tmp_path: Path) -> None:
+    form.save_table(str(tmp_path / "objects.csv"))
+    table = pd.read_csv(tmp_path / "objects.csv", encoding="utf-8-sig").set_index("label")
+    assert table.index.tolist() == [1, 2, 4]
+    assert table.loc[4, "area (µm²)"] == pytest.approx(25)
+    assert table.loc[1, "mean intensity"] == pytest.approx(2000)
+    form.save_table(str(tmp_path / "missing" / "objects.csv"))
+    assert "folder does not exist" in form.message.text()
 
 
 def test_lazy_labels_are_refused_and_a_copy_offered(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:

@@ -11,6 +11,7 @@ from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QDoubleSpinBox,
+    QFileDialog,
     QFrame,
     QGridLayout,
     QPushButton,
@@ -30,9 +31,10 @@ from napari_foundseg.widgets.keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layer_choice import LayerChoice
 from napari_foundseg.widgets.layers import displayed_axes, label_spacing
 from napari_foundseg.widgets.message import Message
-from napari_foundseg.widgets.results import unique_name
+from napari_foundseg.widgets.results import editable_copy
 from napari_foundseg.widgets.review import least_certain
 from napari_foundseg.widgets.rows import labelled, quiet_label, side_by_side
+from napari_foundseg.widgets.tables import save_table
 
 __all__ = ["CorrectWidget"]
 
@@ -151,6 +153,28 @@ class CorrectWidget(QScrollArea):
         self.viewer.scene.camera.center = self.layer.data_to_world(position)[-3:]
         self.choose([label])
 
+    def save_table(self, path: str | None = None) -> None:
+        """Measure all objects and save the table.
+
+        Parameters
+        ----------
+        path : str, optional
+            A CSV file; asked for by default.
+        """
+        layer = self.layer
+        if layer is None:
+            return
+        if path is None:
+            path, _ = QFileDialog.getSaveFileName(self, "Save table", f"{layer.name}.csv", "Table (*.csv)")
+        if not path:
+            return
+        try:
+            count = save_table(layer, self._image(), path)
+        except FoundsegError as error:
+            self._fail(error)
+            return
+        self.state.setText(f"{count} objects measured; saved as {path}.")
+
     def release(self) -> None:
         """Let go of the layer and the viewer."""
         self._leave()
@@ -219,9 +243,12 @@ class CorrectWidget(QScrollArea):
         tidy = QPushButton("Renumber")
         tidy.setToolTip("Number the objects 1, 2, 3, … without gaps.")
         tidy.clicked.connect(lambda: self.renumber())
-        self.buttons |= {"Delete smaller": small, "Renumber": tidy}
+        table = QPushButton("Save table…")
+        table.setToolTip("Measure every object (size, diameters, mean intensities) and save the table as CSV.")
+        table.clicked.connect(lambda: self.save_table())
+        self.buttons |= {"Delete smaller": small, "Renumber": tidy, "Save table": table}
         self._layout.addWidget(side_by_side(self.smallest, small))
-        self._layout.addWidget(tidy)
+        self._layout.addWidget(side_by_side(tidy, table))
 
     def _amount_row(self) -> None:
         self.amount = QDoubleSpinBox()
@@ -276,20 +303,7 @@ class CorrectWidget(QScrollArea):
         layer = self.objects.layer
         if layer is None:
             return
-        data = np.array(layer.data[0] if layer.multiscale else layer.data)
-        copy = Labels(
-            data,
-            name=unique_name(self.viewer.layers, f"{layer.name} copy"),
-            scale=layer.scale,
-            translate=layer.translate,
-            rotate=layer.rotate,
-            shear=layer.shear,
-            affine=layer.affine,
-            units=layer.units,
-            axis_labels=layer.axis_labels,
-            features=layer.features,
-        )
-        self.viewer.add_layer(copy)
+        self.viewer.add_layer(editable_copy(self.viewer, layer))
 
     def _image(self) -> Any:
         try:

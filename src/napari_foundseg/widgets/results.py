@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Labels
 
 from napari_foundseg.widgets.overlay import Overlay
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.result import Segmentation
 
-__all__ = ["add_labels", "in_words", "object_features", "unique_name"]
+__all__ = ["add_labels", "editable_copy", "in_words", "object_features", "unique_name"]
 
 
 def unique_name(layers: LayerList, name: str) -> str:
@@ -69,6 +70,29 @@ def add_labels(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Se
     )
     viewer.add_layer(labels)
     return labels
+
+
+def editable_copy(viewer: ViewerModel, layer: Labels) -> Labels:
+    """Return a Labels layer in memory with the pixels and the place of one that cannot be edited.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer that it is to be added to.
+    layer : napari.layers.Labels
+        Multiscale, lazy or read-only.
+
+    Returns
+    -------
+    napari.layers.Labels
+        At full resolution, named uniquely; not added yet.
+    """
+    kept = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "features")
+    return Labels(
+        np.array(layer.data[0] if layer.multiscale else layer.data),
+        name=unique_name(viewer.layers, f"{layer.name} copy"),
+        **{name: getattr(layer, name) for name in kept},
+    )
 
 
 def object_features(segmentation: Segmentation) -> Any:
