@@ -43,9 +43,16 @@ def choose(qtbot: Any, viewer: Any, *path: str) -> None:
         menu.close()
 
 
-def docked(viewer: Any, kind: type) -> Any:
+def docked(qtbot: Any, viewer: Any, kind: type) -> Any:
     """The form that is open in the window."""
-    return next(form for form in viewer.window._qt_window.findChildren(kind) if form.isVisible())
+    found: list[Any] = []
+
+    def opened() -> bool:
+        found[:] = [form for form in viewer.window._qt_window.findChildren(kind) if form.isVisible()]
+        return bool(found)
+
+    qtbot.waitUntil(opened)
+    return found[0]
 
 
 def test_by_clicks_alone_the_sample_gets_masks_and_a_click_its_object(qtbot: Any, viewer: Any, canvas: Any) -> None:
@@ -55,7 +62,7 @@ def test_by_clicks_alone_the_sample_gets_masks_and_a_click_its_object(qtbot: Any
     before = layer.data.copy()
 
     choose(qtbot, viewer, "Plugins", "FoundSeg", "Automatic masks (FoundSeg)")
-    form = docked(viewer, AutomaticWidget)
+    form = docked(qtbot, viewer, AutomaticWidget)
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: form.current is None, timeout=120_000)
     assert not form.messages["run"].text() + form.messages["model"].text()
@@ -66,7 +73,7 @@ def test_by_clicks_alone_the_sample_gets_masks_and_a_click_its_object(qtbot: Any
 
     viewer.layers.selection.active = layer
     choose(qtbot, viewer, "Layers", "Annotate", "Prompt (FoundSeg)")
-    prompting = docked(viewer, PromptWidget)
+    prompting = docked(qtbot, viewer, PromptWidget)
     qtbot.mouseClick(prompting.run_button, Qt.MouseButton.LeftButton)
     qtbot.wait(300)
     target = truth == np.argmax(np.bincount(truth.ravel())[1:]) + 1

@@ -215,7 +215,7 @@ class Image:
             grey = grey[..., None]
         if grey.shape[-1] == 2:
             grey = np.concatenate([grey, np.zeros_like(grey[..., :1])], axis=-1)
-        return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)))
+        return np.ascontiguousarray(grey if grey.shape[-1] == 3 else np.repeat(grey, 3, axis=-1))
 
     def plane_view(self, labels: NDArray[Any], index: tuple[int, ...]) -> NDArray[Any]:
         """Return the slice of a label image as a writable (rows, columns) view.
