@@ -103,6 +103,15 @@ def test_merging_and_renumbering_keep_every_pixel_an_objects(seed: int) -> None:
     np.testing.assert_array_equal(after > 0, labels > 0)
 
 
+def test_objects_in_one_another_s_boxes_all_go() -> None:
+    labels = np.zeros((20, 20), np.uint16)
+    labels[2:4, 2:18] = labels[2:18, 2:4] = 1
+    labels[6:9, 6:9] = 2
+    labels[12:17, 12:17] = 3
+    assert not written(labels, edits.delete(labels, [1, 2, 3])).any()
+    assert set(np.unique(written(labels, edits.merge(labels, [2, 1, 3])))) == {0, 2}
+
+
 def dumbbell(volume: bool = False) -> NDArray[np.uint16]:
     labels = np.zeros((9, 40, 60), np.uint16)
     z, y, x = np.ogrid[:9, :40, :60]

@@ -94,6 +94,24 @@ def test_every_tool_has_its_key_and_leaves_the_others_alone(
     np.testing.assert_array_equal(layer.data, start)
 
 
+def test_tools_act_on_several_objects_at_once(qtbot: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    layer.data[38:42, 48:52] = 0
+    layer.data[88:92, 108:112] = 0
+    form.choose([1, 2])
+    before = layer.data.copy()
+    click(qtbot, form.buttons["Fill holes"])
+    assert (layer.data[38:42, 48:52] == 1).all()
+    assert (layer.data[88:92, 108:112] == 2).all()
+    click(qtbot, form.edits.undo_button)
+    np.testing.assert_array_equal(layer.data, before)
+    form.choose([1, 4])
+    form.amount.setValue(2.6)
+    click(qtbot, form.buttons["Shrink"])  # too much for object 4, so for both
+    assert "Nothing of object 4" in form.message.text()
+    np.testing.assert_array_equal(layer.data, before)
+
+
 def test_small_objects_go_and_the_rest_is_renumbered(qtbot: Any, form: CorrectWidget) -> None:
     form.smallest.setValue(200)
     click(qtbot, form.buttons["Delete smaller"])

@@ -117,3 +117,33 @@ def test_a_large_write_is_one_step_and_a_wider_id_fits() -> None:
     assert (layer.data == 70_000).all()
     history.release()
     assert len(kept_journals(journal_folder())) == 1
+
+
+def test_a_write_that_fails_half_way_leaves_nothing() -> None:
+    layer = Labels(np.zeros((8, 8), np.uint16))
+    history = LabelsHistory(layer, Image(np.zeros((8, 8), np.uint8)))
+    box = (slice(0, 4), slice(0, 4))
+
+    def pieces() -> Any:
+        yield box, np.full((4, 4), 3, np.uint16)
+        raise ValueError("the second cannot be made")
+
+    with pytest.raises(ValueError, match="second"):
+        history.write("two", pieces())
+    assert not layer.data.any()
+    assert history.undo_name is None
+    history.release()
+
+
+def test_an_array_of_another_shape_begins_anew() -> None:
+    layer = Labels(np.zeros((8, 8), np.uint16))
+    history = LabelsHistory(layer, Image(np.zeros((8, 8), np.uint8)))
+    history.write("one", [((slice(0, 4), slice(0, 4)), np.full((4, 4), 3, np.uint16))])
+    layer.data = np.ones((5, 6), np.uint16)
+    history.undo()
+    assert (layer.data == 1).all()
+    assert history.undo_name is None
+    assert history.write("two", [((slice(0, 1), slice(0, 1)), np.full((1, 1), 9, np.uint16))])
+    history.undo()
+    assert (layer.data == 1).all()
+    history.release()

@@ -40,7 +40,7 @@ def merge(labels: Labels, ids: Sequence[int]) -> Pieces:
     list of (tuple of slice, ndarray)
         What to write.
     """
-    return [_replaced(labels, label, ids[0]) for label in ids[1:]]
+    return _replaced(labels, ids[1:], ids[0])
 
 
 def delete(labels: Labels, ids: Sequence[int]) -> Pieces:
@@ -58,7 +58,7 @@ def delete(labels: Labels, ids: Sequence[int]) -> Pieces:
     list of (tuple of slice, ndarray)
         What to write.
     """
-    return [_replaced(labels, label, 0) for label in ids]
+    return _replaced(labels, ids, 0)
 
 
 def fill_holes(labels: Labels, label: int, spacing: Spacing) -> Pieces:
@@ -80,7 +80,7 @@ def fill_holes(labels: Labels, label: int, spacing: Spacing) -> Pieces:
     """
     from scipy import ndimage
 
-    box = _box(labels, label)
+    box = _box(labels, [label])
     values = labels[box].copy()
     for part in _volumes(values, spacing):
         part[ndimage.binary_fill_holes(part == label) & (part == 0)] = label
@@ -108,7 +108,7 @@ def smooth(labels: Labels, label: int, radius: float, spacing: Spacing) -> Piece
     """
     from scipy import ndimage
 
-    box = _box(labels, label, [0 if s is None else int(np.ceil(2 * radius / s)) for s in spacing])
+    box = _box(labels, [label], [0 if s is None else int(np.ceil(2 * radius / s)) for s in spacing])
     values = labels[box].copy()
     sigma = [radius / s for s in spacing if s is not None]
     for part in _volumes(values, spacing):
@@ -148,7 +148,7 @@ def grow(labels: Labels, label: int, distance: float, spacing: Spacing) -> Piece
     from scipy import ndimage
 
     margin = [0 if s is None else int(np.ceil(max(distance, 0) / s)) + 1 for s in spacing]
-    box = _box(labels, label, margin)
+    box = _box(labels, [label], margin)
     values = labels[box].copy()
     sampling = [s for s in spacing if s is not None]
     for part in _volumes(values, spacing):
@@ -179,7 +179,7 @@ def keep_largest(labels: Labels, label: int) -> Pieces:
     list of (tuple of slice, ndarray)
         What to write.
     """
-    box = _box(labels, label)
+    box = _box(labels, [label])
     values = labels[box].copy()
     own = values == label
     parts, count = _connected(own)
@@ -244,7 +244,7 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
         inside = all(0 <= c < n for c, n in zip(seed, labels.shape, strict=True))
         if not inside or labels[seed] != label:
             raise PromptError(f"The point {seed} does not lie in object {label}. Click inside the object.")
-    box = _box(labels, label)
+    box = _box(labels, [label])
     values = labels[box].copy()
     own = values == label
     markers = np.zeros(values.shape, np.int32)
@@ -285,7 +285,7 @@ def split_by_line(
     """
     from scipy import ndimage
 
-    box = _box(labels, label)
+    box = _box(labels, [label])
     values = labels[box].copy()
     own = values == label
     ends = [np.array([at[axis] - box[axis].start for axis in plane], float) for at in (start, end)]
@@ -339,19 +339,22 @@ def _connected(mask: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
     return parts, int(count)
 
 
-def _replaced(labels: Labels, label: int, by: int) -> tuple[Box, NDArray[Any]]:
-    box = _box(labels, label)
-    return box, np.where(labels[box] == label, labels.dtype.type(by), labels[box])
+def _replaced(labels: Labels, ids: Sequence[int], by: int) -> Pieces:
+    """Give the pixels of some objects another id; one piece, since the boxes of objects overlap."""
+    if not ids:
+        return []
+    box = _box(labels, ids)
+    return [(box, np.where(np.isin(labels[box], ids), labels.dtype.type(by), labels[box]))]
 
 
-def _box(labels: Labels, label: int, margin: Sequence[int] | None = None) -> Box:
-    """Return the box of an object, wider by some pixels along each axis."""
-    own = labels == label
+def _box(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None) -> Box:
+    """Return the box of objects, wider by some pixels along each axis."""
+    own = np.isin(labels, ids)
     box = []
     for axis, n in enumerate(labels.shape):
         at = np.flatnonzero(own.any(axis=tuple(a for a in range(own.ndim) if a != axis)))
         if not len(at):
-            raise PromptError(f"There is no object {label}. Click on an object.")
+            raise PromptError(f"There is no object {', '.join(map(str, ids))}. Click on an object.")
         more = 0 if margin is None else margin[axis]
         box.append(slice(max(0, int(at[0]) - more), min(n, int(at[-1]) + 1 + more)))
     return tuple(box)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_foundseg.core import edits
 from napari_foundseg.core.errors import FoundsegError, PromptError
+from napari_foundseg.core.history import Box
 from napari_foundseg.widgets.edit_row import EditRow
 from napari_foundseg.widgets.ending import Ending
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
@@ -382,9 +383,10 @@ class CorrectWidget(QScrollArea):
         if layer is None:
             return
         spacing = label_spacing(layer)[0]
-        self._edit(name, lambda labels: [piece for i in self._some() for piece in make(labels, i, spacing)])
+        # One object after the other: their boxes overlap, so each must see what was written for the last.
+        self._edit(name, lambda labels: (piece for i in self._some() for piece in make(labels, i, spacing)))
 
-    def _edit(self, name: str, make: Callable[[Any], edits.Pieces]) -> bool:
+    def _edit(self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]]) -> bool:
         """Write what a tool makes of the labels; say what was wrong, or that nothing changed."""
         if self.history is None:
             return False

@@ -113,7 +113,8 @@ class LabelsHistory(QObject):
         name : str
             What is done.
         pieces : iterable of (tuple of slice, ndarray of int)
-            Boxes of the array and what they are to hold.
+            Boxes of the array and what they are to hold. Each is asked for when those before it are written, so that
+            a generator can make it of what they left. If it raises, all of them are taken back.
 
         Returns
         -------
@@ -121,14 +122,19 @@ class LabelsHistory(QObject):
             Whether anything changed.
         """
         self._begin()
-        parts = []
-        for box, values in pieces:
-            self._widen(int(values.max(initial=0)))
-            before = np.array(self.layer.data[box])
-            part = Difference.between([s.start for s in box], before, values)
-            if part is not None:
-                parts.append(part)
-                self._put(box, before, values)
+        parts: list[Difference] = []
+        try:
+            for box, values in pieces:
+                self._widen(int(values.max(initial=0)))
+                before = np.array(self.layer.data[box])
+                part = Difference.between([s.start for s in box], before, values)
+                if part is not None:
+                    parts.append(part)
+                    self._put(box, before, values)
+        except BaseException:
+            for part in reversed(parts):
+                self._do(part.reversed())
+            raise
         if parts:
             self._remember(Step(name, tuple(parts)))
         return bool(parts)
@@ -183,16 +189,18 @@ class LabelsHistory(QObject):
         if step is None:
             self.changed.emit("")
             return
-        skipped = 0
-        for part in step.parts:
-            before = np.array(self.layer.data[part.box])
-            after, left = part.onto(before)
-            self._put(part.box, before, after)
-            skipped += left
+        skipped = sum(self._do(part) for part in step.parts)
         assert self._journal is not None
         self._journal.add(step)
         note = f" {skipped} pixels that something else had changed were left alone." if skipped else ""
         self.changed.emit(f"{done}: {step.name}.{note}")
+
+    def _do(self, part: Difference) -> int:
+        """Write what a part of a step says; return how many pixels were left alone."""
+        before = np.array(self.layer.data[part.box])
+        after, left = part.onto(before)
+        self._put(part.box, before, after)
+        return left
 
     def _remember(self, step: Step) -> None:
         self._begin()
@@ -236,7 +244,14 @@ class LabelsHistory(QObject):
     def _replaced(self, _event: Any = None) -> None:
         """Note that something else gave the layer a new array: it can be undone like anything else."""
         old, self._array = self._array, self.layer.data
-        if self._busy or self._journal is None or old is self._array or old.shape != self._array.shape:
+        if self._busy or self._journal is None or old is self._array:
+            return
+        if old.shape != self._array.shape:
+            # Other pixels altogether: no step fits them, and they want a journal of their own.
+            self._steps = History()
+            journal, self._journal = self._journal, None
+            journal.close()
+            self.changed.emit("The layer has another shape now; what was done before cannot be undone.")
             return
         part = Difference.between((0,) * old.ndim, old, np.asarray(self._array))
         if part is not None:

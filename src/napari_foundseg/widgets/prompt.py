@@ -385,7 +385,13 @@ class PromptWidget(TaskForm):
         layer, image = self.image.layer, self.image.image()
         assert layer is not None
         history = self._watched(self.objects.add(layer, image, labels))
-        history.saved.connect(lambda _when: end_journal(kept.path))
+
+        def held(_when: float) -> None:
+            history.saved.disconnect(held)
+            with suppress(OSError):  # it may have been cleared away meanwhile
+                end_journal(kept.path)
+
+        history.saved.connect(held)
         history.keep()
 
     def _watched(self, history: LabelsHistory) -> LabelsHistory:

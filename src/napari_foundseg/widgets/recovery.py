@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
 
 from napari.components import ViewerModel
@@ -127,7 +128,8 @@ class RecoveryRow(QWidget):
         assert self._kept is not None
         self.close_preview()
         self.hide()
-        end_journal(self._kept.path)
+        with suppress(OSError):  # it may have been cleared away meanwhile
+            end_journal(self._kept.path)
 
 
 def _lost(image: Image, shape: tuple[int, ...]) -> Kept | None:
