@@ -61,10 +61,26 @@ def picture(image: NDArray[np.uint8], labels: NDArray[np.int32], margin: int = 6
     """Mirror the borders outwards and note where the objects lie."""
     pad = min(margin, *(s - 1 for s in labels.shape))
     image = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
-    labels = np.pad(labels, pad, mode="symmetric")
+    labels = mirror(mirror(labels, pad).T, pad).T
     found = [s for s in ndi.find_objects(labels) if s is not None]
     boxes = [(s[0].start, s[1].start, s[0].stop, s[1].stop) for s in found]
     return Picture(image, labels, np.array(boxes, np.float32).reshape(-1, 4))
+
+
+def mirror(labels: NDArray[np.int32], pad: int) -> NDArray[np.int32]:
+    """Mirror the first and the last `pad` rows outwards.
+
+    An object that the border cuts through goes on in its image; one that only touches it has a twin.
+    """
+    parts = [labels]
+    for side in (labels[:pad], labels[::-1][:pad]):
+        twin = np.where(side > 0, side + max(int(p.max()) for p in parts), 0).astype(np.int32)
+        for index in np.unique(side[:1][side[:1] > 0]):
+            own = side == index
+            if own[0].sum() >= 0.7 * own.any(axis=0).sum():
+                twin[own] = index
+        parts.append(twin)
+    return np.concatenate([parts[1][::-1], labels, parts[2]])
 
 
 def random_affine(rng: np.random.Generator, source: Picture) -> tuple[float, NDArray[np.float64]]:
@@ -105,6 +121,34 @@ def cut(source: Picture, scale: float, matrix: NDArray[np.float64]) -> tuple[Flo
     areas = np.bincount(labels.ravel())
     labels[areas[labels] < 6] = 0
     return np.asarray(window, np.float32) / 255, labels
+
+
+def crowd(rng: np.random.Generator, image: Float, labels: NDArray[np.int32]) -> None:
+    """Paste turned copies of bright objects beside others, so that more of them touch; changes both arrays."""
+    boxes = ndi.find_objects(labels)
+    if not boxes or np.median(image[::4, ::4]) > 0.3:
+        return
+    for _ in range(int(rng.integers(1, 6))):
+        which, beside = rng.integers(len(boxes), size=2)
+        part, to = boxes[which], boxes[beside]
+        if part is None or to is None:
+            continue
+        turns, mirrored = int(rng.integers(4)), rng.random() < 0.5
+        mask, patch = (np.rot90(a[part][:: -1 if mirrored else 1], turns) for a in (labels == which + 1, image))
+        size = np.array(mask.shape)
+        middle = np.array([(s.start + s.stop) / 2 for s in to])
+        away = (size + [s.stop - s.start for s in to]) / 2 * rng.uniform(0.7, 1.05)
+        angle = rng.uniform(0, 2 * np.pi)
+        y, x = np.round(middle + away * [np.sin(angle), np.cos(angle)] - size / 2).astype(int)
+        if y < 0 or x < 0 or y + size[0] > WINDOW or x + size[1] > WINDOW:
+            continue
+        place = slice(y, y + size[0]), slice(x, x + size[1])
+        free = mask & (labels[place] == 0)
+        if free.sum() < 0.75 * mask.sum():
+            continue
+        image[place] = np.where(mask[..., None], np.maximum(image[place], patch * rng.uniform(0.6, 1.1)), image[place])
+        labels[place][free] = len(boxes) + 1
+        boxes.append(place)
 
 
 def recolour(rng: np.random.Generator, image: Float) -> Float:
@@ -205,6 +249,8 @@ class Windows(Dataset[Sample]):
         rng = np.random.default_rng([self.seed, index])
         source = self.choose(rng)
         image, labels = cut(source, *random_affine(rng, source))
+        if rng.random() < 0.25:
+            crowd(rng, image, labels)
         image = spoil(rng, recolour(rng, image)) * 255
         valid = np.ones(labels.shape, bool)
         if rng.random() < 0.12:

@@ -12,6 +12,7 @@ import math
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,38 +42,56 @@ class Both(nn.Module):
         self.sam = build_foundseg_tiny()
         self.decoder = InstanceDecoder()
 
-    def decode(
-        self, features: Tensor, points: Tensor, labels: Tensor, boxes: Tensor, masks: Tensor | None
-    ) -> list[Tensor]:
+    def decode(self, features: Tensor, prompts: "Prompts") -> list[Tensor]:
         """Return logits `(N, 4, 128, 128)` and quality `(N, 4)` of N prompts, equally many for each image."""
         with torch.autocast("cpu", enabled=False):
-            sparse, dense = self.sam.prompt_encoder((points, labels), boxes, masks)
+            sparse, dense = self.sam.prompt_encoder((prompts.points, prompts.labels), prompts.boxes, prompts.masks)
             place = self.sam.prompt_encoder.get_dense_pe()
         return list(self.sam.mask_decoder.predict_masks(features, place, sparse, dense))
 
 
-def correct(batch: Batch, truth: Tensor, masks: Tensor, quality: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the second round's points, their labels, boxes and masks: a click on an error, or a mask alone."""
-    points, boxes = batch["points"].flatten(0, 1), batch["boxes"].flatten(0, 1).clone()
-    count = len(points)
-    best = masks[torch.arange(count), quality[:, 1:].argmax(dim=1) + 1].float().detach()
+class Prompts(NamedTuple):
+    """Prompts as the model takes them: points `(N, P, 2)`, labels `(N, P)`, boxes `(N, 4)`, masks `(N, 1, S, S)`."""
+
+    points: Tensor
+    labels: Tensor
+    boxes: Tensor
+    masks: Tensor | None = None
+
+
+def correct(prompts: Prompts, truth: Tensor, masks: Tensor, quality: Tensor) -> Prompts:
+    """Return the prompts with one click more, on an error, and mostly the mask that was wrong."""
+    count = len(truth)
+    clicked = prompts.masks is None and prompts.points.shape[1] == 1
+    several = (prompts.labels[:, 0] >= 0) & clicked
+    chosen = torch.where(several, quality[:, 1:].argmax(dim=1) + 1, 0)
+    best = masks[torch.arange(count), chosen].float().detach()
     target = truth[:, 0] > 0.5
-    wrong = ((best > 0) != target).flatten(1).float()
-    wrong = torch.where(wrong.sum(dim=1, keepdim=True) > 0, wrong, target.flatten(1).float() + 1e-6)
-    at = torch.multinomial(wrong, 1).squeeze(1)
+    wrong = ((best > 0) != target).float()
+    wrong = torch.where(wrong.sum(dim=(1, 2), keepdim=True) > 0, wrong, target.float() + 1e-6)
+    if torch.rand(()) < 0.5:  # a person clicks in the middle of what is wrong
+        wrong = wrong * F.avg_pool2d(wrong[:, None], 9, 1, 4)[:, 0] ** 4 + 1e-9
+    at = torch.multinomial(wrong.flatten(1), 1).squeeze(1)
     size = best.shape[-1]
     extra = torch.stack([at % size, at // size], dim=1) * 2.0 + 0.5
     sign = target.flatten(1).gather(1, at[:, None]).float()
-    first = torch.where(points.isfinite().all(dim=1), 1.0, -1.0)[:, None]
-    coords, labels = torch.stack([points.nan_to_num(0.0), extra], dim=1), torch.cat([first, sign], dim=1)
-    given = best[:, None].clone()
-    given[torch.rand(count) < 0.3] = torch.nan
+    points = torch.cat([prompts.points, extra[:, None]], dim=1)
+    return Prompts(points, torch.cat([prompts.labels, sign], dim=1), prompts.boxes, best[:, None])
+
+
+def thin_out(prompts: Prompts, truth: Tensor) -> Prompts:
+    """Return the prompts as people give them: some without the mask before, some with the mask of the object alone."""
+    assert prompts.masks is not None
+    count = len(truth)
+    given = prompts.masks.clone()
+    given[torch.rand(count) < 0.5] = torch.nan
     alone = torch.rand(count) < 0.15
     drawn = F.avg_pool2d(truth, 3, 1, 1) if torch.rand(()) < 0.5 else truth
     strength = 4 + 12 * torch.rand(count, 1, 1, 1)
     given[alone] = (torch.where(drawn > 0.5, 1.0, -1.0) * strength)[alone]
-    labels[alone], boxes[alone] = -1.0, torch.nan
-    return coords, labels, boxes, given
+    labels = torch.where(alone[:, None], -1.0, prompts.labels)
+    boxes = torch.where(alone[:, None], torch.nan, prompts.boxes)
+    return Prompts(prompts.points, labels, boxes, given)
 
 
 def instances(model: Both, features: Tensor, batch: Batch) -> Tensor:
@@ -90,8 +109,8 @@ def instance_losses(model: Both, batch: Batch) -> dict[str, Tensor]:
     return {"instance": loss, "loss": 4.0 * loss}
 
 
-def step_losses(model: Both, batch: Batch, second: bool, frozen: bool) -> dict[str, Tensor]:
-    """Return the losses of one batch: prompts, with `second` corrected ones, and unless `frozen` the instances."""
+def step_losses(model: Both, batch: Batch, corrections: int, frozen: bool) -> dict[str, Tensor]:
+    """Return the losses of one batch: prompts, the last of their `corrections`, and unless `frozen` the instances."""
     ids = batch["ids"].flatten()
     meant = ids > 0
     truth = (batch["labels"][:, None] == batch["ids"][..., None, None]).float().flatten(0, 1)[:, None]
@@ -101,15 +120,19 @@ def step_losses(model: Both, batch: Batch, second: bool, frozen: bool) -> dict[s
     with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
         with torch.set_grad_enabled(not frozen):
             features = model.sam.image_encoder(batch["image"].contiguous(memory_format=torch.channels_last))
-        labels = torch.where(clicked, 1.0, -1.0)
-        masks, quality = model.decode(features, points.nan_to_num(0.0), labels, boxes, None)
-        again = model.decode(features, *correct(batch, truth, masks, quality)) if second else None
+        prompts = Prompts(points.nan_to_num(0.0), torch.where(clicked, 1.0, -1.0), boxes)
+        masks, quality = again = model.decode(features, prompts)
+        for i in range(corrections):
+            prompts = correct(prompts, truth, *again)
+            last = i == corrections - 1
+            with torch.set_grad_enabled(last):
+                again = model.decode(features, thin_out(prompts, truth) if last else prompts)
     losses = prompt_loss(masks, quality, truth, meant, clicked[:, 0])
     losses["loss"] = losses["mask"] + losses["quality"]
     if not frozen:
         losses["instance"] = instances(model, features, batch)
         losses["loss"] = losses["loss"] + 4.0 * losses["instance"]
-    if again is not None:
+    if corrections:
         more = prompt_loss(again[0], again[1], truth, meant, torch.zeros_like(meant))
         losses["loss"] = losses["loss"] + 0.6 * (more["mask"] + more["quality"])
     return losses
@@ -178,7 +201,8 @@ def train(options: argparse.Namespace) -> None:
             frozen = step < options.frozen
             if frozen:
                 model.sam.image_encoder.eval()
-            losses = step_losses(model, batch, step > options.alone + 250 and step % 3 == 0, frozen)
+            corrections = step // 3 % 4 + 1 if step > options.alone + 250 and step % 3 == 0 else 0
+            losses = step_losses(model, batch, corrections, frozen)
         optimiser.zero_grad(set_to_none=True)
         losses["loss"].backward()
         nn.utils.clip_grad_norm_(model.parameters(), 2.0)

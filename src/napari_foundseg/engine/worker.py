@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -116,7 +115,11 @@ class TaskRunner:
         fetcher = _Fetcher(request, self._store, self._files, tell)
         self._fetchers[job] = fetcher
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._compute, _outcome, request, fetcher, tell)
+            running = asyncio.get_running_loop().run_in_executor(self._compute, _outcome, request, fetcher, tell)
+            # What is done at once sends no news but its answer: each would have the window drawn once more.
+            while not (await asyncio.wait([running], timeout=_PROGRESS_SECONDS))[0]:
+                tell.send_news()
+            return running.result()
         finally:
             del self._fetchers[job]
             _cancelled.discard(job)
@@ -146,16 +149,18 @@ class _Teller:
 
     def __init__(self, worker: Any, topic: str, job: str) -> None:
         self._worker, self._topic, self._job = worker, topic, job
-        self._last = -_PROGRESS_SECONDS
+        self._news: dict[str, Any] = {}
 
     def __call__(self, **message: Any) -> None:
         self._worker.log_event(self._topic, {"job": self._job, **message})
 
     def progress(self, share: float, words: str) -> None:
-        now = time.monotonic()
-        if share >= 1 or now - self._last >= _PROGRESS_SECONDS:
-            self._last = now
-            self(share=float(share), words=str(words))
+        self._news = {"share": float(share), "words": str(words)}
+
+    def send_news(self) -> None:
+        news, self._news = self._news, {}
+        if news:
+            self(**news)
 
     def cancelled(self) -> bool:
         return self._job in _cancelled

@@ -24,6 +24,7 @@ from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layers import current_index
 from napari_foundseg.widgets.objects import Objects, commit, refine
+from napari_foundseg.widgets.one_frame import HELD, OneFrame
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.preview import Preview
 from napari_foundseg.widgets.prompt_layers import PromptLayers
@@ -55,6 +56,7 @@ class PromptWidget(TaskForm):
         self.objects = Objects(napari_viewer)
         self._refined: int | None = None
         self._known: Image | None = None
+        self._frame, self._slow = OneFrame(), False
         super().__init__(napari_viewer, TASKS["prompt"])
         self.run_button.clicked.disconnect()
         self.run_button.setCheckable(True)
@@ -165,9 +167,9 @@ class PromptWidget(TaskForm):
     def deliver(
         self,
         layer: ImageLayer,
-        run: Run,  # noqa: ARG002
+        run: Run,  # noqa: ARG002 - as the form calls it
         segmentation: Segmentation,
-        seconds: float,  # noqa: ARG002 - as the form calls it
+        seconds: float,
     ) -> str:
         """Show the masks in the preview layer.
 
@@ -189,6 +191,7 @@ class PromptWidget(TaskForm):
         """
         if self._preview is None or self._preview.layer not in self.viewer.layers or layer is not self._session_layer:
             return ""
+        self._slow = 1000 * seconds > 2 * HELD
         self.candidates.offer(segmentation.masks or ())
         return self.candidates.in_words()
 
@@ -231,6 +234,7 @@ class PromptWidget(TaskForm):
             self._watch(False)
         self.objects.release()
         self.recovery.close_preview()
+        self._frame.draw()
         super().release()
 
     def update_estimate(self) -> None:
@@ -245,6 +249,7 @@ class PromptWidget(TaskForm):
         self.words.setText(
             "Click on an object, or select the shapes layer and draw around one." if self.session else ""
         )
+        self._frame.draw()
 
     def _arm(self, on: bool) -> None:
         self._clear_messages()
@@ -314,7 +319,12 @@ class PromptWidget(TaskForm):
             self._refined = None
             self.candidates.offer([])
             return
+        # A model that keeps us waiting must not keep the point waiting too.
+        if not self._slow:
+            self._frame.hold(self.window())
         self.run(replace="prompt")
+        if self.current is None:
+            self._frame.draw()
 
     def _slice_changed(self, _event: Any = None) -> None:
         if self.session is not None and self.viewer.dims.ndim > 2:
