@@ -19,6 +19,7 @@ __all__ = [
     "OutputError",
     "PromptError",
     "SettingsError",
+    "WorklistError",
 ]
 
 
@@ -75,6 +76,10 @@ class CheckpointError(FoundsegError, ValueError):
 
 class OutputError(FoundsegError, OSError):
     """A file that cannot be written: a missing folder, no permission, a full disk, ids that do not fit."""
+
+
+class WorklistError(FoundsegError, ValueError):
+    """A worklist that cannot be read, or labels that do not belong to their image."""
 
 
 class EngineError(FoundsegError):
