@@ -16,10 +16,10 @@ from skimage.segmentation import relabel_sequential
 ROOT = Path(__file__).parents[1]
 
 
-def rows() -> list[dict[str, str]]:
-    """Return the rows of the test part of the split."""
+def rows(split: str = "test") -> list[dict[str, str]]:
+    """Return the rows of a part of the split."""
     with (ROOT / "training" / "split.csv").open(newline="") as file:
-        return [row for row in csv.DictReader(file) if row["split"] == "test"]
+        return [row for row in csv.DictReader(file) if row["split"] == split]
 
 
 def read(name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -30,9 +30,9 @@ def read(name: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return imread(folder / "images" / f"{name}.png"), imread(folder / "labels" / f"{name}.png").astype(np.int64)
 
 
-def images() -> Iterator[tuple[str, str, NDArray[np.uint8], NDArray[np.int64]]]:
-    """Yield name, kind, image and truth of every held-out image."""
-    for row in rows():
+def images(split: str = "test") -> Iterator[tuple[str, str, NDArray[np.uint8], NDArray[np.int64]]]:
+    """Yield name, kind, image and truth of every image of a part of the split."""
+    for row in rows(split):
         yield row["name"], row["kind"], *read(row["name"])
 
 

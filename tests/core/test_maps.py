@@ -86,3 +86,35 @@ def test_scores_are_the_decoders_certainty() -> None:
     predicted, stability = instance_scores(maps, labels)
     assert predicted == pytest.approx([1.0, 0.6])
     assert stability == pytest.approx([1.0, 0.0])
+
+
+def two_hills(bridge: float, small: int = 9) -> np.ndarray[Any, Any]:
+    """Maps of a bar with two places that are deep inside, the second `small` pixels wide, and `bridge` between."""
+    maps = np.ones((3, 20, 60), np.float32)
+    maps[0] = 0
+    maps[0, 5:15, 5:55] = 1
+    maps[1, 5:15, 5:55] = bridge
+    maps[2, 5:15, 5:55] = 0.2
+    maps[1, 8:12, 10:19] = maps[1, 8 : 8 + min(4, small), 40 : 40 + small] = 0.1
+    return maps
+
+
+def test_a_seed_that_falls_apart_at_a_lower_threshold_is_two() -> None:
+    assert instances(two_hills(0.5), centre_threshold=0.6).max() == 2
+    assert instances(two_hills(0.7), centre_threshold=0.6).max() == 2
+    assert instances(two_hills(0.1), centre_threshold=0.6).max() == 1
+
+
+def test_a_few_pixels_do_not_make_a_seed_of_their_own() -> None:
+    assert instances(two_hills(0.5, small=2), centre_threshold=0.6).max() == 1
+
+
+def test_calibrated_scores_are_lower_where_the_decoder_doubts() -> None:
+    labels = np.zeros((40, 80), int)
+    labels[10:30, 10:30], labels[10:30, 50:70] = 1, 2
+    maps = true_maps(labels)
+    maps[0, 10:30, 50:70] = 0.65
+    sure, _ = instance_scores(maps, labels, (1.0, -4.0, -1.0))
+    assert sure[0] == pytest.approx(1.0)
+    assert sure[1] == pytest.approx(1 - 4 * 0.65 * 0.35)
+    assert all(0 <= s <= 1 for s in instance_scores(maps, labels, (0.1, -4.0, -1.0))[0])

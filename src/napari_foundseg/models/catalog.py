@@ -47,6 +47,8 @@ class CatalogRow(BaseModel):
     """What images it takes, in words."""
     citation: str
     """What to cite."""
+    calibration: tuple[float, float, float] | None = None
+    """Of an instance decoder's scores, as `core.maps.instance_scores` takes it; None where nobody measured it."""
 
 
 @cache

@@ -21,6 +21,7 @@ from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.maps import instance_scores, instances
 from napari_foundseg.core.masks import Box, Mask, paint
 from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.instance_maps import decode_maps, scale_for
 from napari_foundseg.tasks.point_grid import grid_masks
@@ -30,6 +31,8 @@ from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 __all__ = ["TASK", "AutomaticInputs", "DecoderSettings", "GridSettings", "derive", "run"]
 
 _MORE: dict[str, JsonValue] = {"more": True}
+#: As `core.maps.instance_scores` takes it.
+Calibration = tuple[float, float, float] | None
 
 
 class AutomaticInputs(Inputs):
@@ -55,6 +58,8 @@ class DecoderSettings(Settings):
         0.5, ge=0, le=20, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True, **_MORE}
     )
     """Raise it where one object comes out in several pieces."""
+    pred_iou_thresh: float = Field(0.3, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    """Objects that the model itself trusts less are dropped (predicted IoU)."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
     """Smaller objects are dropped."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
@@ -146,7 +151,8 @@ def run(
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
 
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
-    out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep)
+    calibration = row(model.name).calibration
+    out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration)
     return replace(out, provenance=record("automatic", image, inputs, settings, model, started))
 
 
@@ -182,7 +188,8 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     known = segmentation.provenance
     shape, axes = segmentation.pixels.shape, known["image"]["axes"]
     region = tuple(known["inputs"]["region"] or _whole(_plane_shape(shape, axes)))
-    out = _assemble(shape, axes, region, evidence.items(), settings, keep=True)
+    calibration = row(known["model"]["name"]).calibration
+    out = _assemble(shape, axes, region, evidence.items(), settings, True, calibration)
     return replace(out, provenance={**known, "settings": settings.model_dump(mode="json")})
 
 
@@ -262,6 +269,7 @@ def _assemble(
     found: Iterable[tuple[tuple[int, ...], Any]],
     settings: DecoderSettings | GridSettings,
     keep: bool,
+    calibration: Calibration,
 ) -> Segmentation:
     """Make labels of every slice's maps or masks; ids go on from slice to slice."""
     labels = np.zeros(shape, np.uint16)
@@ -272,7 +280,7 @@ def _assemble(
     for index, evidence in found:
         if isinstance(settings, DecoderSettings):
             origin = _with_surroundings(region, _plane_shape(shape, axes))[:2]
-            plane, plane_scores = _from_maps(evidence, settings, origin, region)
+            plane, plane_scores = _from_maps(evidence, settings, origin, region, calibration)
             box = region
             if maps is not None:
                 maps[index] = evidence
@@ -293,7 +301,7 @@ def _assemble(
 
 
 def _from_maps(
-    maps: NDArray[Any], settings: DecoderSettings, origin: tuple[int, int], region: Box
+    maps: NDArray[Any], settings: DecoderSettings, origin: tuple[int, int], region: Box, calibration: Calibration
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Make the instances of maps whose first pixel lies at `origin`, and cut out the region."""
     whole = instances(
@@ -304,9 +312,10 @@ def _from_maps(
         seed_smoothing=settings.seed_smoothing,
         min_area=settings.min_area,
     )
-    scores = np.stack(instance_scores(maps, whole))
+    scores = np.stack(instance_scores(maps, whole, calibration))
     plane = tiling.part(whole, region, origin)
-    kept = np.bincount(plane.ravel(), minlength=scores.shape[1] + 1)[1:] >= max(1, settings.min_area)
+    large = np.bincount(plane.ravel(), minlength=scores.shape[1] + 1)[1:] >= max(1, settings.min_area)
+    kept = large & (scores[0] >= settings.pred_iou_thresh)
     return _renumbered(plane, kept), scores[:, kept]
 
 
