@@ -11,14 +11,11 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
-    QFrame,
     QHBoxLayout,
     QLabel,
     QProgressBar,
     QPushButton,
-    QScrollArea,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -29,11 +26,10 @@ from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.widgets import estimate
 from napari_foundseg.widgets.diagnostics import diagnostics
-from napari_foundseg.widgets.ending import Ending
+from napari_foundseg.widgets.dock import Dock
 from napari_foundseg.widgets.forms import SettingsForm
 from napari_foundseg.widgets.image_choice import ImageChoice
 from napari_foundseg.widgets.jobs import Run, start_engine
-from napari_foundseg.widgets.message import Message, part_of
 from napari_foundseg.widgets.model_choice import ModelChoice
 from napari_foundseg.widgets.rows import labelled
 from napari_foundseg.widgets.script import as_python
@@ -41,11 +37,7 @@ from napari_foundseg.widgets.script import as_python
 __all__ = ["TaskForm"]
 
 
-#: Least width in pixels: the widest row with its folds open, and a vertical scroll bar.
-_WIDTH = 310
-
-
-class TaskForm(QScrollArea):
+class TaskForm(Dock):
     """The form of a task. What differs between tasks is what subclasses fill in.
 
     Parameters
@@ -60,25 +52,13 @@ class TaskForm(QScrollArea):
     run_help = "Run on the chosen image (the result becomes a new layer)."
 
     def __init__(self, viewer: ViewerModel, task: Task) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer, "image", "model", "settings", "inputs")
         self.task = task
         self.current: Run | None = None
         self._job_layer: ImageLayer | None = None
         self._started = 0.0
         self.last: tuple[Image, Inputs, Settings, str, str] | None = None
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._page = QWidget()
-        self._layout = QVBoxLayout(self._page)
-        self._layout.setContentsMargins(6, 6, 6, 6)
-        self.messages = {name: Message(viewer.theme) for name in ("image", "model", "settings", "inputs", "run")}
         self._build()
-        self.setWidget(self._page)
-        self.setMinimumWidth(_WIDTH)
-        viewer.events.theme.connect(self._retheme)
-        self.destroyed.connect(Ending(self))
         self._change_method()
         self._idle("")
         self.image_changed()
@@ -196,25 +176,13 @@ class TaskForm(QScrollArea):
             run.cancel()
             self._idle("Cancelled; no layer was changed.")
 
-    def fail(self, error: FoundsegError) -> None:
-        """Say what went wrong beside the control it is about.
-
-        Parameters
-        ----------
-        error : FoundsegError
-            What went wrong.
-        """
-        part = part_of(error)
-        self.messages[part].say(str(error))
-        self.ensureWidgetVisible(self.messages[part])
-
     def release(self) -> None:
         """Let go of the viewer and the engine: the form is being closed."""
         if self.current is not None:
             run, self.current = self.current, None
             run.cancel()
-        self.viewer.events.theme.disconnect(self._retheme)
         self.image.disconnect_viewer()
+        super().release()
 
     def update_estimate(self) -> None:
         """Say how long a run will take."""
@@ -398,14 +366,6 @@ class TaskForm(QScrollArea):
         self.result.setVisible(bool(result))
         self.copy_button.setEnabled(self.last is not None)
         self.update_estimate()
-
-    def _clear_messages(self) -> None:
-        for message in self.messages.values():
-            message.say("")
-
-    def _retheme(self, _event: Any = None) -> None:
-        for message in self.messages.values():
-            message.set_theme(self.viewer.theme)
 
 
 def _to_clipboard(text: str) -> None:
