@@ -14,11 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.boxes import box_of
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.history import Box
 from napari_foundseg.core.labels import next_free_id
 
-__all__ = ["delete", "fill_holes", "grow", "keep_largest", "merge", "renumber", "smooth", "split", "split_by_line"]
+__all__ = [
+    "delete", "delete_parts", "fill_holes", "grow", "keep_largest", "merge", "renumber", "smooth", "split",
+    "split_by_line",
+]  # fmt: skip
 
 Labels = NDArray[Any]
 Pieces = list[tuple[Box, NDArray[Any]]]
@@ -59,6 +63,33 @@ def delete(labels: Labels, ids: Sequence[int]) -> Pieces:
         What to write.
     """
     return _replaced(labels, ids, 0)
+
+
+def delete_parts(labels: Labels, parts: Sequence[tuple[int, Box]]) -> Pieces:
+    """Remove objects where they lie in boxes, such as at one point in time.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image.
+    parts : sequence of (int, tuple of slice)
+        The objects and the boxes.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray)
+        What to write; one piece, since boxes overlap.
+    """
+    if not parts:
+        return []
+    ends = np.array([[(part.start, part.stop) for part in box] for _, box in parts])
+    low, high = ends[..., 0].min(0), ends[..., 1].max(0)
+    whole = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
+    values = labels[whole].copy()
+    for label, box in parts:
+        part = values[tuple(slice(p.start - a, p.stop - a) for p, a in zip(box, low.tolist(), strict=True))]
+        part[part == label] = 0
+    return [(whole, values)]
 
 
 def fill_holes(labels: Labels, label: int, spacing: Spacing) -> Pieces:
@@ -236,10 +267,9 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
     """
     from skimage.segmentation import watershed
 
-    seeds = {tuple(int(np.floor(c + 0.5)) for c in point) for point in points}
-    if len(seeds) < 2:
-        raise PromptError(f"To split object {label}, click once in each of its parts; got {len(seeds)} point.")
     ordered = list(dict.fromkeys(tuple(int(np.floor(c + 0.5)) for c in point) for point in points))
+    if len(ordered) < 2:
+        raise PromptError(f"To split object {label}, click once in each of its parts; got {len(ordered)} point.")
     for seed in ordered:
         inside = all(0 <= c < n for c, n in zip(seed, labels.shape, strict=True))
         if not inside or labels[seed] != label:
@@ -349,15 +379,13 @@ def _replaced(labels: Labels, ids: Sequence[int], by: int) -> Pieces:
 
 def _box(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None) -> Box:
     """Return the box of objects, wider by some pixels along each axis."""
-    own = np.isin(labels, ids)
-    box = []
-    for axis, n in enumerate(labels.shape):
-        at = np.flatnonzero(own.any(axis=tuple(a for a in range(own.ndim) if a != axis)))
-        if not len(at):
-            raise PromptError(f"There is no object {', '.join(map(str, ids))}. Click on an object.")
-        more = 0 if margin is None else margin[axis]
-        box.append(slice(max(0, int(at[0]) - more), min(n, int(at[-1]) + 1 + more)))
-    return tuple(box)
+    box = box_of(labels, ids)
+    if box is None:
+        raise PromptError(f"There is no object {', '.join(map(str, ids))}. Click on an object.")
+    more = [0] * labels.ndim if margin is None else margin
+    return tuple(
+        slice(max(0, part.start - m), min(n, part.stop + m)) for part, m, n in zip(box, more, labels.shape, strict=True)
+    )
 
 
 def _volumes(values: NDArray[Any], spacing: Spacing) -> Iterator[NDArray[Any]]:

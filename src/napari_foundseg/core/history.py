@@ -89,6 +89,16 @@ class Difference:
         """Memory of it."""
         return sum(len(part) if isinstance(part, bytes) else 8 for part in (self.mask, self.before, self.after))
 
+    @property
+    def ids(self) -> set[int]:
+        """The objects that lost or gained pixels; 0 is background."""
+        values = (self.before, self.after)
+        return {
+            int(i)
+            for v in values
+            for i in ([v] if isinstance(v, int) else np.unique(np.frombuffer(zlib.decompress(v), self.dtype)))
+        }
+
     def reversed(self) -> Difference:
         """Return the way back.
 

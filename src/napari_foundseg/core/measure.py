@@ -1,24 +1,36 @@
-"""Measurements of labelled objects, in the image's own unit where that is known."""
+"""Measurements of labelled objects, in the image's own unit where that is known.
+
+Every object is measured in its own bounding box, so that after an edit only the objects that it touched are measured
+again.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.boxes import object_boxes
+from napari_foundseg.core.history import Box
+
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["measure"]
+__all__ = ["boxes_of", "feret_diameter", "measure", "remeasure"]
 
 
 def measure(
-    labels: NDArray[Any], axes: str, spacing: Sequence[float | None], unit: str, image: NDArray[Any] | None = None
+    labels: NDArray[Any],
+    axes: str,
+    spacing: Sequence[float | None],
+    unit: str,
+    image: NDArray[Any] | None = None,
+    boxes: Mapping[int, Box] | None = None,
 ) -> pd.DataFrame:
-    """Measure every object, by scikit-image's ``regionprops``.
+    """Measure objects.
 
     Parameters
     ----------
@@ -28,58 +40,190 @@ def measure(
         A letter for each of its axes.
     spacing : sequence of float or None
         Size of a pixel along each axis; None along an axis (time) on which objects do not go on: there each point has
-        rows of its own.
+        rows of its own. Two or three axes have a size.
     unit : str
         Of the spacing; it stands in the columns' names.
     image : ndarray, optional
         Grey values of the shape of `labels`, or with a last axis of channels.
+    boxes : mapping of int to tuple of slice, optional
+        Which objects, and where all of their pixels lie; all objects by default.
 
     Returns
     -------
     pandas.DataFrame
-        A row per object: ``label``; the axes without spacing; ``pixels``; area or volume, equivalent diameter and, in
-        2-D, the largest Feret diameter, in `unit`; the centroid in pixels; the mean intensity of each channel.
+        A row per object, by ascending ``label``; the axes without spacing; ``pixels``; area or volume, equivalent
+        diameter (of the disc or ball as large) and largest Feret diameter, in `unit`; the centroid in pixels; the
+        first and last pixel of the bounding box, both included; the mean intensity of each channel.
     """
     import pandas as pd
 
+    columns = _columns(axes, spacing, unit, None if image is None else image.shape[labels.ndim :])
+    boxes = object_boxes(labels) if boxes is None else boxes
+    rows = [row for label in sorted(boxes) for row in _rows(labels, label, boxes[label], spacing, image)]
+    table = pd.DataFrame(np.array(rows, float).reshape(len(rows), len(columns)), columns=columns)
+    whole = ["label", "pixels", *_fixed(axes, spacing), *_corner_names(axes, spacing)]
+    return table.astype(dict.fromkeys(whole, np.int64))
+
+
+def remeasure(
+    table: pd.DataFrame,
+    labels: NDArray[Any],
+    axes: str,
+    spacing: Sequence[float | None],
+    unit: str,
+    image: NDArray[Any] | None,
+    ids: Collection[int],
+    edited: Iterable[Box],
+) -> pd.DataFrame:
+    """Bring a table up to date after an edit, by measuring the touched objects only.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        What `measure` gave before the edit.
+    labels, axes, spacing, unit, image
+        As `measure` takes them.
+    ids : collection of int
+        Objects that lost or gained pixels.
+    edited : iterable of tuple of slice
+        Boxes of the array outside of which nothing changed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A new table.
+    """
+    import pandas as pd
+
+    touched = table["label"].isin(ids)
+    boxes: dict[int, Box] = {}
+    for label, box in boxes_of(table[touched], axes, spacing):
+        _widen(boxes, label, box)
+    for box in edited:
+        for label, part in object_boxes(labels[box]).items():
+            if label in ids:
+                moved = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
+                _widen(boxes, label, moved)
+    new = measure(labels, axes, spacing, unit, image, boxes)
+    kept = table[~touched]
+    both = new if kept.empty else kept if new.empty else pd.concat([kept, new])
+    return both.sort_values(["label", *_fixed(axes, spacing)], kind="stable", ignore_index=True)
+
+
+def boxes_of(table: pd.DataFrame, axes: str, spacing: Sequence[float | None]) -> list[tuple[int, Box]]:
+    """Return label and bounding box of each row of a table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of what `measure` gave.
+    axes : str
+        A letter for each axis of the label image.
+    spacing : sequence of float or None
+        As `measure` takes it.
+
+    Returns
+    -------
+    list of (int, tuple of slice)
+        In the order of the rows.
+    """
+    rows = table[["label", *_extent(axes, spacing)]].to_numpy(np.int64).tolist()
+    return [
+        (label, tuple(slice(a, b + 1) for a, b in zip(ends[: len(axes)], ends[len(axes) :], strict=True)))
+        for label, *ends in rows
+    ]
+
+
+def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
+    """Return the largest distance between two corners of an object's pixels.
+
+    Parameters
+    ----------
+    mask : ndarray of bool
+        The object, with a pixel or more; 2-D or 3-D.
+    spacing : sequence of float
+        Size of a pixel along each axis.
+
+    Returns
+    -------
+    float
+        In the unit of `spacing`.
+    """
+    from scipy.spatial import ConvexHull
+    from scipy.spatial.distance import pdist
+
+    # Of each line of pixels only both ends can lie farthest away.
+    lines = np.argwhere(mask.any(-1))
+    ends = mask[tuple(lines.T)]
+    first, last = ends.argmax(-1), mask.shape[-1] - ends[:, ::-1].argmax(-1)
+    corners = [
+        np.column_stack([lines + shift, end])
+        for shift in product((0, 1), repeat=mask.ndim - 1)
+        for end in (first, last)
+    ]
+    points = np.unique(np.concatenate(corners), axis=0) * np.asarray(spacing, float)
+    return float(pdist(points[ConvexHull(points).vertices]).max())
+
+
+def _rows(
+    labels: NDArray[Any], label: int, box: Box, spacing: Sequence[float | None], image: NDArray[Any] | None
+) -> Iterator[list[float]]:
+    """Yield the row of an object, or one for each point in time."""
     fixed = [i for i, size in enumerate(spacing) if size is None]
     rest = [i for i, size in enumerate(spacing) if size is not None]
-    known = [size for size in spacing if size is not None]
-    tables = []
-    for at in product(*(range(labels.shape[i]) for i in fixed)):
-        where: list[Any] = [slice(None)] * labels.ndim
+    sizes = [size for size in spacing if size is not None]
+    for at in product(*(range(box[i].start, box[i].stop) for i in fixed)):
+        where: list[Any] = list(box)
         for i, k in zip(fixed, at, strict=True):
             where[i] = k
-        part = None if image is None else image[tuple(where)]
-        table = _table(labels[tuple(where)], [axes[i] for i in rest], known, unit, part)
-        for i, k in zip(fixed, at, strict=True):
-            table.insert(1, axes[i].lower(), k)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+        own = labels[tuple(where)] == label
+        places = np.argwhere(own)
+        if not len(places):
+            continue
+        low, high = places.min(0), places.max(0)
+        tight = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+        start = np.array([box[i].start for i in rest])
+        grey = [] if image is None else np.atleast_1d(image[tuple(where)][own].mean(0, dtype=float)).tolist()
+        yield [
+            label, *at, len(places), *_sizes(len(places), sizes), feret_diameter(own[tight], sizes),
+            *(places.mean(0) + start), *(low + start), *(high + start), *grey,
+        ]  # fmt: skip
 
 
-def _table(
-    labels: NDArray[Any], axes: list[str], spacing: list[float], unit: str, image: NDArray[Any] | None
-) -> pd.DataFrame:
-    import pandas as pd
-    from skimage.measure import regionprops_table
+def _sizes(pixels: int, spacing: Sequence[float]) -> tuple[float, float]:
+    """Return area or volume, and the diameter of the disc or ball as large."""
+    size = pixels * float(np.prod(spacing))
+    return size, float(np.sqrt(4 * size / np.pi)) if len(spacing) == 2 else float(np.cbrt(6 * size / np.pi))
 
-    wanted = ["label", "num_pixels", "area", "equivalent_diameter_area", "centroid"]
-    flat = labels.ndim == 2
-    wanted += ["feret_diameter_max"] if flat else []
-    wanted += ["intensity_mean"] if image is not None else []
-    found = regionprops_table(labels.astype(np.int64, copy=False), image, wanted, spacing=spacing)
-    size = "area" if flat else "volume"
-    names = {
-        "num_pixels": "pixels",
-        "area": f"{size} ({unit}{'²' if flat else '³'})",
-        "equivalent_diameter_area": f"equivalent diameter ({unit})",
-        "feret_diameter_max": f"Feret diameter ({unit})",
-        "intensity_mean": "mean intensity",
-    }
-    table = pd.DataFrame(found).rename(columns=names)
-    for k, axis in enumerate(axes):
-        # regionprops gives the centroid in the unit of the spacing; a person looks for it in pixels.
-        table[f"centroid-{k}"] /= spacing[k]
-        table = table.rename(columns={f"centroid-{k}": axis.lower()})
-    return table.rename(columns=lambda name: name.replace("intensity_mean-", "mean intensity "))
+
+def _columns(axes: str, spacing: Sequence[float | None], unit: str, channels: tuple[int, ...] | None) -> list[str]:
+    rest = [axis.lower() for axis, size in zip(axes, spacing, strict=True) if size is not None]
+    size = f"area ({unit}²)" if len(rest) == 2 else f"volume ({unit}³)"
+    grey = [] if channels is None else ["mean intensity"]
+    if channels:
+        grey = [f"mean intensity {i}" for i in range(channels[0])]
+    sizes = ["pixels", size, f"equivalent diameter ({unit})", f"Feret diameter ({unit})"]
+    return ["label", *_fixed(axes, spacing), *sizes, *rest, *_corner_names(axes, spacing), *grey]
+
+
+def _fixed(axes: str, spacing: Sequence[float | None]) -> list[str]:
+    return [axis.lower() for axis, size in zip(axes, spacing, strict=True) if size is None]
+
+
+def _corner_names(axes: str, spacing: Sequence[float | None]) -> list[str]:
+    rest = [axis.lower() for axis, size in zip(axes, spacing, strict=True) if size is not None]
+    return [f"{axis}{end}" for end in (0, 1) for axis in rest]
+
+
+def _extent(axes: str, spacing: Sequence[float | None]) -> list[str]:
+    """Return the columns of a row's first and then of its last pixel along each axis."""
+    return [
+        axis.lower() if size is None else f"{axis.lower()}{end}"
+        for end in (0, 1)
+        for axis, size in zip(axes, spacing, strict=True)
+    ]
+
+
+def _widen(boxes: dict[int, Box], label: int, box: Box) -> None:
+    old = boxes.get(label, box)
+    boxes[label] = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(old, box, strict=True))

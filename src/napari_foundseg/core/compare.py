@@ -1,0 +1,233 @@
+"""How well labelled objects agree with a reference."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.boxes import object_boxes
+from napari_foundseg.core.errors import AxesError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["THRESHOLDS", "Comparison", "Matching", "compare", "match"]
+
+#: Intersection over union from which on, exclusive, two objects are the same one: 0.50, 0.55 … 0.95.
+THRESHOLDS = np.arange(50, 100, 5) / 100
+#: Least intersection over union of objects that have to do with one another.
+_TOUCHING = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Matching:
+    """Every pair of a reference object and a found object that share a pixel.
+
+    Parameters
+    ----------
+    truth, found : (N,), (M,) ndarray of int
+        Ids of the objects, ascending.
+    truth_areas, found_areas : (N,), (M,) ndarray of int
+        Their pixels.
+    pairs : (K, 2) ndarray of int
+        Which of `truth` and which of `found`, by position.
+    shared : (K,) ndarray of int
+        Pixels that a pair shares.
+    """
+
+    truth: NDArray[np.int64]
+    found: NDArray[np.int64]
+    truth_areas: NDArray[np.int64]
+    found_areas: NDArray[np.int64]
+    pairs: NDArray[np.int64]
+    shared: NDArray[np.int64]
+
+    @property
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection over union of each pair."""
+        t, f = self.pairs.T
+        return np.asarray(self.shared / (self.truth_areas[t] + self.found_areas[f] - self.shared))
+
+    @property
+    def best(self) -> NDArray[np.float64]:
+        """The highest intersection over union of each reference object, (N,); 0 where it shares no pixel."""
+        return _highest(self.pairs[:, 0], self.iou, len(self.truth))
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """AP = tp / (tp + fp + fn) at each of `THRESHOLDS`; 1 where there is no object in either.
+
+        Above an intersection over union of 0.5 no object has two partners, so nothing has to be assigned.
+        """
+        hits = (self.iou[:, None] > THRESHOLDS).sum(0)
+        total = len(self.truth) + len(self.found) - hits
+        return np.asarray(hits / total) if len(self.truth) + len(self.found) else np.ones(len(THRESHOLDS))
+
+    @property
+    def dice(self) -> float:
+        """2 |A ∩ B| / (|A| + |B|) of what is object in either; 1 where there is none."""
+        total = int(self.truth_areas.sum() + self.found_areas.sum())
+        return 2 * int(self.shared.sum()) / total if total else 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a person sees of a matching.
+
+    Parameters
+    ----------
+    matching : Matching
+        Where the figures come from.
+    errors : pandas.DataFrame
+        A row per error: ``error``, its kind; ``reference`` and ``label``, the two objects (0 where there is none);
+        ``iou`` of the two; ``position``, the middle of the box of the found one, or else of the reference.
+    """
+
+    matching: Matching
+    errors: pd.DataFrame
+
+
+def match(truth: NDArray[Any], found: NDArray[Any]) -> Matching:
+    """Find which objects share pixels.
+
+    Parameters
+    ----------
+    truth, found : ndarray of int
+        Label images of equal shape. An object is all pixels of one id.
+
+    Returns
+    -------
+    Matching
+        Symmetric but for the order.
+
+    Raises
+    ------
+    AxesError
+        If the shapes differ.
+    """
+    if truth.shape != found.shape:
+        raise AxesError(
+            f"The reference has the shape {truth.shape}, the objects have {found.shape}. "
+            "Choose a reference with a label for each pixel of the same image."
+        )
+    truth_ids, t = np.unique(truth, return_inverse=True)
+    found_ids, f = np.unique(found, return_inverse=True)
+    codes, shared = np.unique(t.reshape(-1).astype(np.int64) * len(found_ids) + f.reshape(-1), return_counts=True)
+    pairs = np.stack(np.divmod(codes, max(1, len(found_ids))), axis=1)
+    truth_areas = np.bincount(pairs[:, 0], shared, len(truth_ids)).astype(np.int64)
+    found_areas = np.bincount(pairs[:, 1], shared, len(found_ids)).astype(np.int64)
+    # Ids ascend, so background, if there is any, comes first.
+    t0, f0 = int((truth_ids <= 0).sum()), int((found_ids <= 0).sum())
+    both = (pairs[:, 0] >= t0) & (pairs[:, 1] >= f0)
+    return Matching(
+        truth_ids[t0:].astype(np.int64), found_ids[f0:].astype(np.int64), truth_areas[t0:], found_areas[f0:],
+        pairs[both] - np.array([t0, f0]), shared[both].astype(np.int64),
+    )  # fmt: skip
+
+
+def compare(truth: NDArray[Any], found: NDArray[Any]) -> Comparison:
+    """Compare label images.
+
+    Parameters
+    ----------
+    truth, found : ndarray of int
+        Label images of equal shape. An object is all pixels of one id.
+
+    Returns
+    -------
+    Comparison
+        An object without a partner of intersection over union above 0.5 is an error: ``split`` where two or more
+        found objects lie mostly in it, ``merged`` where it lies mostly in a found object that holds another as well,
+        ``missed`` or ``invented`` where nothing comes near it (0.1), else ``inaccurate``.
+
+    Raises
+    ------
+    AxesError
+        If the shapes differ.
+    """
+    import pandas as pd
+
+    matching = match(truth, found)
+    rows = _errors(matching)
+    boxes = (object_boxes(truth), object_boxes(found))
+    # Where the person has to look: at what was found, where there is anything.
+    where = [boxes[1][j] if j else boxes[0][i] for _, i, j, _ in rows]
+    positions = [tuple((part.start + part.stop - 1) // 2 for part in box) for box in where]
+    errors = pd.DataFrame(rows, columns=["error", "reference", "label", "iou"])
+    errors["position"] = pd.Series(positions, dtype=object)
+    return Comparison(matching, errors)
+
+
+class _Pair(NamedTuple):
+    truth: int
+    found: int
+    iou: float
+    #: The found object lies mostly in the reference object.
+    inside: bool
+    #: The reference object lies mostly in the found object.
+    around: bool
+
+
+def _errors(matching: Matching) -> list[tuple[str, int, int, float]]:
+    """Return kind, reference object, found object and IoU of each error."""
+    of_truth, of_found = _pairs(matching)
+    right = [pair for pairs in of_truth.values() for pair in pairs if pair.iou > THRESHOLDS[0]]
+    split = {i for i, pairs in of_truth.items() if sum(pair.inside for pair in pairs) > 1}
+    merging = {i for i, pairs in of_found.items() if sum(pair.around for pair in pairs) > 1}
+    rows: list[tuple[str, int, int, float]] = []
+    listed = {pair.found for pair in right}
+    for i in np.setdiff1d(matching.truth, [pair.truth for pair in right]).tolist():
+        pairs = of_truth[i]
+        best = max(pairs, key=lambda pair: pair.iou, default=None)
+        holder = next((pair for pair in pairs if pair.around and pair.found in merging), None)
+        if i in split:
+            listed |= {pair.found for pair in pairs if pair.inside}
+            rows.append(_row("split", best))
+        elif holder is not None:
+            rows.append(_row("merged", holder))
+        elif best is not None and best.iou >= _TOUCHING:
+            rows.append(_row("inaccurate", best))
+        else:
+            rows.append(("missed", i, 0, 0.0))
+        listed.add(rows[-1][2])
+    for i in np.setdiff1d(matching.found, list(listed)).tolist():
+        best = max(of_found[i], key=lambda pair: pair.iou, default=None)
+        whole = next((pair for pair in of_found[i] if pair.inside and pair.truth in split), None)
+        if whole is not None:
+            rows.append(_row("split", whole))
+        elif best is not None and best.iou >= _TOUCHING:
+            rows.append(_row("inaccurate", best))
+        else:
+            rows.append(("invented", 0, i, 0.0))
+    return rows
+
+
+def _pairs(matching: Matching) -> tuple[dict[int, list[_Pair]], dict[int, list[_Pair]]]:
+    """Return the pairs of each reference object and of each found object."""
+    of_truth: dict[int, list[_Pair]] = defaultdict(list)
+    of_found: dict[int, list[_Pair]] = defaultdict(list)
+    t, f = matching.pairs.T
+    columns = (
+        matching.truth[t], matching.found[f], matching.iou, 2 * matching.shared > matching.found_areas[f],
+        2 * matching.shared > matching.truth_areas[t],
+    )  # fmt: skip
+    for values in zip(*(column.tolist() for column in columns), strict=True):
+        pair = _Pair(*values)
+        of_truth[pair.truth].append(pair)
+        of_found[pair.found].append(pair)
+    return of_truth, of_found
+
+
+def _row(kind: str, pair: _Pair | None) -> tuple[str, int, int, float]:
+    assert pair is not None
+    return kind, pair.truth, pair.found, pair.iou
+
+
+def _highest(where: NDArray[np.int64], values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    out = np.zeros(count)
+    np.maximum.at(out, where, values)
+    return out
