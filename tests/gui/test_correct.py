@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
-import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
 
@@ -112,28 +110,67 @@ def test_tools_act_on_several_objects_at_once(qtbot: Any, form: CorrectWidget) -
     np.testing.assert_array_equal(layer.data, before)
 
 
-def test_small_objects_go_and_the_rest_is_renumbered(qtbot: Any, form: CorrectWidget) -> None:
-    form.smallest.setValue(200)
-    click(qtbot, form.buttons["Delete smaller"])
-    assert set(np.unique(form.layer.data)) == {0, 1, 2}
-    form.layer.data[form.layer.data == 1] = 9
+def test_objects_are_renumbered(qtbot: Any, form: CorrectWidget) -> None:
     click(qtbot, form.buttons["Renumber"])
-    assert set(np.unique(form.layer.data)) == {0, 1, 2}
+    assert set(np.unique(form.layer.data)) == {0, 1, 2, 3}
 
 
-def test_the_least_certain_come_first(qtbot: Any, form: CorrectWidget) -> None:
+def scored(form: CorrectWidget) -> None:
     form.layer.features = {
         "index": [0, 1, 2, 4],
         "predicted_iou": [0, 0.9, 0.5, 0.9],
         "stability_score": [0, 1, 1, 0.7],
     }
-    seen = []
-    for _ in range(3):
-        click(qtbot, form.buttons["Least certain"])
-        seen += form.chosen
-    assert seen == [2, 4, 1]
-    click(qtbot, form.buttons["Least certain"])
+
+
+def test_the_least_certain_come_first(qtbot: Any, form: CorrectWidget) -> None:
+    scored(form)
+    for label in (2, 4, 1):
+        click(qtbot, form.review.buttons["Next"])
+        qtbot.waitUntil(lambda label=label: form.chosen == [label])
+    click(qtbot, form.review.buttons["Next"])
     assert "All objects" in form.state.text()
+
+
+def test_objects_are_accepted_and_rejected_with_notes(
+    qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget
+) -> None:
+    scored(form)
+    layer = form.layer
+    start = layer.data.copy()
+    canvas.key(Qt.Key.Key_N)
+    qtbot.waitUntil(lambda: form.chosen == [2])
+    qtbot.keyClicks(form.review.note, "looks like debris")
+    canvas.key(Qt.Key.Key_R)
+    assert 2 not in layer.data
+    assert form.chosen == [4]
+    assert form.review.note.text() == ""
+    qtbot.waitUntil(lambda: "0 of 2 objects accepted, 1 rejected" in form.review.state.text())
+    canvas.key(Qt.Key.Key_A)
+    assert "1 of 2 objects accepted, 1 rejected" in form.review.state.text()
+    assert form.chosen == [1]
+    kept = layer.features.set_index("index")
+    assert kept.loc[2, ["review", "note"]].tolist() == ["rejected", "looks like debris"]
+    assert kept.loc[4, "review"] == "accepted"
+    assert kept.loc[2, "predicted_iou"] == 0.5
+    canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(layer.data, start)
+    qtbot.waitUntil(lambda: "1 of 3 objects accepted, 0 rejected" in form.review.state.text())
+    form.choose([2])
+    assert form.review.note.text() == "looks like debris"
+
+
+def test_reviewing_without_a_choice_says_so(qtbot: Any, form: CorrectWidget) -> None:
+    click(qtbot, form.review.buttons["Reject"])
+    assert "No object is chosen" in form.message.text()
+    assert form.history.undo_name is None
+
+
+def test_a_label_selected_elsewhere_is_chosen(qtbot: Any, form: CorrectWidget) -> None:
+    form.layer.selected_label = 4
+    assert form.chosen == [4]
+    form.layer.selected_label = 3  # no such object
+    assert form.chosen == []
 
 
 def test_what_is_wrong_is_said(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
@@ -147,16 +184,6 @@ def test_what_is_wrong_is_said(qtbot: Any, viewer: Any, canvas: Any, form: Corre
     click(qtbot, form.buttons["Shrink"])
     assert "Nothing of object 4" in form.message.text()
     assert (form.layer.data == 4).sum() == 100
-
-
-def test_the_table_is_saved(qtbot: Any, form: CorrectWidget, scene: Any, tmp_path: Path) -> None:
-    form.save_table(str(tmp_path / "objects.csv"))
-    table = pd.read_csv(tmp_path / "objects.csv", encoding="utf-8-sig").set_index("label")
-    assert table.index.tolist() == [1, 2, 4]
-    assert table.loc[4, "area (µm²)"] == pytest.approx(25)
-    assert table.loc[1, "mean intensity"] == pytest.approx(2000)
-    form.save_table(str(tmp_path / "missing" / "objects.csv"))
-    assert "folder does not exist" in form.message.text()
 
 
 def test_lazy_labels_are_refused_and_a_copy_offered(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:

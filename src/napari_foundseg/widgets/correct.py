@@ -8,43 +8,25 @@ from typing import Any
 import numpy as np
 from napari.layers import Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QDoubleSpinBox,
-    QFileDialog,
-    QFrame,
-    QGridLayout,
-    QPushButton,
-    QScrollArea,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton
 
 from napari_foundseg.core import edits
-from napari_foundseg.core.errors import FoundsegError, PromptError
+from napari_foundseg.core.boxes import box_of
+from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.history import Box
-from napari_foundseg.widgets.edit_row import EditRow
-from napari_foundseg.widgets.ending import Ending
-from napari_foundseg.widgets.history import LabelsHistory, shared_history
-from napari_foundseg.widgets.image_choice import ImageChoice
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
-from napari_foundseg.widgets.layer_choice import LayerChoice
+from napari_foundseg.widgets.labels_dock import LabelsDock
 from napari_foundseg.widgets.layers import displayed_axes, label_spacing
-from napari_foundseg.widgets.message import Message
-from napari_foundseg.widgets.results import editable_copy
-from napari_foundseg.widgets.review import least_certain
-from napari_foundseg.widgets.rows import labelled, quiet_label, side_by_side
-from napari_foundseg.widgets.tables import save_table
+from napari_foundseg.widgets.review import Review
+from napari_foundseg.widgets.rows import labelled
 
 __all__ = ["CorrectWidget"]
 
-_WIDTH = 310
 #: Pixels of the canvas from which on a press is a drag.
 _DRAG = 5
 
 
-class CorrectWidget(QScrollArea):
+class CorrectWidget(LabelsDock):
     """Merge, split and mend objects.
 
     Parameters
@@ -54,27 +36,8 @@ class CorrectWidget(QScrollArea):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
-        self.history: LabelsHistory | None = None
         self.chosen: list[int] = []
-        self._seen: set[int] = set()
-        self.setWidgetResizable(True)
-        self.setFrameShape(QFrame.Shape.NoFrame)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setMinimumWidth(_WIDTH)
-        page = QWidget()
-        self._layout = QVBoxLayout(page)
-        self._layout.setContentsMargins(6, 6, 6, 6)
-        self._build()
-        self.setWidget(page)
-        self.destroyed.connect(Ending(self))
-        self._follow_layer()
-
-    @property
-    def layer(self) -> Labels | None:
-        """The layer that is corrected; None while there is none."""
-        return None if self.history is None else self.history.layer
+        super().__init__(napari_viewer)
 
     def choose(self, ids: list[int]) -> None:
         """Choose objects for the tools.
@@ -87,12 +50,13 @@ class CorrectWidget(QScrollArea):
         self.chosen = ids
         if ids and self.layer is not None:
             self.layer.selected_label = ids[-1]
+        self.review.show_note()
         self._describe()
 
     def merge(self) -> None:
         """Make one object of the chosen ones."""
         if len(self.chosen) < 2:
-            self._fail(PromptError("To merge, click the first object, then Shift+click the others."))
+            self.fail(PromptError("To merge, click the first object, then Shift+click the others."))
             return
         first = self.chosen[0]
         if self._edit("merge", lambda labels: edits.merge(labels, self.chosen)):
@@ -102,17 +66,6 @@ class CorrectWidget(QScrollArea):
         """Remove the chosen objects."""
         if self._edit("delete", lambda labels: edits.delete(labels, self._some())):
             self.choose([])
-
-    def delete_small(self) -> None:
-        """Remove all objects that are smaller than the given size."""
-        least = self.smallest.value()
-
-        def pieces(labels: Any) -> edits.Pieces:
-            ids, areas = np.unique(labels, return_counts=True)
-            return edits.delete(labels, [int(i) for i, n in zip(ids, areas, strict=True) if i and n < least])
-
-        self._edit("delete small objects", pieces)
-        self.choose([])
 
     def fill_holes(self) -> None:
         """Fill the background that the chosen objects enclose."""
@@ -139,67 +92,14 @@ class CorrectWidget(QScrollArea):
         self._edit("renumber", edits.renumber)
         self.choose([])
 
-    def next_least_certain(self) -> None:
-        """Choose the object, not looked at yet, that the model is least certain of, and show it."""
-        if self.layer is None:
-            return
-        found = least_certain(self.layer, self._seen)
-        if found is None:
-            self._seen.clear()
-            self.state.setText("All objects were looked at.")
-            return
-        label, position = found
-        self._seen.add(label)
-        self.viewer.dims.point = self.layer.data_to_world(position)
-        self.viewer.scene.camera.center = self.layer.data_to_world(position)[-3:]
-        self.choose([label])
-
-    def save_table(self, path: str | None = None) -> None:
-        """Measure all objects and save the table.
-
-        Parameters
-        ----------
-        path : str, optional
-            A CSV file; asked for by default.
-        """
-        layer = self.layer
-        if layer is None:
-            return
-        if path is None:
-            path, _ = QFileDialog.getSaveFileName(self, "Save table", f"{layer.name}.csv", "Table (*.csv)")
-        if not path:
-            return
-        try:
-            count = save_table(layer, self._image(), path)
-        except FoundsegError as error:
-            self._fail(error)
-            return
-        self.state.setText(f"{count} objects measured; saved as {path}.")
-
-    def release(self) -> None:
-        """Let go of the layer and the viewer."""
-        self._leave()
-        self.objects.disconnect_viewer()
-        self.image.disconnect_viewer()
-
     # Building.
 
-    def _build(self) -> None:
-        self.image = ImageChoice(self.viewer)
-        self.objects = LayerChoice(self.viewer, Labels, "The Labels layer to correct. It follows the selected layer.")
-        self.objects.changed.connect(self._follow_layer)
-        self.state = quiet_label("")
-        self.message = Message(self.viewer.theme)
-        self.copy_button = QPushButton("Make an editable copy")
-        self.copy_button.clicked.connect(self._copy)
-        self.copy_button.hide()
-        for widget in (labelled("Image", self.image), labelled("Objects", self.objects), self.state, self.message,
-                       self.copy_button):  # fmt: skip
-            self._layout.addWidget(widget)
+    def build(self) -> None:
+        """Add the tools and the review."""
         self._tools()
-        self.edits = EditRow(self.viewer.theme)
-        self._layout.addWidget(self.edits)
-        self._layout.addStretch(1)
+        self.review = Review(self)
+        self.keys |= self.review.keys
+        self._layout.addWidget(self.review)
 
     def _tools(self) -> None:
         self.keys: dict[str, Callable[[], None]] = {}
@@ -220,36 +120,20 @@ class CorrectWidget(QScrollArea):
             [("Grow", "G", self.grow, "Move the outline outwards by the amount; other objects keep their pixels."),
              ("Shrink", "Shift-G", self.shrink, "Move the outline inwards by the amount.")],
             [("Smooth", "S", self.smooth, "Round off the outline over the amount."),
-             ("Least certain", "N", self.next_least_certain, "Show the next object that the model trusts least.")],
+             ("Renumber", "", self.renumber, "Number the objects 1, 2, 3, … without gaps.")],
         ]  # fmt: skip
         self._amount_row()
         grid = QGridLayout()
         grid.addWidget(self.split_button, 0, 0, 1, 2)
         for i, row in enumerate(rows, 1):
             for k, (text, key, act, help_text) in enumerate(row):
-                button = QPushButton(f"{text} ({key.replace('Shift-', '⇧')})")
-                button.setToolTip(f"{help_text} Key {key.replace('-', '+')} on the layer.")
+                button = QPushButton(f"{text} ({key.replace('Shift-', '⇧')})" if key else text)
+                button.setToolTip(f"{help_text} Key {key.replace('-', '+')} on the layer." if key else help_text)
                 button.clicked.connect(lambda _checked=False, act=act: act())
                 self.buttons[text] = button
-                self.keys[key] = act
+                self.keys |= {key: act} if key else {}
                 grid.addWidget(button, i, k)
         self._layout.addLayout(grid)
-        self.smallest = QSpinBox()
-        self.smallest.setRange(1, 10**9)
-        self.smallest.setValue(20)
-        self.smallest.setSuffix(" pixels")
-        self.smallest.setToolTip("Objects with fewer pixels are removed.")
-        small = QPushButton("Delete smaller")
-        small.clicked.connect(lambda: self.delete_small())
-        tidy = QPushButton("Renumber")
-        tidy.setToolTip("Number the objects 1, 2, 3, … without gaps.")
-        tidy.clicked.connect(lambda: self.renumber())
-        table = QPushButton("Save table…")
-        table.setToolTip("Measure every object (size, diameters, mean intensities) and save the table as CSV.")
-        table.clicked.connect(lambda: self.save_table())
-        self.buttons |= {"Delete smaller": small, "Renumber": tidy, "Save table": table}
-        self._layout.addWidget(side_by_side(self.smallest, small))
-        self._layout.addWidget(side_by_side(tidy, table))
 
     def _amount_row(self) -> None:
         self.amount = QDoubleSpinBox()
@@ -260,57 +144,42 @@ class CorrectWidget(QScrollArea):
 
     # The layer.
 
-    def _follow_layer(self) -> None:
-        layer = self.objects.layer
-        if layer is self.layer and layer is not None:
-            return
-        self._leave()
-        self.message.say("")
-        if layer is None:
-            self.state.setText("Add or select a Labels layer to correct.")
-        elif layer.multiscale or not isinstance(layer.data, np.ndarray) or not layer.data.flags.writeable:
-            self._refuse(layer)
-        else:
-            self._enter(layer)
+    def enter(self, layer: Labels) -> None:
+        """Take the mouse and the keys of a layer.
 
-    def _enter(self, layer: Labels) -> None:
-        self.history = shared_history(layer, self._image())
-        self.edits.follow(self.history)
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The layer.
+        """
         layer.mouse_drag_callbacks.append(self._pressed)
+        layer.events.selected_label.connect(self._follow_label)
         bind_keys(layer, self.keys)
-        unit = label_spacing(layer)[1]
-        self.amount.setSuffix(f" {unit}")
-        self._seen.clear()
+        self.amount.setSuffix(f" {label_spacing(layer)[1]}")
+        self.review.enter()
         self.choose([])
 
-    def _leave(self) -> None:
-        self.copy_button.hide()
-        history, self.history = self.history, None
-        if history is None:
-            return
+    def leave(self, layer: Labels) -> None:
+        """Let go of the mouse and the keys of a layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The layer.
+        """
         self.split_button.setChecked(False)
-        if self._pressed in history.layer.mouse_drag_callbacks:
-            history.layer.mouse_drag_callbacks.remove(self._pressed)
-        unbind_keys(history.layer, self.keys)
-        history.leave()
+        self.review.leave()
+        if self._pressed in layer.mouse_drag_callbacks:
+            layer.mouse_drag_callbacks.remove(self._pressed)
+        layer.events.selected_label.disconnect(self._follow_label)
+        unbind_keys(layer, self.keys)
 
-    def _refuse(self, layer: Labels) -> None:
-        kind = "multiscale" if layer.multiscale else f"a {type(layer.data).__name__} that cannot be written"
-        self.state.setText("")
-        self.message.say(f"{layer.name!r} is {kind}; only labels in memory can be corrected. Make an editable copy.")
-        self.copy_button.show()
-
-    def _copy(self) -> None:
-        layer = self.objects.layer
-        if layer is None:
-            return
-        self.viewer.add_layer(editable_copy(self.viewer, layer))
-
-    def _image(self) -> Any:
-        try:
-            return self.image.image()
-        except FoundsegError:
-            return None
+    def _follow_label(self, _event: Any = None) -> None:
+        """Choose the object whose label was selected elsewhere, such as in the table."""
+        layer = self.layer
+        if layer is not None and layer.selected_label not in self.chosen and not self.split_button.isChecked():
+            label = int(layer.selected_label)
+            self.choose([label] if label and box_of(layer.data, [label]) else [])
 
     # Clicks.
 
@@ -344,7 +213,7 @@ class CorrectWidget(QScrollArea):
             self.message.say("")
             if len(self.chosen) != 1:
                 self.split_button.setChecked(False)
-                self._fail(PromptError("To split, click one object first, then press Split."))
+                self.fail(PromptError("To split, click one object first, then press Split."))
                 return
             self.state.setText(f"Object {self.chosen[0]}: click in each part, or drag a line across it.")
         else:
@@ -355,7 +224,7 @@ class CorrectWidget(QScrollArea):
         assert layer is not None
         label = self.chosen[0]
         if self.viewer.dims.ndisplay != 2:
-            self._fail(PromptError("Splitting is for the 2-D view. Press the 2D/3D button below the layer list first."))
+            self.fail(PromptError("Splitting is for the 2-D view. Press the 2D/3D button below the layer list first."))
             return
         if end is not None:
             plane = displayed_axes(self.viewer, layer)
@@ -388,22 +257,13 @@ class CorrectWidget(QScrollArea):
 
     def _edit(self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]]) -> bool:
         """Write what a tool makes of the labels; say what was wrong, or that nothing changed."""
-        if self.history is None:
-            return False
-        self.message.say("")
-        try:
-            changed = self.history.write(name, make(self.history.layer.data))
-        except FoundsegError as error:
-            self._fail(error)
+        changed = self.write(name, make)
+        if changed is None:
             return False
         self._describe()
         if not changed:
             self.state.setText(f"{self.state.text()} Nothing to change.")
         return True
-
-    def _fail(self, error: FoundsegError) -> None:
-        self.message.say(str(error))
-        self.ensureWidgetVisible(self.message)
 
     def _describe(self) -> None:
         layer = self.layer
@@ -412,7 +272,8 @@ class CorrectWidget(QScrollArea):
         if not self.chosen:
             self.state.setText("Click an object (Shift+click for more).")
             return
-        pixels = int(np.isin(layer.data, self.chosen).sum())
+        box = box_of(layer.data, self.chosen)
+        pixels = 0 if box is None else int(np.isin(layer.data[box], self.chosen).sum())
         spacing, unit = label_spacing(layer)
         known = [s for s in spacing if s is not None]
         size = f", {pixels * float(np.prod(known)):.4g} {unit}{'²³'[len(known) - 2]}" if unit != "px" else ""

@@ -67,6 +67,8 @@ class LabelsHistory(QObject):
 
     #: Something was done, undone or redone; in words, or empty.
     changed = Signal(str)
+    #: A step was done, undone or redone; the `Step`, as it was written.
+    stepped = Signal(object)
     #: All changes are on the disk; the time in seconds since 1970.
     saved = Signal(float)
     #: They are not; why.
@@ -192,6 +194,7 @@ class LabelsHistory(QObject):
         skipped = sum(self._do(part) for part in step.parts)
         assert self._journal is not None
         self._journal.add(step)
+        self.stepped.emit(step)
         note = f" {skipped} pixels that something else had changed were left alone." if skipped else ""
         self.changed.emit(f"{done}: {step.name}.{note}")
 
@@ -207,6 +210,7 @@ class LabelsHistory(QObject):
         assert self._journal is not None
         self._steps.add(step)
         self._journal.add(step)
+        self.stepped.emit(step)
         self.changed.emit("")
 
     def _put(self, box: Box, before: NDArray[Any], values: NDArray[Any]) -> None:

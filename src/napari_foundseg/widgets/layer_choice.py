@@ -22,14 +22,16 @@ class LayerChoice(QWidget):
         The layers' class.
     help_text : str
         The tooltip.
+    follow : bool
+        Whether to choose the layer that becomes active.
     """
 
     #: Another layer is chosen, or none.
     changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, kind: type, help_text: str) -> None:
+    def __init__(self, viewer: ViewerModel, kind: type, help_text: str, *, follow: bool = True) -> None:
         super().__init__()
-        self._viewer, self._kind = viewer, kind
+        self._viewer, self._kind, self._follows = viewer, kind, follow
         self._layers: list[Any] = []
         self.combo = QComboBox()
         self.combo.setToolTip(help_text)
@@ -88,7 +90,7 @@ class LayerChoice(QWidget):
 
     def _follow(self, _event: Any = None) -> None:
         active = self._viewer.layers.selection.active
-        if active in self._layers:
+        if self._follows and active in self._layers:
             self.combo.setCurrentIndex(self._layers.index(active))
 
     def _chosen(self, _at: int = 0) -> None:

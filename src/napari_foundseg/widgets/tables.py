@@ -1,50 +1,167 @@
-"""Tables of measurements, saved for a spreadsheet."""
+"""The object table of a layer: measurements, scores and what a person said of each object; saved for a spreadsheet."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_foundseg.core.measure import measure
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.widgets.layers import label_spacing, layer_axes
+from napari_foundseg.widgets.layers import label_spacing
 
 if TYPE_CHECKING:
+    import pandas as pd
     from napari.layers import Labels
+    from numpy.typing import NDArray
 
     from napari_foundseg.core.image import Image
 
-__all__ = ["save_table"]
+__all__ = ["ACCEPTED", "REJECTED", "grey_values", "mark", "object_table", "save_table", "unit_spacing"]
+
+#: What a person said of an object, in the columns ``review`` and ``note`` of a layer's features.
+ACCEPTED, REJECTED = "accepted", "rejected"
+_SCORES = {"predicted_iou": "predicted IoU", "stability_score": "stability"}
 
 
-def save_table(layer: Labels, image: Image | None, path: str) -> int:
-    """Measure all objects of a layer and save the table as CSV.
+def unit_spacing(layer: Labels) -> tuple[list[float | None], str]:
+    """Return the size of a layer's pixels and its unit, as the table's columns name it.
 
     Parameters
     ----------
     layer : napari.layers.Labels
-        In memory.
-    image : Image or None
-        Whose grey values are averaged, where they lie pixel on pixel with the labels; lazy ones are left out.
-    path : str
-        The file.
+        The layer.
 
     Returns
     -------
-    int
-        Number of objects.
+    list of float or None
+        As `layers.label_spacing` gives it.
+    str
+        ``px`` only where pixels are counted; ``scaled px`` where the layer has a scale and no unit.
+    """
+    spacing, unit = label_spacing(layer)
+    scaled = any(size not in (None, 1) for size in spacing)
+    return spacing, "scaled px" if unit == "px" and scaled else unit
+
+
+def grey_values(image: Image, shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """Return the pixels of an image as they lie on those of a label image.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    shape : tuple of int
+        Of the label image.
+
+    Returns
+    -------
+    ndarray or None
+        Of this shape, with a last axis of channels where the image has them; a view. None where the image does not
+        fit, or is lazy: reading it for every object would take too long.
+    """
+    values = image.levels[0]
+    if not isinstance(values, np.ndarray):
+        return None
+    axes = str(image.axes)
+    if "C" in axes:
+        axis = axes.index("C")
+        values = np.moveaxis(values, axis, -1)
+        if values.ndim == len(shape):  # the labels keep the channels' axis, one pixel long
+            values = np.expand_dims(values, axis)
+    return values if values.shape[: len(shape)] == shape else None
+
+
+def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
+    """Join measurements with what a layer knows of its objects.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        As `core.measure` gives it.
+    features : pandas.DataFrame
+        The layer's; the column ``index`` holds the label.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The measurements behind ``label``, ``review``, ``note`` and the scores where there are any; ``certainty`` is
+        their product. Rejected objects, which are gone from the layer, follow with no measurements. One that is back
+        is not rejected any more.
+    """
+    import pandas as pd
+
+    known = features.rename(columns={"index": "label"} | _SCORES)
+    kept = [name for name in ("label", *_SCORES.values(), "review", "note") if name in known]
+    known = known[kept] if "label" in known else pd.DataFrame({"label": pd.Series(dtype=np.int64)})
+    known = known[known["label"] != 0].drop_duplicates("label")
+    known = known.assign(**{name: _texts(known, name) for name in ("review", "note")})
+    gone = known[(known["review"] == REJECTED) & ~known["label"].isin(measured["label"])]
+    table = measured.merge(known, "left", "label")
+    for name in ("review", "note"):
+        table[name] = table[name].fillna("").astype(object)
+    table.loc[table["review"] == REJECTED, "review"] = ""
+    if len(gone):
+        table = pd.concat([table, gone.assign(pixels=0)], ignore_index=True) if len(table) else gone.assign(pixels=0)
+    scores = [name for name in _SCORES.values() if name in table and table[name].notna().any()]
+    if len(scores) == len(_SCORES):
+        table["certainty"] = table[scores[0]] * table[scores[1]]
+        scores.insert(0, "certainty")
+    first = ["label", "review", "note"]
+    rest = [name for name in measured.columns if name not in first]
+    return table.reindex(columns=[*first, *scores, *rest])
+
+
+def mark(layer: Labels, ids: Sequence[int], **values: str) -> None:
+    """Note what a person said of objects, in the layer's features.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer.
+    ids : sequence of int
+        The objects.
+    **values : str
+        ``review`` (`ACCEPTED`, `REJECTED` or empty), ``note``.
+    """
+    import pandas as pd
+
+    features = layer.features.copy()
+    if "index" not in features:
+        features = pd.DataFrame({"index": [0]})
+    new = np.setdiff1d(ids, features["index"])
+    features = pd.concat([features, pd.DataFrame({"index": new})], ignore_index=True) if len(new) else features
+    features["index"] = features["index"].astype(np.int64)
+    for name, value in values.items():
+        features[name] = _texts(features, name)
+        features.loc[features["index"].isin(ids), name] = value
+    layer.features = features
+
+
+def save_table(table: pd.DataFrame, path: str) -> None:
+    """Save a table as CSV.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        The table.
+    path : str
+        The file.
 
     Raises
     ------
     OutputError
         If the file cannot be written.
     """
-    spacing, unit = label_spacing(layer)
-    values = image.data if image is not None and isinstance(image.data, np.ndarray) else None
-    fits = values is not None and values.shape[: layer.ndim] == layer.data.shape
-    table = measure(layer.data, layer_axes(layer), spacing, unit, values if fits else None)
     with atomic_write(path) as file:
         # With the mark that spreadsheets know UTF-8 by.
         file.write(table.to_csv(index=False).encode("utf-8-sig"))
-    return len(table)
+
+
+def _texts(table: pd.DataFrame, name: str) -> Any:
+    """Return a column of texts, empty where there is none: the features' own hold NaN or 0 where they were filled."""
+    import pandas as pd
+
+    if name not in table:
+        return pd.Series("", index=table.index, dtype=object)
+    return table[name].map(lambda value: value if isinstance(value, str) else "").astype(object)

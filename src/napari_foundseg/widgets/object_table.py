@@ -1,0 +1,225 @@
+"""A table of thousands of rows that can be sorted, and whose rows can be chosen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QAbstractItemView, QTableView
+
+__all__ = ["TableModel", "TableView"]
+
+_NOWHERE = QModelIndex()
+
+
+class TableModel(QAbstractTableModel):
+    """A data frame as Qt wants it; only what is in view is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = pd.DataFrame()
+        self._columns: list[Any] = []
+        self._sorted: tuple[str, bool] | None = None
+
+    def show(self, table: pd.DataFrame) -> None:
+        """Show a table, sorted as the last one was.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            The table.
+        """
+        self.beginResetModel()
+        if self._sorted is not None and self._sorted[0] in table:
+            name, ascending = self._sorted
+            table = table.sort_values(name, ascending=ascending, kind="stable", na_position="last")
+        self.table = table.reset_index(drop=True)
+        self._columns = [self.table[name].to_numpy() for name in self.table]
+        self.endResetModel()
+
+    def rowCount(self, parent: QModelIndex = _NOWHERE) -> int:  # noqa: N802 - Qt's name
+        """Return the number of rows.
+
+        Parameters
+        ----------
+        parent : QModelIndex
+            Nothing: a table has no branches.
+
+        Returns
+        -------
+        int
+            Rows.
+        """
+        return 0 if parent.isValid() else len(self.table)
+
+    def columnCount(self, parent: QModelIndex = _NOWHERE) -> int:  # noqa: N802 - Qt's name
+        """Return the number of columns.
+
+        Parameters
+        ----------
+        parent : QModelIndex
+            Nothing: a table has no branches.
+
+        Returns
+        -------
+        int
+            Columns.
+        """
+        return 0 if parent.isValid() else len(self._columns)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Return what a cell shows.
+
+        Parameters
+        ----------
+        index : QModelIndex
+            The cell.
+        role : int
+            What is asked for.
+
+        Returns
+        -------
+        str, alignment or None
+            Numbers with four digits; nothing where there is none.
+        """
+        value = self._columns[index.column()][index.row()]
+        if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
+            return _text(value)
+        if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
+            return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+        return None
+
+    def headerData(  # noqa: N802 - Qt's name
+        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
+    ) -> Any:
+        """Return a column's name.
+
+        Parameters
+        ----------
+        section : int
+            The column.
+        orientation : Qt.Orientation
+            Rows have no names.
+        role : int
+            What is asked for.
+
+        Returns
+        -------
+        str or None
+            The name.
+        """
+        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
+            return str(self.table.columns[section])
+        return None
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column; empty cells come last either way.
+
+        Parameters
+        ----------
+        column : int
+            The column; -1 leaves the order as it is.
+        order : Qt.SortOrder
+            Ascending or descending.
+        """
+        if 0 <= column < len(self._columns):
+            self._sorted = str(self.table.columns[column]), order == Qt.SortOrder.AscendingOrder
+            self.show(self.table)
+
+
+class TableView(QTableView):
+    """Shows a table; one row can be chosen, by mouse or keyboard.
+
+    Parameters
+    ----------
+    name : str
+        For a screen reader.
+    key : str
+        The column whose value the chosen row is known by when the table changes.
+    """
+
+    #: The person chose a row; as a `pandas.Series`.
+    chosen = Signal(object)
+
+    def __init__(self, name: str, key: str) -> None:
+        super().__init__()
+        self._key = key
+        self._value: Any = None
+        self._silent = False
+        self.model_ = TableModel()
+        self.setModel(self.model_)
+        self.setAccessibleName(name)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setWordWrap(False)
+        rows, columns, selection = self.verticalHeader(), self.horizontalHeader(), self.selectionModel()
+        assert rows is not None
+        assert columns is not None
+        assert selection is not None
+        rows.hide()
+        rows.setDefaultSectionSize(self.fontMetrics().height() + 6)
+        columns.setResizeContentsPrecision(20)
+        self.setSortingEnabled(True)
+        columns.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        selection.currentRowChanged.connect(self._choose)
+        self.model_.modelAboutToBeReset.connect(self._before)
+        self.model_.modelReset.connect(self._after)
+
+    def show_table(self, table: pd.DataFrame) -> None:
+        """Show a table; the chosen row stays chosen and the view where it is.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame
+            The table.
+        """
+        new = list(table) != list(self.model_.table)
+        self.model_.show(table)
+        if new:
+            self.resizeColumnsToContents()
+
+    def select(self, value: Any) -> None:
+        """Choose the row of a value of the key column, without saying so.
+
+        Parameters
+        ----------
+        value : object
+            The value; no row is chosen where none has it.
+        """
+        self._value = value
+        table = self.model_.table
+        rows = table.index[table[self._key] == value] if self._key in table else []
+        self._silent = True
+        if len(rows):
+            self.setCurrentIndex(self.model_.index(int(rows[0]), max(0, self.columnAt(0))))
+        else:
+            self.clearSelection()
+            self.setCurrentIndex(QModelIndex())
+        self._silent = False
+
+    def _choose(self, current: QModelIndex, _previous: QModelIndex) -> None:
+        if not self._silent and current.isValid():
+            row = self.model_.table.iloc[current.row()]
+            self._value = row[self._key]
+            self.chosen.emit(row)
+
+    def _before(self) -> None:
+        self._silent = True
+        self._places = [(bar, bar.value()) for bar in (self.verticalScrollBar(), self.horizontalScrollBar()) if bar]
+
+    def _after(self) -> None:
+        self.select(self._value)
+        for bar, value in self._places:
+            bar.setValue(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
+    if value != value:  # NaN
+        return ""
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{float(value):.4g}"

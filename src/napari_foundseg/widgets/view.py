@@ -1,0 +1,33 @@
+"""What the viewer shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+__all__ = ["centre_on"]
+
+
+def centre_on(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> None:
+    """Bring a position of a layer to the middle of the canvas, on its slice; the zoom stays.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        One of its layers.
+    position : sequence of float
+        In the layer's data pixels, one for each axis.
+    """
+    point = np.array(viewer.dims.point, float)
+    # napari aligns layers at their last axes.
+    point[-layer.ndim :] = layer.data_to_world(position)
+    viewer.dims.point = tuple(point)
+    viewer.scene.camera.center = tuple(point[list(viewer.dims.displayed)][-3:])
