@@ -4,25 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import numpy as np
+from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.history import Box
 from napari_foundseg.core.labels import Overlap, add_mask, next_free_id
 from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image as ImageLayer
 
     from napari_foundseg.core.image import Image
 
-__all__ = ["Objects", "commit", "refine"]
+__all__ = ["Objects", "assign_objects", "commit", "refine"]
+
+_assigned: WeakKeyDictionary[ImageLayer, ReferenceType[Labels]] = WeakKeyDictionary()
+
+
+def assign_objects(layer: ImageLayer, labels: Labels) -> None:
+    """Have all widgets take a Labels layer for the objects of an image.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        The image's layer.
+    labels : napari.layers.Labels
+        Of the overlay's shape.
+    """
+    _assigned[layer] = ref(labels)
 
 
 class Objects:
@@ -37,6 +55,8 @@ class Objects:
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._histories: dict[ImageLayer, LabelsHistory] = {}
+        self._followed: WeakKeyDictionary[ImageLayer, ReferenceType[Labels] | None] = WeakKeyDictionary()
+        viewer.layers.events.removed.connect(self._removed)
 
     def of(self, layer: ImageLayer, image: Image) -> LabelsHistory | None:
         """Return the objects of an image.
@@ -53,13 +73,15 @@ class Objects:
         LabelsHistory or None
             None where there are none yet, or their layer has left the viewer or does not fit any more.
         """
-        history = self._histories.get(layer)
-        if history is None or (
-            history.layer in self._viewer.layers and history.layer.data.shape == Overlay(layer, image).shape
-        ):
+        history, shape = self._histories.get(layer), Overlay(layer, image).shape
+        if (latest := _assigned.get(layer)) is not self._followed.get(layer):
+            # Once: what a person chooses afterwards stays.
+            self._followed[layer] = latest
+            if (labels := self._assigned_to(layer, shape)) is not None:
+                return self.adopt(layer, image, labels)
+        if history is not None and history.layer in self._viewer.layers and history.layer.data.shape == shape:
             return history
-        history.leave()
-        del self._histories[layer]
+        self._drop(layer)
         return None
 
     def add(self, layer: ImageLayer, image: Image, data: NDArray[Any] | None = None) -> LabelsHistory:
@@ -72,14 +94,19 @@ class Objects:
         image : Image
             The layer as an image.
         data : ndarray of int, optional
-            Objects that are there already, of the overlay's shape.
+            Objects that are there already, of the overlay's shape; they go into the layer that was assigned to the
+            image, where there is one.
 
         Returns
         -------
         LabelsHistory
-            Of the new layer.
+            Of the layer.
         """
         overlay = Overlay(layer, image)
+        if data is not None and (assigned := self._assigned_to(layer, overlay.shape)) is not None:
+            history = self.adopt(layer, image, assigned)
+            history.write("recover", [(tuple(slice(0, n) for n in data.shape), data)])
+            return history
         pixels = np.zeros(overlay.shape, np.uint16) if data is None else data
         labels = Labels(pixels, name=unique_name(self._viewer.layers, "foundseg objects"), **overlay.transforms)
         active = self._viewer.layers.selection.active
@@ -87,16 +114,48 @@ class Objects:
         if active is not None:
             # Adding a layer must not take the tool away.
             self._viewer.layers.selection.active = active
-        if (old := self._histories.pop(layer, None)) is not None:
-            old.leave()
+        return self.adopt(layer, image, labels)
+
+    def adopt(self, layer: ImageLayer, image: Image, labels: Labels) -> LabelsHistory:
+        """Let accepted masks of an image go into another Labels layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        image : Image
+            The layer as an image.
+        labels : napari.layers.Labels
+            Of the overlay's shape, in memory.
+
+        Returns
+        -------
+        LabelsHistory
+            Of that layer.
+        """
+        self._drop(layer)
         self._histories[layer] = shared_history(labels, image)
         return self._histories[layer]
 
     def release(self) -> None:
         """Let go of all layers."""
-        for history in self._histories.values():
-            history.leave()
-        self._histories.clear()
+        self._viewer.layers.events.removed.disconnect(self._removed)
+        for layer in list(self._histories):
+            self._drop(layer)
+
+    def _assigned_to(self, layer: ImageLayer, shape: tuple[int, ...]) -> Labels | None:
+        labels = _assigned[layer]() if layer in _assigned else None
+        fits = labels is not None and labels in self._viewer.layers and labels.data.shape == shape
+        return labels if fits else None
+
+    def _drop(self, layer: ImageLayer) -> None:
+        if (old := self._histories.pop(layer, None)) is not None:
+            old.leave()
+
+    def _removed(self, event: Any) -> None:
+        for layer, history in list(self._histories.items()):
+            if event.value is history.layer:
+                self._drop(layer)
 
 
 def commit(history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], overlap: Overlap) -> list[int]:
@@ -133,6 +192,77 @@ def commit(history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], over
 
     history.write("accept", pieces())
     return written
+
+
+def refused(layer: Labels) -> str:
+    """Say why a layer cannot be written.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer.
+
+    Returns
+    -------
+    str
+        What it is, such as ``locked``; empty where it can be.
+    """
+    data = layer.data
+    if layer.multiscale:
+        return "multiscale"
+    if not isinstance(data, np.ndarray):
+        return f"a {type(data).__name__}, which keeps no changes"
+    if not data.flags.writeable:
+        return "read-only in memory" if data.base is None else "a read-only view or memory-mapped file"
+    if isinstance(data, np.memmap):
+        return "a memory-mapped file, whose pixels would change on the disk"
+    return "" if layer.editable else "set to be not editable"
+
+
+def outline_of(
+    history: LabelsHistory | None, overlay: Overlay, image: Image, prompts: Sequence[Prompt], label: int | None
+) -> tuple[int, Prompt]:
+    """Return a prompt for another outline of an accepted object: clicks, and the object as it is for a mask.
+
+    Parameters
+    ----------
+    history : LabelsHistory or None
+        Of the layer of objects.
+    overlay : Overlay
+        Of that layer over its image.
+    image : Image
+        The image.
+    prompts : sequence of Prompt
+        One, with a point.
+    label : int or None
+        The object; None for the one under the first point.
+
+    Returns
+    -------
+    int
+        The object.
+    Prompt
+        With its mask.
+
+    Raises
+    ------
+    PromptError
+        If it is not clear which object is meant.
+    """
+    if history is None:
+        raise PromptError("There are no accepted objects to refine yet. Choose 'one new object' first.")
+    if len(prompts) != 1 or not prompts[0].points:
+        raise PromptError("To refine, click on one accepted object; shapes are for new objects.")
+    index, flat = prompts[0].in_plane(image.shape, image.label_axes)
+    plane = overlay.plane(np.asarray(history.layer.data), index)
+    if label is None:
+        label = int(plane[tuple(int(np.floor(c + 0.5)) for c in flat.points[0])])
+    if not label:
+        raise PromptError("There is no accepted object under the first point. Press Clear and click on one.")
+    mask = plane == label
+    if not mask.any():
+        raise PromptError(f"Object {label} is not on this slice. Press Clear and click on one that is.")
+    return label, Prompt(prompts[0].points, prompts[0].labels, mask=mask)
 
 
 def refine(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, overlap: Overlap) -> bool:

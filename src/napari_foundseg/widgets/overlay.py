@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image as ImageLayer
 from numpy.typing import NDArray
 
 from napari_foundseg.widgets.layers import layer_letters
@@ -20,7 +21,43 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.masks import Mask
 
-__all__ = ["Overlay"]
+__all__ = ["Overlay", "image_layer"]
+
+
+def image_layer(image: Image, name: str) -> ImageLayer:
+    """Return an image as a layer, with its axes, spacing and units.
+
+    Parameters
+    ----------
+    image : Image
+        Such as a file holds.
+    name : str
+        The layer's name.
+
+    Returns
+    -------
+    napari.layers.Image
+        Not added to any viewer. Colours that come last are shown as such; other channels get a slider.
+    """
+    axes, levels = str(image.axes), list(image.levels)
+    rgb = axes.endswith("C") and levels[0].shape[-1] in (3, 4)
+    if axes.endswith("C") and not rgb:
+        # Rows and columns must come last.
+        levels, axes = [np.moveaxis(np.asarray(level), -1, 0) for level in levels], f"C{axes[:-1]}"
+    letters = axes[:-1] if rgb else axes
+    attributes = {
+        "name": name,
+        "rgb": rgb,
+        "multiscale": len(levels) > 1,
+        "scale": [image.spacing.get(letter, 1.0) for letter in letters],
+        "axis_labels": [letter.lower() for letter in letters],
+    }
+    data = levels if len(levels) > 1 else levels[0]
+    try:
+        return ImageLayer(data, units=[image.units.get(letter, "pixel") for letter in letters], **attributes)
+    except ValueError:
+        # Files name units that napari does not know.
+        return ImageLayer(data, **attributes)
 
 
 class Overlay:

@@ -14,13 +14,14 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Kept, end_journal, journal_folder, kept_journals, read_journal
+from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.live import Latest
 from napari_foundseg.widgets.message import Message
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
 from napari_foundseg.widgets.rows import quiet_label, side_by_side
 
-__all__ = ["RecoveryRow"]
+__all__ = ["RecoveryRow", "take_up"]
 
 
 class RecoveryRow(QWidget):
@@ -130,6 +131,26 @@ class RecoveryRow(QWidget):
         self.hide()
         with suppress(OSError):  # it may have been cleared away meanwhile
             end_journal(self._kept.path)
+
+
+def take_up(history: LabelsHistory, kept: Kept) -> None:
+    """Go on with interrupted work: its journal ends when the layer's own, which holds it all, is on the disk.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer that holds the objects now.
+    kept : Kept
+        The interrupted journal.
+    """
+
+    def held(_when: float) -> None:
+        history.saved.disconnect(held)
+        with suppress(OSError):  # it may have been cleared away meanwhile
+            end_journal(kept.path)
+
+    history.saved.connect(held)
+    history.keep()
 
 
 def _lost(image: Image, shape: tuple[int, ...]) -> Kept | None:

@@ -1,0 +1,65 @@
+"""Reading and writing of files beside the window: all of it in the order it was asked for, nothing dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+__all__ = ["Background"]
+
+
+class Background(QObject):
+    """A thread for files. Whatever is under way when the program ends is done first."""
+
+    _done = Signal(object, object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="foundseg-files")
+        self._over = False
+        self._done.connect(self._hand_over)
+
+    def ask(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        """Do some work in the thread, then something with its result in the window's.
+
+        Parameters
+        ----------
+        work : callable
+            Takes nothing.
+        then : callable
+            Takes what `work` returned, or the exception that it raised.
+        """
+        self._thread.submit(self._do, work, then)
+
+    def finish(self, work: Callable[[], Any] | None = None) -> Any:
+        """Wait until all is done, and a last piece of work; what was to follow is left out.
+
+        Parameters
+        ----------
+        work : callable, optional
+            Takes nothing; what it raises is raised here.
+
+        Returns
+        -------
+        object
+            What `work` returned.
+        """
+        self._over = True
+        last = None if work is None else self._thread.submit(work)
+        self._thread.shutdown()
+        return None if last is None else last.result()
+
+    def _do(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+        try:
+            result = work()
+        except Exception as error:  # noqa: BLE001 - delivered to the window, which shows it
+            result = error
+        if not self._over:
+            self._done.emit(then, result)
+
+    def _hand_over(self, then: Callable[[Any], None], result: Any) -> None:
+        if not self._over:
+            then(result)
