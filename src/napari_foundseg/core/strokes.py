@@ -1,0 +1,90 @@
+"""Painted strokes and areas: what is no wider than the brush is a stroke, known by points along its middle."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["is_stroke", "medial_points"]
+
+#: Longest side that is looked at pixel by pixel; of larger masks each pixel that is looked at stands for several.
+_LONGEST = 512
+
+
+def is_stroke(mask: NDArray[np.bool_], brush: float) -> bool:
+    """Tell a stroke from an area that was filled.
+
+    Parameters
+    ----------
+    mask : (M, N) ndarray of bool
+        One connected part, with a pixel in it.
+    brush : float
+        The brush's diameter in pixels.
+
+    Returns
+    -------
+    bool
+        Whether no disc fits into it that is half as wide again as the brush, as where two strokes cross.
+    """
+    from scipy import ndimage
+
+    small, step = _reduced(mask)
+    width = step * (2 * float(ndimage.distance_transform_edt(np.pad(small, 1)).max()) - 1)
+    return width <= 1.5 * (brush + 1) + step
+
+
+def medial_points(mask: NDArray[np.bool_], apart: float, most: int) -> NDArray[np.float64]:
+    """Return points along the middle of a stroke, evenly spread.
+
+    Parameters
+    ----------
+    mask : (M, N) ndarray of bool
+        One connected part, with a pixel in it.
+    apart : float
+        Least distance in pixels between two of them.
+    most : int
+        How many there may be.
+
+    Returns
+    -------
+    (K, 2) ndarray of float
+        Rows and columns of pixels of the mask; one where the stroke is shorter than `apart`.
+    """
+    from skimage.morphology import skeletonize
+
+    small, step = _reduced(mask)
+    middle = np.argwhere(skeletonize(np.pad(small, 1))) - 1
+    if not len(middle):
+        middle = np.argwhere(small)
+    # From one end on, always the one that lies farthest from those chosen.
+    centre = middle.mean(0)
+    reach = np.linalg.norm(middle - centre, axis=1)
+    if step * 2 * reach.max() < apart:
+        chosen = [int(reach.argmin())]
+    else:
+        chosen = [int(reach.argmax())]
+        nearest = np.linalg.norm(middle - middle[chosen[0]], axis=1)
+        while len(chosen) < most and step * nearest.max() >= apart:
+            chosen.append(int(nearest.argmax()))
+            nearest = np.minimum(nearest, np.linalg.norm(middle - middle[chosen[-1]], axis=1))
+    return np.array([_inside(mask, point * step, step) for point in middle[chosen]], float)
+
+
+def _reduced(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
+    """Return a mask whose pixels stand for blocks with any pixel in them, and the blocks' side."""
+    step = math.ceil(max(mask.shape) / _LONGEST)
+    if step == 1:
+        return mask, 1
+    padded = np.pad(mask, [(0, -n % step) for n in mask.shape])
+    rows, columns = (n // step for n in padded.shape)
+    return np.asarray(padded.reshape(rows, step, columns, step).any(axis=(1, 3))), step
+
+
+def _inside(mask: NDArray[np.bool_], corner: NDArray[np.int_], step: int) -> NDArray[np.int_]:
+    """Return the pixel of the mask that lies most central in a block."""
+    y, x = corner
+    pixels = np.argwhere(mask[y : y + step, x : x + step])
+    nearest = np.linalg.norm(pixels - pixels.mean(0), axis=1).argmin()
+    return np.asarray(pixels[nearest] + corner)
