@@ -14,13 +14,13 @@ from napari_foundseg.core.errors import AxesError, FoundsegError, PromptError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.result import Segmentation, object_table
 from napari_foundseg.widgets.layers import (
-    POLARITY,
     current_index,
     displayed_axes,
     image_from_layer,
     region_from_shape,
     visible_region,
 )
+from napari_foundseg.widgets.marks import POLARITY
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.prompt_rules import prompts_from_layers
 from napari_foundseg.widgets.results import add_labels

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["NEGATIVE", "POSITIVE", "PREVIEW", "theme_colour"]
+__all__ = ["GUESS", "NEGATIVE", "POSITIVE", "PREVIEW", "theme_colour"]
 
 #: A point on the object, a box around it.
 POSITIVE = "#009e73"
@@ -10,6 +10,8 @@ POSITIVE = "#009e73"
 NEGATIVE = "#d55e00"
 #: A mask that is not accepted yet. An accepted one has its own label's colour.
 PREVIEW = "#f0e442"
+#: The mask that a click would make: paler than one that a click made.
+GUESS = "#f8f3b3"
 
 
 def theme_colour(theme: str, name: str) -> str:

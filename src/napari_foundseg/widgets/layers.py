@@ -10,7 +10,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Points, Shapes
+from napari.layers import Shapes
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, PromptError
@@ -23,22 +23,19 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 __all__ = [
-    "POLARITY",
+    "affine_between",
+    "carried",
     "current_index",
     "displayed_axes",
     "image_from_layer",
     "label_spacing",
     "layer_axes",
     "layer_letters",
-    "outlines_on_slice",
-    "points_on_slice",
     "region_from_shape",
     "visible_region",
 ]
 
 Box = tuple[int, int, int, int]
-#: The column of a Points layer that says whether a point is on the object or not.
-POLARITY = "polarity"
 _LETTERS = {"t": "T", "time": "T", "c": "C", "channel": "C", "channels": "C", "ch": "C", "z": "Z", "depth": "Z"}
 
 
@@ -262,72 +259,50 @@ def region_from_shape(shapes: Shapes, layer: Layer, image: Image) -> Box:
             f"{len(chosen)} shapes of {shapes.name!r} are meant, one is needed. Select one rectangle with the arrow "
             "tool, or draw one if there is none."
         )
-    corners = _between(shapes, layer, np.asarray(shapes.data[chosen[0]], float))
+    corners = carried(shapes, layer, np.asarray(shapes.data[chosen[0]], float))
     return _bounding_region(corners, layer, image, f"The selected shape of {shapes.name!r}")
 
 
-def points_on_slice(
-    points: Points | None, layer: Layer, image: Image, index: tuple[int, ...]
-) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the points of one slice of an image.
+def affine_between(source: Layer, target: Layer) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return how data coordinates of one layer become data coordinates of another, through world.
 
     Parameters
     ----------
-    points : napari.layers.Points or None
-        Its feature column `POLARITY` holds ``"positive"`` or ``"negative"``.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    index : tuple of int
-        The slice; points elsewhere are left out.
+    source, target : Layer
+        Of any numbers of axes; napari aligns them at their last ones.
 
     Returns
     -------
-    (N, D) ndarray of float
-        In data pixels of the image, one coordinate for each axis of its labels.
-    list of int
-        1 for a positive point, 0 for a negative one.
+    (T, S) ndarray of float
+        The matrix.
+    (T,) ndarray of float
+        What is added.
     """
-    if points is None or not len(points.data):
-        return np.empty((0, len(image.shape))), []
-    where = _between(points, layer, np.asarray(points.data, float))[:, _label_columns(layer, image)]
-    on = _on_slice(where, image, index)
-    positive = points.features[POLARITY].to_numpy() != "negative"
-    return where[on], [int(v) for v in positive[on]]
+
+    def there(place: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.array(target.world_to_data(source.data_to_world(place)), float)
+
+    origin = there(np.zeros(source.ndim))
+    return np.stack([there(axis) - origin for axis in np.eye(source.ndim)], axis=1), origin
 
 
-def outlines_on_slice(
-    shapes: Shapes | None, layer: Layer, image: Image, index: tuple[int, ...]
-) -> list[tuple[str, NDArray[np.float64]]]:
-    """Return the shapes of one slice of an image.
+def carried(source: Layer, target: Layer, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Carry data coordinates of one layer to data coordinates of another, through world.
 
     Parameters
     ----------
-    shapes : napari.layers.Shapes or None
-        The shapes.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    index : tuple of int
-        The slice; shapes that do not lie wholly on it are left out.
+    source, target : Layer
+        The layers.
+    coordinates : (N, S) ndarray of float
+        In data pixels of the source.
 
     Returns
     -------
-    list of (str, (V, D) ndarray of float)
-        Each shape's kind, as napari names it, and its vertices in data pixels of the image; an ellipse as a polygon.
+    (N, T) ndarray of float
+        In data pixels of the target.
     """
-    found = []
-    for vertices, kind in [] if shapes is None else zip(shapes.data, shapes.shape_type, strict=True):
-        drawn = np.asarray(vertices, float)
-        corners = _between(shapes, layer, _around(drawn) if kind == "ellipse" else drawn)
-        corners = corners[:, _label_columns(layer, image)]
-        if _on_slice(corners, image, index).all():
-            # Exactly on their slice, so that rounding cannot tear them apart.
-            corners[:, [image.label_axes.index(axis) for axis in image.slice_axes]] = index
-            found.append((str(kind), corners))
-    return found
+    matrix, origin = affine_between(source, target)
+    return np.asarray(coordinates @ matrix.T + origin)
 
 
 def label_spacing(layer: Layer) -> tuple[list[float | None], str]:
@@ -357,31 +332,6 @@ def _shape(layer: Layer) -> tuple[int, ...]:
 
 def _units(layer: Layer) -> list[Any]:
     return [unit if hasattr(unit, "dimensionality") else "" for unit in layer.units]
-
-
-def _between(source: Layer, target: Layer, coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Carry (N, D) data coordinates of one layer to data coordinates of another, through world."""
-    moved = [target.world_to_data(source.data_to_world(row)) for row in coordinates]
-    return np.array(moved, float).reshape(len(moved), target.ndim)
-
-
-def _label_columns(layer: Layer, image: Image) -> list[int]:
-    return [i for i, letter in enumerate(layer_letters(layer, image)) if letter != "C"]
-
-
-def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.bool_]:
-    """Tell which of (..., D) coordinates, one for each axis of the labels, lie on a slice."""
-    slices = [image.label_axes.index(axis) for axis in image.slice_axes]
-    on = np.floor(coordinates[..., slices] + 0.5) == np.asarray(index, float)
-    return np.asarray(on.reshape(len(coordinates), -1).all(axis=1))
-
-
-def _around(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return points around the ellipse in a rectangle of four corners."""
-    middle = corners.mean(0)
-    across, along = (corners[1] - corners[0]) / 2, (corners[2] - corners[1]) / 2
-    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)[:, None]
-    return np.asarray(middle + np.cos(turn) * across + np.sin(turn) * along)
 
 
 def _bounding_region(corners: NDArray[np.float64], layer: Layer, image: Image, what: str) -> Box:

@@ -1,15 +1,19 @@
-"""The preview of masks that are not accepted yet: a Labels layer in which only changed pixels are redrawn."""
+"""The preview of masks that are not accepted yet: a Labels layer in which only changed pixels are redrawn.
+
+It is the plugin's own, apart from every layer of the person's, and nothing is ever read back from it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_foundseg.widgets.colours import PREVIEW
+from napari_foundseg.widgets.colours import GUESS, PREVIEW
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
 
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from napari_foundseg.core.masks import Mask
 
 __all__ = ["Preview"]
+
+#: What the layer's pixels are.
+_MASK, _OUTLINE = 1, 2
 
 
 class Preview:
@@ -42,7 +49,9 @@ class Preview:
         self.layer = Labels(
             np.zeros(overlay.shape, np.uint8),
             name=unique_name(viewer.layers, "foundseg preview"),
-            colormap=DirectLabelColormap(color_dict={None: "transparent", 0: "transparent", 1: PREVIEW}),
+            colormap=DirectLabelColormap(
+                color_dict={None: "transparent", 0: "transparent", _MASK: PREVIEW, _OUTLINE: GUESS}
+            ),
             opacity=0.5,
             **overlay.transforms,
         )
@@ -57,21 +66,44 @@ class Preview:
         masks : sequence of Mask
             Of any slices; empty ones show nothing.
         """
+        self._show(masks, _MASK)
+
+    def show_outline(self, mask: Mask | None) -> None:
+        """Show the outline of a mask that is only a guess, and nothing else.
+
+        Parameters
+        ----------
+        mask : Mask or None
+            None or an empty mask to show nothing.
+        """
+        self._show([] if mask is None or not mask.crop.size else [_outline(mask)], _OUTLINE)
+
+    def _show(self, masks: Sequence[Mask], value: int) -> None:
         shown = [mask for mask in masks if mask.crop.size]
         for index in {mask.index for mask in (*self._shown, *shown)}:
-            self._redraw(index, [m for m in self._shown if m.index == index], [m for m in shown if m.index == index])
+            self._redraw(
+                index, [m for m in self._shown if m.index == index], [m for m in shown if m.index == index], value
+            )
         self._shown = shown
 
-    def _redraw(self, index: tuple[int, ...], before: list[Mask], after: list[Mask]) -> None:
+    def _redraw(self, index: tuple[int, ...], before: list[Mask], after: list[Mask], value: int) -> None:
         boxes = np.array([mask.box for mask in (*before, *after)])
         y0, x0 = boxes[:, :2].min(0)
         y1, x1 = boxes[:, 2:].max(0)
-        wanted = np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool)
+        wanted = np.zeros((y1 - y0 + 1, x1 - x0 + 1), np.uint8)
         for mask in after:
             top, left, bottom, right = mask.box
-            wanted[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1] |= mask.crop
+            wanted[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1][mask.crop] = value
         plane = self._overlay.plane(self.layer.data, index)[y0 : y1 + 1, x0 : x1 + 1]
-        rows, columns = np.nonzero((plane > 0) != wanted)
+        rows, columns = np.nonzero(plane != wanted)
         if len(rows):
-            values = wanted[rows, columns].astype(np.uint8)
-            self.layer.data_setitem(self._overlay.pixels(index, rows + y0, columns + x0), values)
+            self.layer.data_setitem(self._overlay.pixels(index, rows + y0, columns + x0), wanted[rows, columns])
+
+
+def _outline(mask: Mask) -> Mask:
+    """Return the rim of a mask, wide enough to be seen wherever the object is."""
+    from scipy import ndimage
+
+    width = max(1, round(np.sqrt(mask.area) / 25))
+    inner = ndimage.binary_erosion(mask.crop, np.ones((3, 3)), iterations=width)
+    return replace(mask, crop=mask.crop & ~inner)

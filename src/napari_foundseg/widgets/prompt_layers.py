@@ -1,19 +1,21 @@
-"""The layers that a person points on: points and boxes over an image, and the keys that act on them."""
+"""The layers that a person points on: points, shapes and scribbles over an image, and the keys that act on them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Points, Shapes
 
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
-from napari_foundseg.widgets.layers import POLARITY
+from napari_foundseg.widgets.marks import POLARITY
 from napari_foundseg.widgets.overlay import Overlay
+from napari_foundseg.widgets.preview import Preview
 from napari_foundseg.widgets.prompt_rules import prompts_from_layers
 from napari_foundseg.widgets.results import unique_name
+from napari_foundseg.widgets.scribble import Scribble
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -22,13 +24,16 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.prompts import Prompt
 
-__all__ = ["PromptLayers"]
+__all__ = ["PromptLayers", "Tool"]
+
+#: What a person marks with.
+Tool = Literal["points", "shapes", "brush"]
 
 _DONE = {"added", "removed", "changed"}
 
 
 class PromptLayers:
-    """A Points and a Shapes layer over an image.
+    """A Points and a Shapes layer over an image, once it is wanted a Labels layer for scribbles, and a preview.
 
     Parameters
     ----------
@@ -44,13 +49,17 @@ class PromptLayers:
 
     def __init__(self, viewer: ViewerModel, layer: Layer, image: Image, changed: Callable[[], None]) -> None:
         self._viewer = viewer
-        self._layer = layer
+        #: The image's layer.
+        self.layer = layer
+        self._image = image
         self._changed = changed
         self._keys: dict[str, Callable[[], None]] = {}
         self._quiet = False
-        self.positive = True
+        self._positive = True
+        self._scribble: Scribble | None = None
         #: Whether each point means an object of its own.
         self.each = False
+        self.preview = Preview(viewer, layer, image)
         transforms = Overlay(layer, image).transforms
         ndim = len(transforms["scale"])
         self.boxes = Shapes(
@@ -81,9 +90,71 @@ class PromptLayers:
         viewer.layers.selection.active = self.points
 
     @property
-    def alive(self) -> bool:
-        """Whether both layers are still in the viewer."""
-        return self.points in self._viewer.layers and self.boxes in self._viewer.layers
+    def layers(self) -> list[Layer]:
+        """The layers of the session."""
+        painted = [] if self._scribble is None else [self._scribble.layer]
+        return [self.points, self.boxes, *painted]
+
+    def lost(self) -> str:
+        """Return the name of a layer that the session needs and that was removed; empty while all are there."""
+        needed = [self.layer, self.preview.layer, self.points, self.boxes]
+        return next((one.name for one in needed if one not in self._viewer.layers), "")
+
+    def fits(self, image: Image) -> bool:
+        """Tell whether the image still has the shape that the layers were made for.
+
+        Parameters
+        ----------
+        image : Image
+            The image's layer as it is now.
+
+        Returns
+        -------
+        bool
+            Whether the session can go on.
+        """
+        return bool(Overlay(self.layer, image).shape == self.preview.layer.data.shape)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is marked on any slice."""
+        painted = self._scribble is not None and self._scribble.used
+        return not (len(self.points.data) or len(self.boxes.data) or painted)
+
+    @property
+    def positive(self) -> bool:
+        """Whether clicks and strokes mark what is on the object."""
+        return self._positive
+
+    @positive.setter
+    def positive(self, on: bool) -> None:
+        self._positive = on
+        if self._scribble is not None:
+            self._scribble.set_sign(on)
+
+    def use(self, tool: Tool) -> None:
+        """Take a tool in hand: its layer becomes the active one.
+
+        Parameters
+        ----------
+        tool : {'points', 'shapes', 'brush'}
+            Which.
+        """
+        layer = {"points": self.points, "shapes": self.boxes}.get(tool) or self.scribble.layer
+        layer.visible = True
+        layer.mode = {"points": "add", "shapes": "add_rectangle", "brush": "paint"}[tool]
+        self._viewer.layers.selection.active = layer
+
+    @property
+    def scribble(self) -> Scribble:
+        """The layer to paint prompts on, made when it is first wanted: every layer over the image costs each frame."""
+        if self._scribble is None or self._scribble.layer not in self._viewer.layers:
+            active = self._viewer.layers.selection.active
+            self._scribble = Scribble(self._viewer, self.layer, self._image, self._on_stroke)
+            self._scribble.set_sign(self.positive)
+            self._viewer.layers.selection.active = active
+            self.bind(self._keys)
+        return self._scribble
 
     def prompts(self, image: Image, index: tuple[int, ...]) -> list[Prompt]:
         """Return the prompts of a slice.
@@ -100,7 +171,9 @@ class PromptLayers:
         list of Prompt
             In data pixels of the image.
         """
-        return prompts_from_layers(self.points, self.boxes, self._layer, image, index, self.each)
+        there = self._scribble is not None and self._scribble.layer in self._viewer.layers
+        scribbles = self._scribble.scribbles if self._scribble is not None and there else None
+        return prompts_from_layers(self.points, self.boxes, self.layer, image, index, self.each, scribbles)
 
     def clear(self) -> None:
         """Take all prompts away; the layers stay armed."""
@@ -108,17 +181,19 @@ class PromptLayers:
         self.points.data = np.empty((0, self.points.ndim))
         self.boxes.data = []
         self.boxes.mode = "add_rectangle"
+        if self._scribble is not None:
+            self._scribble.clear()
         self._quiet = False
 
     def bind(self, keys: dict[str, Callable[[], None]]) -> None:
-        """Bind keys on these two layers and nowhere else.
+        """Bind keys on these layers and nowhere else.
 
         Parameters
         ----------
         keys : dict of str to callable
             What each key does. Keys bound before and not named are let go.
         """
-        for layer in (self.points, self.boxes):
+        for layer in self.layers:
             unbind_keys(layer, set(self._keys) - set(keys))
             bind_keys(layer, keys)
         self._keys = dict(keys)
@@ -130,11 +205,13 @@ class PromptLayers:
             layer.events.data.disconnect(self._on_data)
         if self._set_polarity in self.points.mouse_drag_callbacks:
             self.points.mouse_drag_callbacks.remove(self._set_polarity)
+        if self._scribble is not None:
+            self._scribble.release()
 
     def remove(self) -> None:
         """Let go and take the layers out of the viewer."""
         self.release()
-        for layer in (self.points, self.boxes):
+        for layer in (*self.layers, self.preview.layer):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
 
@@ -143,6 +220,10 @@ class PromptLayers:
         positive = self.positive != ("Alt" in event.modifiers)
         points.feature_defaults = {POLARITY: "positive" if positive else "negative"}
         yield
+
+    def _on_stroke(self) -> None:
+        if not self._quiet:
+            self._changed()
 
     def _on_data(self, event: Any) -> None:
         action = str(getattr(getattr(event, "action", ""), "value", getattr(event, "action", "")))

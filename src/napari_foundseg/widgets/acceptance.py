@@ -1,0 +1,198 @@
+"""Where accepted masks go: the lower part of the form *Prompt*."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, cast
+
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from numpy.typing import NDArray
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import Overlap
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.io.journal import Kept, end_journal
+from napari_foundseg.widgets.edit_row import EditRow
+from napari_foundseg.widgets.history import LabelsHistory
+from napari_foundseg.widgets.objects import Objects, commit, outline_of, refine, refused
+from napari_foundseg.widgets.overlay import Overlay
+from napari_foundseg.widgets.recovery import RecoveryRow
+from napari_foundseg.widgets.results import editable_copy
+from napari_foundseg.widgets.rows import labelled, side_by_side
+
+__all__ = ["Acceptance"]
+
+
+class Acceptance(QWidget):
+    """Overlap rule, the buttons *Accept* and *Clear*, undo and redo, and work that was interrupted.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    """
+
+    #: Another layer takes the accepted masks: its history.
+    followed = Signal(object)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = viewer
+        #: The object that is getting another outline; None for new ones.
+        self.refined: int | None = None
+        self._refused: tuple[ImageLayer, Image] | None = None
+        self._looked: tuple[ImageLayer, Image] | None = None
+        self.objects = Objects(viewer)
+        self.overlap = QComboBox()
+        self.overlap.addItems(["keep others", "overwrite"])
+        self.overlap.setAccessibleName("Where objects overlap")
+        self.overlap.setToolTip(
+            "Keep others: an accepted mask takes only pixels that no other object has. "
+            "Overwrite: it takes pixels of other objects too."
+        )
+        self.accept_button = QPushButton("Accept")
+        self.accept_button.setToolTip("Write the mask into the layer of objects with the next free number (key C).")
+        self.clear_button = QPushButton("Clear")
+        self.clear_button.setToolTip("Take the points, shapes and strokes away without writing anything (key Shift+C).")
+        self.copy_button = QPushButton("Make an editable copy")
+        self.copy_button.setToolTip("Copy the objects into a new layer in memory; masks are accepted into it.")
+        self.copy_button.clicked.connect(self._copy)
+        self.edits = EditRow(viewer.theme)
+        self.recovery = RecoveryRow(viewer)
+        self.recovery.wanted.connect(self._recover)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        buttons = side_by_side(self.accept_button, self.clear_button)
+        for row in (labelled("Overlap", self.overlap), buttons, self.copy_button, self.edits, self.recovery):
+            layout.addWidget(row)
+        self.copy_button.hide()
+
+    def another_outline(self, layer: ImageLayer, image: Image, prompts: Sequence[Prompt]) -> Prompt:
+        """Return the prompt for another outline of an accepted object, which becomes `refined`.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        image : Image
+            The layer as an image.
+        prompts : sequence of Prompt
+            One, whose first point lies on the object.
+
+        Returns
+        -------
+        Prompt
+            With the object as it is for a mask.
+
+        Raises
+        ------
+        PromptError
+            If it is not clear which object is meant.
+        """
+        history, over = self.objects.of(layer, image), Overlay(layer, image)
+        self.refined, prompt = outline_of(history, over, image, prompts, self.refined)
+        return prompt
+
+    def write(self, layer: ImageLayer, image: Image, masks: Sequence[Mask]) -> str:
+        """Write masks into the layer of an image's objects, in one step.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        image : Image
+            The layer as an image.
+        masks : sequence of Mask
+            At least one; the first is the outline of `refined`, where there is one.
+
+        Returns
+        -------
+        str
+            What was written, in words.
+
+        Raises
+        ------
+        PromptError
+            If the layer cannot be written; nothing is.
+        """
+        history = self.objects.of(layer, image) or self.follow(self.objects.add(layer, image))
+        if why := refused(history.layer):
+            self._refused = layer, image
+            self.copy_button.show()
+            raise PromptError(f"{history.layer.name!r} is {why}. Press {self.copy_button.text()!r}, then accept again.")
+        overlap, over = cast(Overlap, self.overlap.currentText()), Overlay(layer, image)
+        if self.refined is not None:
+            ids = [self.refined] if refine(history, over, masks[0], self.refined, overlap) else []
+        else:
+            ids = commit(history, over, masks, overlap)
+        if not ids:
+            return "Nothing was written: it is so already, or other objects have these pixels (see Overlap)."
+        what = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
+        return f"Accepted {what} into {history.layer.name!r}."
+
+    def follow(self, history: LabelsHistory) -> LabelsHistory:
+        """Let what is written into a layer be shown and undone here.
+
+        Parameters
+        ----------
+        history : LabelsHistory
+            Of the layer.
+
+        Returns
+        -------
+        LabelsHistory
+            The same.
+        """
+        self.edits.follow(history)
+        self.followed.emit(history)
+        return history
+
+    def look(self, layer: ImageLayer, image: Image) -> None:
+        """Look whether work on an image was interrupted.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        image : Image
+            The layer as an image.
+        """
+        self._looked = layer, image
+        self.recovery.look(layer, image)
+
+    def release(self) -> None:
+        """Let go of all layers."""
+        self.objects.release()
+        self.recovery.close_preview()
+
+    def _recover(self, labels: NDArray[Any], kept: Kept) -> None:
+        """Take up interrupted work; its journal ends when the new one holds it all."""
+        assert self._looked is not None
+        history = self.follow(self.objects.add(*self._looked, labels))
+
+        def held(_when: float) -> None:
+            history.saved.disconnect(held)
+            with suppress(OSError):  # it may have been cleared away meanwhile
+                end_journal(kept.path)
+
+        history.saved.connect(held)
+        history.keep()
+
+    def _copy(self) -> None:
+        """Go on in a copy of the layer of objects that can be written; the tool stays in hand."""
+        self.copy_button.hide()
+        place, self._refused = self._refused, None
+        history = None if place is None else self.objects.of(*place)
+        if place is None or history is None:
+            return
+        active = self._viewer.layers.selection.active
+        copy = editable_copy(self._viewer, history.layer)
+        self._viewer.add_layer(copy)
+        self._viewer.layers.selection.active = active
+        self.follow(self.objects.adopt(*place, copy))
