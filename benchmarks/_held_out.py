@@ -53,11 +53,3 @@ def mosaic(side: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
             truth[y : y + h, x : x + w] = np.where(cut > 0, cut + count, 0)
             count += int(cut.max())
     return image, truth
-
-
-def overlaps(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the IoU of every true object, (T, F), with every found one."""
-    n, m = int(truth.max()) + 1, int(found.max()) + 1
-    shared = np.bincount(truth.ravel() * m + found.ravel(), minlength=n * m).reshape(n, m)
-    union = shared.sum(1, keepdims=True) + shared.sum(0, keepdims=True) - shared
-    return (shared / np.maximum(union, 1))[1:, 1:]

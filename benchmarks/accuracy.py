@@ -16,16 +16,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 import napari_foundseg as fs
-from _held_out import images, overlaps
-
-THRESHOLDS = np.arange(0.5, 1.0, 0.05)
-
-
-def precision(truth: NDArray[np.int64], found: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return AP at each threshold; above 0.5 every object has at most one partner."""
-    iou = overlaps(truth, found)
-    hits = np.array([(iou > t).any(1).sum() for t in THRESHOLDS]) if iou.size else np.zeros(len(THRESHOLDS))
-    return hits / np.maximum(iou.shape[0] + iou.shape[1] - hits, 1)
+from _held_out import images
+from napari_foundseg.core.compare import match
 
 
 def prompts(truth: NDArray[np.int64]) -> tuple[list[int], list[fs.Prompt], list[fs.Prompt]]:
@@ -68,10 +60,10 @@ def main() -> None:
     for n, (_, kind, image, truth) in enumerate(images()):
         if n % options.every:
             continue
-        ap = precision(truth, fs.automatic(image).labels.astype(np.int64))
+        ap = match(truth, fs.automatic(image).labels).precision
         row = {"mSA": [ap.mean()], "AP50": [ap[0]]}
         if options.grid:
-            row["grid mSA"] = [precision(truth, fs.automatic(image, method="grid").labels.astype(np.int64)).mean()]
+            row["grid mSA"] = [match(truth, fs.automatic(image, method="grid").labels).precision.mean()]
         ids, clicks, boxes = prompts(truth)
         if ids:
             row |= {"click": prompt_iou(image, truth, ids, clicks), "box": prompt_iou(image, truth, ids, boxes)}

@@ -13,8 +13,8 @@ from scipy import ndimage
 from skimage import data, filters, measure, morphology, segmentation
 
 import napari_foundseg as fs
-from _held_out import overlaps
 from accuracy import prompt_iou, prompts
+from napari_foundseg.core.compare import match
 
 
 def coins() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -28,10 +28,10 @@ def coins() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 def main() -> None:
     image, truth = coins()
-    found = fs.automatic(image).labels.astype(np.int64)
-    iou = overlaps(truth, found)
-    print(f"{truth.max()} coins: {int((iou.max(1) >= 0.7).sum())} found at IoU 0.7, "
-          f"{int((iou.max(0) < 0.3).sum())} of {found.max()} objects invented")  # fmt: skip
+    found = fs.automatic(image).labels
+    best = match(found, truth).best
+    print(f"{truth.max()} coins: {int((match(truth, found).best >= 0.7).sum())} found at IoU 0.7, "
+          f"{int((best < 0.3).sum())} of {len(best)} objects invented")  # fmt: skip
     ids, clicks, _ = prompts(truth)
     ious = prompt_iou(image, truth, ids, clicks)
     print(f"one click: mean IoU {np.mean(ious):.3f}, least {min(ious):.3f}")

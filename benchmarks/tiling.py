@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from _held_out import mosaic, overlaps
+from _held_out import mosaic
 
 SIDES = (1024, 2048, 4096)
 
@@ -42,20 +42,19 @@ def measure(side: int) -> tuple[float, float]:
 def seams(side: int = 2048) -> tuple[float, float, int]:
     """Return mean IoU of the objects at seams, of others of like size, and how many are at seams."""
     import napari_foundseg as fs
+    from napari_foundseg.core.compare import match
     from napari_foundseg.tasks.instance_maps import map_windows
 
     image, truth = mosaic(side)
     model = fs.load_model("foundseg-tiny")
-    found = fs.automatic(image, model=model).labels.astype(np.int64)
-    best = overlaps(truth, found).max(1)
+    matching = match(truth, fs.automatic(image, model=model).labels)
     crossed = np.zeros(truth.max() + 1, bool)
     for _, (y0, x0, _, _) in map_windows(truth.shape, model):
         for at, axis in ((y0, 0), (x0, 1)):
             if at:
                 before, after = np.take(truth, at - 1, axis), np.take(truth, at, axis)
                 crossed[before[(before == after) & (before > 0)]] = True
-    ids = np.unique(truth)[1:]
-    areas, at_seam, scores = np.bincount(truth.ravel())[ids], crossed[ids], best[ids - 1]
+    areas, at_seam, scores = matching.truth_areas, crossed[matching.truth], matching.best
     # Large objects are likelier at seams and easier: each seam object is compared with others of its own size.
     edges = np.quantile(areas[at_seam], np.linspace(0, 1, 9))[1:-1]
     bins = np.digitize(areas, edges)

@@ -10,18 +10,19 @@ import pytest
 from skimage.io import imread
 
 import napari_foundseg as fs
+from napari_foundseg.core.compare import match
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 
 @pytest.mark.data
 def test_clicks_boxes_and_automatic_masks_on_held_out_images(dsb: list[dict[str, str]]) -> None:
-    from accuracy import precision, prompt_iou, prompts
+    from accuracy import prompt_iou, prompts
 
     ap, click, box = [], [], []
     for row in dsb[::5]:
         image, truth = imread(row["image"]), imread(row["labels"]).astype(np.int64)
-        ap.append(precision(truth, fs.automatic(image).labels.astype(np.int64)).mean())
+        ap.append(match(truth, fs.automatic(image).labels).precision.mean())
         ids, clicks, boxes = prompts(truth)
         click += prompt_iou(image, truth, ids[:25], clicks[:25])
         box += prompt_iou(image, truth, ids[:25], boxes[:25])

@@ -114,19 +114,32 @@ def match(truth: NDArray[Any], found: NDArray[Any]) -> Matching:
             f"The reference has the shape {truth.shape}, the objects have {found.shape}. "
             "Choose a reference with a label for each pixel of the same image."
         )
-    truth_ids, t = np.unique(truth, return_inverse=True)
-    found_ids, f = np.unique(found, return_inverse=True)
-    codes, shared = np.unique(t.reshape(-1).astype(np.int64) * len(found_ids) + f.reshape(-1), return_counts=True)
+    import pandas as pd
+
+    truth_ids, truth_areas, t = _numbered(truth)
+    found_ids, found_areas, f = _numbered(found)
+    both = (t >= 0) & (f >= 0)
+    # Hashing pixels' pairs is several times faster than sorting them.
+    which, codes = pd.factorize(t[both] * max(1, len(found_ids)) + f[both])
     pairs = np.stack(np.divmod(codes, max(1, len(found_ids))), axis=1)
-    truth_areas = np.bincount(pairs[:, 0], shared, len(truth_ids)).astype(np.int64)
-    found_areas = np.bincount(pairs[:, 1], shared, len(found_ids)).astype(np.int64)
-    # Ids ascend, so background, if there is any, comes first.
-    t0, f0 = int((truth_ids <= 0).sum()), int((found_ids <= 0).sum())
-    both = (pairs[:, 0] >= t0) & (pairs[:, 1] >= f0)
-    return Matching(
-        truth_ids[t0:].astype(np.int64), found_ids[f0:].astype(np.int64), truth_areas[t0:], found_areas[f0:],
-        pairs[both] - np.array([t0, f0]), shared[both].astype(np.int64),
-    )  # fmt: skip
+    return Matching(truth_ids, found_ids, truth_areas, found_areas, pairs, np.bincount(which, minlength=len(codes)))
+
+
+def _numbered(labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the ids in use, their areas, and for each pixel which of them it has; -1 for background."""
+    flat = labels.reshape(-1)
+    if flat.size and int(flat.min()) >= 0 and int(flat.max()) < flat.size:
+        counts = np.bincount(flat.astype(np.int64, copy=False))
+        ids = np.flatnonzero(counts)
+        areas = counts[ids]
+        numbers = np.zeros(len(counts), np.int64)
+        numbers[ids] = np.arange(len(ids))
+        where = numbers[flat]
+    else:
+        ids, where, areas = np.unique(flat, return_inverse=True, return_counts=True)
+    background = int((ids <= 0).sum())  # ids ascend
+    where = np.where(where < background, -1, where - background)
+    return ids[background:].astype(np.int64), areas[background:].astype(np.int64), where
 
 
 def compare(truth: NDArray[Any], found: NDArray[Any]) -> Comparison:

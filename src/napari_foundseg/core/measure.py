@@ -152,17 +152,15 @@ def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
 
-    # Of each line of pixels only both ends can lie farthest away.
-    lines = np.argwhere(mask.any(-1))
-    ends = mask[tuple(lines.T)]
-    first, last = ends.argmax(-1), mask.shape[-1] - ends[:, ::-1].argmax(-1)
-    corners = [
-        np.column_stack([lines + shift, end])
-        for shift in product((0, 1), repeat=mask.ndim - 1)
-        for end in (first, last)
-    ]
-    points = np.unique(np.concatenate(corners), axis=0) * np.asarray(spacing, float)
-    return float(pdist(points[ConvexHull(points).vertices]).max())
+    # What lies farthest away in some direction is the end of its line of pixels along every axis.
+    ends = mask
+    for axis in range(mask.ndim):
+        first = np.cumsum(mask, axis) == 1
+        last = np.flip(np.cumsum(np.flip(mask, axis), axis) == 1, axis)
+        ends = ends & (first | last)
+    pixels = np.argwhere(ends)
+    corners = np.concatenate([pixels + shift for shift in product((0, 1), repeat=mask.ndim)]) * np.asarray(spacing)
+    return float(pdist(corners[ConvexHull(corners).vertices]).max())
 
 
 def _rows(
