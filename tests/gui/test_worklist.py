@@ -273,6 +273,23 @@ def test_open_layers_are_worked_through_and_stay(
     assert [layer.visible for layer in own] == [True, False, True]
 
 
+def test_the_next_image_is_encoded_while_a_person_works(
+    qtbot: Any, viewer: Any, form: WorklistWidget, engine: Any, scene: Any
+) -> None:
+    engine.answer = lambda _job: scene.prompted
+    go(qtbot, form, form.next_button)
+    qtbot.wait(300)
+    assert not engine.jobs, "an engine was started that nobody had asked for"
+    prompt = PromptWidget(viewer)
+    viewer.window.add_dock_widget(prompt)
+    qtbot.waitUntil(lambda: bool(engine.jobs))
+    np.testing.assert_array_equal(engine.jobs[0].arguments[0].raw(), scene.image + 1)
+    assert engine.jobs[0].replace == "ahead"
+    qtbot.wait(400)
+    assert len(engine.jobs) == 1, "the image has no more windows"
+    form.release()
+
+
 def test_what_is_wrong_with_files_is_said_and_the_open_image_stays(
     qtbot: Any, viewer: Any, form: WorklistWidget, folder: Path, scene: Any
 ) -> None:

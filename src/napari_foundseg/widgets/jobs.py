@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_foundseg.engine.client import Engine, Job
     from napari_foundseg.tasks import Inputs, Settings
 
-__all__ = ["Run", "close_engine", "shared_engine", "start_engine"]
+__all__ = ["Run", "close_engine", "engine_started", "shared_engine", "start_engine"]
 
 _shared: tuple[tuple[str | None, str], Engine] | None = None
 
@@ -64,6 +64,17 @@ def shared_engine() -> Engine:
 def start_engine() -> None:
     """Start the engine in the background, so that the first run finds it warm."""
     shared_engine().start()
+
+
+def engine_started() -> bool:
+    """Tell whether a widget has asked for the engine.
+
+    Returns
+    -------
+    bool
+        False before; nothing is started.
+    """
+    return _shared is not None
 
 
 def close_engine() -> None:

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 from napari_foundseg.core.errors import FoundsegError, WorklistError
 from napari_foundseg.io.worklist import Item, items_of_folder, named_items
 from napari_foundseg.widgets.background import Background
+from napari_foundseg.widgets.encode_ahead import EncodeAhead
 from napari_foundseg.widgets.layers import image_from_layer
 from napari_foundseg.widgets.open_item import Content, OpenItem, read_content
 
@@ -61,6 +62,7 @@ class WorklistSession(QObject):
         self._visible: dict[ImageLayer, bool] = {}
         self._files = Background()
         self._ahead: Content | None = None
+        self._encode = EncodeAhead()
         #: What the person was told of and passes over by asking again.
         self._told: object = None
 
@@ -116,8 +118,8 @@ class WorklistSession(QObject):
             self._told = waiting[0]
             self._stay(
                 WorklistError(
-                    f"{waiting[0].name!r} would not be saved with this image. Select it and press 'Use as labels', or go "
-                    "on once more to leave it out."
+                    f"{waiting[0].name!r} would not be saved with this image. Select it and press 'Use as labels', or "
+                    "go on once more to leave it out."
                 )
             )
             return
@@ -164,6 +166,7 @@ class WorklistSession(QObject):
         """
         for layer, visible in self._visible.items():
             layer.visible = visible
+        self._encode.stop()
         opened, self.opened = self.opened, None
         self._files.finish(None if opened is None else opened.saving())
         if opened is not None:
@@ -263,6 +266,8 @@ class WorklistSession(QObject):
     def _keep_ahead(self, result: Any) -> None:
         # What cannot be read is said when it is opened.
         self._ahead = result if isinstance(result, Content) else None
+        if self._ahead is not None:
+            self._encode.begin(self._ahead.image)
 
     def _layer(self, item: Item) -> ImageLayer:
         layer = self._layers[item.name]
@@ -292,6 +297,7 @@ class WorklistSession(QObject):
     def _close(self) -> None:
         """Take the open image away; its labels are on the disk."""
         row, opened, self.opened = self.row, self.opened, None
+        self._encode.stop()
         if opened is not None and row is not None:
             self.opened_other.emit(None)
             opened.close(remove=True)
