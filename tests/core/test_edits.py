@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_foundseg.core import edits
+from napari_foundseg.core.boxes import box_of, object_boxes
 from napari_foundseg.core.errors import PromptError
 
 
@@ -169,3 +170,23 @@ def test_the_largest_part_is_kept() -> None:
 def test_an_object_that_is_not_there_is_named() -> None:
     with pytest.raises(PromptError, match="no object 5"):
         edits.delete(np.zeros((4, 4), np.uint16), [5])
+
+
+@given(seed=st.integers(0, 300))
+def test_parts_of_objects_go_and_nothing_else(seed: int) -> None:
+    labels = np.stack([scene(seed), scene(seed + 1)])  # two points in time
+    gone = [(i, box) for i, box in object_boxes(labels[1]).items() if i % 2]
+    parts = [(i, (slice(1, 2), *box)) for i, box in gone]
+    after = written(labels, edits.delete_parts(labels, parts))
+    np.testing.assert_array_equal(after[0], labels[0])
+    np.testing.assert_array_equal(after[1], np.where(labels[1] % 2, 0, labels[1]))
+
+
+@given(seed=st.integers(0, 300), ids=st.lists(st.integers(1, 7), min_size=1, max_size=3))
+def test_the_box_of_objects_holds_them_and_no_more(seed: int, ids: list[int]) -> None:
+    labels = scene(seed)
+    places = np.argwhere(np.isin(labels, ids))
+    box = box_of(labels, ids)
+    assert (box is None) == (not len(places))
+    if box is not None:
+        assert [(p.start, p.stop - 1) for p in box] == list(zip(places.min(0), places.max(0), strict=True))

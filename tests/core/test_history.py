@@ -187,3 +187,14 @@ def test_a_step_of_500_objects_is_small_and_a_large_commit_is_quick() -> None:
     assert not volume.any()
     # The issue's own deadline: undo of a 512 x 512 x 64 commit.
     assert min(took) < 0.2
+
+
+@given(seeds=edits)
+def test_a_step_knows_whose_pixels_it_changed(seeds: list[int]) -> None:
+    array = np.random.default_rng(seeds[0]).integers(0, 5, (6, 7)).astype(np.uint16)
+    for seed in seeds:
+        before = array.copy()
+        step = scribble(array, seed)
+        changed = before != array
+        ids = {int(i) for i in (*before[changed], *array[changed])}
+        assert ids <= (set() if step is None else {i for part in step.parts for i in part.ids})

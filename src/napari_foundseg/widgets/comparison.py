@@ -114,7 +114,7 @@ class ComparisonPanel(QWidget):
         errors = result.errors.rename(columns={"iou": "IoU"})
         errors[["reference", "label"]] = errors[["reference", "label"]].replace(0, np.nan)
         self.errors.show_table(errors)
-        self.errors.setColumnHidden(list(errors).index("position"), True)
+        self.errors.show_column(list(errors).index("position"), False)
         self.errors.setVisible(bool(len(errors)))
 
     def _clear(self) -> None:

@@ -180,6 +180,20 @@ class TableView(QTableView):
         if new:
             self.resizeColumnsToContents()
 
+    def show_column(self, column: int, shown: bool) -> None:
+        """Show a column, as wide as its texts, or hide it.
+
+        Parameters
+        ----------
+        column : int
+            The column.
+        shown : bool
+            Whether to show it.
+        """
+        if shown == self.isColumnHidden(column):
+            self.setColumnHidden(column, not shown)
+            self.resizeColumnToContents(column)
+
     def select(self, value: Any) -> None:
         """Choose the row of a value of the key column, without saying so.
 

@@ -24,6 +24,9 @@ from napari_foundseg.widgets.view import centre_on
 
 __all__ = ["ObjectsWidget"]
 
+#: Least height in pixels, so that the table can be read below another dock widget.
+_HEIGHT = 320
+
 
 class ObjectsWidget(LabelsDock):
     """A table of the objects of a layer, linked with it both ways.
@@ -37,6 +40,7 @@ class ObjectsWidget(LabelsDock):
     def __init__(self, napari_viewer: Viewer) -> None:
         self._measurements: Measurements | None = None
         super().__init__(napari_viewer)
+        self.setMinimumHeight(_HEIGHT)
 
     def save_table(self, path: str | None = None) -> None:
         """Save the table as it is shown.
@@ -132,7 +136,7 @@ class ObjectsWidget(LabelsDock):
         self.state.setText("1 object" if here == 1 else f"{here} objects")
         self.table.show_table(table)
         for name in ("review", "note"):
-            self.table.setColumnHidden(list(table).index(name), not (table[name] != "").any())
+            self.table.show_column(list(table).index(name), bool((table[name] != "").any()))
         self.removal.show_table(table, current=measurements.current)
         self._follow_label()
 

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from napari.layers import Labels
+
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.measure import measure
+from napari_foundseg.widgets.review import least_certain
+from napari_foundseg.widgets.tables import ACCEPTED, REJECTED, grey_values, mark, object_table, unit_spacing
+
+
+def layer(features: dict[str, list[object]] | None = None) -> Labels:
+    data = np.zeros((20, 20), np.uint16)
+    data[1:4, 1:4], data[6:8, 6:8], data[10:18, 10:18] = 1, 2, 5
+    return Labels(data, features=features)
+
+
+def table(labels: Labels) -> pd.DataFrame:
+    return object_table(measure(labels.data, "YX", [1.0, 1.0], "px"), labels.features)
+
+
+def test_scores_stand_with_their_object_whatever_the_order() -> None:
+    labels = layer({"index": [0, 5, 1], "predicted_iou": [0, 0.5, 0.9], "stability_score": [0, 0.8, 1.0]})
+    found = table(labels).set_index("label")
+    assert found.loc[5, "certainty"] == 0.4
+    assert found.loc[1, "certainty"] == 0.9
+    assert np.isnan(found.loc[2, "certainty"])
+    assert found.loc[2, "pixels"] == 4
+
+
+def test_without_scores_there_are_no_columns_of_them() -> None:
+    assert "certainty" not in table(layer())
+    assert (table(layer())["review"] == "").all()
+
+
+def test_a_rejected_object_stays_in_the_table_until_it_is_back() -> None:
+    labels = layer()
+    before = labels.data.copy()
+    mark(labels, [2], review=REJECTED, note="debris")
+    mark(labels, [5], review=ACCEPTED)
+    labels.data[labels.data == 2] = 0
+    found = table(labels).set_index("label")
+    assert found.loc[2, ["review", "note", "pixels"]].tolist() == ["rejected", "debris", 0]
+    assert found.loc[5, "review"] == "accepted"
+    labels.data[:] = before
+    assert table(labels).set_index("label").loc[2, ["review", "note", "pixels"]].tolist() == ["", "debris", 4]
+
+
+def test_a_mark_leaves_what_else_is_known_of_objects() -> None:
+    labels = layer({"index": [0, 1], "predicted_iou": [0, 0.9], "kind": ["", "cell"]})
+    mark(labels, [1, 5], note="a, b")
+    kept = labels.features.set_index("index")
+    assert kept.loc[1, ["predicted_iou", "kind", "note"]].tolist() == [0.9, "cell", "a, b"]
+    assert kept.loc[5, "note"] == "a, b"
+    assert set(table(labels)["label"]) == {1, 2, 5}
+
+
+def test_the_queue_goes_by_certainty_and_then_by_size() -> None:
+    labels = layer({"index": [0, 1, 5], "predicted_iou": [0, 0.9, 0.5], "stability_score": [0, 1, 1]})
+    found, seen = table(labels), []
+    while (label := least_certain(found, seen)) is not None:
+        seen.append(label)
+    assert seen == [5, 1, 2]
+    mark(labels, [5], review=ACCEPTED)
+    assert least_certain(table(labels), []) == 1
+
+
+def test_grey_values_lie_on_the_labels() -> None:
+    shape = (2, 4, 5)
+    assert grey_values(Image(np.zeros((2, 4, 5)), axes="ZYX"), shape).shape == shape
+    assert grey_values(Image(np.zeros((4, 5, 3), np.uint8), axes="YXC"), (4, 5)).shape == (4, 5, 3)
+    assert grey_values(Image(np.zeros((3, 2, 4, 5)), axes="CZYX"), shape).shape == (2, 4, 5, 3)
+    assert grey_values(Image(np.zeros((2, 3, 4, 5)), axes="TCYX"), (2, 1, 4, 5)).shape == (2, 1, 4, 5, 3)
+    assert grey_values(Image(np.zeros((3, 4, 5)), axes="CYX"), shape) is None
+    assert grey_values(Image(np.zeros((2, 4, 6)), axes="ZYX"), shape) is None
+
+
+def test_the_unit_is_pixels_only_where_pixels_are_counted() -> None:
+    data = np.zeros((3, 4, 5), np.uint8)
+    assert unit_spacing(Labels(data)) == ([1, 1, 1], "px")
+    assert unit_spacing(Labels(data, scale=(2, 0.5, 0.5))) == ([2, 0.5, 0.5], "scaled px")
+    assert unit_spacing(Labels(data, scale=(2, 0.5, 0.5), units="um")) == ([2, 0.5, 0.5], "µm")
