@@ -225,10 +225,15 @@ def test_prompt_and_correct_work_on_the_open_labels(
     assert "'cells2 labels'" in prompt.result.text()
     assert set(np.unique(layer.data)) == {0, 7, 8}
     assert states(form)[0] == "in work"
-    click(qtbot, prompt.run_button)
     go(qtbot, form, form.next_button)
     assert set(np.unique(read_image(folder / "cells2_labels.tif").data)) == {0, 7, 8}
     assert correct.layer is viewer.layers["cells10 labels"]
+    qtbot.waitUntil(lambda: prompt.session is not None and prompt.session.layer is viewer.layers["cells10"])
+    assert not prompt.messages["image"].isVisible()
+    canvas.click(viewer.layers["cells10"], (40, 50))
+    qtbot.waitUntil(prompt.accept_button.isEnabled)
+    canvas.key(Qt.Key.Key_C)
+    assert set(np.unique(viewer.layers["cells10 labels"].data)) == {0, 1}
 
 
 def test_masks_of_a_run_become_the_labels_and_are_not_forgotten(

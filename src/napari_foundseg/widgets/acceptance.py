@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any, cast
 
 from napari.components import ViewerModel
@@ -17,12 +16,12 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.io.journal import Kept, end_journal
+from napari_foundseg.io.journal import Kept
 from napari_foundseg.widgets.edit_row import EditRow
 from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.objects import Objects, commit, outline_of, refine, refused
 from napari_foundseg.widgets.overlay import Overlay
-from napari_foundseg.widgets.recovery import RecoveryRow
+from napari_foundseg.widgets.recovery import RecoveryRow, take_up
 from napari_foundseg.widgets.results import editable_copy
 from napari_foundseg.widgets.rows import labelled, side_by_side
 
@@ -121,7 +120,7 @@ class Acceptance(QWidget):
         PromptError
             If the layer cannot be written; nothing is.
         """
-        history = self.objects.of(layer, image) or self.follow(self.objects.add(layer, image))
+        history = self.follow(self.objects.of(layer, image) or self.objects.add(layer, image))
         if why := refused(history.layer):
             self._refused = layer, image
             self.copy_button.show()
@@ -174,15 +173,7 @@ class Acceptance(QWidget):
     def _recover(self, labels: NDArray[Any], kept: Kept) -> None:
         """Take up interrupted work; its journal ends when the new one holds it all."""
         assert self._looked is not None
-        history = self.follow(self.objects.add(*self._looked, labels))
-
-        def held(_when: float) -> None:
-            history.saved.disconnect(held)
-            with suppress(OSError):  # it may have been cleared away meanwhile
-                end_journal(kept.path)
-
-        history.saved.connect(held)
-        history.keep()
+        take_up(self.follow(self.objects.add(*self._looked, labels)), kept)
 
     def _copy(self) -> None:
         """Go on in a copy of the layer of objects that can be written; the tool stays in hand."""

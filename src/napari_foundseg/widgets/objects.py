@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.image import Image
 
-__all__ = ["Objects", "assign_objects", "commit", "refine"]
+__all__ = ["Objects", "assign_objects", "assigned_objects", "commit", "refine"]
 
 _assigned: WeakKeyDictionary[ImageLayer, ReferenceType[Labels]] = WeakKeyDictionary()
 
@@ -41,6 +41,22 @@ def assign_objects(layer: ImageLayer, labels: Labels) -> None:
         Of the overlay's shape.
     """
     _assigned[layer] = ref(labels)
+
+
+def assigned_objects(layer: ImageLayer) -> Labels | None:
+    """Return the Labels layer that was assigned to an image.
+
+    Parameters
+    ----------
+    layer : napari.layers.Image
+        The image's layer.
+
+    Returns
+    -------
+    napari.layers.Labels or None
+        None where none was, or it is gone.
+    """
+    return _assigned[layer]() if layer in _assigned else None
 
 
 class Objects:
@@ -144,7 +160,7 @@ class Objects:
             self._drop(layer)
 
     def _assigned_to(self, layer: ImageLayer, shape: tuple[int, ...]) -> Labels | None:
-        labels = _assigned[layer]() if layer in _assigned else None
+        labels = assigned_objects(layer)
         fits = labels is not None and labels in self._viewer.layers and labels.data.shape == shape
         return labels if fits else None
 

@@ -25,6 +25,7 @@ from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layers import current_index
 from napari_foundseg.widgets.marking import EACH, REFINE, Marking
 from napari_foundseg.widgets.marks import point_at
+from napari_foundseg.widgets.objects import assigned_objects
 from napari_foundseg.widgets.one_frame import HELD, OneFrame
 from napari_foundseg.widgets.pointer_preview import PointerPreview
 from napari_foundseg.widgets.prompt_layers import PromptLayers, Tool
@@ -263,7 +264,9 @@ class PromptWidget(TaskForm):
         if self.session is None:
             return
         if lost := self.session.lost():
-            self._stop(f"{lost!r} was removed")
+            # A worklist has gone on to another image: the tool stays in hand.
+            went_on = self.session.layer not in self.viewer.layers and assigned_objects(self.image.layer) is not None
+            self._arm(True) if went_on else self._stop(f"{lost!r} was removed")
         elif ours and (image := self._session_image()) is not None:
             if self.session.fits(image):
                 self._prompts_changed()
@@ -386,11 +389,9 @@ class PromptWidget(TaskForm):
     def image_changed(self) -> None:
         """Look whether work on the chosen image was interrupted."""
         super().image_changed()
-        layer = self.image.layer
-        if layer is None or self.session is not None:
-            return
-        with suppress(FoundsegError):
-            self.acceptance.look(layer, self.image.image())
+        if self.image.layer is not None and self.session is None:
+            with suppress(FoundsegError):
+                self.acceptance.look(self.image.layer, self.image.image())
 
     def _bind_undo(self, history: LabelsHistory) -> None:
         """Let undo act on the objects while a person points; on the scribbles it is napari's own."""
