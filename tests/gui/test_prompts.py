@@ -150,6 +150,8 @@ def test_the_pointers_answer_never_comes_after_a_click(
 
 
 def test_a_slow_model_is_not_asked_by_itself_and_the_form_says_so(viewer: Any, form: Any) -> None:
+    form.pointer.learn(9)  # the engine had to start
+    assert not form.pointer.note.isVisible()
     form.pointer.learn(0.05)
     assert form.pointer.box.isChecked()
     for _ in range(3):
@@ -355,6 +357,21 @@ def test_the_form_closed_while_the_pointer_is_asked_lets_everything_go(
     viewer.layers.remove(points)
     viewer.mouse_over_canvas = not viewer.mouse_over_canvas
     assert len(engine.jobs) == 1
+
+
+def test_the_viewer_closed_while_a_mask_is_made_ends_it(
+    qtbot: Any, make_napari_viewer: Any, engine: Any, scene: Any
+) -> None:
+    viewer = make_napari_viewer(show=True)
+    viewer.add_image(scene.image, name="cells")
+    form = PromptWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    click(qtbot, form.run_button)
+    form.session.points.add([(40, 50)])
+    viewer.close()
+    qtbot.waitUntil(lambda: engine.jobs[0].state == "cancelled")
+    engine.jobs[0].finish(scene.prompted)
+    qtbot.wait(30)
 
 
 def test_the_persons_layers_keep_every_attribute(qtbot: Any, viewer: Any, engine: Any, scene: Any, form: Any) -> None:

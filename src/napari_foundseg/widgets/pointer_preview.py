@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt, QTimer
@@ -32,14 +31,14 @@ _TEXT = "Preview under the pointer"
 class PointerPreview(QWidget):
     """A check box, and while it is checked the outline of what a click at the pointer would make.
 
-    Unless the person says otherwise it is on where the model's last answers came within 100 ms. One place is asked
-    about at a time; when the answer is there, the pointer's newest place is next.
+    Unless the person says otherwise it is on where one of the model's last three answers came within 100 ms. One place
+    is asked about at a time; when the answer is there, the pointer's newest place is next.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._said: bool | None = None
-        self._times: deque[float] = deque(maxlen=5)
+        self._times: deque[float] = deque(maxlen=3)
         self._viewer: ViewerModel | None = None
         self._points: Points | None = None
         self._run: Run | None = None
@@ -126,11 +125,12 @@ class PointerPreview(QWidget):
         self._update()
 
     def _update(self) -> None:
-        usual = median(self._times) if self._times else None
+        # A single slow answer may have waited for the engine or for an image to be encoded.
+        usual = min(self._times, default=None)
         quick = usual is not None and usual <= _QUICK
         on = quick if self._said is None else self._said
         self.box.setChecked(on)
-        slow = self._said is None and usual is not None and not quick
+        slow = self._said is None and len(self._times) > 1 and not quick
         self.note.setText(f"Off: the model takes {usual:.1f} s for a mask. Check it to have it anyway." if slow else "")
         self.note.setVisible(slow)
         if not on:
