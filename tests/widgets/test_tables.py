@@ -81,3 +81,6 @@ def test_the_unit_is_pixels_only_where_pixels_are_counted() -> None:
     assert unit_spacing(Labels(data)) == ([1, 1, 1], "px")
     assert unit_spacing(Labels(data, scale=(2, 0.5, 0.5))) == ([2, 0.5, 0.5], "scaled px")
     assert unit_spacing(Labels(data, scale=(2, 0.5, 0.5), units="um")) == ([2, 0.5, 0.5], "µm")
+    spacing, unit = unit_spacing(Labels(data, scale=(2000, 0.5, 0.5), units=("nm", "um", "um")))
+    np.testing.assert_allclose(spacing, [2, 0.5, 0.5])
+    assert unit == "µm"

@@ -316,13 +316,16 @@ def label_spacing(layer: Layer) -> tuple[list[float | None], str]:
     Returns
     -------
     list of float or None
-        One for each axis; None along time, where objects do not go on.
+        One for each axis, all in the last axis's unit; None along time, where objects do not go on.
     str
         The unit, ``px`` where none is known.
     """
-    letters = layer_axes(layer)
-    spacing = [None if letter in "TQC" else float(abs(s)) for letter, s in zip(letters, layer.scale, strict=True)]
-    unit = f"{_units(layer)[-1]:~P}"
+    letters, units = layer_axes(layer), _units(layer)
+    spacing = [
+        None if letter in "TQC" else float(abs(size)) * _ratio(own, units[-1])
+        for letter, size, own in zip(letters, layer.scale, units, strict=True)
+    ]
+    unit = f"{units[-1]:~P}"
     return spacing, "px" if unit in ("", "px", "pixel") else unit
 
 
@@ -332,6 +335,11 @@ def _shape(layer: Layer) -> tuple[int, ...]:
 
 def _units(layer: Layer) -> list[Any]:
     return [unit if hasattr(unit, "dimensionality") else "" for unit in layer.units]
+
+
+def _ratio(unit: Any, other: Any) -> float:
+    """Return how many of another unit one is; 1 where they are not of a kind, such as pixels and micrometres."""
+    return float((1 * unit).to(other).magnitude) if unit.is_compatible_with(other) else 1.0
 
 
 def _bounding_region(corners: NDArray[np.float64], layer: Layer, image: Image, what: str) -> Box:
