@@ -195,6 +195,24 @@ def test_lazy_labels_are_refused_and_a_copy_offered(qtbot: Any, viewer: Any, can
     np.testing.assert_allclose(form.layer.scale, lazy.scale)
 
 
+def test_what_is_said_of_an_object_follows_undo(qtbot: Any, canvas: Any, form: CorrectWidget) -> None:
+    canvas.click(form.layer, (10, 10))
+    before = form.state.text()
+    click(qtbot, form.buttons["Grow"])
+    assert form.state.text() != before
+    click(qtbot, form.edits.undo_button)
+    assert form.state.text() == before
+
+
+def test_labels_of_too_many_axes_are_refused(qtbot: Any, viewer: Any, form: CorrectWidget) -> None:
+    viewer.add_labels(np.zeros((2, 2, 2, 2, 8, 8), np.uint8), name="six")
+    assert form.layer is None
+    assert "6 axes" in form.message.text()
+    viewer.layers.selection.active = viewer.layers["objects"]
+    assert form.layer is viewer.layers["objects"]
+    assert form.message.text() == ""
+
+
 def test_closing_lets_keys_and_mouse_go(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
     layer = form.layer
     form.release()

@@ -166,6 +166,20 @@ def test_a_volume_is_measured_and_shown_on_its_slice(qtbot: Any, viewer: Any, do
     assert viewer.dims.current_step[0] == 6
 
 
+def test_objects_that_cannot_be_measured_are_said(
+    qtbot: Any, dock: ObjectsWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr("napari_foundseg.widgets.measurements.remeasure", full)
+    dock.history.write("edit", [((slice(0, 2), slice(0, 2)), np.full((2, 2), 9))])
+    qtbot.waitUntil(lambda: "no memory left" in dock.message.text())
+    dock.history.write("edit", [((slice(4, 5), slice(0, 2)), np.full((1, 2), 9))])
+    qtbot.waitUntil(lambda: 9 in rows(dock).index)
+    assert rows(dock).loc[9, "pixels"] == 6
+
+
 def test_closing_lets_the_layer_go(qtbot: Any, viewer: Any, dock: ObjectsWidget) -> None:
     layer = dock.layer
     dock.release()

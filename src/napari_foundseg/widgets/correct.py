@@ -156,6 +156,8 @@ class CorrectWidget(LabelsDock):
         layer.events.selected_label.connect(self._follow_label)
         bind_keys(layer, self.keys)
         self.amount.setSuffix(f" {label_spacing(layer)[1]}")
+        assert self.history is not None
+        self.history.changed.connect(self._follow_edit)
         self.review.enter()
         self.choose([])
 
@@ -168,6 +170,8 @@ class CorrectWidget(LabelsDock):
             The layer.
         """
         self.split_button.setChecked(False)
+        assert self.history is not None
+        self.history.changed.disconnect(self._follow_edit)
         self.review.leave()
         if self._pressed in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._pressed)
@@ -180,6 +184,14 @@ class CorrectWidget(LabelsDock):
         if layer is not None and layer.selected_label not in self.chosen and not self.split_button.isChecked():
             label = int(layer.selected_label)
             self.choose([label] if label and box_of(layer.data, [label]) else [])
+
+    def _follow_edit(self) -> None:
+        """Say how large the chosen objects are now, or let them go where they are gone."""
+        layer = self.layer
+        if layer is not None and self.chosen and box_of(layer.data, self.chosen) is None:
+            self.choose([])
+        else:
+            self._describe()
 
     # Clicks.
 

@@ -18,6 +18,7 @@ from napari_foundseg.widgets.edit_row import EditRow
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
 from napari_foundseg.widgets.image_choice import ImageChoice
 from napari_foundseg.widgets.layer_choice import LayerChoice
+from napari_foundseg.widgets.layers import layer_axes
 from napari_foundseg.widgets.results import editable_copy
 from napari_foundseg.widgets.rows import labelled, quiet_label
 
@@ -45,6 +46,7 @@ class LabelsDock(Dock):
         self.copy_button.clicked.connect(self._copy)
         self.copy_button.hide()
         self.edits = EditRow(viewer.theme)
+        self.messages["edits"] = self.edits.message
         for widget in (labelled("Image", self.image), labelled("Objects", self.objects), self.state, self.message,
                        self.copy_button):  # fmt: skip
             self._layout.addWidget(widget)
@@ -139,6 +141,12 @@ class LabelsDock(Dock):
         elif layer.multiscale or not isinstance(layer.data, np.ndarray) or not layer.data.flags.writeable:
             self._refuse(layer)
         else:
+            try:
+                layer_axes(layer)
+            except FoundsegError as error:
+                self.state.setText("")
+                self.fail(error)
+                return
             self.history = shared_history(layer, self.chosen_image())
             self.edits.follow(self.history)
             self.enter(layer)

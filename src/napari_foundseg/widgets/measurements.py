@@ -57,6 +57,8 @@ class Measurements(QObject):
 
     #: The table is another one.
     changed = Signal()
+    #: The objects could not be measured; why.
+    failed = Signal(str)
 
     def __init__(self, history: LabelsHistory) -> None:
         super().__init__()
@@ -153,6 +155,7 @@ class Measurements(QObject):
         if isinstance(measured, Exception):
             # Nothing may be half right: all of it is measured again after the next edit.
             self._all, self._measured = True, None
+            self.failed.emit(f"The objects could not be measured ({measured}). It is tried again after the next edit.")
         else:
             self._measured = measured
             self._ask()

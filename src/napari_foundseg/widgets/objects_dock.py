@@ -78,6 +78,7 @@ class ObjectsWidget(LabelsDock):
         self.removal.wanted.connect(self._delete)
         self.comparison = ComparisonPanel(self.viewer)
         self.comparison.chosen.connect(self._go_to_error)
+        self.messages["comparison"] = self.comparison.message
         self._layout.addWidget(self.table, 100)
         self._layout.addWidget(self.save_button)
         self._layout.addWidget(_folded("Delete by size or score", self.removal))
@@ -96,6 +97,7 @@ class ObjectsWidget(LabelsDock):
         self.state.setText("Measuring the objects…")
         self._measurements = shared_measurements(self.history)
         self._measurements.changed.connect(self._show)
+        self._measurements.failed.connect(self._measuring_failed)
         layer.events.selected_label.connect(self._follow_label)
         self.comparison.follow(self.history)
         self._use_image()
@@ -112,6 +114,7 @@ class ObjectsWidget(LabelsDock):
         assert self._measurements is not None
         layer.events.selected_label.disconnect(self._follow_label)
         self._measurements.changed.disconnect(self._show)
+        self._measurements.failed.disconnect(self._measuring_failed)
         self._measurements.leave()
         self._measurements = None
         self.comparison.follow(None)
@@ -139,6 +142,10 @@ class ObjectsWidget(LabelsDock):
             self.table.show_column(list(table).index(name), bool((table[name] != "").any()))
         self.removal.show_table(table, current=measurements.current)
         self._follow_label()
+
+    def _measuring_failed(self, reason: str) -> None:
+        self.state.setText("")
+        self.message.say(reason)
 
     def _follow_label(self, _event: Any = None) -> None:
         if self.layer is not None:

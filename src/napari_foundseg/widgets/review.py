@@ -113,10 +113,10 @@ class Review(QWidget):
 
     def reject(self) -> None:
         """Delete the chosen objects as one step, remember that they were rejected, and go on."""
-        chosen = self._chosen()
+        chosen, note = self._chosen(), self.note.text()
         if chosen and self._form.write("reject", lambda labels: edits.delete(labels, chosen)):
             assert self._form.layer is not None
-            mark(self._form.layer, chosen, review=REJECTED, note=self.note.text())
+            mark(self._form.layer, chosen, review=REJECTED, note=note)
             self._seen.update(chosen)
             self.next()
 
