@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
+from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_journals
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.worklist import STATE_FILE
 from napari_foundseg.io.writers import write_labels
@@ -168,15 +172,50 @@ def test_labels_that_cannot_be_saved_stay(
     np.testing.assert_array_equal(read_image(saved / "cells2_labels.tif").data, painted)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="POSIX permissions, which root does not mind")
-def test_a_read_only_folder_is_said(qtbot: Any, viewer: Any, canvas: Any, form: WorklistWidget, folder: Path) -> None:
+def test_a_read_only_folder_is_said(
+    qtbot: Any, viewer: Any, canvas: Any, form: WorklistWidget, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     go(qtbot, form, form.next_button)
     painted = paint(canvas, viewer)
-    folder.chmod(0o500)
-    go(qtbot, form, form.next_button)
+
+    # As the system does; chmod would not keep root out.
+    def refuse(self: Path, *arguments: Any, **options: Any) -> Any:
+        if self.suffix == ".partial":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return original(self, *arguments, **options)
+
+    original = Path.open
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        go(qtbot, form, form.next_button)
     assert "not permitted" in form.messages["run"].text()
+    assert form.session.row == 0
     np.testing.assert_array_equal(viewer.layers["cells2 labels"].data, painted)
-    folder.chmod(0o700)
+    go(qtbot, form, form.next_button)
+    np.testing.assert_array_equal(read_image(folder / "cells2_labels.tif").data, painted)
+
+
+def test_interrupted_work_is_taken_up_where_the_image_is_opened(
+    qtbot: Any, viewer: Any, form: WorklistWidget, folder: Path, scene: Any
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    go(qtbot, form, form.next_button)
+    who = form.session.opened.image.fingerprint()
+    go(qtbot, form, form.next_button)
+    header = Header(who, "cells2 labels", scene.image.shape, None, "2020-01-01T10:00:00", process.pid)
+    journal = Journal(journal_folder(), header, lambda _: None, lambda _: None)
+    journal.add_all(scene.automatic.labels)
+    journal.close()
+    journal.path.write_bytes(journal.path.read_bytes()[:-8])  # without the mark of an orderly end
+    go(qtbot, form, form.previous_button)
+    qtbot.waitUntil(form.recovery.isVisible)
+    click(qtbot, form.recovery.keep_button)
+    np.testing.assert_array_equal(viewer.layers["cells2 labels"].data, scene.automatic.labels)
+    go(qtbot, form, form.next_button)
+    np.testing.assert_array_equal(read_image(folder / "cells2_labels.tif").data, scene.automatic.labels)
+    assert not form.recovery.isVisible()
+    assert not any(kept.lost for kept in kept_journals(journal_folder()))
 
 
 def test_closing_saves_and_leaves_the_layers(

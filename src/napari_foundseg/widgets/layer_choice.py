@@ -8,7 +8,10 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
 
-__all__ = ["LayerChoice"]
+__all__ = ["TOOL", "LayerChoice"]
+
+#: In the metadata of layers that are tools, such as previews: they are nobody's to work on.
+TOOL = "foundseg tool"
 
 
 class LayerChoice(QWidget):
@@ -72,7 +75,8 @@ class LayerChoice(QWidget):
         chosen = self.layer
         for layer in self._layers:
             layer.events.name.disconnect(self._rename)
-        self._layers = [layer for layer in self._viewer.layers if type(layer) is self._kind]
+        listed = [layer for layer in self._viewer.layers if TOOL not in layer.metadata]
+        self._layers = [layer for layer in listed if type(layer) is self._kind]
         for layer in self._layers:
             layer.events.name.connect(self._rename)
         self.combo.blockSignals(True)

@@ -44,8 +44,10 @@ class Content:
     ----------
     image : Image
         The image.
-    labels : ndarray of unsigned int or None
-        Of the image's `shape`; None where there are none yet.
+    labels : ndarray of unsigned int
+        Of the image's `shape`; zeros where there are none yet.
+    digest : bytes
+        Of the labels.
     fingerprint : str
         Of the image.
     state : tuple
@@ -53,7 +55,8 @@ class Content:
     """
 
     image: Image
-    labels: NDArray[np.unsignedinteger[Any]] | None
+    labels: NDArray[np.unsignedinteger[Any]]
+    digest: bytes
     fingerprint: str
     state: tuple[Any, ...]
 
@@ -93,8 +96,9 @@ def read_content(item: Item, image: Image | None = None, ahead: Content | None =
     if ahead is not None and image is None and ahead.state == state:
         return ahead
     image = image or read_image(str(item.path))
-    labels = _read_labels(item.labels, image.shape) if item.labels.is_file() else None
-    return Content(image, labels, image.fingerprint(), state)
+    there = item.labels.is_file()
+    labels = _read_labels(item.labels, image.shape) if there else np.zeros(image.shape, np.uint16)
+    return Content(image, labels, _digest(labels), image.fingerprint(), state)
 
 
 class OpenItem(QObject):
@@ -138,11 +142,10 @@ class OpenItem(QObject):
             self._own.append(viewer.add_layer(layer))
         self.layer, self.image = layer, image_from_layer(layer)
         overlay = Overlay(layer, self.image)
-        pixels = np.zeros(self.image.shape, np.uint16) if content.labels is None else content.labels
-        labels = Labels(
-            overlay.expanded(pixels), name=unique_name(viewer.layers, f"{layer.name} labels"), **overlay.transforms
-        )
-        self._digest: bytes | None = _digest(labels.data)
+        name = unique_name(viewer.layers, f"{layer.name} labels")
+        labels = Labels(overlay.expanded(content.labels), name=name, **overlay.transforms)
+        #: Of the pixels that are on the disk; None where they are not those of the layer.
+        self._digest: bytes | None = content.digest
         self._revision = self._saved_revision = 0
         self._add(labels)
         self._own.append(labels)

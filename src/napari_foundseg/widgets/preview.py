@@ -14,6 +14,7 @@ from napari.layers import Labels
 from napari.utils.colormaps import DirectLabelColormap
 
 from napari_foundseg.widgets.colours import GUESS, PREVIEW
+from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
 
@@ -53,6 +54,7 @@ class Preview:
                 color_dict={None: "transparent", 0: "transparent", _MASK: PREVIEW, _OUTLINE: GUESS}
             ),
             opacity=0.5,
+            metadata={TOOL: True},
             **overlay.transforms,
         )
         self.layer.editable = False

@@ -15,6 +15,7 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Kept, end_journal, journal_folder, kept_journals, read_journal
 from napari_foundseg.widgets.history import LabelsHistory
+from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.live import Latest
 from napari_foundseg.widgets.message import Message
 from napari_foundseg.widgets.overlay import Overlay
@@ -111,7 +112,7 @@ class RecoveryRow(QWidget):
         layer, image = self._place
         name = unique_name(self._viewer.layers, "foundseg recovery (preview)")
         active = self._viewer.layers.selection.active
-        self._preview = Labels(labels, name=name, **Overlay(layer, image).transforms)
+        self._preview = Labels(labels, name=name, metadata={TOOL: True}, **Overlay(layer, image).transforms)
         self._preview.editable = False
         self._viewer.add_layer(self._preview)
         self._viewer.layers.selection.active = active

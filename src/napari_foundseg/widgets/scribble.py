@@ -13,6 +13,7 @@ from qtpy.QtCore import QTimer
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
+from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.marks import labels_on_slice
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.prompt_rules import NOT_IT, Scribbles
@@ -58,6 +59,7 @@ class Scribble:
             np.zeros(self._overlay.shape, np.uint8),
             name=unique_name(viewer.layers, "foundseg scribble"),
             colormap=_colours(),
+            metadata={TOOL: True},
             **self._overlay.transforms,
         )
         self.layer.brush_size = max(1, min(10, round(min(image.plane_shape) / 25)))
