@@ -111,7 +111,7 @@ class ComparisonPanel(QWidget):
             self.message.say(reason)
             return
         self.figures.setText(_in_words(result))
-        errors = result.errors.rename(columns={"iou": "IoU"})
+        errors = result.errors.rename(columns={"iou": "IoU"})[["error", "label", "IoU", "reference", "position"]]
         errors[["reference", "label"]] = errors[["reference", "label"]].replace(0, np.nan)
         self.errors.show_table(errors)
         self.errors.show_column(list(errors).index("position"), False)
