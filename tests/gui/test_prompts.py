@@ -143,7 +143,10 @@ def test_the_pointers_answer_never_comes_after_a_click(
     canvas.click(cells, (40, 50))
     qtbot.waitUntil(lambda: len(engine.jobs) == 2)
     guess, real = engine.jobs
-    assert guess.state == "cancelled"
+    guess.finish(scene.prompted)
+    qtbot.wait(30)
+    assert not preview.data.any()
+    assert not form.accept_button.isEnabled()
     real.finish(scene.prompted)
     qtbot.waitUntil(form.accept_button.isEnabled)
     assert preview.data.max() == 1
@@ -262,13 +265,27 @@ def test_the_slice_moved_during_a_decode_leaves_no_mask_behind(
     click(qtbot, form.run_button)
     form.session.points.add([(1, 40, 50)])
     viewer.dims.set_current_step(0, 2)
-    assert engine.jobs[0].state == "cancelled"
     engine.jobs[0].finish(dataclasses.replace(scene.prompted, masks=(dataclasses.replace(scene.masks[0], index=(1,)),)))
     qtbot.wait(30)
     assert not form.accept_button.isEnabled()
     assert not viewer.layers["foundseg preview"].data.any()
     viewer.dims.set_current_step(0, 1)
     assert len(engine.jobs) == 2
+
+
+def test_a_point_beyond_the_images_slices_is_refused_in_words(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    viewer.add_image(np.zeros((9, 128, 160)), name="longer")
+    viewer.add_image(np.stack([scene.image] * 4), name="stack")
+    form = PromptWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    click(qtbot, form.run_button)
+    viewer.dims.set_current_step(0, 7)
+    form.session.points.add([(7, 40, 50)])
+    assert "Move the slider" in form.messages["inputs"].text()
+    assert not engine.jobs
+    viewer.dims.set_current_step(0, 1)
+    form.session.points.add([(1, 40, 50)])
+    assert len(engine.jobs) == 1
 
 
 def test_an_image_swapped_under_its_prompts(qtbot: Any, viewer: Any, engine: Any, scene: Any, form: Any) -> None:

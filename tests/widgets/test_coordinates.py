@@ -164,7 +164,7 @@ def test_what_is_laid_over_an_image_lies_on_it_in_the_world(scene: SimpleNamespa
     viewer = ViewerModel()
     viewer.add_layer(scene.layer)
     before = {k: repr(v) for k, v in scene.layer.as_layer_data_tuple()[1].items()}
-    session = PromptLayers(viewer, scene.layer, scene.image, lambda: None)
+    session = PromptLayers(viewer, scene.layer, scene.image, lambda: None, lambda _: None)
     kept = [i for i, letter in enumerate(overlay.axes) if letter != "C"]
     for added in (
         session.preview.layer,

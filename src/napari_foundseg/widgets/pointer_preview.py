@@ -87,6 +87,8 @@ class PointerPreview(QWidget):
 
     def leave(self) -> None:
         """Let the layer go."""
+        if self._run is not None:
+            self._run.cancel()
         self.stop()
         if self._viewer is not None:
             self._viewer.events.mouse_over_canvas.disconnect(self._left)
@@ -95,12 +97,13 @@ class PointerPreview(QWidget):
         self._viewer = self._points = None
 
     def stop(self) -> None:
-        """Drop what is being asked and take the outline away; the next move asks again."""
+        """Drop what is being asked and take the outline away; the next move asks again.
+
+        The question is not cancelled: it ends by itself, what was encoded for it serves the click, and a worker that
+        is slow to stop would be replaced.
+        """
         self._timer.stop()
-        self._position = None
-        if self._run is not None:
-            run, self._run = self._run, None
-            run.cancel()
+        self._position = self._run = None
         if self._points is not None:
             self._show(None)
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import Any
 
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from napari.viewer import Viewer
-from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QWidget
 
 from napari_foundseg.core.errors import FoundsegError, PromptError
@@ -25,7 +23,6 @@ from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layers import current_index
 from napari_foundseg.widgets.marking import EACH, REFINE, Marking
 from napari_foundseg.widgets.marks import point_at
-from napari_foundseg.widgets.objects import assigned_objects
 from napari_foundseg.widgets.one_frame import HELD, OneFrame
 from napari_foundseg.widgets.pointer_preview import PointerPreview
 from napari_foundseg.widgets.prompt_layers import PromptLayers, Tool
@@ -55,7 +52,6 @@ class PromptWidget(TaskForm):
         self.run_button.setCheckable(True)
         self.run_button.toggled.connect(self._arm)
         napari_viewer.dims.events.current_step.connect(self._slice_changed)
-        napari_viewer.layers.events.removed.connect(self._look_soon)
         self.candidates.offer([])
 
     def chosen_image(self) -> Image:
@@ -182,13 +178,12 @@ class PromptWidget(TaskForm):
         """Take the prompts and the preview away; stay armed."""
         if self.session is not None:
             self.session.clear()
-        self._nothing()
+        self._nothing(cancel=True)
         self._clear_messages()
 
     def release(self) -> None:
         """Let go of the viewer, the engine, and the keys."""
         self.viewer.dims.events.current_step.disconnect(self._slice_changed)
-        self.viewer.layers.events.removed.disconnect(self._look_soon)
         self.pointer.leave()
         if self.session is not None:
             self.session.release()
@@ -226,7 +221,7 @@ class PromptWidget(TaskForm):
             self.fail(error)
             return
         assert layer is not None
-        self.session = PromptLayers(self.viewer, layer, image, self._prompts_changed)
+        self.session = PromptLayers(self.viewer, layer, image, self._prompts_changed, self._stop)
         self._watch(self.session, True)
         self.session.each = self.makes.currentText() == EACH
         self.session.positive = self.marking.positive
@@ -244,34 +239,11 @@ class PromptWidget(TaskForm):
 
     def _watch(self, session: PromptLayers, on: bool) -> None:
         """Follow what changes the pixels of the session's image."""
-        events = session.layer.events
-        for emitter, act in ((events.set_data, self._forget_image), (events.data, self._look_soon)):
-            emitter.connect(act) if on else emitter.disconnect(act)
+        for emitter in (session.layer.events.data, session.layer.events.set_data):
+            emitter.connect(self._forget_image) if on else emitter.disconnect(self._forget_image)
 
     def _forget_image(self, _event: Any = None) -> None:
         self._known = None
-
-    def _look_soon(self, event: Any) -> None:
-        """Look after the session once napari has done what it is doing, such as removing several layers."""
-        if event.type == "data":
-            self._forget_image()
-        if self.session is not None:
-            ours = event.type == "data" or event.value in self.session.layers
-            QTimer.singleShot(0, partial(self._look_after, ours))
-
-    def _look_after(self, ours: bool) -> None:
-        """Stop where the session cannot go on; else show the masks anew, where it is about marks or the image."""
-        if self.session is None:
-            return
-        if lost := self.session.lost():
-            # A worklist has gone on to another image: the tool stays in hand.
-            went_on = self.session.layer not in self.viewer.layers and assigned_objects(self.image.layer) is not None
-            self._arm(True) if went_on else self._stop(f"{lost!r} was removed")
-        elif ours and (image := self._session_image()) is not None:
-            if self.session.fits(image):
-                self._prompts_changed()
-            else:
-                self._stop(f"{self.session.layer.name!r} has another shape now")
 
     def _stop(self, why: str) -> None:
         self.run_button.setChecked(False)
@@ -283,16 +255,19 @@ class PromptWidget(TaskForm):
         self.pointer.leave()
         self.marking.arm(False)
         session, self.session = self.session, None
-        self._nothing()
+        self._nothing(cancel=True)
         self._forget_image()
         if session is not None:
             self._watch(session, False)
             session.remove()
 
-    def _nothing(self) -> None:
-        """Have no masks: what is under way is for prompts that are gone."""
-        if self.current is not None:
+    def _nothing(self, cancel: bool = False) -> None:
+        """Have no masks: what is under way is for prompts that are gone. It may end unseen: what it encodes is kept."""
+        if self.current is not None and cancel:
             self.cancel()
+        elif self.current is not None:
+            self.current = None
+            self._idle("")
         self.acceptance.refined = None
         self.candidates.offer([])
         self.result.hide()
@@ -309,7 +284,13 @@ class PromptWidget(TaskForm):
             return
         self._clear_messages()
         image = self._session_image()
-        if image is None or not self.session.prompts(image, current_index(self.viewer, layer, image)):
+        try:
+            there = image is not None and self.session.prompts(image, current_index(self.viewer, layer, image))
+        except PromptError as error:
+            self._nothing()
+            self.fail(error)
+            return
+        if not there:
             self._nothing()
             return
         # A model that keeps us waiting must not keep the point waiting too.
@@ -322,11 +303,7 @@ class PromptWidget(TaskForm):
 
     def _slice_changed(self, _event: Any = None) -> None:
         if self.session is not None and self.viewer.dims.ndim > 2:
-            try:
-                self._prompts_changed()
-            except PromptError as error:
-                self._nothing()
-                self.fail(error)
+            self._prompts_changed()
 
     def _guess(self, position: Any) -> Run | None:
         """Return the run for a click at the pointer; None while there are prompts, or where none can be."""

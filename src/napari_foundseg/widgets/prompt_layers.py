@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from napari.layers import Points, Shapes
+from qtpy.QtCore import QTimer
 
 from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
@@ -44,15 +45,23 @@ class PromptLayers:
     image : Image
         The layer as an image.
     changed : callable
-        Called without arguments when a prompt was added, moved or removed.
+        Called without arguments when a prompt was added, moved or removed, or the image has other pixels.
+    ended : callable
+        Told in words why the session cannot go on: a layer that it needs was removed, or the image has another shape.
     """
 
-    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, viewer: ViewerModel, layer: Layer, image: Image, changed: Callable[[], None], ended: Callable[[str], None]
+    ) -> None:
         self._viewer = viewer
         #: The image's layer.
         self.layer = layer
         self._image = image
-        self._changed = changed
+        self._changed, self._ended = changed, ended
+        # Only once napari has done what it is doing, such as removing several layers.
+        self._soon = QTimer()
+        self._soon.setSingleShot(True)
+        self._soon.timeout.connect(self._look)
         self._keys: dict[str, Callable[[], None]] = {}
         self._quiet = False
         self._positive = True
@@ -88,32 +97,15 @@ class PromptLayers:
         self.points.mode = "add"
         self.boxes.mode = "add_rectangle"
         viewer.layers.selection.active = self.points
+        self._shape = _shape(layer)
+        viewer.layers.events.removed.connect(self._on_removed)
+        layer.events.data.connect(self._look_soon)
 
     @property
     def layers(self) -> list[Layer]:
         """The layers of the session."""
         painted = [] if self._scribble is None else [self._scribble.layer]
         return [self.points, self.boxes, *painted]
-
-    def lost(self) -> str:
-        """Return the name of a layer that the session needs and that was removed; empty while all are there."""
-        needed = [self.layer, self.preview.layer, self.points, self.boxes]
-        return next((one.name for one in needed if one not in self._viewer.layers), "")
-
-    def fits(self, image: Image) -> bool:
-        """Tell whether the image still has the shape that the layers were made for.
-
-        Parameters
-        ----------
-        image : Image
-            The image's layer as it is now.
-
-        Returns
-        -------
-        bool
-            Whether the session can go on.
-        """
-        return bool(Overlay(self.layer, image).shape == self.preview.layer.data.shape)
 
     @property
     def empty(self) -> bool:
@@ -201,6 +193,9 @@ class PromptLayers:
     def release(self) -> None:
         """Let go of keys, mouse and events."""
         self.bind({})
+        self._soon.stop()
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self.layer.events.data.disconnect(self._look_soon)
         for layer in (self.points, self.boxes):
             layer.events.data.disconnect(self._on_data)
         if self._set_polarity in self.points.mouse_drag_callbacks:
@@ -221,6 +216,23 @@ class PromptLayers:
         points.feature_defaults = {POLARITY: "positive" if positive else "negative"}
         yield
 
+    def _on_removed(self, event: Any) -> None:
+        if event.value in (self.layer, self.preview.layer, *self.layers):
+            self._look_soon()
+
+    def _look_soon(self, _event: Any = None) -> None:
+        self._soon.start()
+
+    def _look(self) -> None:
+        """End where the session cannot go on; else what is marked, or the image, has changed."""
+        needed = [self.layer, self.preview.layer, self.points, self.boxes]
+        if gone := [one.name for one in needed if one not in self._viewer.layers]:
+            self._ended(f"{gone[0]!r} was removed")
+        elif _shape(self.layer) != self._shape:
+            self._ended(f"{self.layer.name!r} has another shape now")
+        else:
+            self._changed()
+
     def _on_stroke(self) -> None:
         if not self._quiet:
             self._changed()
@@ -229,6 +241,10 @@ class PromptLayers:
         action = str(getattr(getattr(event, "action", ""), "value", getattr(event, "action", "")))
         if not self._quiet and action in _DONE:
             self._changed()
+
+
+def _shape(layer: Layer) -> tuple[int, ...]:
+    return tuple(layer.data[0].shape if getattr(layer, "multiscale", False) else layer.data.shape)
 
 
 def _pixel(image: Image) -> float:
