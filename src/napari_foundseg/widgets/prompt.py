@@ -23,6 +23,7 @@ from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layers import current_index
 from napari_foundseg.widgets.marking import EACH, REFINE, Marking
 from napari_foundseg.widgets.marks import point_at
+from napari_foundseg.widgets.objects import assigned_objects
 from napari_foundseg.widgets.one_frame import HELD, OneFrame
 from napari_foundseg.widgets.pointer_preview import PointerPreview
 from napari_foundseg.widgets.prompt_layers import PromptLayers, Tool
@@ -246,6 +247,11 @@ class PromptWidget(TaskForm):
         self._known = None
 
     def _stop(self, why: str) -> None:
+        gone = self.session is not None and self.session.layer not in self.viewer.layers
+        if gone and assigned_objects(self.image.layer) is not None:
+            # A worklist has gone on to another image: the tool stays in hand.
+            self._arm(True)
+            return
         self.run_button.setChecked(False)
         self.messages["image"].say(
             f"{why}, so pointing has stopped; accepted objects are kept. To go on, press {self.run_text!r}."
