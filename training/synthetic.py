@@ -158,6 +158,7 @@ def paint(rng: np.random.Generator, labels: Labels, depth: Float, walls: bool) -
     inside = (labels > 0) * np.clip(level, 0.3, 2)[labels] * chosen
     if walls:
         inside = inside * rng.uniform(0, 0.5) + rng.choice([-1, 1]) * np.exp(-((depth / rng.uniform(1, 3)) ** 2))
+    quiet = rng.choice([0.1, 0.35, 1.0], p=[0.4, 0.3, 0.3])  # even objects on even ground must be found too
     grain = np.exp(rng.uniform(np.log(1.5), np.log(20), 3))
     marks = rng.uniform(0, 0.35) * smooth_field(rng, labels.shape, grain[0]) * (labels > 0)
     ground = rng.uniform(0, 0.3) * smooth_field(rng, labels.shape, grain[1])
@@ -166,7 +167,7 @@ def paint(rng: np.random.Generator, labels: Labels, depth: Float, walls: bool) -
         + rng.uniform(0, 0.4) * smooth_field(rng, labels.shape, 130)
         + 0.1 * smooth_field(rng, labels.shape, grain[2])
     )
-    scene = inside * (1 + marks) + ground * rng.uniform(0.2, 1)
+    scene = inside * (1 + quiet * marks) + quiet * ground * rng.uniform(0.2, 1)
     scene = ndi.gaussian_filter(scene, rng.uniform(0.4, 1.4))
     low, high = np.percentile(scene, [0.5, 99.5])
     scene = np.clip((scene - low) / (high - low + 1e-6), 0, 1)[..., None]

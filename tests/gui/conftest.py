@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
-from qtpy.QtGui import QMouseEvent
-from qtpy.QtWidgets import QApplication
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.result import Segmentation, object_table
 from napari_foundseg.widgets import jobs
+
+CHILD = str(Path(__file__).parent / "child")
+sys.path.insert(0, CHILD)
+
+from mouse import Canvas  # noqa: E402
 
 
 class FakeJob:
@@ -77,54 +80,14 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     return fake
 
 
-class Canvas:
-    """The mouse and the keyboard over a viewer's canvas."""
-
-    def __init__(self, qtbot: Any, viewer: Any) -> None:
-        self._qtbot, self._viewer = qtbot, viewer
-        self.native = viewer.window._qt_viewer.canvas.native  # napari has no public name for it
-
-    def place(self, layer: Any, data: tuple[float, ...]) -> Any:
-        """The canvas's pixel that shows a data position of a layer."""
-        world = np.array(layer.data_to_world(data))[-2:]
-        camera = self._viewer.scene.camera
-        centre = np.array([self.native.height(), self.native.width()]) / 2
-        y, x = (world - np.array(camera.center[-2:])) * camera.zoom + centre
-        return QPoint(round(x), round(y))
-
-    def click(self, layer: Any, data: tuple[float, ...], modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
-        place = self.place(layer, data)
-        self._qtbot.mouseMove(self.native, place)
-        self._qtbot.mouseClick(self.native, Qt.MouseButton.LeftButton, modifier, place)
-
-    def drag(self, layer: Any, start: tuple[float, ...], end: tuple[float, ...]) -> None:
-        first, last = self.place(layer, start), self.place(layer, end)
-        self._qtbot.mouseMove(self.native, first)
-        self._qtbot.mousePress(self.native, Qt.MouseButton.LeftButton, pos=first)
-        for share in (0.3, 0.7, 1.0):
-            at = QPointF(first + (last - first) * share)
-            # qtbot's own move forgets that the button is held.
-            move = QMouseEvent(
-                QEvent.Type.MouseMove, at, QPointF(self.native.mapToGlobal(at.toPoint())), Qt.MouseButton.NoButton,
-                Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
-            )  # fmt: skip
-            QApplication.sendEvent(self.native, move)
-            self._qtbot.wait(20)  # napari drops moves that come quickly
-        self._qtbot.mouseRelease(self.native, Qt.MouseButton.LeftButton, pos=last)
-
-    def key(self, key: Any, modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
-        self.native.setFocus()
-        self._qtbot.keyClick(self.native, key, modifier)
-
-
 @pytest.fixture
 def viewer(make_napari_viewer: Any) -> Any:
     return make_napari_viewer(show=True)
 
 
 @pytest.fixture
-def canvas(qtbot: Any, viewer: Any) -> Canvas:
-    return Canvas(qtbot, viewer)
+def canvas(viewer: Any) -> Canvas:
+    return Canvas(viewer)
 
 
 def disc(shape: tuple[int, int], y: int, x: int, radius: int) -> np.ndarray[Any, Any]:

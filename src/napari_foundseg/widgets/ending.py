@@ -27,5 +27,11 @@ class Ending:
     def __call__(self) -> None:
         """Release the widget."""
         widget, self._widget = self._widget, None
-        if widget is not None:
+        if widget is None:
+            return
+        try:
             widget.release()
+        except RuntimeError as error:
+            # At the application's end Qt may have destroyed already what a widget would let go of.
+            if "deleted" not in str(error):
+                raise

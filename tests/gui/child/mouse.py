@@ -1,0 +1,51 @@
+"""The mouse and the keyboard over a viewer's canvas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QApplication
+
+
+class Canvas:
+    """The mouse and the keyboard over a viewer's canvas."""
+
+    def __init__(self, viewer: Any) -> None:
+        self._viewer = viewer
+        self.native = viewer.window._qt_viewer.canvas.native  # napari has no public name for it
+
+    def place(self, layer: Any, data: tuple[float, ...]) -> Any:
+        """The canvas's pixel that shows a data position of a layer."""
+        world = np.array(layer.data_to_world(data))[-2:]
+        camera = self._viewer.scene.camera
+        centre = np.array([self.native.height(), self.native.width()]) / 2
+        y, x = (world - np.array(camera.center[-2:])) * camera.zoom + centre
+        return QPoint(round(x), round(y))
+
+    def click(self, layer: Any, data: tuple[float, ...], modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
+        place = self.place(layer, data)
+        QTest.mouseMove(self.native, place)
+        QTest.mouseClick(self.native, Qt.MouseButton.LeftButton, modifier, place)
+
+    def drag(self, layer: Any, start: tuple[float, ...], end: tuple[float, ...]) -> None:
+        first, last = self.place(layer, start), self.place(layer, end)
+        QTest.mouseMove(self.native, first)
+        QTest.mousePress(self.native, Qt.MouseButton.LeftButton, pos=first)
+        for share in (0.3, 0.7, 1.0):
+            at = QPointF(first + (last - first) * share)
+            # qtbot's own move forgets that the button is held.
+            move = QMouseEvent(
+                QEvent.Type.MouseMove, at, QPointF(self.native.mapToGlobal(at.toPoint())), Qt.MouseButton.NoButton,
+                Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
+            )  # fmt: skip
+            QApplication.sendEvent(self.native, move)
+            QTest.qWait(20)  # napari drops moves that come quickly
+        QTest.mouseRelease(self.native, Qt.MouseButton.LeftButton, pos=last)
+
+    def key(self, key: Any, modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
+        self.native.setFocus()
+        QTest.keyClick(self.native, key, modifier)

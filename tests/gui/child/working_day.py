@@ -1,0 +1,145 @@
+"""A working day in a window of its own, by mouse and keyboard alone; at its end the process is killed.
+
+    python working_day.py FOLDER
+
+writes into FOLDER what the Labels layer held after every step, and what it held when everything was undone and redone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+warnings.simplefilter("ignore")
+
+import napari  # noqa: E402
+from mouse import Canvas  # noqa: E402
+from qtpy.QtCore import Qt  # noqa: E402
+from qtpy.QtTest import QTest  # noqa: E402
+
+NEW, REFINED, PARTED = 40, 10, 5
+ROWS, COLUMNS, PITCH, RADIUS = 6, 8, 80, 17
+CONTROL, SHIFT, ALT = (getattr(Qt.KeyboardModifier, f"{name}Modifier") for name in ("Control", "Shift", "Alt"))
+
+
+def picture() -> tuple[np.ndarray[Any, Any], list[tuple[int, int]]]:
+    """Bright discs on a dark ground, and their centres."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(400, 40, (ROWS * PITCH, COLUMNS * PITCH))
+    y, x = np.indices(image.shape)
+    centres = [
+        (row * PITCH + PITCH // 2, column * PITCH + PITCH // 2) for row in range(ROWS) for column in range(COLUMNS)
+    ]
+    for v, u in centres:
+        image[(y - v) ** 2 + (x - u) ** 2 <= RADIUS**2] += 3000
+    return np.clip(image, 0, 65535).astype(np.uint16), centres
+
+
+class Day:
+    """The window, and what is done in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.image, self.centres = picture()
+        self.viewer = napari.Viewer()
+        self.layer = self.viewer.add_image(self.image, name="discs", scale=(0.5, 0.5), units="um")
+        self.canvas = Canvas(self.viewer)
+        self.steps: list[np.ndarray[Any, Any]] = []
+
+    @property
+    def labels(self) -> np.ndarray[Any, Any]:
+        return np.asarray(self.viewer.layers["foundseg objects"].data)
+
+    def until(self, condition: Callable[[], Any], seconds: float = 60) -> None:
+        start = time.monotonic()
+        while not condition():
+            if time.monotonic() - start > seconds:
+                self.viewer.screenshot(str(self.folder / "stuck.png"), canvas_only=False)
+                raise SystemExit(f"stuck after {len(self.steps)} steps")
+            QTest.qWait(5)
+
+    def open(self, name: str) -> Any:
+        _, form = self.viewer.window.add_plugin_dock_widget("napari-foundseg", name)
+        QTest.qWait(300)
+        self.viewer.reset_view()
+        QTest.qWait(100)
+        return form
+
+    def done(self) -> None:
+        assert not self.steps or not np.array_equal(self.labels, self.steps[-1]), f"step {len(self.steps)} did nothing"
+        self.steps.append(self.labels.copy())
+
+    def choose(self, box: Any, text: str) -> None:
+        box.setFocus()
+        for _ in range(box.count()):
+            if box.currentText() != text:
+                QTest.keyClick(box, Qt.Key.Key_Down)
+        assert box.currentText() == text, box.currentText()
+
+    def prompt(self) -> None:
+        form = self.open("Prompt")
+        QTest.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
+        QTest.qWait(300)
+        for centre in self.centres[:NEW]:
+            self.canvas.click(self.layer, centre)
+            self.until(lambda: form.current is None and form.candidates.masks)
+            self.canvas.key(Qt.Key.Key_C)
+            self.done()
+        self.choose(form.makes, "an accepted object better")
+        for y, x in self.centres[:REFINED]:
+            self.canvas.click(self.layer, (y, x))
+            self.until(lambda: form.current is None and form.candidates.masks)
+            self.canvas.click(self.layer, (y, x + RADIUS - 5), ALT)
+            QTest.qWait(50)
+            self.until(lambda: form.current is None and form.candidates.masks)
+            before = len(np.unique(self.labels))
+            self.canvas.key(Qt.Key.Key_C)
+            assert len(np.unique(self.labels)) == before
+            self.done()
+        QTest.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
+        self.viewer.screenshot(str(self.folder / "prompted.png"), canvas_only=False)
+
+    def correct(self) -> None:
+        form = self.open("Correct")
+        layer = form.layer
+        for y, x in self.centres[10 : 10 + PARTED]:
+            self.canvas.click(layer, (y, x))
+            self.canvas.key(Qt.Key.Key_K)
+            self.canvas.drag(layer, (y - RADIUS - 8, x), (y + RADIUS + 8, x))
+            self.done()
+        for i in range(PARTED):
+            (y, x), (v, u) = self.centres[20 + 2 * i], self.centres[21 + 2 * i]
+            self.canvas.click(layer, (y, x))
+            self.canvas.click(layer, (v, u), SHIFT)
+            self.canvas.key(Qt.Key.Key_J)
+            self.done()
+        self.viewer.screenshot(str(self.folder / "corrected.png"), canvas_only=False)
+        for step in [*self.steps[-2::-1], np.zeros_like(self.steps[0])]:
+            self.canvas.key(Qt.Key.Key_Z, CONTROL)
+            np.testing.assert_array_equal(self.labels, step)
+        for step in self.steps:
+            self.canvas.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+            np.testing.assert_array_equal(self.labels, step)
+        saved = form.edits.state.text()
+        QTest.qWait(2000)  # what is promised: no more than two seconds are ever lost
+        assert "saved" in form.edits.state.text(), saved
+
+
+def main() -> None:
+    day = Day(Path(sys.argv[1]))
+    day.prompt()
+    day.correct()
+    np.savez_compressed(day.folder / "steps.npz", steps=np.array(day.steps))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

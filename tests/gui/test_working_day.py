@@ -1,0 +1,57 @@
+"""An hour of work, shortened: 40 objects prompted, 10 refined, 5 split, 5 merged, undone, redone, killed, recovered."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import working_day as day
+from qtpy.QtCore import Qt
+
+from napari_foundseg.widgets.prompt import PromptWidget
+
+pytestmark = pytest.mark.gui
+
+
+@pytest.mark.timeout(400)
+def test_a_day_of_work_is_exact_and_survives_a_kill(qtbot: Any, viewer: Any, tmp_path: Path) -> None:
+    environment = os.environ | {"NAPARI_CONFIG": str(tmp_path / "napari.yaml"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, day.__file__, str(tmp_path)]
+    child = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=380)
+    assert child.returncode == -signal.SIGKILL, child.stderr[-3000:]
+    steps = np.load(tmp_path / "steps.npz")["steps"]
+    assert len(steps) == day.NEW + day.REFINED + 2 * day.PARTED
+
+    image, centres = day.picture()
+    rows, columns = np.indices(image.shape)
+    for number, (y, x) in enumerate(centres[: day.NEW], 1):
+        truth = (rows - y) ** 2 + (columns - x) ** 2 <= day.RADIUS**2
+        own, before = steps[number - 1] == number, steps[number - 2] if number > 1 else np.zeros_like(steps[0])
+        assert (own & truth).sum() / (own | truth).sum() > 0.8
+        np.testing.assert_array_equal(np.where(own, 0, steps[number - 1]), before)
+    for number in range(1, day.REFINED + 1):
+        now, before = steps[day.NEW + number - 1], steps[day.NEW + number - 2]
+        assert number in now
+        np.testing.assert_array_equal(
+            now[(now != number) & (before != number)], before[(now != number) & (before != number)]
+        )
+        assert set(np.unique(now)) == set(np.unique(before))
+    split = steps[day.NEW + day.REFINED + day.PARTED - 1]
+    assert len(np.unique(split)) - 1 == day.NEW + day.PARTED
+    np.testing.assert_array_equal(split > 0, steps[day.NEW + day.REFINED - 1] > 0)
+    final = steps[-1]
+    assert len(np.unique(final)) - 1 == day.NEW
+    np.testing.assert_array_equal(final > 0, split > 0)
+
+    viewer.add_image(image, name="discs", scale=(0.5, 0.5), units="um")
+    form = PromptWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    qtbot.waitUntil(form.recovery.isVisible)
+    qtbot.mouseClick(form.recovery.keep_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_array_equal(viewer.layers["foundseg objects"].data, final)
