@@ -1,9 +1,9 @@
-"""Show 6: from the release of the mouse to the drawn frame, on a 512 × 512 image whose windows are encoded.
+"""From the release of the mouse to the drawn frame, on an image whose windows are encoded.
 
 Split into the way to the engine and back with decoding (transport + decode, of which the worker's own seconds are
 decoding) and the paint (writing the preview and drawing the frame).
 
-    xvfb-run -a python benchmarks/gui_prompt_latency.py [--runs 30]
+    xvfb-run -a python benchmarks/gui_prompt_latency.py [--runs 30] [--side 2048]
 """
 
 from __future__ import annotations
@@ -69,9 +69,10 @@ def one(viewer: Any, form: PromptWidget, point: tuple[int, int]) -> tuple[float,
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--runs", type=int, default=30)
-    runs = options.parse_args().runs
+    options.add_argument("--side", type=int, default=512, help="of the image, in pixels")
+    runs, side = vars(options.parse_args()).values()
     viewer = napari.Viewer()
-    image, truth = mosaic(512)
+    image, truth = mosaic(side)
     viewer.add_image(image, name="mosaic")
     form = PromptWidget(viewer)
     viewer.window.add_dock_widget(form)
@@ -81,13 +82,13 @@ def main() -> None:
     viewer.reset_view()
     middles = ndimage.center_of_mass(truth > 0, truth, np.unique(truth)[1:])
     centres = [(round(y), round(x)) for y, x in middles if truth[round(y), round(x)]]
-    for point in centres:  # every window is encoded once
-        one(viewer, form, point)
     chosen = [centres[i] for i in np.random.default_rng(0).choice(len(centres), runs)]
+    for point in chosen:  # every window is encoded once
+        one(viewer, form, point)
     times = np.array([one(viewer, form, point) for point in chosen])
     for name, column in zip(("transport", "decode", "paint"), times.T, strict=True):
         print(f"{name:10} median {statistics.median(column):6.1f} ms")
-    print(f"{'in all':10} median {statistics.median(times.sum(1)):6.1f} ms (wanted: < 60)")
+    print(f"{'in all':10} median {statistics.median(times.sum(1)):6.1f} ms (wanted: < {60 if side <= 512 else 100})")
     viewer.close()
     close_engine()
 
