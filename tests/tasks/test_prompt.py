@@ -14,6 +14,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
+from napari_foundseg.models.protocols import Candidates
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.prompt import PromptInputs, PromptSettings, slices
 
@@ -35,6 +36,44 @@ def test_an_object_of_any_size_is_found_whole(oracle: Any, side: int) -> None:
     for found in (by_click, by_box):
         assert found.table.loc[0, "area"] == side * side
         assert found.table.loc[0, ["y0", "x0", "y1", "x1"]].tolist() == [200, 150, 199 + side, 149 + side]
+
+
+def test_a_click_that_the_model_doubts_is_looked_at_in_a_wider_window(
+    oracle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model to which an object that fills a tenth of its window looks like nothing."""
+    decode = oracle.decode
+
+    def shortsighted(embedding: Any, prompts: Any, *, multimask: bool) -> list[Candidates]:
+        found = decode(embedding, prompts, multimask=multimask)
+        if (embedding[..., 0] > 127).mean() < 0.1:
+            return found
+        return [
+            Candidates(np.full_like(c.logits, -1), np.full_like(c.predicted_iou, 0.1), c.stability_score) for c in found
+        ]
+
+    monkeypatch.setattr(oracle, "decode", shortsighted)
+    for side, windows in ((31, 1), (61, 2), (111, 3)):
+        oracle.seen.clear()
+        found = fs.prompt(squares(side), fs.Prompt(points=[(200 + side // 2, 150 + side // 2)]), model=oracle)
+        assert found.table.loc[0, "area"] == side * side
+        assert len(oracle.seen) == windows
+
+
+def test_where_all_windows_are_doubted_the_most_trusted_mask_is_taken(
+    oracle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decode = oracle.decode
+
+    def doubting(embedding: Any, prompts: Any, *, multimask: bool) -> list[Candidates]:
+        trust = 0.5 if len(embedding) == 128 else 0.2
+        found = decode(embedding, prompts, multimask=multimask)
+        return [Candidates(c.logits, np.full_like(c.predicted_iou, trust), c.stability_score) for c in found]
+
+    monkeypatch.setattr(oracle, "decode", doubting)
+    found = fs.prompt(squares(20), fs.Prompt(points=[(210, 160)]), model=oracle)
+    assert found.table.loc[0, "area"] == 400
+    assert found.table.loc[0, "predicted_iou"] == pytest.approx(0.5)
 
 
 def test_a_box_is_looked_at_through_a_window_three_times_its_size(oracle: Any) -> None:

@@ -131,6 +131,7 @@ def run(
     started = time.perf_counter()
     planes = slices(image, inputs)
     region = _region(image, inputs)
+    calibration = row(model.name).calibration
 
     def poll() -> None:
         if cancelled():
@@ -151,7 +152,6 @@ def run(
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
 
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
-    calibration = row(model.name).calibration
     out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration)
     return replace(out, provenance=record("automatic", image, inputs, settings, model, started))
 

@@ -2,7 +2,9 @@
 
 At which scale an object is looked at: a click at native resolution, in the window where it lies most central; several
 points in the finest window that holds them all; a box at the scale at which it comes nearest to filling a third of the
-window. A mask that reaches the window's border is decoded again at half the scale.
+window. A mask that reaches the window's border is decoded again at half the scale, and so is one of clicks that the
+model doubts: a large object looks like nothing in a small window. Of the masks that fit their windows the most trusted
+is taken.
 """
 
 from __future__ import annotations
@@ -29,7 +31,12 @@ from napari_foundseg.tasks.embeddings import embedding
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 
-__all__ = ["TASK", "PromptInputs", "PromptSettings"]
+__all__ = ["DOUBT", "TASK", "PromptInputs", "PromptSettings"]
+
+#: Predicted IoU below which a click is looked at in a wider window too; chosen on `val` and on drawn scenes.
+DOUBT = 0.6
+#: Whether a mask fits its window; how wide that is where it does not; what the model trusts it.
+_Rank = tuple[bool, int, float]
 
 
 class PromptInputs(Inputs):
@@ -81,6 +88,11 @@ class _Target:
         (y0, x0), (y1, x1) = np.min(corners, axis=0), np.max(corners, axis=0)
         return float(y0), float(x0), float(y1), float(x1)
 
+    def is_doubtful(self, mask: Mask) -> bool:
+        """Tell whether clicks gave a mask that the model itself hardly trusts."""
+        clicks = self.prompt.box is None and self.prompt.mask is None
+        return clicks and mask.predicted_iou < DOUBT
+
     def wants_several(self, output: str) -> bool:
         """Tell whether the model is to propose several masks."""
         one_click = len(self.prompt.points) == 1 and self.prompt.box is None and self.prompt.mask is None
@@ -122,6 +134,7 @@ def run(
     last = tiling.coarsest(shape, model.window)
     targets = [_target(i + 1, prompt, image, model.window, settings) for i, prompt in enumerate(inputs.prompts)]
     found: dict[int, list[Mask]] = {}
+    ranks: dict[int, _Rank] = {}
     while targets:
         again: list[_Target] = []
         for (index, window), group in _by_window(targets, shape, model.window).items():
@@ -129,8 +142,11 @@ def run(
                 raise Cancelled("Prompting was cancelled.")
             decoded = _decode(image.rgb(index, window), window, group, settings, model)
             for target, masks in zip(group, decoded, strict=True):
-                found[target.label] = masks
-                if target.level < last and tiling.touches(masks[0].box, window, shape):
+                cut = tiling.touches(masks[0].box, window, shape)
+                rank = (not cut, target.level if cut else 0, masks[0].predicted_iou)
+                if target.label not in ranks or rank > ranks[target.label]:
+                    found[target.label], ranks[target.label] = masks, rank
+                if target.level < last and (cut or target.is_doubtful(masks[0])):
                     again.append(replace(target, level=target.level + 1))
             progress(min(1.0, len(found) / len(inputs.prompts)), "decoding prompts")
         targets = again
