@@ -218,3 +218,15 @@ def test_closing_lets_keys_and_mouse_go(qtbot: Any, viewer: Any, canvas: Any, fo
     form.release()
     assert not layer.keymap
     assert form._pressed not in layer.mouse_drag_callbacks
+
+
+def test_opened_over_an_image_it_takes_the_clicks(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, canvas: Any
+) -> None:
+    viewer.add_labels(scene.automatic.labels, name="objects")
+    viewer.layers.selection.active = viewer.add_image(scene.image)
+    widget = CorrectWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Correct")
+    qtbot.wait(200)
+    canvas.click(widget.layer, (40, 50))
+    assert widget.chosen == [1]

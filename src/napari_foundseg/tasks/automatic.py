@@ -48,11 +48,11 @@ class DecoderSettings(Settings):
     """Instance decoder: one pass over the image, then seeds and a watershed."""
 
     method: Literal["decoder"] = "decoder"
-    foreground_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    foreground_threshold: float = Field(0.65, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Raise it if objects come out too large or background is taken for objects."""
     centre_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Lower it to split objects that are merged, raise it to join pieces of one object."""
-    boundary_threshold: float = Field(0.45, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
+    boundary_threshold: float = Field(0.4, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
     """Lower it to start objects only well inside their border."""
     seed_smoothing: float = Field(
         1.0, ge=0, le=20, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True, **_MORE}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 import numpy as np
+from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton
@@ -152,6 +153,9 @@ class CorrectWidget(LabelsDock):
         layer : napari.layers.Labels
             The layer.
         """
+        # napari hands clicks and keys to the active layer; an image's own do nothing here.
+        if isinstance(self.viewer.layers.selection.active, ImageLayer | None):
+            self.viewer.layers.selection.active = layer
         layer.mouse_drag_callbacks.append(self._pressed)
         layer.events.selected_label.connect(self._follow_label)
         bind_keys(layer, self.keys)
