@@ -22,9 +22,7 @@ def painted(shape: tuple[int, int], path: Any, brush: int) -> NDArray[np.bool_]:
 
 @settings(max_examples=30, deadline=None)
 @given(brush=st.integers(1, 15), slope=st.floats(-1, 1), length=st.integers(1, 80))
-def test_a_stroke_of_any_brush_is_known_and_its_points_lie_in_its_middle(
-    brush: int, slope: float, length: int
-) -> None:
+def test_a_stroke_of_any_brush_is_known_and_its_points_lie_in_its_middle(brush: int, slope: float, length: int) -> None:
     path = [(60 + round(slope * t / 2), 20 + t) for t in range(length)]
     mask = painted((120, 120), path, brush)
     assert is_stroke(mask, brush)
