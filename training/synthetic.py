@@ -3,7 +3,7 @@
 Blobs, ellipses, rings, strokes, branches, crescents, bubbles and tissues of cells, bright on dark and dark on bright,
 textured and shaded.
 
-    python training/synthetic.py --out /tmp/scenes --count 1200 --workers 2
+    python training/synthetic.py --out SCENES --count 1200 --workers 2
 """
 
 import argparse
