@@ -18,6 +18,7 @@ from scipy import ndimage
 import napari_foundseg as fs
 from _held_out import images
 from napari_foundseg.core.compare import match
+from napari_foundseg.core.masks import Mask, iou
 
 
 def prompts(truth: NDArray[np.int64]) -> tuple[list[int], list[fs.Prompt], list[fs.Prompt]]:
@@ -35,20 +36,19 @@ def prompts(truth: NDArray[np.int64]) -> tuple[list[int], list[fs.Prompt], list[
     return ids, clicks, boxes
 
 
+def best_masks(image: NDArray[np.uint8], given: list[fs.Prompt]) -> list[Mask]:
+    """Return each prompt's mask, the one that the model trusts most, before the overlap rule."""
+    found: dict[int, Mask] = {}
+    for mask in (fs.prompt(image, given).masks or ()) if given else ():
+        found.setdefault(mask.label, mask)
+    return [found[i + 1] for i in range(len(given))]
+
+
 def prompt_iou(
     image: NDArray[np.uint8], truth: NDArray[np.int64], ids: list[int], given: list[fs.Prompt]
 ) -> list[float]:
-    """Return the IoU of each prompt's mask, before the overlap rule, with its object."""
-    result = fs.prompt(image, given)
-    best: dict[int, float] = {}
-    for mask in result.masks or ():
-        if mask.label not in best:
-            whole = np.zeros(truth.shape, bool)
-            y0, x0, y1, x1 = mask.box
-            whole[y0 : y1 + 1, x0 : x1 + 1] = mask.crop
-            target = truth == ids[mask.label - 1]
-            best[mask.label] = float((whole & target).sum() / max(1, (whole | target).sum()))
-    return [best[i + 1] for i in range(len(ids))]
+    """Return the IoU of each prompt's mask with its object."""
+    return [iou(m, Mask.from_array(truth == i)) for m, i in zip(best_masks(image, given), ids, strict=True)]
 
 
 def main() -> None:

@@ -17,31 +17,22 @@ from scipy import ndimage
 
 import napari_foundseg as fs
 from _held_out import images
-from accuracy import prompts
+from accuracy import best_masks, prompts
+from napari_foundseg.core.masks import Mask, iou, paint
 
 CLICKS = 5
 MOST = 20
-Mask = NDArray[np.bool_]
+Pixels = NDArray[np.bool_]
 
 
-def best_masks(image: NDArray[np.uint8], given: list[fs.Prompt]) -> list[Mask]:
-    """Return each prompt's mask, before the overlap rule."""
-    found: dict[int, Mask] = {}
-    for mask in fs.prompt(image, given).masks or ():
-        if mask.label not in found:
-            whole = np.zeros(image.shape[:2], bool)
-            y0, x0, y1, x1 = mask.box
-            whole[y0 : y1 + 1, x0 : x1 + 1] = mask.crop
-            found[mask.label] = whole
-    return [found[i + 1] for i in range(len(given))]
+def whole(mask: Mask, shape: tuple[int, ...]) -> Pixels:
+    """Return a mask as pixels of the image."""
+    plane = np.zeros(shape, np.uint8)
+    paint(plane, [(1, mask)])
+    return plane > 0
 
 
-def iou(mask: Mask, truth: Mask) -> float:
-    """Return the IoU of two masks."""
-    return float((mask & truth).sum() / max(1, (mask | truth).sum()))
-
-
-def corrected(prompt: fs.Prompt, mask: Mask, truth: Mask) -> fs.Prompt:
+def corrected(prompt: fs.Prompt, mask: Pixels, truth: Pixels) -> fs.Prompt:
     """Return the prompt with a click at the deepest point of what is wrong."""
     depth = ndimage.distance_transform_edt(np.pad(mask ^ truth, 1))[1:-1, 1:-1]
     if not depth.any():
@@ -50,7 +41,7 @@ def corrected(prompt: fs.Prompt, mask: Mask, truth: Mask) -> fs.Prompt:
     return fs.Prompt(points=[*prompt.points, at], labels=[*prompt.labels, int(truth[at])])
 
 
-def ellipse(box: tuple[float, ...], shape: tuple[int, int]) -> Mask:
+def ellipse(box: tuple[float, ...], shape: tuple[int, int]) -> Pixels:
     """Return the ellipse inscribed in a box (y0, x0, y1, x1), both ends included."""
     y0, x0, y1, x1 = box
     y, x = np.ogrid[: shape[0], : shape[1]]
@@ -70,14 +61,18 @@ def main() -> None:
         if n % options.every or not len(chosen):
             continue
         targets = [truth == ids[i] for i in chosen]
+        own = [Mask.from_array(target) for target in targets]
+        frames = [boxes[i] for i in chosen]
         row: dict[str, list[float]] = {}
-        row["box"] = [iou(m, t) for m, t in zip(best_masks(image, [boxes[i] for i in chosen]), targets, strict=True)]
-        row["ellipse"] = [iou(ellipse(boxes[i].box, truth.shape), t) for i, t in zip(chosen, targets, strict=True)]
+        row["box"] = [iou(m, t) for m, t in zip(best_masks(image, frames), own, strict=True)]
+        row["ellipse"] = [
+            iou(Mask.from_array(ellipse(frame.box, truth.shape)), t) for frame, t in zip(frames, own, strict=True)
+        ]
         clicks = [given[i] for i in chosen]
         for k in range(1, CLICKS + 1):
             masks = best_masks(image, clicks)
-            row[str(k)] = [iou(m, t) for m, t in zip(masks, targets, strict=True)]
-            clicks = [corrected(p, m, t) for p, m, t in zip(clicks, masks, targets, strict=True)]
+            row[str(k)] = [iou(m, t) for m, t in zip(masks, own, strict=True)]
+            clicks = [corrected(p, whole(m, truth.shape), t) for p, m, t in zip(clicks, masks, targets, strict=True)]
         for name, values in row.items():
             figures[kind, name] += values
             figures["all", name] += values

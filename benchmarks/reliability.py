@@ -15,9 +15,9 @@ from PIL import Image, ImageDraw
 
 import napari_foundseg as fs
 from _held_out import images
-from accuracy import prompts
-from clicks import iou
+from accuracy import best_masks, prompts
 from napari_foundseg.core.compare import match
+from napari_foundseg.core.masks import Mask, iou
 
 BINS = 10
 SIDE, EDGE = 360, 40
@@ -33,14 +33,8 @@ def click_pairs(image: NDArray[np.uint8], truth: NDArray[np.int64]) -> Iterator[
     away = ground[rng.integers(len(ground), size=len(chosen))]
     clicks = [given[i] for i in chosen] + [fs.Prompt(points=[tuple(map(int, at))]) for at in away]
     targets = [truth == ids[i] for i in chosen] + [np.zeros(truth.shape, bool)] * len(away)
-    seen = set()
-    for mask in (fs.prompt(image, clicks).masks or ()) if clicks else ():
-        if mask.label not in seen:
-            seen.add(mask.label)
-            whole = np.zeros(truth.shape, bool)
-            y0, x0, y1, x1 = mask.box
-            whole[y0 : y1 + 1, x0 : x1 + 1] = mask.crop
-            yield mask.predicted_iou, iou(whole, targets[mask.label - 1])
+    for mask, target in zip(best_masks(image, clicks), targets, strict=True):
+        yield mask.predicted_iou, iou(mask, Mask.from_array(target))
 
 
 def mask_pairs(image: NDArray[np.uint8], truth: NDArray[np.int64]) -> Iterator[tuple[float, float]]:
