@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from napari_foundseg.core.errors import FoundsegError, OutputError
-from napari_foundseg.io import atomic_write
+from napari_foundseg.io import atomic, atomic_write
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and names")
 
@@ -111,3 +113,66 @@ def test_the_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
     with atomic_write(tmp_path / "a.bin"):
         pass
     assert (tmp_path / "a.bin").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from napari_foundseg.io import atomic_write
+with atomic_write(Path(sys.argv[1])) as file:
+    file.write(b"half")
+    file.flush()
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(target)], check=False)
+    assert ended.returncode == 9
+    assert len(names(tmp_path)) == 2, "the killed process left no temporary file: the test shows nothing"
+    (tmp_path / ".hidden.partial").touch()
+    (tmp_path / "result.partial").touch()
+    with atomic_write(tmp_path / "b.bin") as file:
+        atomic.sweep(tmp_path)
+        file.write(b"being written")
+    assert names(tmp_path) == [".hidden.partial", "a.bin", "b.bin", "result.partial"]
+    assert target.read_bytes() == b"old"
+
+
+def test_another_computers_temporary_file_is_swept_when_it_is_a_day_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("platform.node", lambda: "another computer")
+    with pytest.raises(KeyboardInterrupt), atomic_write(tmp_path / "a.bin"):  # noqa: PT012
+        (left,) = tmp_path.iterdir()
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+    left.write_bytes(b"half")
+    os.utime(left, (time.time() - 3600,) * 2)
+    atomic.sweep(tmp_path)
+    assert left.exists(), "the other computer may still be writing"
+    os.utime(left, (time.time() - 25 * 3600,) * 2)
+    atomic.sweep(tmp_path)
+    assert not left.exists()
+
+
+@posix
+def test_sweeping_follows_no_link(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "a.tif").touch()
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    computer = atomic._computer()
+    (tmp_path / "out" / f".{computer}-{gone.pid}-{0:016x}.partial").symlink_to(kept)
+    (tmp_path / "out" / f".{computer}-{gone.pid}-{1:016x}.partial").mkdir()
+    atomic.sweep(tmp_path / "out")
+    assert names(tmp_path / "out") == []
+    assert names(kept) == ["a.tif"]
+
+
+def test_sweeping_an_absent_folder_is_nothing(tmp_path: Path) -> None:
+    atomic.sweep(tmp_path / "absent")

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
+import re
 import secrets
+import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO
 
+import psutil
+
 from napari_foundseg.core.errors import OutputError
 
-__all__ = ["atomic_write"]
+__all__ = ["atomic_write", "sweep"]
+
+#: A temporary name: which computer, which process, and which of its writes.
+_PARTIAL = re.compile(r"\.([0-9a-f]{4})-(\d{1,10})-[0-9a-f]{16}\.partial")
+#: Seconds after which nobody writes a temporary file any more, whoever made it.
+_ABANDONED = 24 * 3600.0
 
 
 @contextmanager
@@ -40,8 +52,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     with _named_errors(target):
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        # The temporary name is short, so that a target of the longest allowed name can be written too.
-        partial = target.with_name(f".{secrets.token_hex(8)}.partial")
+        partial = _partial(target)
         file = partial.open("xb")
         try:
             with file:
@@ -53,6 +64,47 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
             partial.unlink(missing_ok=True)
             raise
         _sync_folder(target.parent)
+
+
+def sweep(folder: str | Path) -> None:
+    """Remove what writes that a crash cut short have left in a folder; files being written stay.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The folder; those in it are left alone. It may be absent.
+    """
+    with suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            with suppress(OSError):  # whoever writes it was quicker, or it is another person's
+                if _stale(entry):
+                    _remove(Path(entry.path))
+
+
+def _partial(target: Path) -> Path:
+    """Return a name beside the target; a short one, so that a target of the longest allowed name can be written."""
+    return target.with_name(f".{_computer()}-{os.getpid()}-{secrets.token_hex(8)}.partial")
+
+
+def _computer() -> str:
+    return blake2b(platform.node().encode("utf-8", "surrogateescape"), digest_size=2).hexdigest()
+
+
+def _stale(entry: os.DirEntry[str]) -> bool:
+    named = _PARTIAL.fullmatch(entry.name)
+    if named is None:
+        return False
+    if named[1] == _computer() and not psutil.pid_exists(int(named[2])):
+        return True
+    # Of another computer's processes nothing is known here, and a number may be another process's by now.
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
