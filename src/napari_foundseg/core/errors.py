@@ -18,7 +18,9 @@ __all__ = [
     "ModelNotFoundError",
     "OutputError",
     "PromptError",
+    "RecipeError",
     "SettingsError",
+    "WorkerLostError",
     "WorklistError",
 ]
 
@@ -82,8 +84,16 @@ class WorklistError(FoundsegError, ValueError):
     """A worklist that cannot be read, or labels that do not belong to their image."""
 
 
+class RecipeError(FoundsegError, ValueError):
+    """A recipe that cannot be read, names no image, or asks for what there is not."""
+
+
 class EngineError(FoundsegError):
     """The process that runs the models failed, ran out of memory or cannot be reached."""
+
+
+class WorkerLostError(EngineError):
+    """A worker of a batch ended before the work that it had been given."""
 
 
 class Cancelled(FoundsegError):  # noqa: N818 - what happened is no error of anybody's

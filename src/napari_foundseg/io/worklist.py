@@ -6,9 +6,7 @@ folder, a layer by its own name. Labels files are those whose names end in ``_la
 
 from __future__ import annotations
 
-import itertools
 import json
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.readers import EXTENSIONS
+from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, labels_file, natural, stem_of_labels
 
 __all__ = ["STATE_FILE", "Item", "Record", "State", "items_of_folder", "named_items", "read_records", "write_record"]
 
@@ -24,7 +22,6 @@ State = Literal["new", "automatic", "in work", "done"]
 #: The file that holds the states, in the folder of the labels.
 STATE_FILE = "foundseg-worklist.json"
 _FORMAT = "foundseg-worklist 1"
-_SUFFIX = "_labels"
 
 
 @dataclass(frozen=True)
@@ -95,14 +92,14 @@ def items_of_folder(images: Path, labels: Path) -> list[Item]:
         If the folder cannot be read, or its state file is damaged or not ours.
     """
     try:
-        names = [path.name for path in images.iterdir() if _is_image(path.name) and path.is_file()]
+        names = [path.name for path in images.iterdir() if is_image_name(path.name) and path.is_file()]
     except OSError as error:
         raise WorklistError(
             f"The folder {str(images)!r} cannot be read ({error.strerror or error}). Choose another folder."
         ) from error
     records = read_records(labels)
-    vanished = {name for name in records if _is_image(name)} - set(names)
-    items = _items(sorted([*names, *vanished], key=_natural), labels, records)
+    vanished = {name for name in records if is_image_name(name)} - set(names)
+    items = _items(sorted([*names, *vanished], key=natural), labels, records)
     return [Item(i.name, images / i.name, i.labels, i.record, missing=i.name in vanished) for i in items]
 
 
@@ -179,7 +176,7 @@ def write_record(folder: Path, name: str, record: Record) -> None:
         If it cannot be written.
     """
     records = read_records(folder) | {name: record}
-    images = {key: asdict(records[key]) for key in sorted(records, key=_natural)}
+    images = {key: asdict(records[key]) for key in sorted(records, key=natural)}
     with atomic_write(folder / STATE_FILE) as file:
         file.write(json.dumps({"format": _FORMAT, "images": images}, indent=1).encode())
 
@@ -203,47 +200,18 @@ def _record(values: Mapping[str, Any]) -> Record:
     return record
 
 
-def _is_image(name: str) -> bool:
-    stem, dot, extension = name.rpartition(".")
-    own = not name.startswith(".") and not _stem(name).casefold().endswith(_SUFFIX)
-    return bool(stem) and own and f"{dot}{extension}".lower() in EXTENSIONS
-
-
 def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> list[Item]:
     """Give each image its labels file: the one that it had, else one that is no other's."""
     # Without regard to case, since some disks have none.
-    taken = {records[name].labels.casefold() for name in records}
+    taken = {stem_of_labels(records[name].labels).casefold() for name in records}
     items = []
     for name in names:
         record = records.get(name)
         if record is None:
-            record = Record(_labels_name(name, taken), "new", None)
-            if (folder / record.labels).is_file():
-                # They were made elsewhere; whether a person has looked at them nobody has said.
-                record = Record(record.labels, "automatic", None)
-            taken.add(record.labels.casefold())
+            stem = free_stem(name, taken)
+            found = labels_file(folder, stem)
+            # They were made elsewhere; whether a person has looked at them nobody has said.
+            record = Record(found.name, "automatic", None) if found else Record(f"{stem}{SUFFIX}.tif", "new", None)
+            taken.add(stem.casefold())
         items.append(Item(name, None, folder / record.labels, record))
     return items
-
-
-def _labels_name(name: str, taken: set[str]) -> str:
-    # Layers may be named anything; files may not.
-    stem, whole = (re.sub(r"[^\w .()+=,-]", "_", text).strip() or "_" for text in (_stem(name), name))
-    numbered = (f"{whole}_{i}" for i in itertools.count(2))
-    names = (f"{text}{_SUFFIX}.tif" for text in itertools.chain((stem, whole), numbered))
-    return next(text for text in names if text.casefold() not in taken)
-
-
-def _stem(name: str) -> str:
-    """Return a name without the extensions of images, such as ``.ome.tif``."""
-    stem, dot, extension = name.rpartition(".")
-    if not stem or f"{dot}{extension}".lower() not in EXTENSIONS:
-        return name
-    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
-
-
-def _natural(name: str) -> tuple[list[Any], str]:
-    """Return a key that sorts numbers in names by their value."""
-    parts: list[Any] = re.split(r"(\d+)", name.casefold())
-    parts[1::2] = map(int, parts[1::2])
-    return parts, name

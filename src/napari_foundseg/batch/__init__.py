@@ -1,0 +1,1 @@
+"""One recipe over many files: what to do, to which items, whose result is whose, and how to do it again."""

@@ -1,0 +1,320 @@
+"""`Recipe`: what is run over which files, as one small file that a person can read and change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from napari_foundseg.batch.recipe_text import parse_text, write_text
+from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import Overlap
+from napari_foundseg.core.normalisation import Normalisation, Percentile
+from napari_foundseg.models import catalog
+from napari_foundseg.tasks import TASKS, Inputs, Settings
+
+__all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "recipe_of", "write_recipe"]
+
+_FORMAT = "foundseg-recipe 1"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Sources(_Part):
+    """Which images, and how they are to be seen."""
+
+    paths: tuple[str, ...] = Field(min_length=1)
+    """Images, folders of images, patterns such as more/*.tif, or text files (.txt) with a name a line; relative to
+    the recipe's folder."""
+    recursive: bool = False
+    """Whether folders in the folders are looked into."""
+    axes: str | None = None
+    """A letter of QTCZYX for every axis; null: what each file says."""
+    channels: int | tuple[int, ...] | None = None
+    """The one to three channels to look at; null: RGB, else the first."""
+    normalisation: Normalisation = Field(default_factory=Percentile)
+    """How grey values become what a model sees."""
+    stacks: Literal["whole", "slices"] = "whole"
+    """Whether a stack is one item, or each slice along T or Z one of its own."""
+
+
+class ModelOf(_Part):
+    """A model; its revision and hash are filled in when a recipe is written."""
+
+    name: str
+    """Name in the catalogue."""
+    revision: str | None = None
+    """Version of the weights; null: the one that is here."""
+    sha256: str | None = None
+    """Hash of the weights; null: the ones that are here."""
+
+
+class Step(_Part):
+    """One task, and what becomes of its objects where there are some already."""
+
+    task: str
+    """Name of the task, such as automatic."""
+    method: str | None = None
+    """One of the task's methods; null: the first that the model can do."""
+    model: ModelOf
+    """The model."""
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+    """Settings of the method; those left out have their defaults."""
+    inputs: dict[str, JsonValue] = Field(default_factory=dict)
+    """What a person points at, where the task wants it."""
+    rule: Overlap = "keep others"
+    """After the first step: whether objects fill what is free (keep others) or win (overwrite)."""
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        """Check what only the tasks and the catalogue know; pydantic takes ValueError only."""
+        if self.task not in TASKS:
+            raise ValueError(f"there is no task {self.task!r}; choose one of {', '.join(TASKS)}")
+        try:
+            self.parsed_settings()
+            self.parsed_inputs()
+            known = catalog.row(self.model.name)
+        except FoundsegError as error:
+            raise ValueError(str(error)) from error
+        if self.protocol not in known.protocols:
+            raise ValueError(f"{self.model.name} cannot do this: it offers {', '.join(known.protocols)}")
+        return self
+
+    @property
+    def chosen_method(self) -> str:
+        """The method that runs."""
+        return self.method or TASKS[self.task].method_for(catalog.row(self.model.name).protocols)
+
+    @property
+    def protocol(self) -> str:
+        """The protocol that the method needs of the model."""
+        return TASKS[self.task].protocols[self.chosen_method]
+
+    def parsed_settings(self) -> Settings:
+        """Return the settings as the task takes them.
+
+        Returns
+        -------
+        Settings
+            Of the method's type, complete.
+        """
+        return TASKS[self.task].settings(self.chosen_method, _without_method(self.settings))
+
+    def parsed_inputs(self) -> Inputs:
+        """Return the inputs as the task takes them.
+
+        Returns
+        -------
+        Inputs
+            Of the task's type.
+        """
+        return TASKS[self.task].inputs.parse(self.inputs)
+
+
+class Outputs(_Part):
+    """What is written, and where."""
+
+    folder: str = "results"
+    """Folder of the results, relative to the recipe's."""
+    labels: Literal[".tif", ".ome.tif", ".ome.zarr", ".png"] = ".tif"
+    """Format of the labels files."""
+    table: bool = True
+    """Whether a table of the objects is written beside each labels file."""
+
+
+class Recipe(_Part):
+    """What is run over which files."""
+
+    format: Literal["foundseg-recipe 1"] = _FORMAT
+    """What this file is."""
+    inputs: Sources
+    """Which images."""
+    steps: tuple[Step, ...] = Field(min_length=1)
+    """Which tasks, one after the other."""
+    outputs: Outputs = Field(default_factory=Outputs)
+    """What is written."""
+
+    def digest(self) -> str:
+        """Return a hash of all that determines a result, but neither paths nor the models' hashes.
+
+        Returns
+        -------
+        str
+            Hexadecimal sha256; equal for settings that are left out and settings that are given their defaults.
+        """
+        steps = [
+            {
+                "task": step.task,
+                "method": step.chosen_method,
+                "model": step.model.name,
+                "settings": step.parsed_settings().model_dump(mode="json"),
+                "inputs": step.parsed_inputs().model_dump(mode="json"),
+                "rule": step.rule if i else None,
+            }
+            for i, step in enumerate(self.steps)
+        ]
+        seen = self.inputs.model_dump(mode="json", include={"axes", "channels", "normalisation", "stacks"})
+        written = self.outputs.model_dump(mode="json", include={"labels", "table"})
+        return sha256(json.dumps([seen, steps, written], sort_keys=True).encode()).hexdigest()
+
+    def models(self) -> dict[str, str]:
+        """Return the models that are needed, and check that those here are the ones that the recipe names.
+
+        Returns
+        -------
+        dict of str to str
+            sha256 of the weights by the model's name.
+
+        Raises
+        ------
+        CheckpointError
+            If a model here has another revision or hash than the recipe says.
+        """
+        found = {}
+        for step in self.steps:
+            here, wanted = catalog.row(step.model.name), step.model
+            if wanted.sha256 not in (None, here.sha256) or wanted.revision not in (None, here.revision):
+                raise CheckpointError(
+                    f"The recipe wants revision {wanted.revision} of {here.name} (sha256 {(wanted.sha256 or '')[:12]}…), "
+                    f"but here is revision {here.revision} (sha256 {here.sha256[:12]}…). Install the napari-foundseg "
+                    "that the recipe was made with, or take revision and sha256 out of the recipe to use what is here."
+                )
+            found[here.name] = here.sha256
+        return found
+
+
+def read_recipe(path: str | Path) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.yaml``, ``.yml`` or ``.json`` file.
+
+    Returns
+    -------
+    Recipe
+        Checked, but for the files it names and the models' hashes.
+
+    Raises
+    ------
+    RecipeError
+        If it cannot be read, naming each field that is wrong, what was got and what was expected.
+    """
+    content = parse_text(Path(path))
+    if not isinstance(content, Mapping):
+        raise RecipeError(f"{str(path)!r} is no recipe: it holds {type(content).__name__}, not fields and values.")
+    given = content.get("format")
+    if given != _FORMAT:
+        newer = isinstance(given, str) and given.startswith("foundseg-recipe ")
+        what = "install a newer napari-foundseg to read it" if newer else f"its first line must be 'format: {_FORMAT}'"
+        raise RecipeError(f"{str(path)!r}: format = {given!r}; {what}.")
+    try:
+        # By way of JSON: what YAML reads as a date or a set is no value here.
+        return Recipe.model_validate_json(json.dumps(content, allow_nan=False))
+    except ValidationError as error:
+        raise RecipeError(f"{str(path)!r}: {_in_words(error)}") from error
+    except (TypeError, ValueError) as error:
+        raise RecipeError(f"{str(path)!r}: a value is neither text nor a number ({error}).") from error
+
+
+def write_recipe(path: str | Path, recipe: Recipe) -> None:
+    """Write a recipe; revisions and hashes of its models are filled in.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.yaml``, ``.yml`` or ``.json`` file.
+    recipe : Recipe
+        The recipe.
+
+    Raises
+    ------
+    RecipeError
+        If the file's name has another extension.
+    OutputError
+        If it cannot be written.
+    """
+    steps = tuple(step.model_copy(update={"model": _model_of(step.model)}) for step in recipe.steps)
+    write_text(Path(path), recipe.model_copy(update={"steps": steps}).model_dump(mode="json"))
+
+
+def recipe_of(
+    task: str, image: Image, inputs: Inputs, settings: Settings, model: str, paths: tuple[str, ...] = ()
+) -> Recipe:
+    """Make the recipe of a run.
+
+    Parameters
+    ----------
+    task : str
+        The task's name.
+    image : Image
+        The image of the run.
+    inputs : Inputs
+        The task's inputs.
+    settings : Settings
+        Of one of its methods.
+    model : str
+        The model's name.
+    paths : tuple of str
+        The images that it is for; by default the image's own file.
+
+    Returns
+    -------
+    Recipe
+        One step, with the image's channels, axes and normalisation.
+
+    Raises
+    ------
+    RecipeError
+        If the image comes from no file and no paths are given.
+    """
+    paths = paths or ((image.source,) if image.source else ())
+    if not paths:
+        raise RecipeError("The image comes from no file, so a recipe cannot name it: give the files it is for.")
+    values = settings.model_dump(mode="json")
+    step = Step(
+        task=task,
+        method=values.pop("method"),
+        model=_model_of(ModelOf(name=model)),
+        settings=values,
+        inputs=inputs.model_dump(mode="json", exclude_none=True),
+    )
+    sources = Sources(
+        paths=paths,
+        axes=image.axes,
+        channels=image.channels or None,
+        normalisation=image.normalisation,
+    )
+    return Recipe(inputs=sources, steps=(step,))
+
+
+def _model_of(model: ModelOf) -> ModelOf:
+    here = catalog.row(model.name)
+    return ModelOf(name=model.name, revision=model.revision or here.revision, sha256=model.sha256 or here.sha256)
+
+
+def _without_method(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "method"}
+
+
+def _in_words(error: ValidationError) -> str:
+    parts = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"]) or "the recipe"
+        if item["type"] == "extra_forbidden":
+            parts.append(f"{name}: there is no such field")
+        elif item["type"] == "missing":
+            parts.append(f"{name}: this field is missing")
+        elif item["type"] == "value_error":
+            parts.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
+        else:
+            parts.append(f"{name} = {item['input']!r}: {item['msg']}")
+    return "; ".join(part.rstrip(".") for part in parts) + "."

@@ -1,0 +1,167 @@
+"""Names of result files: made of the images' names, safe on every disk, no two alike."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Container
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+from napari_foundseg.io.readers import EXTENSIONS
+
+__all__ = [
+    "LABEL_ENDINGS",
+    "SUFFIX",
+    "free_stem",
+    "is_image_name",
+    "labels_file",
+    "natural",
+    "safe_name",
+    "stem_of",
+    "stem_of_labels",
+]
+
+#: What the name of every labels file ends with, before its ending.
+SUFFIX = "_labels"
+#: The endings that labels files may have.
+LABEL_ENDINGS = (".tif", ".ome.tif", ".ome.zarr", ".png")
+#: Bytes of a name, so that the longest ending fits into the 255 that disks allow.
+_LONGEST = 200
+#: Names that Windows keeps for devices, whatever their extension.
+_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def stem_of(name: str) -> str:
+    """Return a name without the extensions of images, such as ``.ome.tif``.
+
+    Parameters
+    ----------
+    name : str
+        A file's name.
+
+    Returns
+    -------
+    str
+        The name itself if it has none of these extensions.
+    """
+    stem, dot, extension = name.rpartition(".")
+    if not stem or f"{dot}{extension}".lower() not in EXTENSIONS:
+        return name
+    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+
+
+def stem_of_labels(name: str) -> str:
+    """Return what the name of a labels file begins with.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``a_labels.ome.tif``.
+
+    Returns
+    -------
+    str
+        Such as ``a``; the name itself if it ends like no labels file.
+    """
+    endings = (f"{SUFFIX}{ending}" for ending in LABEL_ENDINGS)
+    return next((name[: -len(end)] for end in endings if name.casefold().endswith(end) and len(name) > len(end)), name)
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file's name is that of an image, and not of labels or of a temporary file.
+
+    Parameters
+    ----------
+    name : str
+        The file's name.
+
+    Returns
+    -------
+    bool
+        By its extension; the file is not looked at.
+    """
+    stem, dot, extension = name.rpartition(".")
+    own = not name.startswith(".") and not stem_of(name).casefold().endswith(SUFFIX)
+    return bool(stem) and own and f"{dot}{extension}".lower() in EXTENSIONS
+
+
+def safe_name(text: str) -> str:
+    """Return a text as a name that every disk takes.
+
+    Parameters
+    ----------
+    text : str
+        Anything, such as a layer's name or a file's with a line break in it.
+
+    Returns
+    -------
+    str
+        Letters of any language, digits and ``._()+=,-`` stay; the rest become underscores. What is too long is cut
+        and gets a hash of the whole.
+    """
+    name = re.sub(r"[^\w .()+=,-]", "_", text.encode("utf-8", "replace").decode()).strip(" .") or "_"
+    if _DEVICES.fullmatch(name):
+        name = f"_{name}"
+    if len(name.encode()) > _LONGEST:
+        mark = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+        name = f"{name.encode()[: _LONGEST - 9].decode(errors='ignore').strip()}_{mark}"
+    return name
+
+
+def free_stem(name: str, taken: Container[str]) -> str:
+    """Return what the names of an image's results begin with.
+
+    Parameters
+    ----------
+    name : str
+        The image's name.
+    taken : container of str
+        What others begin with, in `str.casefold`, since some disks do not tell cases apart.
+
+    Returns
+    -------
+    str
+        The name without its extension, else with it, else with a number behind it.
+    """
+    stem, whole = safe_name(stem_of(name)), safe_name(name)
+    numbered = (f"{whole}_{i}" for i in itertools.count(2))
+    return next(text for text in itertools.chain((stem, whole), numbered) if text.casefold() not in taken)
+
+
+def natural(name: str) -> tuple[list[Any], str]:
+    """Return a key that sorts numbers in names by their value.
+
+    Parameters
+    ----------
+    name : str
+        A name.
+
+    Returns
+    -------
+    tuple
+        For `sorted`: image 2 comes before image 10.
+    """
+    parts: list[Any] = re.split(r"(\d+)", name.casefold())
+    parts[1::2] = map(int, parts[1::2])
+    return parts, name
+
+
+def labels_file(folder: Path, stem: str) -> Path | None:
+    """Return the labels file of an image, if there is one.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the labels.
+    stem : str
+        What its name begins with.
+
+    Returns
+    -------
+    Path or None
+        The first that is there, in the order of `LABEL_ENDINGS`.
+    """
+    paths = (folder / f"{stem}{SUFFIX}{ending}" for ending in LABEL_ENDINGS)
+    return next((path for path in paths if (path.is_dir() if path.suffix == ".zarr" else path.is_file())), None)
