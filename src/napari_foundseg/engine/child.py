@@ -21,6 +21,8 @@ __all__ = ["Child"]
 
 _START_SECONDS = 60.0
 _TAIL_BYTES = 20_000
+#: Torch, NumPy and SciPy look at these when they are loaded; a later call reaches only some of their thread pools.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Child:
@@ -30,9 +32,11 @@ class Child:
     ----------
     on_death : callable
         Called with an EngineError on a thread of its own, at once when the process ends by itself.
+    threads : int, optional
+        How many threads it computes with; by default what its libraries choose.
     """
 
-    def __init__(self, on_death: Callable[[EngineError], None]) -> None:
+    def __init__(self, on_death: Callable[[EngineError], None], threads: int | None = None) -> None:
         self._on_death = on_death
         self._folder = Path(tempfile.mkdtemp(prefix="napari-foundseg-"))
         self._stopping = False
@@ -45,6 +49,7 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                env=None if threads is None else os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         self._watcher = threading.Thread(target=self._watch, name="foundseg-child", daemon=True)

@@ -35,6 +35,8 @@ class Link:
         Told what a run sends (progress, slices it needs), on the client's thread.
     on_death : callable
         Told the error when the worker is lost.
+    threads : int, optional
+        How many threads a process of our own computes with.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Link:
         certificates: Certificates | None,
         on_event: Callable[[dict[str, Any]], None],
         on_death: Callable[[EngineError], None],
+        threads: int | None = None,
     ) -> None:
         self.address, self._certificates = address, certificates
         self._on_event, self._on_death = on_event, on_death
@@ -50,7 +53,7 @@ class Link:
         #: Keys of planes that were sent.
         self.sent: set[str] = set()
         self.facts: dict[str, Any] = {}
-        self.child = Child(self._died) if address is None else None
+        self.child = Child(self._died, threads) if address is None else None
         self.alive = True
         self._client: Any = None
         self._asked: set[Future[Any]] = set()

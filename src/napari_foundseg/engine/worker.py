@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine import faults
 from napari_foundseg.engine.planes import Index, PlaneStore, SentImage, plane_key, read_plane
+from napari_foundseg.engine.stages import Answer, Seat, Stages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +29,7 @@ __all__ = ["Outcome", "TaskRunner", "request_cancel", "versions"]
 #: Bytes of planes that are kept between runs.
 KEPT_BYTES = 1 << 30
 _PROGRESS_SECONDS = 0.05
+T = TypeVar("T")
 
 _cancelled: set[str] = set()
 
@@ -89,6 +91,7 @@ class TaskRunner:
 
         self._worker = get_worker()
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="foundseg-compute")
+        self._stages = Stages(self._compute)
         self._store = PlaneStore(KEPT_BYTES)
         self._files = _Files()
         self._fetchers: dict[str, _Fetcher] = {}
@@ -116,13 +119,34 @@ class TaskRunner:
         self._fetchers[job] = fetcher
         try:
             running = asyncio.get_running_loop().run_in_executor(self._compute, _outcome, request, fetcher, tell)
-            # What is done at once sends no news but its answer: each would have the window drawn once more.
-            while not (await asyncio.wait([running], timeout=_PROGRESS_SECONDS))[0]:
-                tell.send_news()
-            return running.result()
+            return await tell.while_running(running)
         finally:
             del self._fetchers[job]
             _cancelled.discard(job)
+
+    async def stages(self, request: dict[str, Any]) -> Answer:
+        """Pass an order through stages, beside other orders.
+
+        Parameters
+        ----------
+        request : dict
+            The order, its three stages (functions that this process can import), the device, whom to tell.
+
+        Returns
+        -------
+        Answer
+            Never raises.
+        """
+        tell = _Teller(self._worker, request["topic"], request["job"])
+        seat = Seat(request["device"], tell.progress, tell.cancelled)
+        try:
+            running = asyncio.ensure_future(self._stages.run(request["stages"], request["order"], seat))
+            answer = await tell.while_running(running)
+        finally:
+            _cancelled.discard(request["job"])
+        if answer.error is not None:
+            _free_device_memory()
+        return answer
 
     async def deliver(self, job: str, index: Index, key: str, plane: NDArray[Any] | None) -> None:
         """Take a plane that a run asked for.
@@ -157,10 +181,13 @@ class _Teller:
     def progress(self, share: float, words: str) -> None:
         self._news = {"share": float(share), "words": str(words)}
 
-    def send_news(self) -> None:
-        news, self._news = self._news, {}
-        if news:
-            self(**news)
+    async def while_running(self, running: asyncio.Future[T]) -> T:
+        # What is done at once sends no news but its answer: each would have the window drawn once more.
+        while not (await asyncio.wait([running], timeout=_PROGRESS_SECONDS))[0]:
+            news, self._news = self._news, {}
+            if news:
+                self(**news)
+        return running.result()
 
     def cancelled(self) -> bool:
         return self._job in _cancelled

@@ -1,0 +1,56 @@
+"""Stages that do what their order says, for a pool of real processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Any
+
+from napari_foundseg.core.errors import BadImageError, Cancelled
+from napari_foundseg.engine.stages import Ended, Seat
+
+
+def read(order: dict[str, Any], seat: Seat) -> Any:
+    began = time.monotonic()
+    seat.progress(0, "reading")
+    time.sleep(order.get("read", 0))
+    if order.get("act") == "known":
+        return Ended("known")
+    return order | {"thread": threading.current_thread().name, "spans": [(began, time.monotonic())]}
+
+
+def compute(value: dict[str, Any], seat: Seat) -> Any:
+    began = time.monotonic()
+    seat.progress(0.5, "computing")
+    match value.get("act"):
+        case "exit":
+            os._exit(3)
+        case "bad":
+            raise BadImageError("cells.tif", "it is damaged")
+        case "quit":
+            sys.exit(1)
+        case "poll":
+            while not seat.cancelled():
+                time.sleep(0.01)
+            raise Cancelled("The run was cancelled.")
+    time.sleep(value.get("compute", 0))
+    value["spans"].append((began, time.monotonic()))
+    return value | {"model": seat.model("foundseg-tiny").name}
+
+
+def write(value: dict[str, Any], seat: Seat) -> Any:
+    began = time.monotonic()
+    time.sleep(value.get("write", 0))
+    value["spans"].append((began, time.monotonic()))
+    return value | {"pid": os.getpid(), "threads": os.environ.get("OMP_NUM_THREADS")}
+
+
+def torch_threads(value: Any, seat: Seat) -> Any:
+    import torch
+
+    return value | {"torch": torch.get_num_threads()}
+
+
+STAGES = (read, compute, write)
