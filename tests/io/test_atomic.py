@@ -11,6 +11,7 @@ import pytest
 
 from napari_foundseg.core.errors import FoundsegError, OutputError
 from napari_foundseg.io import atomic, atomic_write
+from napari_foundseg.io.atomic import atomic_folder
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and names")
 
@@ -176,3 +177,69 @@ def test_sweeping_follows_no_link(tmp_path: Path) -> None:
 
 def test_sweeping_an_absent_folder_is_nothing(tmp_path: Path) -> None:
     atomic.sweep(tmp_path / "absent")
+
+
+def fill(folder: Path, content: bytes) -> None:
+    (folder / "0").mkdir()
+    (folder / "0" / "chunk").write_bytes(content)
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_a_folder_is_made_and_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool) -> None:
+    if not exchanges:
+        monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    for content in (b"old", b"new"):
+        before = names(tmp_path)
+        with atomic_folder(tmp_path / "a") as folder:
+            fill(folder, content)
+            assert [name for name in names(tmp_path) if name[0] != "."] == before
+        assert names(tmp_path) == ["a"]
+        assert (tmp_path / "a" / "0" / "chunk").read_bytes() == content
+    assert names(tmp_path / "a") == ["0"]
+
+
+@posix
+def test_folders_change_places_in_one_step(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "x").touch()
+    (tmp_path / "other").mkdir()
+    assert atomic._exchange(tmp_path / "one", tmp_path / "other")
+    assert names(tmp_path / "other") == ["x"]
+
+
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt])
+def test_an_interruption_leaves_a_folder_as_it_was(tmp_path: Path, interruption: type[BaseException]) -> None:
+    with atomic_folder(tmp_path / "a") as folder:
+        fill(folder, b"old")
+    with pytest.raises(interruption), atomic_folder(tmp_path / "a") as folder:  # noqa: PT012
+        fill(folder, b"half")
+        raise interruption
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a" / "0" / "chunk").read_bytes() == b"old"
+
+
+def test_a_rename_that_fails_leaves_a_folder_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with atomic_folder(tmp_path / "a") as folder:
+        fill(folder, b"old")
+    rename = Path.rename
+
+    def failing(path: Path, target: Path) -> Path:
+        if path.suffix == ".partial":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        return rename(path, target)
+
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(OutputError, match="not permitted"), atomic_folder(tmp_path / "a") as folder:
+        fill(folder, b"new")
+    assert names(tmp_path) == ["a"]
+    assert (tmp_path / "a" / "0" / "chunk").read_bytes() == b"old"
+
+
+def test_a_folder_does_not_replace_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").touch()
+    with pytest.raises(OutputError, match="it is a file"), atomic_folder(tmp_path / "a"):
+        pass
+    with pytest.raises(OutputError, match="folder does not exist"), atomic_folder(tmp_path / "absent" / "a"):
+        pass
+    assert names(tmp_path) == ["a"]

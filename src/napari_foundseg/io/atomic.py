@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import platform
 import re
 import secrets
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +21,7 @@ import psutil
 
 from napari_foundseg.core.errors import OutputError
 
-__all__ = ["atomic_write", "sweep"]
+__all__ = ["atomic_folder", "atomic_write", "sweep"]
 
 #: A temporary name: which computer, which process, and which of its writes.
 _PARTIAL = re.compile(r"\.([0-9a-f]{4})-(\d{1,10})-[0-9a-f]{16}\.partial")
@@ -66,6 +68,48 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         _sync_folder(target.parent)
 
 
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """Fill a folder that takes its name only when all of it is on the disk.
+
+    Whatever interrupts the writing, the folder of that name stays as it was. An old one is exchanged in one step on
+    Linux and macOS; where the disk cannot do that, it is moved aside for a moment.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder to make or replace.
+
+    Yields
+    ------
+    Path
+        An empty folder beside it, to be filled.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written; the message says why and what to do.
+    """
+    target = Path(path)
+    with _named_errors(target):
+        if target.exists() and not target.is_dir():
+            raise OutputError(f"{str(target)!r} cannot be written: it is a file, not a folder; give another name.")
+        partial = _partial(target)
+        partial.mkdir()
+        try:
+            yield partial
+            for folder, _, files in os.walk(partial, topdown=False):
+                for name in files:
+                    _sync(Path(folder, name), os.O_RDWR)
+                _sync_folder(Path(folder))
+            _take_name(partial, target)
+            _sync_folder(target.parent)
+        finally:
+            # What is here now is half written, or what the target was before.
+            if partial.exists():
+                shutil.rmtree(partial, ignore_errors=True)
+
+
 def sweep(folder: str | Path) -> None:
     """Remove what writes that a crash cut short have left in a folder; files being written stay.
 
@@ -109,13 +153,45 @@ def _remove(path: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make the new name durable too; Windows does that by itself and has no such call."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    if os.name == "posix":
+        _sync(folder, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_name(partial: Path, target: Path) -> None:
+    """Give a folder its name; what had that name before is at `partial` then."""
+    if not os.path.lexists(target):
+        partial.rename(target)
+    elif not _exchange(partial, target):
+        # Not a temporary name: whatever happens now, nobody sweeps the old folder away.
+        aside = partial.with_suffix(".before")
+        target.rename(aside)
+        try:
+            partial.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        _remove(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step; tell whether that succeeded."""
+    first, second = os.fsencode(one), os.fsencode(other)
+    try:
+        library = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "darwin":
+            return bool(library.renamex_np(first, second, ctypes.c_uint(2)) == 0)  # RENAME_SWAP
+        at = ctypes.c_int(-100)  # AT_FDCWD, then RENAME_EXCHANGE
+        return bool(library.renameat2(at, first, at, second, ctypes.c_uint(2)) == 0)
+    except (AttributeError, OSError, TypeError):  # no such call here
+        return False
 
 
 _WHAT_TO_DO = {
