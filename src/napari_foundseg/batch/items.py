@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import glob
+import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
-from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, natural
-from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, key, natural, safe_name, stem_of
+from napari_foundseg.io.readers import EXTENSIONS, read_image
 
 __all__ = ["Item", "items_of", "output_folder"]
 
 _PATTERN = frozenset("*?[")
-#: The image that labels in a folder belong to, by what their names begin with; kept by `batch.ledger`.
+#: What the name of a list of images ends with.
 _LIST_SUFFIX = ".txt"
 
 
@@ -85,4 +87,169 @@ def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Item
     RecipeError
         If one of the paths leads to no image.
     """
-    raise NotImplementedError
+    folder, results = folder.absolute(), output_folder(recipe, folder, out)
+    files: dict[str, Path] = {}
+    known = _RealFolders()
+    for entry in recipe.inputs.paths:
+        found = list(_files(entry, folder, results, recursive=recipe.inputs.recursive))
+        if not found:
+            raise RecipeError(
+                f"inputs.paths: {entry!r} leads to no image in {str(folder)!r}. Check the name; images end in "
+                f"{', '.join(EXTENSIONS)}, and files named *{SUFFIX} are results."
+            )
+        for path in found:
+            files.setdefault(known.identity(path), path)
+    names = [_name(path, folder) for path in files.values()]
+    stems = _stems(names, results)
+    items = [Item(name, path, None, stem) for name, path, stem in zip(names, files.values(), stems, strict=True)]
+    return items if recipe.inputs.stacks == "whole" else _slices(items, recipe.inputs.axes)
+
+
+class _RealFolders:
+    """Tells whether two paths are one file; each folder is resolved once, since there may be many files."""
+
+    def __init__(self) -> None:
+        self._resolved: dict[str, str] = {}
+
+    def identity(self, path: Path) -> str:
+        parent = str(path.parent)
+        if path.is_symlink() or path.name in ("", ".."):
+            return os.path.normcase(os.path.realpath(path))
+        if parent not in self._resolved:
+            self._resolved[parent] = os.path.realpath(parent)
+        return os.path.normcase(os.path.join(self._resolved[parent], path.name))  # noqa: PTH118 - ten times faster
+
+
+def _files(entry: str, folder: Path, results: Path, *, recursive: bool) -> Iterator[Path]:
+    """Yield the images that one of a recipe's paths means."""
+    path = folder / entry
+    if "\0" in entry:
+        raise RecipeError(f"inputs.paths: {entry!r} is no path: no name may hold a null character.")
+    if _is_folder(path):
+        yield from _in_folder(path, results, recursive=recursive)
+    elif path.is_file() and path.suffix.lower() == _LIST_SUFFIX:
+        yield from _in_list(path)
+    elif path.exists() or (is_image_name(path.name) and not _PATTERN & set(entry)):
+        # One that is missing fails as an item, so that the others are done all the same.
+        yield path
+    elif _PATTERN & set(entry):
+        found = (folder / name for name in glob.iglob(entry, root_dir=folder, recursive=True))  # noqa: PTH207 - absolute ones too
+        yield from _in_order(p for p in found if is_image_name(p.name) and (p.is_file() or _is_store(p)))
+
+
+def _is_store(path: Path) -> bool:
+    """Tell whether a path is an image that is a folder (OME-Zarr)."""
+    return path.suffix.lower() == ".zarr" and path.is_dir()
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not _is_store(path)
+
+
+def _in_folder(folder: Path, results: Path, *, recursive: bool) -> Iterator[Path]:
+    """Yield a folder's images, then those of the folders in it."""
+    try:
+        with os.scandir(folder) as entries:
+            here = [(entry.name, entry.is_dir()) for entry in entries]
+    except OSError as error:
+        raise RecipeError(
+            f"The folder {str(folder)!r} cannot be read ({error.strerror or error}). Check its permissions."
+        ) from error
+    stores = {name for name, is_folder in here if is_folder and name.lower().endswith(".zarr")}
+    yield from _in_order(folder / n for n, is_folder in here if is_image_name(n) and (not is_folder or n in stores))
+    if recursive:
+        inner = [n for n, is_folder in here if is_folder and n not in stores and not n.startswith(".")]
+        for name in sorted(inner, key=natural):
+            # A link could lead back to where we are; results are no images.
+            if not (folder / name).is_symlink() and folder / name != results:
+                yield from _in_folder(folder / name, results, recursive=True)
+
+
+def _in_order(paths: Iterable[Path]) -> list[Path]:
+    return sorted(paths, key=lambda path: natural(str(path)))
+
+
+def _in_list(path: Path) -> Iterator[Path]:
+    """Yield the images that a text file names, one a line, as its own folder sees them."""
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise RecipeError(f"The list {str(path)!r} cannot be read ({error.strerror or error}).") from error
+    for line in text.splitlines():
+        name = line.strip()
+        if "\0" in name:
+            raise RecipeError(f"The list {str(path)!r} is no text: it holds null characters.")
+        if name and not name.startswith("#"):
+            yield path.parent / name
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _stems(names: list[str], results: Path) -> list[str]:
+    """Give each image what its results begin with.
+
+    Where several images would have the same, the one keeps it whose results are there already; so that a new image
+    does not take another's place, its file name or its folders are added to it.
+    """
+    groups: dict[str, list[str]] = defaultdict(list)
+    times: Counter[str] = Counter()
+    for name in names:
+        groups[key(free_stem(_file_name(name), ()))].append(name)
+        times[key(_file_name(name))] += 1
+    stems: dict[str, str] = {}
+    taken = set(groups)
+    for group in groups.values():
+        own = free_stem(_file_name(group[0]), ())
+        stems[_owner(group, results / f"{own}{SUFFIX}.json")] = own
+    numbers: Counter[str] = Counter()
+    for name in (name for name in names if name not in stems):
+        alone = times[key(_file_name(name))] == 1
+        wanted = safe_name(_file_name(name) if alone else stem_of(name))
+        stem = wanted
+        while key(stem) in taken:
+            numbers[wanted] += 1
+            stem = f"{wanted}_{numbers[wanted] + 1}"
+        taken.add(key(stem))
+        stems[name] = stem
+    return [stems[name] for name in names]
+
+
+def _file_name(name: str) -> str:
+    return name.rpartition("/")[2] or name
+
+
+def _owner(group: list[str], sidecar: Path) -> str:
+    """Return which image of a group had the plain name before; the first, if none had."""
+    if len(group) == 1:
+        return group[0]
+    try:
+        before = json.loads(sidecar.read_bytes())["input"]["name"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return group[0]
+    return before if before in group else group[0]
+
+
+def _slices(items: list[Item], axes: str | None) -> list[Item]:
+    """Make an item of each slice; a file that cannot be read stays one item, which fails when it is done."""
+    out: list[Item] = []
+    taken = {key(item.stem) for item in items}
+    for item in items:
+        try:
+            image = read_image(item.path, axes)
+        except FoundsegError:
+            out.append(item)
+            continue
+        for index in image.indices():
+            where = [(a.lower(), i, n) for a, i, n in zip(image.slice_axes, index, image.slice_shape, strict=True)]
+            if not where:
+                out.append(item)
+                continue
+            stem = f"{item.stem}_" + "_".join(f"{axis}{i:0{len(str(n - 1))}}" for axis, i, n in where)
+            shown = ", ".join(f"{axis} = {i}" for axis, i, _ in where)
+            while key(stem) in taken:
+                stem += "_"
+            taken.add(key(stem))
+            out.append(replace(item, name=f"{item.name} ({shown})", index=index, stem=stem))
+    return out

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
@@ -20,7 +20,7 @@ from napari_foundseg.tasks import TASKS, Inputs, Settings
 
 __all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "recipe_of", "write_recipe"]
 
-_FORMAT = "foundseg-recipe 1"
+_FORMAT: Final = "foundseg-recipe 1"
 
 
 class _Part(BaseModel):
@@ -182,9 +182,9 @@ class Recipe(_Part):
             here, wanted = catalog.row(step.model.name), step.model
             if wanted.sha256 not in (None, here.sha256) or wanted.revision not in (None, here.revision):
                 raise CheckpointError(
-                    f"The recipe wants revision {wanted.revision} of {here.name} (sha256 {(wanted.sha256 or '')[:12]}…), "
-                    f"but here is revision {here.revision} (sha256 {here.sha256[:12]}…). Install the napari-foundseg "
-                    "that the recipe was made with, or take revision and sha256 out of the recipe to use what is here."
+                    f"The recipe wants revision {wanted.revision} of {here.name} (sha256 {_short(wanted.sha256)}), but "
+                    f"here is revision {here.revision} (sha256 {_short(here.sha256)}). Install the napari-foundseg that "
+                    "the recipe was made with, or take revision and sha256 out of the recipe to use what is here."
                 )
             found[here.name] = here.sha256
         return found
@@ -299,6 +299,10 @@ def recipe_of(
 def _model_of(model: ModelOf) -> ModelOf:
     here = catalog.row(model.name)
     return ModelOf(name=model.name, revision=model.revision or here.revision, sha256=model.sha256 or here.sha256)
+
+
+def _short(hexadecimal: str | None) -> str:
+    return f"{hexadecimal[:12]}…" if hexadecimal else "any"
 
 
 def _without_method(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "references (*name) are not read", event.start_mark)
         return super().compose_node(parent, index)
 
@@ -62,7 +62,7 @@ def parse_text(path: Path) -> Any:
         if path.stat().st_size > _LARGEST:
             raise RecipeError(f"{str(path)!r} is no recipe: it is larger than {_LARGEST >> 20} MB.")
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if known in _JSON else yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        return json.loads(text) if known in _JSON else yaml.load(text, _Loader)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise RecipeError(f"{str(path)!r} cannot be read: {reason}.") from error

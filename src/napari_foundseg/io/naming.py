@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 from collections.abc import Container
 from hashlib import blake2b
 from pathlib import Path
@@ -16,6 +17,7 @@ __all__ = [
     "SUFFIX",
     "free_stem",
     "is_image_name",
+    "key",
     "labels_file",
     "natural",
     "safe_name",
@@ -110,6 +112,22 @@ def safe_name(text: str) -> str:
     return name
 
 
+def key(name: str) -> str:
+    """Return what two names have in common that some disks take for one.
+
+    Parameters
+    ----------
+    name : str
+        A name.
+
+    Returns
+    -------
+    str
+        Without regard to case and to how accents are written.
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
 def free_stem(name: str, taken: Container[str]) -> str:
     """Return what the names of an image's results begin with.
 
@@ -118,7 +136,7 @@ def free_stem(name: str, taken: Container[str]) -> str:
     name : str
         The image's name.
     taken : container of str
-        What others begin with, in `str.casefold`, since some disks do not tell cases apart.
+        The `key` of what others begin with.
 
     Returns
     -------
@@ -127,7 +145,7 @@ def free_stem(name: str, taken: Container[str]) -> str:
     """
     stem, whole = safe_name(stem_of(name)), safe_name(name)
     numbered = (f"{whole}_{i}" for i in itertools.count(2))
-    return next(text for text in itertools.chain((stem, whole), numbered) if text.casefold() not in taken)
+    return next(text for text in itertools.chain((stem, whole), numbered) if key(text) not in taken)
 
 
 def natural(name: str) -> tuple[list[Any], str]:

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, labels_file, natural, stem_of_labels
+from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, key, labels_file, natural, stem_of_labels
 
 __all__ = ["STATE_FILE", "Item", "Record", "State", "items_of_folder", "named_items", "read_records", "write_record"]
 
@@ -202,8 +202,7 @@ def _record(values: Mapping[str, Any]) -> Record:
 
 def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> list[Item]:
     """Give each image its labels file: the one that it had, else one that is no other's."""
-    # Without regard to case, since some disks have none.
-    taken = {stem_of_labels(records[name].labels).casefold() for name in records}
+    taken = {key(stem_of_labels(records[name].labels)) for name in records}
     items = []
     for name in names:
         record = records.get(name)
@@ -212,6 +211,6 @@ def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> lis
             found = labels_file(folder, stem)
             # They were made elsewhere; whether a person has looked at them nobody has said.
             record = Record(found.name, "automatic", None) if found else Record(f"{stem}{SUFFIX}.tif", "new", None)
-            taken.add(stem.casefold())
+            taken.add(key(stem))
         items.append(Item(name, None, folder / record.labels, record))
     return items
