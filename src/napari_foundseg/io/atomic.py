@@ -21,7 +21,7 @@ import psutil
 
 from napari_foundseg.core.errors import OutputError
 
-__all__ = ["atomic_folder", "atomic_write", "sweep"]
+__all__ = ["atomic_folder", "atomic_write", "named_errors", "publish", "sweep"]
 
 #: A temporary name: which computer, which process, and which of its writes.
 _PARTIAL = re.compile(r"\.([0-9a-f]{4})-(\d{1,10})-[0-9a-f]{16}\.partial")
@@ -51,7 +51,7 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         If the file cannot be written; the message says why and what to do.
     """
     target = Path(path)
-    with _named_errors(target):
+    with named_errors(target):
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         partial = _partial(target)
@@ -91,7 +91,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         If the folder cannot be written; the message says why and what to do.
     """
     target = Path(path)
-    with _named_errors(target):
+    with named_errors(target):
         if target.exists() and not target.is_dir():
             raise OutputError(f"{str(target)!r} cannot be written: it is a file, not a folder; give another name.")
         partial = _partial(target)
@@ -108,6 +108,29 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             # What is here now is half written, or what the target was before.
             if partial.exists():
                 shutil.rmtree(partial, ignore_errors=True)
+
+
+def publish(staged: Path, target: Path) -> None:
+    """Give a file or folder that is wholly on the disk its name, in one step where the disk can.
+
+    Parameters
+    ----------
+    staged : Path
+        What takes the name, on the same disk. Where the target is a folder, its old content may be here afterwards.
+    target : Path
+        What it is to be called; what has that name goes.
+
+    Raises
+    ------
+    OutputError
+        If it cannot take the name; the message says why and what to do.
+    """
+    with named_errors(target):
+        if staged.is_dir():
+            _take_name(staged, target)
+        else:
+            staged.replace(target)
+        _sync_folder(target.parent)
 
 
 def sweep(folder: str | Path) -> None:
@@ -208,7 +231,19 @@ _WHAT_TO_DO = {
 
 
 @contextmanager
-def _named_errors(path: Path) -> Iterator[None]:
+def named_errors(path: Path) -> Iterator[None]:
+    """Say of whatever the system refuses which file it is about, why and what to do.
+
+    Parameters
+    ----------
+    path : Path
+        What is written.
+
+    Raises
+    ------
+    OutputError
+        For every `OSError` inside.
+    """
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r} cannot be written: no name may hold a null character; choose another.")
     try:
