@@ -14,6 +14,7 @@ __all__ = [
     "CheckpointError",
     "DTypeError",
     "EngineError",
+    "EngineStartError",
     "FoundsegError",
     "ModelNotFoundError",
     "OutputError",
@@ -90,6 +91,10 @@ class RecipeError(FoundsegError, ValueError):
 
 class EngineError(FoundsegError):
     """The process that runs the models failed, ran out of memory or cannot be reached."""
+
+
+class EngineStartError(EngineError):
+    """No worker of a batch can be started."""
 
 
 class WorkerLostError(EngineError):

@@ -17,7 +17,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
-from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError, WorkerLostError
+from napari_foundseg.core.errors import Cancelled, EngineError, EngineStartError, FoundsegError, WorkerLostError
 from napari_foundseg.engine.link import Link
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Pool:
         -------
         Future
             Of what the last stage returned, or of a `FoundsegError`: `WorkerLostError` where the worker ended,
-            `EngineError` where none could be started, `Cancelled`.
+            `EngineStartError` where none could be started, `Cancelled`.
 
         Raises
         ------
@@ -223,9 +223,9 @@ class _Place:
                 break
             try:
                 return self._open_link()
-            except EngineError:
+            except EngineError as error:
                 if not left:
-                    raise
+                    raise EngineStartError(*error.args) from error
         raise Cancelled("The work was cancelled.")
 
     def _open_link(self) -> Link:

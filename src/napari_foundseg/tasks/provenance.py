@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari_foundseg.models.protocols import Model
     from napari_foundseg.tasks.settings import Inputs, Settings
 
-__all__ = ["record"]
+__all__ = ["record", "versions"]
 
 _PACKAGES = ("napari-foundseg", "torch", "segment-anything", "numpy", "scikit-image")
 
@@ -59,13 +59,13 @@ def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: M
             "spacing": dict(image.spacing),
             "units": dict(image.units),
         },
-        "versions": dict(_versions()),
+        "versions": versions(),
         "seconds": round(time.perf_counter() - started, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Return the versions, looked up once: a click must not wait for the file system."""
     return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}

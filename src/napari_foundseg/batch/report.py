@@ -1,0 +1,150 @@
+"""`Report`: what a run of a batch did, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from napari_foundseg.batch.work import Outcome
+from napari_foundseg.io.atomic import atomic_write
+
+__all__ = ["REPORT_NAME", "Report", "ReportedItem", "reported", "write_report"]
+
+#: In the folder of the results.
+REPORT_NAME = "foundseg-report.json"
+_Ended = Literal["done", "already done", "kept", "failed", "not done"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ReportedItem(_Part):
+    """What became of one item."""
+
+    name: str
+    """The file as the recipe's folder sees it, and the slice."""
+    stem: str
+    """What the names of its results begin with."""
+    state: _Ended
+    """Already done: by an earlier run, or by another at the same time. Kept: the labels are a person's. Not done: the
+    run ended before."""
+    objects: int | None
+    """Number of objects, where there is a result."""
+    seconds: float
+    """Spent on it in this run."""
+    reason: str
+    """Why it was kept or failed."""
+    error: str
+    """Type of the error, of an item that failed."""
+
+
+class Report(_Part):
+    """What a run of a batch did."""
+
+    format: Literal["foundseg-report 1"] = "foundseg-report 1"
+    """What this file is."""
+    recipe: str
+    """The recipe's digest."""
+    folder: str
+    """Where the results are."""
+    started: str
+    """Date and time in UTC."""
+    seconds: float
+    """How long the run took."""
+    workers: int
+    """How many processes."""
+    threads: int
+    """How many threads each computed with."""
+    versions: dict[str, str]
+    """Of Python and the packages that make results."""
+    stopped: str
+    """Why the run ended before all items had; empty where they all have."""
+    items: tuple[ReportedItem, ...]
+    """In the order of the batch."""
+
+    def count(self, *states: str) -> int:
+        """Return how many items are in one of some states.
+
+        Parameters
+        ----------
+        *states : str
+            As in `ReportedItem`.
+
+        Returns
+        -------
+        int
+            Their number.
+        """
+        return sum(item.state in states for item in self.items)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every item has its result, or a person's."""
+        return not self.count("failed", "not done")
+
+    def in_words(self) -> str:
+        """Return the counts in words.
+
+        Returns
+        -------
+        str
+            Such as ``198 done, 2 failed``.
+        """
+        counts = Counter(item.state for item in self.items)
+        return ", ".join(f"{counts[state]} {state}" for state in get_args(_Ended) if counts[state]) or "nothing to do"
+
+
+def reported(outcome: Outcome | None, name: str, stem: str) -> ReportedItem:
+    """Return an item's line of the report.
+
+    Parameters
+    ----------
+    outcome : Outcome or None
+        What became of it; None where nothing did.
+    name : str
+        The item's name.
+    stem : str
+        What the names of its results begin with.
+
+    Returns
+    -------
+    ReportedItem
+        The line.
+    """
+    if outcome is None or outcome.state in ("elsewhere", "stopped"):
+        return ReportedItem(name=name, stem=stem, state="not done", objects=None, seconds=0, reason="", error="")
+    return ReportedItem(
+        name=name,
+        stem=stem,
+        state=outcome.state,
+        objects=outcome.objects,
+        seconds=round(outcome.seconds, 3),
+        reason=outcome.reason,
+        error=outcome.error,
+    )
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write a report into the folder of the results.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    report : Report
+        The report.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    # Not pydantic's own JSON, since the names of files may hold what UTF-8 cannot.
+    text = json.dumps(report.model_dump(mode="json"), indent=1)
+    with atomic_write(folder / REPORT_NAME) as file:
+        file.write(text.encode() + b"\n")
