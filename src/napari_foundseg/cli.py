@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import inspect
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Optional, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from napari_foundseg.core.errors import FoundsegError
@@ -23,6 +27,12 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.store import state
 from napari_foundseg.tasks import TASKS
+
+if TYPE_CHECKING:
+    from napari_foundseg.batch.items import Item
+    from napari_foundseg.batch.report import Report
+    from napari_foundseg.batch.runner import Runner
+    from napari_foundseg.batch.work import Outcome
 
 __all__ = ["main"]
 
@@ -39,8 +49,18 @@ def main() -> None:
     try:
         app()
     except FoundsegError as error:
-        console.print(f"[red]{type(error).__name__}[/red]: {error}", markup=True, highlight=False)
+        _say(error)
         sys.exit(1)
+
+
+def _say(error: FoundsegError) -> None:
+    # One line, whatever the terminal's width: programs read it too.
+    console.print(f"[red]{type(error).__name__}[/red]: {escape(_shown(str(error)))}", highlight=False, soft_wrap=True)
+
+
+def _shown(text: str) -> str:
+    """Return text that any terminal can show: names of files may hold line breaks and what is no letter at all."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @app.command()
@@ -57,6 +77,84 @@ def demo(
     if _has_display():
         # A process of its own: this one has torch, the window must not.
         sys.exit(subprocess.call([sys.executable, "-m", "napari_foundseg.widgets.demo", str(out / "labels.tif")]))
+
+
+@app.command()
+def batch(
+    recipe: Annotated[Path, typer.Argument(help="Recipe, .yaml or .json.")],
+    out: Annotated[Optional[Path], typer.Option(help="Folder of the results. Default: what the recipe says.")] = None,  # noqa: UP045 - typer reads it
+    workers: Annotated[int, typer.Option(min=1, help="Processes; the processors are divided among them.")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the items and write nothing.")] = False,
+) -> None:
+    """Run a recipe over many images, and go on where an earlier run was stopped.
+
+    Exit code 0: every image has its result. 1: some have failed or were not reached. 2: nothing was begun, since the
+    call or the recipe is wrong.
+    """
+    from napari_foundseg.batch.recipe import read_recipe
+    from napari_foundseg.batch.report import REPORT_NAME
+    from napari_foundseg.batch.runner import Runner
+
+    bar = _BatchBar()
+    try:
+        runner = Runner(read_recipe(recipe), recipe.parent, out, workers=workers, on_change=bar.change)
+        if dry_run:
+            _list_items(runner)
+            return
+        with _stopped_by_signals(runner):
+            report = bar.run(runner)
+    except FoundsegError as error:
+        _say(error)
+        raise typer.Exit(2) from error
+    stopped = f" ({report.stopped})" if report.stopped else ""
+    words = f"{report.in_words()}{stopped}: {runner.out / REPORT_NAME}"
+    console.print(escape(_shown(words)), highlight=False, soft_wrap=True)
+    sys.exit(0 if report.complete and not report.stopped else 1)
+
+
+class _BatchBar:
+    """Shows how far a batch is, and what has failed."""
+
+    def __init__(self) -> None:
+        columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+        self._progress = Progress(*columns, console=console)
+
+    def run(self, runner: Runner) -> Report:
+        self._runner = runner
+        with self._progress:
+            self._task = self._progress.add_task("", total=len(runner.items))
+            return runner.run()
+
+    def change(self, item: Item, state: str, outcome: Outcome | None, _share: float, _words: str) -> None:
+        if state in ("done", "already done", "kept", "failed"):
+            left = self._runner.seconds_left()
+            told = "" if left is None else f"about {timedelta(seconds=round(left))} left"
+            self._progress.update(self._task, advance=1, description=told)
+        if outcome is not None and state == "failed":
+            console.print(escape(_shown(f"failed: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
+
+
+def _list_items(runner: Runner) -> None:
+    for item in runner.items:
+        labels = runner.labels_of(item)
+        typer.echo(_shown(f"{item.name} -> {labels}") + (" (there already)" if labels.exists() else ""))
+    console.print(
+        f"{len(runner.items)} items. What is there already is done again only if image, recipe, model or result have "
+        "changed since, and never if a person has changed it.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+@contextmanager
+def _stopped_by_signals(runner: Runner) -> Iterator[None]:
+    """Let Ctrl+C and the system's wish to end us stop a batch in good order."""
+    before = {number: signal.signal(number, lambda *_: runner.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @models_app.command("list")

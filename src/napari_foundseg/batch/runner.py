@@ -20,6 +20,7 @@ from napari_foundseg.batch.report import Report, reported, write_report
 from napari_foundseg.batch.work import STAGES, Order, Outcome, State
 from napari_foundseg.core.errors import Cancelled, EngineStartError, OutputError, WorkerLostError
 from napari_foundseg.engine.pool import Pool
+from napari_foundseg.io.naming import SUFFIX
 from napari_foundseg.tasks.provenance import versions
 
 if TYPE_CHECKING:
@@ -100,6 +101,21 @@ class Runner:
         self._paused, self._stopped, self._over = False, "", False
         self._ends: deque[float] = deque(maxlen=_LOOK_BACK)
 
+    def labels_of(self, item: Item) -> Path:
+        """Return where the labels of an item are written.
+
+        Parameters
+        ----------
+        item : Item
+            The item.
+
+        Returns
+        -------
+        Path
+            The file or, for OME-Zarr, the folder.
+        """
+        return self.out / f"{item.stem}{SUFFIX}{self._recipe.outputs.labels}"
+
     def run(self) -> Report:
         """Do all items that are not done yet; blocks until they are, or until `stop`.
 
@@ -111,7 +127,7 @@ class Runner:
         Raises
         ------
         OutputError
-            If the folder of the results cannot be made, or the report not be written.
+            If the folder of the results cannot be made.
         """
         self._stopped, self._over = "", False
         started, began = datetime.now(UTC), time.monotonic()
@@ -135,9 +151,10 @@ class Runner:
             stopped=self._stopped,
             items=tuple(reported(self._outcomes.get(item.stem), item.name, item.stem) for item in self.items),
         )
-        # Where the batch was stopped by a full disk, that is the news.
-        with suppress(OutputError) if self._stopped else nullcontext():
+        try:
             write_report(self.out, report)
+        except OutputError as error:
+            return report.model_copy(update={"stopped": self._stopped or str(error)})
         return report
 
     def pause(self) -> None:

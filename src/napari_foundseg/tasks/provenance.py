@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+import sys
 import time
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
+
+from napari_foundseg.models.catalog import row
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
@@ -40,11 +43,20 @@ def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: M
     Returns
     -------
     dict
-        JSON-able.
+        JSON-able; `batch.replay` runs the task again from it.
     """
+    weights = row(model.name)
     return {
         "task": task,
-        "model": {"name": model.name, "key": model.key, "device": model.device},
+        "model": {
+            "name": model.name,
+            "key": model.key,
+            "revision": weights.revision,
+            "sha256": weights.sha256,
+            "device": model.device,
+            "threads": _threads(),
+        },
+        "fallbacks": _fallbacks(model.device),
         "settings": settings.model_dump(mode="json"),
         "inputs": inputs.model_dump(mode="json"),
         "image": {
@@ -53,13 +65,14 @@ def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: M
             "shape": list(image.shape),
             "dtype": str(image.dtype),
             "axes": image.label_axes,
+            "array_axes": image.axes,
             "channels": list(image.channels) if isinstance(image.channels, tuple) else image.channels,
             "normalisation": image.normalisation.model_dump(mode="json"),
             "limits": list(image.limits),
             "spacing": dict(image.spacing),
             "units": dict(image.units),
         },
-        "versions": versions(),
+        "versions": dict(versions()),
         "seconds": round(time.perf_counter() - started, 3),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -67,5 +80,25 @@ def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: M
 
 @cache
 def versions() -> dict[str, str]:
-    """Return the versions, looked up once: a click must not wait for the file system."""
-    return {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    """Return the versions of what makes results, looked up once: a click must not wait for the file system.
+
+    Returns
+    -------
+    dict of str to str
+        By package; not to be changed.
+    """
+    system = f"{platform.system()} {platform.machine()}"
+    return {"system": system, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def _threads() -> int | None:
+    """Return how many threads computed: sums of floats depend on it in their last digits."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else int(torch.get_num_threads())
+
+
+def _fallbacks(device: str) -> list[str]:
+    """Say in words where something else was used than would have been best."""
+    from napari_foundseg.models.device import gpus
+
+    return ["there is no GPU here: the CPU was used"] if device == "cpu" and not gpus() else []
