@@ -183,8 +183,8 @@ class Recipe(_Part):
             if wanted.sha256 not in (None, here.sha256) or wanted.revision not in (None, here.revision):
                 raise CheckpointError(
                     f"The recipe wants revision {wanted.revision} of {here.name} (sha256 {_short(wanted.sha256)}), but "
-                    f"here is revision {here.revision} (sha256 {_short(here.sha256)}). Install the napari-foundseg that "
-                    "the recipe was made with, or take revision and sha256 out of the recipe to use what is here."
+                    f"here is revision {here.revision} (sha256 {_short(here.sha256)}). Install the napari-foundseg "
+                    "that the recipe was made with, or take revision and sha256 out of the recipe to use what is here."
                 )
             found[here.name] = here.sha256
         return found

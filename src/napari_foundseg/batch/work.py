@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
+import errno
+import time
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
 from napari_foundseg.batch.items import Item
-from napari_foundseg.batch.ledger import Folder, Held
+from napari_foundseg.batch.ledger import Folder, Held, hold
+from napari_foundseg.batch.pictures import file_digest, picture
 from napari_foundseg.batch.recipe import Recipe
+from napari_foundseg.batch.sidecar import SourceFile, state_of
+from napari_foundseg.batch.steps import run_steps
+from napari_foundseg.core.errors import (
+    BadImageError,
+    Cancelled,
+    CheckpointError,
+    FolderLostError,
+    KeptError,
+    OutputError,
+)
 from napari_foundseg.core.image import Image
+from napari_foundseg.engine import faults
 from napari_foundseg.engine.stages import Ended, Seat
+from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.writers import write_labels, write_overlay
 from napari_foundseg.tasks.settings import unheard
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["STAGES", "Computed", "Order", "Outcome", "Ready", "State", "compute", "read", "run_here", "write"]
 
+#: Longest side of the small pictures, in pixels.
+THUMBNAIL = 96
+_FOR_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 State = Literal["done", "already done", "kept", "elsewhere", "stopped", "failed"]
 
 
@@ -80,21 +105,24 @@ class Ready:
     recipe: Recipe
     held: Held
     image: Image
-    seconds: float
+    source: SourceFile
+    #: What the image's file looked like.
+    state: tuple[int, ...]
+    times: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
 class Computed:
-    """An item with its labels; its lock is held."""
+    """An item with its objects; its lock is held."""
 
     ready: Ready
     labels: NDArray[Any]
-    table: Any
+    table: pd.DataFrame
     steps: tuple[dict[str, Any], ...]
-    seconds: float
+    times: dict[str, float]
 
 
-def read(order: Order, seat: Seat) -> Ready | Ended:
+def read(order: Order, seat: Seat) -> Ready | Ended:  # noqa: ARG001 - a stage
     """Take an item's lock, look whether it is done already, and read its image.
 
     Parameters
@@ -109,7 +137,28 @@ def read(order: Order, seat: Seat) -> Ready | Ended:
     Ready or Ended
         Ended with an `Outcome` where nothing is left to do.
     """
-    raise NotImplementedError
+    started = time.perf_counter()
+    held: Held | None = None
+    try:
+        held = hold(order.folder, order.item.stem)
+        if held is None:
+            return Ended(_outcome(order, "elsewhere", reason="Another run is at it."))
+        held.look()
+        recipe = _recipe(order.recipe)
+        item, models = order.item, recipe.models()
+        source = SourceFile(name=item.name, sha256=file_digest(item.path), index=item.index)
+        if held.believes(source.sha256, source.index, recipe.digest(), models):
+            objects = held.known.objects if held.known else None
+            held.release()
+            return Ended(_outcome(order, "already done", objects))
+        state = state_of(item.path)
+        seen = recipe.inputs
+        image = picture(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
+        # Measured here, while the item before is computed.
+        _ = image.limits
+    except BaseException as error:  # noqa: BLE001 - whatever a file's reader raises, the others are done
+        return _failed(order, held, error, started)
+    return Ready(order, recipe, held, image, source, state, {"read": _since(started)})
 
 
 def compute(ready: Ready, seat: Seat) -> Computed | Ended:
@@ -127,10 +176,15 @@ def compute(ready: Ready, seat: Seat) -> Computed | Ended:
     Computed or Ended
         Ended with an `Outcome` where a step failed.
     """
-    raise NotImplementedError
+    started = time.perf_counter()
+    try:
+        labels, table, steps = run_steps(ready.recipe.steps, ready.image, seat)
+    except BaseException as error:  # noqa: BLE001 - whatever a model raises, the others are done
+        return _failed(ready.order, ready.held, error, started)
+    return Computed(ready, labels, table, steps, ready.times | {"compute": _since(started)})
 
 
-def write(computed: Computed, seat: Seat) -> Outcome:
+def write(computed: Computed, seat: Seat) -> Outcome:  # noqa: ARG001 - a stage
     """Write labels, table, thumbnail and the sidecar, and give the lock back.
 
     Parameters
@@ -143,9 +197,17 @@ def write(computed: Computed, seat: Seat) -> Outcome:
     Returns
     -------
     Outcome
-        Never raises.
+        What became of the item.
     """
-    raise NotImplementedError
+    started, ready = time.perf_counter(), computed.ready
+    try:
+        objects = int((computed.table["area"] > 0).sum())
+        _write_results(computed, objects, started)
+    except BaseException as error:  # noqa: BLE001 - whatever a disk does, the others are done
+        failed: Outcome = _failed(ready.order, ready.held, error, started).value
+        return failed
+    ready.held.release()
+    return _outcome(ready.order, "done", objects, sum(computed.times.values()) + _since(started))
 
 
 #: For `Pool.submit`.
@@ -165,14 +227,94 @@ def run_here(order: Order, device: str | None = None) -> Outcome:
     Returns
     -------
     Outcome
-        Never raises.
+        What became of it.
     """
     seat = Seat(device, unheard, bool)
-    passed = read(order, seat)
-    if not isinstance(passed, Ended):
-        done = compute(passed, seat)
-        if not isinstance(done, Ended):
-            return write(done, seat)
-        passed = done
-    outcome: Outcome = passed.value
+    passed: Any = read(order, seat)
+    for stage in (compute, write):
+        if isinstance(passed, Ended):
+            break
+        passed = stage(passed, seat)
+    outcome: Outcome = passed.value if isinstance(passed, Ended) else passed
     return outcome
+
+
+def _write_results(computed: Computed, objects: int, started: float) -> None:
+    ready = computed.ready
+    held, image, outputs = ready.held, ready.image, ready.recipe.outputs
+    _check_same_file(ready)
+    stage, names = held.new_stage(), [f"{held.labels}{outputs.labels}"]
+    write_labels(stage / names[0], computed.labels, image.label_axes, image.spacing, image.units)
+    if outputs.table:
+        names.append(f"{held.labels}.csv")
+        with atomic_write(stage / names[1]) as file:
+            file.write(computed.table.to_csv(index=False, lineterminator="\n").encode())
+    record = {
+        "input": ready.source,
+        "recipe": ready.recipe.digest(),
+        "models": ready.recipe.models(),
+        "objects": objects,
+        "steps": computed.steps,
+        "times": computed.times | {"write": _since(started)},
+    }
+    held.publish(names, record)
+    # The result stands; a picture that cannot be written is no reason to do it again.
+    with suppress(OutputError):
+        _write_thumbnail(held.thumbnail, image, computed.labels)
+
+
+def _check_same_file(ready: Ready) -> None:
+    """Refuse to write of a file what its hash does not say."""
+    path = ready.order.item.path
+    try:
+        same = state_of(path) == ready.state
+    except OSError:
+        same = False
+    if not same:
+        raise BadImageError(path, "the file was changed while it was segmented; run it again")
+
+
+def _write_thumbnail(path: Path, image: Image, labels: NDArray[Any]) -> None:
+    """Write a small picture of the middle slice with its objects."""
+    index = tuple(n // 2 for n in image.slice_shape)
+    plane = image.plane_view(labels, index)
+    step = max(1, -(-max(plane.shape) // THUMBNAIL))
+    write_overlay(path, image.rgb(index)[::step, ::step], plane[::step, ::step])
+
+
+@lru_cache(4)
+def _recipe(text: str) -> Recipe:
+    return Recipe.model_validate_json(text)
+
+
+def _since(started: float) -> float:
+    return round(time.perf_counter() - started, 3)
+
+
+def _outcome(
+    order: Order, state: State, objects: int | None = None, seconds: float = 0.0, reason: str = "", **more: Any
+) -> Outcome:
+    return Outcome(order.item.name, order.item.stem, state, objects, seconds, reason, **more)
+
+
+def _failed(order: Order, held: Held | None, error: BaseException, started: float) -> Ended:
+    """Give the lock back and say what happened; what is no error of the item goes on."""
+    if held is not None:
+        held.release()
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
+    shown = faults.of_exception(error)
+    if isinstance(shown, Cancelled):
+        return Ended(_outcome(order, "stopped", seconds=_since(started), reason=str(shown)))
+    if isinstance(shown, KeptError):
+        return Ended(_outcome(order, "kept", seconds=_since(started), reason=str(shown)))
+    more = {"error": type(shown).__name__, "ends_batch": _ends_batch(shown)}
+    return Ended(_outcome(order, "failed", None, _since(started), str(shown), **more))
+
+
+def _ends_batch(error: BaseException) -> bool:
+    """Tell whether every other item would meet the same error."""
+    if isinstance(error, FolderLostError | CheckpointError):
+        return True
+    causes = (error, error.__cause__)
+    return isinstance(error, OutputError) and any(getattr(e, "errno", None) in _FOR_ALL for e in causes)

@@ -15,7 +15,9 @@ __all__ = [
     "DTypeError",
     "EngineError",
     "EngineStartError",
+    "FolderLostError",
     "FoundsegError",
+    "KeptError",
     "ModelNotFoundError",
     "OutputError",
     "PromptError",
@@ -79,6 +81,14 @@ class CheckpointError(FoundsegError, ValueError):
 
 class OutputError(FoundsegError, OSError):
     """A file that cannot be written: a missing folder, no permission, a full disk, ids that do not fit."""
+
+
+class FolderLostError(OutputError):
+    """A folder of results that is gone, or whose name another has."""
+
+
+class KeptError(OutputError):
+    """A person's file is where a result would go; it was left as it is."""
 
 
 class WorklistError(FoundsegError, ValueError):

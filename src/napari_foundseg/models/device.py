@@ -7,7 +7,7 @@ from functools import cache
 
 from napari_foundseg.core.errors import EngineError
 
-__all__ = ["DEVICES", "choose_device"]
+__all__ = ["DEVICES", "choose_device", "gpus"]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -38,6 +38,17 @@ def choose_device(preference: str | None = None) -> str:
         names = ", ".join(name for name, available in there.items() if available)
         raise EngineError(f"Device {wanted!r} is not available here; choose auto or one of {names}.")
     return wanted
+
+
+def gpus() -> list[str]:
+    """Return the kinds of GPU that are here.
+
+    Returns
+    -------
+    list of str
+        As torch writes them.
+    """
+    return [name for name, there in _available().items() if there and name != "cpu"]
 
 
 @cache

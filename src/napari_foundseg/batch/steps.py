@@ -1,0 +1,83 @@
+"""The steps of a recipe, one after the other, on one image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.batch.recipe import Step
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import Overlap, label_dtype
+from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.engine.stages import Seat
+from napari_foundseg.tasks import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["run_steps"]
+
+
+def run_steps(
+    steps: Sequence[Step], image: Image, seat: Seat
+) -> tuple[NDArray[Any], pd.DataFrame, tuple[dict[str, Any], ...]]:
+    """Run the steps of a recipe on an image.
+
+    Parameters
+    ----------
+    steps : sequence of Step
+        The steps.
+    image : Image
+        The image.
+    seat : Seat
+        Gives models, is told the progress, says whether to stop.
+
+    Returns
+    -------
+    labels : ndarray of unsigned int
+        Of the image's shape without channels.
+    table : pandas.DataFrame
+        A row an object; one that lost all its pixels to another keeps its row with area 0.
+    provenance : tuple of dict
+        Of each step.
+
+    Raises
+    ------
+    FoundsegError
+        What a step fails with.
+    """
+    labels: NDArray[Any] | None = None
+    table: pd.DataFrame | None = None
+    provenance = []
+    for i, step in enumerate(steps):
+
+        def share(part: float, words: str, i: int = i) -> None:
+            seat.progress((i + part) / len(steps), words)
+
+        model = seat.model(step.model.name, step.protocol)
+        found = TASKS[step.task].run(image, step.parsed_inputs(), step.parsed_settings(), model, share, seat.cancelled)
+        provenance.append({**found.provenance, "rule": step.rule} if i else found.provenance)
+        if labels is None or table is None:
+            labels, table = found.labels, found.table
+        else:
+            labels, table = _added(labels, table, found, image.label_axes, step.rule)
+    assert labels is not None
+    assert table is not None
+    return labels, table, tuple(provenance)
+
+
+def _added(
+    labels: NDArray[Any], table: pd.DataFrame, found: Segmentation, axes: str, rule: Overlap
+) -> tuple[NDArray[Any], pd.DataFrame]:
+    """Add a step's objects to those that are there; their ids go on."""
+    count = len(table)
+    taken = found.labels > 0
+    if rule == "keep others":
+        taken &= labels == 0
+    labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + len(found.table))))
+    np.add(found.labels, count, out=labels, where=taken, dtype=labels.dtype, casting="unsafe")
+    scores = {name: np.concatenate([table[name], found.table[name]]) for name in ("predicted_iou", "stability_score")}
+    return labels, object_table(labels, axes, **scores)
