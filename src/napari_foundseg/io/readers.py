@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.core.image import Image
-from napari_foundseg.io.memory import available_memory, in_words
+from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.io.content import Content, check_memory
+from napari_foundseg.io.ome_zarr import is_ome_zarr, read_ome_zarr
+from napari_foundseg.io.picture import JPEG, PNG, read_picture
 from napari_foundseg.io.tiff import read_tiff
 
-__all__ = ["EXTENSIONS", "read_image"]
+__all__ = ["EXTENSIONS", "read_image", "read_labels"]
 
-#: The file name extensions that are read.
-EXTENSIONS = (".tif", ".tiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg")
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+#: The file name extensions that are read; a folder of any name is read where it is an OME-Zarr image.
+EXTENSIONS = (".tif", ".tiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg", ".zarr")
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-#: Pillow's modes that NumPy takes as they are; every other mode is made RGB.
-_KEPT_MODES = {"1", "L", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 
 
 def read_image(path: str | Path, axes: str | None = None) -> Image:
-    """Read an image from a TIFF (OME-TIFF, BigTIFF, ImageJ), PNG or JPEG file.
+    """Read an image from a TIFF (OME-TIFF, BigTIFF, ImageJ), PNG or JPEG file or an OME-Zarr folder.
 
-    Large TIFFs are opened and read slice by slice. What kind a file is, its first bytes say.
+    Large TIFFs are opened and read slice by slice, OME-Zarr chunk by chunk. What kind a file is, its first bytes say.
 
     Parameters
     ----------
     path : str or Path
-        The file.
+        The file or folder.
     axes : str, optional
         One letter of ``QTCZYX`` for every axis; by default what the file says. Other axes of size 1 are dropped.
 
@@ -48,12 +47,51 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
         If the axes do not fit the file.
     """
     path = Path(path)
+    content = _read(path, axes)
+    return Image(content.data, content.axes, spacing=content.spacing, units=content.units, source=str(path))
+
+
+def read_labels(path: str | Path) -> Content:
+    """Read a label image, and what its file says of its objects.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file or folder that `read_image` reads.
+
+    Returns
+    -------
+    Content
+        The finest level in memory, as unsigned integers of at least 16 bits, which may be written to.
+
+    Raises
+    ------
+    BadImageError
+        If it cannot be read, needs more memory than there is, or holds values that are no ids of objects.
+    AxesError
+        If its axes cannot be told apart.
+    """
+    path = Path(path)
+    content = _read(path, None)
+    lazy = content.data[0] if isinstance(content.data, list) else content.data
+    check_memory(path, lazy.shape, lazy.dtype.itemsize)
+    pixels = np.asarray(lazy)
+    if pixels.dtype.kind not in "bui" or pixels.min(initial=0) < 0 or "C" in content.axes:
+        raise BadImageError(
+            path, f"it holds {pixels.dtype} pixels of axes {content.axes}, not ids of objects; open it as an image"
+        )
+    labels = np.array(pixels, label_dtype(int(pixels.max(initial=0))))
+    return replace(content, data=labels)
+
+
+def _read(path: Path, axes: str | None) -> Content:
+    if is_ome_zarr(path):
+        return read_ome_zarr(path, axes)
     start = _start_of(path)
     if start.startswith(_TIFF):
-        content = read_tiff(path, axes)
-        return Image(content.data, content.axes, spacing=content.spacing, units=content.units, source=str(path))
-    if start.startswith((_PNG, _JPEG)):
-        return Image(_read_picture(path), axes, source=str(path))
+        return read_tiff(path, axes)
+    if start.startswith((PNG, JPEG)):
+        return read_picture(path, axes)
     raise BadImageError(path, f"this is no TIFF, PNG or JPEG file, whatever its name; it starts with {start!r}")
 
 
@@ -71,7 +109,7 @@ def _start_of(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         raise BadImageError(path, f"the file cannot be opened: {error}") from error
     if not regular:
-        raise BadImageError(path, "this is a folder or a device, not a file; give the name of an image file")
+        raise BadImageError(path, "this is a folder or a device, not a file; only folders of OME-Zarr are images")
     if not start:
         raise BadImageError(path, "the file is empty (0 bytes); copy it again")
     return start
@@ -84,49 +122,3 @@ def _first_bytes(path: Path) -> bytes:
 
 def _known() -> str:
     return ", ".join(EXTENSIONS)
-
-
-def _read_picture(path: Path) -> NDArray[Any]:
-    try:
-        with path.open("rb") as file, _opened(file) as picture:
-            _check_size(path, picture)
-            return _pixels(picture)
-    except BadImageError:
-        raise
-    except Exception as error:
-        reason = str(error) or type(error).__name__
-        raise BadImageError(path, f"the file is damaged ({reason}); copy it again") from error
-
-
-def _opened(file: Any) -> Any:
-    """Open by the format's own class: `PIL.Image.open` refuses large slides by a fixed number of pixels."""
-    from PIL.JpegImagePlugin import JpegImageFile
-    from PIL.PngImagePlugin import PngImageFile
-
-    start = file.read(8)
-    file.seek(0)
-    return PngImageFile(file) if start == _PNG else JpegImageFile(file)
-
-
-def _check_size(path: Path, picture: Any) -> None:
-    """Refuse before anything is allocated: a header may claim any size."""
-    width, height = picture.size
-    # Four bytes a pixel inside Pillow, as many again in the array.
-    needed, available = 8 * width * height, available_memory()
-    if needed > available:
-        raise BadImageError(
-            path,
-            f"{height} by {width} pixels need {in_words(needed)}, but only {in_words(available)} of memory are free; "
-            "cut the image into parts, or copy the file again if it should be smaller",
-        )
-
-
-def _pixels(picture: Any) -> NDArray[Any]:
-    """Return grey as (M, N) and colour as (M, N, 3) or (M, N, 4); palettes are looked up."""
-    if picture.mode == "LA":
-        return np.asarray(picture.getchannel(0))
-    if picture.mode in _KEPT_MODES:
-        return np.asarray(picture)
-    colours = np.asarray(picture.convert("RGB"))
-    grey = picture.mode == "P" and (colours == colours[..., :1]).all()
-    return colours[..., 0].copy() if grey else colours

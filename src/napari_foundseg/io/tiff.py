@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import weakref
-from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,77 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, BadImageError
+from napari_foundseg.io.content import Content, LazyArray, check_memory, damaged, kept_axes
 from napari_foundseg.io.memory import available_memory, in_words
+from napari_foundseg.io.tiff_metadata import add_metadata
 
-__all__ = ["LazyTiff", "TiffContent", "read_tiff"]
+__all__ = ["read_tiff"]
 
 #: Files of up to this many bytes of pixels are read at once; larger ones slice by slice, when a slice is asked for.
 EAGER_BYTES = 1 << 28
 #: Letters of tifffile for colour samples and for slices that have no meaning of their own.
 _COLOUR, _UNNAMED = "S", "ZTQ"
-_UNITS = {"micron": "µm", "microns": "µm", "um": "µm", "\\u00B5m": "µm", "μm": "µm", "sec": "s", "inch": "in"}
 
 
-@dataclass
-class TiffContent:
-    """What a TIFF holds.
-
-    Parameters
-    ----------
-    data : ndarray or LazyTiff or list of LazyTiff
-        The pixels; a list is a pyramid, finest first.
-    axes : str
-        One letter of ``QTCZYX`` an axis.
-    spacing : dict of str to float
-        Size of a pixel along each axis, where the file says so.
-    units : dict of str to str
-        Unit of each spacing.
-    """
-
-    data: Any
-    axes: str
-    spacing: dict[str, float] = field(default_factory=dict)
-    units: dict[str, str] = field(default_factory=dict)
-
-
-class LazyTiff:
-    """A TIFF whose pixels are read when they are asked for.
-
-    Parameters
-    ----------
-    path : Path
-        The file, kept open as long as this object lives.
-    series : tifffile.TiffPageSeries
-        Its image or one level of it.
-    kept : tuple of int
-        The axes that remain; the others have size 1 and are dropped.
-    """
-
-    def __init__(self, path: Path, series: Any, kept: tuple[int, ...]) -> None:
-        import zarr
-
-        store = series.aszarr(level=0, squeeze=False)
-        self._array: Any = zarr.open_array(store, mode="r")
-        self._path, self._kept = path, kept
-        self.shape: tuple[int, ...] = tuple(self._array.shape[i] for i in kept)
-        self.dtype = np.dtype(self._array.dtype)
-        self.ndim = len(kept)
-
-    def __getitem__(self, key: Any) -> NDArray[Any]:
-        key = key if isinstance(key, tuple) else (key,)
-        full: list[Any] = [0] * self._array.ndim
-        for axis, part in zip(self._kept, (*key, *[slice(None)] * (self.ndim - len(key))), strict=True):
-            full[axis] = part
-        try:
-            return np.asarray(self._array[tuple(full)])
-        except Exception as error:
-            raise _damaged(self._path, error) from error
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.asarray(self[(slice(None),)], dtype=dtype)
-
-
-def read_tiff(path: Path, axes: str | None) -> TiffContent:
+def read_tiff(path: Path, axes: str | None) -> Content:
     """Read a TIFF, or open it for reading slice by slice where it is large.
 
     Parameters
@@ -95,7 +36,7 @@ def read_tiff(path: Path, axes: str | None) -> TiffContent:
 
     Returns
     -------
-    TiffContent
+    Content
         Pixels and what the file says of them.
 
     Raises
@@ -112,15 +53,15 @@ def read_tiff(path: Path, axes: str | None) -> TiffContent:
     try:
         tiff = tifffile.TiffFile(path)
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     keep_open = False
     try:
         content = _content(path, tiff, axes)
-        keep_open = isinstance(content.data, list | LazyTiff)
+        keep_open = isinstance(content.data, list | LazyArray)
     except (BadImageError, AxesError):
         raise
     except Exception as error:
-        raise _damaged(path, error) from error
+        raise damaged(path, error) from error
     finally:
         if not keep_open:
             tiff.close()
@@ -129,26 +70,19 @@ def read_tiff(path: Path, axes: str | None) -> TiffContent:
     return content
 
 
-def _content(path: Path, tiff: Any, axes: str | None) -> TiffContent:
+def _content(path: Path, tiff: Any, axes: str | None) -> Content:
     if not tiff.series:
         raise BadImageError(path, "the file holds no image")
     series = tiff.series[0]
     shape, letters = series.get_shape(False), series.get_axes(False)
     if not prod(shape):
         raise BadImageError(path, f"the image has no pixels (shape {tuple(shape)})")
-    kept = _kept_axes(letters, shape, axes)
+    kept = kept_axes(letters, shape, axes)
     letters, shape = "".join(letters[i] for i in kept), tuple(shape[i] for i in kept)
     named = axes.upper() if axes is not None else _our_axes(path, letters, shape)
-    spacing, units = _calibration(tiff)
-    inside = {a: v for a, v in spacing.items() if a in named}
-    return TiffContent(_pixels(path, series, kept, shape), named, inside, {a: units[a] for a in inside if a in units})
-
-
-def _kept_axes(letters: str, shape: tuple[int, ...], axes: str | None) -> tuple[int, ...]:
-    """Drop axes of size 1 but for rows and columns, unless the person names them all."""
-    if axes is not None and len(axes) == len(letters):
-        return tuple(range(len(letters)))
-    return tuple(i for i, (letter, n) in enumerate(zip(letters, shape, strict=True)) if n > 1 or letter in "YX")
+    content = Content(_pixels(path, series, kept, shape), named)
+    add_metadata(content, tiff)
+    return content
 
 
 def _our_axes(path: Path, letters: str, shape: tuple[int, ...]) -> str:
@@ -171,7 +105,8 @@ def _pixels(path: Path, series: Any, kept: tuple[int, ...], shape: tuple[int, ..
     available = available_memory()
     if size <= min(EAGER_BYTES, available // 4):
         return _all_pixels(path, series, shape)
-    _check_plane(path, series, available)
+    rows, columns = (series.get_shape(False)[series.get_axes(False).index(a)] for a in "YX")
+    check_memory(path, (rows, columns), series.dtype.itemsize)
     if (offset := series.dataoffset) is not None and series.dtype.kind != "b":
         if offset + size > path.stat().st_size:
             raise BadImageError(
@@ -179,12 +114,18 @@ def _pixels(path: Path, series: Any, kept: tuple[int, ...], shape: tuple[int, ..
             )
         order = series.parent.byteorder
         return np.memmap(path, series.dtype.newbyteorder(order), "r", offset, shape)
-    levels = [LazyTiff(path, series, kept)]
+    levels = [_lazy(path, series, kept)]
     for level in series.levels[1:]:
-        inside = _kept_axes(level.get_axes(False), level.get_shape(False), None)
+        inside = kept_axes(level.get_axes(False), level.get_shape(False), None)
         if len(inside) == len(kept):
-            levels.append(LazyTiff(path, level, inside))
+            levels.append(_lazy(path, level, inside))
     return levels if len(levels) > 1 else levels[0]
+
+
+def _lazy(path: Path, series: Any, kept: tuple[int, ...]) -> LazyArray:
+    import zarr
+
+    return LazyArray(path, zarr.open_array(series.aszarr(level=0, squeeze=False), mode="r"), kept)
 
 
 def _all_pixels(path: Path, series: Any, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -212,18 +153,6 @@ def _through_pillow(path: Path, series: Any, shape: tuple[int, ...]) -> NDArray[
     return pixels.reshape(shape)
 
 
-def _check_plane(path: Path, series: Any, available: int) -> None:
-    """Refuse before anything is allocated: a header may claim any size."""
-    rows, columns = (series.get_shape(False)[series.get_axes(False).index(a)] for a in "YX")
-    plane = rows * columns * series.dtype.itemsize
-    if 2 * plane > available:
-        raise BadImageError(
-            path,
-            f"one slice of {rows} by {columns} {series.dtype} is {in_words(plane)}, but only {in_words(available)} of "
-            "memory are free; cut the image into parts, or copy the file again if it should be smaller",
-        )
-
-
 def _check_chain(path: Path, file: BinaryIO) -> None:
     """Follow the pages to the last: tifffile reads a file that breaks off between two pages as a shorter one."""
     header = file.read(16)
@@ -246,55 +175,3 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
         if isinstance(error, BadImageError):
             raise
         raise BadImageError(path, f"the file is truncated after {len(seen)} pages; copy it again") from error
-
-
-def _calibration(tiff: Any) -> tuple[dict[str, float], dict[str, str]]:
-    if tiff.is_ome:
-        return _from_ome(tiff.ome_metadata)
-    if tiff.is_imagej:
-        return _from_imagej(tiff)
-    if tiff.is_shaped and tiff.shaped_metadata:
-        return _from_pixels(tiff.shaped_metadata[0])
-    return {}, {}
-
-
-def _from_ome(xml: str) -> tuple[dict[str, float], dict[str, str]]:
-    import tifffile
-
-    images = tifffile.xml2dict(xml).get("OME", {}).get("Image", {})
-    first = images[0] if isinstance(images, list | tuple) else images
-    return _from_pixels(first.get("Pixels", {}))
-
-
-def _from_pixels(pixels: dict[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """Read the attributes of OME's Pixels element, which our plain TIFFs have in their JSON too."""
-    keys = {axis: f"PhysicalSize{axis}" for axis in "ZYX"} | {"T": "TimeIncrement"}
-    spacing = {axis: float(pixels[key]) for axis, key in keys.items() if _is_size(pixels.get(key))}
-    default = {axis: "s" if axis == "T" else "µm" for axis in keys}
-    units = {axis: _unit(str(pixels.get(f"{keys[axis]}Unit", default[axis]))) for axis in spacing}
-    return spacing, {axis: unit for axis, unit in units.items() if unit != "pixel"}
-
-
-def _from_imagej(tiff: Any) -> tuple[dict[str, float], dict[str, str]]:
-    meta, tags = tiff.imagej_metadata or {}, tiff.pages[0].tags
-    spacing: dict[str, Any] = {"Z": meta.get("spacing"), "T": meta.get("finterval")}
-    for axis in "YX":
-        resolution = tags.valueof(f"{axis}Resolution")
-        spacing[axis] = resolution[1] / resolution[0] if resolution and resolution[0] else None
-    unit = _unit(str(meta.get("unit", "pixel")))
-    found = {axis: float(value) for axis, value in spacing.items() if _is_size(value)}
-    units = {axis: "s" if axis == "T" else unit for axis in found}
-    return found, {axis: name for axis, name in units.items() if name != "pixel"}
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int | float) and np.isfinite(value) and value > 0
-
-
-def _unit(name: str) -> str:
-    return _UNITS.get(name, name)
-
-
-def _damaged(path: Path, error: Exception) -> BadImageError:
-    what = str(error) or type(error).__name__
-    return BadImageError(path, f"the file is damaged or of a kind that is not read ({what}); copy or export it again")

@@ -1,0 +1,199 @@
+"""OME-Zarr 0.4 and 0.5: images that are folders of chunks.
+
+The metadata are read here and not by a library of their own: they are a few keys of JSON, and those libraries bring
+clients of cloud storage or compilers with them. Version 0.4 lies in zarr's format 2, 0.5 in its format 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_foundseg.core.errors import AxesError, BadImageError
+from napari_foundseg.io.content import Colour, Content, LazyArray, check_memory, damaged, kept_axes
+from napari_foundseg.io.units import symbol
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["is_ome_zarr", "read_ome_zarr"]
+
+_METADATA_FILES = ("zarr.json", ".zgroup", ".zarray")
+_VERSIONS = ("0.4", "0.5")
+_TYPES = {"time": "T", "channel": "C"}
+
+
+def is_ome_zarr(path: Path) -> bool:
+    """Tell a folder that zarr has made from another.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+
+    Returns
+    -------
+    bool
+        False where it cannot be looked into, too.
+    """
+    try:
+        return any((path / name).is_file() for name in _METADATA_FILES)
+    except (OSError, ValueError):
+        return False
+
+
+def read_ome_zarr(path: Path, axes: str | None) -> Content:
+    """Open an image or labels; a chunk is read when it is asked for.
+
+    Parameters
+    ----------
+    path : Path
+        The folder of a multiscale image, or one that bioformats2raw made, of which the first image is taken.
+    axes : str or None
+        The axes as the person names them; by default as the file names them.
+
+    Returns
+    -------
+    Content
+        The levels of the pyramid that keep all slices, and what the file says of them. A translation is not kept.
+
+    Raises
+    ------
+    BadImageError
+        If it is damaged, of another version, or a plate, or one slice needs more memory than there is.
+    AxesError
+        If it has axes that cannot be told apart.
+    """
+    try:
+        group, metadata = _opened(path)
+        return _content(path, group, metadata, axes)
+    except (BadImageError, AxesError):
+        raise
+    except Exception as error:
+        raise damaged(path, error) from error
+
+
+def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
+    import zarr
+
+    found = zarr.open(path, mode="r")
+    attributes = found.attrs.asdict()
+    metadata: Any = attributes.get("ome", attributes)
+    if isinstance(found, zarr.Array):
+        raise BadImageError(path, "this is an array of an OME-Zarr image; give the folder that it lies in")
+    if "multiscales" in metadata:
+        return found, metadata
+    if "bioformats2raw.layout" in metadata and "plate" not in metadata:
+        return _opened(path / "0")
+    raise BadImageError(path, _no_image(metadata, found))
+
+
+def _no_image(metadata: Mapping[str, Any], group: Any) -> str:
+    inside = [well["path"] for well in metadata.get("plate", {}).get("wells", ())]
+    if inside:
+        return f"this is a plate of {len(inside)} wells; give one field of it, such as the folder {inside[0]}/0 in it"
+    fields = [field["path"] for field in metadata.get("well", {}).get("images", ())]
+    if fields:
+        return f"this is a well of {len(fields)} fields; give one of them, such as the folder {fields[0]} in it"
+    labels = metadata.get("labels") or []
+    if labels:
+        return f"this is a group of labels; give one of them, such as the folder {labels[0]} in it"
+    keys = ", ".join(sorted(group.keys())[:5]) or "nothing"
+    return f"it holds no multiscale image of OME-Zarr, but {keys}; export it as OME-Zarr, or give an image in it"
+
+
+def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | None) -> Content:
+    multiscale = metadata["multiscales"][0]
+    version = str(metadata.get("version") or multiscale.get("version") or _VERSIONS[0])
+    if version not in _VERSIONS:
+        raise BadImageError(path, f"it is OME-Zarr {version}, and {' and '.join(_VERSIONS)} are read; convert it")
+    described = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in multiscale["axes"]]
+    arrays = [group[dataset["path"]] for dataset in multiscale["datasets"]]
+    letters, shape = _letters(path, described), arrays[0].shape
+    if len(letters) != len(shape):
+        raise BadImageError(path, f"it is damaged: it names {len(letters)} axes of an array of shape {tuple(shape)}")
+    if not prod(shape):
+        raise BadImageError(path, f"the image has no pixels (shape {tuple(shape)})")
+    check_memory(path, [shape[letters.index(axis)] for axis in "YX"], arrays[0].dtype.itemsize)
+    kept = kept_axes(letters, shape, axes)
+    named = axes.upper() if axes is not None else "".join(letters[i] for i in kept)
+    levels = _levels([LazyArray(path, array, kept) for array in arrays], named)
+    spacing, units = _calibration(multiscale, described, letters)
+    labels = metadata.get("image-label") or {}
+    return Content(
+        levels if len(levels) > 1 else levels[0],
+        named,
+        {axis: size for axis, size in spacing.items() if axis in named},
+        {axis: unit for axis, unit in units.items() if axis in named},
+        _channels(metadata),
+        _colours(labels.get("colors") or ()),
+        _properties(labels.get("properties") or ()),
+    )
+
+
+def _letters(path: Path, described: list[Mapping[str, Any]]) -> str:
+    """Return our letter of each axis: by its type, spatial ones by name or else by their order."""
+    kinds = [_TYPES.get(axis.get("type", ""), "") for axis in described]
+    names = [str(axis["name"]).upper() for axis in described]
+    if all(name in "TCZYX" for name in names):
+        letters = "".join(names)
+    else:
+        spatial = [i for i, axis in enumerate(described) if axis.get("type", "space") == "space"]
+        for i, letter in zip(reversed(spatial), "XYZ", strict=False):
+            kinds[i] = letter
+        letters = "".join(kind or "Q" for kind in kinds)
+    if len(set(letters)) < len(letters) or not set("YX") <= set(letters) or len(letters) > 5:
+        raise AxesError(
+            f"{path}: an image has at most the axes T, C, Z, Y and X, and Y and X always; this file has "
+            f"{', '.join(str(axis['name']) for axis in described)}. Split it along one axis."
+        )
+    return letters
+
+
+def _levels(levels: list[LazyArray], axes: str) -> list[LazyArray]:
+    """Keep the levels that shrink, and only in rows and columns: a slice has one number in all of them."""
+    slices = [i for i, axis in enumerate(axes) if axis not in "YX"]
+    kept = levels[:1]
+    for level in levels[1:]:
+        same = [level.shape[i] for i in slices] == [kept[0].shape[i] for i in slices]
+        if same and prod(level.shape) < prod(kept[-1].shape):
+            kept.append(level)
+    return kept
+
+
+def _calibration(
+    multiscale: Mapping[str, Any], described: list[Mapping[str, Any]], letters: str
+) -> tuple[dict[str, float], dict[str, str]]:
+    scale = np.ones(len(letters))
+    transforms = [multiscale["datasets"][0], multiscale]
+    for transform in (t for part in transforms for t in part.get("coordinateTransformations") or ()):
+        if transform.get("type") == "scale":
+            scale = scale * np.asarray(transform["scale"], float)
+    units = {a: symbol(str(axis["unit"])) for a, axis in zip(letters, described, strict=True) if axis.get("unit")}
+    spacing = {
+        axis: float(size)
+        for axis, size in zip(letters, scale, strict=True)
+        if axis in "TZYX" and np.isfinite(size) and size > 0 and (size != 1 or axis in units)
+    }
+    return spacing, {axis: unit for axis, unit in units.items() if axis in spacing}
+
+
+def _channels(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    channels = (metadata.get("omero") or {}).get("channels") or ()
+    return tuple(str(channel.get("label", "")) for channel in channels)
+
+
+def _colours(rows: Iterable[Mapping[str, Any]]) -> dict[int, Colour]:
+    coloured = [(int(row["label-value"]), row["rgba"]) for row in rows if row.get("rgba")]
+    return {label: (int(c[0]), int(c[1]), int(c[2]), int(c[3])) for label, c in coloured}
+
+
+def _properties(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame | None:
+    import pandas as pd
+
+    table = pd.DataFrame([{"label": row["label-value"], **row} for row in rows])
+    return table.drop(columns="label-value") if len(table) else None

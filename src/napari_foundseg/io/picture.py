@@ -1,0 +1,129 @@
+"""PNG and JPEG through Pillow, all of their bits and the right way up."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import BadImageError
+from napari_foundseg.io.content import Content, check_memory, colours_of, damaged
+
+__all__ = ["JPEG", "NOTE", "PNG", "read_picture"]
+
+#: The first bytes of the formats.
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+#: Keyword of the text in a PNG of labels that holds, as JSON, what PNG has no place for.
+NOTE = "napari-foundseg"
+#: Pillow's modes that NumPy takes as they are; every other mode is made RGB.
+_KEPT_MODES = {"1", "L", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
+#: Colour of 16 bits, of which Pillow gives the high bytes: the layouts that give it the high and the low ones.
+_SIXTEEN_BITS = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L"), "LA;16B": ("RGBA",)}
+_ORIENTATION = 0x0112
+
+
+def read_picture(path: Path, axes: str | None) -> Content:
+    """Read a PNG or JPEG file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    axes : str or None
+        The axes as the person names them; by default rows, columns and, of a colour image, channels.
+
+    Returns
+    -------
+    Content
+        Grey pixels as (M, N), colour as (M, N, 3) or (M, N, 4), turned as the camera says.
+
+    Raises
+    ------
+    BadImageError
+        If the file is damaged or needs more memory than there is.
+    """
+    try:
+        with path.open("rb") as file:
+            with _opened(file) as picture:
+                layout, note, turn = _layout(picture), picture.info.get(NOTE), _orientation(picture)
+                check_memory(path, picture.size[::-1], 12 if layout in _SIXTEEN_BITS else 4)
+                if layout not in _SIXTEEN_BITS:
+                    pixels = _pixels(picture)
+            if layout in _SIXTEEN_BITS:
+                pixels = _sixteen_bits(file, layout)
+    except BadImageError:
+        raise
+    except Exception as error:
+        raise damaged(path, error) from error
+    pixels = _turned(pixels, turn)
+    content = Content(pixels, "YXC"[: pixels.ndim] if axes is None else axes)
+    # A note that somebody else wrote is none.
+    with suppress(ValueError, TypeError, AttributeError, KeyError):
+        _add_note(content, json.loads(note))
+    return content
+
+
+def _opened(file: Any) -> Any:
+    """Open by the format's own class: `PIL.Image.open` refuses large slides by a fixed number of pixels."""
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+
+    file.seek(0)
+    start = file.read(8)
+    file.seek(0)
+    return PngImageFile(file) if start == PNG else JpegImageFile(file)
+
+
+def _layout(picture: Any) -> Any:
+    return picture.tile[0].args if picture.format == "PNG" and picture.tile else None
+
+
+def _pixels(picture: Any) -> NDArray[Any]:
+    """Return 8 bits, or 16 bits of grey; palettes are looked up."""
+    if picture.mode == "LA":
+        return np.asarray(picture.getchannel(0))
+    if picture.mode in _KEPT_MODES:
+        return np.asarray(picture)
+    colours = np.asarray(picture.convert("RGB"))
+    grey = picture.mode == "P" and (colours == colours[..., :1]).all()
+    return colours[..., 0].copy() if grey else colours
+
+
+def _sixteen_bits(file: Any, layout: str) -> NDArray[np.uint16]:
+    """Read all bits of a colour PNG: once for the high bytes, once for the low ones."""
+    parts = []
+    for part in _SIXTEEN_BITS[layout]:
+        with _opened(file) as picture:
+            picture.tile = [tile._replace(args=part) for tile in picture.tile]
+            parts.append(np.asarray(picture).astype(np.uint16))
+    # Of grey and opacity Pillow gives the bytes one by one.
+    high, low = parts if len(parts) == 2 else (parts[0][..., 0], parts[0][..., 1])
+    return np.asarray(high << 8 | low, np.uint16)
+
+
+def _orientation(picture: Any) -> int:
+    """Return how the camera was held, 1 to 8; 1 where nothing readable says so."""
+    with suppress(Exception):
+        return int(picture.getexif().get(_ORIENTATION, 1))
+    return 1
+
+
+def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def _add_note(content: Content, note: dict[str, Any]) -> None:
+    spacing = {axis: float(size) for axis, size in note["spacing"].items() if axis in content.axes}
+    units = {axis: str(unit) for axis, unit in note["units"].items() if axis in spacing}
+    colours = colours_of(note["colours"])
+    content.spacing, content.units, content.colours = spacing, units, colours
