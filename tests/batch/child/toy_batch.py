@@ -1,0 +1,64 @@
+"""Stages of a batch whose images are texts that say what is to happen: what a runner does with what comes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import Any
+
+from napari_foundseg.batch.work import Order, Outcome
+from napari_foundseg.core.errors import Cancelled, OutputError
+from napari_foundseg.engine.stages import Ended, Seat
+
+
+def read(order: Order, seat: Seat) -> Any:
+    seat.progress(0, "reading")
+    words = order.item.path.read_text().split()
+    with (order.folder.path / "log").open("a") as log:
+        log.write(f"{os.getpid()} {order.item.stem} {time.monotonic()}\n")
+    return order, words
+
+
+def compute(ready: tuple[Order, list[str]], seat: Seat) -> Any:
+    order, words = ready
+    seat.progress(0.5, "computing")
+    match words:
+        case ["exit"]:
+            time.sleep(0.1)
+            os._exit(3)
+        case ["fail"]:
+            return Ended(_outcome(order, "failed", reason="it is damaged", error="BadImageError"))
+        case ["raise"]:
+            raise OutputError("no such luck")
+        case ["fail", "once"]:
+            order.item.path.write_text("done")
+            return Ended(_outcome(order, "failed", reason="just now", error="BadImageError"))
+        case ["full"]:
+            return Ended(_outcome(order, "failed", reason=os.strerror(errno.ENOSPC), ends_batch=True))
+        case ["elsewhere"]:
+            order.item.path.write_text("done")
+            return Ended(_outcome(order, "elsewhere"))
+        case ["poll"]:
+            while not seat.cancelled():
+                time.sleep(0.01)
+            return Ended(_outcome(order, "stopped"))
+        case ["poll", "raise"]:
+            while not seat.cancelled():
+                time.sleep(0.01)
+            raise Cancelled("The run was cancelled.")
+        case ["sleep", seconds]:
+            time.sleep(float(seconds))
+    return order, words
+
+
+def write(computed: tuple[Order, list[str]], seat: Seat) -> Outcome:
+    order, _ = computed
+    return _outcome(order, "done", objects=3, seconds=0.5)
+
+
+def _outcome(order: Order, state: Any, **more: Any) -> Outcome:
+    return Outcome(order.item.name, order.item.stem, state, **more)
+
+
+STAGES = (read, compute, write)
