@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_foundseg.api import automatic, load_model, prompt
+    from napari_foundseg.batch.replay import replay
     from napari_foundseg.core.errors import (
         AxesError,
         BadImageError,
@@ -37,12 +38,14 @@ __all__ = [
     "automatic",
     "load_model",
     "prompt",
+    "replay",
 ]
 
 _HOME = {
     "automatic": "api",
     "load_model": "api",
     "prompt": "api",
+    "replay": "batch.replay",
     "Image": "core.image",
     "Prompt": "core.prompts",
     "Segmentation": "core.result",

@@ -55,6 +55,28 @@ class ModelOf(_Part):
     sha256: str | None = None
     """Hash of the weights; null: the ones that are here."""
 
+    def check(self) -> str:
+        """Make sure that the model here is the one that is meant.
+
+        Returns
+        -------
+        str
+            sha256 of its weights.
+
+        Raises
+        ------
+        CheckpointError
+            If it has another revision or hash.
+        """
+        here = catalog.row(self.name)
+        if self.sha256 not in (None, here.sha256) or self.revision not in (None, here.revision):
+            raise CheckpointError(
+                f"Revision {self.revision or 'any'} of {here.name} is wanted (sha256 {_short(self.sha256)}), but here "
+                f"is revision {here.revision} (sha256 {_short(here.sha256)}). Install the napari-foundseg that it comes "
+                "with; or take revision and sha256 out of the recipe, to use what is here."
+            )
+        return here.sha256
+
 
 class Step(_Part):
     """One task, and what becomes of its objects where there are some already."""
@@ -177,17 +199,7 @@ class Recipe(_Part):
         CheckpointError
             If a model here has another revision or hash than the recipe says.
         """
-        found = {}
-        for step in self.steps:
-            here, wanted = catalog.row(step.model.name), step.model
-            if wanted.sha256 not in (None, here.sha256) or wanted.revision not in (None, here.revision):
-                raise CheckpointError(
-                    f"The recipe wants revision {wanted.revision} of {here.name} (sha256 {_short(wanted.sha256)}), but "
-                    f"here is revision {here.revision} (sha256 {_short(here.sha256)}). Install the napari-foundseg "
-                    "that the recipe was made with, or take revision and sha256 out of the recipe to use what is here."
-                )
-            found[here.name] = here.sha256
-        return found
+        return {step.model.name: step.model.check() for step in self.steps}
 
 
 def read_recipe(path: str | Path) -> Recipe:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
@@ -27,6 +27,8 @@ class SourceFile(_Part):
     """Hash of the file."""
     index: tuple[int, ...] | None
     """The slice; null for the whole file."""
+    axes: str | None
+    """The axes that the run was told; null: what the file says."""
 
 
 class Sidecar(_Part):
@@ -48,7 +50,7 @@ class Sidecar(_Part):
     """sha256 of files that earlier runs made and that may still be there."""
     objects: int
     """Number of objects."""
-    steps: tuple[dict[str, JsonValue], ...]
+    steps: tuple[dict[str, JsonValue], ...] = Field(min_length=1)
     """Provenance of each step, as `tasks.provenance.record` makes it."""
     times: dict[str, float]
     """Seconds spent on each part."""

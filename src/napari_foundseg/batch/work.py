@@ -146,7 +146,7 @@ def read(order: Order, seat: Seat) -> Ready | Ended:  # noqa: ARG001 - a stage
         held.look()
         recipe = _recipe(order.recipe)
         item, models = order.item, recipe.models()
-        source = SourceFile(name=item.name, sha256=file_digest(item.path), index=item.index)
+        source = SourceFile(name=item.name, sha256=file_digest(item.path), index=item.index, axes=recipe.inputs.axes)
         if held.believes(source.sha256, source.index, recipe.digest(), models):
             objects = held.known.objects if held.known else None
             held.release()

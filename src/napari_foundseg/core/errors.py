@@ -22,6 +22,7 @@ __all__ = [
     "OutputError",
     "PromptError",
     "RecipeError",
+    "ReplayError",
     "SettingsError",
     "WorkerLostError",
     "WorklistError",
@@ -97,6 +98,10 @@ class WorklistError(FoundsegError, ValueError):
 
 class RecipeError(FoundsegError, ValueError):
     """A recipe that cannot be read, names no image, or asks for what there is not."""
+
+
+class ReplayError(FoundsegError, ValueError):
+    """A result of which too little was written down to make it again."""
 
 
 class EngineError(FoundsegError):
