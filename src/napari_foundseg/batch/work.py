@@ -257,10 +257,10 @@ def _write_results(computed: Computed, objects: int, started: float) -> None:
         "steps": computed.steps,
         "times": computed.times | {"write": _since(started)},
     }
-    held.publish(names, record)
-    # The result stands; a picture that cannot be written is no reason to do it again.
+    # First, since nobody comes back to a result that is done; that it cannot be written is no reason to have none.
     with suppress(OutputError):
         _write_thumbnail(held.thumbnail, image, computed.labels)
+    held.publish(names, record)
 
 
 def _check_same_file(ready: Ready) -> None:
