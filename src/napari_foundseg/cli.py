@@ -1,4 +1,4 @@
-"""The command line: every task of the table that needs no pointing, the demo and the catalogue.
+"""The command line: every task of the table, doing a result again, the demo and the catalogue.
 
 Options are made from the tasks' settings, so that they cannot differ from what the window shows.
 """
@@ -6,6 +6,7 @@ Options are made from the tasks' settings, so that they cannot differ from what 
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import signal
 import subprocess
@@ -22,9 +23,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from napari_foundseg.batch.command import IMAGE_OPTIONS, image_of, inputs_of
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.catalog import catalog, models_for
 from napari_foundseg.models.store import state
 from napari_foundseg.tasks import TASKS
 
@@ -166,25 +168,55 @@ def list_models() -> None:
     Console().print(table)
 
 
-def _segment(task: str, image: Path, out: Path, options: dict[str, Any]) -> Segmentation:
-    from napari_foundseg import api
-    from napari_foundseg.io.readers import read_image
+@app.command()
+def replay(
+    file: Annotated[
+        Path, typer.Argument(help="Labels file with its JSON beside it, or that JSON.", show_default=False)
+    ],
+    image: Annotated[Optional[Path], typer.Option(help="The image, where it is not where it was.")] = None,  # noqa: UP045
+    out: Annotated[Optional[Path], typer.Option(help="Labels file to write.")] = None,  # noqa: UP045
+) -> None:
+    """Make a result again, and say whether it is equal to the one that is there (exit code 1 if it is not)."""
+    from napari_foundseg.batch.replay import compare
+    from napari_foundseg.batch.replay import replay as run_again
     from napari_foundseg.io.writers import write_labels
 
-    picture = read_image(image, options.pop("axes", None))
-    options.setdefault("model", next(iter(catalog())))
     with Progress(console=console, transient=True) as bar:
-        done = bar.add_task(TASKS[task].title, total=1.0)
-        result = api.run(
-            task,
-            picture,
-            {},
-            progress=lambda share, words: bar.update(done, completed=share, description=words),
-            **options,
-        )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(out, result.labels, picture.label_axes, picture.spacing, picture.units)
+        again = run_again(file, image, progress=_told_to(bar, "Replay"))
+    if out is not None:
+        seen = again.provenance["image"]
+        write_labels(out, again.labels, seen["axes"], seen["spacing"], seen["units"])
+    found = compare(file, again)
+    console.print(f"{len(again)} objects. {found.words}", markup=False, highlight=False, soft_wrap=True)
+    if found.equal is False:
+        sys.exit(1)
+
+
+@app.command("recipe-schema")
+def recipe_schema() -> None:
+    """Print the JSON schema of recipes, for editors that check while one types."""
+    from napari_foundseg.batch.recipe import Recipe
+
+    typer.echo(json.dumps(Recipe.model_json_schema(), indent=1))
+
+
+def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segmentation:
+    from napari_foundseg import api
+    from napari_foundseg.batch.single import check_sidecar, write_result
+
+    check_sidecar(out)
+    image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
+    inputs = inputs_of(options.pop("inputs", "{}"))
+    options.setdefault("model", models_for(task)[0].name)
+    with Progress(console=console, transient=True) as bar:
+        result = api.run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
+    write_result(out, image, result)
     return result
+
+
+def _told_to(bar: Progress, title: str) -> Callable[[float, str], None]:
+    done = bar.add_task(title, total=1.0)
+    return lambda share, words: bar.update(done, completed=share, description=words)
 
 
 def _write_overlay(image: Path, result: Segmentation, out: Path) -> None:
@@ -214,7 +246,8 @@ def _command(name: str) -> Callable[..., None]:
         "out": Annotated[Path, typer.Option(help="Labels file, .tif or .png.")],
         "model": _option(str, "Model; see: napari-foundseg models list."),
         "method": _option(str, f"{' or '.join(task.methods)}; by default the first that the model has."),
-        "axes": _option(str, "Axes of the image, such as ZYX or YXC."),
+        **{key: _option(str, text) for key, text in IMAGE_OPTIONS.items()},
+        "inputs": _option(str, _inputs_help(name)),
     }
     parameters = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind)
@@ -239,6 +272,11 @@ def _settings_options(name: str) -> dict[str, Any]:
     return options
 
 
+def _inputs_help(name: str) -> str:
+    fields = (f"{key}: {field.description}" for key, field in TASKS[name].inputs.model_fields.items())
+    return f"What is pointed at, as JSON or a file that holds it. {' '.join(fields)}"
+
+
 def _shared(name: str, key: str) -> bool:
     return all(key in settings.model_fields for settings in TASKS[name].methods.values())
 
@@ -247,5 +285,5 @@ def _option(kind: Any, text: str) -> Any:
     return Annotated[Optional[kind], typer.Option(help=text, show_default=False)]  # noqa: UP045 - `kind` is a value
 
 
-for _name in ("automatic",):
+for _name in TASKS:
     run_app.command(_name)(_command(_name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -11,14 +12,15 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from napari_foundseg.batch.recipe_text import parse_text, write_text
-from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeError
+from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.normalisation import Normalisation, Percentile
+from napari_foundseg.io.readers import read_image
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS, Inputs, Settings
 
-__all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "recipe_of", "write_recipe"]
+__all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "recipe_of", "step_of", "write_recipe"]
 
 _FORMAT: Final = "foundseg-recipe 1"
 
@@ -72,8 +74,8 @@ class ModelOf(_Part):
         if self.sha256 not in (None, here.sha256) or self.revision not in (None, here.revision):
             raise CheckpointError(
                 f"Revision {self.revision or 'any'} of {here.name} is wanted (sha256 {_short(self.sha256)}), but here "
-                f"is revision {here.revision} (sha256 {_short(here.sha256)}). Install the napari-foundseg that it comes "
-                "with; or take revision and sha256 out of the recipe, to use what is here."
+                f"is revision {here.revision} (sha256 {_short(here.sha256)}). Install the napari-foundseg that it "
+                "comes with; or take revision and sha256 out of the recipe, to use what is here."
             )
         return here.sha256
 
@@ -281,7 +283,7 @@ def recipe_of(
     Returns
     -------
     Recipe
-        One step, with the image's channels, axes and normalisation.
+        One step, with the image's normalisation, and its axes and channels where a file would not give the same.
 
     Raises
     ------
@@ -301,11 +303,51 @@ def recipe_of(
     )
     sources = Sources(
         paths=paths,
-        axes=image.axes,
-        channels=image.channels or None,
+        axes=None if _file_axes(image) == image.axes else image.axes,
+        channels=None if replace(image, channels=None).channels == image.channels else image.channels,
         normalisation=image.normalisation,
     )
     return Recipe(inputs=sources, steps=(step,))
+
+
+def step_of(provenance: Mapping[str, Any]) -> Step:
+    """Return the step that a provenance tells of.
+
+    Parameters
+    ----------
+    provenance : mapping
+        As `tasks.provenance.record` makes it.
+
+    Returns
+    -------
+    Step
+        With the model's revision and hash.
+
+    Raises
+    ------
+    ReplayError
+        If something is missing, or of another napari-foundseg.
+    """
+    try:
+        model, settings = provenance["model"], dict(provenance["settings"])
+        return Step(
+            task=provenance["task"],
+            method=settings.pop("method"),
+            model=ModelOf(name=model["name"], revision=model.get("revision"), sha256=model.get("sha256")),
+            settings=settings,
+            inputs=provenance["inputs"],
+            rule=provenance.get("rule", "keep others"),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ReplayError(f"The provenance is incomplete, or of another napari-foundseg: {error}") from error
+
+
+def _file_axes(image: Image) -> str | None:
+    """Return the axes that the image's file has by itself, so that a recipe fits files with others too."""
+    try:
+        return read_image(image.source).axes if image.source else None
+    except FoundsegError:
+        return None
 
 
 def _model_of(model: ModelOf) -> ModelOf:

@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from napari_foundseg.batch.pictures import file_digest, picture
-from napari_foundseg.batch.recipe import ModelOf, Step
-from napari_foundseg.batch.sidecar import Sidecar, digest_of
+from napari_foundseg.batch.recipe import step_of
+from napari_foundseg.batch.sidecar import Sidecar, digest_of, sidecar_of
 from napari_foundseg.batch.steps import run_steps
 from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
@@ -82,7 +82,7 @@ def replay(
         If a model here has other weights.
     """
     told = _told(source)
-    steps = [_step(values) for values in told.steps]
+    steps = [step_of(values) for values in told.steps]
     for step in steps:
         step.model.check()
     picture_again = _image(told, image)
@@ -151,9 +151,8 @@ def _told(source: str | Path | Mapping[str, Any]) -> _Told:
     if isinstance(source, Mapping):
         return _Told([source.get("foundseg", source)])
     path = Path(source)
-    ending = next((end for end in sorted(LABEL_ENDINGS, key=len, reverse=True) if path.name.lower().endswith(end)), "")
-    if ending:
-        path = path.with_name(f"{path.name[: -len(ending)]}.json")
+    if path.suffix.lower() != ".json":
+        path = sidecar_of(path)
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
@@ -173,22 +172,6 @@ def _told(source: str | Path | Mapping[str, Any]) -> _Told:
     name = next((n for n in known.outputs if n.lower().endswith(LABEL_ENDINGS) and Path(n).name == n), None)
     labels, digest = (path.with_name(name), known.outputs[name]) if name else (None, None)
     return _Told(known.steps, known.input.index, known.input.axes, known.input.sha256, labels, digest)
-
-
-def _step(values: Mapping[str, Any]) -> Step:
-    try:
-        settings = dict(values["settings"])
-        model = values["model"]
-        return Step(
-            task=values["task"],
-            method=settings.pop("method"),
-            model=ModelOf(name=model["name"], revision=model.get("revision"), sha256=model.get("sha256")),
-            settings=settings,
-            inputs=values["inputs"],
-            rule=values.get("rule", "keep others"),
-        )
-    except (KeyError, TypeError, AttributeError, ValidationError) as error:
-        raise ReplayError(f"The provenance is incomplete, or of another napari-foundseg: {error}") from error
 
 
 def _image(told: _Told, given: Any) -> Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
 
-__all__ = ["Sidecar", "SourceFile", "digest_of", "read_sidecar", "state_of"]
+__all__ = ["Sidecar", "SourceFile", "digest_of", "read_sidecar", "sidecar_of", "state_of"]
 
 
 class _Part(BaseModel):
@@ -87,6 +88,22 @@ class Sidecar(_Part):
         """
         with atomic_write(path) as file:
             file.write(self.model_dump_json(indent=1).encode())
+
+
+def sidecar_of(labels: Path) -> Path:
+    """Return the path of the sidecar of a labels file.
+
+    Parameters
+    ----------
+    labels : Path
+        The labels file.
+
+    Returns
+    -------
+    Path
+        Beside it, with the ending ``.json`` instead of ``.tif``, ``.ome.tif`` or whatever it has.
+    """
+    return labels.with_name(re.sub(r"(?<=.)(\.ome)?\.\w+$", "", labels.name, flags=re.IGNORECASE) + ".json")
 
 
 def read_sidecar(path: Path) -> Sidecar | None:

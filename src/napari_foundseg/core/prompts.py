@@ -140,12 +140,18 @@ class Prompt:
         -------
         Prompt
             An equal prompt.
+
+        Raises
+        ------
+        PromptError
+            If it is something else.
         """
         value = dict(value)
+        if unknown := value.keys() - cls.__dataclass_fields__.keys():
+            known = ", ".join(cls.__dataclass_fields__)
+            raise PromptError(f"A prompt has no {', '.join(sorted(unknown))}; it has {known}.")
         if isinstance(stored := value.get("mask"), dict):
-            bits = np.frombuffer(zlib.decompress(base64.b64decode(stored["bits"])), np.uint8)
-            size = int(np.prod(stored["shape"]))
-            value["mask"] = np.unpackbits(bits, count=size).reshape(stored["shape"]).astype(bool)
+            value["mask"] = _unpacked(stored)
         return cls(**value)
 
     def _slice_of(self, indices: NDArray[np.int_], count: int) -> tuple[int, ...]:
@@ -162,6 +168,20 @@ class Prompt:
                 f"{np.unique(indices, axis=0).tolist()}."
             )
         return tuple(int(v) for v in indices[0])
+
+
+def _unpacked(stored: dict[str, Any]) -> NDArray[np.bool_]:
+    """Read a mask; it is not made larger than its own shape says."""
+    try:
+        height, width = (int(n) for n in stored["shape"])
+        size = height * width
+        packed = zlib.decompressobj().decompress(base64.b64decode(stored["bits"]), -(-size // 8) or 1)
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8))[:size]
+        return bits.reshape(height, width).astype(bool)
+    except (KeyError, TypeError, ValueError, zlib.error) as error:
+        raise PromptError(
+            f"A prompt's mask is damaged ({error}): it has a shape, and as bits the base64 of zlib's bytes."
+        ) from error
 
 
 def _numbers(values: Any, name: str) -> NDArray[np.float64]:

@@ -50,6 +50,9 @@ class _Declared(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise SettingsError(_in_words(cls, error)) from error
+        except TypeError as error:
+            # Of a field that makes values of its own; pydantic lets it through.
+            raise SettingsError(f"{cls.__name__}: {error}; got {dict(values)!r:.200}.") from error
 
 
 class Settings(_Declared):
@@ -180,4 +183,4 @@ def _in_words(cls: type[BaseModel], error: ValidationError) -> str:
             parts.append(f"there is no setting {name!r} here; the settings are {', '.join(cls.model_fields)}")
         else:
             parts.append(f"{name} = {item['input']!r}: {item['msg']}")
-    return "; ".join(parts) + "."
+    return "; ".join(part.rstrip(".") for part in parts) + "."

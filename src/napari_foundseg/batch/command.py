@@ -1,0 +1,157 @@
+"""A run as a command, and the options of a command as a run: the two ways of one notation."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.normalisation import Normalisation, Percentile
+from napari_foundseg.io.readers import read_image
+from napari_foundseg.tasks import Inputs, Settings
+
+__all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of"]
+
+#: Options of a command that say how an image is to be seen, and their help.
+IMAGE_OPTIONS = {
+    "axes": "Axes of the image, such as ZYX or YXC.",
+    "channels": "One to three channels, such as 0 or 2,0,1.",
+    "normalisation": 'How grey values become 8 bits, as JSON, such as {"kind": "limits", "low": 0, "high": 4095}.',
+    "spacing": 'Size of a pixel along each axis, as JSON, such as {"Y": [0.65, "µm"], "X": [0.65, "µm"]}.',
+}
+
+
+def as_command(task: str, image: Image, layer: str, inputs: Inputs, settings: Settings, model: str) -> str:
+    """Write a run as a command line.
+
+    Parameters
+    ----------
+    task : str
+        The task's name.
+    image : Image
+        The image.
+    layer : str
+        Name of its layer, which stands for the file of an image that comes from none.
+    inputs : Inputs
+        Where to look.
+    settings : Settings
+        How.
+    model : str
+        The model's name.
+
+    Returns
+    -------
+    str
+        A line for the shell of this system that writes the same labels.
+    """
+    words = ["napari-foundseg", "run", task, image.source or f"{layer}.tif", "--out", "labels.tif", "--model", model]
+    words += ["--axes", str(image.axes)]
+    if image.channels:
+        words += ["--channels", ",".join(map(str, _tuple(image.channels)))]
+    if image.normalisation != Percentile():
+        words += ["--normalisation", image.normalisation.model_dump_json()]
+    if image.spacing:
+        words += ["--spacing", _json({axis: [size, image.units.get(axis, "")] for axis, size in image.spacing.items()})]
+    given = inputs.model_dump(mode="json", exclude_none=True)
+    if given:
+        words += ["--inputs", _json(given)]
+    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
+    return shlex.join(words) if os.name == "posix" else subprocess.list2cmdline(words)
+
+
+def image_of(path: Path, options: Mapping[str, str | None]) -> Image:
+    """Read an image as the options of a command say.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    options : mapping of str to str or None
+        Values of `IMAGE_OPTIONS`; None or absent: what the file says.
+
+    Returns
+    -------
+    Image
+        The image.
+
+    Raises
+    ------
+    SettingsError
+        If an option is malformed.
+    BadImageError
+        If the file cannot be read.
+    AxesError
+        If it has no such axes or channels.
+    """
+    axes, channels, normalisation, spacing = (options.get(name) for name in IMAGE_OPTIONS)
+    changed: dict[str, Any] = {"channels": None}
+    if channels is not None:
+        changed["channels"] = _read("channels", channels, tuple[int, ...], f"[{channels}]")
+    if normalisation is not None:
+        changed["normalisation"] = _read("normalisation", normalisation, Normalisation)
+    if spacing is not None:
+        sizes = _read("spacing", spacing, dict[str, tuple[float, str]])
+        changed["spacing"] = {axis: size for axis, (size, _) in sizes.items()}
+        changed["units"] = {axis: unit for axis, (_, unit) in sizes.items() if unit}
+    return replace(read_image(path, axes), **changed)
+
+
+def inputs_of(text: str) -> dict[str, Any]:
+    """Read a task's inputs.
+
+    Parameters
+    ----------
+    text : str
+        A JSON object, or the name of a file that holds one.
+
+    Returns
+    -------
+    dict
+        The fields.
+
+    Raises
+    ------
+    SettingsError
+        If it is neither.
+    """
+    content = text
+    if not text.lstrip().startswith("{"):
+        try:
+            content = Path(text).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise SettingsError(
+                f"inputs = {text!r}: this is neither a JSON object nor a file that can be read ({error})."
+            ) from error
+    fields: dict[str, Any] = _read("inputs", text, dict[str, Any], content)
+    return fields
+
+
+def _read(name: str, shown: str, kind: Any, text: str | None = None) -> Any:
+    try:
+        return TypeAdapter(kind).validate_json(shown if text is None else text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SettingsError(f"{name} = {shown!r}: {where and f'{where}: '}{first['msg']}.") from error
+
+
+def _tuple(channels: int | tuple[int, ...]) -> tuple[int, ...]:
+    return channels if isinstance(channels, tuple) else (channels,)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
