@@ -324,6 +324,58 @@ def test_png_modes(tmp_path: Path, mode: str, shape: tuple[int, ...], dtype: typ
         assert np.array_equal(array, np.asarray(picture))
 
 
+def _png_of_16_bits(array: np.ndarray[Any, Any]) -> bytes:
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width, channels = array.shape
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    step = 2 * channels
+    rows = array.astype(">u2").tobytes()
+    lines, above = [], bytes(width * step)
+    for y in range(height):
+        line = rows[y * width * step : (y + 1) * width * step]
+        left = bytes(step) + line[:-step]
+        # Every filter of the format but Paeth's, line by line.
+        base = (bytes(len(line)), left, above, bytes((a + b) // 2 for a, b in zip(left, above, strict=True)))[y % 4]
+        lines.append(bytes([y % 4]) + bytes((a - b) % 256 for a, b in zip(line, base, strict=True)))
+        above = line
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    data = zlib.compress(b"".join(lines))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_png_of_16_bits_is_read_with_all_of_them(tmp_path: Path, channels: int) -> None:
+    array = noise((8, 9, channels), "u2")
+    (tmp_path / "a.png").write_bytes(_png_of_16_bits(array))
+    found = pixels(tmp_path / "a.png")
+    assert found.dtype == np.uint16
+    assert np.array_equal(found, array[..., 0] if channels < 3 else array)
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_a_photograph_stands_upright(tmp_path: Path, orientation: int) -> None:
+    upright = np.zeros((32, 48), np.uint8)
+    upright[:16, :16], upright[16:, :16] = 255, 120
+    stored = PIL.Image.fromarray(upright)
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's Transpose that gives what the camera stored
+    if orientation in undo:
+        stored = stored.transpose(PIL.Image.Transpose(undo[orientation]))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.jpg", quality=95, exif=exif)
+    found = pixels(tmp_path / "a.jpg")
+    assert found.shape == upright.shape
+    assert np.abs(found.astype(int) - upright).mean() < 3
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
+def test_a_photograph_whose_exif_is_damaged_is_read_as_it_lies(tmp_path: Path) -> None:
+    PIL.Image.new("L", (9, 8)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\xff\xff\0\1")
+    assert pixels(tmp_path / "a.jpg").shape == (8, 9)
+
+
 def test_a_grey_palette_is_grey(tmp_path: Path) -> None:
     array = noise((8, 9))
     picture = PIL.Image.fromarray(array).convert("P")

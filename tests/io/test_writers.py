@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import PIL.Image
 import pytest
 import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL.PngImagePlugin import PngInfo
 
 from napari_foundseg.core.errors import AxesError, OutputError
 from napari_foundseg.io import read_image, write_labels, write_overlay
+from napari_foundseg.io.readers import read_labels
+from napari_foundseg.io.writers import write_table
 
+FORMATS = ["a.tif", "a.ome.tif", "a.ome.zarr", "a.png"]
 UNITS = {"Z": "µm", "Y": "µm", "X": "µm", "T": "s"}
 
 
@@ -23,7 +29,7 @@ def names(folder: Path) -> list[str]:
 
 
 @given(
-    name=st.sampled_from(["a.tif", "a.TIFF", "a.ome.tif"]),
+    name=st.sampled_from(["a.tif", "a.TIFF", "a.ome.tif", "a.ome.zarr", "a.png"]),
     dtype=st.sampled_from(["u2", "u4"]),
     axes=st.sampled_from(["YX", "ZYX", "TYX", "TZYX"]),
     sizes=st.lists(st.integers(2, 9), min_size=4, max_size=4),
@@ -40,6 +46,7 @@ def test_labels_come_back_with_ids_axes_spacing_and_units(
     seed: int,
 ) -> None:
     path = tmp_path_factory.getbasetemp() / name
+    axes, dtype = ("YX", "u2") if name == "a.png" else (axes, dtype)
     labels = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max, sizes[: len(axes)], dtype, endpoint=True)
     spacing = {axis: pixel * (1 + i) for i, axis in enumerate(axes)}
     units = {axis: UNITS[axis] for axis in axes}
@@ -51,6 +58,63 @@ def test_labels_come_back_with_ids_axes_spacing_and_units(
     assert dict(image.units) == units
 
 
+COLOURS = {2: (255, 128, 0, 255), 1: (0, 1, 2, 77), 65535: (9, 9, 9, 0)}
+
+
+@pytest.mark.parametrize(("name", "dtype"), [(n, "u2") for n in FORMATS] + [("a.tif", "u4"), ("a.ome.tif", "u4")])
+def test_every_format_keeps_labels_spacing_units_and_colours(tmp_path: Path, name: str, dtype: str) -> None:
+    labels = np.arange(30 * 40, dtype=dtype).reshape(30, 40)
+    spacing, units = {"Y": 0.25, "X": 0.5}, {"Y": "µm", "X": "µm"}
+    write_labels(tmp_path / name, labels, "YX", spacing, units, COLOURS)
+    back = read_labels(tmp_path / name)
+    assert np.array_equal(back.data, labels)
+    assert (back.axes, back.units, back.colours) == ("YX", units, COLOURS)
+    assert back.spacing == pytest.approx(spacing, rel=1e-6)
+
+
+def test_colours_stand_where_the_formats_readers_look(tmp_path: Path) -> None:
+    labels = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    for name in FORMATS:
+        write_labels(tmp_path / name, labels, colours=COLOURS)
+    texts = {"1": "#0001024d", "2": "#ff8000ff", "65535": "#09090900"}
+    with tifffile.TiffFile(tmp_path / "a.ome.tif") as file:
+        annotation = tifffile.xml2dict(file.ome_metadata)["OME"]["StructuredAnnotations"]["MapAnnotation"]
+        assert {str(row["K"]): row["value"] for row in annotation["Value"]["M"]} == texts
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert json.loads(file.imagej_metadata["label_colours"]) == texts
+    with PIL.Image.open(tmp_path / "a.png") as picture:
+        assert json.loads(picture.text["napari-foundseg"])["colours"] == texts
+
+
+@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.png"])
+def test_properties_that_a_format_cannot_hold_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=r"properties.*\.csv"):
+        write_labels(tmp_path / name, np.zeros((3, 4), np.uint16), properties=pd.DataFrame({"label": [1]}))
+    assert not names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "note", ["no JSON", "[]", '{"spacing": 3}', '{"spacing": {}, "units": {}, "colours": {"a": 1}}']
+)
+def test_a_note_of_another_program_is_none(tmp_path: Path, note: str) -> None:
+    info = PngInfo()
+    info.add_text("napari-foundseg", note)
+    PIL.Image.new("L", (4, 3)).save(tmp_path / "a.png", pnginfo=info)
+    assert read_labels(tmp_path / "a.png").colours == {}
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((3, 4), np.uint8), metadata={"label_colours": note})
+    assert read_labels(tmp_path / "a.tif").colours == {}
+
+
+def test_a_table_is_read_by_a_spreadsheet_and_by_pandas(tmp_path: Path) -> None:
+    table = pd.DataFrame({"label": [1, 2], "area": [0.1 + 0.2, np.nan], "note": ["groß, und", ""]})
+    write_table(tmp_path / "a.csv", table)
+    content = (tmp_path / "a.csv").read_bytes()
+    assert content.decode("utf-8-sig") == 'label,area,note\n1,0.30000000000000004,"groß, und"\n2,,\n'
+    assert content.startswith(b"\xef\xbb\xbf"), "a spreadsheet would not know that this is UTF-8"
+    back = pd.read_csv(tmp_path / "a.csv", keep_default_na=False, na_values={"area": ""})
+    pd.testing.assert_frame_equal(back, table)
+
+
 @pytest.mark.parametrize("axes", ["XY", "YXZ", "QYX"])
 def test_any_order_of_axes_comes_back_from_a_tiff(tmp_path: Path, axes: str) -> None:
     labels = np.arange(2 * 3 * 4, dtype=np.uint16).reshape(2, 3, 4)[: 2 if len(axes) == 3 else 0]
@@ -60,12 +124,12 @@ def test_any_order_of_axes_comes_back_from_a_tiff(tmp_path: Path, axes: str) -> 
     assert tifffile.imread(tmp_path / "a.tif").shape == labels.shape
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.png"])
+@pytest.mark.parametrize("name", FORMATS[:2] + FORMATS[3:])
 def test_equal_labels_give_equal_bytes(tmp_path: Path, name: str) -> None:
     labels = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40)
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
-        write_labels(tmp_path / folder / name, labels, "YX", {"Y": 0.5, "X": 0.5}, {"Y": "µm", "X": "µm"})
+        write_labels(tmp_path / folder / name, labels, "YX", {"Y": 0.5, "X": 0.5}, {"Y": "µm", "X": "µm"}, COLOURS)
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
@@ -80,8 +144,9 @@ def test_imagej_reads_uint16_labels(tmp_path: Path) -> None:
 def test_large_ids_are_kept(tmp_path: Path, largest: int) -> None:
     labels = np.zeros((4, 4), np.uint32)
     labels[1, 2] = largest
-    write_labels(tmp_path / "a.tif", labels)
-    assert int(np.max(read_image(tmp_path / "a.tif").levels[0])) == largest
+    for name in FORMATS[: 3 if largest < 2**32 else 1]:
+        write_labels(tmp_path / name, labels)
+        assert np.array_equal(read_labels(tmp_path / name).data, labels)
 
 
 def test_a_png_holds_16_bits_of_one_slice(tmp_path: Path) -> None:
@@ -99,7 +164,7 @@ def test_a_png_holds_16_bits_of_one_slice(tmp_path: Path) -> None:
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     labels = np.zeros((4, 4), np.uint16)
-    with pytest.raises(OutputError, match=r"\.tif, \.ome\.tif or \.png"):
+    with pytest.raises(OutputError, match=r"\.tif, \.ome\.tif, \.ome\.zarr or \.png"):
         write_labels(tmp_path / "a.jpg", labels)
     with pytest.raises(OutputError, match="folder does not exist"):
         write_labels(tmp_path / "absent" / "a.tif", labels)
@@ -110,7 +175,7 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert not names(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["a.tif", "a.ome.tif", "a.png"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_a_full_disk_keeps_the_old_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     old = np.ones((4, 4), np.uint16)
     write_labels(tmp_path / name, old)

@@ -1,0 +1,137 @@
+"""Labels as OME-Zarr 0.5: a pyramid of chunks with the colours and properties of the objects.
+
+The folder itself is the multiscale label image, so that any reader opens it without being told where to look; it is
+not a group of labels beneath an image, since the image stays where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import OutputError
+from napari_foundseg.io.atomic import atomic_folder
+from napari_foundseg.io.content import Colour
+from napari_foundseg.io.ome_zarr import is_ome_zarr
+from napari_foundseg.io.units import unit_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["write_ome_zarr"]
+
+#: Rows and columns of a chunk; levels are added until one chunk holds a slice.
+CHUNK = 1024
+#: The order that the format wants, and the type of each axis.
+_TYPES = {"T": "time", "Q": "other", "Z": "space", "Y": "space", "X": "space"}
+
+
+def write_ome_zarr(
+    path: str | Path,
+    labels: NDArray[Any],
+    axes: str,
+    spacing: Mapping[str, float],
+    units: Mapping[str, str],
+    colours: Mapping[int, Colour],
+    properties: pd.DataFrame | None,
+) -> None:
+    """Write a label image as OME-Zarr 0.5; equal labels give equal bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder, made whole or not at all; one that holds something other than OME-Zarr is not replaced.
+    labels : ndarray of unsigned int
+        Ids, 0 is background.
+    axes : str
+        One letter of ``QTZYX`` for every axis of `labels`; they are written in the order T, Q, Z, Y, X.
+    spacing : mapping of str to float
+        Size of a pixel along each axis.
+    units : mapping of str to str
+        Unit of each spacing.
+    colours : mapping of int to tuple of int
+        Red, green, blue and opacity (0 to 255) of ids.
+    properties : pandas.DataFrame or None
+        What is known of each id; the column ``label`` holds it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or the folder holds other things.
+    """
+    import zarr
+    from zarr.codecs import ZstdCodec
+
+    path = Path(path)
+    if path.is_dir() and not is_ome_zarr(path) and any(path.iterdir()):
+        raise OutputError(f"{str(path)!r} is a folder with other things in it; give another name.")
+    ordered = "".join(sorted(axes, key=list(_TYPES).index))
+    levels = list(_levels(labels.transpose([axes.index(axis) for axis in ordered]), ordered))
+    described = _described(ordered, len(levels), spacing, units)
+    image_label = {"colors": _colours(colours), "properties": _properties(properties)}
+    metadata = {"version": "0.5", **described, "image-label": {k: v for k, v in image_label.items() if v}}
+    with atomic_folder(path) as folder:
+        group = zarr.create_group(folder, zarr_format=3, attributes={"ome": metadata})
+        for i, level in enumerate(levels):
+            chunks = tuple(min(n, CHUNK) if a in "YX" else 1 for n, a in zip(level.shape, ordered, strict=True))
+            array = group.create_array(
+                str(i),
+                shape=level.shape,
+                chunks=chunks,
+                dtype=level.dtype.newbyteorder("="),
+                compressors=ZstdCodec(level=3),
+                fill_value=0,
+                dimension_names=list(ordered.lower()),
+            )
+            array[...] = level
+
+
+def _levels(labels: NDArray[Any], axes: str) -> Iterator[NDArray[Any]]:
+    """Halve rows and columns; every second pixel is taken, since ids have no mean."""
+    y, x = axes.index("Y"), axes.index("X")
+    yield labels
+    while max(labels.shape[y], labels.shape[x]) > CHUNK:
+        step = [slice(None)] * labels.ndim
+        step[y] = step[x] = slice(None, None, 2)
+        labels = labels[tuple(step)]
+        yield labels
+
+
+def _described(
+    axes: str, levels: int, spacing: Mapping[str, float], units: Mapping[str, str]
+) -> dict[str, list[dict[str, Any]]]:
+    named: list[dict[str, str]] = []
+    for axis in axes:
+        unit = {"unit": unit_name(units[axis])} if units.get(axis, "pixel") != "pixel" else {}
+        named.append({"name": axis.lower(), "type": _TYPES[axis], **unit})
+    datasets = []
+    for i in range(levels):
+        # The first pixel of each level lies on the first of the finest, so there is no translation.
+        scale = [float(spacing.get(axis, 1.0)) * (2**i if axis in "YX" else 1) for axis in axes]
+        datasets.append({"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
+    return {"multiscales": [{"axes": named, "datasets": datasets}]}
+
+
+def _colours(colours: Mapping[int, Colour]) -> list[dict[str, Any]]:
+    return [{"label-value": int(label), "rgba": list(colours[label])} for label in sorted(colours)]
+
+
+def _properties(table: pd.DataFrame | None) -> list[dict[str, Any]]:
+    if table is None:
+        return []
+    rows = table.rename(columns={"label": "label-value"}).to_dict("records")
+    return [{str(name): _plain(value) for name, value in row.items()} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: no NaN, no types of NumPy."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
