@@ -89,8 +89,7 @@ def open_folder(path: Path) -> Folder:
     path = path.absolute()
     with named_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-        if (path / HIDDEN).is_symlink():
-            raise OutputError(f"{str(path / HIDDEN)!r} is a link to elsewhere: remove it, or choose another folder.")
+        _refuse_link(path / HIDDEN)
         (path / HIDDEN).mkdir(exist_ok=True)
         known = path.stat()
     sweep(path)
@@ -187,17 +186,16 @@ class Held:
         OutputError
             If a result is a link to elsewhere.
         """
+        _refuse_link(self.sidecar)
         try:
             self.known = read_sidecar(self.sidecar)
         except (OSError, ValueError) as error:
             raise KeptError(f"{self.sidecar.name} was left as it is, since it is not ours ({error}).") from error
-        for name in (f"{self.labels}{ending}" for ending in (*LABEL_ENDINGS, ".csv", ".json")):
+        for name in (f"{self.labels}{ending}" for ending in (*LABEL_ENDINGS, ".csv")):
             path = self.folder.path / name
-            if path.is_symlink():
-                raise OutputError(f"{str(path)!r} is a link to elsewhere: remove it, or choose another folder.")
-            if path.exists() and path != self.sidecar:
-                self._states[name] = state_of(path)
-                self.found[name] = digest_of(path)
+            _refuse_link(path)
+            if path.exists():
+                self._states[name], self.found[name] = state_of(path), digest_of(path)
                 self._check_ours(name)
         for name in _persons(self.folder.path):
             if name in self.found:
@@ -281,11 +279,15 @@ class Held:
         self.folder.check()
         for name in names:
             path = self.folder.path / name
-            if path.is_symlink():
-                raise OutputError(f"{str(path)!r} is a link to elsewhere: remove it, or choose another folder.")
+            _refuse_link(path)
             if path.exists() and state_of(path) != self._states.get(name):
                 self._states[name], self.found[name] = state_of(path), digest_of(path)
                 self._check_ours(name)
+
+
+def _refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise OutputError(f"{str(path)!r} is a link to elsewhere: remove it, or choose another folder.")
 
 
 def _persons(folder: Path) -> frozenset[str]:

@@ -29,8 +29,7 @@ from napari_foundseg.core.errors import (
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine import faults
 from napari_foundseg.engine.stages import Ended, Seat
-from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.writers import write_labels, write_overlay
+from napari_foundseg.io.writers import write_labels, write_overlay, write_table
 from napari_foundseg.tasks.settings import unheard
 
 if TYPE_CHECKING:
@@ -247,8 +246,7 @@ def _write_results(computed: Computed, objects: int, started: float) -> None:
     write_labels(stage / names[0], computed.labels, image.label_axes, image.spacing, image.units)
     if outputs.table:
         names.append(f"{held.labels}.csv")
-        with atomic_write(stage / names[1]) as file:
-            file.write(computed.table.to_csv(index=False, lineterminator="\n").encode())
+        write_table(stage / names[1], computed.table)
     record = {
         "input": ready.source,
         "recipe": ready.recipe.digest(),
