@@ -137,9 +137,9 @@ class _BatchBar:
 
 
 def _list_items(runner: Runner) -> None:
-    for item in runner.items:
-        labels = runner.labels_of(item)
-        typer.echo(_shown(f"{item.name} -> {labels}") + (" (there already)" if labels.exists() else ""))
+    labels = {item.name: runner.labels_of(item) for item in runner.items}
+    there = {True: " (there already)", False: ""}
+    typer.echo("\n".join(_shown(f"{name} -> {path}") + there[path.exists()] for name, path in labels.items()))
     console.print(
         f"{len(runner.items)} items. What is there already is done again only if image, recipe, model or result have "
         "changed since, and never if a person has changed it.",

@@ -144,7 +144,7 @@ def write_report(folder: Path, report: Report) -> None:
     OutputError
         If it cannot be written.
     """
-    # Not pydantic's own JSON, since the names of files may hold what UTF-8 cannot.
-    text = json.dumps(report.model_dump(mode="json"), indent=1)
+    # Not pydantic's own JSON: names of files may hold what is no letter. Python escapes it as JSON does.
+    text = json.dumps(report.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     with atomic_write(folder / REPORT_NAME) as file:
-        file.write(text.encode() + b"\n")
+        file.write(text.encode("utf-8", "backslashreplace"))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
@@ -87,7 +88,9 @@ class Sidecar(_Part):
             If it cannot be written.
         """
         with atomic_write(path) as file:
-            file.write(self.model_dump_json(indent=1).encode())
+            # Not pydantic's own JSON: names of files may hold what is no letter. Python escapes it as JSON does.
+            text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
+            file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def sidecar_of(labels: Path) -> Path:
@@ -127,10 +130,10 @@ def read_sidecar(path: Path) -> Sidecar | None:
         If it cannot be read.
     """
     try:
-        return Sidecar.model_validate_json(path.read_bytes())
+        return Sidecar.model_validate(json.loads(path.read_bytes()))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
+    except ValueError as error:
         raise ValueError(f"{path.name} is damaged or no {Sidecar.model_fields['format'].default!r}") from error
 
 
