@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["symbol", "unit_name"]
+__all__ = ["is_known", "symbol", "unit_name"]
 
 #: Names of OME-Zarr, which has no symbols.
 _NAMES = {
@@ -65,3 +65,19 @@ def unit_name(symbol: str) -> str:
         Such as ``micrometer``; the symbol itself where the unit is not known.
     """
     return _NAMES.get(symbol, symbol)
+
+
+def is_known(symbol: str) -> bool:
+    """Tell whether a unit is one that others know by its symbol, too.
+
+    Parameters
+    ----------
+    symbol : str
+        As it is written here.
+
+    Returns
+    -------
+    bool
+        True for the usual lengths and times.
+    """
+    return symbol in _NAMES

@@ -1,0 +1,246 @@
+"""Labels layers of results, from files and into files, as npe2's reader and writer want them: plain layer data.
+
+A labels file brings what lies beside it: the table of its objects (``<name>.csv``) and what made it (``<name>.json``).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import OutputError
+from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.content import Colour, Content
+from napari_foundseg.io.naming import stem_of, stem_of_labels
+from napari_foundseg.io.readers import read_labels
+from napari_foundseg.io.units import is_known, symbol
+from napari_foundseg.io.writers import write_labels, write_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["PROVENANCE", "labels_reader", "read_layer", "write_layer"]
+
+LayerData = tuple[Any, dict[str, Any], str]
+#: Key of a layer's metadata under which stands what a file's sidecar says.
+PROVENANCE = "napari-foundseg"
+#: Key under which a run leaves its provenance in the layer that it makes.
+_OF_RUN = "foundseg"
+#: Ids without a colour of their own, where others have one; the background.
+_GREY, _CLEAR = (0.5, 0.5, 0.5, 1.0), (0.0, 0.0, 0.0, 0.0)
+
+
+def labels_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
+    """Return what reads a result, for npe2.
+
+    Parameters
+    ----------
+    path : str or list of str
+        A file or folder, or several that are to be a stack.
+
+    Returns
+    -------
+    callable or None
+        `read_layer`; None where the name is not that of labels.
+    """
+    ours = isinstance(path, str) and stem_of_labels(Path(path).name) != Path(path).name
+    return read_layer if ours else None
+
+
+def read_layer(path: str) -> list[LayerData]:
+    """Read labels with what lies beside them.
+
+    Parameters
+    ----------
+    path : str
+        A labels file.
+
+    Returns
+    -------
+    list of tuple
+        One Labels layer: array, attributes, type.
+
+    Raises
+    ------
+    FoundsegError
+        If the labels cannot be read. A table or a sidecar that cannot be read is left out with a warning.
+    """
+    file = Path(path)
+    content = read_labels(file)
+    name = stem_of(file.name)
+    table = content.properties
+    if table is None:
+        table = _read_beside(file.with_name(f"{name}.csv"), _table)
+    provenance = _read_beside(file.with_name(f"{name}.json"), _provenance)
+    units = [content.units.get(axis, "pixel") for axis in content.axes]
+    attributes: dict[str, Any] = {
+        "name": name,
+        "scale": [content.spacing.get(axis, 1.0) for axis in content.axes],
+        "units": [unit if is_known(unit) else "pixel" for unit in units],
+        "axis_labels": [axis.lower() for axis in content.axes],
+        "metadata": {} if provenance is None else {PROVENANCE: provenance},
+    }
+    if table is not None:
+        attributes["features"] = table.rename(columns={"label": "index"})
+    if content.colours:
+        given = {label: np.array(colour) / 255 for label, colour in content.colours.items()}
+        attributes["colormap"] = {None: _GREY, 0: _CLEAR, **given}
+    return [(content.data, attributes, "labels")]
+
+
+def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+    """Write a Labels layer: scale, units and colours into its file, features and provenance beside it.
+
+    Parameters
+    ----------
+    path : str
+        Ends in ``.tif``, ``.ome.tif``, ``.ome.zarr`` or ``.png``.
+    data : array-like of int
+        The layer's; of a multiscale layer the list of its levels.
+    attributes : mapping
+        As `Layer.as_layer_data_tuple` gives them.
+
+    Returns
+    -------
+    list of str
+        The files written.
+
+    Raises
+    ------
+    FoundsegError
+        If they cannot be written, or a file beside them is not ours to replace.
+    """
+    file = Path(path)
+    content = _content(file, data[0] if attributes.get("multiscale") else data, attributes)
+    inside = file.name.lower().endswith(".zarr")
+    table = None if inside or content.properties is None else file.with_name(f"{stem_of(file.name)}.csv")
+    if table is not None and table.exists() and not _is_table(table):
+        raise OutputError(
+            f"{str(table)!r} is no table of labels and would be replaced by that of {file.name!r}: rename it, or save "
+            "under another name."
+        )
+    properties = content.properties if inside else None
+    write_labels(file, content.data, content.axes, content.spacing, content.units, content.colours, properties)
+    written = [file]
+    if table is not None and content.properties is not None:
+        write_table(table, content.properties)
+        written.append(table)
+    metadata = attributes.get("metadata") or {}
+    provenance = metadata.get(PROVENANCE) or metadata.get(_OF_RUN)
+    sidecar = file.with_name(f"{stem_of(file.name)}.json")
+    # One that is there says what is known of the file before; that it is another's by now its hash tells.
+    if provenance and not sidecar.exists():
+        with atomic_write(sidecar) as out:
+            out.write(json.dumps(provenance, indent=1, default=str).encode())
+        written.append(sidecar)
+    return [str(name) for name in written]
+
+
+def _content(path: Path, data: Any, attributes: Mapping[str, Any]) -> Content:
+    labels = np.asarray(data)
+    if labels.min(initial=0) < 0:
+        raise OutputError(f"{str(path)!r} was not written: ids of objects are not negative, got {labels.min()}.")
+    labels = labels.astype(label_dtype(int(labels.max(initial=0))), copy=False)
+    scale = [abs(float(size)) for size in attributes["scale"]]
+    units = [_unit(unit) for unit in attributes.get("units") or ["pixel"] * labels.ndim]
+    names = [str(name).upper() for name in attributes.get("axis_labels") or ()]
+    if names.count("C") == 1 and labels.shape[names.index("C")] == 1:
+        # Labels of an image with channels keep that axis, one pixel long.
+        channels = names.index("C")
+        labels = labels.squeeze(channels)
+        del names[channels], scale[channels], units[channels]
+    content = Content(labels, _axes(path, names, labels.ndim))
+    content.spacing = dict(zip(content.axes, scale, strict=True))
+    content.units = {axis: unit for axis, unit in zip(content.axes, units, strict=True) if unit != "pixel"}
+    content.colours = _colours(labels, attributes.get("colormap"))
+    content.properties = _properties(attributes.get("features"))
+    return content
+
+
+def _axes(path: Path, names: list[str], ndim: int) -> str:
+    """Return a layer's axes by their names where these are letters of axes, else by their number."""
+    axes = "".join(names)
+    if len(axes) == len(set(axes)) == ndim and set("YX") <= set(axes) <= set("QTZYX"):
+        return axes
+    if not 2 <= ndim <= 5:
+        raise OutputError(f"{str(path)!r} was not written: labels have 2 to 5 axes, got {ndim}.")
+    return "QTZYX"[-ndim:]
+
+
+def _unit(unit: Any) -> str:
+    """Return a unit, text or pint's, as files have it."""
+    name = f"{unit:~P}" if hasattr(unit, "dimensionality") else symbol(str(unit))
+    return "pixel" if name in ("", "px", "pixel") else name
+
+
+def _colours(labels: NDArray[Any], colormap: Any) -> dict[int, Colour]:
+    """Return the colours of ids where each has its own; napari's cycle of colours is nobody's choice."""
+    given = getattr(colormap, "color_dict", None)
+    if given is None:
+        return {}
+    ids = {int(label) for label in np.unique(labels)} | {label for label in given if label is not None}
+    default = given.get(None, _CLEAR)
+    return {label: _bytes(given.get(label, default)) for label in ids - {0}}
+
+
+def _bytes(colour: Any) -> Colour:
+    red, green, blue, *opacity = (round(255 * float(part)) for part in colour)
+    return red, green, blue, opacity[0] if opacity else 255
+
+
+def _properties(features: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return a row an object with the column ``label`` first; napari has a row for each id or a column ``index``."""
+    if features is None or not len(features.columns):
+        return None
+    if "index" not in features:
+        features = features.assign(index=np.arange(len(features)))
+    features = (
+        features[features["index"] != 0].drop(columns="label", errors="ignore").rename(columns={"index": "label"})
+    )
+    table = features[["label", *(name for name in features if name != "label")]].reset_index(drop=True)
+    return table if len(table) and len(table.columns) > 1 else None
+
+
+def _read_beside(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Read a file that may lie beside labels: one that is damaged must not keep them from being opened."""
+    if not path.is_file():
+        return None
+    try:
+        return read(path)
+    except (OSError, ValueError, RecursionError) as error:
+        warnings.warn(f"{str(path)!r} was not read: {error}", stacklevel=2)
+        return None
+
+
+def _table(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    table = pd.read_csv(path, encoding="utf-8-sig")
+    if "label" not in table or not table["label"].is_unique or table["label"].dtype.kind not in "iu":
+        raise ValueError("it has no column 'label' with each id once")
+    for name in table.columns:
+        if table[name].dtype.kind not in "biuf":
+            table[name] = table[name].fillna("").astype(object)
+    return table
+
+
+def _provenance(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_bytes())
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")  # noqa: TRY004 - as for other damage
+    return found
+
+
+def _is_table(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.readline().removeprefix(b"\xef\xbb\xbf").split(b",")[0].strip() == b"label"
+    except OSError:
+        return False
