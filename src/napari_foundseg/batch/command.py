@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import Normalisation, Percentile
+from napari_foundseg.core.validation import in_words
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.tasks import Inputs, Settings
 
@@ -144,9 +145,7 @@ def _read(name: str, shown: str, kind: Any, text: str | None = None) -> Any:
     try:
         return TypeAdapter(kind).validate_json(shown if text is None else text)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise SettingsError(f"{name} = {shown!r}: {where and f'{where}: '}{first['msg']}.") from error
+        raise SettingsError(f"{name} = {shown!r}: {in_words(error)}") from error
 
 
 def _tuple(channels: int | tuple[int, ...]) -> tuple[int, ...]:

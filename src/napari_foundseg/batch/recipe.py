@@ -16,6 +16,7 @@ from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeEr
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.normalisation import Normalisation, Percentile
+from napari_foundseg.core.validation import in_words
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS, Inputs, Settings
@@ -234,7 +235,7 @@ def read_recipe(path: str | Path) -> Recipe:
         # By way of JSON: what YAML reads as a date or a set is no value here.
         return Recipe.model_validate_json(json.dumps(content, allow_nan=False))
     except ValidationError as error:
-        raise RecipeError(f"{str(path)!r}: {_in_words(error)}") from error
+        raise RecipeError(f"{str(path)!r}: {in_words(error)}") from error
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{str(path)!r}: a value is neither text nor a number ({error}).") from error
 
@@ -361,18 +362,3 @@ def _short(hexadecimal: str | None) -> str:
 
 def _without_method(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name != "method"}
-
-
-def _in_words(error: ValidationError) -> str:
-    parts = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"]) or "the recipe"
-        if item["type"] == "extra_forbidden":
-            parts.append(f"{name}: there is no such field")
-        elif item["type"] == "missing":
-            parts.append(f"{name}: this field is missing")
-        elif item["type"] == "value_error":
-            parts.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
-        else:
-            parts.append(f"{name} = {item['input']!r}: {item['msg']}")
-    return "; ".join(part.rstrip(".") for part in parts) + "."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.core.validation import in_words
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
@@ -49,7 +50,7 @@ class _Declared(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise SettingsError(_in_words(cls, error)) from error
+            raise SettingsError(in_words(error, "setting", cls.model_fields)) from error
         except TypeError as error:
             # Of a field that makes values of its own; pydantic lets it through.
             raise SettingsError(f"{cls.__name__}: {error}; got {dict(values)!r:.200}.") from error
@@ -173,14 +174,3 @@ class Task:
             If `cancelled` returned True.
         """
         return self.function(image, inputs, settings, model, progress, cancelled)
-
-
-def _in_words(cls: type[BaseModel], error: ValidationError) -> str:
-    parts = []
-    for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"]) or cls.__name__
-        if item["type"] == "extra_forbidden":
-            parts.append(f"there is no setting {name!r} here; the settings are {', '.join(cls.model_fields)}")
-        else:
-            parts.append(f"{name} = {item['input']!r}: {item['msg']}")
-    return "; ".join(part.rstrip(".") for part in parts) + "."
