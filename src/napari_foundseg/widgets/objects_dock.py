@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QWidget
 from napari_foundseg.core import edits
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.measure import boxes_of
+from napari_foundseg.io.writers import write_table
 from napari_foundseg.widgets.comparison import ComparisonPanel
 from napari_foundseg.widgets.forms import Fold
 from napari_foundseg.widgets.labels_dock import LabelsDock
@@ -19,7 +20,6 @@ from napari_foundseg.widgets.layers import label_spacing, layer_axes
 from napari_foundseg.widgets.measurements import Measurements, shared_measurements
 from napari_foundseg.widgets.object_table import TableView
 from napari_foundseg.widgets.removal import Removal
-from napari_foundseg.widgets.tables import save_table
 from napari_foundseg.widgets.view import centre_on
 
 __all__ = ["ObjectsWidget"]
@@ -59,7 +59,7 @@ class ObjectsWidget(LabelsDock):
             return
         self.message.say("")
         try:
-            save_table(self.table.model_.table, path)
+            write_table(path, self.table.model_.table)
         except FoundsegError as error:
             self.fail(error)
             return

@@ -1,4 +1,4 @@
-"""The object table of a layer: measurements, scores and what a person said of each object; saved for a spreadsheet."""
+"""The object table of a layer: measurements, scores and what a person said of each object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.widgets.layers import label_spacing
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.image import Image
 
-__all__ = ["ACCEPTED", "REJECTED", "grey_values", "mark", "object_table", "save_table", "unit_spacing"]
+__all__ = ["ACCEPTED", "REJECTED", "grey_values", "mark", "object_table", "unit_spacing"]
 
 #: What a person said of an object, in the columns ``review`` and ``note`` of a layer's features.
 ACCEPTED, REJECTED = "accepted", "rejected"
@@ -136,26 +135,6 @@ def mark(layer: Labels, ids: Sequence[int], **values: str) -> None:
         features[name] = _texts(features, name)
         features.loc[features["index"].isin(ids), name] = value
     layer.features = features
-
-
-def save_table(table: pd.DataFrame, path: str) -> None:
-    """Save a table as CSV.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        The table.
-    path : str
-        The file.
-
-    Raises
-    ------
-    OutputError
-        If the file cannot be written.
-    """
-    with atomic_write(path) as file:
-        # With the mark that spreadsheets know UTF-8 by.
-        file.write(table.to_csv(index=False).encode("utf-8-sig"))
 
 
 def _texts(table: pd.DataFrame, name: str) -> Any:
