@@ -370,3 +370,19 @@ def test_an_image_swapped_under_its_labels_is_noticed(
     form.table.itemActivated.emit(form.table.topLevelItem(0), 0)
     settle(qtbot, form)
     assert form.session.row == 0
+
+
+def test_an_image_and_labels_that_are_folders(
+    qtbot: Any, viewer: Any, canvas: Any, form: WorklistWidget, folder: Path, scene: Any
+) -> None:
+    sizes = {"Y": 0.5, "X": 0.5}, {"Y": "µm", "X": "µm"}
+    write_labels(folder / "cells1.ome.zarr", scene.image, "YX", *sizes)
+    write_labels(folder / "cells1_labels.ome.zarr", scene.automatic.labels, "YX", *sizes)
+    go(qtbot, form, form.folder_button)
+    assert states(form) == ["automatic", "new", "new", "new"]
+    go(qtbot, form, form.next_button)
+    np.testing.assert_array_equal(viewer.layers["cells1.ome labels"].data, scene.automatic.labels)
+    painted = paint(canvas, viewer)
+    go(qtbot, form, form.next_button)
+    np.testing.assert_array_equal(read_image(folder / "cells1_labels.ome.zarr").levels[0][...], painted)
+    assert not (folder / "cells1_labels.tif").exists()

@@ -17,6 +17,7 @@ __all__ = [
     "SUFFIX",
     "free_stem",
     "is_image_name",
+    "is_there",
     "key",
     "labels_file",
     "natural",
@@ -87,6 +88,22 @@ def is_image_name(name: str) -> bool:
     stem, dot, extension = name.rpartition(".")
     own = not name.startswith(".") and not stem_of(name).casefold().endswith(SUFFIX)
     return bool(stem) and own and f"{dot}{extension}".lower() in EXTENSIONS
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether an image or labels are there: a file, or the folder that OME-Zarr is.
+
+    Parameters
+    ----------
+    path : Path
+        Where they would be.
+
+    Returns
+    -------
+    bool
+        False for other folders.
+    """
+    return path.is_dir() if path.suffix.lower() == ".zarr" else path.is_file()
 
 
 def safe_name(text: str) -> str:
@@ -182,4 +199,4 @@ def labels_file(folder: Path, stem: str) -> Path | None:
         The first that is there, in the order of `LABEL_ENDINGS`.
     """
     paths = (folder / f"{stem}{SUFFIX}{ending}" for ending in LABEL_ENDINGS)
-    return next((path for path in paths if (path.is_dir() if path.suffix == ".zarr" else path.is_file())), None)
+    return next(filter(is_there, paths), None)

@@ -14,7 +14,16 @@ from typing import Any, Literal, get_args
 
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, key, labels_file, natural, stem_of_labels
+from napari_foundseg.io.naming import (
+    SUFFIX,
+    free_stem,
+    is_image_name,
+    is_there,
+    key,
+    labels_file,
+    natural,
+    stem_of_labels,
+)
 
 __all__ = ["STATE_FILE", "Item", "Record", "State", "items_of_folder", "named_items", "read_records", "write_record"]
 
@@ -92,7 +101,7 @@ def items_of_folder(images: Path, labels: Path) -> list[Item]:
         If the folder cannot be read, or its state file is damaged or not ours.
     """
     try:
-        names = [path.name for path in images.iterdir() if is_image_name(path.name) and path.is_file()]
+        names = [path.name for path in images.iterdir() if is_image_name(path.name) and is_there(path)]
     except OSError as error:
         raise WorklistError(
             f"The folder {str(images)!r} cannot be read ({error.strerror or error}). Choose another folder."

@@ -18,6 +18,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 from napari_foundseg.core.errors import OutputError, WorklistError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.io.naming import is_there
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.worklist import Item, Record, State, write_record
 from napari_foundseg.io.writers import write_labels
@@ -96,7 +97,7 @@ def read_content(item: Item, image: Image | None = None, ahead: Content | None =
     if ahead is not None and image is None and ahead.state == state:
         return ahead
     image = image or read_image(str(item.path))
-    there = item.labels.is_file()
+    there = is_there(item.labels)
     labels = _read_labels(item.labels, image.shape) if there else np.zeros(image.shape, np.uint16)
     return Content(image, labels, _digest(labels), image.fingerprint(), state)
 
@@ -201,7 +202,7 @@ class OpenItem(QObject):
                 )
             digest, record = _digest(pixels), item.record
             wanted = state == "done" or pixels.any()
-            if digest != known or (wanted and not item.labels.is_file()):
+            if digest != known or (wanted and not is_there(item.labels)):
                 ids = np.unique(pixels)
                 now: State = "in work" if state == "new" else state
                 record = Record(item.labels.name, now, int((ids > 0).sum()), fingerprint)
@@ -243,7 +244,7 @@ class OpenItem(QObject):
         """
         if item.labels == self.item.labels:
             return
-        if item.labels.is_file():
+        if is_there(item.labels):
             raise WorklistError(
                 f"{str(item.labels)!r} is there already and would be replaced by the open labels. Choose another "
                 "folder, or open another image first."
