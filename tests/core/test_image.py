@@ -185,6 +185,20 @@ def test_channels_are_chosen() -> None:
         Image(array, "ZYX", channels=1)
 
 
+def test_channels_are_chosen_by_name_too() -> None:
+    image = Image(np.zeros((4, 8, 9), np.uint8), "CYX", channel_names=("DAPI", "gfp", "GFP", "RFP"))
+    assert image.channel_numbers(None) is None
+    assert image.channel_numbers(2) == (2,)
+    assert image.channel_numbers("dapi") == (0,)
+    assert image.channel_numbers(("GFP", 3, "gfp")) == (2, 3, 1)
+    with pytest.raises(AxesError, match=r"no channel is named 'Cy5'.*'DAPI', 'gfp', 'GFP', 'RFP'"):
+        image.channel_numbers(("DAPI", "Cy5"))
+    with pytest.raises(AxesError, match="several channels are named 'Gfp'"):
+        image.channel_numbers("Gfp")
+    with pytest.raises(AxesError, match="only numbers"):
+        Image(np.zeros((4, 8, 9), np.uint8), "CYX").channel_numbers("DAPI")
+
+
 @pytest.mark.parametrize("channels", [3, 4])
 def test_alpha_is_no_colour(channels: int) -> None:
     array = RANDOM.integers(0, 255, (8, 9, channels), np.uint8)

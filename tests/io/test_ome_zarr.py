@@ -57,8 +57,10 @@ def test_a_pyramid_of_another_program(tmp_path: Path, version: str) -> None:
     array = noise(2, 3, 64, 48)
     units = [{"name": "t", "type": "time", "unit": "second"}, {"name": "c", "type": "channel"}]
     axes = [*units, *({"name": name, "type": "space", "unit": "micrometer"} for name in "yx")]
-    path = store(tmp_path / "a.ome.zarr", [array, array[..., ::2, ::2]], axes, version)
+    omero = {"channels": [{"label": name, "color": "FF0000"} for name in ("DAPI", "GFP", "RFP")]}
+    path = store(tmp_path / "a.ome.zarr", [array, array[..., ::2, ::2]], axes, version, omero=omero)
     image = read_image(path)
+    assert image.channel_names == ("DAPI", "GFP", "RFP")
     assert image.axes == "TCYX"
     assert [level.shape for level in image.levels] == [array.shape, (2, 3, 32, 24)]
     assert dict(image.spacing) == {"T": 1.0, "Y": 0.25, "X": 0.25}

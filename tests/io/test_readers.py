@@ -101,6 +101,12 @@ def test_ome_spacing_and_units(tmp_path: Path) -> None:
     assert dict(image.units) == {"Z": "nm", "Y": "µm", "X": "µm"}
 
 
+def test_ome_names_of_channels(tmp_path: Path) -> None:
+    metadata = {"axes": "CYX", "Channel": {"Name": ["DAPI", "488", "Cy5"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", noise((3, 8, 9)), metadata=metadata, photometric="minisblack")
+    assert read_image(tmp_path / "a.ome.tif").channel_names == ("DAPI", "488", "Cy5")
+
+
 def test_imagej_spacing_and_units(tmp_path: Path) -> None:
     metadata = {"axes": "TZYX", "spacing": 2.0, "unit": "micron", "finterval": 30.0}
     tifffile.imwrite(

@@ -18,7 +18,7 @@ __all__ = ["file_digest", "picture"]
 def picture(
     path: Path,
     axes: str | None,
-    channels: int | tuple[int, ...] | None,
+    channels: int | str | tuple[int | str, ...] | None,
     normalisation: Percentile | Limits | CTWindow,
     index: tuple[int, ...] | None = None,
 ) -> Image:
@@ -28,8 +28,10 @@ def picture(
     ----------
     path : Path
         The file.
-    axes, channels, normalisation
+    axes, normalisation
         As `Image` takes them.
+    channels
+        As `Image.channel_numbers` takes them.
     index : tuple of int, optional
         The slice, one number for each axis of slices; None for the whole file.
 
@@ -76,16 +78,20 @@ def file_digest(path: Path) -> str:
 
 
 def _seen(
-    path: Path, axes: str | None, channels: int | tuple[int, ...] | None, normalisation: Percentile | Limits | CTWindow
+    path: Path,
+    axes: str | None,
+    channels: int | str | tuple[int | str, ...] | None,
+    normalisation: Percentile | Limits | CTWindow,
 ) -> Image:
-    return replace(read_image(path, axes), channels=channels, normalisation=normalisation)
+    image = read_image(path, axes)
+    return replace(image, channels=image.channel_numbers(channels), normalisation=normalisation)
 
 
 @lru_cache(1)
 def _stack(
     path: Path,
     axes: str | None,
-    channels: int | tuple[int, ...] | None,
+    channels: int | str | tuple[int | str, ...] | None,
     normalisation: Percentile | Limits | CTWindow,
     _state: tuple[int, ...],
 ) -> Image:

@@ -40,8 +40,9 @@ class Sources(_Part):
     """Whether folders in the folders are looked into."""
     axes: str | None = None
     """A letter of QTCZYX for every axis; null: what each file says."""
-    channels: int | tuple[int, ...] | None = None
-    """The one to three channels to look at; null: RGB, else the first."""
+    channels: int | str | tuple[int | str, ...] | None = None
+    """The one to three channels to look at, by number from 0 or by the file's name for them; null: RGB, else the
+    first."""
     normalisation: Normalisation = Field(default_factory=Percentile)
     """How grey values become what a model sees."""
     stacks: Literal["whole", "slices"] = "whole"

@@ -81,6 +81,8 @@ class Image:
         Unit of each spacing, such as ``{"Y": "µm"}``; pixels where absent.
     source : str, optional
         The file the pixels come from.
+    channel_names : tuple of str
+        Names of all channels in their order, where they have any.
 
     Raises
     ------
@@ -99,6 +101,7 @@ class Image:
     spacing: Mapping[str, float] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
+    channel_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         levels = tuple(self.data) if isinstance(self.data, list | tuple) and _is_pyramid(self.data) else (self.data,)
@@ -234,6 +237,41 @@ class Image:
         """
         return plane_view(labels, self.label_axes, index)
 
+    def channel_numbers(self, chosen: int | str | tuple[int | str, ...] | None) -> tuple[int, ...] | None:
+        """Return channels that a person chose, by name or by number, as `channels` takes them.
+
+        Parameters
+        ----------
+        chosen : int or str or tuple of int or str, or None
+            Names are told apart by case only where they must be.
+
+        Returns
+        -------
+        tuple of int or None
+            None for None: the channels that `Image` takes by default.
+
+        Raises
+        ------
+        AxesError
+            If no channel, or more than one, has such a name.
+        """
+        if chosen is None:
+            return None
+        return tuple(self._number_of(name) for name in (chosen if isinstance(chosen, tuple) else (chosen,)))
+
+    def _number_of(self, name: int | str) -> int:
+        if isinstance(name, int):
+            return name
+        names = self.channel_names
+        found = [i for i, n in enumerate(names) if n == name] or [
+            i for i, n in enumerate(names) if n.casefold() == name.casefold()
+        ]
+        if len(found) != 1:
+            known = ", ".join(map(repr, names)) or "no names, only numbers from 0"
+            how = "several channels are" if found else "no channel is"
+            raise AxesError(f"{how} named {name!r}; the channels of this image have {known}.")
+        return found[0]
+
     def describes_as(self, other: Image) -> bool:
         """Tell whether another image shows the very same array in the same way.
 
@@ -248,7 +286,7 @@ class Image:
             True where all but the pixels, which are not looked at, is known to be equal.
         """
         same = len(self.levels) == len(other.levels) and all(map(operator.is_, self.levels, other.levels))
-        named = ("axes", "channels", "normalisation", "spacing", "units", "source")
+        named = ("axes", "channels", "normalisation", "spacing", "units", "source", "channel_names")
         return same and all(getattr(self, name) == getattr(other, name) for name in named)
 
     def fingerprint(self) -> str:

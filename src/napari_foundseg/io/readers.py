@@ -37,7 +37,7 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
     Returns
     -------
     Image
-        With spacing and units where the file has them, and `path` as its source.
+        With spacing, units and names of channels where the file has them, and `path` as its source.
 
     Raises
     ------
@@ -48,7 +48,14 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
     """
     path = Path(path)
     content = _read(path, axes)
-    return Image(content.data, content.axes, spacing=content.spacing, units=content.units, source=str(path))
+    return Image(
+        content.data,
+        content.axes,
+        spacing=content.spacing,
+        units=content.units,
+        source=str(path),
+        channel_names=content.channels,
+    )
 
 
 def read_labels(path: str | Path) -> Content:
