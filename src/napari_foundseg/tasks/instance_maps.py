@@ -120,8 +120,8 @@ def _resized_decode(rgb: NDArray[np.uint8], model: InstanceDecoding, scale: floa
         return model.instance_maps(rgb)
     height, width = rgb.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.asarray(fromarray(rgb).resize(size, Resampling.BILINEAR))
-    maps = model.instance_maps(np.ascontiguousarray(small))
+    # A copy: torch warns of arrays that cannot be written to, such as Pillow's.
+    maps = model.instance_maps(np.array(fromarray(rgb).resize(size, Resampling.BILINEAR)))
     return np.stack(
         [np.asarray(fromarray(part).resize((width, height), Resampling.BILINEAR), np.float32) for part in maps]
     )
