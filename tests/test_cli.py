@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 import tifffile
 from skimage.io import imread
+from typer.testing import CliRunner
 
 import napari_foundseg as fs
+from napari_foundseg.cli import app
 from napari_foundseg.io.samples import sample
 
 
@@ -70,3 +73,44 @@ def test_a_mistake_is_one_named_line_and_no_file(tmp_path: Path, arguments: list
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_is_made_again_and_compared(tmp_path: Path) -> None:
+    image = tmp_path / "cells.tif"
+    tifffile.imwrite(image, imread(sample("nuclei"))[:90, :100])
+    inputs = tmp_path / "inputs.json"
+    inputs.write_text('{"prompts": [{"points": [[40, 60]]}, {"box": [10, 10, 40, 40]}]}')
+    out = tmp_path / "out" / "cells_labels.tif"
+    again = tmp_path / "again.tif"
+    shell = CliRunner(env={"NO_COLOR": "1"})
+    assert shell.invoke(app, ["run", "prompt", str(image), "--out", str(out), "--inputs", str(inputs)]).exit_code == 0
+    done = shell.invoke(app, ["replay", str(out), "--out", str(again)])
+    assert done.exit_code == 0, done.output
+    assert f"Equal to {out}" in done.output
+    assert again.read_bytes() == out.read_bytes()
+    known = json.loads(out.with_name("cells_labels.json").read_text())
+    known["steps"][0]["inputs"]["prompts"].pop()
+    out.with_name("cells_labels.json").write_text(json.dumps(known))
+    done = shell.invoke(app, ["replay", str(out)])
+    assert done.exit_code == 1
+    assert "other labels" in done.output
+
+
+def test_a_file_beside_the_labels_that_is_not_ours_stays(tmp_path: Path) -> None:
+    (tmp_path / "labels.json").write_text("{}")
+    done = call("run", "automatic", sample("tissue"), "--out", tmp_path / "labels.tif")
+    assert done.returncode == 1
+    assert "is not ours" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.json"]
+
+
+def test_the_schema_of_recipes_is_json() -> None:
+    schema = json.loads(call("recipe-schema").stdout)
+    assert {"inputs", "steps", "outputs"} <= set(schema["properties"])
+
+
+def test_replay_of_what_nobody_wrote_down_is_one_named_line(tmp_path: Path) -> None:
+    done = call("replay", tmp_path / "a_labels.tif")
+    assert done.returncode == 1
+    assert "ReplayError" in done.stderr
+    assert "Traceback" not in done.stderr

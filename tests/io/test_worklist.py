@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from napari_foundseg.core.errors import OutputError, WorklistError
 from napari_foundseg.io import worklist
-from napari_foundseg.io.worklist import STATE_FILE, Record, items_of_folder, named_items, read_records, write_record
+from napari_foundseg.io.worklist import (
+    STATE_FILE,
+    Record,
+    items_of_folder,
+    named_items,
+    paired_items,
+    read_records,
+    write_record,
+)
 
 STATES = st.sampled_from(["new", "automatic", "in work", "done"])
 FILES = st.text(string.ascii_letters + "0123456789 ._-µé", min_size=1, max_size=20).filter(
@@ -23,8 +31,8 @@ JSON = st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.dict
 
 
 def touch(folder: Path, *names: str) -> None:
-    folder.mkdir(exist_ok=True)
     for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(b"")
 
 
@@ -148,3 +156,27 @@ def test_two_windows_keep_each_others_states(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(worklist, "_FORMAT", "foundseg-worklist 2")
     with pytest.raises(WorklistError, match="not of the format"):
         read_records(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.tif", ".png"])
+def test_results_of_a_batch_in_any_format_are_found(tmp_path: Path, ending: str) -> None:
+    touch(tmp_path / "images", "a.tif", "b.tif")
+    touch(tmp_path / "results", f"a_labels{ending}")
+    found = items_of_folder(tmp_path / "images", tmp_path / "results")
+    assert [(item.labels.name, item.record.state) for item in found] == [
+        (f"a_labels{ending}", "automatic"),
+        ("b_labels.tif", "new"),
+    ]
+
+
+def test_items_of_a_batch_know_what_a_person_has_worked_on(tmp_path: Path) -> None:
+    touch(tmp_path, "x/a.tif", "y/a.tif", "results/a_labels.tif", "results/y_a_labels.tif")
+    results = tmp_path / "results"
+    pairs = [(f"{folder}/a.tif", tmp_path / folder / "a.tif", results / name)
+             for folder, name in (("x", "a_labels.tif"), ("y", "y_a_labels.tif"), ("z", "z_a_labels.tif"))]  # fmt: skip
+    assert [(i.record.state, i.missing) for i in paired_items(pairs)] == [
+        ("automatic", False), ("automatic", False), ("new", True),
+    ]  # fmt: skip
+    write_record(results, "a.tif", Record("y_a_labels.tif", "done", 4))
+    write_record(results, "x/a.tif", Record("a_labels.tif", "in work", 2))
+    assert [i.record.state for i in paired_items(pairs)] == ["in work", "done", "new"]

@@ -25,7 +25,17 @@ from napari_foundseg.io.naming import (
     stem_of_labels,
 )
 
-__all__ = ["STATE_FILE", "Item", "Record", "State", "items_of_folder", "named_items", "read_records", "write_record"]
+__all__ = [
+    "STATE_FILE",
+    "Item",
+    "Record",
+    "State",
+    "items_of_folder",
+    "named_items",
+    "paired_items",
+    "read_records",
+    "write_record",
+]
 
 State = Literal["new", "automatic", "in work", "done"]
 #: The file that holds the states, in the folder of the labels.
@@ -133,6 +143,39 @@ def named_items(names: Iterable[str], labels: Path) -> list[Item]:
         If the state file is damaged or not ours.
     """
     return _items(list(names), labels, read_records(labels))
+
+
+def paired_items(pairs: Iterable[tuple[str, Path, Path]]) -> list[Item]:
+    """Return the items of images whose labels files are known, such as the results of a batch.
+
+    Parameters
+    ----------
+    pairs : iterable of (str, Path, Path)
+        Name, image and labels file; all labels files in one folder.
+
+    Returns
+    -------
+    list of Item
+        In the same order. Labels that a person has worked on under another name of the image keep their state.
+
+    Raises
+    ------
+    WorklistError
+        If the state file is damaged or not ours.
+    """
+    items: list[Item] = []
+    records: dict[str, Record] = {}
+    of_labels: dict[str, Record] = {}
+    for name, path, labels in pairs:
+        if not items:
+            records = read_records(labels.parent)
+            of_labels = {record.labels: record for record in records.values()}
+        record = records.get(name)
+        if record is None or record.labels != labels.name:
+            fresh = Record(labels.name, "automatic" if labels.exists() else "new", None)
+            record = of_labels.get(labels.name, fresh)
+        items.append(Item(name, path, labels, record, missing=not path.exists()))
+    return items
 
 
 def read_records(folder: Path) -> dict[str, Record]:
