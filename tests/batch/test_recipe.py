@@ -228,6 +228,14 @@ def test_save_as_recipe_wants_a_file(tmp_path: Path) -> None:
         saved(tmp_path, image, "automatic", "decoder")
 
 
+@pytest.mark.parametrize("ending", [".yaml", ".json"])
+def test_a_name_that_is_no_text_is_not_written(tmp_path: Path, ending: str) -> None:
+    recipe = read_recipe(written(tmp_path, GOOD))
+    odd = recipe.model_copy(update={"inputs": Sources(paths=("a\udcff.tif",))})
+    with pytest.raises(RecipeError, match="no text"):
+        write_recipe(tmp_path / f"odd{ending}", odd)
+
+
 def test_a_recipe_is_not_written_where_it_cannot_be(tmp_path: Path) -> None:
     recipe = read_recipe(written(tmp_path, GOOD))
     with pytest.raises(RecipeError, match=r"\.yaml"):

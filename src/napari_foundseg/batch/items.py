@@ -184,7 +184,9 @@ def _in_list(path: Path) -> Iterator[Path]:
 
 
 def _name(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    # What is no text in the file's name (bytes of another encoding) would be none in a report either.
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _stems(names: list[str], results: Path) -> list[str]:

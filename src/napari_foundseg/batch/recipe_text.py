@@ -88,6 +88,11 @@ def write_text(path: Path, content: Any) -> None:
         If it cannot be written.
     """
     known = path.suffix.lower()
+    try:
+        json.dumps(content, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        shown = error.object[max(0, error.start - 30) : error.end + 10]
+        raise RecipeError(f"{str(path)!r} cannot hold a name that is no text ({shown!r}): rename that file.") from error
     if known in _YAML:
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
     elif known in _JSON:

@@ -25,7 +25,7 @@ def steps_without_model(steps: Any, image: Image, seat: Any) -> Any:
             labels[labels == i] = 0
     scores = np.ones(int(labels.max()))
     table = object_table(labels, image.label_axes, predicted_iou=scores, stability_score=scores)
-    return labels, table, ({"task": "automatic"},)
+    return labels, table, ({"task": "automatic", "source": image.source},)
 
 
 def picture_file(path: Path, seed: int = 0, shape: tuple[int, ...] = (24, 30)) -> Path:
