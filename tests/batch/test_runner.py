@@ -213,6 +213,19 @@ def test_a_folder_that_cannot_be_made_is_named_before_anything_begins(make: Make
         make("done").run()
 
 
+def test_a_folder_that_is_exchanged_while_it_runs_gets_no_report(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    runner = make("done", on_change=lambda *_: exchange())
+
+    def exchange() -> None:
+        if not (tmp_path / "before").exists():
+            runner.out.rename(tmp_path / "before")
+            runner.out.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+
+    assert "exchanged" in runner.run().stopped
+    assert not (tmp_path / "elsewhere" / REPORT_NAME).exists()
+
+
 def test_a_failing_callback_stops_nothing(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     assert states(make("done", "done", on_change=lambda *_: 1 // 0).run()) == ["done"] * 2
     assert "callback" in caplog.text

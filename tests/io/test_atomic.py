@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,12 +101,21 @@ def test_odd_but_legal_names_are_written(tmp_path: Path, name: str) -> None:
 
 
 @posix
-@pytest.mark.skipif(sys.platform == "win32" or os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_folder_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("writer", [atomic_write, atomic_folder])
+def test_a_read_only_folder_is_named(tmp_path: Path, writer: Any) -> None:
     tmp_path.chmod(0o555)
-    with pytest.raises(OutputError, match="not permitted"), atomic_write(tmp_path / "a.bin"):
-        pass
-    tmp_path.chmod(0o755)
+    # Root may write everywhere, so for a moment it is somebody else.
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(OutputError, match=r"a\.bin.*not permitted"), writer(tmp_path / "a.bin"):
+            pass
+    finally:
+        if root:
+            os.seteuid(0)
+        tmp_path.chmod(0o755)
+    assert names(tmp_path) == []
 
 
 @posix
@@ -140,6 +150,16 @@ def test_what_a_killed_process_left_is_swept_and_nothing_else(tmp_path: Path) ->
         file.write(b"being written")
     assert names(tmp_path) == [".hidden.partial", "a.bin", "b.bin", "result.partial"]
     assert target.read_bytes() == b"old"
+
+
+@posix
+def test_what_a_process_left_is_swept_though_nobody_has_asked_for_its_end(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        # Not `wait`, which would take it off the system's list.
+        os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)
+        (tmp_path / f".{atomic._computer()}-{ended.pid}-{0:016x}.partial").touch()
+        atomic.sweep(tmp_path)
+        assert names(tmp_path) == []
 
 
 def test_another_computers_temporary_file_is_swept_when_it_is_a_day_old(

@@ -20,6 +20,7 @@ from napari_foundseg.batch.report import Report, reported, write_report
 from napari_foundseg.batch.work import STAGES, Order, Outcome, State
 from napari_foundseg.core.errors import Cancelled, EngineStartError, OutputError, WorkerLostError
 from napari_foundseg.engine.pool import Pool
+from napari_foundseg.io.atomic import sweep
 from napari_foundseg.io.naming import SUFFIX
 from napari_foundseg.tasks.provenance import versions
 
@@ -135,9 +136,7 @@ class Runner:
         text = self._recipe.model_dump_json()
         with Pool(self._workers) if self._pool is None else nullcontext(self._pool) as pool:
             self._running = pool
-            while not self._mail.empty():
-                self._mail.get()()
-            while self._fill(pool, text) or self._under_way:
+            while not self._mail.empty() or self._fill(pool, text) or self._under_way:
                 self._wait()
             self._over = True
         report = Report(
@@ -152,6 +151,10 @@ class Runner:
             items=tuple(reported(self._outcomes.get(item.stem), item.name, item.stem) for item in self.items),
         )
         try:
+            self._folder.check()
+            # Workers that were ended, of this run or of one that was killed just before it, may have left something.
+            sweep(self.out)
+            sweep(self._folder.hidden)
             write_report(self.out, report)
         except OutputError as error:
             return report.model_copy(update={"stopped": self._stopped or str(error)})

@@ -161,10 +161,20 @@ def _stale(entry: os.DirEntry[str]) -> bool:
     named = _PARTIAL.fullmatch(entry.name)
     if named is None:
         return False
-    if named[1] == _computer() and not psutil.pid_exists(int(named[2])):
+    if named[1] == _computer() and not _runs(int(named[2])):
         return True
     # Of another computer's processes nothing is known here, and a number may be another process's by now.
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED
+
+
+def _runs(number: int) -> bool:
+    """Tell whether a process can still write; one that was killed may be listed for a while."""
+    try:
+        return bool(psutil.Process(number).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
 
 
 def _remove(path: Path) -> None:
