@@ -12,45 +12,20 @@ import argparse
 import os
 import statistics
 import tempfile
-import time
-from typing import Any, Self
+from typing import Any
 
 os.environ.setdefault("NAPARI_CONFIG", os.path.join(tempfile.mkdtemp(), "settings.yaml"))  # noqa: PTH118
 
 import napari
 import numpy as np
-from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest
 
+from _gaps import Gaps
 from _held_out import mosaic
 from napari_foundseg.widgets.automatic import AutomaticWidget
 from napari_foundseg.widgets.jobs import close_engine
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import object_features
-
-
-class Gaps:
-    """Largest time between two ticks of a 5 ms timer."""
-
-    def __init__(self) -> None:
-        self.timer = QTimer()
-        self.timer.setInterval(5)
-        self.timer.timeout.connect(self.tick)
-        self.last = self.largest = 0.0
-
-    def __enter__(self) -> Self:
-        self.last, self.largest = time.perf_counter(), 0.0
-        self.timer.start()
-        return self
-
-    def tick(self) -> None:
-        now = time.perf_counter()
-        self.largest = max(self.largest, now - self.last)
-        self.last = now
-
-    def __exit__(self, *_: object) -> None:
-        self.tick()
-        self.timer.stop()
 
 
 def settle(milliseconds: int = 600) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +67,14 @@ class Day:
                 raise SystemExit(f"stuck after {len(self.steps)} steps")
             QTest.qWait(5)
 
+    def during(self, action: str) -> AbstractContextManager[Any]:  # noqa: ARG002 - for the benchmark, which measures
+        """What goes around each action of a kind."""
+        return nullcontext()
+
     def open(self, name: str) -> Any:
-        _, form = self.viewer.window.add_plugin_dock_widget("napari-foundseg", name)
-        QTest.qWait(300)
+        with self.during(f"open {name}"):
+            _, form = self.viewer.window.add_plugin_dock_widget("napari-foundseg", name)
+            QTest.qWait(300)
         self.viewer.reset_view()
         QTest.qWait(100)
         return form
@@ -86,47 +92,58 @@ class Day:
 
     def prompt(self) -> None:
         form = self.open("Prompt")
-        QTest.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
-        QTest.qWait(300)
+        with self.during("start pointing"):
+            QTest.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
+            QTest.qWait(300)
         for centre in self.centres[:NEW]:
-            self.canvas.click(self.layer, centre)
-            self.until(lambda: form.current is None and form.candidates.masks)
-            self.canvas.key(Qt.Key.Key_C)
-            self.done()
+            self.point(form, centre)
+            self.accept()
         self.choose(form.makes, "an accepted object better")
         for y, x in self.centres[:REFINED]:
-            self.canvas.click(self.layer, (y, x))
-            self.until(lambda: form.current is None and form.candidates.masks)
-            self.canvas.click(self.layer, (y, x + RADIUS - 5), ALT)
-            QTest.qWait(50)
-            self.until(lambda: form.current is None and form.candidates.masks)
+            self.point(form, (y, x))
+            self.point(form, (y, x + RADIUS - 5), ALT)
             before = len(np.unique(self.labels))
-            self.canvas.key(Qt.Key.Key_C)
+            self.accept()
             assert len(np.unique(self.labels)) == before
-            self.done()
         QTest.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
         self.viewer.screenshot(str(self.folder / "prompted.png"), canvas_only=False)
+
+    def point(self, form: Any, place: tuple[int, int], modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
+        with self.during("click"):
+            self.canvas.click(self.layer, place, modifier)
+            QTest.qWait(50)
+            self.until(lambda: form.current is None and form.candidates.masks)
+
+    def accept(self) -> None:
+        with self.during("accept"):
+            self.canvas.key(Qt.Key.Key_C)
+            QTest.qWait(20)
+        self.done()
 
     def correct(self) -> None:
         form = self.open("Correct")
         layer = form.layer
         for y, x in self.centres[10 : 10 + PARTED]:
-            self.canvas.click(layer, (y, x))
-            self.canvas.key(Qt.Key.Key_K)
-            self.canvas.drag(layer, (y - RADIUS - 8, x), (y + RADIUS + 8, x))
+            with self.during("split"):
+                self.canvas.click(layer, (y, x))
+                self.canvas.key(Qt.Key.Key_K)
+                self.canvas.drag(layer, (y - RADIUS - 8, x), (y + RADIUS + 8, x))
             self.done()
         for i in range(PARTED):
             (y, x), (v, u) = self.centres[20 + 2 * i], self.centres[21 + 2 * i]
-            self.canvas.click(layer, (y, x))
-            self.canvas.click(layer, (v, u), SHIFT)
-            self.canvas.key(Qt.Key.Key_J)
+            with self.during("merge"):
+                self.canvas.click(layer, (y, x))
+                self.canvas.click(layer, (v, u), SHIFT)
+                self.canvas.key(Qt.Key.Key_J)
             self.done()
         self.viewer.screenshot(str(self.folder / "corrected.png"), canvas_only=False)
         for step in [*self.steps[-2::-1], np.zeros_like(self.steps[0])]:
-            self.canvas.key(Qt.Key.Key_Z, CONTROL)
+            with self.during("undo"):
+                self.canvas.key(Qt.Key.Key_Z, CONTROL)
             np.testing.assert_array_equal(self.labels, step)
         for step in self.steps:
-            self.canvas.key(Qt.Key.Key_Z, CONTROL | SHIFT)
+            with self.during("redo"):
+                self.canvas.key(Qt.Key.Key_Z, CONTROL | SHIFT)
             np.testing.assert_array_equal(self.labels, step)
         saved = form.edits.state.text()
         QTest.qWait(2000)  # what is promised: no more than two seconds are ever lost

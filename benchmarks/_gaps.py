@@ -1,0 +1,32 @@
+"""How long the window does not answer: the largest time between two ticks of a timer."""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+from qtpy.QtCore import QTimer
+
+
+class Gaps:
+    """Largest time in seconds between two ticks of a 5 ms timer."""
+
+    def __init__(self) -> None:
+        self.timer = QTimer()
+        self.timer.setInterval(5)
+        self.timer.timeout.connect(self.tick)
+        self.last = self.largest = 0.0
+
+    def __enter__(self) -> Self:
+        self.last, self.largest = time.perf_counter(), 0.0
+        self.timer.start()
+        return self
+
+    def tick(self) -> None:
+        now = time.perf_counter()
+        self.largest = max(self.largest, now - self.last)
+        self.last = now
+
+    def __exit__(self, *_: object) -> None:
+        self.tick()
+        self.timer.stop()
