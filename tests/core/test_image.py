@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import dask.array as da
@@ -31,6 +32,13 @@ class Watched:
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
         raise AssertionError("the whole array was read")
+
+
+def _mapped(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    with tempfile.TemporaryFile() as file:
+        mapped = np.memmap(file, array.dtype, "w+", 0, array.shape)
+    mapped[:] = array
+    return mapped
 
 
 @given(
@@ -111,8 +119,9 @@ def test_extreme_floats_are_stretched(scale: float) -> None:
         lambda a: a.astype(a.dtype.newbyteorder()),
         lambda a: da.from_array(a, chunks=5),
         lambda a: zarr.array(a, chunks=(5, 5)),
+        _mapped,
     ],
-    ids=["fortran", "negative strides", "strided", "other byte order", "dask", "zarr"],
+    ids=["fortran", "negative strides", "strided", "other byte order", "dask", "zarr", "memory map"],
 )
 def test_the_memory_layout_changes_nothing(layout: Any) -> None:
     array = RANDOM.integers(0, 60000, (33, 21), np.uint16)
@@ -203,6 +212,17 @@ def test_channels_are_chosen_by_name_too() -> None:
 def test_alpha_is_no_colour(channels: int) -> None:
     array = RANDOM.integers(0, 255, (8, 9, channels), np.uint8)
     assert np.array_equal(Image(array, normalisation=Limits(low=0, high=255)).rgb(), array[..., :3])
+
+
+def test_what_is_odd_about_grey_values_is_said() -> None:
+    array = RANDOM.uniform(size=(20, 20))
+    assert Image(array).doubts == ""
+    assert Image(array > 0.5).doubts == ""
+    array[0, :8] = np.nan
+    for normalisation in (Percentile(), Limits(low=0, high=1)):
+        assert Image(array, normalisation=normalisation).doubts.startswith("2 % of the pixels are NaN or infinite")
+    assert "All pixels have the value 3" in Image(np.full((4, 5), 3, np.uint8)).doubts
+    assert "No pixel has a finite value" in Image(np.full((4, 5), np.inf)).doubts
 
 
 def test_percentiles_are_the_same_over_a_stack() -> None:

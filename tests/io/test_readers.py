@@ -249,6 +249,25 @@ def test_a_header_that_claims_a_huge_tiff_is_refused_before_allocation(tmp_path:
     assert peak < 100e6
 
 
+def test_a_file_of_more_than_2_gib_is_read_in_part(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    shape = (66_000, 40_000)
+    mapped = tifffile.memmap(path, shape=shape, dtype=np.uint8, bigtiff=True, photometric="minisblack")
+    mapped[65_000, 39_000:39_100] = 7
+    mapped.flush()
+    del mapped
+    assert path.stat().st_size > 1 << 31
+    tracemalloc.start()
+    image = read_image(path)
+    part = image.raw((), (65_000, 39_000, 65_000, 39_099))
+    assert (part == 7).all()
+    assert image.rgb((), (0, 0, 99, 99)).shape == (100, 100, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6
+    path.unlink()
+
+
 def test_a_header_that_claims_a_huge_png_is_refused_before_allocation(tmp_path: Path) -> None:
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

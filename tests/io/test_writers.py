@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import PIL.Image
@@ -131,6 +132,50 @@ def test_equal_labels_give_equal_bytes(tmp_path: Path, name: str) -> None:
         (tmp_path / folder).mkdir()
         write_labels(tmp_path / folder / name, labels, "YX", {"Y": 0.5, "X": 0.5}, {"Y": "µm", "X": "µm"}, COLOURS)
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("layout", ["fortran", "strided", "flipped", "read-only", "big-endian", "memory map", "dask"])
+def test_the_memory_layout_of_labels_changes_nothing(tmp_path: Path, name: str, layout: str) -> None:
+    labels = np.arange(30 * 40, dtype=np.uint16).reshape(30, 40)
+    other = {
+        "fortran": np.asfortranarray,
+        "strided": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
+        "flipped": lambda a: np.flip(np.flip(a).copy()),
+        "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+        "big-endian": lambda a: a.astype(">u2"),
+        "memory map": lambda a: np.memmap(tmp_path / "map", a.dtype, "w+", 0, a.shape),
+        "dask": lambda a: np.asarray(da.from_array(a, chunks=7)),
+    }[layout](labels)
+    if layout == "memory map":
+        other[:] = labels
+    write_labels(tmp_path / name, other)
+    back = read_labels(tmp_path / name).data
+    assert np.array_equal(back, labels)
+    assert back.dtype == np.uint16
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX names")
+@pytest.mark.parametrize("ending", FORMATS)
+@pytest.mark.parametrize("stem", ["new\nline", "näme ☃", "a:b", "..", "x" * 200, " ", "a.b"])
+def test_names_that_are_odd_but_legal(tmp_path: Path, ending: str, stem: str) -> None:
+    labels = np.arange(12, dtype=np.uint16).reshape(3, 4)
+    path = tmp_path / f"{stem}{ending[1:]}"
+    write_labels(path, labels)
+    assert names(tmp_path) == [path.name]
+    assert np.array_equal(read_labels(path).data, labels)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(
+    ("folder", "reason"), [("absent", "folder does not exist"), ("file", "folder"), ("lone\ud800", "no such letters")]
+)
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path, name: str, folder: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match=reason) as caught:
+        write_labels(tmp_path / folder / name, np.zeros((3, 4), np.uint16))
+    assert repr(str(tmp_path / folder / name)) in str(caught.value)
+    assert names(tmp_path) == ["file"]
 
 
 def test_imagej_reads_uint16_labels(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Outcome:
     seconds : float
         Spent on it, waiting between the stages left out.
     reason : str
-        What a person should know: why it was kept or failed.
+        What a person should know: why it was kept or failed, or what is odd about the grey values.
     error : str
         Type of the error, of an item that failed.
     ends_batch : bool
@@ -154,7 +154,7 @@ def read(order: Order, seat: Seat) -> Ready | Ended:  # noqa: ARG001 - a stage
         seen = recipe.inputs
         image = picture(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
         # Measured here, while the item before is computed.
-        _ = image.limits
+        _ = image.limits, image.doubts
     except BaseException as error:  # noqa: BLE001 - whatever a file's reader raises, the others are done
         return _failed(order, held, error, started)
     return Ready(order, recipe, held, image, source, state, {"read": _since(started)})
@@ -206,7 +206,8 @@ def write(computed: Computed, seat: Seat) -> Outcome:  # noqa: ARG001 - a stage
         failed: Outcome = _failed(ready.order, ready.held, error, started).value
         return failed
     ready.held.release()
-    return _outcome(ready.order, "done", objects, sum(computed.times.values()) + _since(started))
+    seconds = sum(computed.times.values()) + _since(started)
+    return _outcome(ready.order, "done", objects, seconds, ready.image.doubts)
 
 
 #: For `Pool.submit`.

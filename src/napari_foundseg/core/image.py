@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
 from napari_foundseg.core.labels import plane_view
-from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile, to_uint8
+from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile, doubts_of, to_uint8
 
 __all__ = ["Image"]
 
@@ -172,14 +172,22 @@ class Image:
             return norm.low, norm.high
         if isinstance(norm, CTWindow):
             return norm.level - norm.width / 2, norm.level + norm.width / 2
-        if self.dtype == bool:
-            return 0.0, 1.0
+        return (0.0, 1.0) if self.dtype == bool else self._measured[:2]
+
+    @property
+    def doubts(self) -> str:
+        """What keeps the grey values from being a picture, in words; empty where nothing is odd."""
+        return self._measured[2]
+
+    @cached_property
+    def _measured(self) -> tuple[float, float, str]:
+        """Percentiles and doubts, of one sample."""
         sample = self._sample()
-        sample = sample[np.isfinite(sample)]
-        if not sample.size:
-            return 0.0, 1.0
-        low, high = np.percentile(sample, (norm.low, norm.high))
-        return float(low), float(high)
+        finite = sample[np.isfinite(sample)]
+        norm, low, high = self.normalisation, 0.0, 1.0
+        if isinstance(norm, Percentile) and finite.size and self.dtype != bool:
+            low, high = map(float, np.percentile(finite, (norm.low, norm.high)))
+        return low, high, doubts_of(sample)
 
     def raw(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[Any]:
         """Return the pixels of one slice, or of a box in it, as they are.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["CTWindow", "Limits", "Normalisation", "Percentile", "to_uint8"]
+__all__ = ["CTWindow", "Limits", "Normalisation", "Percentile", "doubts_of", "to_uint8"]
 
 
 class _Frozen(BaseModel):
@@ -46,6 +46,31 @@ class CTWindow(_Frozen):
 
 
 Normalisation = Annotated[Percentile | Limits | CTWindow, Field(discriminator="kind")]
+
+
+def doubts_of(sample: NDArray[Any]) -> str:
+    """Say what keeps grey values from being a picture.
+
+    Parameters
+    ----------
+    sample : ndarray
+        Grey values of any real dtype.
+
+    Returns
+    -------
+    str
+        For a person; empty where nothing is odd.
+    """
+    finite = sample[np.isfinite(sample)]
+    if not finite.size:
+        return "No pixel has a finite value, so that there is nothing to see."
+    words = []
+    if finite.size < sample.size:
+        share = 100 * (1 - finite.size / sample.size)
+        words.append(f"{share:.2g} % of the pixels are NaN or infinite; they are seen as darkest or brightest.")
+    if finite.min() == finite.max():
+        words.append(f"All pixels have the value {finite.min():g}, so that there is nothing to see.")
+    return " ".join(words)
 
 
 def to_uint8(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
