@@ -79,7 +79,9 @@ class Promptable(Model, Protocol):
             For `decode`.
         """
 
-    def decode(self, embedding: Any, prompts: Sequence[Prompt], *, multimask: bool) -> list[Candidates]:
+    def decode(
+        self, embedding: Any, prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
+    ) -> list[Candidates]:
         """Decode prompts in an encoded picture.
 
         Parameters
@@ -90,6 +92,8 @@ class Promptable(Model, Protocol):
             In pixels (y, x) of the picture.
         multimask : bool
             Whether to propose several masks for each.
+        one_by_one : bool
+            Whether clicks are given one after the other, each with the mask before.
 
         Returns
         -------

@@ -29,6 +29,8 @@ __all__ = ["SamEmbedding", "SamModel"]
 MASK_PROMPT_LOGIT = 6.0
 #: Prompts decoded at once: bounds the memory of their logits at the picture's size.
 _BATCH = 16
+#: Last clicks that are given one by one; the networks were trained on no longer rows of them.
+_ONE_BY_ONE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +102,9 @@ class SamModel:
         predictor.set_image(rgb)
         return SamEmbedding(predictor.features, tuple(predictor.original_size), tuple(predictor.input_size))
 
-    def decode(self, embedding: SamEmbedding, prompts: Sequence[Prompt], *, multimask: bool) -> list[Candidates]:
+    def decode(
+        self, embedding: SamEmbedding, prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
+    ) -> list[Candidates]:
         """Decode prompts in an encoded picture, alike ones together.
 
         Parameters
@@ -111,6 +115,9 @@ class SamModel:
             In pixels (y, x) of the picture.
         multimask : bool
             Whether to propose three masks for each instead of one.
+        one_by_one : bool
+            Whether clicks are given one after the other, each with the logits of the mask before, as SAM was trained
+            (Kirillov et al. 2023, appendix A); not where a mask is given.
 
         Returns
         -------
@@ -125,7 +132,8 @@ class SamModel:
         for group in groups.values():
             for start in range(0, len(group), _BATCH):
                 batch = group[start : start + _BATCH]
-                out |= zip(batch, self._decode_alike(embedding, [prompts[i] for i in batch], multimask), strict=True)
+                alike = self._decode_alike(embedding, [prompts[i] for i in batch], multimask, one_by_one)
+                out |= zip(batch, alike, strict=True)
         return [out[i] for i in range(len(prompts))]
 
     def grid_masks(
@@ -176,7 +184,9 @@ class SamModel:
             predictor.is_image_set = True
         return predictor
 
-    def _decode_alike(self, embedding: SamEmbedding, prompts: Sequence[Prompt], multimask: bool) -> list[Candidates]:
+    def _decode_alike(
+        self, embedding: SamEmbedding, prompts: Sequence[Prompt], multimask: bool, one_by_one: bool
+    ) -> list[Candidates]:
         """Decode prompts that have equally many points, and all or none a box and a mask."""
         import torch
         from segment_anything.utils.amg import calculate_stability_score
@@ -196,6 +206,8 @@ class SamModel:
             boxes = torch.as_tensor(xyxy, dtype=torch.float, device=self.sam.device)
         if first.mask is not None:
             masks = torch.stack([self._mask_input(prompt.mask, embedding) for prompt in prompts])
+        elif one_by_one and coordinates is not None:
+            masks = _before_last(predictor, coordinates, labels, boxes)
         logits, iou, _ = predictor.predict_torch(coordinates, labels, boxes, masks, multimask, return_logits=True)
         threshold = self.sam.mask_threshold
         stability = calculate_stability_score(logits, threshold, 1.0).nan_to_num(0.0)
@@ -214,3 +226,21 @@ class SamModel:
         small = functional.interpolate(inside, size, mode="bilinear", align_corners=False, antialias=True)[0]
         padded = functional.pad(small, (0, width - size[1], 0, height - size[0]))
         return (padded * 2 - 1) * MASK_PROMPT_LOGIT
+
+
+def _before_last(
+    predictor: SamPredictor, coordinates: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None
+) -> torch.Tensor | None:
+    """Return the low-resolution logits of the masks that the person saw before the last click, None before the first."""
+    import torch
+
+    clicks = coordinates.shape[1]
+    masks: torch.Tensor | None = None
+    for shown in range(max(0, clicks - _ONE_BY_ONE), clicks):
+        if not shown and boxes is None:
+            continue
+        some = (coordinates[:, :shown], labels[:, :shown]) if shown else (None, None)
+        several = shown == 1 and boxes is None
+        _, iou, logits = predictor.predict_torch(*some, boxes, masks, multimask_output=several, return_logits=True)
+        masks = logits[torch.arange(len(logits)), iou.argmax(dim=1)][:, None]
+    return masks

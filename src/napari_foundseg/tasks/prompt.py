@@ -207,7 +207,8 @@ def _decode(
     for multimask in (True, False):
         group = [target for target in targets if target.wants_several(settings.output) == multimask]
         moved = [_moved(target.prompt, window) for target in group]
-        for target, found in zip(group, model.decode(encoded, moved, multimask=multimask), strict=True):
+        decoded = model.decode(encoded, moved, multimask=multimask, one_by_one=settings.tile)
+        for target, found in zip(group, decoded, strict=True):
             out[target.label] = _ranked(found, window, target)
     return [out[target.label] for target in targets]
 
