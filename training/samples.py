@@ -91,10 +91,10 @@ def random_affine(rng: np.random.Generator, source: Picture) -> tuple[float, NDA
     if len(source.boxes):
         box = source.boxes[rng.integers(len(source.boxes))]
         centre = (box[:2] + box[2:]) / 2
-        if (share := rng.random()) < 0.55:
+        if (share := rng.random()) < 0.45:
             size = max(4.0, float(np.sqrt(np.prod(box[2:] - box[:2]))))
             # Objects larger than the window teach a click to ask for a wider one: its mask touches the border.
-            sizes = (12, 150) if share < 0.42 else (120, 600)
+            sizes = (12, 150) if share < 0.32 else (120, 600)
             scale = float(np.clip(np.exp(rng.uniform(*np.log(sizes))) / size, 0.3, 8))
     centre = centre + rng.uniform(-90, 90, 2) / scale
     room = WINDOW / 2 / scale
@@ -225,7 +225,7 @@ def distances(labels: NDArray[np.int32]) -> tuple[Float, Float, dict[int, tuple[
 class Windows(Dataset[Sample]):
     """An endless supply of windows with `prompts` prompts each; sample number `i` is always the same."""
 
-    def __init__(self, scenes: Path, prompts: int, seed: int, synthetic: float = 0.35) -> None:
+    def __init__(self, scenes: Path, prompts: int, seed: int, synthetic: float) -> None:
         self.pictures: dict[str, list[Picture]] = {}
         for row in read_split("train"):
             self.pictures.setdefault(row["kind"], []).append(picture(*read_pair(row["name"])))

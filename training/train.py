@@ -185,7 +185,7 @@ def train(options: argparse.Namespace) -> None:
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         start = state["step"]
-    windows = Windows(options.scenes, options.prompts, options.seed)
+    windows = Windows(options.scenes, options.prompts, options.seed, options.synthetic)
     left = Subset(windows, range(start * options.batch, options.steps * options.batch))
     loader = DataLoader(left, options.batch, num_workers=options.workers, collate_fn=collate, prefetch_factor=4)
     begin, sums = time.perf_counter(), dict.fromkeys(LOG, 0.0)
@@ -249,6 +249,7 @@ def parse() -> argparse.Namespace:
     for name, value in {**sizes, "workers": 2, "seed": 0, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rate", type=float, default=1.2e-3, help="at the end of the warm-up")
+    parser.add_argument("--synthetic", type=float, default=0.35, help="share of windows that are synthetic scenes")
     parser.add_argument("--bf16", action="store_true", help="only where the processor has AMX or AVX512-BF16")
     return parser.parse_args()
 
