@@ -46,6 +46,21 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _dask_as_it_was() -> Iterator[None]:
+    """See that no test leaves a scheduler or a default client for the dask arrays of others."""
+    yield
+    if "dask" in sys.modules:
+        import dask
+
+        assert dask.config.get("scheduler", None) is None
+    if "distributed" in sys.modules:
+        import distributed
+
+        with pytest.raises(ValueError, match="No client"):
+            distributed.default_client()
+
+
 @pytest.fixture(scope="session")
 def dsb() -> list[dict[str, str]]:
     """Rows of the held-out images: name, kind, group, split, and the paths `image` and `labels`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
-from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, key, natural, safe_name, stem_of
+from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, key, natural, place, safe_name, stem_of
 from napari_foundseg.io.readers import EXTENSIONS, read_image
 
 __all__ = ["Item", "items_of", "output_folder"]
@@ -122,7 +122,7 @@ class _RealFolders:
 
 def _files(entry: str, folder: Path, results: Path, *, recursive: bool) -> Iterator[Path]:
     """Yield the images that one of a recipe's paths means."""
-    path = folder / entry
+    path = place(folder, entry)
     if "\0" in entry:
         raise RecipeError(f"inputs.paths: {entry!r} is no path: no name may hold a null character.")
     if _is_folder(path):
@@ -180,7 +180,7 @@ def _in_list(path: Path) -> Iterator[Path]:
         if "\0" in name:
             raise RecipeError(f"The list {str(path)!r} is no text: it holds null characters.")
         if name and not name.startswith("#"):
-            yield path.parent / name
+            yield place(path.parent, name)
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -204,7 +204,7 @@ def _stems(names: list[str], results: Path) -> list[str]:
     taken = set(groups)
     for group in groups.values():
         own = free_stem(_file_name(group[0]), ())
-        stems[_owner(group, results / f"{own}{SUFFIX}.json")] = own
+        stems[_owner(group, place(results, f"{own}{SUFFIX}.json"))] = own
     numbers: Counter[str] = Counter()
     for name in (name for name in names if name not in stems):
         alone = times[key(_file_name(name))] == 1

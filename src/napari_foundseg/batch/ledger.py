@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from napari_foundseg.batch.sidecar import Sidecar, digest_of, read_sidecar, state_of
 from napari_foundseg.core.errors import FolderLostError, KeptError, OutputError
 from napari_foundseg.io.atomic import named_errors, publish, sweep
-from napari_foundseg.io.naming import LABEL_ENDINGS, SUFFIX
+from napari_foundseg.io.naming import LABEL_ENDINGS, SUFFIX, place
 from napari_foundseg.io.worklist import STATE_FILE, read_records
 
 __all__ = ["HIDDEN", "Folder", "Held", "hold", "open_folder"]
@@ -118,7 +118,7 @@ def hold(folder: Folder, stem: str) -> Held | None:
         If nothing can be written there.
     """
     folder.check()
-    path = folder.hidden / f"{stem}.lock"
+    path = place(folder.hidden, f"{stem}.lock")
     # The lock is the system's, so that it ends with its process; it is taken on one thread and given back on another.
     lock = FileLock(path, thread_local=False)
     with named_errors(path):
@@ -159,17 +159,17 @@ class Held:
     @property
     def sidecar(self) -> Path:
         """The sidecar's path."""
-        return self.folder.path / f"{self.labels}.json"
+        return place(self.folder.path, f"{self.labels}.json")
 
     @property
     def thumbnail(self) -> Path:
         """Path of the small picture of the result."""
-        return self.folder.hidden / f"{self.stem}.png"
+        return place(self.folder.hidden, f"{self.stem}.png")
 
     @property
     def stage(self) -> Path:
         """The folder in which results are made."""
-        return self.folder.hidden / f"{self.stem}.making"
+        return place(self.folder.hidden, f"{self.stem}.making")
 
     def release(self) -> None:
         """Give the lock back; what is half made goes."""
@@ -192,7 +192,7 @@ class Held:
         except (OSError, ValueError) as error:
             raise KeptError(f"{self.sidecar.name} was left as it is, since it is not ours ({error}).") from error
         for name in (f"{self.labels}{ending}" for ending in (*LABEL_ENDINGS, ".csv")):
-            path = self.folder.path / name
+            path = place(self.folder.path, name)
             _refuse_link(path)
             if path.exists():
                 self._states[name], self.found[name] = state_of(path), digest_of(path)
@@ -257,7 +257,7 @@ class Held:
         OutputError
             If something cannot be written.
         """
-        outputs = {name: digest_of(self.stage / name) for name in names}
+        outputs = {name: digest_of(place(self.stage, name)) for name in names}
         self._check_unchanged(names)
         writing = Sidecar.model_validate(
             {**record, "state": "writing", "outputs": outputs, "previous": dict(sorted(self.found.items()))}
@@ -265,7 +265,7 @@ class Held:
         writing.write(self.sidecar)
         for name in names:
             self._check_unchanged([name])
-            publish(self.stage / name, self.folder.path / name)
+            publish(place(self.stage, name), place(self.folder.path, name))
         left = {name: digest for name, digest in writing.previous.items() if name not in outputs}
         writing.model_copy(update={"state": "done", "previous": left}).write(self.sidecar)
 
@@ -278,7 +278,7 @@ class Held:
         """Look again before anything is replaced: a run takes long, and a person may have saved meanwhile."""
         self.folder.check()
         for name in names:
-            path = self.folder.path / name
+            path = place(self.folder.path, name)
             _refuse_link(path)
             if path.exists() and state_of(path) != self._states.get(name):
                 self._states[name], self.found[name] = state_of(path), digest_of(path)

@@ -21,7 +21,7 @@ from napari_foundseg.batch.work import STAGES, Order, Outcome, State
 from napari_foundseg.core.errors import Cancelled, EngineStartError, OutputError, WorkerLostError
 from napari_foundseg.engine.pool import Pool
 from napari_foundseg.io.atomic import sweep
-from napari_foundseg.io.naming import SUFFIX
+from napari_foundseg.io.naming import SUFFIX, place
 from napari_foundseg.tasks.provenance import versions
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Runner:
         Path
             The file or, for OME-Zarr, the folder.
         """
-        return self.out / f"{item.stem}{SUFFIX}{self._recipe.outputs.labels}"
+        return place(self.out, f"{item.stem}{SUFFIX}{self._recipe.outputs.labels}")
 
     def run(self) -> Report:
         """Do all items that are not done yet; blocks until they are, or until `stop`.

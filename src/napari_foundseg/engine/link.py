@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -150,11 +151,10 @@ class Link:
         # One actor a worker, whichever window asks: its name is the worker's.
         key = f"foundseg-runner-{self._worker}"
         try:
-            with client.as_current():
-                self._actor_future = client.submit(
-                    worker.TaskRunner, actor=True, key=key, workers=[self._worker], pure=False
-                )
-                self._actor = self._actor_future.result(timeout=_CONNECT_SECONDS)
+            self._actor_future = client.submit(
+                worker.TaskRunner, actor=True, key=key, workers=[self._worker], pure=False
+            )
+            self._actor = contextvars.copy_context().run(_bound_result, client, self._actor_future)
         except Exception as error:
             raise self._unreachable(error) from error
         if self.child is None:
@@ -209,6 +209,19 @@ class Link:
             f"The engine at {self.address} cannot be reached ({type(error).__name__}: {error}). "
             "Check that it runs, the address, and the certificates."
         )
+
+
+def _bound_result(client: Any, future: Any) -> Any:
+    """Return an actor that knows its client; to be called in a context of its own.
+
+    `client.as_current()` does the same, but sets dask's scheduler for the whole process meanwhile: a layer that the
+    window draws then would have no client to compute it, and where two threads leave in another order than they
+    entered, the setting stays for good.
+    """
+    from distributed.client import _current_client
+
+    _current_client.set(client)
+    return future.result(timeout=_CONNECT_SECONDS)
 
 
 def _security(certificates: Certificates | None) -> Any:

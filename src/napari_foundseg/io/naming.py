@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import sys
 import unicodedata
 from collections.abc import Container
 from hashlib import blake2b
@@ -21,6 +23,7 @@ __all__ = [
     "key",
     "labels_file",
     "natural",
+    "place",
     "safe_name",
     "stem_of",
     "stem_of_labels",
@@ -181,6 +184,26 @@ def natural(name: str) -> tuple[list[Any], str]:
     parts: list[Any] = re.split(r"(\d+)", name.casefold())
     parts[1::2] = map(int, parts[1::2])
     return parts, name
+
+
+def place(folder: Path, name: str) -> Path:
+    """Return the path of a file whose name is text.
+
+    Parameters
+    ----------
+    folder : Path
+        Its folder.
+    name : str
+        Its name.
+
+    Returns
+    -------
+    Path
+        Of the same file in every locale: where one has no letters beyond ASCII, Python wants names as bytes.
+    """
+    if sys.getfilesystemencoding() == "utf-8":
+        return folder / name
+    return folder / os.fsdecode(name.encode("utf-8", "surrogateescape"))
 
 
 def labels_file(folder: Path, stem: str) -> Path | None:
