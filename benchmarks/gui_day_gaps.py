@@ -1,8 +1,8 @@
 """The largest event-loop gap of each kind of action through a working day, beyond napari's own.
 
-The day of `tests/gui/child/working_day.py`, and after it work among 5329 objects in 2048 x 2048 pixels, run once with the
-plugin and once, in a process of its own, as a control: the same layers, mouse, keys and pixels, without the plugin. Of
-each action the largest gap between two ticks of a 5 ms timer; of each kind of action the median.
+The day of `tests/gui/child/working_day.py`, and after it work among 5329 objects in 2048 x 2048 pixels, run once with
+the plugin and once, in a process of its own, as a control: the same layers, mouse, keys and pixels, without the plugin.
+Of each action the largest gap between two ticks of a 5 ms timer; of each kind of action the median.
 
     xvfb-run -a python benchmarks/gui_day_gaps.py
 """
@@ -26,7 +26,7 @@ from typing import Any
 CHILD = Path(__file__).parents[1] / "tests" / "gui" / "child"
 sys.path.insert(0, str(CHILD))
 
-import numpy as np
+import numpy as np  # noqa: E402
 
 PARTS = ("day", "crowd")
 SIDE, PITCH = 2048, 28
@@ -42,8 +42,9 @@ class Record:
     @contextmanager
     def during(self, action: str) -> Iterator[None]:
         """Measure one action, and what the event loop does in the moment after it."""
-        from _gaps import Gaps
         from qtpy.QtTest import QTest
+
+        from _gaps import Gaps
 
         with Gaps() as gaps:
             yield

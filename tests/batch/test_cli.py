@@ -1,4 +1,4 @@
-"""The command `batch` as a person starts it: what it refuses, and that it may be stopped, killed and run twice at once."""
+"""The command `batch` as a person starts it: what it refuses; it may be stopped, killed and run twice at once."""
 
 from __future__ import annotations
 

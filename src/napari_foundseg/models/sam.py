@@ -206,7 +206,7 @@ class SamModel:
             boxes = torch.as_tensor(xyxy, dtype=torch.float, device=self.sam.device)
         if first.mask is not None:
             masks = torch.stack([self._mask_input(prompt.mask, embedding) for prompt in prompts])
-        elif one_by_one and coordinates is not None:
+        elif one_by_one and coordinates is not None and labels is not None:
             masks = _before_last(predictor, coordinates, labels, boxes)
         logits, iou, _ = predictor.predict_torch(coordinates, labels, boxes, masks, multimask, return_logits=True)
         threshold = self.sam.mask_threshold
@@ -231,7 +231,7 @@ class SamModel:
 def _before_last(
     predictor: SamPredictor, coordinates: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None
 ) -> torch.Tensor | None:
-    """Return the low-resolution logits of the masks that the person saw before the last click, None before the first."""
+    """Return the low-resolution logits of the masks that were seen before the last click, None before the first."""
     import torch
 
     clicks = coordinates.shape[1]
