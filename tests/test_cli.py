@@ -15,6 +15,8 @@ from typer.testing import CliRunner
 import napari_foundseg as fs
 from napari_foundseg.cli import app
 from napari_foundseg.io.samples import sample
+from napari_foundseg.models import store
+from napari_foundseg.models.catalog import row
 
 
 def call(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -51,8 +53,19 @@ def test_help_shows_every_setting() -> None:
         assert option in text
 
 
-def test_models_list() -> None:
+def test_models_are_listed_shown_imported_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path))
+    weights = store.weights(row("foundseg-tiny"))
+    runner = CliRunner(env={"COLUMNS": "200"})
+    assert runner.invoke(app, ["models", "import", str(weights), "--name", "mine"]).exit_code == 0
+    assert "mine" in runner.invoke(app, ["models", "list"]).stdout
+    shown = runner.invoke(app, ["models", "show", "mine"]).stdout
+    assert str(weights) in shown
+    assert row("mine").sha256 in shown
+    assert runner.invoke(app, ["models", "remove", "mine"]).exit_code == 0
+    assert "mine" not in runner.invoke(app, ["models", "list"]).stdout
     assert "foundseg-tiny" in call("models", "list").stdout
+    assert call("models", "remove", "foundseg-tiny").returncode == 1
 
 
 @pytest.mark.parametrize(

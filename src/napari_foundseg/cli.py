@@ -168,6 +168,42 @@ def list_models() -> None:
     Console().print(table)
 
 
+@models_app.command("show")
+def show_model(name: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]) -> None:
+    """Show everything that is known of a model."""
+    from napari_foundseg.models.catalog import row
+
+    shown = row(name)
+    table = Table(show_header=False, box=None)
+    for key, value in {**shown.model_dump(mode="json", exclude_none=True), "state": state(shown)}.items():
+        if value not in ("", [], {}):
+            words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            table.add_row(key.replace("_", " "), escape(_shown(words)))
+    Console(soft_wrap=True).print(table)
+
+
+@models_app.command("import")
+def import_weights(
+    path: Annotated[str, typer.Argument(help="Weights file, folder, or hf:owner/name.", show_default=False)],
+    name: Annotated[Optional[str], typer.Option(help="What to call the model.", show_default=False)] = None,  # noqa: UP045
+    family: Annotated[Optional[str], typer.Option(help="What to take it for.", show_default=False)] = None,  # noqa: UP045
+) -> None:
+    """Make a file or folder of weights a model. It is looked at, not run, and stays where it is."""
+    from napari_foundseg.models.importing import import_model
+
+    row = import_model(path, name, family)
+    typer.echo(_shown(f"{row.name}: {row.title}, for {', '.join(row.tasks)}"))
+
+
+@models_app.command("remove")
+def remove_weights(name: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]) -> None:
+    """Take an imported model out of the catalogue. Its weights stay where they are."""
+    from napari_foundseg.models.importing import remove_model
+
+    row = remove_model(name)
+    typer.echo(_shown(f"removed {row.name}; its weights stay at {row.file}"))
+
+
 @app.command()
 def replay(
     file: Annotated[

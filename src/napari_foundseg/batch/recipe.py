@@ -18,7 +18,7 @@ from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.normalisation import Normalisation, Percentile
 from napari_foundseg.core.validation import in_words
 from napari_foundseg.io.readers import read_image
-from napari_foundseg.models import catalog
+from napari_foundseg.models import catalog, store
 from napari_foundseg.tasks import TASKS, Inputs, Settings
 
 __all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "recipe_of", "step_of", "write_recipe"]
@@ -70,9 +70,9 @@ class ModelOf(_Part):
         Raises
         ------
         CheckpointError
-            If it has another revision or hash.
+            If it has another revision or hash, or its weights are not here.
         """
-        here = catalog.row(self.name)
+        here = store.known(catalog.row(self.name))
         if self.sha256 not in (None, here.sha256) or self.revision not in (None, here.revision):
             raise CheckpointError(
                 f"Revision {self.revision or 'any'} of {here.name} is wanted (sha256 {_short(self.sha256)}), but here "
@@ -354,7 +354,8 @@ def _file_axes(image: Image) -> str | None:
 
 def _model_of(model: ModelOf) -> ModelOf:
     here = catalog.row(model.name)
-    return ModelOf(name=model.name, revision=model.revision or here.revision, sha256=model.sha256 or here.sha256)
+    known = None if here.sha256 == catalog.UNVERIFIED else here.sha256
+    return ModelOf(name=model.name, revision=model.revision or here.revision, sha256=model.sha256 or known)
 
 
 def _short(hexadecimal: str | None) -> str:

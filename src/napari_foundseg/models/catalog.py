@@ -1,17 +1,38 @@
-"""The catalogue: a model is a row."""
+"""The catalogue: a model is a row. The package's rows and the person's own are one catalogue."""
 
 from __future__ import annotations
 
+import logging
+import os
 import tomllib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from napari_foundseg.core.errors import ModelNotFoundError
+from napari_foundseg.io.atomic import atomic_write, named_errors
 
-__all__ = ["CatalogRow", "catalog", "models_for", "row"]
+__all__ = [
+    "UNVERIFIED",
+    "CatalogRow",
+    "adopt",
+    "catalog",
+    "delete_row",
+    "models_folder",
+    "models_for",
+    "packaged",
+    "row",
+    "save_row",
+    "user_rows",
+]
+
+_log = logging.getLogger(__name__)
+#: The hash of weights that nobody here has read; it is recorded when they are first used.
+UNVERIFIED: Final = "unverified"
 
 
 class CatalogRow(BaseModel):
@@ -29,39 +50,57 @@ class CatalogRow(BaseModel):
     """Names of the tasks it can do."""
     protocols: tuple[str, ...]
     """Protocols of `models.protocols` that it implements."""
-    file: str
-    """Weights file, relative to this package."""
+    file: str = ""
+    """Weights file, or folder with weights: relative to this package or to `models_folder`, or a full path."""
+    source: str = ""
+    """Where the weights come from: ``hf:owner/name``, a URL, or the path that was imported."""
     sha256: str
-    """Hash of the weights file."""
+    """Hash of the weights, as `store.hash_of` gives it, or `UNVERIFIED`."""
     size_mb: float
-    """Size of the weights file in 10⁶ bytes."""
+    """Size of the weights in 10⁶ bytes."""
     revision: str
     """Version of the weights."""
     code_licence: str
     """SPDX name."""
     weights_licence: str
     """SPDX name."""
-    gated: bool
+    gated: bool = False
     """Whether its hub asks for consent before the download."""
     input: str
     """What images it takes, in words."""
     citation: str
     """What to cite."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes it tells apart, by number from 0, where it does."""
+    options: dict[str, JsonValue] = Field(default_factory=dict)
+    """What the family alone understands."""
     calibration: tuple[float, float, float] | None = None
     """Of an instance decoder's scores, as `core.maps.instance_scores` takes it; None where nobody measured it."""
 
 
 @cache
-def catalog() -> Mapping[str, CatalogRow]:
-    """Read the catalogue.
+def packaged() -> Mapping[str, CatalogRow]:
+    """Read the rows of the package.
 
     Returns
     -------
     mapping of str to CatalogRow
-        In the order of the file; the first row of a task is its default model.
+        In the order of the file.
     """
     text = files("napari_foundseg.models").joinpath("catalog.toml").read_text(encoding="utf-8")
     return {name: CatalogRow(name=name, **values) for name, values in tomllib.loads(text).items()}
+
+
+def catalog() -> Mapping[str, CatalogRow]:
+    """Return the catalogue as it is now.
+
+    Returns
+    -------
+    mapping of str to CatalogRow
+        The package's rows in their order, then the person's; one of the person's takes the place of the package's
+        row of its name. The first row of a task is its default model.
+    """
+    return {**packaged(), **user_rows(), **_adopted}
 
 
 def row(name: str) -> CatalogRow:
@@ -82,9 +121,10 @@ def row(name: str) -> CatalogRow:
     ModelNotFoundError
         Listing the names there are.
     """
-    if name not in catalog():
-        raise ModelNotFoundError(f"There is no model {name!r}; choose one of {', '.join(catalog())}.")
-    return catalog()[name]
+    there = catalog()
+    if name not in there:
+        raise ModelNotFoundError(f"There is no model {name!r}; choose one of {', '.join(there)}.")
+    return there[name]
 
 
 def models_for(task: str) -> list[CatalogRow]:
@@ -101,3 +141,107 @@ def models_for(task: str) -> list[CatalogRow]:
         The default first.
     """
     return [r for r in catalog().values() if task in r.tasks]
+
+
+def models_folder() -> Path:
+    """Return where the person's rows are kept, and where weights may lie.
+
+    Returns
+    -------
+    Path
+        Below FOUNDSEG_CACHE where that is set, else the user's folder for programs' data. It need not exist.
+    """
+    import platformdirs
+
+    return Path(os.environ.get("FOUNDSEG_CACHE") or platformdirs.user_data_dir("napari-foundseg")) / "models"
+
+
+def user_rows() -> Mapping[str, CatalogRow]:
+    """Return the person's rows, read again where their files have changed.
+
+    Returns
+    -------
+    mapping of str to CatalogRow
+        By name. A file that holds no row is left out, with a warning in the log.
+    """
+    folder = models_folder()
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(
+                (e.name, e.stat().st_mtime_ns, e.stat().st_size) for e in entries if e.name.endswith(".toml")
+            )
+    except OSError:
+        return {}
+    state = (folder, tuple(found))
+    if _read.get("state") != state:
+        _read.update(state=state, rows=_rows_of(folder, [name for name, _, _ in found]))
+    rows: Mapping[str, CatalogRow] = _read["rows"]
+    return rows
+
+
+_read: dict[str, Any] = {}
+#: Rows that a window sent to this process along with its request.
+_adopted: dict[str, CatalogRow] = {}
+
+
+def _rows_of(folder: Path, names: list[str]) -> dict[str, CatalogRow]:
+    rows = {}
+    for name in names:
+        try:
+            values = tomllib.loads((folder / name).read_text(encoding="utf-8"))
+            rows[name.removesuffix(".toml")] = CatalogRow(name=name.removesuffix(".toml"), **values)
+        except (OSError, ValueError, TypeError) as error:
+            _log.warning("%s is no row of the catalogue and is left out: %s", folder / name, error)
+    return rows
+
+
+def save_row(row: CatalogRow) -> None:
+    """Write a row of the person's, wholly or not at all.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        The row; one of the same name is replaced.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    import tomli_w
+
+    folder = models_folder()
+    with named_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    values = row.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+    with atomic_write(folder / f"{row.name}.toml") as file:
+        file.write(tomli_w.dumps(values).encode())
+
+
+def delete_row(name: str) -> None:
+    """Remove a row of the person's; its weights stay where they are.
+
+    Parameters
+    ----------
+    name : str
+        The model's name.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be removed.
+    """
+    path = models_folder() / f"{name}.toml"
+    with named_errors(path):
+        path.unlink()
+
+
+def adopt(row: CatalogRow) -> None:
+    """Take a row into this process's catalogue until it ends: a window's model on a computer that does not know it.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        The row.
+    """
+    _adopted[row.name] = row

@@ -10,13 +10,13 @@ from typing import Any
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.device import choose_device
-from napari_foundseg.models.store import weights
+from napari_foundseg.models.store import known, weights
 
 __all__ = ["load_model"]
 
 #: Models kept in memory; the least recently used goes first.
 _KEPT = 2
-_loaded: OrderedDict[tuple[str, str], Any] = OrderedDict()
+_loaded: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
 _lock = RLock()
 
 
@@ -53,11 +53,13 @@ def load_model(model: Any, *, device: str | None = None, protocol: str | None = 
 
 def _by_name(name: str, device: str) -> Any:
     with _lock:
-        if (name, device) not in _loaded:
-            found = row(name)
+        found = known(row(name))
+        path = weights(found)
+        key = (found.name, found.sha256, device)
+        if key not in _loaded:
             family = importlib.import_module(f"napari_foundseg.models.{found.family}")
-            _loaded[name, device] = family.load(found, weights(found), device)
+            _loaded[key] = family.load(found, path, device)
             while len(_loaded) > _KEPT:
                 _loaded.popitem(last=False)
-        _loaded.move_to_end((name, device))
-        return _loaded[name, device]
+        _loaded.move_to_end(key)
+        return _loaded[key]

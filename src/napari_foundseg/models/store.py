@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from napari_foundseg.core.errors import CheckpointError
-from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
 
-__all__ = ["state", "weights"]
+__all__ = ["hash_of", "hub_folder", "known", "locate", "state", "weight_files", "weights"]
+
+#: What weights of a folder are called, the safe kind first: of two kinds only the first is read.
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt")
 
 
-@cache
 def weights(row: CatalogRow) -> Path:
-    """Return the checked weights file of a model.
+    """Return the checked weights of a model.
+
+    The hash of weights that nobody here has read (`UNVERIFIED`) is recorded now, in a row of the person's, and holds
+    from then on.
 
     Parameters
     ----------
@@ -25,24 +31,144 @@ def weights(row: CatalogRow) -> Path:
     Returns
     -------
     Path
-        The file.
+        The file or folder.
 
     Raises
     ------
     CheckpointError
-        If the file is absent or is not the one the catalogue names.
+        If the weights are absent or are not the ones the catalogue names.
     """
-    path = Path(str(files("napari_foundseg.models").joinpath(row.file)))
-    if not path.is_file():
-        raise CheckpointError(f"The weights of {row.name} are missing ({path}); install napari-foundseg again.")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != row.sha256:
+    path = locate(row)
+    if path is None:
+        raise CheckpointError(_missing(row))
+    found = _hash_of(path, _stamp(path))
+    if row.sha256 == UNVERIFIED:
+        save_row(row.model_copy(update={"sha256": found, "file": str(path)}))
+    elif found != row.sha256:
+        again = "install napari-foundseg" if _built_in(row) else "download or import them"
         raise CheckpointError(
-            f"The weights of {row.name} ({path}) are damaged: sha256 {found[:12]}… instead of {row.sha256[:12]}…; "
-            "install napari-foundseg again."
+            f"The weights of {row.name} ({path}) are damaged or not the ones that were here before: sha256 "
+            f"{found[:12]}… instead of {row.sha256[:12]}…; {again} again."
         )
     return path
+
+
+def known(row: CatalogRow) -> CatalogRow:
+    """Return a row with the hash of its weights, reading them if nobody has yet.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        The model.
+
+    Returns
+    -------
+    CatalogRow
+        The row, or the one that was recorded now.
+
+    Raises
+    ------
+    CheckpointError
+        If the weights have never been read and are absent.
+    """
+    if row.sha256 != UNVERIFIED:
+        return row
+    path = weights(row)
+    return row.model_copy(update={"sha256": _hash_of(path, _stamp(path)), "file": str(path)})
+
+
+def locate(row: CatalogRow) -> Path | None:
+    """Return where a model's weights lie, without reading them.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        The model.
+
+    Returns
+    -------
+    Path or None
+        A file or folder; None where they are not on this computer.
+    """
+    places = [Path(str(files("napari_foundseg.models"))) / row.file, models_folder() / row.file] if row.file else []
+    for path in places:
+        if path.exists():
+            return path
+    return hub_folder(row.source.removeprefix("hf:")) if row.source.startswith("hf:") else None
+
+
+def hub_folder(name: str) -> Path | None:
+    """Return the folder into which the Hugging Face hub's own client has downloaded a model.
+
+    Parameters
+    ----------
+    name : str
+        As ``owner/name``.
+
+    Returns
+    -------
+    Path or None
+        Its newest snapshot; None where there is none.
+    """
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
+    folder = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{name.replace('/', '--')}"
+    try:
+        snapshot = folder / "snapshots" / (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return snapshot if snapshot.is_dir() else None
+
+
+def weight_files(path: Path) -> list[Path]:
+    """Return the files that hold the weights.
+
+    Parameters
+    ----------
+    path : Path
+        A weights file, or a folder as transformers writes it.
+
+    Returns
+    -------
+    list of Path
+        Sorted; of several kinds in a folder the safest.
+    """
+    if not path.is_dir():
+        return [path]
+    kinds = (sorted(path.glob(pattern)) for pattern in _WEIGHTS)
+    return next((found for found in kinds if found), [])
+
+
+def hash_of(path: Path) -> str:
+    """Return the hash of weights.
+
+    Parameters
+    ----------
+    path : Path
+        A file or a folder.
+
+    Returns
+    -------
+    str
+        sha256 of a file; of a folder sha256 of the names and hashes of its sorted weight files.
+
+    Raises
+    ------
+    CheckpointError
+        If they cannot be read, or there are none.
+    """
+    found = weight_files(path)
+    if not found:
+        raise CheckpointError(f"{path} holds no weights ({', '.join(_WEIGHTS)}); choose the folder that does.")
+    try:
+        hashes = {}
+        for part in found:
+            with part.open("rb") as file:
+                hashes[part.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    if not path.is_dir():
+        return hashes[path.name]
+    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
 
 
 def state(row: CatalogRow) -> str:
@@ -58,4 +184,39 @@ def state(row: CatalogRow) -> str:
     str
         Such as ``built in, 9 MB``.
     """
-    return f"built in, {row.size_mb:.0f} MB"
+    size = f"{row.size_mb:.0f} MB"
+    if _built_in(row):
+        return f"built in, {size}"
+    return f"on this computer, {size}" if locate(row) else f"not on this computer, {size}"
+
+
+def _built_in(row: CatalogRow) -> bool:
+    return not row.source
+
+
+def _missing(row: CatalogRow) -> str:
+    if _built_in(row):
+        return f"The weights of {row.name} are missing ({row.file}); install napari-foundseg again."
+    if Path(row.source).is_absolute():
+        return (
+            f"The weights of {row.name} are no longer at {row.source}. Put them back, or import them from where they "
+            f"are now: napari-foundseg models import FILE --name {row.name}"
+        )
+    return (
+        f"The weights of {row.name} ({row.size_mb:.0f} MB, {row.weights_licence}) are missing: they are not on this "
+        f"computer. Download them from {_link(row)} and import them: napari-foundseg models import FILE"
+    )
+
+
+def _link(row: CatalogRow) -> str:
+    return row.source.replace("hf:", "https://huggingface.co/", 1)
+
+
+def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
+    """Return what tells whether files have changed, so that gigabytes are hashed once a process."""
+    return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in weight_files(path))
+
+
+@cache
+def _hash_of(path: Path, _stamp: tuple[tuple[str, int, int], ...]) -> str:
+    return hash_of(path)

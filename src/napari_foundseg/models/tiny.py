@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
     from torch import nn
 
-__all__ = ["TinyModel", "load"]
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["TinyModel", "load", "recognise"]
 
 
 class TinyModel(SamModel):
@@ -110,3 +112,26 @@ def load(row: CatalogRow, path: Path, device: str) -> TinyModel:
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} does not hold the weights of {row.name}: {error}") from error
     return TinyModel(sam.to(device), decoder.to(device), row.name, f"{row.name}@{row.sha256[:16]}")
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether weights are of this family, such as training's.
+
+    Parameters
+    ----------
+    found : Found
+        The file.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+    """
+    if found.config.get("format") != "foundseg-tiny":
+        return None
+    return {
+        "title": "foundseg-tiny",
+        "tasks": ("automatic", "prompt"),
+        "protocols": ("InstanceDecoding", "PointGrid", "Promptable"),
+        "input": "2-D, any dtype, grey or RGB",
+    }

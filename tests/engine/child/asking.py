@@ -16,7 +16,8 @@ from napari_foundseg.engine.client import Engine, Job
 
 def submit(engine: Engine, image: Image, act: str = "threshold", *, index: Any = None, **options: Any) -> Job:
     settings = fake_tasks.FakeSettings(act=act, seconds=options.pop("seconds", 0))
-    return engine.submit("fake", image, fake_tasks.FakeInputs(index=index), settings, "foundseg-tiny", **options)
+    model = options.pop("model", "foundseg-tiny")
+    return engine.submit("fake", image, fake_tasks.FakeInputs(index=index), settings, model, **options)
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 10) -> float:

@@ -1,0 +1,212 @@
+"""Import of a model from a file or folder: what it is, and which family can load it."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, SettingsError
+from napari_foundseg.models.catalog import CatalogRow, catalog, delete_row, packaged, save_row, user_rows
+from napari_foundseg.models.checkpoints import read_config, read_shapes
+from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
+
+__all__ = ["FAMILIES", "Found", "import_model", "look_at", "remove_model"]
+
+#: Modules of `models` with a function `recognise`, the more particular first.
+FAMILIES = ("tiny",)
+#: Fields that are the imported file's own, whatever the package's row of it says.
+_OF_THE_FILE = {"name", "family", "file", "source", "sha256", "size_mb"}
+#: What a row says where the family knows no better.
+_UNKNOWN = {"revision": "imported", "code_licence": "unknown", "weights_licence": "unknown", "input": "2-D",
+            "citation": "See where the weights come from."}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file or folder of weights shows without being loaded.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder.
+    shapes : mapping of str to tuple of int
+        Shape of each tensor by name, as `models.checkpoints.read_shapes` gives it.
+    config : mapping
+        A folder's ``config.json`` (transformers) or ``foundseg.json`` (ours), or a safetensors file's metadata.
+    """
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    config: Mapping[str, Any]
+
+
+def look_at(path: Path) -> Found:
+    """Look at a file or folder of weights; nothing in it is run.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder.
+
+    Returns
+    -------
+    Found
+        For the families' `recognise`.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged or no weights at all; the message says what it is.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path} is not there; choose a file of weights, or a folder with weights.")
+    return Found(path, read_shapes(path), read_config(path))
+
+
+def import_model(path: str | Path, name: str | None = None, family: str | None = None) -> CatalogRow:
+    """Make a file or folder of weights a model of the catalogue. The weights stay where they are.
+
+    Parameters
+    ----------
+    path : str or Path
+        A weights file, a folder as transformers or this package write it, or ``hf:owner/name`` for one that the
+        Hugging Face hub's client has downloaded.
+    name : str, optional
+        What to call it; by default what the catalogue calls the published file of that name, else the file's name.
+    family : str, optional
+        Which family to take it for; by default the first that recognises it.
+
+    Returns
+    -------
+    CatalogRow
+        The new row.
+
+    Raises
+    ------
+    CheckpointError
+        If it is damaged, no weights, or of no family.
+    ModelNotFoundError
+        If there is no such family.
+    SettingsError
+        If the name is taken or is no name.
+    OutputError
+        If the row cannot be written.
+    """
+    source, where = str(path), _where(path)
+    found = look_at(where)
+    chosen, fields = _recognised(found, family)
+    sha256 = hash_of(where)
+    known = _published(where, chosen, fields, source, sha256)
+    called = _free_name(name, source, where, known)
+    row = CatalogRow(
+        **_UNKNOWN
+        | {"title": called}
+        | fields
+        | (known.model_dump(exclude=_OF_THE_FILE) if known else {})
+        | {
+            "name": called,
+            "family": chosen,
+            "file": str(where),
+            "source": source if source.startswith("hf:") else str(where),
+            "sha256": sha256,
+            "size_mb": round(sum(file.stat().st_size for file in weight_files(where)) / 1e6, 1),
+        }
+    )
+    save_row(row)
+    return row
+
+
+def remove_model(name: str) -> CatalogRow:
+    """Take a model of the person's out of the catalogue; its weights stay where they are.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Returns
+    -------
+    CatalogRow
+        What its row was.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If it is unknown or comes with the package.
+    """
+    mine = user_rows()
+    if name not in mine:
+        what = "comes with napari-foundseg and stays" if name in packaged() else "is not in the catalogue"
+        raise ModelNotFoundError(f"{name!r} {what}; models of yours: {', '.join(mine) or 'none'}.")
+    delete_row(name)
+    return mine[name]
+
+
+def _where(path: str | Path) -> Path:
+    if not str(path).startswith("hf:"):
+        return Path(path).expanduser().absolute()
+    folder = hub_folder(str(path).removeprefix("hf:"))
+    if folder is None:
+        raise CheckpointError(
+            f"{path} is not on this computer. Download it (hf download {str(path).removeprefix('hf:')}) and import it "
+            "again."
+        )
+    return folder
+
+
+def _recognised(found: Found, family: str | None) -> tuple[str, dict[str, Any]]:
+    if family is not None and family not in FAMILIES:
+        raise ModelNotFoundError(f"There is no family {family!r}; choose one of {', '.join(FAMILIES)}.")
+    for candidate in FAMILIES if family is None else (family,):
+        module = importlib.import_module(f"napari_foundseg.models.{candidate}")
+        fields: dict[str, Any] | None = module.recognise(found)
+        if fields is not None:
+            return candidate, fields
+    kind = found.config.get("model_type") or (found.config.get("architectures") or [None])[0]
+    what = (
+        f"a {kind} model" if kind else f"{len(found.shapes)} tensors ({', '.join(list(found.shapes)[:3]) or 'none'}…)"
+    )
+    wanted = "no family that is known" if family is None else f"not the family {family}"
+    raise CheckpointError(f"{found.path} holds {what}, which is {wanted}. Known are: {', '.join(FAMILIES)}.")
+
+
+def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, sha256: str) -> CatalogRow | None:
+    """Return the package's row of a published file; a file that only has its name is refused."""
+    for row in packaged().values():
+        if row.sha256 == sha256:
+            return row
+        if not row.source or (path.name != row.file and source != row.source):
+            continue
+        if row.family != family or row.options != fields.get("options", {}):
+            raise CheckpointError(
+                f"{path} has the name of {row.title}, but holds {fields.get('title', family)}: it was renamed, or is "
+                "the wrong file. Give it its own name and import it again."
+            )
+        return row
+    return None
+
+
+def _free_name(name: str | None, source: str, path: Path, known: CatalogRow | None) -> str:
+    """Return the name of the new row. A row whose weights are gone, or are the same, may be replaced."""
+    there = catalog()
+
+    def free(wanted: str) -> bool:
+        return wanted not in there or locate(there[wanted]) in (None, path)
+
+    if name is not None:
+        if _slug(name) != name:
+            raise SettingsError(f"{name!r} is no name of a model; use letters, digits, '-', '_' and '.'.")
+        if not free(name):
+            raise SettingsError(f"There is a model {name!r} already; choose another name, or remove it before.")
+        return name
+    plain = path.stem if path.is_file() else source.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
+    wanted = known.name if known else _slug(plain) or "model"
+    return next(n for n in (wanted, *(f"{wanted}-{i}" for i in range(2, 10_000))) if free(n))
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import napari_foundseg as fs
+from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, SettingsError
+from napari_foundseg.io.samples import sample
+from napari_foundseg.models import catalog, store
+from napari_foundseg.models.importing import import_model, remove_model
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    path = tmp_path / "my model (2).safetensors"
+    shutil.copy(store.weights(catalog.row("foundseg-tiny")), path)
+    return path
+
+
+def test_an_imported_model_works_like_one_of_the_package_until_it_is_removed(weights: Path) -> None:
+    row = import_model(weights, "mine")
+    assert (row.name, row.family) == ("mine", "tiny")
+    # It is known by its hash, whatever the file is called.
+    assert row.calibration == catalog.row("foundseg-tiny").calibration
+    assert row.name in [r.name for r in catalog.models_for("automatic")]
+    assert catalog.models_for("automatic")[0].name == "foundseg-tiny"
+    found = fs.automatic(sample("nuclei"), model=row.name)
+    assert len(found) == len(fs.automatic(sample("nuclei")))
+    assert found.provenance["model"]["sha256"] == row.sha256
+    remove_model(row.name)
+    assert weights.exists()
+    with pytest.raises(ModelNotFoundError):
+        catalog.row(row.name)
+
+
+def test_names_are_never_taken_from_another_model(weights: Path, tmp_path: Path) -> None:
+    assert import_model(weights, "mine").name == "mine"
+    assert import_model(weights, "mine").name == "mine"
+    other = tmp_path / "other one (2).safetensors"
+    save_file(load_file(weights), other, metadata={"format": "foundseg-tiny", "version": "3"})
+    assert import_model(other).name == "other-one-2"
+    remove_model("other-one-2")
+    for name in ("mine", "foundseg-tiny", "a/b", "../up"):
+        with pytest.raises(SettingsError, match=r"choose another|use letters"):
+            import_model(other, name)
+    other = other.rename(tmp_path / "mine.safetensors")
+    assert import_model(other).name == "mine-2"
+
+
+def test_what_comes_with_the_package_cannot_be_removed() -> None:
+    with pytest.raises(ModelNotFoundError, match="comes with"):
+        remove_model("foundseg-tiny")
+    with pytest.raises(ModelNotFoundError, match="not in the catalogue"):
+        remove_model("sam-9000")
+
+
+def test_weights_of_no_family_are_named_for_what_they_are(tmp_path: Path, weights: Path) -> None:
+    torch.save({"state_dict": {"conv1.weight": torch.ones(2)}}, tmp_path / "w.pth")
+    with pytest.raises(CheckpointError, match=r"1 tensors \(state_dict.conv1.weight…\).*no family"):
+        import_model(tmp_path / "w.pth")
+    with pytest.raises(ModelNotFoundError, match="tiny"):
+        import_model(weights, family="sam-9000")
+    with pytest.raises(CheckpointError, match="not there"):
+        import_model(tmp_path / "gone.pth")
+    assert not catalog.user_rows()
+
+
+def test_weights_that_have_moved_or_changed_are_named(weights: Path) -> None:
+    import_model(weights, "mine")
+    gone = weights.rename(weights.with_suffix(".old"))
+    with pytest.raises(CheckpointError, match="no longer at"):
+        fs.load_model("mine")
+    assert "not on this computer" in store.state(catalog.row("mine"))
+    weights.write_bytes(gone.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(CheckpointError, match="not the ones"):
+        fs.load_model("mine")
+    gone.replace(weights)
+    assert fs.load_model("mine").name == "mine"
+
+
+def test_a_damaged_row_is_left_out_and_the_others_stay(weights: Path, caplog: pytest.LogCaptureFixture) -> None:
+    import_model(weights, "mine")
+    (catalog.models_folder() / "broken.toml").write_text("title = 3 and more")
+    assert list(catalog.user_rows()) == ["mine"]
+    assert "broken.toml" in caplog.text
+
+
+def test_a_hash_that_nobody_has_read_is_recorded_at_the_first_use(
+    tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unread = catalog.row("foundseg-tiny").model_copy(
+        update={"name": "new", "file": "new.safetensors", "source": "https://x.org/new", "sha256": catalog.UNVERIFIED}
+    )
+    monkeypatch.setattr(catalog, "packaged", lambda: {"new": unread})
+    with pytest.raises(CheckpointError, match=r"https://x\.org/new"):
+        fs.load_model("new")
+    catalog.models_folder().mkdir(parents=True)
+    shutil.copy(weights, catalog.models_folder() / "new.safetensors")
+    assert fs.load_model("new").key.startswith("new@d1203508")
+    assert catalog.row("new").sha256 == store.hash_of(weights)
+    with (catalog.models_folder() / "new.safetensors").open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(CheckpointError, match="not the ones that were here before"):
+        fs.load_model("new")
+
+
+def test_a_folder_of_the_hubs_own_client_is_found_by_its_id(tmp_path: Path, weights: Path) -> None:
+    with pytest.raises(CheckpointError, match="hf download lab/cells"):
+        import_model("hf:lab/cells")
+    hub = tmp_path / "hub" / "models--lab--cells"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "refs" / "main").write_text("abc123")
+    (hub / "snapshots" / "abc123").mkdir(parents=True)
+    shutil.copy(weights, hub / "snapshots" / "abc123" / "model.safetensors")
+    # A folder of ours says what it is in its JSON; a file in its own header.
+    (hub / "snapshots" / "abc123" / "foundseg.json").write_text('{"format": "another"}')
+    with pytest.raises(CheckpointError, match="no family"):
+        import_model("hf:lab/cells")
