@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -32,7 +33,7 @@ Make = Callable[..., Runner]
 def pools() -> Iterator[dict[int, Pool]]:
     """Warm pools by their number of workers, since each worker takes a second to start."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", CHILD)
+        patch.setenv("PYTHONPATH", CHILD, prepend=os.pathsep)
         with Pool(1) as one, Pool(2, threads=1) as two:
             yield {1: one, 2: two}
 
@@ -41,7 +42,7 @@ def pools() -> Iterator[dict[int, Pool]]:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pools: dict[int, Pool]) -> Make:
     """Makes a runner over images that say in words what is to happen."""
     monkeypatch.setattr(module, "STAGES", toy_batch.STAGES)
-    monkeypatch.setenv("PYTHONPATH", CHILD)
+    monkeypatch.setenv("PYTHONPATH", CHILD, prepend=os.pathsep)
 
     def made(*texts: str, workers: int = 1, **options: Any) -> Runner:
         images = tmp_path / "images"

