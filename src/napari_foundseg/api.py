@@ -15,7 +15,7 @@ from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.tasks.settings import Progress, unheard
 
-__all__ = ["automatic", "load_model", "prompt", "run"]
+__all__ = ["automatic", "load_model", "panoptic", "prompt", "run", "semantic"]
 
 
 def automatic(
@@ -96,6 +96,64 @@ def prompt(
     """
     prompts = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
     return run("prompt", image, {"prompts": prompts}, model=model, axes=axes, tile=tile, **settings)
+
+
+def panoptic(
+    image: Any, *, model: Any = "foundseg-tiny", method: str | None = None, axes: str | None = None, **settings: Any
+) -> Segmentation:
+    """Give every pixel a class and tell things apart.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in. Stacks are done slice by slice.
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned.
+    method : str, optional
+        ``nuclei``, ``segments``, ``instances``, ``fusion`` or ``centres``; by default the first that the model can do.
+    axes : str, optional
+        As for `automatic`.
+    **settings
+        Fields of the method's settings, such as ``link=True`` or ``semantic_model="fcn-resnet50"``.
+
+    Returns
+    -------
+    Segmentation
+        Objects in `labels`, the class of each pixel in `semantic`, all classes in `classes`.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, the model or a setting.
+    """
+    return run("panoptic", image, {}, model=model, method=method, axes=axes, **settings)
+
+
+def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any) -> Segmentation:
+    """Give every pixel a class.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in. Stacks are done slice by slice.
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned.
+    axes : str, optional
+        As for `automatic`.
+    **settings
+        Fields of `SemanticSettings`.
+
+    Returns
+    -------
+    Segmentation
+        The classes' ids in `labels` and in `semantic`, their names in `classes`.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, the model or a setting.
+    """
+    return run("semantic", image, {}, model=model, axes=axes, **settings)
 
 
 def run(

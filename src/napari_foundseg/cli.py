@@ -26,7 +26,7 @@ from rich.table import Table
 from napari_foundseg.batch.command import IMAGE_OPTIONS, image_of, inputs_of
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import catalog, models_for
+from napari_foundseg.models.catalog import catalog, default_model
 from napari_foundseg.models.store import state
 from napari_foundseg.tasks import TASKS
 
@@ -243,7 +243,8 @@ def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segme
     check_sidecar(out)
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
     inputs = inputs_of(options.pop("inputs", "{}"))
-    options.setdefault("model", models_for(task)[0].name)
+    options.setdefault("model", None)
+    options["model"] = options["model"] or default_model(task)
     with Progress(console=console, transient=True) as bar:
         result = api.run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
     write_result(out, image, result)

@@ -90,6 +90,11 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         "prompt",
         {"inputs": {"prompts": [fs.Prompt(box=(20.5, 30, 60, 80)), fs.Prompt(box=(0, 0, 9, 9))]}},
     ),
+    "nuclei and background, one region": (
+        "stack",
+        "panoptic",
+        {"link": True, "output": "panoptic ids", "inputs": {"region": (0, 5, 90, 110)}},
+    ),
     "mask, single": ("grey", "prompt", {"output": "single", "inputs": {"prompts": [fs.Prompt(mask=rough_mask())]}}),
     "all together, untiled": (
         "grey",

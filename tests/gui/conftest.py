@@ -107,7 +107,7 @@ def scene() -> SimpleNamespace:
         Mask.from_array(disc(labels.shape, 40, 50, 8), predicted_iou=0.7, label=1),
         Mask.from_array(disc(labels.shape, 40, 50, 25), predicted_iou=0.5, label=1),
     )
-    automatic = Segmentation(labels, table, {1: "object"}, {"task": "automatic", "inputs": {}})
+    automatic = Segmentation(labels, table, provenance={"task": "automatic", "inputs": {}})
     one = np.where(labels == 1, labels, 0)
-    prompted = Segmentation(one, table.iloc[:1], {1: "object"}, {"task": "prompt"}, masks=masks)
+    prompted = Segmentation(one, table.iloc[:1], provenance={"task": "prompt"}, masks=masks)
     return SimpleNamespace(image=image, automatic=automatic, prompted=prompted, masks=masks)

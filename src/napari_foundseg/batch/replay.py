@@ -17,6 +17,7 @@ from napari_foundseg.batch.pictures import file_digest, picture
 from napari_foundseg.batch.recipe import step_of
 from napari_foundseg.batch.sidecar import Sidecar, digest_of, sidecar_of
 from napari_foundseg.batch.steps import run_steps
+from napari_foundseg.core.classes import ClassTable
 from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import Normalisation
@@ -90,7 +91,7 @@ def replay(
     with _threads(ran.get("threads")):
         seat = Seat(device or ran.get("device"), progress, bool)
         labels, table, provenance = run_steps(steps, picture_again, seat)
-    return Segmentation(labels, table, {1: "object"}, provenance[-1])
+    return Segmentation(labels, table, ClassTable.from_json(provenance[-1]["classes"]), provenance[-1])
 
 
 def compare(source: str | Path | Mapping[str, Any], again: Segmentation) -> Comparison:

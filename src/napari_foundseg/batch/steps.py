@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.batch.recipe import Step
+from napari_foundseg.core.classes import OBJECT
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap, label_dtype
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.result import Segmentation, named_classes, object_table
 from napari_foundseg.engine.stages import Seat
 from napari_foundseg.tasks import TASKS
 
@@ -42,7 +43,7 @@ def run_steps(
     table : pandas.DataFrame
         A row an object; one that lost all its pixels to another keeps its row with area 0.
     provenance : tuple of dict
-        Of each step.
+        Of each step; that of the last has the classes of the whole.
 
     Raises
     ------
@@ -51,6 +52,7 @@ def run_steps(
     """
     labels: NDArray[Any] | None = None
     table: pd.DataFrame | None = None
+    classes = OBJECT
     provenance = []
     for i, step in enumerate(steps):
 
@@ -61,16 +63,24 @@ def run_steps(
         found = TASKS[step.task].run(image, step.parsed_inputs(), step.parsed_settings(), model, share, seat.cancelled)
         provenance.append({**found.provenance, "rule": step.rule} if i else found.provenance)
         if labels is None or table is None:
-            labels, table = found.labels, found.table
+            labels, table, classes = found.labels, found.table, found.classes
         else:
-            labels, table = _added(labels, table, found, image.label_axes, step.rule)
+            classes, numbers = classes.joined(found.classes)
+            labels, table = _added(labels, table, found, numbers, image.label_axes, step.rule)
+            table = named_classes(table, classes) if classes.ids != OBJECT.ids else table
     assert labels is not None
     assert table is not None
+    provenance[-1] = {**provenance[-1], "classes": classes.measured(None, table["class"]).to_json()}
     return labels, table, tuple(provenance)
 
 
 def _added(
-    labels: NDArray[Any], table: pd.DataFrame, found: Segmentation, axes: str, rule: Overlap
+    labels: NDArray[Any],
+    table: pd.DataFrame,
+    found: Segmentation,
+    numbers: Mapping[int, int],
+    axes: str,
+    rule: Overlap,
 ) -> tuple[NDArray[Any], pd.DataFrame]:
     """Add a step's objects to those that are there; their ids go on."""
     count = len(table)
@@ -80,4 +90,5 @@ def _added(
     labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + len(found.table))))
     np.add(found.labels, count, out=labels, where=taken, dtype=labels.dtype, casting="unsafe")
     scores = {name: np.concatenate([table[name], found.table[name]]) for name in ("predicted_iou", "stability_score")}
-    return labels, object_table(labels, axes, **scores)
+    classes = np.concatenate([table["class"], [numbers.get(number, number) for number in found.table["class"]]])
+    return labels, object_table(labels, axes, **scores, classes=classes.astype(np.int64))

@@ -38,6 +38,8 @@ class Mask:
         The slice; empty for a single image.
     label : int
         The object that the mask is a candidate for; 0 where every mask is an object of its own.
+    class_id : int
+        Its class.
     """
 
     box: Box
@@ -46,6 +48,7 @@ class Mask:
     stability_score: float = 1.0
     index: tuple[int, ...] = ()
     label: int = 0
+    class_id: int = 1
 
     def __post_init__(self) -> None:
         y0, x0, y1, x1 = self.box

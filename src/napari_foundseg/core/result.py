@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.classes import OBJECT, ClassTable
 from napari_foundseg.core.painting import Painting
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.masks import Mask
 
-__all__ = ["TABLE_COLUMNS", "Segmentation", "object_table", "table_of"]
+__all__ = ["TABLE_COLUMNS", "Segmentation", "named_classes", "object_table", "table_of"]
 
 #: Columns of every object table; the slice's indices (``z``, ``t``) follow where there are slices.
 TABLE_COLUMNS = ("label", "class", "predicted_iou", "stability_score", "y0", "x0", "y1", "x1", "area")
@@ -34,21 +35,21 @@ class Segmentation:
         The labels, or the masks that they are drawn of when they are first asked for.
     table : pandas.DataFrame
         A row per object with `TABLE_COLUMNS`: boxes are inclusive, the area is in pixels of `labels`.
-    classes : dict of int to str
-        Names of the classes in the table's column ``class``.
+    classes : ClassTable
+        What the numbers in the table's column ``class`` and in `semantic` mean.
     provenance : dict
         JSON-able; enough to run the task again.
     masks : tuple of Mask, optional
         Candidates before the overlap rule, with their scores.
     maps : dict of tuple to ndarray, optional
-        Float maps of each slice from which the labels derive: ``{index: (C, M, N) array}``.
+        Float maps of each slice from which the labels derive: ``{index: (C, M, N) array}``, such as one map a concept.
     semantic : ndarray of unsigned int, optional
         Class of each pixel, the shape of `labels`.
     """
 
     pixels: NDArray[Any] | Painting
     table: pd.DataFrame
-    classes: dict[int, str] = field(default_factory=dict)
+    classes: ClassTable = OBJECT
     provenance: dict[str, Any] = field(default_factory=dict)
     masks: tuple[Mask, ...] | None = None
     maps: dict[tuple[int, ...], NDArray[Any]] | None = None
@@ -63,6 +64,8 @@ class Segmentation:
             _check_labels(self.pixels, self.table)
         if self.semantic is not None and self.semantic.shape != self.pixels.shape:
             raise ValueError(f"semantic has shape {self.semantic.shape}, labels {self.pixels.shape}")
+        if unknown := set(self.table["class"]) - {0, *self.classes.ids}:
+            raise ValueError(f"the table has objects of classes {sorted(unknown)}, which the class table lacks")
         json.dumps(self.provenance)
 
     @cached_property
@@ -89,8 +92,9 @@ def object_table(
     *,
     predicted_iou: Sequence[float] | NDArray[Any],
     stability_score: Sequence[float] | NDArray[Any],
+    classes: Sequence[int] | NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Measure every object of a label image whose objects each lie in one slice.
+    """Measure every object of a label image; one that lies in several slices has the first of them in its row.
 
     Parameters
     ----------
@@ -100,6 +104,8 @@ def object_table(
         The axes of `labels`.
     predicted_iou, stability_score : (n,) sequence of float
         Scores of objects 1 to n; their length says how many rows there are, empty objects included.
+    classes : (n,) sequence of int, optional
+        The class of each object; 1 by default.
 
     Returns
     -------
@@ -114,7 +120,7 @@ def object_table(
     y, x = axes.index("Y"), axes.index("X")
     boxes = np.array([_corners(part, y, x) for part in found], np.int64).reshape(n, 4)
     slices = {a: [part[axes.index(a)].start if part else 0 for part in found] for a in axes if a not in "YX"}
-    return table_of(areas, boxes, slices, predicted_iou=predicted_iou, stability_score=stability_score)
+    return table_of(areas, boxes, slices, predicted_iou=predicted_iou, stability_score=stability_score, classes=classes)
 
 
 def table_of(
@@ -124,6 +130,7 @@ def table_of(
     *,
     predicted_iou: Sequence[float] | NDArray[Any],
     stability_score: Sequence[float] | NDArray[Any],
+    classes: Sequence[int] | NDArray[Any] | None = None,
 ) -> pd.DataFrame:
     """Lay out the table of objects 1 to n.
 
@@ -137,6 +144,8 @@ def table_of(
         For each axis of slices where the objects lie.
     predicted_iou, stability_score : (n,) sequence of float
         Scores.
+    classes : (n,) sequence of int, optional
+        The class of each object; 1 by default.
 
     Returns
     -------
@@ -147,7 +156,7 @@ def table_of(
 
     columns: dict[str, Any] = {
         "label": np.arange(1, len(areas) + 1),
-        "class": np.ones(len(areas), np.int64),
+        "class": np.ones(len(areas), np.int64) if classes is None else np.asarray(classes, np.int64),
         "predicted_iou": np.asarray(predicted_iou, float),
         "stability_score": np.asarray(stability_score, float),
         **{name: boxes[:, i] for i, name in enumerate(("y0", "x0", "y1", "x1"))},
@@ -161,3 +170,21 @@ def _corners(part: tuple[slice, ...] | None, y: int, x: int) -> tuple[int, int, 
     if part is None:
         return 0, 0, -1, -1
     return part[y].start, part[x].start, part[y].stop - 1, part[x].stop - 1
+
+
+def named_classes(table: pd.DataFrame, classes: ClassTable) -> pd.DataFrame:
+    """Add the names of the objects' classes to an object table.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        With the column ``class``.
+    classes : ClassTable
+        The classes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        With the column ``class_name``.
+    """
+    return table.assign(class_name=[classes.name_of(int(number)) for number in table["class"]])

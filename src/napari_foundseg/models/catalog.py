@@ -21,6 +21,7 @@ __all__ = [
     "CatalogRow",
     "adopt",
     "catalog",
+    "default_model",
     "delete_row",
     "models_folder",
     "models_for",
@@ -245,3 +246,29 @@ def adopt(row: CatalogRow) -> None:
         The row.
     """
     _adopted[row.name] = row
+
+
+def default_model(task: str) -> str:
+    """Return the name of the model that is used where none was named.
+
+    Parameters
+    ----------
+    task : str
+        The task's name.
+
+    Returns
+    -------
+    str
+        The first of `models_for`.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If the catalogue has none for this task.
+    """
+    there = models_for(task)
+    if not there:
+        raise ModelNotFoundError(
+            f"No model for {task} is in the catalogue. Import one: napari-foundseg models import FILE"
+        )
+    return there[0].name

@@ -131,7 +131,7 @@ def recognise(found: Found) -> dict[str, Any] | None:
         return None
     return {
         "title": "foundseg-tiny",
-        "tasks": ("automatic", "prompt"),
+        "tasks": ("automatic", "prompt", "panoptic"),
         "protocols": ("InstanceDecoding", "PointGrid", "Promptable"),
         "input": "2-D, any dtype, grey or RGB",
     }

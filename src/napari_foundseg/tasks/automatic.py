@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from napari_foundseg.core.errors import AxesError, Cancelled, SettingsError
+from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.maps import instance_scores, instances
@@ -26,7 +26,8 @@ from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.instance_maps import decode_maps, scale_for
 from napari_foundseg.tasks.point_grid import grid_masks
 from napari_foundseg.tasks.provenance import record
-from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
+from napari_foundseg.tasks.regions import Region, region_of, slices, whole
+from napari_foundseg.tasks.settings import Progress, Settings, Task
 
 __all__ = ["TASK", "AutomaticInputs", "DecoderSettings", "GridSettings", "derive", "run"]
 
@@ -35,13 +36,8 @@ _MORE: dict[str, JsonValue] = {"more": True}
 Calibration = tuple[float, float, float] | None
 
 
-class AutomaticInputs(Inputs):
+class AutomaticInputs(Region):
     """Where to look."""
-
-    index: tuple[int, ...] | None = None
-    """The one slice to segment; None for every slice."""
-    region: tuple[int, int, int, int] | None = None
-    """First and last row and column, (y0, x0, y1, x1), both included; None for whole slices."""
 
 
 class DecoderSettings(Settings):
@@ -130,7 +126,7 @@ def run(
     """
     started = time.perf_counter()
     planes = slices(image, inputs)
-    region = _region(image, inputs)
+    region = region_of(image, inputs)
     calibration = row(model.name).calibration
 
     def poll() -> None:
@@ -187,46 +183,10 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
         raise ValueError("the result holds neither maps nor masks: run the task again")
     known = segmentation.provenance
     shape, axes = segmentation.pixels.shape, known["image"]["axes"]
-    region = tuple(known["inputs"]["region"] or _whole(_plane_shape(shape, axes)))
+    region = tuple(known["inputs"]["region"] or whole(_plane_shape(shape, axes)))
     calibration = row(known["model"]["name"]).calibration
     out = _assemble(shape, axes, region, evidence.items(), settings, True, calibration)
     return replace(out, provenance={**known, "settings": settings.model_dump(mode="json")})
-
-
-def slices(image: Image, inputs: AutomaticInputs) -> list[tuple[int, ...]]:
-    """Return the slices that a run looks at.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : AutomaticInputs
-        Where to look.
-
-    Returns
-    -------
-    list of tuple of int
-        All, or the one that was asked for.
-
-    Raises
-    ------
-    AxesError
-        If there is no such slice.
-    """
-    if inputs.index is None:
-        return list(image.indices())
-    shape = image.slice_shape
-    if len(inputs.index) != len(shape) or not all(0 <= i < n for i, n in zip(inputs.index, shape, strict=False)):
-        raise AxesError(f"There is no slice {inputs.index}: axes {image.slice_axes!r} have {shape} slices.")
-    return [inputs.index]
-
-
-def _region(image: Image, inputs: AutomaticInputs) -> Box:
-    height, width = image.plane_shape
-    y0, x0, y1, x1 = inputs.region or _whole(image.plane_shape)
-    if not (0 <= y0 <= y1 < height and 0 <= x0 <= x1 < width):
-        raise AxesError(f"The region {(y0, x0, y1, x1)} does not lie in the image of {height} by {width} pixels.")
-    return y0, x0, y1, x1
 
 
 #: Micrometres in a unit of length, as images name them.
@@ -244,10 +204,6 @@ def _diameter(image: Image, settings: DecoderSettings) -> float | None:
             "Give the diameter in pixels, or set the layer's scale and units."
         )
     return settings.diameter / (image.spacing.get("Y", 1.0) * _MICROMETRES[unit])
-
-
-def _whole(plane_shape: tuple[int, int]) -> Box:
-    return 0, 0, plane_shape[0] - 1, plane_shape[1] - 1
 
 
 def _plane_shape(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
@@ -286,7 +242,7 @@ def _assemble(
                 maps[index] = evidence
         else:
             plane, plane_scores = _from_masks(evidence, _plane_shape(shape, axes), settings)
-            box = _whole(plane.shape)
+            box = whole(plane.shape)
             masks += evidence
         n = plane_scores.shape[1]
         labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + n)), copy=False)
@@ -297,7 +253,7 @@ def _assemble(
     predicted_iou, stability_score = np.concatenate(scores, axis=1)
     table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
     kept_masks = tuple(masks) if isinstance(settings, GridSettings) else None
-    return Segmentation(labels, table, {1: "object"}, masks=kept_masks, maps=maps)
+    return Segmentation(labels, table, masks=kept_masks, maps=maps)
 
 
 def _from_maps(

@@ -239,7 +239,7 @@ def _moved(prompt: Prompt, window: Box) -> Prompt:
 def _assemble(image: Image, candidates: list[list[Mask]], provenance: dict[str, Any]) -> Segmentation:
     painting = Painting(image.shape, image.label_axes, tuple(masks[0] for masks in candidates))
     flat = tuple(mask for masks in candidates for mask in masks)
-    return Segmentation(painting, painting.table(), {1: "object"}, provenance, masks=flat)
+    return Segmentation(painting, painting.table(), provenance=provenance, masks=flat)
 
 
 TASK = Task(

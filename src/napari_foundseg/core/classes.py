@@ -1,0 +1,306 @@
+"""The class table: what the pixels and the objects of a result are, a row a class.
+
+A *thing* comes in objects that can be counted, *stuff* (background, tissue, sky) does not (Kirillov et al., *Panoptic
+Segmentation*, CVPR 2019). Class 0 stands for pixels of no class and has no row.
+"""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["OBJECT", "ClassRow", "ClassTable", "class_colour"]
+
+#: Okabe and Ito's colours, which people with a colour vision deficiency tell apart too; without black.
+_FIRST = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+#: Of the full circle; hues that follow one another lie far apart.
+_GOLDEN = 0.6180339887498949
+
+
+def class_colour(number: int) -> str:
+    """Return the colour of a class to which nobody gave one.
+
+    Parameters
+    ----------
+    number : int
+        The class, from 1.
+
+    Returns
+    -------
+    str
+        ``#rrggbb``, always the same for one number.
+    """
+    if number <= len(_FIRST):
+        return _FIRST[number - 1]
+    value = (0.95, 0.75, 0.55)[number % 3]
+    red, green, blue = colorsys.hsv_to_rgb(number * _GOLDEN % 1, 0.65, value)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
+
+
+class ClassRow(BaseModel):
+    """One class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    id: int = Field(ge=1)
+    """Its number in a semantic label image and in the column ``class`` of object tables."""
+    name: str = Field(min_length=1)
+    """Its name."""
+    colour: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
+    """Its colour, ``#rrggbb``."""
+    kind: Literal["thing", "stuff"] = "thing"
+    """Whether it comes in objects."""
+    area: int = Field(0, ge=0)
+    """Its pixels."""
+    count: int = Field(0, ge=0)
+    """Its objects; 0 for stuff."""
+
+
+@dataclass(frozen=True)
+class ClassTable:
+    """All classes of a result; never altered, each change gives another table.
+
+    Parameters
+    ----------
+    rows : tuple of ClassRow
+        With ids that are not repeated.
+    """
+
+    rows: tuple[ClassRow, ...] = ()
+
+    def __post_init__(self) -> None:
+        ids = [row.id for row in self.rows]
+        if len(set(ids)) != len(ids):
+            raise ValueError(f"the class table has two rows for one id: {ids}")
+
+    @classmethod
+    def of(
+        cls, names: Iterable[str], *, stuff: Iterable[str] = (), colours: Sequence[str | None] | None = None
+    ) -> Self:
+        """Make a table of classes 1 to n.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Their names.
+        stuff : iterable of str
+            Those that do not come in objects.
+        colours : sequence of str or None, optional
+            ``#rrggbb``; None for a colour of ours.
+
+        Returns
+        -------
+        ClassTable
+            With areas and counts of 0.
+        """
+        listed, no_things = list(names), set(stuff)
+        given = list(colours) if colours is not None else [None] * len(listed)
+        return cls(
+            tuple(
+                ClassRow(
+                    id=i, name=name, colour=colour or class_colour(i), kind="stuff" if name in no_things else "thing"
+                )
+                for i, (name, colour) in enumerate(zip(listed, given, strict=True), 1)
+            )
+        )
+
+    @classmethod
+    def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Self:
+        """Read what `to_json` gave.
+
+        Parameters
+        ----------
+        rows : iterable of mapping
+            The rows.
+
+        Returns
+        -------
+        ClassTable
+            The table.
+
+        Raises
+        ------
+        ValueError
+            If a row is incomplete or repeated.
+        """
+        return cls(tuple(ClassRow.model_validate(dict(row)) for row in rows))
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the table as plain values, for provenance, layers and files.
+
+        Returns
+        -------
+        list of dict
+            A dict a row.
+        """
+        return [row.model_dump() for row in self.rows]
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table as pandas has it.
+
+        Returns
+        -------
+        pandas.DataFrame
+            The columns are the fields of `ClassRow`.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([row.model_dump() for row in self.rows], columns=list(ClassRow.model_fields))
+
+    def __iter__(self) -> Iterator[ClassRow]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, number: object) -> bool:
+        return any(row.id == number for row in self.rows)
+
+    def __getitem__(self, number: int) -> ClassRow:
+        for row in self.rows:
+            if row.id == number:
+                return row
+        raise KeyError(f"there is no class {number}; the table has {self.ids}")
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The numbers of the classes, in the table's order."""
+        return tuple(row.id for row in self.rows)
+
+    @property
+    def things(self) -> tuple[int, ...]:
+        """The numbers of the classes that come in objects."""
+        return tuple(row.id for row in self.rows if row.kind == "thing")
+
+    def name_of(self, number: int) -> str:
+        """Return a class's name, or an empty text where it has no row.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+
+        Returns
+        -------
+        str
+            The name.
+        """
+        return next((row.name for row in self.rows if row.id == number), "")
+
+    def with_row(self, number: int, **fields: Any) -> Self:
+        """Return the table with other values in one row, such as a new name or colour.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+        **fields
+            Of `ClassRow`.
+
+        Returns
+        -------
+        ClassTable
+            Another table.
+
+        Raises
+        ------
+        KeyError
+            If there is no such class.
+        ValueError
+            If a value does not fit its field.
+        """
+        changed = ClassRow.model_validate({**self[number].model_dump(), **fields})
+        return type(self)(tuple(changed if row.id == number else row for row in self.rows))
+
+    def merged(self, numbers: Iterable[int], into: int) -> Self:
+        """Return the table with some classes made part of another.
+
+        Parameters
+        ----------
+        numbers : iterable of int
+            The classes to be merged.
+        into : int
+            The class that they become; its name, colour and kind stay.
+
+        Returns
+        -------
+        ClassTable
+            Without the merged rows; areas and counts are added up.
+        """
+        gone = set(numbers) - {into}
+        parts = [row for row in self.rows if row.id in gone | {into}]
+        kept = type(self)(tuple(row for row in self.rows if row.id not in gone))
+        area = sum(row.area for row in parts)
+        count = sum(row.count for row in parts) if self[into].kind == "thing" else 0
+        return kept.with_row(into, area=area, count=count)
+
+    def joined(self, other: ClassTable) -> tuple[Self, dict[int, int]]:
+        """Return the table with another's classes behind its own; classes of one name become one.
+
+        Parameters
+        ----------
+        other : ClassTable
+            The other.
+
+        Returns
+        -------
+        table : ClassTable
+            Areas and counts are as they were in the first that has the class.
+        numbers : dict of int to int
+            For each class of the other its number in the joined table.
+        """
+        rows, numbers = list(self.rows), {}
+        for row in other:
+            known = next((own.id for own in self.rows if own.name == row.name), None)
+            if known is None:
+                known = max((own.id for own in rows), default=0) + 1
+                colour = class_colour(known) if row.colour in {own.colour for own in rows} else row.colour
+                rows.append(row.model_copy(update={"id": known, "colour": colour}))
+            numbers[row.id] = known
+        return type(self)(tuple(rows)), numbers
+
+    def measured(self, semantic: NDArray[Any] | None, classes: Iterable[int] = ()) -> Self:
+        """Return the table with areas and counts as they are.
+
+        Parameters
+        ----------
+        semantic : ndarray of unsigned int or None
+            Class of each pixel; None leaves the areas as they are.
+        classes : iterable of int
+            The class of each object.
+
+        Returns
+        -------
+        ClassTable
+            Another table.
+        """
+        pixels = np.bincount(semantic.ravel()) if semantic is not None else None
+        objects = np.bincount(np.fromiter(classes, np.int64))
+
+        def at(counts: NDArray[Any], number: int) -> int:
+            return int(counts[number]) if number < len(counts) else 0
+
+        return type(self)(
+            tuple(
+                row.model_copy(
+                    update={
+                        "area": row.area if pixels is None else at(pixels, row.id),
+                        "count": at(objects, row.id) if row.kind == "thing" else 0,
+                    }
+                )
+                for row in self.rows
+            )
+        )
+
+
+#: The table of a task that knows objects, but no classes.
+OBJECT = ClassTable.of(["object"])

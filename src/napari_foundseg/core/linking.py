@@ -1,0 +1,69 @@
+"""Objects of neighbouring slices become one where they lie on one another."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.labels import label_dtype
+
+__all__ = ["linked"]
+
+
+def linked(
+    labels: NDArray[Any], classes: NDArray[np.int64], *, axis: int = 0, agreement: float = 0.25
+) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
+    """Give objects of neighbouring slices one id where each is the other's best partner.
+
+    Parameters
+    ----------
+    labels : ndarray of unsigned int
+        Ids 1 to n, each in one slice.
+    classes : (n,) ndarray of int
+        The class of each object; only objects of one class are linked.
+    axis : int
+        The axis of the slices.
+    agreement : float
+        Least IoU of two linked objects.
+
+    Returns
+    -------
+    labels : ndarray of unsigned int
+        Ids 1 to m without a gap, in the order in which the objects begin.
+    parts : (n,) ndarray of int
+        The new id of each object.
+    """
+    n = len(classes)
+    root = np.arange(n + 1)
+    planes = np.moveaxis(labels, axis, 0)
+    for upper, lower in pairwise(planes):
+        for a, b in _partners(upper, lower, classes, agreement):
+            root[b] = root[a]
+    present = np.unique(root[1:])
+    ids = np.zeros(n + 1, np.int64)
+    ids[present] = np.arange(1, len(present) + 1)
+    parts = ids[root]
+    parts[0] = 0
+    return parts[labels].astype(label_dtype(len(present))), parts[1:]
+
+
+def _partners(
+    upper: NDArray[Any], lower: NDArray[Any], classes: NDArray[np.int64], agreement: float
+) -> list[tuple[int, int]]:
+    wide = len(classes) + 1
+    pairs, counts = np.unique(upper.astype(np.int64) * wide + lower, return_counts=True)
+    a, b = np.divmod(pairs, wide)
+    areas_a, areas_b = np.bincount(a, counts, minlength=wide), np.bincount(b, counts, minlength=wide)
+    iou = counts / (areas_a[a] + areas_b[b] - counts)
+    kept = (a > 0) & (b > 0) & (iou >= agreement)
+    a, b, iou = a[kept], b[kept], iou[kept]
+    kept = classes[a - 1] == classes[b - 1]
+    a, b, iou = a[kept], b[kept], iou[kept]
+    best_a, best_b = np.zeros(wide), np.zeros(wide)
+    np.maximum.at(best_a, a, iou)
+    np.maximum.at(best_b, b, iou)
+    mutual = (iou == best_a[a]) & (iou == best_b[b])
+    return [(int(p), int(q)) for p, q in zip(a[mutual], b[mutual], strict=True)]

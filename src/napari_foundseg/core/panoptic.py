@@ -1,0 +1,297 @@
+"""Panoptic results: every pixel has a class, and a thing's pixels have an object too.
+
+Fusion of a semantic and an instance result (Kirillov et al., *Panoptic Feature Pyramid Networks*, CVPR 2019, section
+3), post-processing of centres and offsets (Cheng et al., *Panoptic-DeepLab*, CVPR 2020), panoptic ids, and panoptic
+quality (Kirillov et al., *Panoptic Segmentation*, CVPR 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.core.masks import Mask
+
+__all__ = ["Panoptic", "PanopticQuality", "fused", "grouped", "panoptic_ids", "panoptic_quality"]
+
+
+class Panoptic(NamedTuple):
+    """A panoptic result of one slice."""
+
+    labels: NDArray[np.unsignedinteger[Any]]
+    """Objects 1 to n, (M, N), uint16 or wider; 0 where there is no thing."""
+    semantic: NDArray[np.unsignedinteger[Any]]
+    """Class of each pixel, (M, N); 0 where nothing is known."""
+    classes: NDArray[np.int64]
+    """The class of each object, (n,)."""
+    scores: NDArray[np.float64]
+    """What each object is trusted, (n,), 0 to 1."""
+
+
+def fused(
+    semantic: NDArray[Any],
+    masks: Sequence[Mask],
+    *,
+    stuff: Collection[int],
+    score_threshold: float = 0.5,
+    overlap_threshold: float = 0.5,
+    stuff_area: int = 4096,
+) -> Panoptic:
+    """Fuse a semantic and an instance result by Kirillov's heuristic.
+
+    Objects are taken from the most to the least trusted; each gets those of its pixels that are still free, unless
+    too many are taken already. What is left goes to stuff, as the semantic result has it.
+
+    Parameters
+    ----------
+    semantic : (M, N) ndarray of unsigned int
+        Class of each pixel, in the numbers of the fused result.
+    masks : sequence of Mask
+        Objects with their class; a mask's score is its `predicted_iou`.
+    stuff : collection of int
+        The classes of stuff; those of things are not taken from `semantic`.
+    score_threshold : float
+        Objects that are trusted less are dropped.
+    overlap_threshold : float
+        An object of which a larger share is taken already is dropped.
+    stuff_area : int
+        Stuff of fewer free pixels is dropped.
+
+    Returns
+    -------
+    Panoptic
+        Labels in the order in which the objects were taken.
+    """
+    ranked = sorted((m for m in masks if m.predicted_iou >= score_threshold), key=lambda m: -m.predicted_iou)
+    labels = np.zeros(semantic.shape, label_dtype(len(ranked)))
+    out = np.zeros(
+        semantic.shape, np.promote_types(np.uint8, np.min_scalar_type(max([0, *stuff, *(m.class_id for m in ranked)])))
+    )
+    kept: list[Mask] = []
+    for mask in ranked:
+        if not mask.area:
+            continue
+        y0, x0, y1, x1 = mask.box
+        taken = labels[y0 : y1 + 1, x0 : x1 + 1] > 0
+        free = mask.crop & ~taken
+        if np.count_nonzero(mask.crop & taken) / mask.area > overlap_threshold or not free.any():
+            continue
+        kept.append(mask)
+        labels[y0 : y1 + 1, x0 : x1 + 1][free] = len(kept)
+        out[y0 : y1 + 1, x0 : x1 + 1][free] = mask.class_id
+    for number in stuff:
+        free = (semantic == number) & (labels == 0)
+        if np.count_nonzero(free) >= max(1, stuff_area):
+            out[free] = number
+    classes = np.array([m.class_id for m in kept], np.int64)
+    return Panoptic(labels, out, classes, np.array([m.predicted_iou for m in kept], float))
+
+
+def grouped(
+    centres: NDArray[Any],
+    offsets: NDArray[Any],
+    semantic: NDArray[Any],
+    *,
+    things: Collection[int],
+    centre_threshold: float = 0.1,
+    nms_kernel: int = 7,
+    top_k: int = 200,
+    stuff_area: int = 2048,
+) -> Panoptic:
+    """Group pixels into objects by the centre that each points at (Panoptic-DeepLab's post-processing).
+
+    Parameters
+    ----------
+    centres : (M, N) ndarray of float
+        Heat map of the objects' centres, 0 to 1.
+    offsets : (2, M, N) ndarray of float
+        For each pixel the way to its object's centre, in rows and columns.
+    semantic : (M, N) ndarray of unsigned int
+        Class of each pixel, 0 for none.
+    things : collection of int
+        The classes that come in objects.
+    centre_threshold : float
+        Least height of a centre.
+    nms_kernel : int
+        Side in pixels of the square within which a centre must be the highest.
+    top_k : int
+        Only so many of the highest centres are taken.
+    stuff_area : int
+        Stuff of fewer pixels is dropped.
+
+    Returns
+    -------
+    Panoptic
+        An object's class is the one that most of its pixels have; its score is the height of its centre. Pixels of
+        things are without class where there is no centre at all.
+    """
+    from scipy import ndimage
+    from scipy.spatial import cKDTree
+
+    highest = ndimage.maximum_filter(centres, nms_kernel, mode="constant", cval=-1)
+    peaks = np.argwhere((centres == highest) & (centres > centre_threshold))
+    heights = centres[tuple(peaks.T)]
+    order = np.argsort(-heights, kind="stable")[:top_k]
+    peaks, heights = peaks[order], heights[order]
+    nearest = np.zeros(semantic.shape, np.int64)
+    of_things = np.isin(semantic, list(things))
+    if len(peaks):
+        pixels = np.argwhere(of_things)
+        pointed = pixels + offsets[:, of_things].T
+        nearest[of_things] = cKDTree(peaks).query(pointed)[1] + 1
+    number = int(semantic.max(initial=0)) + 1
+    votes = np.bincount(nearest[of_things] * number + semantic[of_things], minlength=number * (len(peaks) + 1))
+    votes = votes.reshape(-1, number)[1:]
+    present = votes.any(axis=1)
+    ids = np.concatenate([[0], np.where(present, np.cumsum(present), 0)])
+    labels = ids[nearest].astype(label_dtype(int(present.sum())))
+    classes = votes.argmax(axis=1)[present]
+    out = np.where(labels > 0, np.concatenate([[0], classes])[labels], np.where(of_things, 0, semantic))
+    areas = np.bincount(out[labels == 0], minlength=number)
+    small = (areas > 0) & (areas < stuff_area)
+    out[(labels == 0) & small[out]] = 0
+    return Panoptic(labels, out.astype(semantic.dtype), classes, np.asarray(heights[present], float))
+
+
+def panoptic_ids(semantic: NDArray[Any], labels: NDArray[Any], *, divisor: int = 1000) -> NDArray[np.uint32]:
+    """Write class and object of each pixel as one number, class × divisor + object.
+
+    Parameters
+    ----------
+    semantic : ndarray of unsigned int
+        Class of each pixel.
+    labels : ndarray of unsigned int
+        Object of each pixel, of the same shape; 0 for stuff.
+    divisor : int
+        More than the objects of any class.
+
+    Returns
+    -------
+    ndarray of uint32
+        Of the same shape. The objects of each class are counted from 1.
+
+    Raises
+    ------
+    SettingsError
+        If a class has too many objects for the divisor, or the numbers do not fit.
+    """
+    largest = int(labels.max(initial=0))
+    class_of = np.zeros(largest + 1, np.int64)
+    class_of[labels.ravel()] = semantic.ravel()
+    present = np.unique(labels[labels > 0])
+    within = np.zeros(largest + 1, np.int64)
+    for number in np.unique(class_of[present]):
+        own = present[class_of[present] == number]
+        if len(own) >= divisor:
+            raise SettingsError(
+                f"Class {number} has {len(own)} objects, too many for a divisor of {divisor}: give a larger divisor."
+            )
+        within[own] = np.arange(1, len(own) + 1)
+    if (int(semantic.max(initial=0)) + 1) * divisor > np.iinfo(np.uint32).max:
+        raise SettingsError(
+            f"A divisor of {divisor} gives numbers above {np.iinfo(np.uint32).max}: give a smaller one."
+        )
+    ids: NDArray[np.uint32] = (semantic.astype(np.uint32) * np.uint32(divisor)) + within[labels].astype(np.uint32)
+    return ids
+
+
+class PanopticQuality(NamedTuple):
+    """Panoptic quality of each class, and its two factors."""
+
+    classes: tuple[int, ...]
+    """The classes that occur in either result."""
+    quality: NDArray[np.float64]
+    """PQ of each: sum of the IoUs of matched segments over TP + FP / 2 + FN / 2."""
+    segmentation: NDArray[np.float64]
+    """Mean IoU of the matched segments (SQ)."""
+    recognition: NDArray[np.float64]
+    """F1 score of the segments (RQ)."""
+
+    @property
+    def mean(self) -> float:
+        """Mean PQ of the classes; 1 where there is nothing in either."""
+        return float(self.quality.mean()) if len(self.classes) else 1.0
+
+    def of(self, number: int) -> float:
+        """Return the panoptic quality of one class.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+
+        Returns
+        -------
+        float
+            1 where neither result has it.
+        """
+        return float(self.quality[self.classes.index(number)]) if number in self.classes else 1.0
+
+
+def panoptic_quality(
+    predicted: tuple[NDArray[Any], NDArray[Any]], true: tuple[NDArray[Any], NDArray[Any]], *, things: Collection[int]
+) -> PanopticQuality:
+    """Compare a panoptic result with the truth.
+
+    Segments match where their IoU is above 0.5. Pixels without a class in the truth count for nobody: they are left
+    out of unions, and a predicted segment of which more than half lies there is no false positive.
+
+    Parameters
+    ----------
+    predicted, true : tuple of ndarray of unsigned int
+        Semantic labels and objects, all of one shape.
+    things : collection of int
+        The classes whose objects are told apart.
+
+    Returns
+    -------
+    PanopticQuality
+        Of each class that occurs.
+    """
+    shapes = {array.shape for array in (*predicted, *true)}
+    if len(shapes) != 1:
+        raise ValueError(f"panoptic quality compares results of one shape, got {sorted(shapes)}")
+    ours, our_ids, our_classes = _segments(*predicted, things)
+    theirs, their_ids, their_classes = _segments(*true, things)
+    size = len(our_ids) * len(their_ids)
+    shared = np.bincount(ours * len(their_ids) + theirs, minlength=size).reshape(len(our_ids), len(their_ids))
+    void = np.flatnonzero(their_classes == 0)
+    in_void = shared[:, void].sum(axis=1)
+    union = shared.sum(1)[:, None] - in_void[:, None] + shared.sum(0)[None] - shared
+    same = (our_classes[:, None] == their_classes[None]) & (our_classes[:, None] > 0)
+    iou = np.where(same, shared / np.maximum(union, 1), 0)
+    rows, columns = np.nonzero(iou > 0.5)
+    mostly_void = in_void > 0.5 * shared.sum(1)
+    classes = np.unique(np.concatenate([our_classes, their_classes]))
+    classes = classes[classes > 0]
+    pq, sq, rq, kept = [], [], [], []
+    for number in classes:
+        matched = our_classes[rows] == number
+        tp = int(matched.sum())
+        unmatched = (our_classes == number) & ~np.isin(np.arange(len(our_classes)), rows)
+        fp = int((unmatched & ~mostly_void).sum())
+        fn = int((their_classes == number).sum()) - tp
+        if not tp + fp + fn:
+            continue
+        total = float(iou[rows[matched], columns[matched]].sum())
+        kept.append(int(number))
+        pq.append(total / (tp + fp / 2 + fn / 2))
+        sq.append(total / tp if tp else 0.0)
+        rq.append(tp / (tp + fp / 2 + fn / 2))
+    return PanopticQuality(tuple(kept), np.array(pq), np.array(sq), np.array(rq))
+
+
+def _segments(
+    semantic: NDArray[Any], labels: NDArray[Any], things: Collection[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the segment of each pixel, the segments, and their classes."""
+    number = int(labels.max(initial=0)) + 1
+    flat = semantic.ravel().astype(np.int64)
+    objects = np.where(np.isin(flat, list(things)), labels.ravel().astype(np.int64), 0)
+    ids, inverse = np.unique(flat * number + objects, return_inverse=True)
+    return inverse.astype(np.int64), ids, ids // number

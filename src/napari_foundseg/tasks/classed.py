@@ -1,0 +1,267 @@
+"""Results with classes: slices in windows, ids that go on from slice to slice, and one class table for all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import label_dtype, plane_view
+from napari_foundseg.core.linking import linked
+from napari_foundseg.core.panoptic import Panoptic, panoptic_ids
+from napari_foundseg.core.result import Segmentation, named_classes, object_table
+from napari_foundseg.core.stitching import Window, stitched
+from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.regions import Region, region_of, slices
+from napari_foundseg.tasks.settings import Progress
+
+__all__ = ["Output", "Poll", "assembled", "assembled_in", "each_slice", "in_windows", "of_classes", "with_output"]
+
+#: What the labels of a result are.
+Output = Literal["objects", "classes", "panoptic ids"]
+#: Raises `Cancelled` to stop.
+Poll = Callable[[], None]
+
+
+def each_slice(
+    image: Image, inputs: Region, progress: Progress, words: str
+) -> Iterator[tuple[tuple[int, ...], Callable[[float], None]]]:
+    """Iterate over the slices of a run.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : Region
+        Where to look.
+    progress : callable
+        The task's.
+    words : str
+        What is being done, where there is one slice.
+
+    Yields
+    ------
+    index : tuple of int
+        The slice.
+    share : callable
+        To be told which share of it is done.
+    """
+    planes = slices(image, inputs)
+    for done, index in enumerate(planes):
+
+        def share(part: float, done: int = done) -> None:
+            text = f"slice {done + 1} of {len(planes)}" if len(planes) > 1 else words
+            progress((done + part) / len(planes), text)
+
+        yield index, share
+
+
+def in_windows(
+    image: Image,
+    index: tuple[int, ...],
+    region: tuple[int, int, int, int],
+    predict: Callable[[NDArray[np.uint8]], Panoptic],
+    poll: Poll,
+    share: Callable[[float], None],
+    *,
+    side: int | None,
+) -> Panoptic:
+    """Run a model on a region in overlapping windows and merge the seams.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    index : tuple of int
+        The slice.
+    region : tuple of int
+        (y0, x0, y1, x1), both included.
+    predict : callable
+        From a picture to its panoptic result.
+    poll : callable
+        Called before each window.
+    share : callable
+        Told the share done.
+    side : int or None
+        Largest side of a window; None hands the whole region to the model.
+
+    Returns
+    -------
+    Panoptic
+        Of the region.
+    """
+    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
+    side = max(shape) if side is None else side
+    found = []
+    windows = list(tiling.cover(shape, (min(side, shape[0]), min(side, shape[1])), side // 4))
+    for i, (box, core) in enumerate(windows):
+        poll()
+        found.append(Window(box, core, predict(image.rgb(index, tiling.shifted(box, region[:2])))))
+        share((i + 1) / len(windows))
+    return stitched(found, shape)
+
+
+def of_classes(semantic: NDArray[Any]) -> Panoptic:
+    """Return a semantic result as a panoptic one without things.
+
+    Parameters
+    ----------
+    semantic : (M, N) ndarray of unsigned int
+        Class of each pixel.
+
+    Returns
+    -------
+    Panoptic
+        Without objects.
+    """
+    return Panoptic(np.zeros(semantic.shape, np.uint16), semantic, np.empty(0, np.int64), np.empty(0))
+
+
+def assembled(
+    image: Image,
+    inputs: Region,
+    found: Mapping[tuple[int, ...], Panoptic],
+    classes: ClassTable,
+    provenance: dict[str, Any],
+    *,
+    output: Output = "objects",
+    link: bool = False,
+    divisor: int = 1000,
+    maps: dict[tuple[int, ...], NDArray[Any]] | None = None,
+) -> Segmentation:
+    """Make one result of all slices.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : Region
+        Where was looked.
+    found : mapping of tuple of int to Panoptic
+        The region of each slice.
+    classes : ClassTable
+        The classes.
+    provenance : dict
+        Of the run.
+    output : {'objects', 'classes', 'panoptic ids'}
+        What the labels are.
+    link : bool
+        Whether objects of neighbouring slices become one where they lie on one another.
+    divisor : int
+        Of panoptic ids.
+    maps : dict, optional
+        What the result derives from.
+
+    Returns
+    -------
+    Segmentation
+        With `semantic`, class table and class names in the object table.
+    """
+    return assembled_in(
+        image.shape, image.label_axes, region_of(image, inputs), found, classes, provenance,
+        output=output, link=link, divisor=divisor, maps=maps,
+    )  # fmt: skip
+
+
+def assembled_in(
+    shape: tuple[int, ...],
+    axes: str,
+    region: tuple[int, int, int, int],
+    found: Mapping[tuple[int, ...], Panoptic],
+    classes: ClassTable,
+    provenance: dict[str, Any],
+    *,
+    output: Output = "objects",
+    link: bool = False,
+    divisor: int = 1000,
+    maps: dict[tuple[int, ...], NDArray[Any]] | None = None,
+) -> Segmentation:
+    """Make one result of all slices of a label image of which only the shape is known.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the label image.
+    axes : str
+        Its axes.
+    region : tuple of int
+        (y0, x0, y1, x1), both included.
+    found, classes, provenance, output, link, divisor, maps
+        As for `assembled`.
+
+    Returns
+    -------
+    Segmentation
+        As `assembled` gives it.
+    """
+    count = sum(len(part.classes) for part in found.values())
+    labels = np.zeros(shape, label_dtype(count))
+    semantic = np.zeros(shape, np.promote_types(np.uint8, np.min_scalar_type(max([0, *classes.ids]))))
+    class_of, scores, first = [np.empty(0, np.int64)], [np.empty(0)], 0
+    for index, part in found.items():
+        target = tiling.part(plane_view(labels, axes, index), region)
+        np.add(part.labels, first, out=target, where=part.labels > 0, dtype=labels.dtype, casting="unsafe")
+        tiling.part(plane_view(semantic, axes, index), region)[:] = part.semantic
+        class_of.append(part.classes)
+        scores.append(part.scores)
+        first += len(part.classes)
+    class_ids, score = np.concatenate(class_of), np.concatenate(scores)
+    slice_axes = [axis for axis in axes if axis not in "YX"]
+    for axis in slice_axes if link else ():
+        labels, parts = linked(labels, class_ids, axis=axes.index(axis))
+        class_ids, score = _per_object(parts, class_ids, score)
+    table = object_table(labels, axes, predicted_iou=score, stability_score=np.ones_like(score), classes=class_ids)
+    measured = classes.measured(semantic, class_ids)
+    told = {**provenance, "classes": measured.to_json()}
+    result = Segmentation(labels, named_classes(table, measured), measured, told, maps=maps, semantic=semantic)
+    return with_output(result, axes, output, divisor)
+
+
+def with_output(result: Segmentation, axes: str, output: Output, divisor: int = 1000) -> Segmentation:
+    """Return a result whose labels are objects with labels of another kind.
+
+    Parameters
+    ----------
+    result : Segmentation
+        With `semantic`.
+    axes : str
+        The axes of its labels.
+    output : {'objects', 'classes', 'panoptic ids'}
+        What the labels are to be.
+    divisor : int
+        Of panoptic ids.
+
+    Returns
+    -------
+    Segmentation
+        With a row for each label.
+    """
+    if output == "objects":
+        return result
+    semantic = result.semantic
+    assert semantic is not None
+    numbers: NDArray[Any] = semantic.astype(np.uint16)
+    if output == "panoptic ids":
+        numbers = panoptic_ids(semantic, result.labels, divisor=divisor)
+    ids = np.unique(numbers[numbers > 0])
+    of_ids = ids.astype(np.int64) // (1 if output == "classes" else divisor)
+    counted = np.searchsorted(ids, numbers).astype(label_dtype(len(ids))) + (numbers > 0)
+    ones = np.ones(len(ids))
+    table = object_table(counted, axes, predicted_iou=ones, stability_score=ones, classes=of_ids)
+    table["label"] = ids.astype(np.int64)
+    return replace(result, pixels=numbers, table=named_classes(table, result.classes))
+
+
+def _per_object(
+    parts: NDArray[np.int64], classes: NDArray[np.int64], scores: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    count = int(parts.max(initial=0))
+    class_of = np.zeros(count + 1, np.int64)
+    class_of[parts] = classes
+    mean = np.bincount(parts, scores, minlength=count + 1) / np.maximum(np.bincount(parts, minlength=count + 1), 1)
+    return class_of[1:], mean[1:]

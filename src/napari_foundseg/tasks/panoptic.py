@@ -1,0 +1,308 @@
+"""Panoptic segmentation: every pixel gets a class, and things are told apart.
+
+Five ways: the built-in model's nuclei over background; a model that does it all; a model of objects alone; the fusion
+of one for objects with one for classes; and grouping by centres (Panoptic-DeepLab).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue
+
+from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.errors import Cancelled, SettingsError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import plane_view
+from napari_foundseg.core.masks import Box
+from napari_foundseg.core.panoptic import Panoptic, fused, grouped
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.protocols import PanopticOptions
+from napari_foundseg.tasks import automatic, tiling
+from napari_foundseg.tasks.classed import Output, assembled, assembled_in, each_slice, in_windows
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.regions import Region, region_of, slices, whole
+from napari_foundseg.tasks.settings import Progress, Settings, Task
+
+__all__ = ["NUCLEI", "TASK", "PanopticInputs", "derive", "run"]
+
+_MORE: dict[str, JsonValue] = {"more": True}
+_SHARE: dict[str, JsonValue] = {"step": 0.05}
+#: The classes of the built-in model.
+NUCLEI = ClassTable.of(["nucleus", "background"], stuff=["background"], colours=["#56b4e9", "#3b3b3b"])
+
+
+class PanopticInputs(Region):
+    """Where to look."""
+
+
+class ClassedSettings(Settings):
+    """What every method has."""
+
+    output: Output = Field("objects", json_schema_extra=_MORE)
+    """What the labels are: objects, classes, or one number for both (class times divisor, plus object). The window
+    shows objects and classes whatever is chosen."""
+    divisor: int = Field(1000, ge=2, json_schema_extra=_MORE)
+    """Of panoptic ids: more than the objects of any class."""
+    link: bool = Field(False, json_schema_extra=_MORE)
+    """In stacks, objects that lie on one another in neighbouring slices become one."""
+
+
+class NucleiSettings(automatic.DecoderSettings, ClassedSettings):
+    """Nuclei over background, by the built-in model's instance decoder."""
+
+    method: Literal["nuclei"] = "nuclei"  # type: ignore[assignment] # a method has its own name
+
+
+class SegmentsSettings(ClassedSettings):
+    """Objects and stuff in one pass (Mask2Former, MaskFormer, OneFormer, EoMT, DETR)."""
+
+    method: Literal["segments"] = "segments"
+    threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
+    """Segments that the model itself trusts less are dropped."""
+    mask_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
+    """Least probability of a segment's pixels."""
+    overlap_mask_area_threshold: float = Field(0.8, ge=0, le=1, json_schema_extra={**_SHARE, **_MORE})
+    """A segment that loses more than the rest of its pixels to others is dropped."""
+    tile: bool = Field(True, json_schema_extra=_MORE)
+    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+
+
+class InstancesSettings(ClassedSettings):
+    """Objects alone, each with its class (Mask R-CNN, RF-DETR, Mask2Former for instances)."""
+
+    method: Literal["instances"] = "instances"
+    threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
+    """Objects that the model itself trusts less are dropped."""
+    mask_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
+    """Least probability of an object's pixels."""
+    overlap_mask_area_threshold: float = Field(0.8, ge=0, le=1, json_schema_extra={**_SHARE, **_MORE})
+    """Of the model's own post-processing, where it has this."""
+    tile: bool = Field(True, json_schema_extra=_MORE)
+    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+
+
+class FusionSettings(ClassedSettings):
+    """Objects of one model over the classes of another (Kirillov's heuristic)."""
+
+    method: Literal["fusion"] = "fusion"
+    semantic_model: str = ""
+    """The model that says the class of each pixel; a name of the catalogue."""
+    threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
+    """Objects that the model itself trusts less are dropped."""
+    mask_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra={**_SHARE, **_MORE})
+    """Least probability of an object's pixels."""
+    overlap_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
+    """An object of which a larger share is covered by better ones is dropped."""
+    stuff_area: int = Field(4096, ge=0, json_schema_extra={"unit": "pixels"})
+    """Stuff of fewer pixels, in one window, is dropped."""
+    tile: bool = Field(True, json_schema_extra=_MORE)
+    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+
+
+class CentresSettings(ClassedSettings):
+    """Objects by the centre that each pixel points at (Panoptic-DeepLab)."""
+
+    method: Literal["centres"] = "centres"
+    centre_threshold: float = Field(0.1, ge=0, le=1, json_schema_extra=_SHARE)
+    """Least height of an object's centre."""
+    nms_kernel: int = Field(7, ge=1, le=99, json_schema_extra={"unit": "pixels", **_MORE})
+    """Side of the square within which a centre is the highest."""
+    top_k: int = Field(200, ge=1, json_schema_extra=_MORE)
+    """The most objects of one window."""
+    stuff_area: int = Field(2048, ge=0, json_schema_extra={"unit": "pixels"})
+    """Stuff of fewer pixels, in one window, is dropped."""
+    tile: bool = Field(True, json_schema_extra=_MORE)
+    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+
+
+def run(
+    image: Image,
+    inputs: PanopticInputs,
+    settings: Any,
+    model: Any,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Give every pixel a class and tell things apart.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : PanopticInputs
+        Where to look.
+    settings : NucleiSettings, SegmentsSettings, InstancesSettings, FusionSettings or CentresSettings
+        The method.
+    model : loaded model
+        As the method needs.
+    progress : callable
+        Told the share of windows done.
+    cancelled : callable
+        Asked before each window.
+
+    Returns
+    -------
+    Segmentation
+        Objects with their classes, and in `semantic` the class of each pixel.
+    """
+    if isinstance(settings, NucleiSettings):
+        found = automatic.run(image, inputs, settings, model, progress, cancelled)  # type: ignore[arg-type] # a Region
+        return _over_background(found, image.shape, image.label_axes, region_of(image, inputs), settings)
+    started = time.perf_counter()
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The panoptic run was cancelled.")
+
+    predict, classes, others = _predictor(settings, model)
+    side = model.window if settings.tile else None
+    region = region_of(image, inputs)
+    results = {
+        index: in_windows(image, index, region, predict, poll, share, side=side)
+        for index, share in each_slice(image, inputs, progress, "segmenting")
+    }
+    told = record("panoptic", image, inputs, settings, model, started) | others
+    options: dict[str, Any] = {"output": settings.output, "link": settings.link, "divisor": settings.divisor}
+    return assembled(image, inputs, results, classes, told, **options)
+
+
+def derive(segmentation: Segmentation, settings: NucleiSettings) -> Segmentation:
+    """Make nuclei and background again with other thresholds, without a model.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        A result of `run` by the method ``nuclei`` that holds its maps.
+    settings : NucleiSettings
+        The thresholds.
+
+    Returns
+    -------
+    Segmentation
+        As `run` would give it.
+
+    Raises
+    ------
+    ValueError
+        If no maps were kept.
+    """
+    known = segmentation.provenance
+    shape, axes = segmentation.pixels.shape, known["image"]["axes"]
+    plane = (shape[axes.index("Y")], shape[axes.index("X")])
+    region = known["inputs"]["region"] or whole(plane)
+    return _over_background(automatic.derive(segmentation, settings), shape, axes, tuple(region), settings)
+
+
+def _over_background(
+    found: Segmentation, shape: tuple[int, ...], axes: str, region: Box, settings: NucleiSettings
+) -> Segmentation:
+    """Make things of objects and stuff of what lies around them."""
+    told = {**found.provenance, "task": "panoptic"}
+    chosen = found.provenance["inputs"]["index"]
+    slice_shape = [n for n, axis in zip(shape, axes, strict=True) if axis not in "YX"]
+    indices = [tuple(chosen)] if chosen is not None else list(np.ndindex(*slice_shape))
+    trusted = found.table["predicted_iou"].to_numpy(float)
+    parts: dict[tuple[int, ...], Panoptic] = {}
+    for index in indices:
+        plane = tiling.part(plane_view(found.labels, axes, index), region)
+        ids = np.unique(plane[plane > 0]).astype(np.int64)
+        own = np.searchsorted(ids, plane).astype(plane.dtype) + (plane > 0)
+        semantic = np.where(plane > 0, 1, 2).astype(np.uint8)
+        parts[index] = Panoptic(own.astype(plane.dtype), semantic, np.ones(len(ids), np.int64), trusted[ids - 1])
+    options: dict[str, Any] = {"output": settings.output, "link": settings.link, "divisor": settings.divisor}
+    return assembled_in(shape, axes, region, parts, NUCLEI, told, maps=found.maps, **options)
+
+
+def _predictor(settings: Any, model: Any) -> tuple[Callable[[NDArray[np.uint8]], Panoptic], ClassTable, dict[str, Any]]:
+    """Return what makes a panoptic result of a picture, its classes, and what more is to be recorded."""
+    if isinstance(settings, CentresSettings):
+        return lambda rgb: _from_centres(rgb, settings, model), model.classes, {}
+    if isinstance(settings, FusionSettings):
+        return _fusion(settings, model)
+    names = ("threshold", "mask_threshold", "overlap_mask_area_threshold")
+    options = PanopticOptions(**{name: getattr(settings, name) for name in names})
+    if isinstance(settings, SegmentsSettings):
+        return lambda rgb: model.panoptic(rgb, options), model.classes, {}
+    return lambda rgb: _from_masks(model.instances(rgb, options), rgb.shape[:2], options), model.classes, {}
+
+
+def _from_centres(rgb: NDArray[np.uint8], settings: CentresSettings, model: Any) -> Panoptic:
+    centres, offsets, semantic = model.centre_maps(rgb)
+    return grouped(
+        centres,
+        offsets,
+        semantic,
+        things=model.classes.things,
+        centre_threshold=settings.centre_threshold,
+        nms_kernel=settings.nms_kernel,
+        top_k=settings.top_k,
+        stuff_area=settings.stuff_area,
+    )
+
+
+def _from_masks(masks: Any, shape: tuple[int, int], options: PanopticOptions) -> Panoptic:
+    """Lay masks over one another, the most trusted on top."""
+    nothing = np.zeros(shape, np.uint8)
+    return fused(nothing, masks, stuff=(), score_threshold=options.threshold, overlap_threshold=1.0)
+
+
+def _fusion(
+    settings: FusionSettings, model: Any
+) -> tuple[Callable[[NDArray[np.uint8]], Panoptic], ClassTable, dict[str, Any]]:
+    from napari_foundseg.models.catalog import row
+    from napari_foundseg.models.loading import load_model
+
+    if not settings.semantic_model:
+        raise SettingsError("semantic_model is empty: name the model that says the class of each pixel.")
+    semantic_model = load_model(settings.semantic_model, device=model.device, protocol="SemanticClasses")
+    things = ClassTable(tuple(entry.model_copy(update={"kind": "thing"}) for entry in model.classes))
+    classes, numbers = things.joined(semantic_model.classes)
+    of_things = set(things.ids)
+    classes = ClassTable(
+        tuple(entry if entry.id in of_things else entry.model_copy(update={"kind": "stuff"}) for entry in classes)
+    )
+    stuff = [number for number in numbers.values() if number not in of_things]
+    lookup = np.zeros(max(numbers, default=0) + 1, np.uint16)
+    lookup[list(numbers)] = list(numbers.values())
+    options = PanopticOptions(threshold=settings.threshold, mask_threshold=settings.mask_threshold)
+
+    def predict(rgb: NDArray[np.uint8]) -> Panoptic:
+        return fused(
+            lookup[semantic_model.semantic(rgb)],
+            model.instances(rgb, options),
+            stuff=stuff,
+            score_threshold=settings.threshold,
+            overlap_threshold=settings.overlap_threshold,
+            stuff_area=settings.stuff_area,
+        )
+
+    used = {"name": semantic_model.name, "key": semantic_model.key, "sha256": row(semantic_model.name).sha256}
+    return predict, classes, {"semantic_model": used}
+
+
+TASK = Task(
+    name="panoptic",
+    title="Panoptic",
+    inputs=PanopticInputs,
+    methods={
+        "nuclei": NucleiSettings,
+        "segments": SegmentsSettings,
+        "instances": InstancesSettings,
+        "fusion": FusionSettings,
+        "centres": CentresSettings,
+    },
+    protocols={
+        "nuclei": "InstanceDecoding",
+        "segments": "PanopticSegments",
+        "instances": "InstanceMasks",
+        "fusion": "InstanceMasks",
+        "centres": "CentreOffsets",
+    },
+    function=run,
+    slices=slices,
+)

@@ -1,0 +1,90 @@
+"""Where a run looks: one slice or all, whole or a box in it."""
+
+from __future__ import annotations
+
+from napari_foundseg.core.errors import AxesError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Box
+from napari_foundseg.tasks.settings import Inputs
+
+__all__ = ["Region", "region_of", "slices", "whole"]
+
+
+class Region(Inputs):
+    """Where to look."""
+
+    index: tuple[int, ...] | None = None
+    """The one slice to segment; None for every slice."""
+    region: tuple[int, int, int, int] | None = None
+    """First and last row and column, (y0, x0, y1, x1), both included; None for whole slices."""
+
+
+def slices(image: Image, inputs: Region) -> list[tuple[int, ...]]:
+    """Return the slices that a run looks at.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : Region
+        Where to look.
+
+    Returns
+    -------
+    list of tuple of int
+        All, or the one that was asked for.
+
+    Raises
+    ------
+    AxesError
+        If there is no such slice.
+    """
+    if inputs.index is None:
+        return list(image.indices())
+    shape = image.slice_shape
+    if len(inputs.index) != len(shape) or not all(0 <= i < n for i, n in zip(inputs.index, shape, strict=False)):
+        raise AxesError(f"There is no slice {inputs.index}: axes {image.slice_axes!r} have {shape} slices.")
+    return [inputs.index]
+
+
+def region_of(image: Image, inputs: Region) -> Box:
+    """Return the box that a run looks at.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : Region
+        Where to look.
+
+    Returns
+    -------
+    tuple of int
+        (y0, x0, y1, x1), both included.
+
+    Raises
+    ------
+    AxesError
+        If it does not lie in the image.
+    """
+    height, width = image.plane_shape
+    y0, x0, y1, x1 = inputs.region or whole(image.plane_shape)
+    if not (0 <= y0 <= y1 < height and 0 <= x0 <= x1 < width):
+        raise AxesError(f"The region {(y0, x0, y1, x1)} does not lie in the image of {height} by {width} pixels.")
+    return y0, x0, y1, x1
+
+
+def whole(plane_shape: tuple[int, int]) -> Box:
+    """Return the box of a whole slice.
+
+    Parameters
+    ----------
+    plane_shape : tuple of int
+        Rows and columns.
+
+    Returns
+    -------
+    tuple of int
+        (y0, x0, y1, x1), both included.
+    """
+    return 0, 0, plane_shape[0] - 1, plane_shape[1] - 1

@@ -1,0 +1,105 @@
+"""Semantic segmentation: every pixel gets a class."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from napari_foundseg.core.components import components
+from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.panoptic import Panoptic
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.protocols import SemanticClasses
+from napari_foundseg.tasks.classed import assembled, each_slice, in_windows, of_classes
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.regions import Region, region_of, slices
+from napari_foundseg.tasks.settings import Progress, Settings, Task
+
+__all__ = ["TASK", "SemanticInputs", "SemanticSettings", "run"]
+
+
+class SemanticInputs(Region):
+    """Where to look."""
+
+
+class SemanticSettings(Settings):
+    """The class of each pixel (SegFormer, UperNet, FCN, DeepLabV3 and others)."""
+
+    method: Literal["classes"] = "classes"
+    output: Literal["classes", "objects"] = "classes"
+    """What the labels are: classes, or each connected part of a class as an object of its own."""
+    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels"})
+    """Connected parts of fewer pixels are dropped."""
+    link: bool = Field(False, json_schema_extra={"more": True})
+    """In stacks, objects that lie on one another in neighbouring slices become one."""
+    tile: bool = Field(True, json_schema_extra={"more": True})
+    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+
+
+def run(
+    image: Image,
+    inputs: SemanticInputs,
+    settings: SemanticSettings,
+    model: SemanticClasses,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Give every pixel a class.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : SemanticInputs
+        Where to look.
+    settings : SemanticSettings
+        The output.
+    model : SemanticClasses
+        The model.
+    progress : callable
+        Told the share of windows done.
+    cancelled : callable
+        Asked before each window.
+
+    Returns
+    -------
+    Segmentation
+        Labels are the classes' ids, or connected parts; `semantic` holds the classes in either case.
+    """
+    started = time.perf_counter()
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The semantic run was cancelled.")
+
+    def predict(rgb: NDArray[np.uint8]) -> Panoptic:
+        return of_classes(model.semantic(rgb))
+
+    side = model.window if settings.tile else None
+    region = region_of(image, inputs)
+    results = {}
+    for index, share in each_slice(image, inputs, progress, "segmenting"):
+        found = in_windows(image, index, region, predict, poll, share, side=side)
+        if settings.output == "objects" or settings.min_area:
+            parts = components(found.semantic, min_area=settings.min_area)
+            found = Panoptic(parts.labels, parts.semantic, parts.classes, np.ones(len(parts.classes)))
+        results[index] = found
+    told = record("semantic", image, inputs, settings, model, started)
+    return assembled(image, inputs, results, model.classes, told, output=settings.output, link=settings.link)
+
+
+TASK = Task(
+    name="semantic",
+    title="Semantic",
+    inputs=SemanticInputs,
+    methods={"classes": SemanticSettings},
+    protocols={"classes": "SemanticClasses"},
+    function=run,
+    slices=slices,
+)
