@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-CHILD = Path(__file__).parents[1] / "tests" / "gui" / "child"
+CHILD = Path(__file__).resolve().parents[1] / "tests" / "gui" / "child"
 sys.path.insert(0, str(CHILD))
 
 import numpy as np  # noqa: E402
@@ -129,7 +129,7 @@ def crowd_with_plugin(folder: Path, record: Record) -> None:
         with record.during("renumber 5329"):
             correct.renumber()
             QTest.qWait(1500)
-        removal.size.setValue(1e6)
+        removal.bound.setValue(1e6)
         day.until(lambda: removal.button.isEnabled())
         with record.during("delete 5329"):
             QTest.mouseClick(removal.button, Qt.MouseButton.LeftButton)

@@ -99,9 +99,15 @@ def test_merging_and_renumbering_keep_every_pixel_an_objects(seed: int) -> None:
     assert (merged > 0).sum() == (labels > 0).sum()
     np.testing.assert_array_equal(merged == ids[2], np.isin(labels, [ids[0], ids[2]]))
     small = merged.astype(np.uint16)
-    after = written(small, edits.renumber(small))
+    after = written(small, edits.renumber(small, sorted({*np.unique(small).tolist()} - {0})))
     assert np.unique(after).tolist() == list(range(len(ids)))
     np.testing.assert_array_equal(after > 0, labels > 0)
+
+
+def test_renumbering_copes_with_ids_of_any_size() -> None:
+    labels = np.array([[0, 5, 2**40, 5, 7]], np.uint64)
+    assert written(labels, edits.renumber(labels, [5, 7, 2**40])).tolist() == [[0, 1, 3, 1, 2]]
+    assert edits.renumber(np.array([[0, 1, 2]], np.uint16), [1, 2]) == []
 
 
 def test_objects_in_one_another_s_boxes_all_go() -> None:
@@ -127,7 +133,7 @@ def test_two_points_split_at_the_waist(volume: bool) -> None:
     labels = dumbbell(volume)
     lead = (4,) if volume else ()
     spacing = [2.0, 1.0, 1.0] if volume else [1.0, 1.0]
-    after = written(labels, edits.split(labels, 3, [(*lead, 20, 15), (*lead, 20, 44)], spacing))
+    after = written(labels, edits.split(labels, 3, [(*lead, 20, 15), (*lead, 20, 44)], spacing, 8))
     assert set(np.unique(after)) == {0, 3, 7, 8}
     np.testing.assert_array_equal(np.isin(after, [3, 8]), labels == 3)
     assert np.nonzero(after == 3)[-1].max() <= 30
@@ -139,9 +145,9 @@ def test_two_points_split_at_the_waist(volume: bool) -> None:
 def test_points_outside_the_object_split_nothing() -> None:
     labels = dumbbell()
     with pytest.raises(PromptError, match="does not lie in object 3"):
-        edits.split(labels, 3, [(20, 15), (0, 0)], [1, 1])
+        edits.split(labels, 3, [(20, 15), (0, 0)], [1, 1], 8)
     with pytest.raises(PromptError, match="once in each"):
-        edits.split(labels, 3, [(20, 15), (20.2, 15.1)], [1, 1])
+        edits.split(labels, 3, [(20, 15), (20.2, 15.1)], [1, 1], 8)
 
 
 @pytest.mark.parametrize("volume", [False, True])
@@ -149,14 +155,14 @@ def test_a_line_cuts_where_it_is_drawn(volume: bool) -> None:
     labels = dumbbell(volume)
     lead = (4,) if volume else ()
     plane = (1, 2) if volume else (0, 1)
-    after = written(labels, edits.split_by_line(labels, 3, (*lead, 2, 24), (*lead, 38, 24), plane))
+    after = written(labels, edits.split_by_line(labels, 3, (*lead, 2, 24), (*lead, 38, 24), plane, 8))
     np.testing.assert_array_equal(np.isin(after, [3, 8]), labels == 3)
     assert np.nonzero(after == 8)[-1].max() in (23, 24)
     assert np.nonzero(after == 3)[-1].min() in (24, 25)
     with pytest.raises(PromptError, match="does not cut object 3"):
-        edits.split_by_line(labels, 3, (*lead, 19, 24), (*lead, 21, 24), plane)
+        edits.split_by_line(labels, 3, (*lead, 19, 24), (*lead, 21, 24), plane, 8)
     with pytest.raises(PromptError, match="does not cut object 3"):
-        edits.split_by_line(labels, 3, (*lead, 0, 0), (*lead, 1, 0), plane)
+        edits.split_by_line(labels, 3, (*lead, 0, 0), (*lead, 1, 0), plane, 8)
 
 
 def test_the_largest_part_is_kept() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import struct
 import time
 from typing import Any
 
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_foundseg.core.history import Difference, History, Step
+from napari_foundseg.core.difference import Difference
+from napari_foundseg.core.history import History, Step, painted
 
 edits = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=12)
 
@@ -143,8 +146,8 @@ def test_strokes_of_napari_are_taken_back(preserve: bool) -> None:
     start, history = layer.data.copy(), History()
 
     def note(event: Any) -> None:
-        if (step := Step.from_paint("stroke", layer.data, event.value)) is not None:
-            history.add(step)
+        if (part := painted(layer.data, event.value)) is not None:
+            history.add(Step("stroke", (part,)))
 
     layer.events.paint.connect(note)
     with layer.block_history():
@@ -198,3 +201,16 @@ def test_a_step_knows_whose_pixels_it_changed(seeds: list[int]) -> None:
         changed = before != array
         ids = {int(i) for i in (*before[changed], *array[changed])}
         assert ids <= (set() if step is None else {i for part in step.parts for i in part.ids})
+
+
+def test_what_is_known_of_objects_goes_back_and_forth_with_the_pixels() -> None:
+    part = Difference.between((0,), np.array([0, 0], np.uint16), np.array([3, 0], np.uint16))
+    assert part is not None
+    step = Step("accept", (part,), {3: {"note": "old"}}, {3: {"predicted_iou": 0.5}, 4: {}})
+    again = Step.from_bytes(step.reversed().to_bytes()).reversed()
+    assert again.name == "accept"
+    assert again.known_before == {3: {"note": "old"}}
+    assert again.known_after == {3: {"predicted_iou": 0.5}, 4: {}}
+    # As written before anything was known of objects.
+    head = json.dumps(["old", []]).encode()
+    assert Step.from_bytes(struct.pack("<I", len(head)) + head).known_after == {}

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_foundseg.core.labels import Overlap, add_mask, label_dtype, next_free_id
+from napari_foundseg.core.labels import Overlap, add_mask, label_dtype
 
 
 @given(largest=st.integers(0, 2**63))
@@ -23,19 +23,13 @@ def test_ids_are_no_wider_than_needed(largest: int, dtype: str) -> None:
     assert label_dtype(largest) == np.dtype(dtype)
 
 
-def test_the_next_free_id() -> None:
-    assert next_free_id(np.zeros((3, 3), np.uint16)) == 1
-    assert next_free_id(np.zeros((0, 3), np.uint16)) == 1
-    assert next_free_id(np.array([[0, 65535]], np.uint16)) == 65536
-
-
-@pytest.mark.parametrize(("overlap", "count"), [("keep others", 5), ("overwrite", 6)])
+@pytest.mark.parametrize(("overlap", "count"), [("keep others", 5), ("overwrite", 6), ("fill free only", 5)])
 def test_other_objects_keep_their_pixels_if_wished(overlap: Overlap, count: int) -> None:
     plane = np.zeros((2, 3), np.uint16)
     plane[0, 1] = 4
     assert add_mask(plane, np.ones((2, 3), bool), 9, overlap)
     assert (plane == 9).sum() == count
-    assert (plane[0, 1] == 4) == (overlap == "keep others")
+    assert (plane[0, 1] == 4) == (overlap != "overwrite")
 
 
 def test_a_mask_without_a_free_pixel_is_told() -> None:

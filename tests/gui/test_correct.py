@@ -8,6 +8,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_foundseg.widgets.correct import CorrectWidget
+from napari_foundseg.widgets.known import known_of
 
 pytestmark = pytest.mark.gui
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -111,8 +112,19 @@ def test_tools_act_on_several_objects_at_once(qtbot: Any, form: CorrectWidget) -
 
 
 def test_objects_are_renumbered(qtbot: Any, form: CorrectWidget) -> None:
+    layer, start = form.layer, form.layer.data.copy()
+    form.history.note("note", [4], note="the last")
     click(qtbot, form.buttons["Renumber"])
-    assert set(np.unique(form.layer.data)) == {0, 1, 2, 3}
+    qtbot.waitUntil(lambda: form.history.undo_name == "renumber")
+    assert set(np.unique(layer.data)) == {0, 1, 2, 3}
+    assert known_of(layer) == {3: {"note": "the last"}}, "what is known went with the object"
+    click(qtbot, form.edits.undo_button)
+    np.testing.assert_array_equal(layer.data, start)
+    assert known_of(layer) == {4: {"note": "the last"}}
+    click(qtbot, form.edits.redo_button)
+    click(qtbot, form.buttons["Renumber"])
+    qtbot.waitUntil(lambda: "Nothing to change" in form.state.text())
+    assert form.history.undo_name == "renumber"
 
 
 def scored(form: CorrectWidget) -> None:
@@ -137,7 +149,7 @@ def test_objects_are_accepted_and_rejected_with_notes(
 ) -> None:
     scored(form)
     layer = form.layer
-    start = layer.data.copy()
+    start, before = layer.data.copy(), known_of(layer)
     canvas.key(Qt.Key.Key_N)
     qtbot.waitUntil(lambda: form.chosen == [2])
     qtbot.keyClicks(form.review.note, "looks like debris")
@@ -153,11 +165,18 @@ def test_objects_are_accepted_and_rejected_with_notes(
     assert kept.loc[2, ["review", "note"]].tolist() == ["rejected", "looks like debris"]
     assert kept.loc[4, "review"] == "accepted"
     assert kept.loc[2, "predicted_iou"] == 0.5
+    # Each word on an object is a step of its own.
+    assert form.history.undo_name == "mark as right"
+    canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: "0 of 2 objects accepted, 1 rejected" in form.review.state.text())
     canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(layer.data, start)
-    qtbot.waitUntil(lambda: "1 of 3 objects accepted, 0 rejected" in form.review.state.text())
-    form.choose([2])
-    assert form.review.note.text() == "looks like debris"
+    qtbot.waitUntil(lambda: not form.review.state.text())
+    assert known_of(layer) == before
+    for _ in range(2):
+        canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
+    assert known_of(layer)[2]["note"] == "looks like debris"
+    assert known_of(layer)[4]["review"] == "accepted"
 
 
 def test_reviewing_without_a_choice_says_so(qtbot: Any, form: CorrectWidget) -> None:

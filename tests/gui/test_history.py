@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_foundseg.core.history import Difference, Step
+from napari_foundseg.core.difference import Difference
+from napari_foundseg.core.history import Step
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_journals
 from napari_foundseg.widgets.history import LabelsHistory
+from napari_foundseg.widgets.known import known_of
 from napari_foundseg.widgets.prompt import PromptWidget
 
 pytestmark = pytest.mark.gui
@@ -27,7 +29,7 @@ def interrupted(image: Image, labels: np.ndarray[Any, Any]) -> Path:
     journal = Journal(journal_folder(), header, saved.append, lambda _: None)
     part = Difference.between((0, 0), np.zeros_like(labels), labels)
     assert part is not None
-    journal.add(Step("accept", (part,)))
+    journal.add(Step("accept", (part,), known_after={1: {"review": "accepted", "note": "round"}}))
     journal.close()
     path = journal.path
     path.write_bytes(path.read_bytes()[:-8])  # without the mark of an orderly end
@@ -49,6 +51,7 @@ def test_interrupted_work_is_offered_shown_and_taken_up(qtbot: Any, viewer: Any,
     assert preview not in viewer.layers
     objects = viewer.layers["foundseg objects"]
     np.testing.assert_array_equal(objects.data, scene.automatic.labels)
+    assert known_of(objects) == {1: {"review": "accepted", "note": "round"}}
     qtbot.waitUntil(lambda: "saved" in form.edits.state.text())
     lost = {kept.path: kept.lost for kept in kept_journals(journal_folder())}
     assert lost[path] is False

@@ -18,6 +18,7 @@ from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.worklist import STATE_FILE
 from napari_foundseg.io.writers import write_labels
 from napari_foundseg.widgets.correct import CorrectWidget
+from napari_foundseg.widgets.known import known_of
 from napari_foundseg.widgets.prompt import PromptWidget
 from napari_foundseg.widgets.results import add_labels
 from napari_foundseg.widgets.worklist import WorklistWidget
@@ -105,6 +106,34 @@ def test_what_was_painted_is_seen_again(
     assert form.table.topLevelItem(0).text(2) == "1"
     assert foreign in viewer.layers
     assert not (folder / "cells10_labels.tif").exists(), "an image that nobody worked on has got labels"
+
+
+@pytest.mark.parametrize("ending", [".tif", ".ome.zarr"])
+def test_what_was_said_of_objects_is_saved_with_the_labels(
+    qtbot: Any, form: WorklistWidget, scene: Any, folder: Path, ending: str
+) -> None:
+    write_labels(folder / f"cells10_labels{ending}", scene.automatic.labels)
+    click(qtbot, form.folder_button)
+    settle(qtbot, form)
+    form.open(1)
+    settle(qtbot, form)
+    history = form.session.opened.history
+    history.note("mark as right", [1], review="accepted", note="a, b")
+    history.write("reject", [((slice(0, 128), slice(0, 160)), np.where(scene.automatic.labels == 2, 0, 1))],
+                  {2: {"review": "rejected", "predicted_iou": 0.5}})  # fmt: skip
+    known = known_of(history.layer)
+    go(qtbot, form, form.next_button)
+    assert states(form)[1] == "in work"
+    go(qtbot, form, form.previous_button)
+    assert known_of(form.session.opened.labels) == known
+    assert known[1] == {"review": "accepted", "note": "a, b"}
+    assert (folder / "cells10_labels.csv").exists() == (ending == ".tif")
+    # Nothing is known any more: the file says so too.
+    history = form.session.opened.history
+    history.write("clear", [((slice(0, 128), slice(0, 160)), np.zeros((128, 160), np.uint16))], {1: {}, 2: {}})
+    go(qtbot, form, form.next_button)
+    go(qtbot, form, form.previous_button)
+    assert known_of(form.session.opened.labels) == {}
 
 
 def test_keys_go_on_and_back_whatever_layer_is_selected(
@@ -205,7 +234,7 @@ def test_interrupted_work_is_taken_up_where_the_image_is_opened(
     go(qtbot, form, form.next_button)
     header = Header(who, "cells2 labels", scene.image.shape, None, "2020-01-01T10:00:00", process.pid)
     journal = Journal(journal_folder(), header, lambda _: None, lambda _: None)
-    journal.add_all(scene.automatic.labels)
+    journal.add_all(scene.automatic.labels, {})
     journal.close()
     journal.path.write_bytes(journal.path.read_bytes()[:-8])  # without the mark of an orderly end
     go(qtbot, form, form.previous_button)

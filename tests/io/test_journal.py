@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from napari_foundseg.core.difference import Difference
 from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.core.history import Difference, History, Step
+from napari_foundseg.core.history import History, Step
 from napari_foundseg.io.journal import KEPT, Header, Journal, end_journal, kept_journals, read_journal
 
 SHAPE = (3, 20, 24)
@@ -67,7 +68,7 @@ def test_a_journal_gives_the_labels_back(tmp_path: Path) -> None:
     assert journal.close()
     assert watch.saved
     assert not watch.failed
-    header, found = read_journal(journal.path)
+    header, found, _ = read_journal(journal.path)
     np.testing.assert_array_equal(found, labels)
     assert (header.layer, header.source, header.shape) == ("objects", "/data/image.tif", SHAPE)
     (kept,) = kept_journals(tmp_path / "new")
@@ -91,7 +92,7 @@ def test_whatever_a_crash_cuts_off_the_whole_steps_come_back(cut: int) -> None:
         whole = journal.path.read_bytes()
         journal.path.write_bytes(whole[: cut % len(whole)])
         try:
-            _, found = read_journal(journal.path)
+            found = read_journal(journal.path).labels
         except BadImageError:
             return  # not even the header is left
         assert any(np.array_equal(found, state) for state in states)
@@ -100,10 +101,12 @@ def test_whatever_a_crash_cuts_off_the_whole_steps_come_back(cut: int) -> None:
 def test_a_layer_that_was_not_empty_comes_back_whole(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 90_000, SHAPE).astype(np.uint32)
     journal = Watch().journal(tmp_path)
-    journal.add_all(labels.copy())
+    journal.add_all(labels.copy(), {1: {"note": "mine"}, 2: {"predicted_iou": 0.5}})
     journal.add(paint(labels, 4))
+    journal.add(Step("reject", (), {2: {"predicted_iou": 0.5}}, {2: {}, 3: {"review": "accepted"}}))
     journal.close()
-    found = read_journal(journal.path)[1]
+    _, found, known = read_journal(journal.path)
+    assert known == {1: {"note": "mine"}, 3: {"review": "accepted"}}
     np.testing.assert_array_equal(found, labels)
     assert found.dtype == np.uint32
 
@@ -120,7 +123,7 @@ def test_a_journal_can_be_put_aside(tmp_path: Path) -> None:
     end_journal(kept.path)
     (kept,) = kept_journals(tmp_path)
     assert not kept.lost
-    np.testing.assert_array_equal(read_journal(kept.path)[1], labels)
+    np.testing.assert_array_equal(read_journal(kept.path).labels, labels)
     journal.close()
 
 
@@ -134,7 +137,7 @@ def test_damage_in_the_middle_gives_what_lies_before_it(tmp_path: Path) -> None:
     data = bytearray(journal.path.read_bytes())
     data[-20] ^= 255
     journal.path.write_bytes(bytes(data))
-    np.testing.assert_array_equal(read_journal(journal.path)[1], first)
+    np.testing.assert_array_equal(read_journal(journal.path).labels, first)
 
 
 def test_a_file_that_is_no_journal_is_named(tmp_path: Path) -> None:
@@ -178,7 +181,7 @@ def test_a_failed_write_is_told_and_made_good(tmp_path: Path, monkeypatch: pytes
     journal.add(paint(labels, 2))
     until(lambda: watch.saved)
     journal.close()
-    np.testing.assert_array_equal(read_journal(journal.path)[1], labels)
+    np.testing.assert_array_equal(read_journal(journal.path).labels, labels)
 
 
 def test_a_full_disk_costs_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +205,7 @@ def test_a_full_disk_costs_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     until(lambda: len(watch.failed) > 1)
     full = False
     journal.close()
-    np.testing.assert_array_equal(read_journal(journal.path)[1], labels)
+    np.testing.assert_array_equal(read_journal(journal.path).labels, labels)
 
 
 def test_a_killed_process_leaves_its_work(tmp_path: Path) -> None:
@@ -236,7 +239,7 @@ time.sleep(60)
     for seed in range(7):
         paint(labels, seed)
         states.append(labels.copy())
-    found = read_journal(kept.path)[1]
+    found = read_journal(kept.path).labels
     assert any(np.array_equal(found, state) for state in states)
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import journal_folder, kept_journals, read_journal
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
+from napari_foundseg.widgets.known import REJECTED, known_of
 
 pytestmark = pytest.mark.gui
 
@@ -48,6 +49,7 @@ import sys, time
 import numpy as np
 from napari.layers import Labels
 from napari_foundseg.core.image import Image
+from napari_foundseg.widgets.known import REJECTED, known_of
 from napari_foundseg.widgets.history import LabelsHistory
 sys.path.insert(0, sys.argv[1])
 from test_history import stroke
@@ -82,7 +84,7 @@ def test_kill_9_after_any_stroke_loses_at_most_two_seconds(tmp_path: Path) -> No
         process.stdout.close()
         (kept,) = kept_journals(cache / "journal")
         assert kept.lost
-        found = read_journal(kept.path)[1]
+        found = read_journal(kept.path).labels
         whole = [k for k, state in enumerate(expected) if np.array_equal(state, found)]
         assert whole, "the recovered labels are those of no moment"
         safe = sum(at <= killed - 2 for at in done)
@@ -146,4 +148,94 @@ def test_an_array_of_another_shape_begins_anew() -> None:
     assert history.write("two", [((slice(0, 1), slice(0, 1)), np.full((1, 1), 9, np.uint16))])
     history.undo()
     assert (layer.data == 1).all()
+    history.release()
+
+
+def one(layer: Labels, label: int, at: int) -> Any:
+    return (slice(at, at + 2), slice(0, 2)), np.full((2, 2), label, layer.data.dtype)
+
+
+def test_an_id_that_is_used_again_knows_nothing_of_the_object_before() -> None:
+    layer = Labels(np.zeros((8, 8), np.uint16))
+    history = LabelsHistory(layer, None)
+    history.write("accept", [one(layer, 1, 0)], {1: {"predicted_iou": 0.25, "note": "odd"}})
+    assert known_of(layer) == {1: {"predicted_iou": 0.25, "note": "odd"}}
+    history.write("delete", [one(layer, 0, 0)])
+    assert known_of(layer) == {}
+    assert history.free_id() == 1
+    layer.paint((5, 5), 1)
+    assert known_of(layer) == {}, "a stroke has no score"
+    for _ in range(2):
+        history.undo()
+    assert known_of(layer) == {1: {"predicted_iou": 0.25, "note": "odd"}}
+    history.undo()
+    assert known_of(layer) == {}
+    for _ in range(3):
+        history.redo()
+    assert known_of(layer) == {}
+    assert (layer.data == 1).any()
+    history.release()
+
+
+def test_the_id_of_a_rejected_object_is_not_used_again() -> None:
+    layer = Labels(np.zeros((8, 8), np.uint16))
+    history = LabelsHistory(layer, None)
+    history.write("accept", [one(layer, 1, 0)])
+    history.write("reject", [one(layer, 0, 0)], {1: {"review": REJECTED, "note": "debris"}})
+    assert history.free_id() == 2
+    assert known_of(layer) == {1: {"review": REJECTED, "note": "debris"}}
+    history.release()
+
+
+def test_a_note_is_one_step_and_in_the_journal() -> None:
+    image = Image(np.arange(64, dtype=np.uint8).reshape(8, 8))
+    layer = Labels(np.ones((8, 8), np.uint16), features={"index": [1], "predicted_iou": [0.5]})
+    history = LabelsHistory(layer, image)
+    assert history.note("mark as right", [1], review="accepted", note="")
+    assert not history.note("mark as right", [1], review="accepted", note="")
+    assert history.note("note", [1], note="round")
+    history.undo()
+    assert known_of(layer) == {1: {"predicted_iou": 0.5, "review": "accepted"}}
+    history.redo()
+    history.release()
+    (kept,) = kept_journals(journal_folder())
+    assert read_journal(kept.path).known == {1: {"predicted_iou": 0.5, "review": "accepted", "note": "round"}}
+    assert kept.header.image == image.fingerprint()
+
+
+def test_what_takes_a_while_is_made_of_the_labels_as_they_are_then(qtbot: Any) -> None:
+    layer = Labels(np.zeros((8, 8), np.uint16))
+    history = LabelsHistory(layer, None)
+    answers: list[Any] = []
+
+    def double(labels: NDArray[Any]) -> Any:
+        return [((slice(0, 8), slice(0, 8)), labels.astype(np.uint64) * 40_000)]
+
+    history.write_soon("double", lambda: (double, {}), answers.append)
+    history.write("accept", [one(layer, 2, 0)])  # before it can be written
+    qtbot.waitUntil(lambda: bool(answers))
+    assert answers == [True]
+    assert history.undo_name == "double"
+    assert set(np.unique(layer.data)) == {0, 80_000}
+    history.undo()
+    assert set(np.unique(layer.data)) == {0, 2}
+
+    def fails(_labels: NDArray[Any]) -> Any:
+        raise ValueError("no")
+
+    history.write_soon("fail", lambda: (fails, {}), answers.append)
+    qtbot.waitUntil(lambda: len(answers) == 2)
+    assert isinstance(answers[1], ValueError)
+    assert (history.undo_name, history.redo_name) == ("accept", "double")
+    history.release()
+
+
+def test_a_large_layer_is_counted_beside_the_window_and_again_when_something_else_wrote(qtbot: Any) -> None:
+    layer = Labels(np.zeros((1100, 2000), np.uint16))
+    layer.data[:9, :9] = 5
+    history = LabelsHistory(layer, None)
+    assert history.free_id() == 6, "asked before it is counted"
+    layer.data[20:29, :9] = 70
+    layer.refresh()
+    qtbot.waitUntil(lambda: history.free_id() == 71)
     history.release()

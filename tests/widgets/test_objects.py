@@ -19,6 +19,7 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.widgets.history import LabelsHistory
+from napari_foundseg.widgets.known import known_of
 from napari_foundseg.widgets.layers import image_from_layer
 from napari_foundseg.widgets.marks import POLARITY, labels_on_slice, points_on_slice
 from napari_foundseg.widgets.objects import Objects, commit, outline_of, refine, refused
@@ -117,6 +118,53 @@ def test_new_objects_have_new_ids_and_respect_the_rule(labels: Any, many: list[M
         scene.history.undo()
     np.testing.assert_array_equal(scene.labels.data, labels)
     scene.history.release()
+
+
+@settings(**several)
+@given(labels=arrays(np.uint16, SHAPE, elements=ids), mask=masks(), label=st.sampled_from([1, 2, 3]))
+def test_filling_what_is_free_takes_nothing_from_anything(labels: Any, mask: Mask, label: int) -> None:
+    scene = over(labels.copy())
+    if not mask.crop.size:
+        return
+    refine(scene.history, scene.overlay, mask, label, "fill free only")
+    after, free = scene.labels.data, full(mask) & (labels == 0)
+    assert (after[free] == label).all()
+    np.testing.assert_array_equal(after[~free], labels[~free])
+    scene.history.release()
+
+
+def test_an_object_has_the_scores_of_the_mask_that_it_came_from() -> None:
+    labels = np.zeros(SHAPE, np.uint16)
+    scene = over(labels)
+    mask = Mask((2, 2, 3, 3), np.ones((2, 2), bool), predicted_iou=0.5, stability_score=0.75, index=(0,))
+    assert commit(scene.history, scene.overlay, [mask], "keep others") == [1]
+    scores = {"predicted_iou": 0.5, "stability_score": 0.75}
+    assert known_of(scene.labels) == {1: scores}
+    scene.history.note("note", [1], note="mine")
+    better = Mask((2, 2, 4, 4), np.ones((3, 3), bool), predicted_iou=0.875, index=(0,))
+    assert refine(scene.history, scene.overlay, better, 1, "keep others")
+    assert known_of(scene.labels) == {1: {"predicted_iou": 0.875, "stability_score": 1.0, "note": "mine"}}
+    for _ in range(2):
+        scene.history.undo()
+    assert known_of(scene.labels) == {1: scores}
+    scene.history.release()
+
+
+def test_other_pixels_under_the_objects_begin_a_layer_of_their_own() -> None:
+    viewer = ViewerModel()
+    layer = viewer.add_image(np.arange(600.0).reshape(20, 30))
+    objects = Objects(viewer)
+    history = objects.add(layer, image_from_layer(layer))
+    assert objects.of(layer, image_from_layer(layer)) is history
+    assert objects.swapped(layer, image_from_layer(layer)) is None
+    layer.data = layer.data[::-1].copy()  # of equal shape
+    assert objects.swapped(layer, image_from_layer(layer)) is history.layer
+    assert objects.of(layer, image_from_layer(layer)) is None
+    assert history.layer in viewer.layers
+    # By a person's word they are taken for the same.
+    assert objects.adopt(layer, image_from_layer(layer), history.layer).layer is history.layer
+    assert objects.of(layer, image_from_layer(layer)) is not None
+    objects.release()
 
 
 def test_the_object_under_the_first_click_is_refined() -> None:

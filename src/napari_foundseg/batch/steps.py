@@ -85,7 +85,7 @@ def _added(
     """Add a step's objects to those that are there; their ids go on."""
     count = len(table)
     taken = found.labels > 0
-    if rule == "keep others":
+    if rule != "overwrite":
         taken &= labels == 0
     labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + len(found.table))))
     np.add(found.labels, count, out=labels, where=taken, dtype=labels.dtype, casting="unsafe")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.history import Box
+from napari_foundseg.core.difference import Box
 
 __all__ = ["box_of", "object_boxes"]
 

@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.boxes import box_of
+from napari_foundseg.core.difference import Box
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.core.history import Box
-from napari_foundseg.core.labels import next_free_id
 
 __all__ = [
     "delete", "delete_parts", "fill_holes", "grow", "keep_largest", "merge", "renumber", "smooth", "split",
     "split_by_line",
 ]  # fmt: skip
+
+#: Largest id that a table of all ids is made for.
+_DENSE = 1 << 24
 
 Labels = NDArray[Any]
 Pieces = list[tuple[Box, NDArray[Any]]]
@@ -220,26 +222,33 @@ def keep_largest(labels: Labels, label: int) -> Pieces:
     return [(box, values)]
 
 
-def renumber(labels: Labels) -> Pieces:
+def renumber(labels: Labels, ids: Sequence[int]) -> Pieces:
     """Give the objects the ids 1 to n, in the order of their ids.
 
     Parameters
     ----------
     labels : ndarray of int
         The label image.
+    ids : sequence of int
+        All ids in use, ascending.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
         What to write.
     """
-    from skimage.segmentation import relabel_sequential
+    whole = tuple(slice(0, n) for n in labels.shape)
+    if list(ids) == list(range(1, len(ids) + 1)):
+        return []
+    known = np.array([0, *ids])
+    if known[-1] < _DENSE:
+        numbers = np.zeros(known[-1] + 1, labels.dtype)
+        numbers[known] = np.arange(len(known))
+        return [(whole, numbers[labels])]
+    return [(whole, np.searchsorted(known, labels).astype(labels.dtype))]
 
-    values = np.asarray(relabel_sequential(labels)[0], labels.dtype)
-    return [(tuple(slice(0, n) for n in labels.shape), values)]
 
-
-def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing: Spacing) -> Pieces:
+def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing: Spacing, free: int) -> Pieces:
     """Divide an object at its waist between points.
 
     The depth of the object is flooded from the points (watershed; Meyer, Signal Processing 38, 113-125, 1994).
@@ -254,11 +263,13 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
         Two or more positions in the array, one in each part.
     spacing : sequence of float or None
         One for each axis.
+    free : int
+        The id from which on none is in use.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
-        What to write: the part of the first point keeps the id, the others get the next free ones.
+        What to write: the part of the first point keeps the id, the others get free ones.
 
     Raises
     ------
@@ -284,11 +295,11 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
     for part, mask in zip(_volumes(depth, spacing), _volumes(own, spacing), strict=True):
         part[...] = _depth(mask, [s for s in spacing if s is not None])
     parts = watershed(-depth, markers, connectivity=np.ones((3,) * values.ndim), mask=own)
-    return [(box, _numbered(values, own, parts, 1, next_free_id(labels)))]
+    return [(box, _numbered(values, own, parts, 1, free))]
 
 
 def split_by_line(
-    labels: Labels, label: int, start: Sequence[float], end: Sequence[float], plane: tuple[int, int]
+    labels: Labels, label: int, start: Sequence[float], end: Sequence[float], plane: tuple[int, int], free: int
 ) -> Pieces:
     """Cut an object along a line.
 
@@ -302,6 +313,8 @@ def split_by_line(
         The line's ends in the array.
     plane : tuple of int
         The axes that the line was drawn in; it cuts through all of the others.
+    free : int
+        The id from which on none is in use.
 
     Returns
     -------
@@ -328,7 +341,7 @@ def split_by_line(
     nearest = ndimage.distance_transform_edt(rest == 0, return_distances=False, return_indices=True)
     parts = np.where(own & touched, rest[tuple(nearest)], 0)
     largest = int(np.bincount(parts.ravel())[1:].argmax()) + 1
-    return [(box, _numbered(values, own, parts, largest, next_free_id(labels)))]
+    return [(box, _numbered(values, own, parts, largest, free))]
 
 
 def _numbered(values: Labels, own: NDArray[np.bool_], parts: NDArray[Any], keeps: int, free: int) -> NDArray[Any]:

@@ -1,143 +1,58 @@
 """Undo and redo of every write into a label image, kept as bounding boxes and compressed differences.
 
-A `Step` is one thing that a person did. It remembers, of the pixels that it changed, what was there before and after. A
-pixel that something else has changed meanwhile is not the step's any more: undo and redo leave it alone and say so.
+A `Step` is one thing that a person did. It remembers, of the pixels that it changed, what was there before and after,
+and what was known of objects before and after (scores, what a person said of them). A pixel that something else has
+changed meanwhile is not the step's any more: undo and redo leave it alone and say so.
 """
 
 from __future__ import annotations
 
 import json
 import struct
-import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from math import prod
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Atom", "Box", "Difference", "History", "Step"]
+from napari_foundseg.core.difference import Box, Difference
+from napari_foundseg.core.facts import Facts
+
+__all__ = ["Atom", "History", "Step", "painted"]
 
 #: What napari tells of a stroke: index arrays, old values, new values; or box, mask, old values, new value.
 Atom = tuple[Any, ...]
-Box = tuple[slice, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Difference:
-    """What changed in one box of an array; packed.
+def painted(array: NDArray[Any], atoms: Iterable[Atom]) -> Difference | None:
+    """Return what a stroke changed, of what napari tells of it.
 
     Parameters
     ----------
-    start, shape : tuple of int
-        First pixel and size of the box.
-    mask : bytes
-        Which pixels changed, as compressed bits.
-    before, after : bytes or int
-        Their values in the array's order, compressed; a number where they are all equal.
-    dtype : str
-        Of the values.
+    array : ndarray of int
+        The label image, before or after the stroke: napari tells of some strokes before it writes them.
+    atoms : iterable of tuple
+        The value of the event ``Labels.events.paint``, in the order of painting.
+
+    Returns
+    -------
+    Difference or None
+        None where the stroke changed nothing.
     """
-
-    start: tuple[int, ...]
-    shape: tuple[int, ...]
-    mask: bytes
-    before: bytes | int
-    after: bytes | int
-    dtype: str
-
-    @classmethod
-    def between(cls, start: Sequence[int], before: NDArray[Any], after: NDArray[Any]) -> Self | None:
-        """Compare two states of a box.
-
-        Parameters
-        ----------
-        start : sequence of int
-            The box's first pixel in the array.
-        before, after : ndarray of int
-            Of equal shape.
-
-        Returns
-        -------
-        Difference or None
-            Shrunk to what changed; None where nothing did.
-        """
-        changed = before != after
-        if not changed.any():
-            return None
-        axes = range(changed.ndim)
-        ends = [np.flatnonzero(changed.any(axis=tuple(a for a in axes if a != axis)))[[0, -1]] for axis in axes]
-        box = tuple(slice(int(low), int(high) + 1) for low, high in ends)
-        changed, dtype = changed[box], np.result_type(before, after)
-        return cls(
-            tuple(int(s) + part.start for s, part in zip(start, box, strict=True)),
-            changed.shape,
-            zlib.compress(np.packbits(changed).tobytes(), 1),
-            _pack(before[box][changed].astype(dtype, copy=False)),
-            _pack(after[box][changed].astype(dtype, copy=False)),
-            dtype.str,
-        )
-
-    @property
-    def box(self) -> Box:
-        """Where it lies in the array."""
-        return tuple(slice(s, s + n) for s, n in zip(self.start, self.shape, strict=True))
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of it."""
-        return sum(len(part) if isinstance(part, bytes) else 8 for part in (self.mask, self.before, self.after))
-
-    @property
-    def ids(self) -> set[int]:
-        """The objects that lost or gained pixels; 0 is background."""
-        values = (self.before, self.after)
-        return {
-            int(i)
-            for v in values
-            for i in ([v] if isinstance(v, int) else np.unique(np.frombuffer(zlib.decompress(v), self.dtype)))
-        }
-
-    def reversed(self) -> Difference:
-        """Return the way back.
-
-        Returns
-        -------
-        Difference
-            With before and after exchanged.
-        """
-        return Difference(self.start, self.shape, self.mask, self.after, self.before, self.dtype)
-
-    def onto(self, region: NDArray[Any]) -> tuple[NDArray[Any], int]:
-        """Return what the box holds after the change.
-
-        Parameters
-        ----------
-        region : ndarray of int
-            What the box holds now; not altered.
-
-        Returns
-        -------
-        ndarray of int
-            With `after` wherever the region holds `before`.
-        int
-            Pixels that held something else and were left alone.
-        """
-        count = prod(self.shape)
-        bits = np.frombuffer(zlib.decompress(self.mask), np.uint8)
-        changed = np.unpackbits(bits, count=count).view(bool).reshape(self.shape)
-        own = changed & (region == self._unpacked(self.before, changed))
-        out = region.copy()
-        np.copyto(out, self._unpacked(self.after, changed), where=own, casting="unsafe")
-        return out, int(np.count_nonzero(changed) - np.count_nonzero(own))
-
-    def _unpacked(self, values: bytes | int, changed: NDArray[np.bool_]) -> Any:
-        if isinstance(values, int):
-            return np.dtype(self.dtype).type(values)
-        whole = np.zeros(self.shape, self.dtype)
-        whole[changed] = np.frombuffer(zlib.decompress(values), self.dtype)
-        return whole
+    atoms = list(atoms)
+    boxes = [_box_of(atom) for atom in atoms]
+    if not boxes:
+        return None
+    low = np.min([[part.start for part in box] for box in boxes], axis=0)
+    high = np.max([[part.stop for part in box] for box in boxes], axis=0)
+    before = np.array(array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
+    for atom, box in zip(reversed(atoms), reversed(boxes), strict=True):
+        _put(before, atom, box, low, old=True)
+    after = before.copy()
+    for atom, box in zip(atoms, boxes, strict=True):
+        _put(after, atom, box, low, old=False)
+    return Difference.between(low, before, after)
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,43 +65,14 @@ class Step:
         What was done, as a menu would say it.
     parts : tuple of Difference
         In the order they were written.
+    known_before, known_after : mapping of int to mapping of str
+        Of the objects of which something else is known now, all that was and is known.
     """
 
     name: str
     parts: tuple[Difference, ...]
-
-    @classmethod
-    def from_paint(cls, name: str, array: NDArray[Any], atoms: Iterable[Atom]) -> Self | None:
-        """Make a step of what napari tells after a stroke.
-
-        Parameters
-        ----------
-        name : str
-            What was done.
-        array : ndarray of int
-            The label image, before or after the stroke: napari tells of some strokes before it writes them.
-        atoms : iterable of tuple
-            The value of the event ``Labels.events.paint``, in the order of painting.
-
-        Returns
-        -------
-        Step or None
-            None where the stroke changed nothing.
-        """
-        atoms = list(atoms)
-        boxes = [_box_of(atom) for atom in atoms]
-        if not boxes:
-            return None
-        low = np.min([[part.start for part in box] for box in boxes], axis=0)
-        high = np.max([[part.stop for part in box] for box in boxes], axis=0)
-        before = np.array(array[tuple(slice(a, b) for a, b in zip(low, high, strict=True))])
-        for atom, box in zip(reversed(atoms), reversed(boxes), strict=True):
-            _put(before, atom, box, low, old=True)
-        after = before.copy()
-        for atom, box in zip(atoms, boxes, strict=True):
-            _put(after, atom, box, low, old=False)
-        part = Difference.between(low, before, after)
-        return None if part is None else cls(name, (part,))
+    known_before: Facts = field(default_factory=dict)
+    known_after: Facts = field(default_factory=dict)
 
     @property
     def nbytes(self) -> int:
@@ -201,7 +87,8 @@ class Step:
         Step
             Of the same name.
         """
-        return Step(self.name, tuple(part.reversed() for part in reversed(self.parts)))
+        parts = tuple(part.reversed() for part in reversed(self.parts))
+        return Step(self.name, parts, self.known_after, self.known_before)
 
     def apply(self, array: NDArray[Any]) -> int:
         """Do the step.
@@ -242,7 +129,8 @@ class Step:
             [part.start, part.shape, part.dtype, *map(reference, (part.mask, part.before, part.after))]
             for part in self.parts
         ]
-        head = json.dumps([self.name, parts]).encode()
+        known = [list(map(list, facts.items())) for facts in (self.known_before, self.known_after)]
+        head = json.dumps([self.name, parts, *known]).encode()
         return b"".join([struct.pack("<I", len(head)), head, *blobs])
 
     @classmethod
@@ -260,7 +148,7 @@ class Step:
             The step.
         """
         (size,) = struct.unpack_from("<I", data)
-        name, listed = json.loads(data[4 : 4 + size])
+        name, listed, *known = json.loads(data[4 : 4 + size])
         at = 4 + size
 
         def value(reference: Any) -> Any:
@@ -274,7 +162,7 @@ class Step:
         for start, shape, dtype, *references in listed:
             mask, before, after = (value(reference) for reference in references)
             parts.append(Difference(tuple(start), tuple(shape), mask, before, after, dtype))
-        return cls(name, tuple(parts))
+        return cls(name, tuple(parts), *map(dict, known))
 
 
 class History:
@@ -344,12 +232,6 @@ class History:
             return None
         self._done.append(self._undone.pop())
         return self._done[-1]
-
-
-def _pack(values: NDArray[Any]) -> bytes | int:
-    if (values == values[0]).all():
-        return int(values[0])
-    return zlib.compress(np.ascontiguousarray(values).tobytes(), 1)
 
 
 def _box_of(atom: Atom) -> Box:

@@ -305,6 +305,10 @@ class Image:
         str
             Equal for equal content, whatever the memory layout; cheap on a lazy array.
         """
+        return self._fingerprint
+
+    @cached_property
+    def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{self.dtype.str[1:]} {self._axes} {self.shape} {self.channels}".encode())
         sample = self._sample()

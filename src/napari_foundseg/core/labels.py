@@ -7,9 +7,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Overlap", "add_mask", "label_dtype", "next_free_id", "plane_view"]
+__all__ = ["Overlap", "add_mask", "label_dtype", "plane_view"]
 
-Overlap = Literal["keep others", "overwrite"]
+#: Who has a pixel that both an object and a mask want.
+Overlap = Literal["keep others", "overwrite", "fill free only"]
 
 
 def label_dtype(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
@@ -26,22 +27,6 @@ def label_dtype(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
         uint16, uint32 or uint64.
     """
     return np.promote_types(np.uint16, np.min_scalar_type(largest))
-
-
-def next_free_id(labels: NDArray[Any]) -> int:
-    """Return one more than the largest id in use.
-
-    Parameters
-    ----------
-    labels : ndarray of int
-        A label image.
-
-    Returns
-    -------
-    int
-        1 for an empty label image.
-    """
-    return int(labels.max(initial=0)) + 1
 
 
 def plane_view(labels: NDArray[Any], axes: str, index: tuple[int, ...]) -> NDArray[Any]:
@@ -77,14 +62,14 @@ def add_mask(plane: NDArray[Any], crop: NDArray[np.bool_], label: int, overlap: 
         The mask.
     label : int
         What to write.
-    overlap : {'keep others', 'overwrite'}
-        Whether pixels of other objects stay theirs.
+    overlap : {'keep others', 'overwrite', 'fill free only'}
+        Whether pixels of other objects stay theirs: not if it is ``overwrite``.
 
     Returns
     -------
     bool
         Whether the mask got a pixel.
     """
-    free = crop & (plane == 0) if overlap == "keep others" else crop
+    free = crop if overlap == "overwrite" else crop & (plane == 0)
     plane[free] = label
     return bool(free.any())

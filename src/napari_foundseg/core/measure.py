@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.boxes import object_boxes
-from napari_foundseg.core.history import Box
+from napari_foundseg.core.difference import Box
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,7 +2,7 @@
 
 A journal is a file of records, each with its length and checksum: a header, then steps in the order they were done
 (an undo is a step too), and at an orderly end a mark. It grows at its end only; what a crash leaves half written there
-is left out when it is read. The labels are what the steps make of an empty array.
+is left out when it is read. The labels, and what is known of their objects, are what the steps make of an empty array.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.difference import Difference
 from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.core.history import Difference, Step
+from napari_foundseg.core.facts import Facts
+from napari_foundseg.core.history import Step
 
-__all__ = ["Header", "Journal", "Kept", "end_journal", "journal_folder", "kept_journals", "read_journal"]
+__all__ = ["Header", "Journal", "Kept", "Recovered", "end_journal", "journal_folder", "kept_journals", "read_journal"]
 
 #: Journals that are kept of each image.
 KEPT = 3
@@ -132,8 +135,8 @@ class Journal:
     ----------
     folder : Path
         Where; made where it is absent.
-    header : Header
-        Whose labels.
+    header : Header or callable
+        Whose labels; a callable is asked for it on the journal's thread, when it is first needed.
     on_saved : callable
         Told the time, in seconds since 1970, when all that was added is on the disk; on the journal's thread.
     on_failed : callable
@@ -141,17 +144,30 @@ class Journal:
     """
 
     def __init__(
-        self, folder: Path, header: Header, on_saved: Callable[[float], None], on_failed: Callable[[OSError], None]
+        self,
+        folder: Path,
+        header: Header | Callable[[], Header],
+        on_saved: Callable[[float], None],
+        on_failed: Callable[[OSError], None],
     ) -> None:
-        self._folder, self._header = folder, header
+        self._folder, self._asked = folder, header
         self._on_saved, self._on_failed = on_saved, on_failed
         self._waiting: SimpleQueue[Callable[[], bytes] | None] = SimpleQueue()
         self._file: BinaryIO | None = None
         self._good = 0
-        name = f"{header.image[:16]}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
-        self.path = folder / name
         self._thread = threading.Thread(target=self._serve, name="foundseg-journal", daemon=True)
         self._thread.start()
+
+    @cached_property
+    def _header(self) -> Header:
+        return self._asked if isinstance(self._asked, Header) else self._asked()
+
+    @cached_property
+    def path(self) -> Path:
+        """The file, which is there once something was written."""
+        header = self._header
+        name = f"{header.image[:16]}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
+        return self._folder / name
 
     def add(self, step: Step) -> None:
         """Have a step written; returns at once.
@@ -163,18 +179,20 @@ class Journal:
         """
         self._waiting.put(step.to_bytes)
 
-    def add_all(self, labels: NDArray[Any]) -> None:
+    def add_all(self, labels: NDArray[Any], known: Facts) -> None:
         """Have a whole label image written, as a step from an empty one.
 
         Parameters
         ----------
         labels : ndarray of int
             Of the header's shape; not to be changed any more.
+        known : mapping of int to mapping of str
+            What is known of its objects.
         """
 
         def packed() -> bytes:
             part = Difference.between((0,) * labels.ndim, np.zeros_like(labels), labels)
-            return Step("start", () if part is None else (part,)).to_bytes()
+            return Step("start", () if part is None else (part,), known_after=known).to_bytes()
 
         self._waiting.put(packed)
 
@@ -289,7 +307,25 @@ def kept_journals(folder: Path, image: str | None = None) -> list[Kept]:
     return sorted((kept for kept in found if image in (None, kept.header.image)), key=lambda k: k.changed, reverse=True)
 
 
-def read_journal(path: Path) -> tuple[Header, NDArray[np.unsignedinteger[Any]]]:
+class Recovered(NamedTuple):
+    """What a journal holds.
+
+    Parameters
+    ----------
+    header : Header
+        Whose labels.
+    labels : ndarray of uint16 or wider
+        The labels after the last whole step.
+    known : dict of int to mapping of str
+        What was known of the objects then.
+    """
+
+    header: Header
+    labels: NDArray[np.unsignedinteger[Any]]
+    known: dict[int, Any]
+
+
+def read_journal(path: Path) -> Recovered:
     """Return the labels that a journal holds.
 
     Parameters
@@ -299,10 +335,8 @@ def read_journal(path: Path) -> tuple[Header, NDArray[np.unsignedinteger[Any]]]:
 
     Returns
     -------
-    Header
-        Whose labels.
-    ndarray of uint16 or wider
-        The labels after the last whole step.
+    Recovered
+        Header, labels and what is known of the objects.
 
     Raises
     ------
@@ -318,9 +352,11 @@ def read_journal(path: Path) -> tuple[Header, NDArray[np.unsignedinteger[Any]]]:
         raise BadImageError(path, f"it is no journal of napari-foundseg, or its beginning is lost ({error})") from error
     dtypes = [np.dtype(part.dtype) for step in steps for part in step.parts]
     labels = np.zeros(header.shape, np.result_type(np.uint16, *dtypes))
+    known: dict[int, Any] = {}
     for step in steps:
         step.apply(labels)
-    return header, labels
+        known |= step.known_after
+    return Recovered(header, labels, {label: facts for label, facts in known.items() if facts})
 
 
 def end_journal(path: Path) -> None:

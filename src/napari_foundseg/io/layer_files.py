@@ -26,7 +26,7 @@ from napari_foundseg.io.writers import write_labels, write_table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PROVENANCE", "labels_reader", "read_layer", "write_layer"]
+__all__ = ["PROVENANCE", "labels_reader", "properties_of", "read_layer", "write_layer", "write_with_properties"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 #: Key of a layer's metadata under which stands what a file's sidecar says.
@@ -74,10 +74,7 @@ def read_layer(path: str) -> list[LayerData]:
     """
     file = Path(path)
     content = read_labels(file)
-    name = stem_of(file.name)
-    table = content.properties
-    if table is None:
-        table = _read_beside(file.with_name(f"{name}.csv"), _table)
+    name, table = stem_of(file.name), properties_of(file, content)
     provenance = _read_beside(file.with_name(f"{name}.json"), _provenance)
     units = [content.units.get(axis, "pixel") for axis in content.axes]
     attributes: dict[str, Any] = {
@@ -119,19 +116,7 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     """
     file = Path(path)
     content = _content(file, data[0] if attributes.get("multiscale") else data, attributes)
-    inside = file.name.lower().endswith(".zarr")
-    table = None if inside or content.properties is None else file.with_name(f"{stem_of(file.name)}.csv")
-    if table is not None and table.exists() and not _is_table(table):
-        raise OutputError(
-            f"{str(table)!r} is no table of labels and would be replaced by that of {file.name!r}: rename it, or save "
-            "under another name."
-        )
-    properties = content.properties if inside else None
-    write_labels(file, content.data, content.axes, content.spacing, content.units, content.colours, properties)
-    written = [file]
-    if table is not None and content.properties is not None:
-        write_table(table, content.properties)
-        written.append(table)
+    written = write_with_properties(file, content)
     metadata = attributes.get("metadata") or {}
     provenance = metadata.get(PROVENANCE) or metadata.get(_OF_RUN)
     sidecar = file.with_name(f"{stem_of(file.name)}.json")
@@ -141,6 +126,77 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
             out.write(json.dumps(provenance, indent=1, default=str).encode())
         written.append(sidecar)
     return [str(name) for name in written]
+
+
+def properties_of(path: Path, content: Content | None = None) -> pd.DataFrame | None:
+    """Return what is known of the objects of a labels file.
+
+    Parameters
+    ----------
+    path : Path
+        The labels file.
+    content : Content, optional
+        What it holds, where it has been read; else the table beside it is what counts.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        With the column ``label``; None where there is no table. One that cannot be read is left out with a warning.
+    """
+    if content is not None and content.properties is not None:
+        return content.properties
+    table: pd.DataFrame | None = _read_beside(_table_of(path), _table)
+    return table
+
+
+def write_with_properties(path: Path, content: Content) -> list[Path]:
+    """Write labels, and what is known of their objects into the same file or a table beside it.
+
+    Parameters
+    ----------
+    path : Path
+        As `write_labels` takes it.
+    content : Content
+        Labels, spacing, units, colours and properties. Without properties no table is made, but one that is there is
+        emptied.
+
+    Returns
+    -------
+    list of Path
+        The files written.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written, or a file beside the labels is not ours to replace; then nothing is.
+    """
+    sizes = content.spacing, content.units, content.colours
+    if path.name.lower().endswith(".zarr"):
+        write_labels(path, content.data, content.axes, *sizes, content.properties)
+        return [path]
+    table, properties = _table_of(path), content.properties
+    if table.exists() and properties is None:
+        properties = _empty_table()
+    if properties is not None and table.exists() and not _is_table(table):
+        raise OutputError(
+            f"{str(table)!r} is no table of labels and would be replaced by that of {path.name!r}: rename it, or save "
+            "under another name."
+        )
+    write_labels(path, content.data, content.axes, *sizes)
+    if properties is None:
+        return [path]
+    write_table(table, properties)
+    return [path, table]
+
+
+def _table_of(path: Path) -> Path:
+    return path.with_name(f"{stem_of(path.name)}.csv")
+
+
+def _empty_table() -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame({"label": np.array([], np.int64)})
 
 
 def _content(path: Path, data: Any, attributes: Mapping[str, Any]) -> Content:
@@ -223,6 +279,8 @@ def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     table = pd.read_csv(path, encoding="utf-8-sig")
+    if not len(table) and list(table) == ["label"]:
+        return table
     if "label" not in table or not table["label"].is_unique or table["label"].dtype.kind not in "iu":
         raise ValueError("it has no column 'label' with each id once")
     for name in table.columns:

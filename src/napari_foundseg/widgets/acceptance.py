@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast, get_args
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from numpy.typing import NDArray
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
@@ -16,7 +15,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.io.journal import Kept
+from napari_foundseg.io.journal import Kept, Recovered
 from napari_foundseg.widgets.edit_row import EditRow
 from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.objects import Objects, commit, outline_of, refine, refused
@@ -49,11 +48,12 @@ class Acceptance(QWidget):
         self._looked: tuple[ImageLayer, Image] | None = None
         self.objects = Objects(viewer)
         self.overlap = QComboBox()
-        self.overlap.addItems(["keep others", "overwrite"])
+        self.overlap.addItems(get_args(Overlap))
         self.overlap.setAccessibleName("Where objects overlap")
         self.overlap.setToolTip(
             "Keep others: an accepted mask takes only pixels that no other object has. "
-            "Overwrite: it takes pixels of other objects too."
+            "Overwrite: it takes pixels of other objects too. "
+            "Fill free only: it changes background and nothing else; a refined object gives up no pixel either."
         )
         self.accept_button = QPushButton("Accept")
         self.accept_button.setToolTip("Write the mask into the layer of objects with the next free number (key C).")
@@ -170,10 +170,10 @@ class Acceptance(QWidget):
         self.objects.release()
         self.recovery.close_preview()
 
-    def _recover(self, labels: NDArray[Any], kept: Kept) -> None:
+    def _recover(self, found: Recovered, kept: Kept) -> None:
         """Take up interrupted work; its journal ends when the new one holds it all."""
         assert self._looked is not None
-        take_up(self.follow(self.objects.add(*self._looked, labels)), kept)
+        take_up(self.follow(self.objects.add(*self._looked, found.labels, found.known)), kept)
 
     def _copy(self) -> None:
         """Go on in a copy of the layer of objects that can be written; the tool stays in hand."""

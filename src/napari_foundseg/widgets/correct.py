@@ -12,10 +12,11 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton
 
 from napari_foundseg.core import edits
-from napari_foundseg.core.boxes import box_of
+from napari_foundseg.core.difference import Box
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.core.history import Box
+from napari_foundseg.core.facts import Facts
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
+from napari_foundseg.widgets.known import known_of
 from napari_foundseg.widgets.labels_dock import LabelsDock
 from napari_foundseg.widgets.layers import displayed_axes, label_spacing
 from napari_foundseg.widgets.review import Review
@@ -89,9 +90,19 @@ class CorrectWidget(LabelsDock):
         self._each("keep largest part", lambda la, i, _: edits.keep_largest(la, i))
 
     def renumber(self) -> None:
-        """Give the objects ids without gaps."""
-        self._edit("renumber", edits.renumber)
-        self.choose([])
+        """Give the objects ids without gaps; what is known of them goes with them."""
+        if self.history is not None:
+            self.choose([])
+            self.write_soon("renumber", self._numbers, "Renumbering…")
+
+    def _numbers(self) -> tuple[Callable[[Any], edits.Pieces], Facts]:
+        assert self.history is not None
+        ids, before = self.history.counted.census.ids, known_of(self.history.layer)
+        # Objects that were rejected have no pixels, but a place in the table.
+        gone = [i for i in before if i not in set(ids)]
+        now: dict[int, Any] = {label: {} for label in before}
+        now |= {new: before.get(old, {}) for new, old in enumerate([*ids, *gone], 1)}
+        return lambda labels: edits.renumber(labels, ids), now
 
     # Building.
 
@@ -187,15 +198,18 @@ class CorrectWidget(LabelsDock):
         layer = self.layer
         if layer is not None and layer.selected_label not in self.chosen and not self.split_button.isChecked():
             label = int(layer.selected_label)
-            self.choose([label] if label and box_of(layer.data, [label]) else [])
+            self.choose([label] if self._pixels([label]) else [])
 
     def _follow_edit(self) -> None:
         """Say how large the chosen objects are now, or let them go where they are gone."""
-        layer = self.layer
-        if layer is not None and self.chosen and box_of(layer.data, self.chosen) is None:
+        if self.chosen and not self._pixels(self.chosen):
             self.choose([])
         else:
             self._describe()
+
+    def _pixels(self, ids: list[int]) -> int:
+        census = None if self.history is None else self.history.counted.census
+        return 0 if census is None else sum(map(census.size, ids))
 
     # Clicks.
 
@@ -238,13 +252,14 @@ class CorrectWidget(LabelsDock):
     def _split_at(self, start: tuple[float, ...], end: tuple[float, ...] | None) -> None:
         layer = self.layer
         assert layer is not None
-        label = self.chosen[0]
+        assert self.history is not None
+        label, free = self.chosen[0], self.history.free_id()
         if self.viewer.dims.ndisplay != 2:
             self.fail(PromptError("Splitting is for the 2-D view. Press the 2D/3D button below the layer list first."))
             return
         if end is not None:
             plane = displayed_axes(self.viewer, layer)
-            done = self._edit("split", lambda labels: edits.split_by_line(labels, label, start, end, plane))
+            done = self._edit("split", lambda labels: edits.split_by_line(labels, label, start, end, plane, free))
         else:
             self._points.append(start)
             if len(self._points) < 2:
@@ -252,7 +267,7 @@ class CorrectWidget(LabelsDock):
                 return
             points, self._points = self._points, []
             spacing = label_spacing(layer)[0]
-            done = self._edit("split", lambda labels: edits.split(labels, label, points, spacing))
+            done = self._edit("split", lambda labels: edits.split(labels, label, points, spacing, free))
         if done:
             self.split_button.setChecked(False)
 
@@ -278,8 +293,12 @@ class CorrectWidget(LabelsDock):
             return False
         self._describe()
         if not changed:
-            self.state.setText(f"{self.state.text()} Nothing to change.")
+            self.unchanged()
         return True
+
+    def unchanged(self) -> None:
+        """Say that there was nothing to change."""
+        self.state.setText(f"{self.state.text()} Nothing to change.")
 
     def _describe(self) -> None:
         layer = self.layer
@@ -288,8 +307,7 @@ class CorrectWidget(LabelsDock):
         if not self.chosen:
             self.state.setText("Click an object (Shift+click for more).")
             return
-        box = box_of(layer.data, self.chosen)
-        pixels = 0 if box is None else int(np.isin(layer.data[box], self.chosen).sum())
+        pixels = self._pixels(self.chosen)
         spacing, unit = label_spacing(layer)
         known = [s for s in spacing if s is not None]
         size = f", {pixels * float(np.prod(known)):.4g} {unit}{'²³'[len(known) - 2]}" if unit != "px" else ""

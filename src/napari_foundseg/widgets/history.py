@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -12,14 +12,19 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.core.history import Box, Difference, History, Step
+from napari_foundseg.core.difference import Box, Difference
+from napari_foundseg.core.history import History, Step, painted
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.journal import Header, Journal, journal_folder
+from napari_foundseg.widgets.counted import Counted
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
+from napari_foundseg.widgets.known import REJECTED, know, known_of
+from napari_foundseg.widgets.live import Latest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_foundseg.core.facts import Facts
     from napari_foundseg.core.image import Image
 
 __all__ = ["LabelsHistory", "shared_history"]
@@ -79,10 +84,13 @@ class LabelsHistory(QObject):
         self.layer = layer
         self._image = image
         self._array = layer.data
+        #: How large each object is, and so which ids are free.
+        self.counted = Counted(layer)
         self._steps = History()
         self._journal: Journal | None = None
         self._busy = False
         self._users = 0
+        self._later = Latest()
         layer.events.paint.connect(self._painted)
         layer.events.data.connect(self._replaced)
         self.bind(layer)
@@ -107,7 +115,18 @@ class LabelsHistory(QObject):
         """
         bind_keys(layer, {"Control-Z": self.undo, "Control-Shift-Z": self.redo})
 
-    def write(self, name: str, pieces: Iterable[tuple[Box, NDArray[Any]]]) -> bool:
+    def free_id(self) -> int:
+        """Return the next free id.
+
+        Returns
+        -------
+        int
+            One more than the largest in use; that of an object that was rejected is not free.
+        """
+        rejected = (label for label, facts in known_of(self.layer).items() if facts.get("review") == REJECTED)
+        return max(self.counted.census.largest, *rejected, 0) + 1
+
+    def write(self, name: str, pieces: Iterable[tuple[Box, NDArray[Any]]], known: Facts | None = None) -> bool:
         """Write into the layer as one step.
 
         Parameters
@@ -117,6 +136,9 @@ class LabelsHistory(QObject):
         pieces : iterable of (tuple of slice, ndarray of int)
             Boxes of the array and what they are to hold. Each is asked for when those before it are written, so that
             a generator can make it of what they left. If it raises, all of them are taken back.
+        known : mapping of int to mapping of str, optional
+            What is known of objects from now on; looked at when all pieces are written. Of other objects that come or
+            go by the step nothing is.
 
         Returns
         -------
@@ -137,9 +159,95 @@ class LabelsHistory(QObject):
             for part in reversed(parts):
                 self._do(part.reversed())
             raise
-        if parts:
-            self._remember(Step(name, tuple(parts)))
-        return bool(parts)
+        return self._remember(name, parts, known or {})
+
+    def write_soon(
+        self,
+        name: str,
+        prepare: Callable[[], tuple[Callable[[NDArray[Any]], Iterable[tuple[Box, NDArray[Any]]]], Facts]],
+        done: Callable[[bool | Exception], None],
+    ) -> None:
+        """Write into the layer as one step what takes a while to make: it is made beside the window.
+
+        Parameters
+        ----------
+        name : str
+            What is done.
+        prepare : callable
+            Returns what makes the pieces of the label image, which it leaves alone, and what is known of objects when
+            they are written. Asked again where something else was written meanwhile.
+        done : callable
+            Told whether anything changed, or what went wrong: then nothing was.
+        """
+        self._begin()
+        make, known = prepare()
+        array, revision = self.layer.data, self.counted.revision
+
+        def work() -> list[tuple[Box, NDArray[Any], Difference]]:
+            made = []
+            for box, values in make(array):
+                part = Difference.between([s.start for s in box], array[box], values)
+                if part is not None:
+                    _ = part.gains  # counted here, so that the window need not
+                    made.append((box, values, part))
+            return made
+
+        def write(_number: int, result: Any) -> None:
+            self._later.done.disconnect(write)
+            if isinstance(result, Exception):
+                done(result)
+            elif self._journal is None or array is not self.layer.data or revision != self.counted.revision:
+                self.write_soon(name, prepare, done)
+            else:
+                for box, values, _part in result:
+                    self._widen(int(values.max(initial=0)))
+                    with self._writing():
+                        self.layer.data[box] = values
+                if result:
+                    with self._writing():
+                        self.layer.refresh()
+                done(self._remember(name, [part for *_, part in result], known))
+
+        self._later.done.connect(write)
+        self._later.ask(work)
+
+    def note(self, name: str, ids: Iterable[int], **values: str) -> bool:
+        """Note what a person says of objects, as one step.
+
+        Parameters
+        ----------
+        name : str
+            What is done.
+        ids : iterable of int
+            The objects.
+        **values : str
+            By name, such as ``note``; what else is known of them stays.
+
+        Returns
+        -------
+        bool
+            Whether anything changed.
+        """
+        self._begin()
+        ids = list(ids)
+        before = known_of(self.layer, ids)
+        return self._remember(name, [], {i: {**before.get(i, {}), **values} for i in ids})
+
+    def use_image(self, image: Image) -> None:
+        """Let the layer belong to an image; with other pixels than the one before it gets a journal of its own.
+
+        Parameters
+        ----------
+        image : Image
+            The image.
+        """
+        before, self._image = self._image, image
+        if self._journal is None or before is None or before.describes_as(image):
+            return
+        if before.fingerprint() != image.fingerprint():
+            journal, self._journal = self._journal, None
+            journal.close()
+            self._begin()
 
     def keep(self) -> None:
         """Save what the layer holds now, before anything changes."""
@@ -169,6 +277,7 @@ class LabelsHistory(QObject):
         self.layer.events.paint.disconnect(self._painted)
         self.layer.events.data.disconnect(self._replaced)
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
+        self.counted.release()
         if self._journal is not None:
             journal, self._journal = self._journal, None
             journal.close()
@@ -176,13 +285,20 @@ class LabelsHistory(QObject):
     def _begin(self) -> None:
         if self._journal is not None:
             return
-        data = self.layer.data
-        image = self._image
-        whose = ("no image", None) if image is None else (image.fingerprint(), image.source)
-        header = Header.now(whose[0], self.layer.name, data.shape, whose[1])
+        data, image, name = self.layer.data, self._image, self.layer.name
+
+        def header() -> Header:
+            whose: tuple[str, str | None] = ("no image", None)
+            if image is not None:
+                # A lazy image may be gone from the disk by now: that must not keep the labels from being saved.
+                with suppress(Exception):
+                    whose = image.fingerprint(), image.source
+            return Header.now(whose[0], name, data.shape, whose[1])
+
         self._journal = Journal(journal_folder(), header, self.saved.emit, self._tell_failure)
-        if data.any():
-            self._journal.add_all(data.copy())
+        known = known_of(self.layer)
+        if known or data.any():
+            self._journal.add_all(data.copy(), known)
 
     def _tell_failure(self, error: OSError) -> None:
         self.failed.emit(f"{error.strerror or error}: {error.filename or journal_folder()}")
@@ -192,6 +308,8 @@ class LabelsHistory(QObject):
             self.changed.emit("")
             return
         skipped = sum(self._do(part) for part in step.parts)
+        know(self.layer, step.known_after)
+        self.counted.take(step.parts)
         assert self._journal is not None
         self._journal.add(step)
         self.stepped.emit(step)
@@ -205,13 +323,24 @@ class LabelsHistory(QObject):
         self._put(part.box, before, after)
         return left
 
-    def _remember(self, step: Step) -> None:
+    def _remember(self, name: str, parts: Sequence[Difference], known: Facts) -> bool:
+        """Keep as a step what was written, with what is known of objects from now on; return whether there is any."""
         self._begin()
         assert self._journal is not None
+        turned = self.counted.take(parts)
+        before = known_of(self.layer, {*turned, *known})
+        # Ids are used again: what was known of an object goes with it.
+        now = {i: _said(known.get(i, {})) for i in {*turned, *known}}
+        after = {i: facts for i, facts in now.items() if facts != before.get(i, {})}
+        if not parts and not after:
+            return False
+        know(self.layer, after)
+        step = Step(name, tuple(parts), {i: before.get(i, {}) for i in after}, after)
         self._steps.add(step)
         self._journal.add(step)
         self.stepped.emit(step)
         self.changed.emit("")
+        return True
 
     def _put(self, box: Box, before: NDArray[Any], values: NDArray[Any]) -> None:
         """Write a box and redraw no more than needed."""
@@ -242,8 +371,8 @@ class LabelsHistory(QObject):
             self._busy = False
 
     def _painted(self, event: Any) -> None:
-        if not self._busy and (step := Step.from_paint("painting", self.layer.data, event.value)) is not None:
-            self._remember(step)
+        if not self._busy and (part := painted(self.layer.data, event.value)) is not None:
+            self._remember("painting", [part], {})
 
     def _replaced(self, _event: Any = None) -> None:
         """Note that something else gave the layer a new array: it can be undone like anything else."""
@@ -253,10 +382,16 @@ class LabelsHistory(QObject):
         if old.shape != self._array.shape:
             # Other pixels altogether: no step fits them, and they want a journal of their own.
             self._steps = History()
+            self.counted.restart()
             journal, self._journal = self._journal, None
             journal.close()
             self.changed.emit("The layer has another shape now; what was done before cannot be undone.")
             return
         part = Difference.between((0,) * old.ndim, old, np.asarray(self._array))
         if part is not None:
-            self._remember(Step("new data", (part,)))
+            self._remember("new data", [part], {})
+
+
+def _said(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known without what is empty."""
+    return {name: value for name, value in facts.items() if value not in ("", None) and value == value}

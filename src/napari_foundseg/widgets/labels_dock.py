@@ -10,8 +10,9 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QPushButton
 
+from napari_foundseg.core.difference import Box
 from napari_foundseg.core.errors import FoundsegError
-from napari_foundseg.core.history import Box
+from napari_foundseg.core.facts import Facts
 from napari_foundseg.core.image import Image
 from napari_foundseg.widgets.dock import Dock
 from napari_foundseg.widgets.edit_row import EditRow
@@ -104,7 +105,9 @@ class LabelsDock(Dock):
         except FoundsegError:
             return None
 
-    def write(self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]]) -> bool | None:
+    def write(
+        self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]], known: Facts | None = None
+    ) -> bool | None:
         """Write what an edit makes of the labels, as one step; what is wrong is said.
 
         Parameters
@@ -113,6 +116,8 @@ class LabelsDock(Dock):
             What is done.
         make : callable
             Takes the label image and returns boxes and what they are to hold.
+        known : mapping of int to mapping of str, optional
+            What is known of objects from now on.
 
         Returns
         -------
@@ -123,10 +128,38 @@ class LabelsDock(Dock):
             return None
         self.message.say("")
         try:
-            return self.history.write(name, make(self.history.layer.data))
+            return self.history.write(name, make(self.history.layer.data), known)
         except FoundsegError as error:
             self.fail(error)
             return None
+
+    def write_soon(self, name: str, prepare: Callable[[], tuple[Callable[[Any], Any], Facts]], words: str) -> None:
+        """Write, as one step, what takes a while to make; what is wrong is said.
+
+        Parameters
+        ----------
+        name : str
+            What is done.
+        prepare : callable
+            As `LabelsHistory.write_soon` takes it.
+        words : str
+            What to say meanwhile.
+        """
+        if self.history is not None:
+            self.message.say("")
+            self.state.setText(words)
+            self.history.write_soon(name, prepare, self._written)
+
+    def unchanged(self) -> None:
+        """Say that there was nothing to change."""
+
+    def _written(self, result: bool | Exception) -> None:
+        if isinstance(result, FoundsegError):
+            self.fail(result)
+        elif isinstance(result, Exception):
+            self.message.say(f"Nothing was changed: {result}")
+        elif not result:
+            self.unchanged()
 
     # The layer.
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
-    from napari_foundseg.core.history import Box, Step
+    from napari_foundseg.core.difference import Box
+    from napari_foundseg.core.history import Step
     from napari_foundseg.core.image import Image
     from napari_foundseg.widgets.history import LabelsHistory
 

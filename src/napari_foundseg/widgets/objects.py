@@ -11,21 +11,26 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_foundseg.core.difference import Box
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.core.history import Box
-from napari_foundseg.core.labels import Overlap, add_mask, next_free_id
+from napari_foundseg.core.labels import Overlap, add_mask
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
+from napari_foundseg.widgets.known import features_of, known_of
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_foundseg.core.facts import Facts
     from napari_foundseg.core.image import Image
 
 __all__ = ["Objects", "assign_objects", "assigned_objects", "commit", "refine"]
+
+#: What a run knows of a mask, and not of another outline.
+_OF_A_MASK = ("area", "y0", "x0", "y1", "x1")
 
 _assigned: WeakKeyDictionary[ImageLayer, ReferenceType[Labels]] = WeakKeyDictionary()
 
@@ -72,6 +77,8 @@ class Objects:
         self._viewer = viewer
         self._histories: dict[ImageLayer, LabelsHistory] = {}
         self._followed: WeakKeyDictionary[ImageLayer, ReferenceType[Labels] | None] = WeakKeyDictionary()
+        #: Of which pixels the objects are; lazy arrays are compared as they are, since they do not change.
+        self._contents: WeakKeyDictionary[ImageLayer, Any] = WeakKeyDictionary()
         viewer.layers.events.removed.connect(self._removed)
 
     def of(self, layer: ImageLayer, image: Image) -> LabelsHistory | None:
@@ -87,7 +94,8 @@ class Objects:
         Returns
         -------
         LabelsHistory or None
-            None where there are none yet, or their layer has left the viewer or does not fit any more.
+            None where there are none yet, their layer has left the viewer or does not fit any more, or the image has
+            other pixels than those that the objects were accepted on.
         """
         history, shape = self._histories.get(layer), Overlay(layer, image).shape
         if (latest := _assigned.get(layer)) is not self._followed.get(layer):
@@ -95,12 +103,35 @@ class Objects:
             self._followed[layer] = latest
             if (labels := self._assigned_to(layer, shape)) is not None:
                 return self.adopt(layer, image, labels)
-        if history is not None and history.layer in self._viewer.layers and history.layer.data.shape == shape:
-            return history
+        if history is not None and history.layer in self._viewer.layers:
+            fits = history.layer.data.shape == shape
+            if fits and self._contents.get(layer) == _content(image):
+                return history
         self._drop(layer)
         return None
 
-    def add(self, layer: ImageLayer, image: Image, data: NDArray[Any] | None = None) -> LabelsHistory:
+    def swapped(self, layer: ImageLayer, image: Image) -> Labels | None:
+        """Return the objects of the pixels that an image had before it got others.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        image : Image
+            The layer as an image, as it is now.
+
+        Returns
+        -------
+        napari.layers.Labels or None
+            None where it has its pixels still, or no objects.
+        """
+        history = self._histories.get(layer)
+        same = history is None or self._contents.get(layer) == _content(image)
+        return None if same or history is None else history.layer
+
+    def add(
+        self, layer: ImageLayer, image: Image, data: NDArray[Any] | None = None, known: Facts | None = None
+    ) -> LabelsHistory:
         """Add a layer of objects to an image; the person goes on with the tool in hand.
 
         Parameters
@@ -112,6 +143,8 @@ class Objects:
         data : ndarray of int, optional
             Objects that are there already, of the overlay's shape; they go into the layer that was assigned to the
             image, where there is one.
+        known : mapping of int to mapping of str, optional
+            What is known of them.
 
         Returns
         -------
@@ -121,10 +154,11 @@ class Objects:
         overlay = Overlay(layer, image)
         if data is not None and (assigned := self._assigned_to(layer, overlay.shape)) is not None:
             history = self.adopt(layer, image, assigned)
-            history.write("recover", [(tuple(slice(0, n) for n in data.shape), data)])
+            history.write("recover", [(tuple(slice(0, n) for n in data.shape), data)], known)
             return history
         pixels = np.zeros(overlay.shape, np.uint16) if data is None else data
-        labels = Labels(pixels, name=unique_name(self._viewer.layers, "foundseg objects"), **overlay.transforms)
+        name = unique_name(self._viewer.layers, "foundseg objects")
+        labels = Labels(pixels, name=name, features=features_of(known or {}), **overlay.transforms)
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(labels)
         if active is not None:
@@ -151,7 +185,21 @@ class Objects:
         """
         self._drop(layer)
         self._histories[layer] = shared_history(labels, image)
+        self._histories[layer].use_image(image)
+        self._contents[layer] = _content(image)
         return self._histories[layer]
+
+    def forget(self, layer: ImageLayer) -> None:
+        """Have the next accepted mask begin a layer of its own.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        """
+        _assigned.pop(layer, None)
+        self._followed.pop(layer, None)
+        self._drop(layer)
 
     def release(self) -> None:
         """Let go of all layers."""
@@ -174,8 +222,15 @@ class Objects:
                 self._drop(layer)
 
 
-def commit(history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], overlap: Overlap) -> list[int]:
-    """Write masks as new objects, in one step.
+def _content(image: Image) -> Any:
+    pixels = image.levels[0]
+    return image.fingerprint() if isinstance(pixels, np.ndarray) else id(pixels)
+
+
+def commit(
+    history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], overlap: Overlap, name: str = "accept"
+) -> list[int]:
+    """Write masks as new objects, with their scores, in one step.
 
     Parameters
     ----------
@@ -185,29 +240,36 @@ def commit(history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], over
         Of the layer over its image.
     masks : sequence of Mask
         Of any slices.
-    overlap : {'keep others', 'overwrite'}
+    overlap : {'keep others', 'overwrite', 'fill free only'}
         Who has a pixel that both an object and a mask want.
+    name : str
+        Of the step.
 
     Returns
     -------
     list of int
         The new ids; a mask that is left without a pixel gets none.
     """
-    first = next_free_id(history.layer.data)
-    written: list[int] = []
+    first = history.free_id()
+    known: dict[int, dict[str, Any]] = {}
 
     def pieces() -> Iterator[tuple[Box, NDArray[Any]]]:
         for mask in masks:
-            label = first + len(written)
+            label = first + len(known)
             box = overlay.box(mask)
             # A copy that holds any id; each mask sees what the ones before it have written.
             values = np.array(history.layer.data[box], np.uint64)
             if add_mask(overlay.plane(values, (0,) * len(mask.index)), mask.crop, label, overlap):
-                written.append(label)
+                known[label] = _scores(mask)
                 yield box, values
 
-    history.write("accept", pieces())
-    return written
+    history.write(name, pieces(), known)
+    return list(known)
+
+
+def _scores(mask: Mask) -> dict[str, Any]:
+    """Return what is known of the object that a mask becomes."""
+    return {"predicted_iou": float(mask.predicted_iou), "stability_score": float(mask.stability_score)}
 
 
 def refused(layer: Labels) -> str:
@@ -294,8 +356,9 @@ def refine(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, ove
         The new outline.
     label : int
         The object.
-    overlap : {'keep others', 'overwrite'}
-        Whether it may take pixels from other objects; what it gives up becomes background.
+    overlap : {'keep others', 'overwrite', 'fill free only'}
+        Whether it may take pixels from other objects. What it gives up becomes background, but where only free pixels
+        are filled it gives up none.
 
     Returns
     -------
@@ -312,7 +375,11 @@ def refine(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, ove
     box = overlay.box(around)
     values = np.array(history.layer.data[box])
     region = overlay.plane(values, (0,) * len(mask.index))
-    region[region == label] = 0
+    if overlap != "fill free only":
+        region[region == label] = 0
     top, left = mask.box[0] - y0, mask.box[1] - x0
     inside = region[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]]
-    return add_mask(inside, mask.crop, label, overlap) and history.write("refine", [(box, values)])
+    if not add_mask(inside, mask.crop, label, overlap):
+        return False
+    kept = {k: v for k, v in known_of(history.layer, [label]).get(label, {}).items() if k not in _OF_A_MASK}
+    return history.write("refine", [(box, values)], {label: kept | _scores(mask)})

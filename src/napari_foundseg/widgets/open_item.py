@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,13 +17,16 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.errors import OutputError, WorklistError
+from napari_foundseg.core.facts import Facts, facts_of_table, table_of_facts
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.io.content import Content as LabelsContent
+from napari_foundseg.io.layer_files import properties_of, write_with_properties
 from napari_foundseg.io.naming import is_there
-from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.readers import read_image, read_labels
 from napari_foundseg.io.worklist import Item, Record, State, write_record
-from napari_foundseg.io.writers import write_labels
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
+from napari_foundseg.widgets.known import features_of, known_of
 from napari_foundseg.widgets.layers import image_from_layer
 from napari_foundseg.widgets.objects import assign_objects
 from napari_foundseg.widgets.overlay import Overlay, image_layer
@@ -47,8 +51,10 @@ class Content:
         The image.
     labels : ndarray of unsigned int
         Of the image's `shape`; zeros where there are none yet.
+    known : dict of int to dict
+        What the files know of the objects.
     digest : bytes
-        Of the labels.
+        Of the labels and of what is known.
     fingerprint : str
         Of the image.
     state : tuple
@@ -57,6 +63,7 @@ class Content:
 
     image: Image
     labels: NDArray[np.unsignedinteger[Any]]
+    known: Facts
     digest: bytes
     fingerprint: str
     state: tuple[Any, ...]
@@ -93,13 +100,14 @@ def read_content(item: Item, image: Image | None = None, ahead: Content | None =
     FoundsegError
         If the image cannot be read, or the labels cannot be those of the image.
     """
-    state = tuple(_state(path) for path in (item.path, item.labels))
+    state = tuple(_state(path) for path in (item.path, item.labels, item.labels.with_suffix(".csv")))
     if ahead is not None and image is None and ahead.state == state:
         return ahead
     image = image or read_image(str(item.path))
     there = is_there(item.labels)
     labels = _read_labels(item.labels, image.shape) if there else np.zeros(image.shape, np.uint16)
-    return Content(image, labels, _digest(labels), image.fingerprint(), state)
+    known = _read_known(item.labels) if there else {}
+    return Content(image, labels, known, _digest(labels, known), image.fingerprint(), state)
 
 
 class OpenItem(QObject):
@@ -144,7 +152,8 @@ class OpenItem(QObject):
         self.layer, self.image = layer, image_from_layer(layer)
         overlay = Overlay(layer, self.image)
         name = unique_name(viewer.layers, f"{layer.name} labels")
-        labels = Labels(overlay.expanded(content.labels), name=name, **overlay.transforms)
+        features = features_of(content.known)
+        labels = Labels(overlay.expanded(content.labels), name=name, features=features, **overlay.transforms)
         #: Of the pixels that are on the disk; None where they are not those of the layer.
         self._digest: bytes | None = content.digest
         self._revision = self._saved_revision = 0
@@ -191,7 +200,7 @@ class OpenItem(QObject):
         """
         array, known, revision = self.labels.data, self._digest, self._revision
         item, state, image, fingerprint = self.item, self.state, self.image, self._fingerprint
-        shape = Overlay(self.layer, image).shape
+        shape, facts = Overlay(self.layer, image).shape, known_of(self.labels)
 
         def save() -> Saved:
             pixels = np.asarray(array)
@@ -200,13 +209,17 @@ class OpenItem(QObject):
                     f"{str(item.labels)!r} was not written: the labels have the shape {pixels.shape} now, the image "
                     f"{shape}. Undo what changed it, or save the layer with File > Save Selected Layers and remove it."
                 )
-            digest, record = _digest(pixels), item.record
+            digest, record = _digest(pixels, facts), item.record
             wanted = state == "done" or pixels.any()
             if digest != known or (wanted and not is_there(item.labels)):
                 ids = np.unique(pixels)
                 now: State = "in work" if state == "new" else state
                 record = Record(item.labels.name, now, int((ids > 0).sum()), fingerprint)
-                write_labels(item.labels, pixels.reshape(image.shape), image.label_axes, image.spacing, image.units)
+                content = LabelsContent(
+                    pixels.reshape(image.shape), image.label_axes, dict(image.spacing), dict(image.units)
+                )
+                content.properties = table_of_facts(facts, "label") if facts else None
+                write_with_properties(item.labels, content)
             record = replace(record, state=record.state if state == "new" else state)
             if record != item.record:
                 write_record(item.labels.parent, item.name, record)
@@ -344,8 +357,10 @@ class OpenItem(QObject):
             self.lost.emit()
 
 
-def _digest(pixels: NDArray[Any]) -> bytes:
-    return blake2b(np.ascontiguousarray(pixels).data, digest_size=16).digest()
+def _digest(pixels: NDArray[Any], known: Facts) -> bytes:
+    digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
+    digest.update(json.dumps(sorted((i, sorted(facts.items())) for i, facts in known.items())).encode())
+    return digest.digest()
 
 
 def _state(path: Path | None) -> tuple[Any, ...]:
@@ -373,3 +388,9 @@ def _read_labels(path: Path, shape: tuple[int, ...]) -> NDArray[np.unsignedinteg
         )
     # A copy, since what the file gives may be read-only.
     return np.array(pixels, label_dtype(int(pixels.max(initial=0)))).reshape(shape)
+
+
+def _read_known(path: Path) -> Facts:
+    inside = read_labels(path) if path.name.lower().endswith(".zarr") else None
+    table = properties_of(path, inside)
+    return {} if table is None else facts_of_table(table, "label")

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
-from napari_foundseg.io.journal import Kept, end_journal, journal_folder, kept_journals, read_journal
+from napari_foundseg.io.journal import Kept, Recovered, end_journal, journal_folder, kept_journals, read_journal
 from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.live import Latest
@@ -34,7 +34,7 @@ class RecoveryRow(QWidget):
         The viewer that the preview is shown in.
     """
 
-    #: The person wants them: the labels, and the journal that they come from.
+    #: The person wants them: the `Recovered`, and the journal that it comes from.
     wanted = Signal(object, object)
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -96,35 +96,35 @@ class RecoveryRow(QWidget):
         self.message.say("")
         self.show()
 
-    def _read(self) -> Any:
+    def _read(self) -> Recovered | None:
         assert self._kept is not None
         try:
-            return read_journal(self._kept.path)[1]
+            return read_journal(self._kept.path)
         except FoundsegError as error:
             self.message.say(str(error))
             return None
 
     def _show(self) -> None:
-        labels = self._read()
-        if labels is None or self._place is None:
+        found = self._read()
+        if found is None or self._place is None:
             return
         self.close_preview()
         layer, image = self._place
         name = unique_name(self._viewer.layers, "foundseg recovery (preview)")
         active = self._viewer.layers.selection.active
-        self._preview = Labels(labels, name=name, metadata={TOOL: True}, **Overlay(layer, image).transforms)
+        self._preview = Labels(found.labels, name=name, metadata={TOOL: True}, **Overlay(layer, image).transforms)
         self._preview.editable = False
         self._viewer.add_layer(self._preview)
         self._viewer.layers.selection.active = active
         self.show_button.setEnabled(False)
 
     def _take(self) -> None:
-        labels, kept = self._read(), self._kept
-        if labels is None:
+        found, kept = self._read(), self._kept
+        if found is None:
             return
         self.close_preview()
         self.hide()
-        self.wanted.emit(labels, kept)
+        self.wanted.emit(found, kept)
 
     def _discard(self) -> None:
         assert self._kept is not None

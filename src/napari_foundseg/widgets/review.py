@@ -10,10 +10,10 @@ from qtpy.QtWidgets import QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWi
 
 from napari_foundseg.core import edits
 from napari_foundseg.core.errors import PromptError
+from napari_foundseg.widgets.known import ACCEPTED, REJECTED, known_of
 from napari_foundseg.widgets.layers import layer_axes
 from napari_foundseg.widgets.measurements import Measurements, shared_measurements
 from napari_foundseg.widgets.rows import labelled, quiet_label
-from napari_foundseg.widgets.tables import ACCEPTED, REJECTED, mark
 from napari_foundseg.widgets.view import centre_on
 
 if TYPE_CHECKING:
@@ -105,18 +105,20 @@ class Review(QWidget):
             self._measurements = None
 
     def accept(self) -> None:
-        """Mark the chosen objects as right, and go on."""
-        if self._chosen():
-            assert self._form.layer is not None
-            mark(self._form.layer, self._form.chosen, review=ACCEPTED, note=self.note.text())
+        """Mark the chosen objects as right, as one step, and go on."""
+        history = self._form.history
+        if self._chosen() and history is not None:
+            history.note("mark as right", self._form.chosen, review=ACCEPTED, note=self._said())
             self.next()
 
     def reject(self) -> None:
         """Delete the chosen objects as one step, remember that they were rejected, and go on."""
-        chosen, note = self._chosen(), self.note.text()
-        if chosen and self._form.write("reject", lambda labels: edits.delete(labels, chosen)):
-            assert self._form.layer is not None
-            mark(self._form.layer, chosen, review=REJECTED, note=note)
+        chosen, layer = self._chosen(), self._form.layer
+        if not chosen or layer is None:
+            return
+        before = known_of(layer, chosen)
+        known = {i: {**before.get(i, {}), "review": REJECTED, "note": self._said()} for i in chosen}
+        if self._form.write("reject", lambda labels: edits.delete(labels, chosen), known):
             self._seen.update(chosen)
             self.next()
 
@@ -154,10 +156,15 @@ class Review(QWidget):
             self._form.fail(PromptError("No object is chosen. Click one, or press Next."))
         return self._form.chosen
 
+    def _said(self) -> str:
+        """Return the note, which is kept with what follows."""
+        self.note.setModified(False)
+        return self.note.text()
+
     def _keep_note(self) -> None:
-        if self._form.layer is not None and self._form.chosen and self.note.isModified():
-            self.note.setModified(False)
-            mark(self._form.layer, self._form.chosen, note=self.note.text())
+        history = self._form.history
+        if history is not None and self._form.chosen and self.note.isModified():
+            history.note("note", self._form.chosen, note=self._said())
 
     def _refresh(self) -> None:
         table = None if self._measurements is None else self._measurements.table

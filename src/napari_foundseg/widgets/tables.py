@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_foundseg.widgets.known import REJECTED
 from napari_foundseg.widgets.layers import label_spacing
 
 if TYPE_CHECKING:
@@ -16,10 +16,8 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.image import Image
 
-__all__ = ["ACCEPTED", "REJECTED", "grey_values", "mark", "object_table", "unit_spacing"]
+__all__ = ["grey_values", "object_table", "unit_spacing"]
 
-#: What a person said of an object, in the columns ``review`` and ``note`` of a layer's features.
-ACCEPTED, REJECTED = "accepted", "rejected"
 _SCORES = {"predicted_iou": "predicted IoU", "stability_score": "stability"}
 
 
@@ -109,32 +107,6 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
     first = ["label", "review", "note"]
     rest = [name for name in measured.columns if name not in first]
     return table.reindex(columns=[*first, *scores, *rest])
-
-
-def mark(layer: Labels, ids: Sequence[int], **values: str) -> None:
-    """Note what a person said of objects, in the layer's features.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-        The layer.
-    ids : sequence of int
-        The objects.
-    **values : str
-        ``review`` (`ACCEPTED`, `REJECTED` or empty), ``note``.
-    """
-    import pandas as pd
-
-    features = layer.features.copy()
-    if "index" not in features:
-        features = pd.DataFrame({"index": [0]})
-    new = np.setdiff1d(ids, features["index"])
-    features = pd.concat([features, pd.DataFrame({"index": new})], ignore_index=True) if len(new) else features
-    features["index"] = features["index"].astype(np.int64)
-    for name, value in values.items():
-        features[name] = _texts(features, name)
-        features.loc[features["index"].isin(ids), name] = value
-    layer.features = features
 
 
 def _texts(table: pd.DataFrame, name: str) -> Any:

@@ -14,7 +14,7 @@ from qtpy.QtCore import QCoreApplication
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, WorklistError
-from napari_foundseg.io.journal import Kept
+from napari_foundseg.io.journal import Kept, Recovered
 from napari_foundseg.widgets.dock import Dock
 from napari_foundseg.widgets.item_table import ItemTable
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
@@ -238,10 +238,11 @@ class WorklistWidget(Dock):
         if opened is not None:
             self.recovery.look(opened.layer, opened.image)
 
-    def _recover(self, labels: Any, kept: Kept) -> None:
+    def _recover(self, found: Recovered, kept: Kept) -> None:
         opened = self.session.opened
         if opened is not None:
-            opened.history.write("recover", [(tuple(slice(0, n) for n in labels.shape), labels)])
+            box = tuple(slice(0, n) for n in found.labels.shape)
+            opened.history.write("recover", [(box, found.labels)], found.known)
             take_up(opened.history, kept)
 
     # Small things.

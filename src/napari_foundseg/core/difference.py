@@ -1,0 +1,148 @@
+"""What changed in one box of an array, packed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Box", "Difference"]
+
+Box = tuple[slice, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Difference:
+    """What changed in one box of an array; packed.
+
+    Parameters
+    ----------
+    start, shape : tuple of int
+        First pixel and size of the box.
+    mask : bytes
+        Which pixels changed, as compressed bits.
+    before, after : bytes or int
+        Their values in the array's order, compressed; a number where they are all equal.
+    dtype : str
+        Of the values.
+    """
+
+    start: tuple[int, ...]
+    shape: tuple[int, ...]
+    mask: bytes
+    before: bytes | int
+    after: bytes | int
+    dtype: str
+
+    @classmethod
+    def between(cls, start: Sequence[int], before: NDArray[Any], after: NDArray[Any]) -> Self | None:
+        """Compare two states of a box.
+
+        Parameters
+        ----------
+        start : sequence of int
+            The box's first pixel in the array.
+        before, after : ndarray of int
+            Of equal shape.
+
+        Returns
+        -------
+        Difference or None
+            Shrunk to what changed; None where nothing did.
+        """
+        changed = before != after
+        if not changed.any():
+            return None
+        axes = range(changed.ndim)
+        ends = [np.flatnonzero(changed.any(axis=tuple(a for a in axes if a != axis)))[[0, -1]] for axis in axes]
+        box = tuple(slice(int(low), int(high) + 1) for low, high in ends)
+        changed, dtype = changed[box], np.result_type(before, after)
+        return cls(
+            tuple(int(s) + part.start for s, part in zip(start, box, strict=True)),
+            changed.shape,
+            zlib.compress(np.packbits(changed).tobytes(), 1),
+            _pack(before[box][changed].astype(dtype, copy=False)),
+            _pack(after[box][changed].astype(dtype, copy=False)),
+            dtype.str,
+        )
+
+    @property
+    def box(self) -> Box:
+        """Where it lies in the array."""
+        return tuple(slice(s, s + n) for s, n in zip(self.start, self.shape, strict=True))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of it."""
+        return sum(len(part) if isinstance(part, bytes) else 8 for part in (self.mask, self.before, self.after))
+
+    @cached_property
+    def gains(self) -> dict[int, int]:
+        """Pixels that each object gained, or lost where negative; 0 is background."""
+        count = int.from_bytes(zlib.decompress(self.mask), "little").bit_count()
+        out: dict[int, int] = {}
+        for values, sign in ((self.before, -1), (self.after, 1)):
+            ids: Any = [values]
+            counts: Any = [count]
+            if isinstance(values, bytes):
+                ids, counts = np.unique(np.frombuffer(zlib.decompress(values), self.dtype), return_counts=True)
+            for label, n in zip(ids, counts, strict=True):
+                out[int(label)] = out.get(int(label), 0) + sign * int(n)
+        return out
+
+    @property
+    def ids(self) -> set[int]:
+        """The objects that lost or gained pixels; 0 is background."""
+        return set(self.gains)
+
+    def reversed(self) -> Difference:
+        """Return the way back.
+
+        Returns
+        -------
+        Difference
+            With before and after exchanged.
+        """
+        return Difference(self.start, self.shape, self.mask, self.after, self.before, self.dtype)
+
+    def onto(self, region: NDArray[Any]) -> tuple[NDArray[Any], int]:
+        """Return what the box holds after the change.
+
+        Parameters
+        ----------
+        region : ndarray of int
+            What the box holds now; not altered.
+
+        Returns
+        -------
+        ndarray of int
+            With `after` wherever the region holds `before`.
+        int
+            Pixels that held something else and were left alone.
+        """
+        count = prod(self.shape)
+        bits = np.frombuffer(zlib.decompress(self.mask), np.uint8)
+        changed = np.unpackbits(bits, count=count).view(bool).reshape(self.shape)
+        own = changed & (region == self._unpacked(self.before, changed))
+        out = region.copy()
+        np.copyto(out, self._unpacked(self.after, changed), where=own, casting="unsafe")
+        return out, int(np.count_nonzero(changed) - np.count_nonzero(own))
+
+    def _unpacked(self, values: bytes | int, changed: NDArray[np.bool_]) -> Any:
+        if isinstance(values, int):
+            return np.dtype(self.dtype).type(values)
+        whole = np.zeros(self.shape, self.dtype)
+        whole[changed] = np.frombuffer(zlib.decompress(values), self.dtype)
+        return whole
+
+
+def _pack(values: NDArray[Any]) -> bytes | int:
+    if (values == values[0]).all():
+        return int(values[0])
+    return zlib.compress(np.ascontiguousarray(values).tobytes(), 1)
