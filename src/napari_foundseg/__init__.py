@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_foundseg.api import automatic, load_model, panoptic, prompt, semantic
+    from napari_foundseg.api import automatic, load_model, name_masks, panoptic, prompt, semantic, text
     from napari_foundseg.batch.replay import replay
     from napari_foundseg.core.errors import (
         AxesError,
@@ -37,18 +37,22 @@ __all__ = [
     "Segmentation",
     "automatic",
     "load_model",
+    "name_masks",
     "panoptic",
     "prompt",
     "replay",
     "semantic",
+    "text",
 ]
 
 _HOME = {
     "automatic": "api",
     "load_model": "api",
+    "name_masks": "api",
     "panoptic": "api",
     "prompt": "api",
     "semantic": "api",
+    "text": "api",
     "replay": "batch.replay",
     "Image": "core.image",
     "Prompt": "core.prompts",

@@ -15,7 +15,7 @@ from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.tasks.settings import Progress, unheard
 
-__all__ = ["automatic", "load_model", "panoptic", "prompt", "run", "semantic"]
+__all__ = ["automatic", "load_model", "name_masks", "panoptic", "prompt", "run", "semantic", "text"]
 
 
 def automatic(
@@ -154,6 +154,79 @@ def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any
         Of a kind that names what is wrong with the image, the model or a setting.
     """
     return run("semantic", image, {}, model=model, axes=axes, **settings)
+
+
+def text(
+    image: Any, concepts: Any, *, model: Any = "clipseg-rd64-refined", axes: str | None = None, **settings: Any
+) -> Segmentation:
+    """Find what is named.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in. Stacks are done slice by slice.
+    concepts : str or sequence of str, dict or Concept
+        What is looked for, such as ``["mitochondrion, mitochondria", "nucleus", "background"]``. A dict may have
+        ``text``, ``negative``, ``threshold``, ``colour`` and ``examples`` (see `tasks.concepts`).
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned.
+    axes : str, optional
+        As for `automatic`.
+    **settings
+        Fields of `TextSettings`, such as ``threshold=0.3`` or ``refine_model="foundseg-tiny"``.
+
+    Returns
+    -------
+    Segmentation
+        Objects in `labels`, classes in `semantic`, heat maps in `maps`; the best score of each concept in
+        ``provenance["found"]``.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, a concept, the model or a setting.
+    """
+    return run("text", image, {"concepts": concepts}, model=model, axes=axes, **settings)
+
+
+def name_masks(
+    image: Any,
+    labels: Any,
+    vocabulary: Sequence[str],
+    *,
+    model: Any = "clip-vit-base-patch32",
+    axes: str | None = None,
+    **settings: Any,
+) -> Segmentation:
+    """Name the objects of a label image.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in.
+    labels : array-like or str or Path
+        A label image of the image's shape without channels, or its file.
+    vocabulary : sequence of str
+        What an object may be, such as ``["cell", "debris"]``; synonyms stand behind commas.
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned.
+    axes : str, optional
+        As for `automatic`.
+    **settings
+        Fields of `NameSettings`, such as ``top_k=5``.
+
+    Returns
+    -------
+    Segmentation
+        The same labels; the table has the class of each object and the most probable names.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, the labels, a name, the model or a setting.
+    """
+    given = {"labels": labels, "vocabulary": vocabulary}
+    return run("name_masks", image, given, model=model, axes=axes, **settings)
 
 
 def run(

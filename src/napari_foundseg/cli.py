@@ -323,4 +323,4 @@ def _option(kind: Any, text: str) -> Any:
 
 
 for _name in TASKS:
-    run_app.command(_name)(_command(_name))
+    run_app.command(_name.replace("_", "-"))(_command(_name))

@@ -54,7 +54,16 @@ def as_command(task: str, image: Image, layer: str, inputs: Inputs, settings: Se
     str
         A line for the shell of this system that writes the same labels.
     """
-    words = ["napari-foundseg", "run", task, image.source or f"{layer}.tif", "--out", "labels.tif", "--model", model]
+    words = [
+        "napari-foundseg",
+        "run",
+        task.replace("_", "-"),
+        image.source or f"{layer}.tif",
+        "--out",
+        "labels.tif",
+        "--model",
+        model,
+    ]
     words += ["--axes", str(image.axes)]
     if image.channels:
         words += ["--channels", ",".join(map(str, _tuple(image.channels)))]

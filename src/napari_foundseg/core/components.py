@@ -26,6 +26,10 @@ class Components(NamedTuple):
     """The classes without the components that were too small, (M, N)."""
     classes: NDArray[np.int64]
     """The class of each object, (n,)."""
+    areas: NDArray[np.int64]
+    """The pixels of each object, (n,)."""
+    boxes: NDArray[np.int64]
+    """(y0, x0, y1, x1) of each object, both ends included, (n, 4)."""
 
 
 def components(semantic: NDArray[Any], *, min_area: int = 0, without: tuple[int, ...] = ()) -> Components:
@@ -48,22 +52,37 @@ def components(semantic: NDArray[Any], *, min_area: int = 0, without: tuple[int,
     height, width = semantic.shape
     starts, ends, values = _runs(semantic)
     component = _joined(starts, ends, values, width + 1)
-    lengths = ends - starts
     number = int(component.max(initial=-1)) + 1
-    large = np.bincount(component, lengths, minlength=number) >= max(1, min_area)
+    areas = np.bincount(component, ends - starts, minlength=number).astype(np.int64)
+    large = areas >= max(1, min_area)
     class_of = np.zeros(number, np.int64)
     class_of[component] = values
-    object_ = large & ~np.isin(class_of, without)
-    ids = np.where(object_, np.cumsum(object_), 0)
-    dtype = label_dtype(int(object_.sum()))
-    shape = (height, width)
-    labels = _painted(starts, ends, ids[component].astype(dtype), shape)
-    kept = (
-        semantic
-        if large.all()
-        else _painted(starts, ends, np.where(large[component], values, 0).astype(values.dtype), shape)
-    )
-    return Components(labels, kept, class_of[object_])
+    chosen = large & ~np.isin(class_of, without)
+    ids = np.where(chosen, np.cumsum(chosen), 0).astype(label_dtype(int(chosen.sum())))
+    labels = _painted(starts, ends, ids[component], (height, width))
+    kept = semantic
+    if not large.all():
+        kept = _painted(starts, ends, np.where(large[component], values, 0).astype(values.dtype), (height, width))
+    boxes = _boxes(starts, ends, component, number, width + 1)[chosen]
+    return Components(labels, kept, class_of[chosen], areas[chosen], boxes)
+
+
+def _boxes(
+    starts: NDArray[np.int64], ends: NDArray[np.int64], component: NDArray[np.int64], number: int, width: int
+) -> NDArray[np.int64]:
+    rows, first = np.divmod(starts, width)
+    last = first + (ends - starts) - 1
+    boxes = np.tile(np.array([rows.max(initial=0), width, -1, -1], np.int64), (number, 1))
+    for column, values, reduce in (
+        (0, rows, np.minimum),
+        (1, first, np.minimum),
+        (2, rows, np.maximum),
+        (3, last, np.maximum),
+    ):
+        target = np.ascontiguousarray(boxes[:, column])
+        reduce.at(target, component, values)
+        boxes[:, column] = target
+    return boxes
 
 
 def _runs(semantic: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[Any]]:

@@ -31,6 +31,10 @@ class Panoptic(NamedTuple):
     """The class of each object, (n,)."""
     scores: NDArray[np.float64]
     """What each object is trusted, (n,), 0 to 1."""
+    boxes: NDArray[np.int64] | None = None
+    """(y0, x0, y1, x1) of each object, both ends included, (n, 4), where they were measured."""
+    areas: NDArray[np.int64] | None = None
+    """The pixels of each object, (n,), where they were counted."""
 
 
 def fused(

@@ -17,7 +17,7 @@ from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_fil
 __all__ = ["FAMILIES", "Found", "import_model", "look_at", "remove_model"]
 
 #: Modules of `models` with a function `recognise`, the more particular first.
-FAMILIES = ("tiny",)
+FAMILIES = ("tiny", "segmenters", "clipseg", "clip", "torchvision_segmenters")
 #: Fields that are the imported file's own, whatever the package's row of it says.
 _OF_THE_FILE = {"name", "family", "file", "source", "sha256", "size_mb"}
 #: What a row says where the family knows no better.
@@ -106,7 +106,7 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
         **_UNKNOWN
         | {"title": called}
         | fields
-        | (known.model_dump(exclude=_OF_THE_FILE) if known else {})
+        | (known.model_dump(exclude=_OF_THE_FILE, exclude_defaults=True) if known else {})
         | {
             "name": called,
             "family": chosen,

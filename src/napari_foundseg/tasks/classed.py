@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,14 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.linking import linked
 from napari_foundseg.core.panoptic import Panoptic, panoptic_ids
-from napari_foundseg.core.result import Segmentation, named_classes, object_table
+from napari_foundseg.core.result import Segmentation, named_classes, object_table, table_of
 from napari_foundseg.core.stitching import Window, stitched
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.settings import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Output", "Poll", "assembled", "assembled_in", "each_slice", "in_windows", "of_classes", "with_output"]
 
@@ -215,7 +218,10 @@ def assembled_in(
     for axis in slice_axes if link else ():
         labels, parts = linked(labels, class_ids, axis=axes.index(axis))
         class_ids, score = _per_object(parts, class_ids, score)
-    table = object_table(labels, axes, predicted_iou=score, stability_score=np.ones_like(score), classes=class_ids)
+    if link or any(part.boxes is None for part in found.values()):
+        table = object_table(labels, axes, predicted_iou=score, stability_score=np.ones_like(score), classes=class_ids)
+    else:
+        table = _measured_table(found, region, slice_axes, class_ids, score)
     measured = classes.measured(semantic, class_ids)
     told = {**provenance, "classes": measured.to_json()}
     result = Segmentation(labels, named_classes(table, measured), measured, told, maps=maps, semantic=semantic)
@@ -255,6 +261,27 @@ def with_output(result: Segmentation, axes: str, output: Output, divisor: int = 
     table = object_table(counted, axes, predicted_iou=ones, stability_score=ones, classes=of_ids)
     table["label"] = ids.astype(np.int64)
     return replace(result, pixels=numbers, table=named_classes(table, result.classes))
+
+
+def _measured_table(
+    found: Mapping[tuple[int, ...], Panoptic],
+    region: tuple[int, int, int, int],
+    slice_axes: list[str],
+    classes: NDArray[np.int64],
+    scores: NDArray[np.float64],
+) -> pd.DataFrame:
+    """Lay out what has been measured already."""
+    offset = np.array([region[0], region[1], region[0], region[1]])
+    boxes = np.concatenate(
+        [np.empty((0, 4), np.int64), *(p.boxes + offset for p in found.values() if p.boxes is not None)]
+    )
+    areas = np.concatenate([np.empty(0, np.int64), *(p.areas for p in found.values() if p.areas is not None)])
+    where = {
+        axis: np.repeat([index[k] for index in found], [len(p.classes) for p in found.values()]).tolist()
+        for k, axis in enumerate(slice_axes)
+    }
+    ones = np.ones_like(scores)
+    return table_of(areas, boxes, where, predicted_iou=scores, stability_score=ones, classes=classes)
 
 
 def _per_object(

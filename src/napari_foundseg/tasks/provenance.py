@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["record", "versions"]
 
-_PACKAGES = ("napari-foundseg", "torch", "segment-anything", "numpy", "scikit-image")
+_PACKAGES = ("napari-foundseg", "torch", "torchvision", "transformers", "segment-anything", "numpy", "scikit-image")
 
 
 def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: Model, started: float) -> dict[str, Any]:

@@ -1,0 +1,235 @@
+"""Concepts: what a person looks for, in words or shown."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.errors import PromptError, SettingsError
+from napari_foundseg.models.protocols import TextMaps
+from napari_foundseg.tasks.regions import Region
+
+__all__ = ["Concept", "Prompts", "TextInputs", "example_of", "prompts_of"]
+
+#: Examples are shown to the model small; larger pictures would only make recipes large.
+_LARGEST_EXAMPLE = 352
+#: A concept of this name comes in no objects.
+_BACKGROUND = "background"
+
+
+class Concept(BaseModel):
+    """One thing that is looked for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    text: str
+    """Its name, and behind commas further words for it, such as ``mitochondrion, mitochondria``."""
+    negative: str | None = None
+    """What it is not: pixels that show this rather are not the concept's."""
+    threshold: float | None = Field(None, ge=0, le=1)
+    """Least score of its pixels; None for the threshold of the settings."""
+    colour: str | None = Field(None, pattern=r"^#[0-9a-fA-F]{6}$")
+    """``#rrggbb``; None for a colour of ours."""
+    examples: tuple[str, ...] = ()
+    """Pictures of it (PNG in base 64, as `example_of` makes them), which stand beside or in place of its words."""
+
+    @field_validator("text", "negative", mode="after")
+    @classmethod
+    def _tidy(cls, value: str | None) -> str | None:
+        return value if value is None else " ".join(value.split()).strip(" ,;") or None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if not self.text:
+            raise ValueError("a concept needs a name: type what is looked for, such as nucleus")
+        return self
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Its name and synonyms."""
+        return tuple(part.strip() for part in self.text.split(",") if part.strip())
+
+    @property
+    def name(self) -> str:
+        """The first of its words."""
+        return self.words[0]
+
+    @property
+    def pictures(self) -> tuple[NDArray[np.uint8], ...]:
+        """Its examples as arrays."""
+        return tuple(_decoded(example) for example in self.examples)
+
+
+class TextInputs(Region):
+    """What is looked for, and where."""
+
+    concepts: tuple[Concept, ...] = Field(min_length=1, max_length=255)
+    """What is looked for: texts, or objects with text, negative, threshold and colour; or one text with semicolons,
+    such as "mitochondria, mitochondrion; nucleus; background"."""
+
+    @field_validator("concepts", mode="before")
+    @classmethod
+    def _parted(cls, value: Any) -> Any:
+        return [part for part in value.split(";") if part.strip()] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _unlike(self) -> Self:
+        names = [concept.name.casefold() for concept in self.concepts]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(map(repr, twice))} is there twice: remove one, or give it another name")
+        return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Check values against the declaration.
+
+        Parameters
+        ----------
+        values : mapping
+            Field names and values.
+
+        Returns
+        -------
+        TextInputs
+            The checked, frozen values.
+
+        Raises
+        ------
+        PromptError
+            Naming what is wrong with which concept.
+        """
+        try:
+            return super().parse(values)
+        except SettingsError as error:
+            raise PromptError(str(error)) from error
+
+    def class_table(self) -> ClassTable:
+        """Return the classes of the concepts.
+
+        Returns
+        -------
+        ClassTable
+            Concept i is class i + 1; one called background is stuff.
+        """
+        names = [concept.name for concept in self.concepts]
+        stuff = [name for name in names if name.casefold() == _BACKGROUND]
+        return ClassTable.of(names, stuff=stuff, colours=[concept.colour for concept in self.concepts])
+
+
+def example_of(picture: NDArray[np.uint8]) -> str:
+    """Write a picture as an example of a concept.
+
+    Parameters
+    ----------
+    picture : (M, N, 3) ndarray of uint8
+        8-bit RGB, as `Image.rgb` gives it.
+
+    Returns
+    -------
+    str
+        PNG in base 64; pictures larger than 352 pixels are shrunk.
+    """
+    from PIL.Image import Resampling, fromarray
+
+    shown = fromarray(np.ascontiguousarray(picture))
+    shown.thumbnail((_LARGEST_EXAMPLE, _LARGEST_EXAMPLE), Resampling.BILINEAR)
+    stream = io.BytesIO()
+    shown.save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+class Prompts:
+    """What a model is asked, and which answers belong to which concept.
+
+    Parameters
+    ----------
+    inputs : TextInputs
+        The concepts.
+    """
+
+    def __init__(self, inputs: TextInputs) -> None:
+        self.asked: list[str | NDArray[np.uint8]] = []
+        #: Numbers of the questions for each concept, then for each negative.
+        self.groups: list[list[int]] = []
+        #: For each concept the map of its negative.
+        self.negatives: list[int | None] = []
+        for concept in inputs.concepts:
+            # Examples stand in place of the words, which then are only the concept's name.
+            self._ask(list(concept.pictures) or list(concept.words))
+        for concept in inputs.concepts:
+            self.negatives.append(len(self.groups) if concept.negative else None)
+            if concept.negative:
+                self._ask([part.strip() for part in concept.negative.split(",") if part.strip()])
+
+    def _ask(self, questions: list[Any]) -> None:
+        first = len(self.asked)
+        self.asked += questions
+        self.groups.append(list(range(first, len(self.asked))))
+
+    def joined(self, answers: NDArray[np.float16]) -> NDArray[np.float16]:
+        """Take of each concept's answers the highest.
+
+        Parameters
+        ----------
+        answers : (Q, M, N) ndarray of float16
+            A map a question.
+
+        Returns
+        -------
+        (K, M, N) ndarray of float16
+            A map a concept, then one a negative.
+        """
+        return np.stack([answers[group].max(axis=0) for group in self.groups])
+
+
+def prompts_of(inputs: TextInputs, model: TextMaps) -> Prompts:
+    """Make a model's questions of concepts.
+
+    Parameters
+    ----------
+    inputs : TextInputs
+        The concepts.
+    model : TextMaps
+        The model.
+
+    Returns
+    -------
+    Prompts
+        The questions.
+
+    Raises
+    ------
+    PromptError
+        If a text is too long for the model.
+    """
+    prompts = Prompts(inputs)
+    for question in prompts.asked:
+        if isinstance(question, str) and (count := model.token_count(question)) > model.longest_text:
+            raise PromptError(
+                f"{question[:60]!r}… has {count} tokens; {model.name} takes {model.longest_text} at most. "
+                "Say it shorter."
+            )
+    return prompts
+
+
+def _decoded(example: str) -> NDArray[np.uint8]:
+    from PIL.PngImagePlugin import PngImageFile
+
+    try:
+        with PngImageFile(io.BytesIO(base64.b64decode(example, validate=True))) as picture:
+            return np.array(picture.convert("RGB"))
+    except (binascii.Error, OSError, SyntaxError, ValueError) as error:
+        raise PromptError(f"An example is no PNG in base 64 ({error}); make it with example_of.") from error

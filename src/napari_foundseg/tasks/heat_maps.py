@@ -1,0 +1,118 @@
+"""Heat maps of pictures of any size: windows of several scales, blended so that none has a seam.
+
+A window is seen by the model as one small square (352 pixels for CLIPSeg). The coarsest scale shows it the whole
+picture; each further one halves the windows, down to the model's own resolution, and finds smaller things. Within a
+scale neighbouring windows overlap by half and are weighted by how central a pixel lies in each, so that no window ends
+abruptly; scales are averaged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Box
+from napari_foundseg.models.protocols import TextMaps
+from napari_foundseg.tasks import tiling
+
+__all__ = ["blended_maps", "scales"]
+
+
+def scales(shape: tuple[int, int], window: int, most: int) -> list[tuple[int, int]]:
+    """Return the sides of the windows of each scale.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the picture.
+    window : int
+        Side of the square that the model sees.
+    most : int
+        The most scales.
+
+    Returns
+    -------
+    list of tuple of int
+        Rows and columns, the whole picture first; no window is smaller than the model's.
+    """
+    longest = max(shape)
+    finer = max(0, math.ceil(math.log2(longest / window))) if longest > window else 0
+    sides = [max(window, math.ceil(longest / 2**k)) for k in range(1, min(most - 1, finer) + 1)]
+    return [shape, *((min(side, shape[0]), min(side, shape[1])) for side in sides)]
+
+
+def blended_maps(
+    image: Image,
+    index: tuple[int, ...],
+    region: Box,
+    model: TextMaps,
+    prompts: Sequence[str | NDArray[np.uint8]],
+    poll: Callable[[], None],
+    share: Callable[[float], None],
+    *,
+    most_scales: int,
+) -> NDArray[np.float16]:
+    """Draw the heat map of each prompt.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    index : tuple of int
+        The slice.
+    region : tuple of int
+        (y0, x0, y1, x1), both included.
+    model : TextMaps
+        The model.
+    prompts : sequence of str or (P, Q, 3) ndarray of uint8
+        What is looked for.
+    poll : callable
+        Called before each window; may raise to stop.
+    share : callable
+        Told the share of windows done.
+    most_scales : int
+        1 shows the model the whole picture only.
+
+    Returns
+    -------
+    (K, M, N) ndarray of float16
+        Scores from 0 to 1.
+    """
+    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
+    levels = [list(_overlapping(shape, sides)) for sides in scales(shape, model.window, most_scales)]
+    total, done = sum(map(len, levels)), 0
+    mean = np.zeros((len(prompts), *shape), np.float32)
+    for windows in levels:
+        weights = np.zeros(shape, np.float32)
+        for box, own in windows:
+            tiling.part(weights, box)[:] += own
+        for box, own in windows:
+            poll()
+            maps = model.text_maps(image.rgb(index, tiling.shifted(box, region[:2])), prompts)
+            tiling.part(mean, box)[:] += maps * (own / tiling.part(weights, box) / len(levels))
+            done += 1
+            share(done / total)
+    # Sums of weights may end a hair above 1.
+    return np.clip(mean, 0, 1, out=mean).astype(np.float16)
+
+
+def _overlapping(shape: tuple[int, int], sides: tuple[int, int]) -> Iterator[tuple[Box, NDArray[np.float32]]]:
+    """Yield windows that overlap by half, and the weight of each pixel in them."""
+    for box, _ in tiling.cover(shape, sides, min(sides) // 2):
+        rows = _ramp(box[0], box[2], shape[0])
+        columns = _ramp(box[1], box[3], shape[1])
+        yield box, rows[:, None] * columns[None]
+
+
+def _ramp(first: int, last: int, n: int) -> NDArray[np.float32]:
+    """Return weights that fall towards those ends of a window at which the picture goes on."""
+    place = np.arange(first, last + 1, dtype=np.float32)
+    side = last - first + 1
+    low = np.full(side, np.inf, np.float32) if first == 0 else place - first + 0.5
+    high = np.full(side, np.inf, np.float32) if last == n - 1 else last - place + 0.5
+    depth = np.minimum(np.minimum(low, high) / (side / 2), 1)
+    return np.asarray(np.sin(depth * np.pi / 2) ** 2, np.float32)

@@ -1,0 +1,303 @@
+"""Name the masks: the class of each object of a label image, by comparing its crops with words.
+
+The procedure of ViLD (Gu et al., ICLR 2022, section 3.2) and RegionCLIP (Zhong et al., CVPR 2022): each class's texts
+are embedded in several templates and averaged, each object is cut out once and 1.5 times its box, the embeddings are
+averaged and normalised again, and cosines times the model's temperature go through a softmax in which background is
+one of the classes.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, JsonValue, field_serializer, field_validator
+
+from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.errors import Cancelled, PromptError, SettingsError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import label_dtype, plane_view
+from napari_foundseg.core.result import Segmentation, named_classes, object_table
+from napari_foundseg.models.protocols import TextImage
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TASK", "NameInputs", "NameSettings", "run"]
+
+_MORE: dict[str, JsonValue] = {"more": True}
+#: Objects whose crops are embedded at once.
+_BATCH = 16
+#: Grey of what is cut away: the middle, to which processors give about 0.
+_CUT_AWAY = 127
+
+
+class NameInputs(Inputs):
+    """Which objects, and what they may be."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    labels: Any
+    """A label image of the image's shape; as JSON the name of a labels file."""
+    vocabulary: tuple[str, ...] = Field(min_length=1, max_length=5000)
+    """What an object may be: names, each with synonyms behind commas, such as "cell, a living cell"."""
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _as_array(cls, value: Any) -> Any:
+        if isinstance(value, str | Path):
+            from napari_foundseg.io.readers import read_image
+
+            value = np.asarray(read_image(value).levels[0])
+        if isinstance(value, Mapping):
+            raw = zlib.decompress(base64.b64decode(value["zlib"]))
+            value = np.frombuffer(raw, np.dtype(value["dtype"])).reshape(value["shape"]).copy()
+        value = np.asarray(value)
+        if value.dtype.kind not in "bui" or (value.size and value.min() < 0):
+            raise ValueError(f"labels must be whole numbers from 0, got {value.dtype}")
+        return value
+
+    @field_serializer("labels")
+    def _to_json(self, labels: NDArray[Any]) -> dict[str, Any]:
+        small = np.ascontiguousarray(labels.astype(np.min_scalar_type(int(labels.max(initial=0)))))
+        packed = base64.b64encode(zlib.compress(small.tobytes(), 6)).decode()
+        return {"shape": list(small.shape), "dtype": small.dtype.str, "zlib": packed}
+
+    @field_validator("vocabulary", mode="before")
+    @classmethod
+    def _parted(cls, value: Any) -> Any:
+        given = value.split(";") if isinstance(value, str) else value
+        names = [" ".join(str(name).split()).strip(" ,;") for name in given]
+        if not all(names):
+            raise ValueError("a name is empty")
+        shown = [name.split(",")[0].strip().casefold() for name in names]
+        if twice := sorted({name for name in shown if shown.count(name) > 1}):
+            raise ValueError(f"{', '.join(map(repr, twice))} is there twice")
+        return tuple(names)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Check values against the declaration.
+
+        Parameters
+        ----------
+        values : mapping
+            Field names and values.
+
+        Returns
+        -------
+        NameInputs
+            The checked, frozen values.
+
+        Raises
+        ------
+        PromptError
+            Naming what is wrong.
+        """
+        try:
+            return super().parse(values)
+        except SettingsError as error:
+            raise PromptError(str(error)) from error
+
+
+class NameSettings(Settings):
+    """Words against crops (CLIP, SigLIP)."""
+
+    method: Literal["crops"] = "crops"
+    background: str = "background"
+    """What an object may be that is none of the names; empty for nothing."""
+    templates: str = Field(
+        "a photo of a {}; a close-up photo of a {}; a microscopy image of a {}; an image of a {}; {}",
+        json_schema_extra=_MORE,
+    )
+    """Sentences around each name, parted by semicolons; their embeddings are averaged."""
+    crops: Literal["1x and 1.5x", "1x", "1.5x"] = Field("1x and 1.5x", json_schema_extra=_MORE)
+    """How much around each object is seen: its box, the box half as large again, or the mean of both."""
+    masked: Literal["both", "masked", "as it is"] = Field("both", json_schema_extra=_MORE)
+    """Whether what lies outside the object is cut away, left, or the mean of both is taken."""
+    top_k: int = Field(3, ge=1, le=20)
+    """How many of the most probable names stand in the object table."""
+
+
+def run(
+    image: Image,
+    inputs: NameInputs,
+    settings: NameSettings,
+    model: TextImage,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Name the objects of a label image.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : NameInputs
+        The label image and the names.
+    settings : NameSettings
+        How objects are shown and names are said.
+    model : TextImage
+        The model.
+    progress : callable
+        Told the share of objects done.
+    cancelled : callable
+        Asked before each batch of objects.
+
+    Returns
+    -------
+    Segmentation
+        The labels as they were. The table has the class of each object, and for k = 1, 2, … the columns ``name_k`` and
+        ``probability_k``; `predicted_iou` is the first probability.
+    """
+    started = time.perf_counter()
+    if inputs.labels.shape != image.shape:
+        raise PromptError(
+            f"The labels have the shape {inputs.labels.shape}, the image {image.shape} (without channels): choose "
+            "labels of this image."
+        )
+    names = [*inputs.vocabulary, *([settings.background] if settings.background.strip() else [])]
+    classes = _class_table(names, settings)
+    texts = _text_embeddings(names, settings, model)
+    ids, counted = np.unique(inputs.labels, return_inverse=True)
+    dense = (counted.reshape(image.shape) + (ids[0] != 0)).astype(label_dtype(len(ids)))
+    ids = ids[ids > 0]
+    shown = _Shown(image, dense, settings)
+    probabilities = np.zeros((len(ids), len(names)))
+    for first in range(0, len(ids), _BATCH):
+        if cancelled():
+            raise Cancelled("Naming was cancelled.")
+        numbers = range(first + 1, min(first + _BATCH, len(ids)) + 1)
+        cosines = _embedded(shown, numbers, model) @ texts.T
+        probabilities[first : first + len(numbers)] = _softmax(cosines.astype(np.float64) * model.scale)
+        progress((first + len(numbers)) / len(ids), "naming objects")
+    best = probabilities.argmax(axis=1) + 1 if len(ids) else np.empty(0, np.int64)
+    semantic = np.concatenate([[0], best]).astype(np.min_scalar_type(len(names)))[dense]
+    measured = classes.measured(semantic, best)
+    top = probabilities.max(axis=1) if len(ids) else np.empty(0)
+    table = object_table(
+        dense, image.label_axes, predicted_iou=top, stability_score=np.ones(len(ids)), classes=best
+    ).assign(label=ids.astype(np.int64))
+    table = _with_top(named_classes(table, measured), probabilities, measured, settings.top_k)
+    told = record("name_masks", image, inputs, settings, model, started)
+    labels = inputs.labels.astype(np.promote_types(label_dtype(int(inputs.labels.max(initial=0))), np.uint16))
+    return Segmentation(labels, table, measured, {**told, "classes": measured.to_json()}, semantic=semantic)
+
+
+def _slices(image: Image, inputs: NameInputs) -> list[tuple[int, ...]]:
+    """Return the slices that hold objects."""
+    return [index for index in image.indices() if plane_view(inputs.labels, image.label_axes, index).any()]
+
+
+def _class_table(names: list[str], settings: NameSettings) -> ClassTable:
+    shown = [name.split(",")[0].strip() for name in names]
+    if len({name.casefold() for name in shown}) < len(shown):
+        raise PromptError(f"{shown[-1]!r} is a name and the background too: leave one of them out.")
+    return ClassTable.of(shown, stuff=shown[-1:] if settings.background.strip() else ())
+
+
+def _text_embeddings(names: list[str], settings: NameSettings, model: TextImage) -> NDArray[np.float32]:
+    """Embed each name in all templates, with all its synonyms."""
+    templates = [part.strip() for part in settings.templates.split(";") if part.strip()]
+    if not templates or any("{}" not in template for template in templates):
+        raise SettingsError(f"templates = {settings.templates!r}: each needs {{}}, where the name goes.")
+    rows = []
+    for name in names:
+        words = [part.strip() for part in name.split(",") if part.strip()]
+        found = model.embed_texts([template.replace("{}", word) for word in words for template in templates])
+        rows.append(found.mean(axis=0))
+    mean = np.stack(rows)
+    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)
+
+
+class _Shown:
+    """Shows the objects of a label image one by one, as a model is to see them."""
+
+    def __init__(self, image: Image, labels: NDArray[Any], settings: NameSettings) -> None:
+        from scipy import ndimage
+
+        self._image, self._labels = image, labels
+        self._axes = image.label_axes
+        self._parts = ndimage.find_objects(labels.astype(np.int64, copy=False))
+        self._factors = {"1x": (1.0,), "1.5x": (1.5,)}.get(settings.crops, (1.0, 1.5))
+        self._masked = {"masked": (True,), "as it is": (False,)}.get(settings.masked, (False, True))
+
+    @property
+    def views(self) -> int:
+        """How many pictures there are of each object."""
+        return len(self._factors) * len(self._masked)
+
+    def pictures(self, number: int) -> list[NDArray[np.uint8]]:
+        """Return the pictures of an object, in the slice where most of it lies."""
+        index = self._slice(number)
+        plane = plane_view(self._labels, self._axes, index) == number
+        rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+        box = (int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
+        out = []
+        for factor in self._factors:
+            y0, x0, y1, x1 = _grown(box, factor, plane.shape)
+            seen = self._image.rgb(index, (y0, x0, y1, x1))
+            own = plane[y0 : y1 + 1, x0 : x1 + 1, None]
+            out += [np.where(own, seen, np.uint8(_CUT_AWAY)) if cut else seen for cut in self._masked]
+        return out
+
+    def _slice(self, number: int) -> tuple[int, ...]:
+        part = self._parts[number - 1]
+        where = (range(part[i].start, part[i].stop) for i, axis in enumerate(self._axes) if axis not in "YX")
+        indices = list(product(*where))
+        if len(indices) == 1:
+            return indices[0]
+        areas = [np.count_nonzero(plane_view(self._labels, self._axes, index) == number) for index in indices]
+        return indices[int(np.argmax(areas))]
+
+
+def _grown(box: tuple[int, int, int, int], factor: float, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Return a box as many times as large about its middle, within the picture."""
+    y0, x0, y1, x1 = box
+    more_y, more_x = ((factor - 1) / 2 * (b - a + 1) for a, b in ((y0, y1), (x0, x1)))
+    return (
+        max(0, round(y0 - more_y)),
+        max(0, round(x0 - more_x)),
+        min(shape[0] - 1, round(y1 + more_y)),
+        min(shape[1] - 1, round(x1 + more_x)),
+    )
+
+
+def _embedded(shown: _Shown, numbers: range, model: TextImage) -> NDArray[np.float32]:
+    """Embed objects: the mean of their views, of length 1."""
+    found = model.embed_pictures([picture for number in numbers for picture in shown.pictures(number)])
+    mean = found.reshape(len(numbers), shown.views, -1).mean(axis=1)
+    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def _with_top(table: pd.DataFrame, probabilities: NDArray[np.float64], classes: ClassTable, top_k: int) -> pd.DataFrame:
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
+    for k in range(order.shape[1]):
+        table[f"name_{k + 1}"] = [classes.name_of(int(i) + 1) for i in order[:, k]]
+        table[f"probability_{k + 1}"] = np.take_along_axis(probabilities, order[:, k : k + 1], axis=1)[:, 0]
+    return table
+
+
+TASK = Task(
+    name="name_masks",
+    title="Name the masks",
+    inputs=NameInputs,
+    methods={"crops": NameSettings},
+    protocols={"crops": "TextImage"},
+    function=run,
+    slices=_slices,
+)

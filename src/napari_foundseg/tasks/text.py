@@ -1,0 +1,294 @@
+"""Text: classes and objects of what is named or shown, from heat maps that are kept.
+
+A heat map a concept; then thresholds, smoothing, a least size and an overlap rule make classes and objects of them
+(`core.concept_maps`), which needs no model and so can be moved afterwards.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue
+
+from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.concept_maps import Overlap, concept_components, smoothed
+from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Box
+from napari_foundseg.core.panoptic import Panoptic, fused
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.protocols import TextMaps
+from napari_foundseg.tasks import prompt as prompting
+from napari_foundseg.tasks.classed import assembled_in, each_slice
+from napari_foundseg.tasks.concepts import TextInputs, prompts_of
+from napari_foundseg.tasks.heat_maps import blended_maps
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.regions import region_of, slices, whole
+from napari_foundseg.tasks.settings import Progress, Settings, Task
+
+__all__ = ["TASK", "TextSettings", "derive", "not_found", "run"]
+
+_MORE: dict[str, JsonValue] = {"more": True}
+#: Bytes of heat maps that a result keeps: five concepts on 2048 × 2048 pixels need 42 MB.
+_KEPT_MAPS = 256 << 20
+
+
+class TextSettings(Settings):
+    """Heat maps of what is named or shown (CLIPSeg)."""
+
+    method: Literal["heat maps"] = "heat maps"
+    threshold: float = Field(0.4, ge=0, le=1, json_schema_extra={"step": 0.01, "live": True})
+    """Least score of a pixel, for concepts that have no threshold of their own."""
+    smoothing: float = Field(0.0, ge=0, le=50, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True})
+    """Standard deviation by which the heat maps are smoothed."""
+    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "live": True})
+    """Connected parts of fewer pixels are dropped."""
+    overlap: Overlap = Field("highest score", json_schema_extra={"live": True})
+    """Who gets a pixel where several concepts are above their thresholds."""
+    output: Literal["objects", "classes"] = Field("objects", json_schema_extra=_MORE)
+    """What the labels are: connected parts, or classes. The window shows both whatever is chosen."""
+    scales: int = Field(2, ge=1, le=8, json_schema_extra=_MORE)
+    """1 shows the model the whole picture at once; each more halves what it sees and finds smaller things."""
+    refine_model: str = Field("", json_schema_extra=_MORE)
+    """A promptable model that draws each part anew, such as foundseg-tiny; empty to leave parts as they are."""
+    link: bool = Field(False, json_schema_extra=_MORE)
+    """In stacks, objects that lie on one another in neighbouring slices become one."""
+
+
+def run(
+    image: Image,
+    inputs: TextInputs,
+    settings: TextSettings,
+    model: TextMaps,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Find what is named or shown.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : TextInputs
+        What is looked for.
+    settings : TextSettings
+        How labels are made of the heat maps.
+    model : TextMaps
+        The model.
+    progress : callable
+        Told the share of windows done.
+    cancelled : callable
+        Asked before each window.
+
+    Returns
+    -------
+    Segmentation
+        Concept i is class i + 1; the `predicted_iou` of an object is the best score of its concept. ``maps`` holds the
+        heat maps: a map a concept, then one a negative; the provenance the best score of each concept (``found``).
+    """
+    started = time.perf_counter()
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The search was cancelled.")
+
+    prompts = prompts_of(inputs, model)
+    region = region_of(image, inputs)
+    size = 2 * len(prompts.groups) * (region[2] - region[0] + 1) * (region[3] - region[1] + 1)
+    keep = size * len(slices(image, inputs)) <= _KEPT_MAPS
+    maker = _Maker(inputs, settings, prompts.negatives)
+    refine = _refiner(image, settings, inputs, model.device, region, poll)
+    found: dict[tuple[int, ...], Panoptic] = {}
+    maps: dict[tuple[int, ...], NDArray[Any]] = {}
+    for index, share in each_slice(image, inputs, progress, "looking"):
+        answers = blended_maps(image, index, region, model, prompts.asked, poll, share, most_scales=settings.scales)
+        own = prompts.joined(answers)
+        found[index] = refine(index, maker.panoptic(own))
+        if keep:
+            maps[index] = own
+    told = record("text", image, inputs, settings, model, started)
+    return _result(image.shape, image.label_axes, region, found, maker, told, settings, maps or None)
+
+
+def derive(segmentation: Segmentation, settings: TextSettings, inputs: TextInputs | None = None) -> Segmentation:
+    """Make classes and objects again with other thresholds, without a model.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        A result of `run` that holds its heat maps.
+    settings : TextSettings
+        Threshold, smoothing, least size and overlap rule. Parts are not refined.
+    inputs : TextInputs, optional
+        The same concepts with other thresholds or colours.
+
+    Returns
+    -------
+    Segmentation
+        As `run` would give it.
+
+    Raises
+    ------
+    ValueError
+        If no heat maps were kept.
+    """
+    if segmentation.maps is None:
+        raise ValueError("the result holds no heat maps: run the task again")
+    known = segmentation.provenance
+    shape, axes = segmentation.pixels.shape, known["image"]["axes"]
+    inputs = inputs or TextInputs.parse(known["inputs"])
+    plane = (shape[axes.index("Y")], shape[axes.index("X")])
+    region = tuple(known["inputs"]["region"] or whole(plane))
+    count = len(inputs.concepts)
+    negatives: list[int | None] = []
+    for concept in inputs.concepts:
+        negatives.append(count + sum(n is not None for n in negatives) if concept.negative else None)
+    maker = _Maker(inputs, settings, negatives)
+    found = {index: maker.panoptic(own) for index, own in segmentation.maps.items()}
+    told = {
+        **known,
+        "settings": settings.model_dump(mode="json"),
+        "inputs": {**known["inputs"], "concepts": inputs.model_dump(mode="json")["concepts"]},
+    }
+    return _result(shape, axes, region, found, maker, told, settings, segmentation.maps)
+
+
+def not_found(segmentation: Segmentation) -> list[str]:
+    """Say which concepts have no pixel.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        A result of this task.
+
+    Returns
+    -------
+    list of str
+        Such as ``Nothing found for nucleus (best score 0.12).``
+    """
+    return [
+        f"Nothing found for {entry['concept']} (best score {entry['best_score']:.2f})."
+        for entry in segmentation.provenance["found"]
+        if not entry["pixels"]
+    ]
+
+
+#: The maps that were smoothed last, since thresholds are moved more often than the smoothing.
+_last_smoothed: tuple[Any, float, Any] | None = None
+
+
+def _smoothed(maps: NDArray[np.float16], sigma: float) -> NDArray[np.float16]:
+    global _last_smoothed
+    if not sigma:
+        return maps
+    last = _last_smoothed
+    if last is None or last[0] is not maps or last[1] != sigma:
+        last = _last_smoothed = (maps, sigma, smoothed(maps, sigma))
+    found: NDArray[np.float16] = last[2]
+    return found
+
+
+class _Maker:
+    """Makes classes and objects of heat maps, and keeps the best score of each concept."""
+
+    def __init__(self, inputs: TextInputs, settings: TextSettings, negatives: list[int | None]) -> None:
+        self.inputs, self.settings, self.negatives = inputs, settings, negatives
+        self.classes: ClassTable = inputs.class_table()
+        self.best = np.zeros(len(inputs.concepts))
+        self._thresholds = [
+            settings.threshold if concept.threshold is None else concept.threshold for concept in inputs.concepts
+        ]
+
+    def panoptic(self, maps: NDArray[np.float16]) -> Panoptic:
+        count = len(self._thresholds)
+        own = _smoothed(maps, self.settings.smoothing)
+        self.best = np.maximum(self.best, [float(part.view(np.uint16).max().view(np.float16)) for part in own[:count]])
+        stuff = tuple(entry.id for entry in self.classes if entry.kind == "stuff")
+        parts = concept_components(
+            own,
+            self._thresholds,
+            negatives=self.negatives,
+            overlap=self.settings.overlap,
+            min_area=self.settings.min_area,
+            stuff=stuff,
+        )
+        scores = self.best[parts.classes - 1] if len(parts.classes) else np.empty(0)
+        return Panoptic(parts.labels, parts.semantic, parts.classes, scores, parts.boxes, parts.areas)
+
+
+def _result(
+    shape: tuple[int, ...],
+    axes: str,
+    region: Box,
+    found: dict[tuple[int, ...], Panoptic],
+    maker: _Maker,
+    told: dict[str, Any],
+    settings: TextSettings,
+    maps: dict[tuple[int, ...], NDArray[Any]] | None,
+) -> Segmentation:
+    result = assembled_in(
+        shape, axes, region, found, maker.classes, told, output=settings.output, link=settings.link, maps=maps
+    )
+    listed = [
+        {"concept": concept.name, "best_score": round(float(best), 4), "pixels": entry.area}
+        for concept, best, entry in zip(maker.inputs.concepts, maker.best, result.classes, strict=True)
+    ]
+    return replace(result, provenance={**result.provenance, "found": listed})
+
+
+def _refiner(
+    image: Image, settings: TextSettings, inputs: TextInputs, device: str, region: Box, poll: Callable[[], None]
+) -> Callable[[tuple[int, ...], Panoptic], Panoptic]:
+    """Return what has a promptable model draw each part anew, with the part's box as its prompt."""
+    if not settings.refine_model:
+        return lambda _index, found: found
+    from napari_foundseg.models.loading import load_model
+
+    refiner = load_model(settings.refine_model, device=device, protocol="Promptable")
+    stuff = [entry.id for entry in inputs.class_table() if entry.kind == "stuff"]
+
+    def refine(index: tuple[int, ...], found: Panoptic) -> Panoptic:
+        if not len(found.classes) or found.boxes is None:
+            return found
+        poll()
+        offset = np.array([region[0], region[1], region[0], region[1]])
+        prompts = tuple(Prompt(box=tuple(float(v) for v in box + offset), index=index) for box in found.boxes)
+        drawn = prompting.TASK.run(
+            image, prompting.PromptInputs(prompts=prompts), prompting.PromptSettings(), refiner, cancelled=bool
+        )
+        best = {mask.label: mask for mask in reversed(drawn.masks or ())}
+        masks = [
+            replace(best[i + 1].moved(-region[0], -region[1]), class_id=int(found.classes[i]))
+            for i in range(len(prompts))
+        ]
+        cropped = [mask for mask in (_inside(mask, found.labels.shape) for mask in masks) if mask is not None]
+        return fused(found.semantic, cropped, stuff=stuff, score_threshold=0, overlap_threshold=1, stuff_area=0)
+
+    return refine
+
+
+def _inside(mask: Any, shape: tuple[int, ...]) -> Any:
+    """Cut off what a refined mask has outside the region."""
+    y0, x0, y1, x1 = mask.box
+    top, left, bottom, right = max(y0, 0), max(x0, 0), min(y1, shape[0] - 1), min(x1, shape[1] - 1)
+    if top > bottom or left > right:
+        return None
+    crop = mask.crop[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1]
+    return replace(mask, box=(top, left, bottom, right), crop=crop)
+
+
+TASK = Task(
+    name="text",
+    title="Text",
+    inputs=TextInputs,
+    methods={"heat maps": TextSettings},
+    protocols={"heat maps": "TextMaps"},
+    function=run,
+    slices=slices,
+)

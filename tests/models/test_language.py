@@ -1,0 +1,104 @@
+"""CLIPSeg, CLIP and SigLIP in their published layouts equal the library's own results."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import transformers
+from skimage.io import imread
+
+import napari_foundseg as fs
+from napari_foundseg.core.errors import CheckpointError, PromptError
+from napari_foundseg.io.samples import sample
+from napari_foundseg.models.importing import import_model
+from napari_foundseg.models.loading import load_model
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny_checkpoints
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
+
+
+def tissue() -> np.ndarray:
+    return np.ascontiguousarray(imread(sample("tissue"))[:64, :64, :3])
+
+
+def test_clipseg_gives_what_the_library_gives_for_texts_and_pictures(tmp_path: Path) -> None:
+    folder = tiny_checkpoints.write("CLIPSegForImageSegmentation", tmp_path / "clipseg-small")
+    name = import_model(folder).name
+    model = load_model(name)
+    assert (model.window, model.longest_text) == (64, 77)
+    rgb, example = tissue(), np.ascontiguousarray(tissue()[10:50, 5:60])
+    texts = ["nucleus", "a much longer text 🔬", "细胞"]
+    processor = transformers.CLIPSegProcessor(
+        transformers.AutoImageProcessor.from_pretrained(folder), transformers.AutoTokenizer.from_pretrained(folder)
+    )
+    network = transformers.CLIPSegForImageSegmentation.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        asked = processor(text=texts, images=[rgb] * 3, padding=True, return_tensors="pt")
+        by_text = network(**asked).logits.sigmoid().numpy()
+        shown = processor(images=[rgb], visual_prompt=[example], return_tensors="pt")
+        by_picture = network(**shown).logits.sigmoid().reshape(64, 64).numpy()
+    found = model.text_maps(rgb, [*texts, example])
+    assert by_text.std() > 0.01, "a map of one value would prove nothing"
+    np.testing.assert_allclose(found[:3], by_text, atol=2e-5)
+    np.testing.assert_allclose(found[3], by_picture, atol=2e-5)
+    larger = np.kron(rgb, np.ones((2, 3, 1), np.uint8))
+    logits = torch.logit(torch.as_tensor(model.text_maps(larger, texts)))
+    assert logits.shape == (3, 128, 192)
+    result = fs.text(rgb, texts, model=name, threshold=0.5)
+    assert [row.name for row in result.classes] == texts
+    assert fs.text(np.stack([rgb, rgb]), texts, model=name, axes="ZYXC").labels.shape == (2, 64, 64)
+    with pytest.raises(PromptError, match=r"tokens; clipseg-small takes 77"):
+        fs.text(rgb, ["w" * 90], model=name)
+    assert np.array_equal(fs.replay(result.provenance, rgb).labels, result.labels)
+
+
+@pytest.mark.parametrize("architecture", ["CLIPModel", "SiglipModel"])
+def test_clip_and_siglip_compare_as_the_library_does(tmp_path: Path, architecture: str) -> None:
+    folder = tiny_checkpoints.write(architecture, tmp_path / "model")
+    row = import_model(folder, name=architecture.lower())
+    model = load_model(row.name)
+    rgb = tissue()
+    pictures, texts = [rgb, rgb[:30, :50], 255 - rgb], ["a cell", "debris"]
+    images = transformers.AutoImageProcessor.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    network = getattr(transformers, architecture).from_pretrained(folder).eval()
+    padding = "longest" if architecture == "CLIPModel" else "max_length"
+    with torch.inference_mode():
+        tokens = tokenizer(
+            texts, padding=padding, max_length=network.config.text_config.max_position_embeddings, return_tensors="pt"
+        )
+        expected = network(**tokens, **images(images=pictures, return_tensors="pt")).logits_per_image.numpy()
+    found = model.embed_pictures(pictures) @ model.embed_texts(texts).T * model.scale
+    bias = float(getattr(network, "logit_bias", torch.zeros(1)))
+    np.testing.assert_allclose(found + bias, expected, atol=1e-4)
+    labels = np.zeros((64, 64), np.uint16)
+    labels[5:20, 5:30], labels[40:60, 30:50] = 1, 2
+    result = fs.name_masks(rgb, labels, texts, model=row.name)
+    assert result.table["class_name"].isin([*texts, "background"]).all()
+    again = fs.replay(result.provenance, rgb)
+    assert again.table.equals(result.table)
+
+
+def test_a_model_without_text_and_missing_weights_are_named(tmp_path: Path) -> None:
+    from napari_foundseg.core.errors import ModelNotFoundError
+
+    with pytest.raises(ModelNotFoundError, match="TextMaps"):
+        fs.text(tissue(), ["cell"], model="foundseg-tiny", method="heat maps")
+    with pytest.raises(CheckpointError, match=r"(?s)CIDAS/clipseg-rd64-refined.*models import"):
+        fs.text(tissue(), ["cell"])
+    folder = tiny_checkpoints.write("CLIPSegForImageSegmentation", tmp_path / "clipseg-small")
+    name = import_model(folder).name
+    for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
+        (folder / file).unlink(missing_ok=True)
+    with pytest.raises(CheckpointError, match=r"lacks tokenizer\.json"):
+        fs.text(tissue(), ["cell"], model=name)

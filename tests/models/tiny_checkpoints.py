@@ -1,0 +1,276 @@
+"""Small random checkpoints in the published layouts: folders of transformers, files of torchvision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers as tf
+
+NAMES = {0: "cell", 1: "debris", 2: "vessel", 3: "tissue"}
+LABELS = {"id2label": NAMES, "label2id": {name: i for i, name in NAMES.items()}}
+
+
+def _save(network: Any, folder: Path) -> None:
+    """Save a network whose weights are so large that its results differ from place to place."""
+    with torch.no_grad():
+        for name, weights in network.named_parameters():
+            if weights.ndim > 1 and "position" not in name:
+                weights.mul_(4)
+    network.save_pretrained(folder)
+
+
+def _swin() -> Any:
+    return tf.SwinConfig(
+        image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+
+
+def mask2former(folder: Path) -> None:
+    config = tf.Mask2FormerConfig(
+        backbone_config=_swin(), feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=32,
+        dim_feedforward=32, encoder_layers=1, decoder_layers=2, num_attention_heads=2, num_queries=8,
+        train_num_points=16, **LABELS,
+    )  # fmt: skip
+    _save(tf.Mask2FormerForUniversalSegmentation(config), folder)
+    tf.Mask2FormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}, size_divisor=32).save_pretrained(
+        folder
+    )
+
+
+def maskformer(folder: Path) -> None:
+    swin = tf.MaskFormerSwinConfig(
+        image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    decoder = tf.DetrConfig(
+        d_model=32, decoder_layers=1, encoder_layers=1, decoder_ffn_dim=32, encoder_ffn_dim=32,
+        decoder_attention_heads=2, encoder_attention_heads=2, num_queries=8,
+    )  # fmt: skip
+    config = tf.MaskFormerConfig(
+        fpn_feature_size=32, mask_feature_size=32, backbone_config=swin, decoder_config=decoder, **LABELS
+    )
+    _save(tf.MaskFormerForInstanceSegmentation(config), folder)
+    tf.MaskFormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}, size_divisor=32).save_pretrained(folder)
+
+
+def clip_tokenizer(folder: Path) -> None:
+    """Write a tokenizer of single letters in CLIP's files."""
+    from tokenizers import pre_tokenizers
+
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    words = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    tokenizer = tf.CLIPTokenizer.from_pretrained(folder, model_max_length=77)
+    tokenizer.save_pretrained(folder)
+
+
+VOCABULARY = 514
+
+
+def oneformer(folder: Path) -> None:
+    config = tf.OneFormerConfig(
+        backbone_config=_swin(), num_queries=8, conv_dim=32, mask_dim=32, hidden_dim=32, encoder_feedforward_dim=32,
+        dim_feedforward=32, encoder_layers=1, decoder_layers=2, num_attention_heads=2, train_num_points=16,
+        task_seq_len=77, text_encoder_width=32, text_encoder_num_layers=1, text_encoder_vocab_size=VOCABULARY,
+        text_encoder_context_length=77, text_encoder_proj_layers=1, text_encoder_n_ctx=4, query_dec_layers=1, **LABELS,
+    )  # fmt: skip
+    _save(tf.OneFormerForUniversalSegmentation(config), folder)
+    clip_tokenizer(folder)
+    images = tf.OneFormerImageProcessor(
+        size={"shortest_edge": 64, "longest_edge": 96}, class_info_file=None, num_text=4
+    )
+    images.class_info_file = "ade20k_panoptic.json"
+    images.save_pretrained(folder)
+
+
+def eomt(folder: Path) -> None:
+    config = tf.EomtConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, image_size=64, patch_size=8, num_blocks=1,
+        num_queries=8, num_upscale_blocks=1, num_register_tokens=1, **LABELS,
+    )  # fmt: skip
+    _save(tf.EomtForUniversalSegmentation(config), folder)
+    tf.EomtImageProcessor(
+        size={"shortest_edge": 64, "longest_edge": 64}, do_pad=True, do_split_image=False
+    ).save_pretrained(folder)
+
+
+def eomt_dinov3(folder: Path) -> None:
+    config = tf.EomtDinov3Config(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=3, num_attention_heads=2, image_size=64, patch_size=8,
+        num_blocks=1, num_queries=8, num_upscale_blocks=1, num_register_tokens=1, **LABELS,
+    )  # fmt: skip
+    _save(tf.EomtDinov3ForUniversalSegmentation(config), folder)
+    tf.EomtImageProcessor(
+        size={"shortest_edge": 64, "longest_edge": 64}, do_pad=True, do_split_image=False
+    ).save_pretrained(folder)
+
+
+def _resnet() -> Any:
+    return tf.ResNetConfig(
+        embedding_size=16, hidden_sizes=[16, 24, 32, 48], depths=[1, 1, 1, 1], layer_type="basic",
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+
+
+def detr(folder: Path) -> None:
+    config = tf.DetrConfig(
+        use_timm_backbone=False, use_pretrained_backbone=False, backbone_config=_resnet(), backbone=None, d_model=32,
+        encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32, decoder_ffn_dim=32, encoder_attention_heads=8,
+        decoder_attention_heads=8, num_queries=8, **LABELS,
+    )  # fmt: skip
+    _save(tf.DetrForSegmentation(config), folder)
+    tf.DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+
+
+def conditional_detr(folder: Path) -> None:
+    config = tf.ConditionalDetrConfig(
+        use_timm_backbone=False, use_pretrained_backbone=False, backbone_config=_resnet(), backbone=None, d_model=32,
+        encoder_layers=1, decoder_layers=1, encoder_ffn_dim=32, decoder_ffn_dim=32, encoder_attention_heads=8,
+        decoder_attention_heads=8, num_queries=8, **LABELS,
+    )  # fmt: skip
+    _save(tf.ConditionalDetrForSegmentation(config), folder)
+    tf.ConditionalDetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+
+
+def segformer(folder: Path) -> None:
+    config = tf.SegformerConfig(
+        hidden_sizes=[8, 16, 16, 32], depths=[1, 1, 1, 1], num_attention_heads=[1, 1, 2, 2], decoder_hidden_size=16,
+        **LABELS,
+    )  # fmt: skip
+    _save(tf.SegformerForSemanticSegmentation(config), folder)
+    tf.SegformerImageProcessor(size={"height": 64, "width": 64}, do_reduce_labels=True).save_pretrained(folder)
+
+
+def upernet(folder: Path) -> None:
+    config = tf.UperNetConfig(
+        backbone_config=_swin(), hidden_size=16, pool_scales=[1, 2], auxiliary_channels=8, auxiliary_in_channels=64,
+        use_auxiliary_head=True, **LABELS,
+    )  # fmt: skip
+    _save(tf.UperNetForSemanticSegmentation(config), folder)
+    tf.SegformerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def beit(folder: Path) -> None:
+    config = tf.BeitConfig(
+        image_size=64, patch_size=16, hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32,
+        out_indices=[1, 2, 3, 4], use_relative_position_bias=True, pool_scales=[1, 2], auxiliary_channels=8, **LABELS,
+    )  # fmt: skip
+    _save(tf.BeitForSemanticSegmentation(config), folder)
+    tf.BeitImageProcessor(size={"height": 64, "width": 64}, do_center_crop=False).save_pretrained(folder)
+
+
+def dpt(folder: Path) -> None:
+    config = tf.DPTConfig(
+        image_size=64, patch_size=16, hidden_size=32, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32,
+        backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 16, 16], fusion_hidden_size=8,
+        auxiliary_loss_weight=0.4, is_hybrid=False, **LABELS,
+    )  # fmt: skip
+    _save(tf.DPTForSemanticSegmentation(config), folder)
+    tf.DPTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def mobilevit(folder: Path) -> None:
+    config = tf.MobileViTConfig(
+        image_size=64, hidden_sizes=[16, 24, 32], neck_hidden_sizes=[8, 8, 16, 16, 24, 32, 64], num_attention_heads=2,
+        aspp_out_channels=16, atrous_rates=[1, 2, 3], **LABELS,
+    )  # fmt: skip
+    _save(tf.MobileViTForSemanticSegmentation(config), folder)
+    tf.MobileViTImageProcessor(size={"shortest_edge": 64}, do_center_crop=False).save_pretrained(folder)
+
+
+def mobilenet(folder: Path) -> None:
+    config = tf.MobileNetV2Config(image_size=64, depth_multiplier=0.35, depth_divisible_by=8, **LABELS)
+    _save(tf.MobileNetV2ForSemanticSegmentation(config), folder)
+    tf.MobileNetV2ImageProcessor(size={"shortest_edge": 64}, do_center_crop=False).save_pretrained(folder)
+
+
+def rf_detr(folder: Path) -> None:
+    backbone = tf.RfDetrDinov2Config(
+        hidden_size=32, num_hidden_layers=4, num_attention_heads=2, image_size=64, patch_size=16, num_windows=1,
+        out_indices=[2, 4],
+    )  # fmt: skip
+    config = tf.RfDetrConfig(
+        backbone_config=backbone, d_model=32, decoder_layers=1, decoder_self_attention_heads=2,
+        decoder_cross_attention_heads=2, decoder_n_points=2, decoder_ffn_dim=32, num_queries=8, **LABELS,
+    )  # fmt: skip
+    _save(tf.RfDetrForInstanceSegmentation(config), folder)
+    tf.RfDetrImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def _clip_parts() -> dict[str, Any]:
+    text = {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "vocab_size": VOCABULARY, "eos_token_id": VOCABULARY - 1, "bos_token_id": VOCABULARY - 2, "projection_dim": 32,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 64,
+        "patch_size": 16, "projection_dim": 32,
+    }  # fmt: skip
+    return {"text_config": text, "vision_config": vision, "projection_dim": 32}
+
+
+def clipseg(folder: Path) -> None:
+    config = tf.CLIPSegConfig(
+        **_clip_parts(), extract_layers=[0, 1, 2], reduce_dim=16, decoder_num_attention_heads=2,
+        decoder_intermediate_size=32, conditional_layer=0,
+    )  # fmt: skip
+    _save(tf.CLIPSegForImageSegmentation(config), folder)
+    clip_tokenizer(folder)
+    tf.ViTImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def clip(folder: Path) -> None:
+    _save(tf.CLIPModel(tf.CLIPConfig(**_clip_parts())), folder)
+    clip_tokenizer(folder)
+    tf.CLIPImageProcessor(size={"shortest_edge": 64}, crop_size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+def siglip(folder: Path) -> None:
+    parts = _clip_parts()
+    _save(
+        tf.SiglipModel(tf.SiglipConfig(text_config=parts["text_config"], vision_config=parts["vision_config"])), folder
+    )
+    clip_tokenizer(folder)
+    tf.SiglipImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+#: Writers of a folder for each model of language.
+LANGUAGE: dict[str, Callable[[Path], None]] = {
+    "CLIPSegForImageSegmentation": clipseg,
+    "CLIPModel": clip,
+    "SiglipModel": siglip,
+}
+#: Writers of a folder for each class of transformers.
+FOLDERS: dict[str, Callable[[Path], None]] = {
+    "Mask2FormerForUniversalSegmentation": mask2former,
+    "MaskFormerForInstanceSegmentation": maskformer,
+    "OneFormerForUniversalSegmentation": oneformer,
+    "EomtForUniversalSegmentation": eomt,
+    "EomtDinov3ForUniversalSegmentation": eomt_dinov3,
+    "DetrForSegmentation": detr,
+    "ConditionalDetrForSegmentation": conditional_detr,
+    "SegformerForSemanticSegmentation": segformer,
+    "UperNetForSemanticSegmentation": upernet,
+    "BeitForSemanticSegmentation": beit,
+    "DPTForSemanticSegmentation": dpt,
+    "MobileViTForSemanticSegmentation": mobilevit,
+    "MobileNetV2ForSemanticSegmentation": mobilenet,
+    "RfDetrForInstanceSegmentation": rf_detr,
+}
+
+
+def write(architecture: str, folder: Path, seed: int = 0) -> Path:
+    """Write a folder of a class of transformers, with weights that make differing classes likely."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.manual_seed(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    (FOLDERS | LANGUAGE)[architecture](folder)
+    return folder
