@@ -79,7 +79,7 @@ def test_clip_and_siglip_compare_as_the_library_does(tmp_path: Path, architectur
         )
         expected = network(**tokens, **images(images=pictures, return_tensors="pt")).logits_per_image.numpy()
     found = model.embed_pictures(pictures) @ model.embed_texts(texts).T * model.scale
-    bias = float(getattr(network, "logit_bias", torch.zeros(1)))
+    bias = float(getattr(network, "logit_bias", torch.zeros(1)).detach())
     np.testing.assert_allclose(found + bias, expected, atol=1e-4)
     labels = np.zeros((64, 64), np.uint16)
     labels[5:20, 5:30], labels[40:60, 30:50] = 1, 2
