@@ -39,13 +39,14 @@ if "napari_foundseg.engine" in sys.orig_argv and os.environ.get("CRASH_POINT"):
 
 def started(folder: Path, out: str, **environment: str) -> subprocess.Popen[bytes]:
     """Start the command in a group of processes of its own."""
+    paths = [str(folder / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.Popen(
         [*COMMAND, str(folder / "recipe.yaml"), "--out", str(folder / out)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(folder / "site")} | environment,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment,
     )
 
 

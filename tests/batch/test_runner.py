@@ -202,7 +202,7 @@ def test_workers_that_cannot_be_started_end_the_batch(
     runner = make(*["done"] * 5)
     runner._pool = None
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(5)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     report = runner.run()
     assert "did not start" in report.stopped
     assert states(report) == ["not done"] * 5

@@ -150,7 +150,7 @@ def test_a_worker_that_cannot_be_started_is_a_named_error(
 ) -> None:
     broken = tmp_path / "sitecustomize.py"
     broken.write_text("import os; os._exit(5)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(EngineStartError, match="did not start"):
         submit(pool).result(30)
 

@@ -21,7 +21,7 @@ from napari_foundseg.io.atomic import named_errors, publish, sweep
 from napari_foundseg.io.naming import LABEL_ENDINGS, SUFFIX, place
 from napari_foundseg.io.worklist import STATE_FILE, read_records
 
-__all__ = ["HIDDEN", "Folder", "Held", "hold", "open_folder"]
+__all__ = ["HIDDEN", "Folder", "Held", "hold", "open_folder", "thumbnail_of"]
 
 #: Locks, results in the making and thumbnails, in the folder of the results.
 HIDDEN = ".foundseg"
@@ -129,6 +129,24 @@ def hold(folder: Folder, stem: str) -> Held | None:
     return Held(folder, stem, lock)
 
 
+def thumbnail_of(folder: Path, stem: str) -> Path:
+    """Return the path of the small picture of a result.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the results.
+    stem : str
+        What the names of the item's results begin with.
+
+    Returns
+    -------
+    Path
+        A PNG, which need not exist.
+    """
+    return place(folder / HIDDEN, f"{stem}.png")
+
+
 @dataclass(eq=False)
 class Held:
     """An item whose lock is ours, and what is known of its results.
@@ -164,7 +182,7 @@ class Held:
     @property
     def thumbnail(self) -> Path:
         """Path of the small picture of the result."""
-        return place(self.folder.hidden, f"{self.stem}.png")
+        return thumbnail_of(self.folder.path, self.stem)
 
     @property
     def stage(self) -> Path:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from napari_foundseg.batch.work import Outcome
 from napari_foundseg.io.atomic import atomic_write
 
-__all__ = ["REPORT_NAME", "Report", "ReportedItem", "reported", "write_report"]
+__all__ = ["REPORT_NAME", "Report", "ReportedItem", "read_report", "reported", "write_report"]
 
 #: In the folder of the results.
 REPORT_NAME = "foundseg-report.json"
@@ -127,6 +127,25 @@ def reported(outcome: Outcome | None, name: str, stem: str) -> ReportedItem:
         reason=outcome.reason,
         error=outcome.error,
     )
+
+
+def read_report(folder: Path) -> Report | None:
+    """Read the report of the last run.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the results.
+
+    Returns
+    -------
+    Report or None
+        None if there is none, or none that can be read: it tells nothing that the next run needs.
+    """
+    try:
+        return Report.model_validate(json.loads((folder / REPORT_NAME).read_bytes()))
+    except (OSError, ValueError):
+        return None
 
 
 def write_report(folder: Path, report: Report) -> None:

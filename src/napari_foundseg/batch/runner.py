@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 from napari_foundseg.batch.items import Item, items_of, output_folder
-from napari_foundseg.batch.ledger import open_folder
+from napari_foundseg.batch.ledger import open_folder, thumbnail_of
 from napari_foundseg.batch.report import Report, reported, write_report
 from napari_foundseg.batch.work import STAGES, Order, Outcome, State
 from napari_foundseg.core.errors import Cancelled, EngineStartError, OutputError, WorkerLostError
@@ -116,6 +116,21 @@ class Runner:
             The file or, for OME-Zarr, the folder.
         """
         return place(self.out, f"{item.stem}{SUFFIX}{self._recipe.outputs.labels}")
+
+    def thumbnail_of(self, item: Item) -> Path:
+        """Return where the small picture of an item's result is written.
+
+        Parameters
+        ----------
+        item : Item
+            The item.
+
+        Returns
+        -------
+        Path
+            A PNG.
+        """
+        return thumbnail_of(self.out, item.stem)
 
     def run(self) -> Report:
         """Do all items that are not done yet; blocks until they are, or until `stop`.

@@ -7,10 +7,10 @@ folder, a layer by its own name. Labels files are those whose names end in ``_la
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
@@ -24,6 +24,9 @@ from napari_foundseg.io.naming import (
     natural,
     stem_of_labels,
 )
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.image import Image
 
 __all__ = [
     "STATE_FILE",
@@ -81,6 +84,8 @@ class Item:
         How far it is.
     missing : bool
         Whether it was there before and is not any more.
+    read : callable, optional
+        Returns the image, where its file alone does not say how it is to be seen: one slice of a stack, other axes.
     """
 
     name: str
@@ -88,6 +93,7 @@ class Item:
     labels: Path
     record: Record
     missing: bool = False
+    read: Callable[[], Image] | None = None
 
 
 def items_of_folder(images: Path, labels: Path) -> list[Item]:
@@ -145,13 +151,13 @@ def named_items(names: Iterable[str], labels: Path) -> list[Item]:
     return _items(list(names), labels, read_records(labels))
 
 
-def paired_items(pairs: Iterable[tuple[str, Path, Path]]) -> list[Item]:
+def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | None]]) -> list[Item]:
     """Return the items of images whose labels files are known, such as the results of a batch.
 
     Parameters
     ----------
-    pairs : iterable of (str, Path, Path)
-        Name, image and labels file; all labels files in one folder.
+    pairs : iterable of (str, Path, Path, callable or None)
+        Name, image, labels file and `Item.read`; all labels files in one folder.
 
     Returns
     -------
@@ -166,7 +172,7 @@ def paired_items(pairs: Iterable[tuple[str, Path, Path]]) -> list[Item]:
     items: list[Item] = []
     records: dict[str, Record] = {}
     of_labels: dict[str, Record] = {}
-    for name, path, labels in pairs:
+    for name, path, labels, read in pairs:
         if not items:
             records = read_records(labels.parent)
             of_labels = {record.labels: record for record in records.values()}
@@ -174,7 +180,7 @@ def paired_items(pairs: Iterable[tuple[str, Path, Path]]) -> list[Item]:
         if record is None or record.labels != labels.name:
             fresh = Record(labels.name, "automatic" if labels.exists() else "new", None)
             record = of_labels.get(labels.name, fresh)
-        items.append(Item(name, path, labels, record, missing=not path.exists()))
+        items.append(Item(name, path, labels, record, missing=not path.exists(), read=read))
     return items
 
 

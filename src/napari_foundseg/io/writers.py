@@ -22,7 +22,9 @@ from napari_foundseg.io.tiff_metadata import COLOURS, NAMESPACE, SIZES
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["write_labels", "write_overlay", "write_table"]
+    from napari_foundseg.core.image import Image
+
+__all__ = ["write_image", "write_labels", "write_overlay", "write_table"]
 
 #: ImageJ knows no BigTIFF, so larger arrays are written as plain TIFF.
 _IMAGEJ_BYTES = 1 << 31
@@ -88,6 +90,28 @@ def write_labels(
         )
     else:
         raise OutputError(f"{str(path)!r} cannot be written: labels are saved as .tif, .ome.tif, .ome.zarr or .png.")
+
+
+def write_image(path: str | Path, image: Image) -> None:
+    """Write an image's finest pixels, all channels; equal pixels give equal bytes.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.tif`` file.
+    image : Image
+        With its axes, spacing and units, which `read_image` gives back.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    pixels, axes = np.asarray(image.levels[0]), str(image.axes)
+    colour = axes.endswith("C") and pixels.shape[-1] in (3, 4)
+    # Colour samples have a letter of their own in TIFF.
+    metadata = {"axes": f"{axes[:-1]}S" if colour else axes, **_physical(axes, image.spacing, image.units)}
+    _write(path, pixels, photometric="rgb" if colour else "minisblack", metadata=metadata)
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
@@ -223,11 +247,11 @@ def _write_imagej(
     _write(path, labels, imagej=True, metadata=extra, resolution=resolution)
 
 
-def _write(path: str | Path, labels: NDArray[Any], **options: Any) -> None:
+def _write(path: str | Path, pixels: NDArray[Any], photometric: str = "minisblack", **options: Any) -> None:
     import tifffile
 
     with atomic_write(path) as file:
-        tifffile.imwrite(file, labels, photometric="minisblack", compression="zlib", software=False, **options)
+        tifffile.imwrite(file, pixels, photometric=photometric, compression="zlib", software=False, **options)
 
 
 def _write_png(path: str | Path, labels: NDArray[Any], note: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from napari.layers import Image as ImageLayer
@@ -155,6 +156,11 @@ class AutomaticWidget(TaskForm):
         labels.features = object_features(derived)
         labels.metadata = {**labels.metadata, "foundseg": dict(derived.provenance)}
         self._writing = False
+        if self.last_run.record is not None:
+            # What is saved as a recipe is what is shown.
+            made = dict(derived.provenance["settings"])
+            settings = self.task.settings(made.pop("method"), made)
+            self.last_run.keep(replace(self.last_run.record, settings=settings))
         self.result.setText(in_words(derived, image, 0))
 
     def _mark_edited(self, _event: Any = None) -> None:

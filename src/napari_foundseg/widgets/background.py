@@ -52,6 +52,11 @@ class Background(QObject):
         self._thread.shutdown()
         return None if last is None else last.result()
 
+    def leave(self) -> None:
+        """Hand nothing over any more, and wait for nothing; what is under way is done, what was to follow left out."""
+        self._over = True
+        self._thread.shutdown(wait=False)
+
     def _do(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         try:
             result = work()

@@ -1,4 +1,4 @@
-"""The table of a worklist: its images, how far each is, and which is open."""
+"""Tables of images: how far each is, which is open; the worklist's, of which a batch's is a cousin."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWid
 
 from napari_foundseg.io.worklist import Item
 
-__all__ = ["ItemTable"]
+__all__ = ["ItemTable", "WorklistTable"]
 
 _STATE_HELP = {
     "new": "Nobody has worked on it, and it has no labels.",
@@ -21,15 +21,21 @@ _STATE_HELP = {
 
 
 class ItemTable(QTreeWidget):
-    """Images from top to bottom; double-click or Enter asks for one."""
+    """Images from top to bottom; double-click or Enter asks for one.
+
+    Parameters
+    ----------
+    *columns : str
+        Headers behind that of the image's name; columns of numbers come last.
+    """
 
     #: An image is to be opened; its row.
     wanted = Signal(int)
 
-    def __init__(self) -> None:
+    def __init__(self, *columns: str) -> None:
         super().__init__()
         self.setAccessibleName("Images")
-        self.setHeaderLabels(["Image", "State", "Objects"])
+        self.setHeaderLabels(["Image", *columns])
         self.setRootIsDecorated(False)
         self.setUniformRowHeights(True)
         self.setStyleSheet("QTreeView::item { padding: 2px; }")
@@ -40,9 +46,54 @@ class ItemTable(QTreeWidget):
         assert header is not None
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column in (1, 2):
+        for column in range(1, len(columns) + 1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         self.itemActivated.connect(lambda row, _column: self.wanted.emit(self.indexOfTopLevelItem(row)))
+
+    def make_rows(self, count: int) -> None:
+        """Begin anew.
+
+        Parameters
+        ----------
+        count : int
+            How many rows, all of them empty.
+        """
+        self.clear()
+        self.addTopLevelItems([QTreeWidgetItem() for _ in range(count)])
+
+    def show_row(self, row: int, texts: Sequence[str], helps: Sequence[str], *, opened: bool = False) -> None:
+        """Write a row.
+
+        Parameters
+        ----------
+        row : int
+            Which.
+        texts, helps : sequence of str
+            Text and tooltip of each column.
+        opened : bool
+            Whether the image is the open one.
+        """
+        line = self.topLevelItem(row)
+        assert line is not None
+        for column, (text, help_text) in enumerate(zip(texts, helps, strict=True)):
+            line.setText(column, text)
+            line.setToolTip(column, help_text)
+            if line.font(column).bold() != opened:
+                font = line.font(column)
+                font.setBold(opened)
+                line.setFont(column, font)
+            if column > 1:
+                line.setTextAlignment(column, Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if opened:
+            self.setCurrentItem(line)
+            self.scrollToItem(line)
+
+
+class WorklistTable(ItemTable):
+    """The images of a worklist."""
+
+    def __init__(self) -> None:
+        super().__init__("State", "Objects")
 
     def fill(self, items: Sequence[Item]) -> None:
         """Show other images.
@@ -52,8 +103,7 @@ class ItemTable(QTreeWidget):
         items : sequence of Item
             From top to bottom.
         """
-        self.clear()
-        self.addTopLevelItems([QTreeWidgetItem() for _ in items])
+        self.make_rows(len(items))
         for row, item in enumerate(items):
             self.show_item(row, item)
 
@@ -69,20 +119,11 @@ class ItemTable(QTreeWidget):
         opened : bool
             Whether it is the open one.
         """
-        line = self.topLevelItem(row)
-        assert line is not None
         state = "missing" if item.missing else item.record.state
         count = item.record.objects
-        for column, text in enumerate((item.name, state, "" if count is None else str(count))):
-            line.setText(column, text)
-            font = line.font(column)
-            font.setBold(opened)
-            line.setFont(column, font)
-        line.setToolTip(0, str(item.path or item.name))
-        line.setToolTip(1, _STATE_HELP[state])
-        line.setToolTip(2, f"Objects in {item.labels}, as last saved.")
-        line.setTextAlignment(2, Qt.AlignmentFlag.AlignRight)
+        texts = (item.name, state, "" if count is None else str(count))
+        helps = (str(item.path or item.name), _STATE_HELP[state], f"Objects in {item.labels}, as last saved.")
+        self.show_row(row, texts, helps, opened=opened)
+        line = self.topLevelItem(row)
+        assert line is not None
         line.setDisabled(item.missing)
-        if opened:
-            self.setCurrentItem(line)
-            self.scrollToItem(line)

@@ -103,7 +103,7 @@ def read_content(item: Item, image: Image | None = None, ahead: Content | None =
     state = tuple(_state(path) for path in (item.path, item.labels, item.labels.with_suffix(".csv")))
     if ahead is not None and image is None and ahead.state == state:
         return ahead
-    image = image or read_image(str(item.path))
+    image = image or (read_image(str(item.path)) if item.read is None else item.read())
     there = is_there(item.labels)
     labels = _read_labels(item.labels, image.shape) if there else np.zeros(image.shape, np.uint16)
     known = _read_known(item.labels) if there else {}

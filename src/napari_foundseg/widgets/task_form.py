@@ -8,16 +8,7 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QApplication,
-    QComboBox,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QToolButton,
-    QWidget,
-)
+from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.image import Image
@@ -25,14 +16,13 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.widgets import estimate
-from napari_foundseg.widgets.diagnostics import diagnostics
 from napari_foundseg.widgets.dock import Dock
 from napari_foundseg.widgets.forms import SettingsForm
 from napari_foundseg.widgets.image_choice import ImageChoice
 from napari_foundseg.widgets.jobs import Run, start_engine
+from napari_foundseg.widgets.last_run import LastRun, RunRecord
 from napari_foundseg.widgets.model_choice import ModelChoice
 from napari_foundseg.widgets.rows import labelled
-from napari_foundseg.widgets.script import as_python
 
 __all__ = ["TaskForm"]
 
@@ -57,7 +47,6 @@ class TaskForm(Dock):
         self.current: Run | None = None
         self._job_layer: ImageLayer | None = None
         self._started = 0.0
-        self.last: tuple[Image, Inputs, Settings, str, str] | None = None
         self._build()
         self._change_method()
         self._idle("")
@@ -161,7 +150,7 @@ class TaskForm(Dock):
             return
         layer, image, inputs, settings, model = request
         self._job_layer, self._started = layer, time.perf_counter()
-        self.last = (image, inputs, settings, model, layer.name)
+        self.last_run.keep(RunRecord(self.task.name, image, inputs, settings, model, layer.name))
         self.forms[self.method.currentText()].remember()
         self.current = Run(self.task.name, image, inputs, settings, model, replace)
         self.current.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)
@@ -182,6 +171,7 @@ class TaskForm(Dock):
             run, self.current = self.current, None
             run.cancel()
         self.image.disconnect_viewer()
+        self.last_run.release()
         super().release()
 
     def update_estimate(self) -> None:
@@ -325,31 +315,10 @@ class TaskForm(Dock):
         self._layout.addWidget(self.result)
         for widget in self.result_rows():
             self._layout.addWidget(widget)
-        line = QHBoxLayout()
-        self.copy_button = QToolButton()
-        self.copy_button.setText("Copy as Python")
-        self.copy_button.setToolTip("Copy the last run as Python that gives the same result without the window.")
-        self.copy_button.setEnabled(False)
-        self.copy_button.clicked.connect(self._copy_python)
-        self.diagnostics_button = QToolButton()
-        self.diagnostics_button.setText("…")
-        self.diagnostics_button.setAccessibleName("Copy diagnostics")
-        self.diagnostics_button.setToolTip("Copy diagnostics: versions, device and engine, for a bug report.")
-        self.diagnostics_button.clicked.connect(self._copy_diagnostics)
-        line.addWidget(self.copy_button)
-        line.addStretch(1)
-        line.addWidget(self.diagnostics_button)
-        self._layout.addLayout(line)
-
-    def _copy_python(self) -> None:
-        if self.last is not None:
-            image, inputs, settings, model, layer = self.last
-            _to_clipboard(as_python(self.task.name, image, layer, inputs, settings, model))
-            self.words.setText("Copied.")
-
-    def _copy_diagnostics(self) -> None:
-        _to_clipboard(diagnostics())
-        self.words.setText("Diagnostics copied.")
+        self.last_run = LastRun()
+        self.last_run.said.connect(self.words.setText)
+        self.last_run.failed.connect(self.fail)
+        self._layout.addWidget(self.last_run)
 
     def _busy(self) -> None:
         self.run_button.setEnabled(False)
@@ -364,11 +333,4 @@ class TaskForm(Dock):
         self.bar.hide()
         self.result.setText(result)
         self.result.setVisible(bool(result))
-        self.copy_button.setEnabled(self.last is not None)
         self.update_estimate()
-
-
-def _to_clipboard(text: str) -> None:
-    clipboard = QApplication.clipboard()
-    if clipboard is not None:
-        clipboard.setText(text)

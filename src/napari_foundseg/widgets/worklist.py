@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 from napari_foundseg.core.errors import FoundsegError, WorklistError
 from napari_foundseg.io.journal import Kept, Recovered
 from napari_foundseg.widgets.dock import Dock
-from napari_foundseg.widgets.item_table import ItemTable
+from napari_foundseg.widgets.item_table import WorklistTable
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.open_item import OpenItem
 from napari_foundseg.widgets.recovery import RecoveryRow, take_up
@@ -80,6 +80,19 @@ class WorklistWidget(Dock):
         """Work through the image layers that are open."""
         self._clear_messages()
         self.session.list_images(None)
+
+    def open_results(self, results: Sequence[Any], row: int) -> None:
+        """Work through the results of a batch; what is changed in them is a person's, and no run replaces it.
+
+        Parameters
+        ----------
+        results : sequence of tuple
+            As `WorklistSession.list_results` takes them.
+        row : int
+            Which to open.
+        """
+        self._clear_messages()
+        self.session.list_results(results, row)
 
     def choose_labels(self, choice: int) -> None:
         """Choose where labels are saved; the open image stays open and is saved there from now on.
@@ -159,7 +172,7 @@ class WorklistWidget(Dock):
         self.place.setAccessibleName("Where labels are saved")
         self.place.addItems([_BESIDE, _ELSEWHERE])
         self.place.activated.connect(self.choose_labels)
-        self.table = ItemTable()
+        self.table = WorklistTable()
         self.table.wanted.connect(self.open)
         self.state = quiet_label("")
         self.recovery = RecoveryRow(self.viewer)
@@ -224,7 +237,7 @@ class WorklistWidget(Dock):
     def _listed(self) -> None:
         session = self.session
         self.table.fill(session.items)
-        self.source.setText(str(session.images or "Image layers that were open."))
+        self.source.setText(session.source)
         if session.row is not None:
             self._changed(session.row)
         self._follow_keys()

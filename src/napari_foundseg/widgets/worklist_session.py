@@ -11,7 +11,7 @@ from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.errors import FoundsegError, WorklistError
-from napari_foundseg.io.worklist import Item, items_of_folder, named_items
+from napari_foundseg.io.worklist import Item, items_of_folder, named_items, paired_items
 from napari_foundseg.widgets.background import Background
 from napari_foundseg.widgets.encode_ahead import EncodeAhead
 from napari_foundseg.widgets.layers import image_from_layer
@@ -19,6 +19,8 @@ from napari_foundseg.widgets.open_item import Content, OpenItem, read_content
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+
+    from napari_foundseg.core.image import Image
 
 __all__ = ["WorklistSession"]
 
@@ -59,6 +61,8 @@ class WorklistSession(QObject):
         self.busy = False
         self._at = -1
         self._layers: dict[str, ImageLayer] = {}
+        #: The items of a batch, where it is its results that are worked through.
+        self._results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()
         self._visible: dict[ImageLayer, bool] = {}
         self._files = Background()
         self._ahead: Content | None = None
@@ -79,6 +83,26 @@ class WorklistSession(QObject):
         if not self.busy:
             self._save(lambda: self._list(images))
 
+    def list_results(self, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]], row: int) -> None:
+        """Go over to the results of a batch and open one; they are saved where they lie, and are a person's then.
+
+        Parameters
+        ----------
+        results : sequence of (str, Path, Path, callable)
+            As `io.worklist.paired_items` takes them.
+        row : int
+            Which to open.
+        """
+        if self.busy:
+            return
+
+        def listed() -> None:
+            self._list(None, results)
+            if self.items:
+                self.open(row)
+
+        self._save(listed)
+
     def move_labels(self, folder: Path | None) -> None:
         """Save labels in another folder from now on, those of the open image too.
 
@@ -88,6 +112,9 @@ class WorklistSession(QObject):
             The folder; None for that of the images.
         """
         if self.busy:
+            return
+        if self._results:
+            self.failed.emit("labels", WorklistError("The labels of a batch are saved among its results."))
             return
         try:
             items = self._found(self.images, folder, list(self._layers)) if self.items else []
@@ -145,6 +172,13 @@ class WorklistSession(QObject):
         return row is not None
 
     @property
+    def source(self) -> str:
+        """Where the images come from, in words."""
+        if self._results:
+            return f"Results of a batch in {self.labels}."
+        return str(self.images or "Image layers that were open.")
+
+    @property
     def row(self) -> int | None:
         """The open image's row; None where none is open."""
         names = [item.name for item in self.items]
@@ -174,10 +208,14 @@ class WorklistSession(QObject):
 
     # How.
 
-    def _list(self, images: Path | None) -> None:
+    def _list(self, images: Path | None, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()) -> None:
         self._close()
         self._show_only(None)
-        layers = [layer for layer in self._viewer.layers if type(layer) is ImageLayer] if images is None else []
+        of_viewer = images is None and not results
+        layers = [layer for layer in self._viewer.layers if type(layer) is ImageLayer] if of_viewer else []
+        if self._results or results:
+            self.labels = results[0][2].parent if results else None
+        self._results = results
         self.images, self._layers = images, {layer.name: layer for layer in layers}
         self.items, self._at, self._ahead = [], -1, None
         try:
@@ -191,6 +229,8 @@ class WorklistSession(QObject):
         self._rest()
 
     def _found(self, images: Path | None, labels: Path | None, names: Sequence[str]) -> list[Item]:
+        if self._results:
+            return paired_items(self._results)
         folder = labels or images
         if folder is None:
             raise WorklistError("Layers lie in no folder. Choose first, below, in which folder their labels are saved.")

@@ -1,0 +1,226 @@
+"""The last run of a form, and what is made of it: Python, a command, or a recipe for many images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+
+from napari_foundseg.batch.command import as_command
+from napari_foundseg.batch.recipe import Recipe, recipe_of, write_recipe
+from napari_foundseg.core.errors import FoundsegError, RecipeError
+from napari_foundseg.core.image import Image
+from napari_foundseg.tasks import Inputs, Settings
+from napari_foundseg.widgets.background import Background
+from napari_foundseg.widgets.diagnostics import diagnostics
+from napari_foundseg.widgets.remembered import recall, remember
+from napari_foundseg.widgets.script import as_python
+
+__all__ = ["RECIPES", "LastRun", "RunRecord", "latest_run"]
+
+#: Filter of the dialogs.
+RECIPES = "Recipes (*.yaml *.yml *.json)"
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """What a person has run: all that determines its result.
+
+    Parameters
+    ----------
+    task : str
+        The task's name.
+    image : Image
+        The image.
+    inputs : Inputs
+        Where to look.
+    settings : Settings
+        How.
+    model : str
+        The model's name.
+    layer : str
+        Name of the image's layer.
+    """
+
+    task: str
+    image: Image
+    inputs: Inputs
+    settings: Settings
+    model: str
+    layer: str
+
+    def as_python(self) -> str:
+        """Write the run as Python.
+
+        Returns
+        -------
+        str
+            Lines.
+        """
+        return as_python(self.task, self.image, self.layer, self.inputs, self.settings, self.model)
+
+    def as_command(self) -> str:
+        """Write the run as a command.
+
+        Returns
+        -------
+        str
+            A line.
+        """
+        return as_command(self.task, self.image, self.layer, self.inputs, self.settings, self.model)
+
+    def as_recipe(self, folder: Path) -> Recipe:
+        """Make a recipe that does the same to the same image; it reads the image's file.
+
+        Parameters
+        ----------
+        folder : Path
+            Where the recipe will lie: files below it are named from there.
+
+        Returns
+        -------
+        Recipe
+            An image that comes from no file is named like its layer.
+        """
+        path = Path(self.image.source or f"{self.layer}.tif")
+        if path.is_relative_to(folder):
+            path = path.relative_to(folder)
+        return recipe_of(self.task, self.image, self.inputs, self.settings, self.model, (path.as_posix(),))
+
+
+#: Held by its form, which goes with its viewer.
+_latest: ref[RunRecord] | None = None
+
+
+def latest_run() -> RunRecord | None:
+    """Return what was run last in any open form.
+
+    Returns
+    -------
+    RunRecord or None
+        None where nothing was.
+    """
+    return None if _latest is None else _latest()
+
+
+class LastRun(QWidget):
+    """Buttons for the last run of a form."""
+
+    #: Something was done; in words.
+    said = Signal(str)
+    #: Something went wrong.
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record: RunRecord | None = None
+        self._files = Background()
+        python = ("Copy as Python", "Copy the last run as Python that gives the same result without the window.")
+        command = ("Copy as command", "Copy the last run as a command that writes the same labels without the window.")
+        recipe = ("Save as recipe…", "Save the last run as a recipe: Batch and the command line do it to many images.")
+        self.python_button, self.command_button, self.recipe_button = map(_button, (python, command, recipe))
+        self.diagnostics_button = _button(("…", "Copy diagnostics: versions, device and engine, for a bug report."))
+        self.diagnostics_button.setAccessibleName("Copy diagnostics")
+        self.python_button.clicked.connect(lambda: self._copy(RunRecord.as_python))
+        self.command_button.clicked.connect(lambda: self._copy(RunRecord.as_command))
+        self.recipe_button.clicked.connect(lambda: self.save_recipe())
+        self.diagnostics_button.clicked.connect(self._copy_diagnostics)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        for *buttons, last in ((self.python_button, self.command_button, None),
+                               (self.recipe_button, self.diagnostics_button)):  # fmt: skip
+            line = QHBoxLayout()
+            for button in buttons:
+                line.addWidget(button)
+            line.addStretch(1)
+            if last is not None:
+                line.addWidget(last)
+            page.addLayout(line)
+        self._enable()
+
+    def keep(self, record: RunRecord) -> None:
+        """Take note of a run.
+
+        Parameters
+        ----------
+        record : RunRecord
+            What was run.
+        """
+        global _latest
+        self.record, _latest = record, ref(record)
+        self._enable()
+
+    def ask_file(self, name: str) -> str:
+        """Let the person choose where to save.
+
+        Parameters
+        ----------
+        name : str
+            What is offered.
+
+        Returns
+        -------
+        str
+            Empty where the person did not.
+        """
+        return QFileDialog.getSaveFileName(self, "Save as recipe", name, RECIPES)[0]
+
+    def save_recipe(self) -> None:
+        """Save the last run as a recipe, where the person says."""
+        record = self.record
+        if record is None:
+            return
+        before = recall("batch").get("recipe")
+        folder = Path(record.image.source).parent if record.image.source else Path(before or "recipe").parent
+        chosen = self.ask_file(str(folder / f"{record.task}.yaml"))
+        if not chosen:
+            return
+        path = Path(chosen if Path(chosen).suffix else f"{chosen}.yaml").absolute()
+        self._files.ask(
+            lambda: write_recipe(path, record.as_recipe(path.parent)), lambda ended: self._saved(path, ended)
+        )
+
+    def release(self) -> None:
+        """Finish what is being saved."""
+        self._files.finish()
+
+    def _saved(self, path: Path, ended: Any) -> None:
+        if isinstance(ended, Exception):
+            known = isinstance(ended, FoundsegError)
+            self.failed.emit(ended if known else RecipeError(f"{type(ended).__name__}: {ended}"))
+            return
+        remember("batch", recall("batch") | {"recipe": str(path)})
+        record = self.record
+        from_file = record is None or record.image.source
+        named = "" if from_file else " This image comes from no file: choose in Batch which images it is for."
+        self.said.emit(f"Saved {path.name}.{named}")
+
+    def _copy(self, text: Any) -> None:
+        if self.record is not None:
+            _to_clipboard(text(self.record))
+            self.said.emit("Copied.")
+
+    def _copy_diagnostics(self) -> None:
+        _to_clipboard(diagnostics())
+        self.said.emit("Diagnostics copied.")
+
+    def _enable(self) -> None:
+        for button in (self.python_button, self.command_button, self.recipe_button):
+            button.setEnabled(self.record is not None)
+
+
+def _button(words: tuple[str, str]) -> QToolButton:
+    button = QToolButton()
+    button.setText(words[0])
+    button.setToolTip(words[1])
+    return button
+
+
+def _to_clipboard(text: str) -> None:
+    clipboard = QApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)
