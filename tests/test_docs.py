@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from napari_foundseg.batch.recipe import read_recipe
+from napari_foundseg.core.normalisation import Percentile
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -25,3 +28,13 @@ def test_the_links_to_files_lead_somewhere(page: Path) -> None:
     targets = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text("utf-8"))
     missing = [target for target in targets if not (page.parent / target).exists()]
     assert not missing, f"{page.name} links to files that are not there"
+
+
+def test_the_recipe_of_the_page_is_a_recipe(tmp_path: Path) -> None:
+    (block,) = re.findall(
+        r"^```yaml\n(.*?)^```$", (ROOT / "docs" / "batch.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    (tmp_path / "recipe.yaml").write_text(block, "utf-8")
+    recipe = read_recipe(tmp_path / "recipe.yaml")
+    assert recipe.inputs.normalisation == Percentile()
+    assert recipe.steps[0].parsed_settings().model_dump()["pred_iou_thresh"] == 0.6

@@ -311,7 +311,7 @@ def test_copied_python_is_python(qtbot: Any, viewer: Any, engine: Any, scene: An
     form = docked(viewer, AutomaticWidget)
     click(qtbot, form.run_button)
     qtbot.waitUntil(lambda: "cells masks" in viewer.layers)
-    click(qtbot, form.copy_button)
+    click(qtbot, form.last_run.python_button)
     text = QApplication.clipboard().text()
     compile(text, "copied", "exec")
     assert "viewer.layers['cells'].data" in text

@@ -172,7 +172,7 @@ def test_results_of_a_batch_in_any_format_are_found(tmp_path: Path, ending: str)
 def test_items_of_a_batch_know_what_a_person_has_worked_on(tmp_path: Path) -> None:
     touch(tmp_path, "x/a.tif", "y/a.tif", "results/a_labels.tif", "results/y_a_labels.tif")
     results = tmp_path / "results"
-    pairs = [(f"{folder}/a.tif", tmp_path / folder / "a.tif", results / name)
+    pairs = [(f"{folder}/a.tif", tmp_path / folder / "a.tif", results / name, None)
              for folder, name in (("x", "a_labels.tif"), ("y", "y_a_labels.tif"), ("z", "z_a_labels.tif"))]  # fmt: skip
     assert [(i.record.state, i.missing) for i in paired_items(pairs)] == [
         ("automatic", False), ("automatic", False), ("new", True),

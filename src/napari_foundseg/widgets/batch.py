@@ -168,7 +168,10 @@ class BatchWidget(Dock):
             In the table.
         """
         self._clear_messages()
-        _, worklist = self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist")
+        # In front of this one: both want the height.
+        dock, worklist = self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist", tabify=True)
+        dock.show()
+        dock.raise_()
         worklist.open_results(self.session.results(), row)
 
     def release(self) -> None:
@@ -334,7 +337,11 @@ class BatchWidget(Dock):
         self.recipe_label.setText(f"{session.recipe_name}: {steps}" if recipe else "No recipe.")
         own = bool(request.paths or request.layers)
         paths = request.paths or (recipe.inputs.paths if recipe else ())
-        named = f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}" if paths else "No images."
+        named = (
+            f"{request.folder / paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
+            if paths
+            else "No images."
+        )
         self.source.setText(f"{len(request.layers)} layers." if request.layers else named)
         self.recipes_button.setVisible(own and recipe is not None)
         stacks = (request.stacks or recipe.inputs.stacks) if recipe else "whole"

@@ -238,6 +238,7 @@ class WorklistWidget(Dock):
         session = self.session
         self.table.fill(session.items)
         self.source.setText(session.source)
+        self._show_place()
         if session.row is not None:
             self._changed(session.row)
         self._follow_keys()

@@ -1,0 +1,371 @@
+"""The widget *Batch*, and the buttons that lead to it from a task's form."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+from typer.testing import CliRunner
+
+from napari_foundseg.batch import runner as runner_module
+from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step, read_recipe, write_recipe
+from napari_foundseg.batch.report import read_report
+from napari_foundseg.cli import app
+from napari_foundseg.engine.stages import Ended, Seat
+from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.samples import sample
+from napari_foundseg.widgets.automatic import AutomaticWidget
+from napari_foundseg.widgets.batch import BatchWidget
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "batch" / "child"))
+
+import toy_batch
+
+pytestmark = pytest.mark.gui
+
+RECIPE = Recipe(inputs=Sources(paths=("images",)), steps=(Step(task="automatic", model=ModelOf(name="foundseg-tiny")),))
+
+
+class NearPool:
+    """A pool whose workers are threads here: for what the window does, not for what workers do."""
+
+    threads = 1
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._threads = ThreadPoolExecutor(workers)
+        self._flag = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown()
+
+    def submit(self, stages: Any, order: Any, told: Any = None) -> Future[Any]:
+        return self._threads.submit(self._do, stages, order, told)
+
+    def cancel(self, grace: float) -> None:  # noqa: ARG002 - as a pool
+        self._flag.set()
+
+    def _do(self, stages: Any, value: Any, told: Any) -> Any:
+        seat = Seat(None, told, self._flag.is_set)
+        for stage in stages:
+            value = stage(value, seat)
+            if isinstance(value, Ended):
+                return value.value
+        return value
+
+
+@pytest.fixture
+def form(viewer: Any) -> BatchWidget:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-foundseg", "Batch")
+    return widget
+
+
+@pytest.fixture
+def toy(qtbot: Any, form: BatchWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Returns a form with images that say in words what is to happen."""
+    monkeypatch.setattr(runner_module, "Pool", NearPool)
+    monkeypatch.setattr(runner_module, "STAGES", toy_batch.STAGES)
+
+    def made(*texts: str) -> BatchWidget:
+        (tmp_path / "images").mkdir()
+        for number, text in enumerate(texts):
+            (tmp_path / "images" / f"{number}.tif").write_text(text)
+        write_recipe(tmp_path / "recipe.yaml", RECIPE)
+        open_recipe(qtbot, form, tmp_path / "recipe.yaml")
+        return form
+
+    yield made
+    form.session.stop()
+    wait(qtbot, lambda: not form.session.running)
+
+
+def wait(qtbot: Any, condition: Any) -> None:
+    qtbot.waitUntil(condition, timeout=120_000)
+
+
+def click(qtbot: Any, button: Any) -> None:
+    assert button.isEnabled()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def listed(qtbot: Any, form: BatchWidget) -> None:
+    wait(qtbot, lambda: form.session.runner is not None and not form.session.preparing)
+
+
+def open_recipe(qtbot: Any, form: BatchWidget, path: Path) -> None:
+    form.ask_path = lambda _kind: [str(path)]
+    click(qtbot, form.recipe_button)
+    listed(qtbot, form)
+
+
+def column(form: BatchWidget, at: int) -> list[str]:
+    return [form.table.topLevelItem(i).text(at) for i in range(form.table.topLevelItemCount())]
+
+
+def run(qtbot: Any, form: BatchWidget) -> None:
+    before = form.session.report
+    click(qtbot, form.start_button)
+    wait(qtbot, lambda: form.session.report not in (None, before) and not form.session.running)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*_labels.*") if path.suffix != ".json"}
+
+
+def test_what_was_tuned_in_the_window_runs_over_everything(
+    qtbot: Any, viewer: Any, canvas: Any, engine: Any, scene: Any, tmp_path: Path
+) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    shutil.copy(sample("nuclei"), images / "a.png")
+    shutil.copy(sample("tissue"), images / "b.png")
+    (images / "c.tif").write_bytes(b"II*\0" + bytes(60))
+    tifffile.imwrite(images / "d.tif", np.asarray(read_image(images / "a.png").data)[:200, :160])
+
+    # A person tunes on one image …
+    viewer.open(images / "a.png", plugin="napari")
+    engine.answer = lambda _: scene.automatic
+    automatic = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(automatic)
+    assert not automatic.last_run.recipe_button.isEnabled()
+    automatic.forms["decoder"].set_values({"pred_iou_thresh": 0.6})
+    click(qtbot, automatic.run_button)
+    wait(qtbot, lambda: automatic.last_run.recipe_button.isEnabled())
+    automatic.last_run.ask_file = lambda _name: str(tmp_path / "tuned")
+    click(qtbot, automatic.last_run.recipe_button)
+    wait(qtbot, lambda: (tmp_path / "tuned.yaml").exists())
+    wait(qtbot, lambda: "Saved" in automatic.words.text())
+    saved = read_recipe(tmp_path / "tuned.yaml")
+    assert saved.inputs.paths == ("images/a.png",)
+    assert saved.steps[0].settings["pred_iou_thresh"] == 0.6
+
+    # … and runs it over a folder: the recipe that was saved last is open already.
+    _, form = viewer.window.add_plugin_dock_widget("napari-foundseg", "Batch")
+    listed(qtbot, form)
+    assert column(form, 0) == ["a.png"]
+    form.ask_path = lambda _kind: [str(images)]
+    click(qtbot, form.folder_button)
+    wait(qtbot, lambda: form.table.topLevelItemCount() == 4)
+    listed(qtbot, form)
+    run(qtbot, form)
+    assert column(form, 0) == ["a.png", "b.png", "c.tif", "d.tif"]
+    assert column(form, 1) == ["done", "done", "failed", "done"]
+    assert all(int(column(form, 3)[row]) > 0 for row in (0, 1, 3))
+    assert all(seconds.endswith(" s") for seconds in column(form, 2))
+    wait(qtbot, lambda: has_picture(form, 0) and has_picture(form, 1) and has_picture(form, 3))
+    assert not has_picture(form, 2)
+    form.table.setCurrentItem(form.table.topLevelItem(2))
+    assert "c.tif" in form.reason.text(), "why it failed is said"
+    assert "3 done, 1 failed" in form.state.text()
+    report = read_report(tmp_path / "results")
+    assert report is not None
+    assert [item.error for item in report.items] == ["", "", "BadImageError", ""]
+
+    # The same recipe without the window gives the same.
+    form.ask_path = lambda _kind: [str(tmp_path / "all.yaml")]
+    click(qtbot, form.save_button)
+    wait(qtbot, lambda: "Saved" in form.state.text())
+    ran = CliRunner().invoke(app, ["batch", str(tmp_path / "all.yaml"), "--out", str(tmp_path / "headless")])
+    assert ran.exit_code == 1, ran.output
+    assert len(files(tmp_path / "headless")) == 6
+    assert files(tmp_path / "headless") == files(tmp_path / "results")
+
+    # A result is opened by a double-click, corrected, and is a person's then.
+    double_click(qtbot, form, 0)
+    worklist = viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist")[1]
+    wait(qtbot, lambda: worklist.session.opened is not None and not worklist.session.busy)
+    layer = worklist.session.opened.labels
+    np.testing.assert_array_equal(layer.data, read_image(tmp_path / "results" / "a_labels.tif").data)
+    viewer.layers.selection.active = layer
+    layer.mode, layer.selected_label, layer.brush_size = "paint", 999, 10
+    canvas.drag(layer, (40, 40), (40, 90))
+    painted = layer.data.copy()
+    assert (painted == 999).any()
+    click(qtbot, worklist.next_button)
+    wait(qtbot, lambda: worklist.session.row == 1 and not worklist.session.busy)
+    run(qtbot, form)
+    assert column(form, 1) == ["kept", "already done", "failed", "already done"]
+    np.testing.assert_array_equal(read_image(tmp_path / "results" / "a_labels.tif").data, painted)
+
+
+def has_picture(form: BatchWidget, row: int) -> bool:
+    picture = form.table.topLevelItem(row).icon(0).pixmap(32, 32).toImage()
+    return any(picture.pixelColor(x, 16).alpha() for x in range(picture.width()))
+
+
+def double_click(qtbot: Any, form: BatchWidget, row: int) -> None:
+    place = form.table.visualItemRect(form.table.topLevelItem(row)).center()
+    view = form.table.viewport()
+    qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.mouseDClick(view, Qt.MouseButton.LeftButton, pos=place)
+
+
+def test_pause_stop_and_continue(qtbot: Any, toy: Any) -> None:
+    form = toy("done", "poll", *["done"] * 4)
+    click(qtbot, form.start_button)
+    wait(qtbot, lambda: column(form, 1)[0] == "done" and column(form, 1)[1].startswith("running"))
+    assert not form.recipe_button.isEnabled()
+    click(qtbot, form.pause_button)
+    wait(qtbot, lambda: "Paused" in form.state.text())
+    click(qtbot, form.pause_button)
+    wait(qtbot, lambda: "Paused" not in form.state.text())
+    click(qtbot, form.stop_button)
+    wait(qtbot, lambda: not form.session.running)
+    assert column(form, 1)[:2] == ["done", "not done"]
+    assert "stopped by the person" in form.state.text()
+    form.session.lines[1].item.path.write_text("done")
+    assert form.start_button.text() == "Continue"
+    click(qtbot, form.start_button)
+    wait(qtbot, lambda: not form.session.running)
+    assert column(form, 1) == ["done"] * 6
+    assert form.start_button.text() == "Start"
+    log = (form.session.request.results / "log").read_text().split("\n")
+    assert sum(line.split()[1] == "0" for line in log if line) == 1, "what was done is not done again"
+
+
+def test_what_failed_is_tried_again(qtbot: Any, toy: Any) -> None:
+    form = toy("fail once", "done", "fail")
+    run(qtbot, form)
+    assert column(form, 1) == ["failed", "done", "failed"]
+    click(qtbot, form.retry_button)
+    wait(qtbot, lambda: not form.session.running)
+    assert column(form, 1) == ["done", "done", "failed"]
+
+
+def test_an_earlier_run_is_seen_when_the_recipe_is_opened_again(qtbot: Any, toy: Any, tmp_path: Path) -> None:
+    form = toy("done", "fail")
+    run(qtbot, form)
+    open_recipe(qtbot, form, tmp_path / "recipe.yaml")
+    assert column(form, 1) == ["done", "failed"]
+    assert column(form, 3) == ["3", ""]
+
+
+@pytest.mark.parametrize("how", ["widget", "viewer"])
+def test_closing_during_a_batch_stops_it_in_good_order(
+    qtbot: Any, viewer: Any, toy: Any, tmp_path: Path, how: str
+) -> None:
+    form = toy("done", "poll", "done")
+    click(qtbot, form.start_button)
+    wait(qtbot, lambda: column(form, 1)[1].startswith("running"))
+    if how == "widget":
+        viewer.window.remove_dock_widget(form)
+        form.deleteLater()
+    else:
+        viewer.close()
+    wait(qtbot, lambda: read_report(tmp_path / "results") is not None)
+    report = read_report(tmp_path / "results")
+    assert report is not None
+    assert report.stopped == "stopped by the person"
+    assert [item.state for item in report.items][:2] == ["done", "not done"]
+    form.session.running = False
+
+
+def test_the_window_stays_free_while_a_folder_is_listed_and_run(qtbot: Any, toy: Any) -> None:
+    form = toy(*["sleep 0.3"] * 5, *["done"] * 295)
+    ticks: list[int] = []
+    timer = form.startTimer(10)
+    form.timerEvent = lambda _event: ticks.append(1)
+    run(qtbot, form)
+    form.killTimer(timer)
+    assert len(ticks) > 5, "at most 150 were possible"
+    assert column(form, 1) == ["done"] * 300
+    assert form.bar.value() == 300
+
+
+def test_open_layers_are_items_too(qtbot: Any, viewer: Any, form: BatchWidget, tmp_path: Path) -> None:
+    write_recipe(tmp_path / "recipe.yaml", RECIPE)
+    rng = np.random.default_rng(0)
+    tifffile.imwrite(tmp_path / "on disk.tif", rng.integers(0, 99, (32, 40), np.uint16))
+    viewer.open(tmp_path / "on disk.tif", plugin="napari")
+    viewer.open(tmp_path / "on disk.tif", plugin="napari", name="changed")[0].data = np.zeros((32, 40), np.uint16)
+    stack = rng.integers(0, 99, (3, 32, 40), np.uint8)
+    viewer.add_image(stack, name="a/b", scale=(2, 0.5, 0.5), axis_labels=("t", "y", "x"))
+    viewer.add_image(rng.integers(0, 255, (32, 40, 3), np.uint8), name="colours")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "1.tif").write_text("")
+    open_recipe(qtbot, form, tmp_path / "recipe.yaml")
+    click(qtbot, form.layers_button)
+    wait(qtbot, lambda: form.table.topLevelItemCount() == 4)
+    assert column(form, 0) == ["on disk.tif", "changed.tif", "a_b.tif", "colours.tif"]
+    saved = read_image(tmp_path / "results" / "layers" / "a_b.tif")
+    np.testing.assert_array_equal(saved.data, stack)
+    assert (saved.axes, saved.spacing["Y"]) == ("TYX", 0.5)
+    assert read_image(tmp_path / "results" / "layers" / "colours.tif").axes == "YXC"
+    assert not (tmp_path / "results" / "layers" / "on disk.tif").exists(), "its file holds the same"
+    form.stacks.setCurrentIndex(1)
+    form.stacks.activated.emit(1)
+    wait(qtbot, lambda: form.table.topLevelItemCount() == 6)
+    assert column(form, 0)[2:5] == [f"a_b.tif (t = {t})" for t in range(3)]
+    click(qtbot, form.recipes_button)
+    wait(qtbot, lambda: column(form, 0) == ["1.tif"])
+
+
+def test_what_is_wrong_is_said_beside_its_part(qtbot: Any, form: BatchWidget, tmp_path: Path) -> None:
+    assert not form.start_button.isEnabled()
+    (tmp_path / "bad.yaml").write_text("format: foundseg-recipe 1\nsteps: []\n")
+    form.ask_path = lambda _kind: [str(tmp_path / "bad.yaml")]
+    click(qtbot, form.recipe_button)
+    wait(qtbot, lambda: "inputs" in form.messages["recipe"].text())
+    write_recipe(tmp_path / "recipe.yaml", RECIPE)
+    form.ask_path = lambda _kind: [str(tmp_path / "recipe.yaml")]
+    click(qtbot, form.recipe_button)
+    wait(qtbot, lambda: "'images' leads to no image" in form.messages["image"].text())
+    assert not form.start_button.isEnabled()
+    click(qtbot, form.layers_button)
+    assert "no image layer" in form.messages["image"].text()
+    click(qtbot, form.last_button)
+    assert "Nothing was run" in form.messages["recipe"].text()
+
+
+def test_the_last_run_is_a_recipe_without_a_file(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, form: BatchWidget, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "cells.tif", scene.image)
+    viewer.open(tmp_path / "cells.tif", plugin="napari")
+    engine.answer = lambda _: scene.automatic
+    automatic = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(automatic)
+    click(qtbot, automatic.run_button)
+    wait(qtbot, lambda: automatic.last_run.command_button.isEnabled())
+    click(qtbot, form.last_button)
+    listed(qtbot, form)
+    assert column(form, 0) == ["cells.tif"]
+    assert form.session.request.results == tmp_path / "results"
+    assert form.session.request.recipe.steps[0].settings["pred_iou_thresh"] == automatic.settings.pred_iou_thresh
+
+
+def test_a_copied_command_writes_what_the_run_would(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, tmp_path: Path
+) -> None:
+    viewer.add_image(scene.image, name="cells")
+    engine.answer = lambda _: scene.automatic
+    form = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    click(qtbot, form.run_button)
+    wait(qtbot, lambda: form.last_run.command_button.isEnabled())
+    click(qtbot, form.last_run.command_button)
+    words = shlex.split(QApplication.clipboard().text())
+    assert words[:4] == ["napari-foundseg", "run", "automatic", "cells.tif"]
+    tifffile.imwrite(tmp_path / "cells.tif", scene.image)
+    done = subprocess.run(
+        [sys.executable, "-c", "from napari_foundseg.cli import main; main()", *words[1:]],
+        cwd=tmp_path, env=os.environ, capture_output=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "labels.tif").exists()
