@@ -229,7 +229,7 @@ def test_killed_again_and_again_it_ends_as_one_that_never_was(
     assert crashing.content(out) == unbroken
 
 
-@pytest.mark.parametrize("attempt", range(5))
+@pytest.mark.parametrize("attempt", range(10))
 def test_two_runs_share_one_folder(folder: Path, unbroken: dict[str, Any], pools: list[Pool], attempt: int) -> None:
     out, reports = f"shared {attempt}", {}
 
@@ -244,6 +244,15 @@ def test_two_runs_share_one_folder(folder: Path, unbroken: dict[str, Any], pools
     for mine, other in zip(reports[0].items, reports[1].items, strict=True):
         assert {mine.state, other.state} == {"done", "already done"}, "each once"
     assert crashing.content(folder / out) == unbroken
+
+
+def test_four_workers_write_what_one_writes(folder: Path) -> None:
+    found = []
+    for count in (1, 4):
+        with Pool(count, threads=1) as pool:
+            assert states(finish(folder, f"of {count}", pool)) == {"done": COUNT}
+        found.append(crashing.content(folder / f"of {count}"))
+    assert found[0] == found[1]
 
 
 @posix

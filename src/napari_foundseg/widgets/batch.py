@@ -190,7 +190,7 @@ class BatchWidget(Dock):
         self.recipe_label, self.state = quiet_label(""), quiet_label("")
         self.table = BatchTable()
         self.table.wanted.connect(self.open_item)
-        self.table.in_view.connect(self._show_pictures)
+        self.table.pictures_wanted.connect(self._show_pictures)
         self.table.currentItemChanged.connect(lambda *_: self._explain())
         self.bar = QProgressBar()
         self.bar.hide()
@@ -274,13 +274,10 @@ class BatchWidget(Dock):
 
     def _listed(self) -> None:
         self.table.fill(self.session.lines)
-        self.table.ask_pictures()
         self._explain()
 
     def _changed(self, rows: Any) -> None:
-        for row in rows:
-            self.table.show_line(row, self.session.lines[row])
-        self.table.ask_pictures()
+        self.table.update_rows(rows)
         self._explain()
         self._show_progress()
 

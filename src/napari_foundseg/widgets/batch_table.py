@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtGui import QIcon, QImage, QPixmap
+from qtpy.QtGui import QIcon, QImage, QPixmap, QResizeEvent
 
 from napari_foundseg.widgets.item_table import ItemTable
 
@@ -31,21 +31,28 @@ _STATE_HELP = {
 
 
 class BatchTable(ItemTable):
-    """Items of a batch from top to bottom, with a small picture of each result."""
+    """Items of a batch from top to bottom, with a small picture of each result.
 
-    #: Rows that are in view and have no picture yet.
-    in_view = Signal(object)
+    Only rows in view are written, so that the number of items costs the window nothing.
+    """
+
+    #: Rows in view that have a result whose picture was not asked for.
+    pictures_wanted = Signal(object)
 
     def __init__(self) -> None:
         super().__init__("State", "Time", "Objects")
         self.setIconSize(QSize(_SIDE, _SIDE))
         self.setMinimumHeight(220)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        blank = QPixmap(_SIDE, _SIDE)
+        blank.fill(Qt.GlobalColor.transparent)
+        self._blank = QIcon(blank)
+        self._lines: Sequence[Line] = ()
+        self._stale: set[int] = set()
+        self._unpictured: set[int] = set()
         scroll = self.verticalScrollBar()
         assert scroll is not None
-        scroll.valueChanged.connect(lambda _value: self.ask_pictures())
-        #: Rows with a result whose picture was not asked for.
-        self._waiting: set[int] = set()
+        scroll.valueChanged.connect(lambda _value: self._write())
 
     def fill(self, lines: Sequence[Line]) -> None:
         """Show other items.
@@ -53,52 +60,26 @@ class BatchTable(ItemTable):
         Parameters
         ----------
         lines : sequence of Line
-            From top to bottom.
+            From top to bottom; they may change, `update_rows` then says so.
         """
-        self._waiting.clear()
+        self._lines = lines
         self.make_rows(len(lines))
-        blank = QPixmap(_SIDE, _SIDE)
-        blank.fill(Qt.GlobalColor.transparent)
-        self._blank = QIcon(blank)
-        for row, line in enumerate(lines):
-            self.show_line(row, line)
-            # The same height for all, before there are pictures.
-            self._set_icon(row, self._blank)
+        if lines:
+            # Rows are as high as the first, before there are pictures too.
+            self._set_icon(0, self._blank)
+        self._unpictured.clear()
+        self.update_rows(range(len(lines)))
 
-    def show_line(self, row: int, line: Line) -> None:
-        """Show how far an item is.
+    def update_rows(self, rows: Iterable[int]) -> None:
+        """Show how far some items are now.
 
         Parameters
         ----------
-        row : int
-            Its row.
-        line : Line
-            What is known of it.
+        rows : iterable of int
+            Which.
         """
-        share = f" {line.share:.0%}" if line.state == "running" and line.share else ""
-        texts = (
-            line.shown,
-            f"{line.state}{share}",
-            f"{line.seconds:.1f} s" if line.seconds else "",
-            "" if line.objects is None else str(line.objects),
-        )
-        why = f"{_STATE_HELP[line.state]} {line.reason}".strip()
-        spent = "Time spent on it, waiting left out."
-        if line.state in _WITH_RESULT:
-            self._waiting.add(row)
-        self.show_row(row, texts, (line.item.name, why, spent, "Objects in its result."))
-
-    def ask_pictures(self) -> None:
-        """Ask for the pictures of the rows in view that have none yet."""
-        view = self.viewport()
-        if view is None or not self.topLevelItemCount():
-            return
-        first = self.indexAt(view.rect().topLeft()).row()
-        last = self.indexAt(view.rect().bottomLeft()).row()
-        rows = range(max(0, first), (last if last >= 0 else self.topLevelItemCount() - 1) + 1)
-        if wanted := self._waiting.intersection(rows):
-            self._waiting -= wanted
-            self.in_view.emit(sorted(wanted))
+        self._stale.update(rows)
+        self._write()
 
     def show_picture(self, row: int, picture: QImage) -> None:
         """Show the small picture of a result.
@@ -112,6 +93,45 @@ class BatchTable(ItemTable):
         """
         if not picture.isNull():
             self._set_icon(row, QIcon(QPixmap.fromImage(picture)))
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Write rows that come into view.
+
+        Parameters
+        ----------
+        event : QResizeEvent
+            Qt's.
+        """
+        super().resizeEvent(event)
+        self._write()
+
+    def _write(self) -> None:
+        view = self.viewport()
+        if view is None or not self._lines:
+            return
+        first, last = (self.indexAt(at).row() for at in (view.rect().topLeft(), view.rect().bottomLeft()))
+        rows = range(max(0, first), (last if last >= 0 else len(self._lines) - 1) + 1)
+        for row in self._stale.intersection(rows):
+            self._show_line(row, self._lines[row])
+        self._stale.difference_update(rows)
+        if wanted := self._unpictured.intersection(rows):
+            self._unpictured -= wanted
+            self.pictures_wanted.emit(sorted(wanted))
+
+    def _show_line(self, row: int, line: Line) -> None:
+        share = f" {line.share:.0%}" if line.state == "running" and line.share else ""
+        texts = (
+            line.shown,
+            f"{line.state}{share}",
+            f"{line.seconds:.1f} s" if line.seconds else "",
+            "" if line.objects is None else str(line.objects),
+        )
+        why = f"{_STATE_HELP[line.state]} {line.reason}".strip()
+        self.show_row(
+            row, texts, (line.item.name, why, "Time spent on it, waiting left out.", "Objects in its result.")
+        )
+        if line.state in _WITH_RESULT:
+            self._unpictured.add(row)
 
     def _set_icon(self, row: int, icon: QIcon) -> None:
         line = self.topLevelItem(row)
