@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from napari_foundseg.core.masks import Mask, intersection, iou, non_maximum_suppression, paint
+from napari_foundseg.core.masks import Mask, Nesting, intersection, iou, paint
 
 SHAPE = (9, 11)
 ARRAYS = hnp.arrays(bool, SHAPE)
@@ -64,18 +64,6 @@ def test_a_box_that_does_not_fit_its_crop_is_refused() -> None:
         Mask((0, 0, 2, 2), np.ones((2, 2), bool))
 
 
-@given(found=rectangles(), threshold=st.sampled_from([0.0, 0.3, 0.5, 0.7, 1.0]))
-def test_suppression_agrees_with_a_naive_one(found: Any, threshold: float) -> None:
-    masks = [Mask.from_array(a, predicted_iou=score, index=index) for a, score, index in found]
-    order = sorted(range(len(found)), key=lambda i: (-found[i][1], found[i][0].sum(), i))
-    kept: list[int] = []
-    for i in order:
-        rivals = [j for j in kept if found[j][2] == found[i][2]]
-        if found[i][0].any() and all(naive_iou(found[i][0], found[j][0]) <= threshold for j in rivals):
-            kept.append(i)
-    assert non_maximum_suppression(masks, threshold) == [masks[i] for i in kept]
-
-
 @given(found=rectangles())
 def test_who_wins_a_pixel(found: Any) -> None:
     """The higher predicted IoU, of equal ones the smaller, of equal ones the earlier."""
@@ -86,6 +74,15 @@ def test_who_wins_a_pixel(found: Any) -> None:
         claims = [i for i, (a, _, _) in enumerate(found) if a[y, x]]
         winner = min(claims, key=lambda i: (-found[i][1], found[i][0].sum(), i)) + 1 if claims else 0
         assert plane[y, x] == winner
+
+
+@pytest.mark.parametrize(("rule", "winner"), [("best score", 2), ("smaller", 1), ("larger", 3)])
+def test_a_nesting_rule_says_who_gets_what_lies_in_several_objects(rule: Nesting, winner: int) -> None:
+    sides, scores = (2, 4, 6), (0.5, 0.9, 0.7)
+    masks = [Mask.from_array(np.ones((n, n), bool), predicted_iou=s) for n, s in zip(sides, scores, strict=True)]
+    plane = np.zeros((8, 8), np.uint16)
+    paint(plane, list(enumerate(masks, 1)), rule)
+    assert (plane[:2, :2] == winner).all()
 
 
 def test_painting_leaves_other_pixels_alone() -> None:

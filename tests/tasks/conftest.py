@@ -43,13 +43,13 @@ class Oracle:
         return np.moveaxis(rgb, -1, 0) / np.float32(255)
 
     def grid_masks(
-        self, rgb: NDArray[np.uint8], points: NDArray[np.float64], _options: GridOptions, poll: Callable[[], None]
+        self, embedding: NDArray[np.uint8], points: NDArray[np.float64], _options: GridOptions, poll: Callable[[], None]
     ) -> list[Mask]:
         """Return, for each point, the connected part of the red channel under it."""
         poll()
-        self.seen.append(rgb.shape[:2])
-        parts, _ = ndimage.label(rgb[..., 0] > 127)
-        x, y = (points * rgb.shape[1::-1]).astype(int).T
+        self.seen.append(embedding.shape[:2])
+        parts, _ = ndimage.label(embedding[..., 0] > 127)
+        x, y = (points * embedding.shape[1::-1]).astype(int).T
         return [Mask.from_array(parts == i, predicted_iou=0.9) for i in np.unique(parts[y, x]) if i]
 
     def encode(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

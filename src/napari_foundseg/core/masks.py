@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from functools import cached_property
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Mask", "intersection", "iou", "non_maximum_suppression", "paint"]
+__all__ = ["Mask", "Nesting", "intersection", "iou", "paint"]
 
 Box = tuple[int, int, int, int]
+#: Who wins a pixel of several masks.
+Nesting = Literal["best score", "smaller", "larger"]
 #: The box of a mask without a pixel: its last row and column lie before its first.
 EMPTY_BOX: Box = (0, 0, -1, -1)
 
@@ -81,7 +84,7 @@ class Mask:
         dy, dx = offset
         return cls((y0 + dy, x0 + dx, y1 + dy, x1 + dx), mask[y0 : y1 + 1, x0 : x1 + 1].copy(), **scores)
 
-    @property
+    @cached_property
     def area(self) -> int:
         """Number of pixels."""
         return int(np.count_nonzero(self.crop))
@@ -143,56 +146,26 @@ def iou(a: Mask, b: Mask) -> float:
     return shared / (a.area + b.area - shared) if shared else 0.0
 
 
-def by_rank(masks: Sequence[Mask]) -> list[int]:
+def by_rank(masks: Sequence[Mask], rule: Nesting = "best score") -> list[int]:
     """Return the positions of masks from the one that wins a pixel first to the one that wins it last.
 
     Parameters
     ----------
     masks : sequence of Mask
         In the order they were found.
+    rule : str
+        Who wins first: the mask of the best score, the smaller, or the larger one.
 
     Returns
     -------
     list of int
-        Sorted by the rule of this module.
+        Sorted by the rule; equal ones by the rule of this module.
     """
-    return sorted(range(len(masks)), key=lambda i: (-masks[i].predicted_iou, masks[i].area, i))
+    size = {"best score": 0, "smaller": 1, "larger": -1}[rule]
+    return sorted(range(len(masks)), key=lambda i: (size * masks[i].area, -masks[i].predicted_iou, masks[i].area, i))
 
 
-def non_maximum_suppression(masks: Sequence[Mask], threshold: float) -> list[Mask]:
-    """Drop each mask whose IoU with a better one of its slice exceeds a threshold.
-
-    Parameters
-    ----------
-    masks : sequence of Mask
-        Candidates of any number of slices.
-    threshold : float
-        Largest IoU that two kept masks may have.
-
-    Returns
-    -------
-    list of Mask
-        The kept masks, best first.
-    """
-    kept: list[Mask] = []
-    # Kept masks by slice, with boxes as one array: masks far apart are told apart without touching a pixel.
-    boxes: dict[tuple[int, ...], NDArray[np.int64]] = {}
-    of_slice: dict[tuple[int, ...], list[Mask]] = {}
-    for mask in (masks[i] for i in by_rank(masks)):
-        if not mask.crop.size:
-            continue
-        others, corners = of_slice.setdefault(mask.index, []), boxes.get(mask.index, np.empty((0, 4), np.int64))
-        y0, x0, y1, x1 = mask.box
-        near = (corners[:, 0] <= y1) & (corners[:, 2] >= y0) & (corners[:, 1] <= x1) & (corners[:, 3] >= x0)
-        if any(iou(mask, others[i]) > threshold for i in np.flatnonzero(near)):
-            continue
-        others.append(mask)
-        boxes[mask.index] = np.vstack([corners, mask.box])
-        kept.append(mask)
-    return kept
-
-
-def paint(plane: NDArray[Any], masks: Iterable[tuple[int, Mask]]) -> None:
+def paint(plane: NDArray[Any], masks: Iterable[tuple[int, Mask]], rule: Nesting = "best score") -> None:
     """Write masks into a label image of one slice; where they overlap, the rule of this module decides.
 
     Parameters
@@ -201,9 +174,11 @@ def paint(plane: NDArray[Any], masks: Iterable[tuple[int, Mask]]) -> None:
         Written in place, wherever a mask is set.
     masks : iterable of (int, Mask)
         Ids and masks.
+    rule : str
+        As for `by_rank`.
     """
     numbered = list(masks)
-    for i in reversed(by_rank([mask for _, mask in numbered])):
+    for i in reversed(by_rank([mask for _, mask in numbered], rule)):
         label, mask = numbered[i]
         y0, x0, y1, x1 = mask.box
         plane[y0 : y1 + 1, x0 : x1 + 1][mask.crop] = label

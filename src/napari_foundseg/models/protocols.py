@@ -149,32 +149,31 @@ class GridOptions:
     pred_iou_thresh: float
     stability_score_thresh: float
     stability_score_offset: float
-    box_nms_thresh: float
 
 
-class PointGrid(Model, Protocol):
+class PointGrid(Promptable, Protocol):
     """Makes masks from a grid of points."""
 
     def grid_masks(
-        self, rgb: NDArray[np.uint8], points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
+        self, embedding: Any, points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
     ) -> list[Mask]:
-        """Prompt the model at every point of a picture and keep the good masks.
+        """Prompt the model at every point of an encoded picture; three masks a point.
 
         Parameters
         ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture; its longer side is resized to `window`.
+        embedding : Embedding
+            What `encode` returned.
         points : (K, 2) ndarray of float
             (x, y) as shares of width and height, 0 to 1, as the generator's own ``point_grids``.
         options : GridOptions
-            The generator's thresholds.
+            Masks below its thresholds are not made.
         poll : callable
             Called before every batch of points; may raise to stop.
 
         Returns
         -------
         list of Mask
-            In the picture's pixels.
+            In the picture's pixels, in the order of the points; none is suppressed for another.
         """
 
 

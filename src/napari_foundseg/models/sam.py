@@ -1,13 +1,13 @@
 """The SAM 1 family (Kirillov et al., Segment Anything, ICCV 2023) through the reference package.
 
-`SamModel` adapts a `segment_anything` ``Sam`` to our protocols. What is decoded is what
-``segment_anything.SamPredictor`` decodes: it is the one that runs here.
+`SamModel` adapts a `segment_anything` ``Sam`` to our protocols. Its encoder and decoder are computed in another order
+(`models.nets.sam_vit`, `models.nets.sam_decoder`) with the results of ``segment_anything.SamPredictor``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +18,11 @@ from napari_foundseg.models.protocols import Candidates, GridOptions
 
 if TYPE_CHECKING:
     import torch
-    from segment_anything import SamPredictor
     from segment_anything.modeling import Sam
 
     from napari_foundseg.core.prompts import Prompt
+    from napari_foundseg.models.nets.enlarging import Enlarger
+    from napari_foundseg.models.nets.sam_decoder import Picture
 
 __all__ = ["SamEmbedding", "SamModel"]
 
@@ -50,11 +51,14 @@ class SamEmbedding:
     features: torch.Tensor
     original_size: tuple[int, int]
     input_size: tuple[int, int]
+    prepared: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What decoding makes of them once, whatever the prompt."""
 
     @property
     def nbytes(self) -> int:
-        """Memory of the features."""
-        return int(self.features.nbytes)
+        """Memory of the features, and of what was made of them."""
+        picture = self.prepared.get("picture")
+        return int(self.features.nbytes) + (0 if picture is None else picture.nbytes)
 
 
 class SamModel:
@@ -71,7 +75,12 @@ class SamModel:
     """
 
     def __init__(self, sam: Sam, name: str, key: str) -> None:
+        from napari_foundseg.models.nets.sam_decoder import FastDecoder
+        from napari_foundseg.models.nets.sam_vit import accelerated
+
+        sam.image_encoder = accelerated(sam.image_encoder)
         self.sam = sam
+        self._fast = FastDecoder.of(sam)
         self.name = name
         self.key = key
 
@@ -98,7 +107,9 @@ class SamModel:
         SamEmbedding
             For `decode`.
         """
-        predictor = self._predictor()
+        from segment_anything import SamPredictor
+
+        predictor = SamPredictor(self.sam)
         predictor.set_image(rgb)
         return SamEmbedding(predictor.features, tuple(predictor.original_size), tuple(predictor.input_size))
 
@@ -137,52 +148,84 @@ class SamModel:
         return [out[i] for i in range(len(prompts))]
 
     def grid_masks(
-        self, rgb: NDArray[np.uint8], points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
+        self, embedding: SamEmbedding, points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
     ) -> list[Mask]:
-        """Run the reference automatic mask generator on a grid of points.
+        """Prompt at every point of an encoded picture; three masks a point.
 
         Parameters
         ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
+        embedding : SamEmbedding
+            What `encode` returned.
         points : (K, 2) ndarray of float
             (x, y) as shares of width and height.
         options : GridOptions
-            The generator's thresholds.
+            Masks below its thresholds are not made.
         poll : callable
             Called before every batch; may raise to stop.
 
         Returns
         -------
         list of Mask
-            In the picture's pixels.
+            In the picture's pixels, in the order of the points; none is suppressed for another.
         """
-        from segment_anything import SamAutomaticMaskGenerator
+        import torch
 
-        class Polled(SamAutomaticMaskGenerator):  # type: ignore[misc]
-            def _process_batch(self, *args: Any) -> Any:
-                poll()
-                return super()._process_batch(*args)
+        height, width = embedding.original_size
+        masks: list[Mask] = []
+        for start in range(0, len(points), options.points_per_batch):
+            poll()
+            xy = points[start : start + options.points_per_batch] * (width, height)
+            coordinates = self._in_window(xy[:, None], embedding)
+            labels = torch.ones(coordinates.shape[:2], dtype=torch.int, device=self.device)
+            with torch.inference_mode():
+                logits, iou = self._wanted(embedding, coordinates, labels, options)
+                masks += self._cut_out(logits, iou, embedding, options)
+        return masks
 
-        generator = Polled(self.sam, points_per_side=None, point_grids=[points], **vars(options))
-        return [
-            Mask.from_array(
-                found["segmentation"],
-                predicted_iou=float(found["predicted_iou"]),
-                stability_score=float(found["stability_score"]),
-            )
-            for found in generator.generate(rgb)
-        ]
+    def _wanted(
+        self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, options: GridOptions
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return low-resolution logits (M, h, w) and predicted IoU (M,) of the masks that the model trusts."""
 
-    def _predictor(self, embedding: SamEmbedding | None = None) -> SamPredictor:
-        from segment_anything import SamPredictor
+        def wanted(iou: torch.Tensor) -> torch.Tensor:
+            return iou > options.pred_iou_thresh if options.pred_iou_thresh > 0 else iou == iou
 
-        predictor = SamPredictor(self.sam)
-        if embedding is not None:
-            predictor.features = embedding.features
-            predictor.original_size, predictor.input_size = embedding.original_size, embedding.input_size
-            predictor.is_image_set = True
-        return predictor
+        if self._fast is not None:
+            sparse, _ = self.sam.prompt_encoder(points=(coordinates, labels), boxes=None, masks=None)
+            logits, iou, made = self._fast.decode(self._prepared(embedding), sparse, slice(1, None), wanted)
+            return logits, iou[made]
+        logits, iou = self._low_resolution(embedding, coordinates, labels, None, None, several=True)
+        made = wanted(iou)
+        return logits[made], iou[made]
+
+    def _cut_out(
+        self, logits: torch.Tensor, iou: torch.Tensor, embedding: SamEmbedding, options: GridOptions
+    ) -> list[Mask]:
+        """Enlarge masks and keep the stable ones, each in its box."""
+        threshold, offset = self.sam.mask_threshold, options.stability_score_offset
+        numbered: list[tuple[int, Mask]] = []
+        for group in self._enlarger(embedding, logits).masks(logits.float(), threshold, offset):
+            stable = group.stability >= options.stability_score_thresh
+            if not bool(stable.any()):
+                continue
+            which, stability = group.which[stable], group.stability[stable]
+            arrays = [
+                a.cpu().numpy() for a in (which, group.origin[stable], group.crops[stable], iou[which], stability)
+            ]
+            for number, origin, crop, quality, score in zip(*arrays, strict=True):
+                scores = {"predicted_iou": float(quality), "stability_score": float(score)}
+                numbered.append((int(number), Mask.from_array(crop, (int(origin[0]), int(origin[1])), **scores)))
+        return [mask for _, mask in sorted(numbered, key=lambda pair: pair[0]) if mask.crop.size]
+
+    def _enlarger(self, embedding: SamEmbedding, logits: torch.Tensor) -> Enlarger:
+        from napari_foundseg.models.nets.enlarging import Enlarger
+
+        if "enlarger" not in embedding.prepared:
+            small = (int(logits.shape[-2]), int(logits.shape[-1]))
+            sizes = (self.window, self.window), embedding.input_size, embedding.original_size
+            embedding.prepared["enlarger"] = Enlarger(small, *sizes, logits.device)
+        enlarger: Enlarger = embedding.prepared["enlarger"]
+        return enlarger
 
     def _decode_alike(
         self, embedding: SamEmbedding, prompts: Sequence[Prompt], multimask: bool, one_by_one: bool
@@ -191,28 +234,91 @@ class SamModel:
         import torch
         from segment_anything.utils.amg import calculate_stability_score
 
-        predictor = self._predictor(embedding)
         first = prompts[0]
         coordinates = labels = boxes = masks = None
         if first.points:
             # (y, x) becomes (x, y); the prompt encoder itself adds the half pixel.
             yx = np.array([prompt.points for prompt in prompts], float)
-            xy = predictor.transform.apply_coords(yx[..., ::-1].copy(), embedding.original_size)
-            coordinates = torch.as_tensor(xy, dtype=torch.float, device=self.sam.device)
-            labels = torch.as_tensor([prompt.labels for prompt in prompts], dtype=torch.int, device=self.sam.device)
+            coordinates = self._in_window(yx[..., ::-1], embedding).float()
+            labels = torch.as_tensor([prompt.labels for prompt in prompts], dtype=torch.int, device=self.device)
         if first.box is not None:
             yxyx = np.array([prompt.box for prompt in prompts], float)
-            xyxy = predictor.transform.apply_boxes(yxyx[:, [1, 0, 3, 2]], embedding.original_size)
-            boxes = torch.as_tensor(xyxy, dtype=torch.float, device=self.sam.device)
+            corners = yxyx.reshape(-1, 2, 2)[..., ::-1]
+            boxes = self._in_window(corners, embedding).float().reshape(-1, 4)
         if first.mask is not None:
             masks = torch.stack([self._mask_input(prompt.mask, embedding) for prompt in prompts])
-        elif one_by_one and coordinates is not None and labels is not None:
-            masks = _before_last(predictor, coordinates, labels, boxes)
-        logits, iou, _ = predictor.predict_torch(coordinates, labels, boxes, masks, multimask, return_logits=True)
-        threshold = self.sam.mask_threshold
-        stability = calculate_stability_score(logits, threshold, 1.0).nan_to_num(0.0)
-        arrays = ((logits - threshold).cpu().numpy(), iou.cpu().numpy(), stability.cpu().numpy())
+        with torch.inference_mode():
+            if masks is None and one_by_one and coordinates is not None and labels is not None:
+                masks = self._before_last(embedding, coordinates, labels, boxes)
+            small, iou = self._low_resolution(embedding, coordinates, labels, boxes, masks, several=multimask)
+            logits = self._enlarged(small, embedding)
+            threshold = self.sam.mask_threshold
+            stability = calculate_stability_score(logits, threshold, 1.0).nan_to_num(0.0)
+            arrays = ((logits - threshold).cpu().numpy(), iou.cpu().numpy(), stability.cpu().numpy())
         return [Candidates(*parts) for parts in zip(*arrays, strict=True)]
+
+    def _in_window(self, xy: NDArray[np.float64], embedding: SamEmbedding) -> torch.Tensor:
+        """Return (x, y) in the picture's pixels as (x, y) in the encoder's."""
+        import torch
+
+        (height, width), (used_height, used_width) = embedding.original_size, embedding.input_size
+        return torch.as_tensor(xy * (used_width / width, used_height / height), device=self.device)
+
+    def _low_resolution(
+        self,
+        embedding: SamEmbedding,
+        coordinates: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        boxes: torch.Tensor | None,
+        masks: torch.Tensor | None,
+        *,
+        several: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return low-resolution logits (B, K, h, w) and predicted IoU (B, K), as ``predict_torch`` does."""
+        points = None if coordinates is None else (coordinates, labels)
+        sparse, dense = self.sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
+        if self._fast is not None and masks is None:
+            kinds = slice(1, None) if several else slice(0, 1)
+            logits, iou, _ = self._fast.decode(self._prepared(embedding), sparse, kinds)
+            return logits.unflatten(0, iou.shape), iou
+        low, iou = self.sam.mask_decoder(
+            image_embeddings=embedding.features,
+            image_pe=self.sam.prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=several,
+        )
+        return low, iou
+
+    def _enlarged(self, logits: torch.Tensor, embedding: SamEmbedding) -> torch.Tensor:
+        """Return low-resolution logits at the picture's size."""
+        enlarged: torch.Tensor = self.sam.postprocess_masks(logits, embedding.input_size, embedding.original_size)
+        return enlarged
+
+    def _prepared(self, embedding: SamEmbedding) -> Picture:
+        """Return what the fast decoder needs of a picture, made at its first prompt."""
+        if "picture" not in embedding.prepared:
+            dense = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
+            embedding.prepared["picture"] = self._fast.picture(embedding.features, dense)  # type: ignore[union-attr]
+        picture: Picture = embedding.prepared["picture"]
+        return picture
+
+    def _before_last(
+        self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        """Return the low-resolution logits of the masks seen before the last click, None before the first."""
+        import torch
+
+        clicks = coordinates.shape[1]
+        masks: torch.Tensor | None = None
+        for shown in range(max(0, clicks - _ONE_BY_ONE), clicks):
+            if not shown and boxes is None:
+                continue
+            clicked, kinds = (coordinates[:, :shown], labels[:, :shown]) if shown else (None, None)
+            several = shown == 1 and boxes is None
+            logits, iou = self._low_resolution(embedding, clicked, kinds, boxes, masks, several=several)
+            masks = logits[torch.arange(len(logits)), iou.argmax(dim=1)][:, None]
+        return masks
 
     def _mask_input(self, mask: NDArray[np.bool_], embedding: SamEmbedding) -> torch.Tensor:
         """Return a mask of the picture as the low-resolution logits that the prompt encoder takes."""
@@ -226,21 +332,3 @@ class SamModel:
         small = functional.interpolate(inside, size, mode="bilinear", align_corners=False, antialias=True)[0]
         padded = functional.pad(small, (0, width - size[1], 0, height - size[0]))
         return (padded * 2 - 1) * MASK_PROMPT_LOGIT
-
-
-def _before_last(
-    predictor: SamPredictor, coordinates: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None
-) -> torch.Tensor | None:
-    """Return the low-resolution logits of the masks that were seen before the last click, None before the first."""
-    import torch
-
-    clicks = coordinates.shape[1]
-    masks: torch.Tensor | None = None
-    for shown in range(max(0, clicks - _ONE_BY_ONE), clicks):
-        if not shown and boxes is None:
-            continue
-        some = (coordinates[:, :shown], labels[:, :shown]) if shown else (None, None)
-        several = shown == 1 and boxes is None
-        _, iou, logits = predictor.predict_torch(*some, boxes, masks, multimask_output=several, return_logits=True)
-        masks = logits[torch.arange(len(logits)), iou.argmax(dim=1)][:, None]
-    return masks

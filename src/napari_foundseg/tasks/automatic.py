@@ -7,7 +7,7 @@ there is no seam to merge. `grid` is SAM's automatic mask generator (`tasks.poin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -19,12 +19,12 @@ from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.maps import instance_scores, instances
-from napari_foundseg.core.masks import Box, Mask, paint
+from napari_foundseg.core.masks import Box, Mask, Nesting, paint
 from napari_foundseg.core.result import Segmentation, object_table
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.instance_maps import decode_maps, scale_for
-from napari_foundseg.tasks.point_grid import grid_masks
+from napari_foundseg.tasks.point_grid import LIVE, grid_masks, passing
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
 from napari_foundseg.tasks.settings import Progress, Settings, Task
@@ -70,6 +70,8 @@ class GridSettings(Settings):
     """Point grid: SAM's automatic mask generator, which prompts the model at every point of a grid."""
 
     method: Literal["grid"] = "grid"
+    mode: Literal["exact", "fast"] = "exact"
+    """Fast tries a coarse grid first, and more points only where no object was found yet. It may miss small objects."""
     points_per_side: int = Field(32, ge=1, le=256)
     """Points along each side of the whole image. More points find smaller objects and take longer."""
     pred_iou_thresh: float = Field(0.5, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
@@ -78,7 +80,11 @@ class GridSettings(Settings):
     """Masks that change more with the threshold are dropped."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
     """Smaller objects are dropped."""
-    box_nms_thresh: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, **_MORE})
+    max_area: int | None = Field(None, gt=0, json_schema_extra={"unit": "pixels", "live": True, **_MORE})
+    """Larger objects are dropped."""
+    nesting: Nesting = Field("best score", json_schema_extra={"live": True, **_MORE})
+    """Who gets the pixels of several objects: the one that the model trusts most, the smaller, or the larger."""
+    box_nms_thresh: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
     """Of two masks whose boxes overlap more than this, the better one is kept."""
     stability_score_offset: float = Field(1.0, ge=0, json_schema_extra=_MORE)
     """How far the threshold is moved to measure stability, in logits."""
@@ -149,7 +155,8 @@ def run(
 
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
     out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration)
-    return replace(out, provenance=record("automatic", image, inputs, settings, model, started))
+    provenance = record("automatic", image, inputs, settings, model, started)
+    return replace(out, provenance={**provenance, "thresholds_of_the_run": _thresholds(settings)})
 
 
 def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings) -> Segmentation:
@@ -160,7 +167,7 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     segmentation : Segmentation
         A result of `run` that holds its maps or masks.
     settings : DecoderSettings or GridSettings
-        Of the same method. Thresholds of masks can only be raised: what a run dropped is not kept.
+        Of the same method. Thresholds of masks can be lowered by `point_grid.LIVE` at most: what is below was not made.
 
     Returns
     -------
@@ -170,12 +177,13 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     Raises
     ------
     ValueError
-        If neither maps nor masks were kept.
+        If neither maps nor masks were kept, or not those that are asked for.
     """
     evidence: dict[tuple[int, ...], Any]
     if segmentation.maps is not None:
         evidence = dict(segmentation.maps)
     elif segmentation.masks is not None:
+        _check_floors(segmentation.provenance, settings)
         evidence = {}
         for mask in segmentation.masks:
             evidence.setdefault(mask.index, []).append(mask)
@@ -187,6 +195,20 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     calibration = row(known["model"]["name"]).calibration
     out = _assemble(shape, axes, region, evidence.items(), settings, True, calibration)
     return replace(out, provenance={**known, "settings": settings.model_dump(mode="json")})
+
+
+def _thresholds(settings: DecoderSettings | GridSettings) -> dict[str, float]:
+    names = ("pred_iou_thresh", "stability_score_thresh")
+    return {name: getattr(settings, name) for name in names} if isinstance(settings, GridSettings) else {}
+
+
+def _check_floors(provenance: Mapping[str, Any], settings: DecoderSettings | GridSettings) -> None:
+    """Refuse thresholds below which the run has made no masks."""
+    of_the_run = provenance.get("thresholds_of_the_run", {})
+    for name, asked in _thresholds(settings).items():
+        least = round(max(0.0, of_the_run.get(name, 0.0) - LIVE), 6)
+        if asked < least:
+            raise ValueError(f"masks below {least:g} were not made ({name}): run again to see them")
 
 
 #: Micrometres in a unit of length, as images name them.
@@ -285,18 +307,15 @@ def _renumbered(plane: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
 def _from_masks(
     masks: Iterable[Mask], shape: tuple[int, int], settings: GridSettings
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Paint the masks that pass; one that loses more than half its pixels to better ones is dropped."""
-    passing = [
-        m
-        for m in masks
-        if m.predicted_iou >= settings.pred_iou_thresh and m.stability_score >= settings.stability_score_thresh
-    ]
-    plane = np.zeros(shape, label_dtype(len(passing)))
-    paint(plane, list(enumerate(passing, 1)))
-    areas = np.bincount(plane.ravel(), minlength=len(passing) + 1)[1:]
-    whole = np.array([m.area for m in passing], int)
+    """Paint the masks that pass; one that loses more than half its pixels to others is dropped."""
+    most = settings.max_area or np.inf
+    chosen = [m for m in passing(list(masks), settings) if max(1, settings.min_area) <= m.area <= most]
+    plane = np.zeros(shape, label_dtype(len(chosen)))
+    paint(plane, list(enumerate(chosen, 1)), settings.nesting)
+    areas = np.bincount(plane.ravel(), minlength=len(chosen) + 1)[1:]
+    whole = np.array([m.area for m in chosen], int)
     kept = (areas >= max(1, settings.min_area)) & (2 * areas > whole)
-    chosen = [m for m, k in zip(passing, kept, strict=True) if k]
+    chosen = [m for m, k in zip(chosen, kept, strict=True) if k]
     scores = np.array([[m.predicted_iou for m in chosen], [m.stability_score for m in chosen]], float)
     return _renumbered(plane, kept), scores.reshape(2, len(chosen))
 

@@ -1,11 +1,13 @@
 """SAM's automatic mask generator in windows of several levels.
 
 A mask that touches a side of its window is dropped, since the next coarser level holds it whole, and what is found
-twice is found once after suppression by IoU.
+twice is found once after suppression. What comes back is raw: thresholds and suppression act on it without a model
+(`core.suppression`). In `fast` mode a coarse grid comes first, and further points only where no mask lies that passes.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,14 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.masks import Box, Mask, non_maximum_suppression
+from napari_foundseg.core.masks import Box, Mask
+from napari_foundseg.core.suppression import select
 from napari_foundseg.models.protocols import GridOptions, PointGrid
 from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.embeddings import embedding
 
 if TYPE_CHECKING:
     from napari_foundseg.tasks.automatic import GridSettings
 
-__all__ = ["grid_masks"]
+__all__ = ["LIVE", "floors", "grid_masks", "grid_passes", "passing"]
+
+#: By how much the two thresholds can be lowered after a run.
+LIVE = 0.2
 
 
 def grid_masks(
@@ -55,33 +62,99 @@ def grid_masks(
     Returns
     -------
     list of Mask
-        In pixels of the slice.
+        Raw, in pixels of the slice.
     """
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-    options = GridOptions(**settings.model_dump(include=set(GridOptions.__dataclass_fields__)))
     last = tiling.coarsest(shape, model.window)
     levels = range(min(0, last), last + 1) if settings.tile else [last]
-    points = _grid_points(settings.points_per_side) * np.array(shape)[::-1]
+    passes = [p * np.array(shape)[::-1] for p in grid_passes(settings.points_per_side, fast=settings.mode == "fast")]
+    steps = len(levels) * len(passes)
     kept: list[Mask] = []
-    for step, level in enumerate(levels):
+    raw: list[Mask] = []
+    for step, (level, points) in enumerate(itertools.product(levels, passes)):
         side = tiling.side(model.window, level)
         windows = list(tiling.cover(shape, (side, side), side // 2))
+        left = _uncovered(points, kept, shape)
         for i, (window, core) in enumerate(windows):
-            if len(inside := _inside(points, core)):
+            if len(inside := _inside(left, core)):
                 rgb = image.rgb(index, tiling.shifted(window, region[:2]))
                 shares = (inside - window[1::-1]) / (rgb.shape[1], rgb.shape[0])
-                masks = [m.moved(*window[:2]) for m in model.grid_masks(rgb, shares, options, poll)]
-                kept += [m for m in masks if level == last or not tiling.touches(m.box, window, shape)]
-            progress((step + (i + 1) / len(windows)) / len(levels))
-        kept = non_maximum_suppression(kept, settings.box_nms_thresh)
-        points = _uncovered(points, kept, shape)
-    return [replace(mask.moved(*region[:2]), index=index) for mask in kept]
+                masks = model.grid_masks(embedding(model, rgb), shares, floors(settings), poll)
+                masks = [m.moved(*window[:2]) for m in masks]
+                raw += [m for m in masks if level == last or not tiling.touches(m.box, window, shape)]
+            progress((step + (i + 1) / len(windows)) / steps)
+        kept = passing(raw, settings) if step + 1 < steps else []
+    return [replace(mask.moved(*region[:2]), index=index) for mask in raw]
 
 
-def _grid_points(per_side: int) -> NDArray[np.float64]:
+def floors(settings: GridSettings) -> GridOptions:
+    """Return the thresholds below which masks are not made: somewhat below those asked for, so that these act live.
+
+    Parameters
+    ----------
+    settings : GridSettings
+        The thresholds that are asked for.
+
+    Returns
+    -------
+    GridOptions
+        For the model.
+    """
+    return GridOptions(
+        points_per_batch=settings.points_per_batch,
+        pred_iou_thresh=max(0.0, settings.pred_iou_thresh - LIVE),
+        stability_score_thresh=max(0.0, settings.stability_score_thresh - LIVE),
+        stability_score_offset=settings.stability_score_offset,
+    )
+
+
+def passing(masks: list[Mask], settings: GridSettings) -> list[Mask]:
+    """Return the masks that pass thresholds and suppression.
+
+    Parameters
+    ----------
+    masks : list of Mask
+        Raw ones.
+    settings : GridSettings
+        The thresholds.
+
+    Returns
+    -------
+    list of Mask
+        The best first.
+    """
+    return select(
+        masks,
+        pred_iou_thresh=settings.pred_iou_thresh,
+        stability_score_thresh=settings.stability_score_thresh,
+        box_nms_thresh=settings.box_nms_thresh,
+    )
+
+
+def grid_passes(per_side: int, *, fast: bool) -> list[NDArray[np.float64]]:
+    """Return the points of a grid, in the order in which they are tried.
+
+    Parameters
+    ----------
+    per_side : int
+        Points along each side.
+    fast : bool
+        A coarse grid first: every fourth point, then every second, then the others.
+
+    Returns
+    -------
+    list of (K, 2) ndarray of float
+        (x, y) as shares of width and height; one array a pass.
+    """
     from segment_anything.utils.amg import build_point_grid
 
-    return np.asarray(build_point_grid(per_side))
+    points = np.asarray(build_point_grid(per_side))
+    if not fast:
+        return [points]
+    row, column = np.divmod(np.arange(len(points)), per_side)
+    every = [(row % step == step // 2) & (column % step == step // 2) for step in (4, 2)]
+    passes = np.where(every[0], 0, np.where(every[1], 1, 2))
+    return [points[passes == i] for i in range(3) if (passes == i).any()]
 
 
 def _inside(points: NDArray[np.float64], core: Box) -> NDArray[np.float64]:

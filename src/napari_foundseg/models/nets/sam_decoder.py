@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from segment_anything.modeling import MaskDecoder
+    from segment_anything.modeling import MaskDecoder, Sam
 
 __all__ = ["FastDecoder", "Picture"]
 
@@ -41,14 +41,16 @@ class Picture:
         Rows and columns of the N places.
     first : tuple of Tensor, each (H, N, D)
         Keys and values of the first layer's tokens-to-picture attention, and queries of its picture-to-tokens one.
-    positions : tuple of Tensor, each (H, N, D)
-        The positional encoding as keys of the second layer, as its queries, and as keys of the last attention.
     """
 
     places: Tensor
     size: tuple[int, int]
     first: tuple[Tensor, Tensor, Tensor]
-    positions: tuple[Tensor, Tensor, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it holds."""
+        return int(self.places.nbytes + sum(part.nbytes for part in self.first))
 
 
 class FastDecoder:
@@ -58,34 +60,45 @@ class FastDecoder:
     ----------
     decoder : MaskDecoder
         `segment_anything`'s mask decoder with its two-way transformer of two layers; used, not copied.
+    positions : Tensor, shape (1, C, H, W)
+        The positional encoding of the picture's places.
     """
 
-    def __init__(self, decoder: MaskDecoder) -> None:
+    def __init__(self, decoder: MaskDecoder, positions: Tensor) -> None:
         self._decoder = decoder
+        self._where = positions[0].flatten(1).T.contiguous()
         self._final = decoder.transformer.final_attn_token_to_image
         self._first, self._second = decoder.transformer.layers
         self._heads = self._final.num_heads
+        # The positional encoding as keys of the second layer, as its queries, and as keys of the last attention.
+        self._as_keys = self._by_head(self._where @ self._second.cross_attn_token_to_image.k_proj.weight.T)
+        self._as_queries = self._by_head(self._second.cross_attn_image_to_token.q_proj(self._where))
+        self._as_last_keys = self._by_head(self._where @ self._final.k_proj.weight.T)
 
     @classmethod
-    def of(cls, decoder: nn.Module) -> FastDecoder | None:
-        """Return the fast decoder of a mask decoder, None where it is another network.
+    def of(cls, sam: Sam) -> FastDecoder | None:
+        """Return the fast decoder of a network, None where its decoder is another.
 
         Parameters
         ----------
-        decoder : nn.Module
-            The mask decoder of a `Sam`.
+        sam : Sam
+            The network.
 
         Returns
         -------
         FastDecoder or None
-            None for subclasses, which may do anything.
+            None for subclasses of SAM's decoder, which may do anything.
         """
-        from segment_anything.modeling import MaskDecoder
+        from segment_anything.modeling import MaskDecoder, PromptEncoder
 
-        fits = type(decoder) is MaskDecoder and len(decoder.transformer.layers) == 2
-        return cls(decoder) if fits else None
+        decoder = sam.mask_decoder
+        fits = type(decoder) is MaskDecoder and type(sam.prompt_encoder) is PromptEncoder
+        if not fits or len(decoder.transformer.layers) != 2:
+            return None
+        with torch.inference_mode():
+            return cls(decoder, sam.prompt_encoder.get_dense_pe())
 
-    def picture(self, features: Tensor, dense: Tensor, positions: Tensor) -> Picture:
+    def picture(self, features: Tensor, dense: Tensor) -> Picture:
         """Compute what does not depend on the prompt.
 
         Parameters
@@ -94,8 +107,6 @@ class FastDecoder:
             What the image encoder returned.
         dense : Tensor, shape (1, C, H, W) or (1, C, 1, 1)
             The dense embedding of *no mask*.
-        positions : Tensor, shape (1, C, H, W)
-            The positional encoding of the places.
 
         Returns
         -------
@@ -103,22 +114,13 @@ class FastDecoder:
             For `decode`.
         """
         places = (features + dense)[0].flatten(1).T.contiguous()
-        where = positions[0].flatten(1).T.contiguous()
         into, back = self._first.cross_attn_token_to_image, self._first.cross_attn_image_to_token
-        later, final = self._second, self._final
+        located = places + self._where
+        first = (into.k_proj(located), into.v_proj(places), back.q_proj(located))
         return Picture(
             places,
             (features.shape[2], features.shape[3]),
-            (
-                self._by_head(into.k_proj(places + where)),
-                self._by_head(into.v_proj(places)),
-                self._by_head(back.q_proj(places + where)),
-            ),
-            (
-                self._by_head(where @ later.cross_attn_token_to_image.k_proj.weight.T),
-                self._by_head(later.cross_attn_image_to_token.q_proj(where)),
-                self._by_head(where @ final.k_proj.weight.T),
-            ),
+            (self._by_head(first[0]), self._by_head(first[1]), self._by_head(first[2])),
         )
 
     def decode(
@@ -157,8 +159,8 @@ class FastDecoder:
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(len(sparse), -1, -1), sparse.to(tokens.dtype)], dim=1)
         queries, places = self._first_layer(picture, tokens)
-        queries, places = self._second_layer(picture, queries, tokens, places)
-        queries = queries + self._look(self._final, queries + tokens, places, picture.positions[2])
+        queries, places = self._second_layer(queries, tokens, places)
+        queries = queries + self._look(self._final, queries + tokens, places, self._as_last_keys)
         queries = decoder.transformer.norm_final_attn(queries)
         iou = decoder.iou_prediction_head(queries[:, 0])[:, kinds]
         made = torch.ones_like(iou, dtype=torch.bool) if wanted is None else wanted(iou)
@@ -184,18 +186,18 @@ class FastDecoder:
         shares = _softmax_over_tokens(k @ asking.transpose(1, 2) * _scale(back))
         return queries, self._told(layer, picture.places.expand(b, -1, -1), shares, queries)
 
-    def _second_layer(self, picture: Picture, queries: Tensor, tokens: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def _second_layer(self, queries: Tensor, tokens: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         layer = self._second
         again = queries + tokens
         queries = layer.norm1(queries + layer.self_attn(again, again, queries))
         into = layer.cross_attn_token_to_image
-        queries = layer.norm2(queries + self._look(into, queries + tokens, places, picture.positions[0]))
+        queries = layer.norm2(queries + self._look(into, queries + tokens, places, self._as_keys))
         queries = layer.norm3(queries + layer.mlp(queries))
         back = layer.cross_attn_image_to_token
         k = self._by_head(back.k_proj(queries + tokens)) * _scale(back)
         # (place + position) · Wq · k: the first part by moving Wq to the tokens, the second is known.
         moved = _moved_to_tokens(k, back.q_proj.weight)
-        scores = torch.baddbmm((k @ picture.positions[1].transpose(1, 2)).flatten(1, 2), moved, places.transpose(1, 2))
+        scores = torch.baddbmm((k @ self._as_queries.transpose(1, 2)).flatten(1, 2), moved, places.transpose(1, 2))
         return queries, self._told(layer, places, _softmax_over_tokens(scores.unflatten(1, k.shape[1:3])), queries)
 
     def _look(self, attention: Any, asked: Tensor, places: Tensor, positions: Tensor) -> Tensor:
@@ -214,7 +216,7 @@ class FastDecoder:
         return looked
 
     def _told(self, layer: Any, places: Tensor, shares: Tensor, queries: Tensor) -> Tensor:
-        """The picture looks at the tokens; (B, H, T, N) shares become places (B, N, C)."""
+        """Let the picture look at the tokens: by shares (B, H, T, N), places become (B, N, C)."""
         back = layer.cross_attn_image_to_token
         values = self._by_head(back.v_proj(queries))
         weight = back.out_proj.weight.unflatten(1, (self._heads, -1)).permute(1, 2, 0)
@@ -233,12 +235,14 @@ class FastDecoder:
         x = F.gelu(_doubled(x.flatten(1, 2), wider))
         masks = x.flatten(1, 2) @ filters.transpose(1, 2)
         # Row and column of the place, of its quarter, and of the quarter's quarter.
-        laid = masks.view(b, height, width, 2, 2, 2, 2, k).permute(0, 7, 1, 3, 5, 2, 4, 6)
-        return laid.reshape(b, k, 4 * height, 4 * width)
+        laid: Tensor = masks.view(b, height, width, 2, 2, 2, 2, k).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        masks_in_rows: Tensor = laid.reshape(b, k, 4 * height, 4 * width)
+        return masks_in_rows
 
     def _by_head(self, x: Tensor) -> Tensor:
         """Return (..., T, C) as (..., H, T, C / H)."""
-        return x.unflatten(-1, (self._heads, -1)).transpose(-3, -2)
+        parted: Tensor = x.unflatten(-1, (self._heads, -1)).transpose(-3, -2)
+        return parted
 
 
 def _scale(attention: Any) -> float:
@@ -247,7 +251,8 @@ def _scale(attention: Any) -> float:
 
 def _moved_to_tokens(tokens: Tensor, weight: Tensor) -> Tensor:
     """Return tokens (B, H, T, D) times a projection's rows of each head, (B, H T, C)."""
-    return (tokens @ weight.unflatten(0, (tokens.shape[1], -1))).flatten(1, 2)
+    moved: Tensor = (tokens @ weight.unflatten(0, (tokens.shape[1], -1))).flatten(1, 2)
+    return moved
 
 
 def _softmax_over_tokens(scores: Tensor) -> Tensor:
@@ -260,5 +265,4 @@ def _doubled(x: Tensor, convolution: Any) -> Tensor:
     """Transposed convolution of kernel and stride 2 as one product: (B, N, C) becomes (B, N, 4, C')."""
     weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
     bias = convolution.bias.repeat(4)
-    out = torch.addmm(bias, x.flatten(0, 1), weight)
-    return out.view(*x.shape[:2], 4, -1)
+    return torch.addmm(bias, x.flatten(0, 1), weight).view(*x.shape[:2], 4, -1)

@@ -9,7 +9,7 @@ On a GPU the fused attention of torch takes the place of the loops.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +18,28 @@ from torch.nn import functional as F
 if TYPE_CHECKING:
     from segment_anything.modeling import ImageEncoderViT
 
-__all__ = ["FastViT"]
+__all__ = ["FastViT", "accelerated"]
 
 #: Numbers of one piece of attention or of an MLP's middle: 4 MB, what two processors keep near them.
 _NEAR = 1 << 20
+
+
+def accelerated(encoder: nn.Module) -> nn.Module:
+    """Return an image encoder that is faster than the one given.
+
+    Parameters
+    ----------
+    encoder : nn.Module
+        The image encoder of a `Sam`.
+
+    Returns
+    -------
+    nn.Module
+        Equal to it; itself where it is no `ImageEncoderViT`.
+    """
+    from segment_anything.modeling import ImageEncoderViT
+
+    return FastViT(encoder) if type(encoder) is ImageEncoderViT else encoder
 
 
 class FastViT(nn.Module):
@@ -39,7 +57,7 @@ class FastViT(nn.Module):
         self.patch_embed, self.blocks, self.neck = encoder.patch_embed, encoder.blocks, encoder.neck
         self.pos_embed = encoder.pos_embed
         # What depends on the weights alone: the positional terms of every block.
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(encoder.blocks):
             side = block.window_size or encoder.img_size // encoder.patch_embed.proj.kernel_size[0]
             for name in ("rel_pos_h", "rel_pos_w"):
                 table = _positions(side, getattr(block.attn, name).detach()) if block.attn.use_rel_pos else None
@@ -66,14 +84,15 @@ class FastViT(nn.Module):
         return features
 
     def _block(self, i: int, x: Tensor) -> Tensor:
-        block = self.blocks[i]
+        block: Any = self.blocks[i]
         attended = self._windows(i, x) if block.window_size else self._attend(i, block.attn.qkv(block.norm1(x)))
         x = x + block.attn.proj(attended)
         return _with_mlp(block, x)
 
     def _windows(self, i: int, x: Tensor) -> Tensor:
         """Attend within windows, laid from the first pixel on and padded at the end."""
-        block, (b, height, width, _) = self.blocks[i], x.shape
+        block: Any = self.blocks[i]
+        b, height, width, _ = x.shape
         side = block.window_size
         rows, columns = -(-height // side), -(-width // side)
         qkv = block.attn.qkv(block.norm1(x))
@@ -86,7 +105,7 @@ class FastViT(nn.Module):
 
     def _attend(self, i: int, qkv: Tensor) -> Tensor:
         """Attend among all places of each of B squares; (B, S, S, 3 C) becomes (B, S, S, C)."""
-        attn = self.blocks[i].attn
+        attn: Any = self.blocks[i].attn
         b, height, width, _ = qkv.shape
         heads, n = attn.num_heads, height * width
         q, k, v = qkv.reshape(b, n, 3, heads, -1).permute(2, 0, 3, 1, 4).reshape(3, b * heads, n, -1).unbind()
@@ -96,7 +115,9 @@ class FastViT(nn.Module):
             square = q.view(b * heads, height, width, -1)
             rows = torch.einsum("bhwc,hkc->bhwk", square, of_rows).reshape(-1, n, height, 1)
             columns = torch.einsum("bhwc,wkc->bhwk", square, of_columns).reshape(-1, n, 1, width)
-        out = _fused(q, k, v, rows, columns, attn.scale) if q.is_cuda else _in_pieces(q, k, v, rows, columns, attn.scale)
+        out = (
+            _fused(q, k, v, rows, columns, attn.scale) if q.is_cuda else _in_pieces(q, k, v, rows, columns, attn.scale)
+        )
         return out.view(b, heads, height, width, -1).permute(0, 2, 3, 1, 4).reshape(b, height, width, -1)
 
 
@@ -134,7 +155,7 @@ def _fused(q: Tensor, k: Tensor, v: Tensor, rows: Tensor | None, columns: Tensor
     return out[0]
 
 
-def _with_mlp(block: nn.Module, x: Tensor) -> Tensor:
+def _with_mlp(block: Any, x: Tensor) -> Tensor:
     """Add the MLP of the normalised input, some places at a time."""
     flat = x.flatten(0, -2)
     step = max(1, _NEAR // block.mlp.lin1.out_features) if not x.is_cuda else len(flat)
