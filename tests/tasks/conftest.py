@@ -56,7 +56,9 @@ class Oracle:
         self.seen.append(rgb.shape[:2])
         return rgb
 
-    def decode(self, embedding: NDArray[np.uint8], prompts: Sequence[Prompt], *, multimask: bool) -> list[Candidates]:
+    def decode(
+        self, embedding: NDArray[np.uint8], prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
+    ) -> list[Candidates]:
         parts, _ = ndimage.label(embedding[..., 0] > 127)
         out = []
         for prompt in prompts:

@@ -44,7 +44,7 @@ def test_a_click_that_the_model_doubts_is_looked_at_in_a_wider_window(
     """A model to which an object that fills a tenth of its window looks like nothing."""
     decode = oracle.decode
 
-    def shortsighted(embedding: Any, prompts: Any, *, multimask: bool) -> list[Candidates]:
+    def shortsighted(embedding: Any, prompts: Any, *, multimask: bool, **_: Any) -> list[Candidates]:
         found = decode(embedding, prompts, multimask=multimask)
         if (embedding[..., 0] > 127).mean() < 0.1:
             return found
@@ -65,7 +65,7 @@ def test_where_all_windows_are_doubted_the_most_trusted_mask_is_taken(
 ) -> None:
     decode = oracle.decode
 
-    def doubting(embedding: Any, prompts: Any, *, multimask: bool) -> list[Candidates]:
+    def doubting(embedding: Any, prompts: Any, *, multimask: bool, **_: Any) -> list[Candidates]:
         trust = 0.5 if len(embedding) == 128 else 0.2
         found = decode(embedding, prompts, multimask=multimask)
         return [Candidates(c.logits, np.full_like(c.predicted_iou, trust), c.stability_score) for c in found]
