@@ -164,7 +164,7 @@ def list_models() -> None:
     """List the models of the catalogue."""
     table = Table("Name", "Tasks", "State", "Licence of weights", "Input")
     for row in catalog().values():
-        table.add_row(row.name, ", ".join(row.tasks), state(row), row.weights_licence, row.input)
+        table.add_row(row.name, ", ".join(row.tasks), state(row).partition(":")[0], row.weights_licence, row.input)
     Console().print(table)
 
 

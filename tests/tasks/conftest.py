@@ -57,7 +57,7 @@ class Oracle:
         return rgb
 
     def decode(
-        self, embedding: NDArray[np.uint8], prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
+        self, embedding: NDArray[np.uint8], prompts: Sequence[Prompt], *, multimask: bool, **_: Any
     ) -> list[Candidates]:
         parts, _ = ndimage.label(embedding[..., 0] > 127)
         out = []

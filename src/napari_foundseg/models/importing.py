@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,17 @@ from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_fil
 __all__ = ["FAMILIES", "Found", "import_model", "look_at", "remove_model"]
 
 #: Modules of `models` with a function `recognise`, the more particular first.
-FAMILIES = ("tiny", "segmenters", "clipseg", "clip", "torchvision_segmenters")
+FAMILIES = (
+    "tiny",
+    "micro_sam",
+    "medsam",
+    "mobile_sam",
+    "sam_vit",
+    "segmenters",
+    "clipseg",
+    "clip",
+    "torchvision_segmenters",
+)
 #: Fields that are the imported file's own, whatever the package's row of it says.
 _OF_THE_FILE = {"name", "family", "file", "source", "sha256", "size_mb"}
 #: What a row says where the family knows no better.
@@ -37,11 +47,14 @@ class Found:
         Shape of each tensor by name, as `models.checkpoints.read_shapes` gives it.
     config : mapping
         A folder's ``config.json`` (transformers) or ``foundseg.json`` (ours), or a safetensors file's metadata.
+    asked_for : str, optional
+        The family that the person takes it for.
     """
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
     config: Mapping[str, Any]
+    asked_for: str | None = None
 
 
 def look_at(path: Path) -> Found:
@@ -97,7 +110,7 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
         If the row cannot be written.
     """
     source, where = str(path), _where(path)
-    found = look_at(where)
+    found = replace(look_at(where), asked_for=family)
     chosen, fields = _recognised(found, family)
     sha256 = hash_of(where)
     known = _published(where, chosen, fields, source, sha256)

@@ -187,7 +187,9 @@ def state(row: CatalogRow) -> str:
     size = f"{row.size_mb:.0f} MB"
     if _built_in(row):
         return f"built in, {size}"
-    return f"on this computer, {size}" if locate(row) else f"not on this computer, {size}"
+    if locate(row):
+        return f"on this computer, {size}"
+    return f"not on this computer, {size}: get it from {_link(row)} and import it (napari-foundseg models import FILE)"
 
 
 def _built_in(row: CatalogRow) -> bool:

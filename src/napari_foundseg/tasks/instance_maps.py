@@ -8,6 +8,7 @@ maps are brought back after.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.embeddings import embedding
 
 __all__ = ["decode_maps", "map_windows", "scale_for"]
 
@@ -117,11 +119,18 @@ def _resized_decode(rgb: NDArray[np.uint8], model: InstanceDecoding, scale: floa
     from PIL.Image import Resampling, fromarray
 
     if scale == 1:
-        return model.instance_maps(rgb)
+        return _maps(rgb, model)
     height, width = rgb.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
     # A copy: torch warns of arrays that cannot be written to, such as Pillow's.
-    maps = model.instance_maps(np.array(fromarray(rgb).resize(size, Resampling.BILINEAR)))
+    maps = _maps(np.array(fromarray(rgb).resize(size, Resampling.BILINEAR)), model)
     return np.stack(
         [np.asarray(fromarray(part).resize((width, height), Resampling.BILINEAR), np.float32) for part in maps]
     )
+
+
+def _maps(rgb: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
+    """Decode maps; where the decoder looks at the features that prompts use, of these, which may be kept already."""
+    decode = getattr(model, "maps_of", None)
+    maps: NDArray[np.float32] = model.instance_maps(rgb) if decode is None else decode(embedding(model, rgb))
+    return maps

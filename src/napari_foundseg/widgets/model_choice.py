@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_foundseg.models.catalog import models_for
-from napari_foundseg.models.store import state
+from napari_foundseg.models.store import locate, state
 from napari_foundseg.tasks import Task
 
 __all__ = ["ModelChoice"]
@@ -32,6 +35,10 @@ class ModelChoice(QComboBox):
         for model in models_for(task.name):
             self.addItem(model.name, model.name)
             self.setItemData(self.count() - 1, state(model), Qt.ItemDataRole.ToolTipRole)
+            if locate(model) is None:
+                # Shown, so that people know of it; what it takes to have it stands in its tip.
+                item = cast("QStandardItemModel", self.model()).item(self.count() - 1)
+                item.setEnabled(False)
 
     def state(self) -> str:
         """Return in words how the chosen model is at hand.

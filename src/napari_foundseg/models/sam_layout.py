@@ -1,0 +1,206 @@
+"""Layouts of SAM checkpoints: where the network's tensors are in a file, and what they are called.
+
+A published ``.pth`` is the state dict itself; micro-sam puts it under ``model_state``, others under ``state_dict`` or
+``model``; transformers has names of its own, which are read without transformers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_foundseg.core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import torch
+    from segment_anything.modeling import Sam
+
+__all__ = ["built", "check", "load_sam", "sam_tensors", "size_name"]
+
+_T = TypeVar("_T")
+#: Encoders of the published networks by width and depth.
+_SIZES = {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}
+#: From transformers' names to segment-anything's.
+_FROM_TRANSFORMERS = [(re.compile(pattern), name) for pattern, name in [
+    (r"^shared_image_embedding\.positional_embedding$", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"^vision_encoder\.patch_embed\.projection", "image_encoder.patch_embed.proj"),
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm(\d)", r"image_encoder.blocks.\1.norm\2"),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+    (r"^vision_encoder\.neck\.conv1", "image_encoder.neck.0"),
+    (r"^vision_encoder\.neck\.layer_norm1", "image_encoder.neck.1"),
+    (r"^vision_encoder\.neck\.conv2", "image_encoder.neck.2"),
+    (r"^vision_encoder\.neck\.layer_norm2", "image_encoder.neck.3"),
+    (r"^vision_encoder\.", "image_encoder."),
+    (r"^prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
+    (r"^prompt_encoder\.mask_embed\.conv1", "prompt_encoder.mask_downscaling.0"),
+    (r"^prompt_encoder\.mask_embed\.layer_norm1", "prompt_encoder.mask_downscaling.1"),
+    (r"^prompt_encoder\.mask_embed\.conv2", "prompt_encoder.mask_downscaling.3"),
+    (r"^prompt_encoder\.mask_embed\.layer_norm2", "prompt_encoder.mask_downscaling.4"),
+    (r"^prompt_encoder\.mask_embed\.conv3", "prompt_encoder.mask_downscaling.6"),
+    (r"^mask_decoder\.transformer\.layer_norm_final_attn", "mask_decoder.transformer.norm_final_attn"),
+    (r"^(mask_decoder\.transformer\.layers\.\d+)\.layer_norm(\d)", r"\1.norm\2"),
+    (r"^mask_decoder\.upscale_conv1", "mask_decoder.output_upscaling.0"),
+    (r"^mask_decoder\.upscale_layer_norm", "mask_decoder.output_upscaling.1"),
+    (r"^mask_decoder\.upscale_conv2", "mask_decoder.output_upscaling.3"),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_in", r"\1.layers.0"),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.0", r"\1.layers.1"),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_out", r"\1.layers.2"),
+]]  # fmt: skip
+#: In transformers' files twice.
+_TIED = "prompt_encoder.shared_embedding.positional_embedding"
+
+
+def sam_tensors(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
+    """Find a SAM among the tensors of a checkpoint.
+
+    Parameters
+    ----------
+    tensors : mapping of str to tensor or shape
+        As `models.checkpoints` reads them.
+
+    Returns
+    -------
+    sam : dict
+        By segment-anything's names; empty where there is none.
+    decoder : dict
+        micro-sam's instance decoder; empty where there is none.
+    """
+    if any(name.startswith("vision_encoder.layers.") for name in tensors):
+        return {_renamed(name): value for name, value in tensors.items() if name != _TIED}, {}
+    marks = ("image_encoder.patch_embed.proj.weight", "image_encoder.patch_embed.seq.0.c.weight")
+    prefix = next((name[: -len(mark)] for name in tensors for mark in marks if name.endswith(mark)), None)
+    if prefix is None:
+        return {}, {}
+    parts = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+    sam = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    decoder = {
+        name.removeprefix("decoder_state."): value
+        for name, value in tensors.items()
+        if name.startswith("decoder_state.")
+    }
+    return {name: value for name, value in sam.items() if name.startswith(parts)}, decoder
+
+
+def size_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Say in words which encoder a SAM has.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        As `sam_tensors` names them.
+
+    Returns
+    -------
+    str
+        Such as ``ViT-B``.
+    """
+    if "image_encoder.patch_embed.seq.0.c.weight" in shapes:
+        return "TinyViT"
+    width = shapes.get("image_encoder.patch_embed.proj.weight", (0,))[0]
+    depth = len({name.split(".")[2] for name in shapes if name.startswith("image_encoder.blocks.")})
+    return _SIZES.get((width, depth), f"ViT of width {width} and depth {depth}")
+
+
+def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
+    """Make sure that a checkpoint has the tensors that a network needs.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    expected : mapping of str to tuple of int
+        Shapes of the network's tensors.
+    found : mapping of str to tuple of int
+        Shapes of the checkpoint's.
+    what : str
+        What it is meant to be, in words.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the first that are missing, unknown or of another shape.
+    """
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    wrong = [name for name in expected if name in found and tuple(expected[name]) != tuple(found[name])]
+    for names, words in ((missing, "lacks"), (unknown, "has besides"), (wrong, "has with another shape")):
+        if names:
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise CheckpointError(
+                f"{path} is taken for {what}, but {words} {len(names)} of {len(expected)} tensors: {some}. It is "
+                "incomplete or of another model; get it again."
+            )
+
+
+def load_sam(path: Path, tensors: Mapping[str, torch.Tensor]) -> Sam:
+    """Build the network of a checkpoint and fill it.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint, for messages.
+    tensors : mapping of str to tensor
+        As `sam_tensors` names them.
+
+    Returns
+    -------
+    Sam
+        On the CPU, in evaluation mode, in float32.
+
+    Raises
+    ------
+    CheckpointError
+        If it does not fit.
+    """
+    sam = built(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    sam.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return sam
+
+
+def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = False) -> Sam:
+    """Build the network that fits shapes, and check that every one fits.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint, for messages.
+    shapes : mapping of str to tuple of int
+        As `sam_tensors` names them.
+    empty : bool
+        Whether without memory for its weights, only to look at it.
+
+    Returns
+    -------
+    Sam
+        With random weights, or none.
+
+    Raises
+    ------
+    CheckpointError
+        If it does not fit.
+    """
+    import torch
+
+    from napari_foundseg.models.nets.sam_build import build_sam
+
+    what = f"a SAM with {size_name(shapes)}"
+    try:
+        with torch.device("meta" if empty else "cpu"):
+            sam = build_sam(shapes)
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is taken for {what}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
+            "another model; get it again."
+        ) from error
+    check(path, {name: tuple(value.shape) for name, value in sam.state_dict().items()}, shapes, what)
+    return sam
+
+
+def _renamed(name: str) -> str:
+    for pattern, replacement in _FROM_TRANSFORMERS:
+        name, count = pattern.subn(replacement, name)
+        if count:
+            break
+    return name
