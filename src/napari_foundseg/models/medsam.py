@@ -32,6 +32,8 @@ __all__ = ["MedSamModel", "load", "recognise"]
 class MedSamModel(SamModel):
     """A SAM that implements `Promptable` for boxes, with MedSAM's preprocessing."""
 
+    preprocessing = "medsam"
+
     def encode(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
         """Encode a picture, stretched to the window.
 

@@ -30,6 +30,8 @@ __all__ = ["SamEmbedding", "SamModel"]
 MASK_PROMPT_LOGIT = 6.0
 #: Prompts decoded at once: bounds the memory of their logits at the picture's size.
 _BATCH = 16
+#: Side of a window from which on encoding takes long.
+_LARGE = 512
 #: Last clicks that are given one by one; the networks were trained on no longer rows of them.
 _ONE_BY_ONE = 8
 
@@ -112,6 +114,55 @@ class SamModel:
         predictor = SamPredictor(self.sam)
         predictor.set_image(rgb)
         return SamEmbedding(predictor.features, tuple(predictor.original_size), tuple(predictor.input_size))
+
+    #: What `encode` does to a picture: equal values mean equal features.
+    preprocessing = "sam"
+
+    @property
+    def stored_as(self) -> str:
+        """How features are stored: those that took long to make are small, the others exact."""
+        return "float16" if self.window >= _LARGE else "float32"
+
+    def packed(self, embedding: SamEmbedding) -> bytes:
+        """Return an embedding as bytes, for a disk.
+
+        Parameters
+        ----------
+        embedding : SamEmbedding
+            What `encode` returned.
+
+        Returns
+        -------
+        bytes
+            For `unpacked`.
+        """
+        import torch
+        from safetensors.torch import save
+
+        sizes = torch.tensor([*embedding.original_size, *embedding.input_size])
+        features = embedding.features.detach().to("cpu", getattr(torch, self.stored_as)).contiguous().clone()
+        return bytes(save({"features": features, "sizes": sizes}))
+
+    def unpacked(self, data: bytes) -> SamEmbedding:
+        """Return the embedding that `packed` made bytes of.
+
+        Parameters
+        ----------
+        data : bytes
+            What `packed` returned.
+
+        Returns
+        -------
+        SamEmbedding
+            In float32, on the model's device.
+        """
+        import torch
+        from safetensors.torch import load
+
+        tensors = load(data)
+        height, width, used_height, used_width = tensors["sizes"].tolist()
+        features = tensors["features"].to(self.device, torch.float32)
+        return SamEmbedding(features, (height, width), (used_height, used_width))
 
     def decode(
         self, embedding: SamEmbedding, prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False

@@ -1,27 +1,47 @@
-"""Encoded windows, kept in memory within a bound.
+"""Encoded windows, in memory and on the disk: the only cache of its kind, for clicks, automatic masks and batches.
 
-The key is what the encoder saw: the model's weights and the window's 8-bit pixels. So nothing is ever stale, a changed
-slice re-encodes only itself, and equal pixels are encoded once, whichever layer or file they come from.
+The key is what the encoder saw: the model's weights and preprocessing, and the window's 8-bit pixels. So nothing is
+ever stale, a changed slice re-encodes only itself, and equal pixels are encoded once, whichever layer or file they come
+from, in whichever process.
+
+On the disk features are float16. So that a result does not depend on whether they were read or made, they are rounded
+when they are made. Models whose encoder takes milliseconds keep float32, and exactly what the reference gives. Writing
+is done behind, on a thread of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import threading
 from collections import OrderedDict
-from threading import RLock
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.image import Image
+from napari_foundseg.io.disk_cache import DiskCache, cache_folder
 from napari_foundseg.models.protocols import Embedding, Promptable
+from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.settings import Progress
 
-__all__ = ["embedding"]
+__all__ = ["disk_cache", "embedding", "encode_ahead", "flush", "windows_of"]
 
-#: Bytes of encoded windows that are kept; the least recently used go first.
+#: Bytes of encoded windows that are kept in memory; the least recently used go first.
 LIMIT = 512 << 20
+#: Bytes on the disk, in units of 10⁹, unless FOUNDSEG_CACHE_GB says otherwise; 0 keeps nothing there.
+DISK_GB = 4.0
+#: Bytes that may wait to be written; what comes beyond is kept in memory only.
+_WAITING = 256 << 20
 
 _kept: OrderedDict[tuple[str, str, bytes], Embedding] = OrderedDict()
-_lock = RLock()
+_lock = threading.RLock()
+_writer = ThreadPoolExecutor(1, thread_name_prefix="foundseg-cache")
+_waiting = [0]
 
 
 def embedding(model: Promptable, rgb: NDArray[np.uint8]) -> Embedding:
@@ -46,9 +66,133 @@ def embedding(model: Promptable, rgb: NDArray[np.uint8]) -> Embedding:
         if key in _kept:
             _kept.move_to_end(key)
             return _kept[key]
-    encoded = model.encode(rgb)
+    encoded = _from_disk(model, key[2]) or _encoded(model, rgb, key[2])
     with _lock:
         _kept[key] = encoded
         while len(_kept) > 1 and sum(e.nbytes for e in _kept.values()) > LIMIT:
             _kept.popitem(last=False)
     return encoded
+
+
+def encode_ahead(
+    image: Image,
+    model: Promptable,
+    progress: Progress = lambda _share, _words: None,
+    poll: Callable[[], None] = lambda: None,
+) -> int:
+    """Encode every window of every slice that a prompt may be looked at in first, so that no click waits for it.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    model : Promptable
+        The model.
+    progress : callable
+        Told the share done and words.
+    poll : callable
+        Called before each window; may raise to stop. What is encoded by then stays.
+
+    Returns
+    -------
+    int
+        How many windows there are.
+    """
+    jobs = [(index, window) for index in image.indices() for window in windows_of(image.plane_shape, model.window)]
+    for done, (index, window) in enumerate(jobs):
+        poll()
+        progress(done / len(jobs), f"window {done + 1} of {len(jobs)}")
+        embedding(model, image.rgb(index, window))
+    flush()
+    return len(jobs)
+
+
+def windows_of(shape: tuple[int, int], window: int) -> list[tuple[int, int, int, int]]:
+    """Return the windows in which clicks of a slice are first looked at, and the one that holds all of it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of a slice.
+    window : int
+        Side of the model's window.
+
+    Returns
+    -------
+    list of tuple of int
+        (y0, x0, y1, x1), both ends included.
+    """
+    last = tiling.coarsest(shape, window)
+    side = tiling.side(window, min(0, last))
+    starts = [sorted({*range(0, max(1, n - side), max(1, side // 2)), max(0, n - side)}) for n in shape]
+    ends = [[min(n, s + side) - 1 for s in some] for n, some in zip(shape, starts, strict=True)]
+    found = {
+        (y0, x0, y1, x1)
+        for y0, y1 in zip(starts[0], ends[0], strict=True)
+        for x0, x1 in zip(starts[1], ends[1], strict=True)
+    }
+    return sorted(found | {(0, 0, shape[0] - 1, shape[1] - 1)})
+
+
+def flush() -> None:
+    """Wait until what is to be kept is on the disk."""
+    _writer.submit(lambda: None).result()
+
+
+def disk_cache() -> DiskCache | None:
+    """Return the folder of encoded windows.
+
+    Returns
+    -------
+    DiskCache or None
+        None where the person wants none (FOUNDSEG_CACHE_GB is 0).
+    """
+    try:
+        limit = float(os.environ.get("FOUNDSEG_CACHE_GB") or DISK_GB)
+    except ValueError:
+        limit = DISK_GB
+    return _disk(str(cache_folder() / "embeddings"), int(limit * 1e9)) if limit > 0 else None
+
+
+@cache
+def _disk(folder: str, limit: int) -> DiskCache:
+    from pathlib import Path
+
+    return DiskCache(Path(folder), limit)
+
+
+def _name(model: Any, digest: bytes) -> str:
+    what = f"{model.key}|{model.preprocessing}|{model.stored_as}".encode()
+    return hashlib.blake2b(what + digest, digest_size=20).hexdigest()
+
+
+def _from_disk(model: Any, digest: bytes) -> Embedding | None:
+    disk = disk_cache()
+    if disk is None or not hasattr(model, "unpacked"):
+        return None
+    data = disk.get(_name(model, digest))
+    unpacked: Embedding | None = None if data is None else model.unpacked(data)
+    return unpacked
+
+
+def _encoded(model: Any, rgb: NDArray[np.uint8], digest: bytes) -> Embedding:
+    encoded: Embedding = model.encode(rgb)
+    disk = disk_cache()
+    if not hasattr(model, "packed"):
+        return encoded
+    data: bytes = model.packed(encoded)
+    if disk is not None and _waiting[0] + len(data) <= _WAITING:
+        with _lock:
+            _waiting[0] += len(data)
+        _writer.submit(_write, disk, _name(model, digest), data)
+    # What another process will read, this one uses, too.
+    same: Embedding = encoded if model.stored_as == "float32" else model.unpacked(data)
+    return same
+
+
+def _write(disk: DiskCache, name: str, data: bytes) -> None:
+    try:
+        disk.put(name, data)
+    finally:
+        with _lock:
+            _waiting[0] -= len(data)

@@ -38,7 +38,8 @@ class ModelChoice(QComboBox):
             if locate(model) is None:
                 # Shown, so that people know of it; what it takes to have it stands in its tip.
                 item = cast("QStandardItemModel", self.model()).item(self.count() - 1)
-                item.setEnabled(False)
+                if item is not None:
+                    item.setEnabled(False)
 
     def state(self) -> str:
         """Return in words how the chosen model is at hand.
