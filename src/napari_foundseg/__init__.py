@@ -9,7 +9,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_foundseg.api import automatic, load_model, name_masks, panoptic, prompt, semantic, text
+    from napari_foundseg.api import (
+        automatic,
+        cluster,
+        fit_stego,
+        load_model,
+        name_masks,
+        panoptic,
+        prompt,
+        semantic,
+        text,
+    )
     from napari_foundseg.batch.replay import replay
     from napari_foundseg.core.errors import (
         AxesError,
@@ -36,6 +46,8 @@ __all__ = [
     "PromptError",
     "Segmentation",
     "automatic",
+    "cluster",
+    "fit_stego",
     "load_model",
     "name_masks",
     "panoptic",
@@ -47,6 +59,8 @@ __all__ = [
 
 _HOME = {
     "automatic": "api",
+    "cluster": "api",
+    "fit_stego": "api",
     "load_model": "api",
     "name_masks": "api",
     "panoptic": "api",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.errors import AxesError
 from napari_foundseg.core.image import Image
@@ -15,7 +16,21 @@ from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.tasks.settings import Progress, unheard
 
-__all__ = ["automatic", "load_model", "name_masks", "panoptic", "prompt", "run", "semantic", "text"]
+if TYPE_CHECKING:
+    from napari_foundseg.tasks.fit import Fitted
+
+__all__ = [
+    "automatic",
+    "cluster",
+    "fit_stego",
+    "load_model",
+    "name_masks",
+    "panoptic",
+    "prompt",
+    "run",
+    "semantic",
+    "text",
+]
 
 
 def automatic(
@@ -229,6 +244,108 @@ def name_masks(
     return run("name_masks", image, given, model=model, axes=axes, **settings)
 
 
+def cluster(
+    image: Any,
+    *,
+    n_clusters: int | None = None,
+    model: Any = "foundseg-tiny",
+    method: str | None = None,
+    edits: Sequence[Any] = (),
+    only: Sequence[int] = (),
+    axes: str | None = None,
+    **settings: Any,
+) -> Segmentation:
+    """Give every pixel one of k clusters, without labels.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in. Slices of a stack share their clusters.
+    n_clusters : int, optional
+        How many; by default those that a fitted model was saved with, else 4.
+    model : str or loaded model
+        What `fit_stego` made, or any model with dense features.
+    method : str, optional
+        ``stego``, ``kmeans`` or ``spherical``; by default the first that the model has.
+    edits : sequence of Edit or dict
+        Merges, splits, new names and colours, hidden clusters.
+    only : sequence of int
+        Clusters that become labels; by default all.
+    axes : str, optional
+        As for `automatic`.
+    **settings
+        Fields of `StegoSettings`, `KMeansSettings` or `SphericalSettings`.
+
+    Returns
+    -------
+    Segmentation
+        Labels are the clusters' numbers, which mean the same in every slice, and in every image for a fitted model.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, the model or a setting.
+    """
+    given = settings if n_clusters is None else {**settings, "n_clusters": n_clusters}
+    inputs = {"edits": tuple(edits), "only": tuple(only)}
+    return run("cluster", image, inputs, model=model, method=method, axes=axes, **given)
+
+
+def fit_stego(
+    images: Any,
+    *,
+    name: str | None = None,
+    model: Any = "foundseg-tiny",
+    labels: Any = None,
+    axes: str | None = None,
+    progress: Any = unheard,
+    **settings: Any,
+) -> Fitted:
+    """Fit STEGO to images without labels, and save it as a model of the catalogue.
+
+    Parameters
+    ----------
+    images : array-like, Image, str, Path, or a list of these
+        What to fit to; a path may be that of a folder. All slices of stacks are looked at.
+    name : str, optional
+        Of the new model; by default ``stego-1`` and so on. A fit of the same name, images and settings that was stopped
+        goes on.
+    model : str or loaded model
+        The backbone: any model with dense features.
+    labels : array-like or sequence of array-like, optional
+        A label image for each of `images` (0 where nobody has said anything; a few strokes do): a linear probe learns
+        these classes from the codes.
+    axes : str, optional
+        As for `automatic`.
+    progress : callable
+        Told the share done and words.
+    **settings
+        Fields of `FitSettings`.
+
+    Returns
+    -------
+    Fitted
+        The model's row, the loss of each step, and notes of what was done otherwise than one might expect.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong.
+    """
+    from napari_foundseg.tasks import fit
+    from napari_foundseg.tasks.linear_probe import learn
+
+    checked = fit.FitSettings.parse(settings)
+    listed = images if isinstance(images, list | tuple) else [images]
+    opened = [one for entry in listed for one in _opened(entry, axes)]
+    backbone = load_model(model, protocol="FeatureExtractor")
+    fitted = fit.fit_stego(fit.pictures_in(opened), checked, backbone, name, progress)
+    if labels is None:
+        return fitted
+    given = labels if isinstance(labels, list | tuple) else [labels]
+    return replace(fitted, model=learn(fitted.model.name, opened, given))
+
+
 def run(
     task: str,
     image: Any,
@@ -279,6 +396,14 @@ def run(
     checked = row.settings(method, settings)
     loaded = load_model(model, protocol=row.protocols[method])
     return row.run(picture, parsed, checked, loaded, progress)
+
+
+def _opened(entry: Any, axes: str | None) -> list[Image]:
+    if isinstance(entry, str | Path) and Path(entry).is_dir() and not str(entry).lower().endswith(".zarr"):
+        from napari_foundseg.tasks.fit import images_of
+
+        return images_of(Path(entry))
+    return [_image(entry, axes)]
 
 
 def _image(image: Any, axes: str | None) -> Image:

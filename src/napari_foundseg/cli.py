@@ -236,6 +236,25 @@ def recipe_schema() -> None:
     typer.echo(json.dumps(Recipe.model_json_schema(), indent=1))
 
 
+@app.command("fit-stego")
+def fit_stego(
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders with images.", show_default=False)],
+    name: Annotated[Optional[str], typer.Option(help="Name of the new model. Default: stego-1 and so on.")] = None,  # noqa: UP045
+    model: Annotated[str, typer.Option(help="Backbone; see: napari-foundseg models list.")] = "foundseg-tiny",
+    axes: Annotated[Optional[str], typer.Option(help="Axes of the images, such as ZYX.")] = None,  # noqa: UP045
+    settings: Annotated[str, typer.Option(help="Settings as JSON, such as '{\"n_clusters\": 3}'.")] = "{}",
+) -> None:
+    """Fit STEGO to images without labels; the new model then runs in: napari-foundseg run cluster."""
+    from napari_foundseg import api
+
+    with Progress(console=console, transient=True) as bar:
+        told = _told_to(bar, "Fit")
+        fitted = api.fit_stego(images, name=name, model=model, axes=axes, progress=told, **inputs_of(settings))
+    for note in fitted.notes:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{fitted.model.name}: {fitted.model.file}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segmentation:
     from napari_foundseg import api
     from napari_foundseg.batch.single import check_sidecar, write_result
@@ -253,7 +272,7 @@ def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segme
 
 def _told_to(bar: Progress, title: str) -> Callable[[float, str], None]:
     done = bar.add_task(title, total=1.0)
-    return lambda share, words: bar.update(done, completed=share, description=words)
+    return lambda share, words, *_: bar.update(done, completed=share, description=words)
 
 
 def _write_overlay(image: Path, result: Segmentation, out: Path) -> None:

@@ -253,7 +253,7 @@ class Dispatcher:
             job.mail.put(("need", (tuple(event["need"]), event["pixels"])))
         else:
             try:
-                job.report(event["share"], event["words"])
+                job.report(event["share"], event["words"], event.get("shown"))
             except Exception:  # noqa: BLE001 - another's code
                 _log.exception("A progress callback failed")
 

@@ -140,7 +140,7 @@ class Job:
         self._on_end(self)
         return True
 
-    def report(self, share: float, words: str) -> None:
+    def report(self, share: float, words: str, shown: Any = None) -> None:
         """Tell the progress of a running job.
 
         Parameters
@@ -149,6 +149,8 @@ class Job:
             0 to 1.
         words : str
             What is being done.
+        shown : dict, optional
+            What a fit has to show; only those who run fits are given it.
         """
         if self._progress is not None and self.state == "running":
-            self._progress(share, words)
+            self._progress(share, words, *([shown] if shown else []))

@@ -178,8 +178,10 @@ class _Teller:
     def __call__(self, **message: Any) -> None:
         self._worker.log_event(self._topic, {"job": self._job, **message})
 
-    def progress(self, share: float, words: str) -> None:
-        self._news = {"share": float(share), "words": str(words)}
+    def progress(self, share: float, words: str, shown: dict[str, Any] | None = None) -> None:
+        # What is to be shown comes seldom; it waits for the next news, not for its own.
+        shown = shown or self._news.get("shown")
+        self._news = {"share": float(share), "words": str(words), **({"shown": shown} if shown else {})}
 
     async def while_running(self, running: asyncio.Future[T]) -> T:
         # What is done at once sends no news but its answer: each would have the window drawn once more.
@@ -293,11 +295,11 @@ def _outcome(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller) -> Outco
 
 def _run(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller, on_device: Callable[[str], None]) -> Segmentation:
     from napari_foundseg.models.loading import load_model
-    from napari_foundseg.tasks import TASKS
+    from napari_foundseg.tasks import FITS, TASKS
 
     if tell.cancelled():
         raise Cancelled("The run was cancelled.")
-    task = TASKS[request["task"]]
+    task = (TASKS | FITS)[request["task"]]
     inputs = task.inputs.parse(request["inputs"])
     settings = task.settings(request["method"], request["settings"])
     _check_row(request["row"])

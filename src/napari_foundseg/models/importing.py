@@ -27,6 +27,8 @@ FAMILIES = (
     "clipseg",
     "clip",
     "torchvision_segmenters",
+    "stego",
+    "dino",
 )
 #: Fields that are the imported file's own, whatever the package's row of it says.
 _OF_THE_FILE = {"name", "family", "file", "source", "sha256", "size_mb"}

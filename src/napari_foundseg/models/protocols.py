@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.clusters import Clusters
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.core.prompts import Prompt
@@ -18,6 +19,7 @@ __all__ = [
     "Candidates",
     "CentreOffsets",
     "Embedding",
+    "FeatureExtractor",
     "GridOptions",
     "InstanceDecoding",
     "InstanceMasks",
@@ -348,3 +350,53 @@ class TextImage(Model, Protocol):
         (K, D) ndarray of float32
             Rows of length 1.
         """
+
+
+class FeatureExtractor(Model, Protocol):
+    """Describes every place of a picture by a vector (dense features)."""
+
+    @property
+    def features_window(self) -> int:
+        """Largest side in pixels of a picture that is described as it is, a multiple of the stride."""
+
+    @property
+    def feature_stride(self) -> int:
+        """Pixels of the picture a cell of the features."""
+
+    @property
+    def feature_offset(self) -> float:
+        """On which pixel the first cell lies."""
+
+    @property
+    def feature_margin(self) -> int:
+        """Pixels at a window's border where features differ from those of a larger window."""
+
+    def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Describe a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+
+        Returns
+        -------
+        (D, H, W) ndarray of float16
+            Of H = ceil(M / stride) by W = ceil(N / stride) cells.
+        """
+
+
+class Clustering(FeatureExtractor, Protocol):
+    """Features that were fitted to images for clusters (codes), and the clusters that were found in them."""
+
+    @property
+    def sample(self) -> NDArray[np.float32]:
+        """Codes of the images that it was fitted to, (n, D), for clusters of any number; empty where none are kept."""
+
+    @property
+    def clusters(self) -> Clusters:
+        """The clusters that it was saved with."""
+
+    @property
+    def linear(self) -> Clusters | None:
+        """Classes that were learnt from labels, where it has them."""

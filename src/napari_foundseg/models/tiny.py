@@ -23,7 +23,7 @@ __all__ = ["TinyModel", "load", "recognise"]
 
 
 class TinyModel(SamModel):
-    """A SAM that implements `InstanceDecoding` too.
+    """A SAM that implements `InstanceDecoding` and `FeatureExtractor` too.
 
     Parameters
     ----------
@@ -43,6 +43,34 @@ class TinyModel(SamModel):
 
     #: Larger ones gain nothing and cost memory.
     maps_window = 512
+    features_window, feature_stride, feature_offset, feature_margin = 512, 4, 0.0, 32
+
+    def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Return what the encoder sees, at stride 4.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture, as it is.
+
+        Returns
+        -------
+        (448, ceil(M / 4), ceil(N / 4)) ndarray of float16
+            Not normalised.
+        """
+        import torch
+        from torch.nn import functional
+
+        from napari_foundseg.models.nets.tiny_features import STRIDE, dense_features
+
+        height, width = rgb.shape[:2]
+        with torch.inference_mode():
+            picture = torch.as_tensor(rgb, device=self.device).movedim(-1, 0)[None].float()
+            picture = (picture - self.sam.pixel_mean) / self.sam.pixel_std
+            picture = functional.pad(picture, (0, -width % 32, 0, -height % 32), mode="replicate")
+            maps = dense_features(self.sam.image_encoder, picture)
+            maps = maps[0, :, : -(-height // STRIDE), : -(-width // STRIDE)]
+        return np.asarray(maps.half().cpu().numpy())
 
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Decode the instance maps of a picture.
@@ -131,7 +159,7 @@ def recognise(found: Found) -> dict[str, Any] | None:
         return None
     return {
         "title": "foundseg-tiny",
-        "tasks": ("automatic", "prompt", "panoptic"),
-        "protocols": ("InstanceDecoding", "PointGrid", "Promptable"),
+        "tasks": ("automatic", "prompt", "panoptic", "cluster"),
+        "protocols": ("InstanceDecoding", "PointGrid", "Promptable", "FeatureExtractor"),
         "input": "2-D, any dtype, grey or RGB",
     }

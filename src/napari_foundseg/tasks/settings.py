@@ -21,7 +21,7 @@ __all__ = ["Inputs", "Progress", "Settings", "Task", "unheard"]
 Progress = Callable[[float, str], None]
 
 
-def unheard(_share: float, _words: str) -> None:
+def unheard(_share: float, _words: str, _shown: Any = None) -> None:
     """Take progress that nobody watches."""
 
 

@@ -108,6 +108,8 @@ class Run(QObject):
     """
 
     progressed = Signal(float, str)
+    #: Of a fit: what there is to show, a dict.
+    shown = Signal(object)
     ended = Signal(object, object)
 
     def __init__(
@@ -131,8 +133,10 @@ class Run(QObject):
         if self._job is not None:
             self._job.cancel()
 
-    def _tell(self, share: float, words: str) -> None:
+    def _tell(self, share: float, words: str, shown: Any = None) -> None:
         self.progressed.emit(share, words)
+        if shown:
+            self.shown.emit(shown)
 
     def _end(self, job: Any) -> None:
         self.ended.emit(self, job)

@@ -1,0 +1,326 @@
+"""Clusters of features: finding them, telling which a feature belongs to, and what a person makes of them.
+
+A cluster is one or more centres. Merging gives one cluster the centres of others, splitting gives it two, so that every
+change is one of the clusters, not of pixels: it holds in every slice and every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from napari_foundseg.core.classes import ClassRow, ClassTable, class_colour
+from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.core.validation import in_words
+
+__all__ = ["Clusters", "Edit", "Metric", "find_clusters", "normalised"]
+
+_Floats = NDArray[np.float32]
+#: How near a feature is to a centre: by their angle, by their distance, or as a linear classifier says.
+Metric = Literal["cosine", "euclidean", "linear"]
+_EPS = 1e-10
+#: Rounds of spherical k-means after k-means has found its start.
+_ROUNDS = 50
+
+
+class Edit(BaseModel):
+    """What a person made of clusters: one merge, split, rename, recolour, hide or show."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["merge", "split", "rename", "recolour", "hide", "show"]
+    """What is done."""
+    clusters: tuple[int, ...] = Field(min_length=1)
+    """The clusters' numbers; a merge makes all of them part of the first."""
+    name: str | None = None
+    """Of a rename."""
+    colour: str | None = None
+    """Of a recolour, ``#rrggbb``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Clusters:
+    """Clusters as centres in the space of features; never altered, each change gives others.
+
+    Parameters
+    ----------
+    centres : (P, D) ndarray of float32
+        The centres.
+    owner : (P,) ndarray of int64
+        The cluster of each centre.
+    classes : ClassTable
+        Names and colours, a row a cluster.
+    metric : {'cosine', 'euclidean', 'linear'}
+        How nearness is measured; a linear classifier's centres are its weights.
+    spread : float
+        Of a Euclidean metric: mean squared distance of features to their centre.
+    offset : (P,) ndarray of float32 or None
+        Of a linear classifier.
+    hidden : frozenset of int
+        Clusters whose pixels become background.
+    """
+
+    centres: _Floats
+    owner: NDArray[np.int64]
+    classes: ClassTable
+    metric: Metric = "cosine"
+    spread: float = 1.0
+    offset: _Floats | None = None
+    hidden: frozenset[int] = field(default_factory=frozenset)
+
+    @classmethod
+    def of(
+        cls, centres: NDArray[Any], metric: Metric = "cosine", spread: float = 1.0, names: Sequence[str] = ()
+    ) -> Self:
+        """Make clusters 1 to n of one centre each.
+
+        Parameters
+        ----------
+        centres : (n, D) ndarray of float
+            The centres.
+        metric : {'cosine', 'euclidean'}
+            How nearness is measured.
+        spread : float
+            Of a Euclidean metric.
+        names : sequence of str
+            Of each; by default ``cluster 1`` and so on.
+
+        Returns
+        -------
+        Clusters
+            In the order of the centres.
+        """
+        n = len(centres)
+        named = list(names) if names else [f"cluster {i}" for i in range(1, n + 1)]
+        return cls(
+            np.asarray(centres, np.float32), np.arange(1, n + 1, dtype=np.int64), ClassTable.of(named, stuff=named),
+            metric, spread,
+        )  # fmt: skip
+
+    @classmethod
+    def linear(cls, weights: NDArray[Any], offset: NDArray[Any], names: Sequence[str] = ()) -> Self:
+        """Make classes of a linear classifier (STEGO's linear probe).
+
+        Parameters
+        ----------
+        weights : (n, D) ndarray of float
+            A row a class.
+        offset : (n,) ndarray of float
+            Of each class.
+        names : sequence of str
+            Of each; by default ``class 1`` and so on.
+
+        Returns
+        -------
+        Clusters
+            In the order of the rows.
+        """
+        named = list(names) if names else [f"class {i}" for i in range(1, len(weights) + 1)]
+        return replace(cls.of(weights, "linear", names=named), offset=np.asarray(offset, np.float32))
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The clusters' numbers, in the table's order."""
+        return self.classes.ids
+
+    def scores(self, features: NDArray[Any], alpha: float = 2.0) -> _Floats:
+        """Return how near features are to each centre.
+
+        By the angle: cosines times `alpha` (STEGO's cluster probe). By the distance: logarithms of Gaussians around the
+        centres. A linear classifier: its logits.
+
+        Parameters
+        ----------
+        features : (n, D) ndarray of float
+            Features or codes.
+        alpha : float
+            How sharply cosines are told apart.
+
+        Returns
+        -------
+        (n, P) ndarray of float32
+            A column a centre.
+        """
+        if self.metric == "cosine":
+            return normalised(features) @ normalised(self.centres).T * np.float32(alpha)
+        own = np.asarray(features, np.float32)
+        if self.metric == "linear":
+            return np.asarray(own @ self.centres.T + (0 if self.offset is None else self.offset), np.float32)
+        away = (own**2).sum(1)[:, None] + (self.centres**2).sum(1) - 2 * own @ self.centres.T
+        # The variance of all channels together: they are far from independent, and alone each would be sure.
+        return np.asarray(away / (-2 * max(self.spread, _EPS)), np.float32)
+
+    def log_probabilities(self, scores: NDArray[Any]) -> _Floats:
+        """Return how probable each cluster is: the log-softmax of its nearest centre's score.
+
+        Parameters
+        ----------
+        scores : (P, ...) ndarray of float
+            A row a centre.
+
+        Returns
+        -------
+        (K, ...) ndarray of float32
+            In the order of `ids`.
+        """
+        out = np.stack([scores[self.owner == number].max(0) for number in self.ids]).astype(np.float32)
+        out -= out.max(0)
+        return np.asarray(out - np.log(np.exp(out).sum(0)), np.float32)
+
+    def nearest(self, features: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the cluster of each feature.
+
+        Parameters
+        ----------
+        features : (n, D) ndarray of float
+            Features or codes.
+
+        Returns
+        -------
+        (n,) ndarray of int64
+            Clusters' numbers.
+        """
+        return np.asarray(self.owner[self.scores(features).argmax(1)])
+
+    def edited(self, edits: Iterable[Edit], sample: NDArray[Any]) -> Self:
+        """Return the clusters as a person changed them.
+
+        Parameters
+        ----------
+        edits : iterable of Edit
+            One after the other.
+        sample : (n, D) ndarray of float
+            Features that stand for all: a cluster is split by those that belong to it.
+
+        Returns
+        -------
+        Clusters
+            Merged clusters keep the number of the first; the second half of a split gets a new number.
+
+        Raises
+        ------
+        SettingsError
+            If an edit names a cluster that is not there, or cannot be done.
+        """
+        out = self
+        for edit in edits:
+            if unknown := [number for number in edit.clusters if number not in out.classes]:
+                raise SettingsError(f"There is no cluster {unknown[0]} to {edit.kind}; there are {list(out.ids)}.")
+            out = out._split(edit.clusters[0], sample) if edit.kind == "split" else out._changed(edit)
+        return out
+
+    def _changed(self, edit: Edit) -> Self:
+        first, chosen = edit.clusters[0], set(edit.clusters)
+        if edit.kind == "merge":
+            if len(chosen) < 2:
+                raise SettingsError("A merge needs two or more clusters; select another one as well.")
+            owner = np.where(np.isin(self.owner, list(chosen)), first, self.owner)
+            classes = self.classes.merged(chosen, first)
+            return replace(self, owner=owner, classes=classes, hidden=self.hidden - (chosen - {first}))
+        if edit.kind in ("hide", "show"):
+            return replace(self, hidden=self.hidden | chosen if edit.kind == "hide" else self.hidden - chosen)
+        given = {"name": edit.name} if edit.kind == "rename" else {"colour": edit.colour}
+        try:
+            return replace(self, classes=self.classes.with_row(first, **given))
+        except ValidationError as error:
+            raise SettingsError(in_words(error, "field", ClassRow.model_fields)) from error
+
+    def _split(self, number: int, sample: NDArray[Any]) -> Self:
+        if self.metric == "linear" or not len(sample):
+            raise SettingsError(
+                "These classes were learnt, not found, or their codes are not kept: they cannot be split."
+            )
+        own = self.owner == number
+        members = sample[self.nearest(sample) == number]
+        found = find_clusters(members, 2, self.metric) if len(members) > 1 else None
+        if found is None or len(found.ids) < 2:
+            raise SettingsError(f"{self.classes.name_of(number)} cannot be split: its features are all alike.")
+        new = max(self.ids) + 1
+        row = ClassRow(
+            id=new, name=f"{self.classes.name_of(number)} b", colour=class_colour(new), kind=self.classes[number].kind
+        )
+        return replace(
+            self,
+            centres=np.concatenate([self.centres[~own], found.centres]),
+            owner=np.concatenate([self.owner[~own], [number, new]]),
+            classes=ClassTable((*self.classes, row)),
+        )
+
+
+def normalised(features: NDArray[Any]) -> _Floats:
+    """Return features of length 1; one of length 0 stays as it is.
+
+    Parameters
+    ----------
+    features : (n, D) ndarray of float
+        Features.
+
+    Returns
+    -------
+    (n, D) ndarray of float32
+    """
+    own = np.asarray(features, np.float32)
+    length = np.sqrt((own**2).sum(-1, keepdims=True))
+    return np.asarray(own / np.maximum(length, _EPS), np.float32)
+
+
+def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", seed: int = 0) -> Clusters:
+    """Find clusters by k-means (`euclidean`) or spherical k-means (`cosine`, Dhillon and Modha 2001).
+
+    Parameters
+    ----------
+    sample : (n, D) ndarray of float
+        Features.
+    count : int
+        How many clusters; where there are fewer distinct features there are as many clusters as those.
+    metric : {'cosine', 'euclidean'}
+        How nearness is measured.
+    seed : int
+        Of chance: equal seeds give equal clusters.
+
+    Returns
+    -------
+    Clusters
+        Numbered by size, the largest first.
+    """
+    from sklearn.cluster import KMeans
+
+    own = normalised(sample) if metric == "cosine" else np.asarray(sample, np.float32)
+    own = own[np.isfinite(own).all(1)]
+    if len(own) == 0:
+        raise SettingsError("There are no features to find clusters in.")
+    # k-means warns of fewer distinct features than clusters; beyond a few nobody needs to count them.
+    distinct = len(np.unique(own[: 50 * count].round(6), axis=0))
+    if distinct < count:
+        distinct = min(count, len(np.unique(own.round(6), axis=0)))
+    k = min(count, distinct)
+    model = KMeans(k, n_init=4, random_state=seed).fit(own)
+    centres = model.cluster_centers_.astype(np.float32)
+    if metric == "cosine":
+        centres = _spherical(own, centres)
+        nearest = (own @ centres.T).argmax(1)
+    else:
+        nearest = model.labels_
+    order = np.argsort(-np.bincount(nearest, minlength=k), kind="stable")
+    spread = float(model.inertia_) / len(own)
+    return Clusters.of(centres[order], metric, spread)
+
+
+def _spherical(own: _Floats, centres: _Floats) -> _Floats:
+    centres = normalised(centres)
+    nearest = None
+    for _ in range(_ROUNDS):
+        found = (own @ centres.T).argmax(1)
+        if nearest is not None and (found == nearest).all():
+            break
+        nearest = found
+        sums = np.zeros_like(centres)
+        np.add.at(sums, nearest, own)
+        filled = np.abs(sums).sum(1) > 0
+        centres = np.where(filled[:, None], normalised(sums), centres)
+    return centres

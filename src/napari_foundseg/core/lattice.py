@@ -1,0 +1,177 @@
+"""The permutohedral lattice: a Gaussian filter in many dimensions.
+
+Adams, Baek and Davis, Computer Graphics Forum 2010.
+
+Points are spread onto the corners of the simplices that they lie in (*splat*), the corners are blurred along each of
+the lattice's directions, and every point reads its corners again (*slice*).
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Lattice"]
+
+_Floats = NDArray[np.float32]
+
+
+class Lattice:
+    """The lattice around a set of points.
+
+    Parameters
+    ----------
+    features : (n, d) ndarray of float
+        The points, divided by the standard deviation of each dimension.
+    """
+
+    def __init__(self, features: NDArray[Any]) -> None:
+        from scipy.sparse import csr_array
+
+        count, d = features.shape
+        rest, rank, weights = _simplices(_elevated(features))
+        keys = _corner_keys(rest, rank)
+        packed, unit = _packed(keys)
+        corners, at = _unique(packed.reshape(-1))
+        self.size = len(corners)
+        at = at.astype(np.int32)
+        starts = np.arange(0, count * (d + 1) + 1, d + 1)
+        self._slice = csr_array((weights.reshape(-1), at, starts), shape=(count, self.size))
+        self._neighbours = _neighbours(corners, unit, d)
+
+    def splat_matrix(self, chosen: Any = slice(None)) -> Any:
+        """Return the matrix that spreads values of points onto the corners.
+
+        Parameters
+        ----------
+        chosen : slice or (k,) ndarray of int
+            The points that have values.
+
+        Returns
+        -------
+        scipy.sparse.csr_array, shape (size, k)
+        """
+        return self._slice[chosen].T.tocsr()
+
+    def blur(self, values: _Floats) -> _Floats:
+        """Blur the corners' values along each direction.
+
+        Parameters
+        ----------
+        values : (size, K) ndarray of float32
+            Of each corner.
+
+        Returns
+        -------
+        (size, K) ndarray of float32
+        """
+        # One row more, which stays 0: what a corner without a neighbour gets from it.
+        padded = np.concatenate([values, np.zeros((1, values.shape[1]), values.dtype)])
+        for before, after in self._neighbours:
+            both = padded[before]
+            both += padded[after]
+            both *= np.float32(0.5)
+            padded[:-1] += both
+        return padded[:-1]
+
+    def slice(self, values: _Floats) -> _Floats:
+        """Read the corners' values at the points.
+
+        Parameters
+        ----------
+        values : (size, K) ndarray of float32
+            Of each corner.
+
+        Returns
+        -------
+        (n, K) ndarray of float32
+        """
+        out: _Floats = self._slice @ values
+        return out
+
+
+def _elevated(features: NDArray[Any]) -> _Floats:
+    """Put points on the plane of d + 1 coordinates whose sum is 0, scaled so that one blur is the Gaussian wanted."""
+    count, d = features.shape
+    spread = np.sqrt(2 / 3) * (d + 1)
+    scaled = features * (spread / np.sqrt(np.arange(1, d + 1) * np.arange(2, d + 2)))
+    out = np.empty((count, d + 1), np.float32)
+    total = np.zeros(count)
+    for i in range(d, 0, -1):
+        out[:, i] = total - i * scaled[:, i - 1]
+        total = total + scaled[:, i - 1]
+    out[:, 0] = total
+    return out
+
+
+def _simplices(elevated: _Floats) -> tuple[NDArray[np.int32], NDArray[np.int32], _Floats]:
+    """Return of each point its nearest corner of remainder 0, the order of its differences, and its weights."""
+    count, size = elevated.shape
+    rest = (np.round(elevated / size) * size).astype(np.int32)
+    surplus = (rest.sum(1) // size).astype(np.int32)
+    rank = np.zeros((count, size), np.int32)
+    difference = elevated - rest
+    for i, j in combinations(range(size), 2):
+        less = difference[:, i] < difference[:, j]
+        rank[:, i] += less
+        rank[:, j] += ~less
+    rank += surplus[:, None]
+    low, high = rank < 0, rank >= size
+    rest += size * (low.astype(np.int32) - high)
+    rank += size * (low.astype(np.int32) - high)
+    delta = (elevated - rest) / size
+    weights = np.zeros((count, size + 1), np.float32)
+    rows = np.arange(count)
+    for i in range(size):
+        weights[rows, size - 1 - rank[:, i]] += delta[:, i]
+        weights[rows, size - rank[:, i]] -= delta[:, i]
+    weights[:, 0] += 1 + weights[:, size]
+    return rest, rank, np.ascontiguousarray(weights[:, :size])
+
+
+def _corner_keys(rest: NDArray[np.int32], rank: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return the first d coordinates of each point's d + 1 corners."""
+    count, size = rest.shape
+    keys = np.empty((count, size, size - 1), np.int32)
+    for r in range(size):
+        steps = np.where(np.arange(size) <= size - 1 - r, r, r - size).astype(np.int32)
+        keys[:, r] = (rest + steps[rank])[:, :-1]
+    return keys
+
+
+def _packed(keys: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return every key as one number, and what one step along each coordinate adds to it."""
+    d = keys.shape[-1]
+    low = keys.min((0, 1)) - (d + 1)
+    extent = keys.max((0, 1)) + (d + 1) - low + 1
+    unit = np.concatenate([[1], np.cumprod(extent[:-1].astype(np.int64))])
+    return (keys - low).astype(np.int64) @ unit, unit
+
+
+def _unique(packed: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    import pandas as pd
+
+    at, corners = pd.factorize(packed)
+    return np.asarray(corners), np.asarray(at)
+
+
+def _neighbours(
+    corners: NDArray[np.int64], unit: NDArray[np.int64], d: int
+) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Return, for each of the d + 1 directions, the number of the corner before and after each; `len` where none is."""
+    import pandas as pd
+
+    index: Any = pd.Index(corners)
+    found = []
+    for direction in range(d + 1):
+        step = -np.ones(d, np.int64)
+        if direction < d:
+            step[direction] = d
+        by = int(step @ unit)
+        pair = [index.get_indexer(corners + sign * by) for sign in (1, -1)]
+        before, after = (np.where(p < 0, len(corners), p) for p in pair)
+        found.append((before, after))
+    return found

@@ -1,0 +1,309 @@
+"""Clusters: every pixel gets one of k classes that nobody has named, by what a network sees there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue
+
+from napari_foundseg.core.clusters import Clusters, Edit, Metric, find_clusters
+from napari_foundseg.core.components import components
+from napari_foundseg.core.crf import refine
+from napari_foundseg.core.errors import Cancelled, SettingsError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.core.masks import Box
+from napari_foundseg.core.panoptic import Panoptic
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.protocols import Clustering, FeatureExtractor
+from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.classed import assembled, each_slice, of_classes
+from napari_foundseg.tasks.features import enlarged, feature_windows, features_of
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.regions import Region, region_of, slices
+from napari_foundseg.tasks.settings import Progress, Settings, Task
+
+__all__ = ["TASK", "ClusterInputs", "KMeansSettings", "SphericalSettings", "StegoSettings", "of_model", "run"]
+
+_MORE: dict[str, JsonValue] = {"more": True}
+_MOST = 64
+#: Cells of an image that k-means looks at.
+_SAMPLED = 20_000
+#: Side of the blocks in which the CRF is run, and what neighbours share, in pixels.
+_BLOCK, _SHARED = 1024, 128
+
+
+class ClusterInputs(Region):
+    """Where to look, and what a person made of the clusters."""
+
+    edits: tuple[Edit, ...] = ()
+    """Merges, splits, new names and colours, hidden clusters: one after the other."""
+    only: tuple[int, ...] = ()
+    """Clusters that become labels; none for all that are not hidden."""
+
+
+class _Output(Settings):
+    """What all methods have in common."""
+
+    crf: bool = True
+    """Move the borders to edges of the image (dense CRF)."""
+    flip: bool = Field(False, json_schema_extra=_MORE)
+    """Look at the mirrored image too and take the mean."""
+    output: Literal["clusters", "objects"] = Field("clusters", json_schema_extra=_MORE)
+    """What the labels are: clusters, or each connected part of a cluster as an object of its own."""
+    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", **_MORE})
+    """Connected parts of fewer pixels become background."""
+
+
+class StegoSettings(_Output):
+    """STEGO: clusters of features that were fitted to your images."""
+
+    method: Literal["stego"] = "stego"
+    n_clusters: int | None = Field(None, ge=1, le=_MOST)
+    """How many clusters; empty for those that the model was saved with."""
+    probe: Literal["clusters", "linear"] = Field("clusters", json_schema_extra=_MORE)
+    """Clusters that were found, or classes that were learnt from labels (linear probe) where the model has them."""
+
+
+class KMeansSettings(_Output):
+    """k-means on the features of this image, without a fit."""
+
+    method: Literal["kmeans"] = "kmeans"
+    n_clusters: int = Field(4, ge=1, le=_MOST)
+    """How many clusters."""
+    context: int = Field(0, ge=0, le=512, json_schema_extra={"unit": "pixels", "step": 8})
+    """Average features over a square of this side: about the size of a texture's pattern; 0 for single objects."""
+    seed: int = Field(0, ge=0, json_schema_extra=_MORE)
+    """Of chance; equal seeds give equal clusters."""
+
+
+class SphericalSettings(KMeansSettings):
+    """Spherical k-means on the features of this image: by their direction only."""
+
+    method: Literal["spherical"] = "spherical"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Features of windows, averaged and normalised alike for all slices."""
+
+    model: FeatureExtractor
+    context: int = 0
+    mean: Any = 0.0
+    scale: Any = 1.0
+
+    def cells(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        found = features_of(self.model, rgb, self.context)
+        out: NDArray[np.float32] = (found.reshape(len(found), -1).T - self.mean) / self.scale
+        return out.reshape(*found.shape[1:], len(found))
+
+    def windows(self, shape: tuple[int, int]) -> Iterator[tuple[Box, Box]]:
+        return feature_windows(shape, self.model, self.context)
+
+
+def run(
+    image: Image,
+    inputs: ClusterInputs,
+    settings: StegoSettings | KMeansSettings | SphericalSettings,
+    model: Any,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Give every pixel a cluster.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : ClusterInputs
+        Where to look, and the changes to the clusters.
+    settings : StegoSettings or KMeansSettings or SphericalSettings
+        The method.
+    model : Clustering or FeatureExtractor
+        As the method needs.
+    progress : callable
+        Told the share of the work done.
+    cancelled : callable
+        Asked before each window and each round of the CRF.
+
+    Returns
+    -------
+    Segmentation
+        Labels are the clusters' numbers, or objects; `semantic` holds the clusters. Hidden clusters are 0.
+    """
+    started = time.perf_counter()
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The run was cancelled.")
+
+    reader, clusters = _found(image, inputs, settings, model, poll)
+    kept = _kept(clusters, inputs.only)
+    region = region_of(image, inputs)
+    results = {}
+    for index, share in each_slice(image, inputs, progress, "clustering"):
+        plane = _clustered(image, index, region, reader, clusters, settings, poll, share)
+        plane = np.where(np.isin(plane, kept), plane, 0).astype(label_dtype(max(clusters.ids)))
+        results[index] = _panoptic(plane, settings)
+    told = record("cluster", image, inputs, settings, model, started)
+    told["hidden"] = sorted(clusters.hidden)
+    if settings.n_clusters is not None and len(clusters.ids) < settings.n_clusters and not inputs.edits:
+        words = f"{settings.n_clusters} clusters were asked for; there are only {len(clusters.ids)} different features"
+        told["fallbacks"] = [*told["fallbacks"], words]
+    output: Any = "objects" if settings.output == "objects" else "classes"
+    classes = clusters.classes
+    if output == "objects":
+        classes = type(classes)(tuple(row.model_copy(update={"kind": "thing"}) for row in classes))
+    return assembled(image, inputs, results, classes, told, output=output)
+
+
+def _found(
+    image: Image,
+    inputs: ClusterInputs,
+    settings: StegoSettings | KMeansSettings | SphericalSettings,
+    model: Any,
+    poll: Callable[[], None],
+) -> tuple[_Reader, Clusters]:
+    """Return how features are read, and the clusters as the person changed them."""
+    if isinstance(settings, StegoSettings):
+        return _Reader(model), of_model(model, settings).edited(inputs.edits, model.sample)
+    sample = _sampled(image, inputs, _Reader(model, settings.context), poll)
+    mean, scale = sample.mean(0), np.maximum(sample.std(0), 1e-4)
+    sample = (sample - mean) / scale
+    metric: Metric = "cosine" if isinstance(settings, SphericalSettings) else "euclidean"
+    clusters = find_clusters(sample, settings.n_clusters, metric, settings.seed)
+    return _Reader(model, settings.context, mean, scale), clusters.edited(inputs.edits, sample)
+
+
+def of_model(model: Clustering, settings: StegoSettings) -> Clusters:
+    """Return a fitted model's clusters; those of another number are found in the codes that it keeps.
+
+    Parameters
+    ----------
+    model : Clustering
+        The model.
+    settings : StegoSettings
+        Which clusters.
+
+    Returns
+    -------
+    Clusters
+        Before a person's changes.
+
+    Raises
+    ------
+    SettingsError
+        If the model has none such.
+    """
+    if settings.probe == "linear":
+        if model.linear is None:
+            raise SettingsError(f"{model.name} has no linear probe; learn one from labels, or choose clusters.")
+        return model.linear
+    count = settings.n_clusters
+    if count is None or count == len(model.clusters.ids):
+        return model.clusters
+    if not len(model.sample):
+        raise SettingsError(
+            f"{model.name} has {len(model.clusters.ids)} clusters and keeps no codes to find {count} in; leave the "
+            "number of clusters empty."
+        )
+    return find_clusters(model.sample, count)
+
+
+def _sampled(image: Image, inputs: ClusterInputs, reader: _Reader, poll: Callable[[], None]) -> NDArray[np.float32]:
+    """Return features of places spread evenly over everything that is looked at."""
+    region, planes = region_of(image, inputs), slices(image, inputs)
+    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
+    windows = list(reader.windows(shape))
+    each = max(50, _SAMPLED // (len(planes) * len(windows)))
+    # Of a long stack some slices stand for all.
+    chosen = planes[:: max(1, len(planes) * len(windows) * each // (2 * _SAMPLED))]
+    parts = []
+    for index in chosen:
+        for window, _ in windows:
+            poll()
+            cells = reader.cells(image.rgb(index, tiling.shifted(window, region[:2])))
+            flat = cells.reshape(-1, cells.shape[-1])
+            parts.append(flat[np.linspace(0, len(flat) - 1, min(each, len(flat))).astype(int)])
+    return np.concatenate(parts)
+
+
+def _clustered(
+    image: Image,
+    index: tuple[int, ...],
+    region: Box,
+    reader: _Reader,
+    clusters: Clusters,
+    settings: _Output,
+    poll: Callable[[], None],
+    share: Callable[[float], None],
+) -> NDArray[np.int64]:
+    """Return the cluster of each pixel of a region, block by block, so that memory does not grow with the image."""
+    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
+    side = _BLOCK if settings.crf else reader.model.features_window
+    shared = _SHARED if settings.crf else min(2 * reader.model.feature_margin + reader.context, side // 2)
+    blocks = list(tiling.cover(shape, (min(side, shape[0]), min(side, shape[1])), shared))
+    out = np.zeros(shape, np.int64)
+    for i, (block, core) in enumerate(blocks):
+        rgb = image.rgb(index, tiling.shifted(block, region[:2]))
+        scores = _scores(rgb, reader, clusters, poll, flip=settings.flip)
+        numbers = clusters.owner
+        if settings.crf and len(clusters.ids) > 1:
+            scores = refine(np.exp(clusters.log_probabilities(scores)), rgb, poll=poll)
+            numbers = np.asarray(clusters.ids)
+        tiling.part(out, core)[:] = numbers[tiling.part(scores, core, block[:2]).argmax(0)]
+        share((i + 1) / len(blocks))
+    return out
+
+
+def _scores(
+    rgb: NDArray[np.uint8], reader: _Reader, clusters: Clusters, poll: Callable[[], None], *, flip: bool
+) -> NDArray[np.float32]:
+    """Return the scores of a block's pixels for each centre, (P, M, N)."""
+    shape = (rgb.shape[0], rgb.shape[1])
+    out = np.empty((len(clusters.owner), *shape), np.float32)
+    for window, core in reader.windows(shape):
+        poll()
+        picture = np.ascontiguousarray(tiling.part(np.moveaxis(rgb, -1, 0), window).transpose(1, 2, 0))
+        found = _window_scores(picture, reader, clusters)
+        if flip:
+            mirrored = _window_scores(np.ascontiguousarray(picture[:, ::-1]), reader, clusters)
+            found = (found + mirrored[..., ::-1]) * np.float32(0.5)
+        tiling.part(out, core)[:] = tiling.part(found, core, window[:2])
+    return out
+
+
+def _window_scores(picture: NDArray[np.uint8], reader: _Reader, clusters: Clusters) -> NDArray[np.float32]:
+    cells = reader.cells(picture)
+    scores = clusters.scores(cells.reshape(-1, cells.shape[-1]))
+    maps = np.moveaxis(scores.reshape(*cells.shape[:2], -1), -1, 0)
+    return enlarged(maps, reader.model, (picture.shape[0], picture.shape[1]))
+
+
+def _kept(clusters: Clusters, only: Sequence[int]) -> list[int]:
+    if unknown := [number for number in only if number not in clusters.classes]:
+        raise SettingsError(f"There is no cluster {unknown[0]}; there are {list(clusters.ids)}.")
+    return [n for n in clusters.ids if n not in clusters.hidden and (not only or n in only)]
+
+
+def _panoptic(plane: NDArray[Any], settings: _Output) -> Panoptic:
+    if settings.output == "clusters" and not settings.min_area:
+        return of_classes(plane)
+    parts = components(plane, min_area=settings.min_area)
+    return Panoptic(parts.labels, parts.semantic, parts.classes, np.ones(len(parts.classes)))
+
+
+TASK = Task(
+    name="cluster",
+    title="Cluster",
+    inputs=ClusterInputs,
+    methods={"stego": StegoSettings, "kmeans": KMeansSettings, "spherical": SphericalSettings},
+    protocols={"stego": "Clustering", "kmeans": "FeatureExtractor", "spherical": "FeatureExtractor"},
+    function=run,
+    slices=slices,
+)

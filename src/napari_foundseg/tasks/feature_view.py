@@ -1,0 +1,88 @@
+"""What a model sees: its features as colours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.tasks.features import feature_rgb
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.regions import Region, slices
+from napari_foundseg.tasks.settings import Progress, Settings, Task
+
+__all__ = ["TASK", "ViewSettings"]
+
+
+class ViewSettings(Settings):
+    """Three principal components of the features as red, green and blue."""
+
+    method: Literal["components"] = "components"
+    context: int = Field(0, ge=0, le=512, json_schema_extra={"unit": "pixels"})
+    """Average features over a square of this side."""
+
+
+def run(
+    image: Image,
+    inputs: Region,
+    settings: ViewSettings,
+    model: FeatureExtractor,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Show the features of slices as colours.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : Region
+        Which slices; the region is not looked at.
+    settings : ViewSettings
+        The averaging.
+    model : FeatureExtractor
+        The model.
+    progress : callable
+        Told the share of slices done.
+    cancelled : callable
+        Asked before each window.
+
+    Returns
+    -------
+    Segmentation
+        Without objects; `maps` holds (3, M, N) arrays of uint8 by slice.
+    """
+    started = time.perf_counter()
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The run was cancelled.")
+
+    planes = slices(image, inputs)
+    maps = {}
+    for i, index in enumerate(planes):
+        progress(i / len(planes), "looking")
+        maps[index] = np.moveaxis(feature_rgb(image, model, index, settings.context, poll), -1, 0)
+    labels = np.zeros(image.shape, np.uint16)
+    table = object_table(labels, image.label_axes, predicted_iou=[], stability_score=[])
+    return Segmentation(
+        labels, table, provenance=record("features", image, inputs, settings, model, started), maps=maps
+    )
+
+
+TASK = Task(
+    name="features",
+    title="Features",
+    inputs=Region,
+    methods={"components": ViewSettings},
+    protocols={"components": "FeatureExtractor"},
+    function=run,
+    slices=slices,
+)

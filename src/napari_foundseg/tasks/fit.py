@@ -1,0 +1,542 @@
+"""Fitting STEGO to images without labels: features once, a head in minutes, clusters, and a model of the catalogue.
+
+A fit looks at the images in windows. Each window gives five crops, among which pairs are drawn; so one image has pairs
+too, of crops of itself. What is best so far is kept when a fit is cancelled, and a fit of the same name, images and
+settings goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue
+
+from napari_foundseg.core.clusters import find_clusters
+from napari_foundseg.core.errors import BadImageError, Cancelled, SettingsError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Box
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.catalog import CatalogRow, catalog, models_folder
+from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.tasks import cluster
+from napari_foundseg.tasks.features import feature_windows, features_of
+from napari_foundseg.tasks.regions import Region, slices
+from napari_foundseg.tasks.settings import Settings, Task
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_foundseg.models.nets.stego import CorrespondenceSettings
+    from napari_foundseg.models.nets.stego_fit import Fit
+
+__all__ = ["TASK", "FitInputs", "FitSettings", "Fitted", "News", "fit_stego", "free_name", "pictures_in"]
+
+#: Told the share done, what is being done in words, and now and then what there is to show.
+News = Callable[..., None]
+_MORE: dict[str, JsonValue] = {"more": True}
+#: Bytes of features that are kept in memory; of more windows an even choice is looked at.
+_BUDGET = 1 << 30
+#: Codes that are kept with a model, to find other numbers of clusters in.
+_SAMPLED = 20_000
+#: Steps between looks at the loss, seconds between previews, and between the models that are kept meanwhile.
+_JUDGED_EVERY, _PREVIEW_SECONDS, _KEPT_SECONDS = 20, 2.0, 15.0
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class FitInputs(Region):
+    """What the head is fitted to, besides the image."""
+
+    folder: str | None = None
+    """Folder whose images are taken instead of the image."""
+    name: str | None = None
+    """What the new model is called; by default ``stego-1`` and so on."""
+
+
+class FitSettings(Settings):
+    """STEGO: a head that draws together the codes of places that look alike."""
+
+    method: Literal["stego"] = "stego"
+    n_clusters: int = Field(4, ge=1, le=64)
+    """How many clusters the model is saved with; it can be changed later without another fit."""
+    context: int = Field(0, ge=0, le=512, json_schema_extra={"unit": "pixels", "step": 8})
+    """Average features over a square of this side: about the size of a texture's pattern; 0 for single objects."""
+    steps: int = Field(400, ge=1, le=100_000, json_schema_extra={"step": 100})
+    """How long to fit. The best head is kept, so more steps do no harm."""
+    preset: Literal[
+        "balanced",
+        "directory",
+        "potsdam",
+        "cocostuff27-vit-small",
+        "cocostuff27-vit-small-10-3",
+        "cocostuff27-vit-base",
+        "cocostuff27-moco",
+        "cocostuff27-older",
+        "cityscapes",
+        "cityscapes-older",
+    ] = Field("balanced", json_schema_extra=_MORE)
+    """Weights and biases of the loss: measured on your images (balanced), or as published for a data set."""
+    pointwise: bool = Field(True, json_schema_extra=_MORE)
+    """Take each point's mean correspondence off, so that small structures count."""
+    zero_clamp: bool = Field(True, json_schema_extra=_MORE)
+    """Do not push codes further apart than at right angles."""
+    stabilised: bool = Field(False, json_schema_extra=_MORE)
+    """Do not draw codes together that are alike already."""
+    dim: int = Field(64, ge=2, le=512, json_schema_extra=_MORE)
+    """Channels of the codes."""
+    feature_samples: int = Field(11, ge=2, le=40, json_schema_extra=_MORE)
+    """Points along each side of the grid at which crops are compared."""
+    neg_samples: int = Field(5, ge=1, le=20, json_schema_extra=_MORE)
+    """Random partners of each crop."""
+    neighbours: int = Field(7, ge=1, le=30, json_schema_extra=_MORE)
+    """Nearest neighbours of a crop that may be its partner."""
+    batch_size: int = Field(16, ge=2, le=256, json_schema_extra=_MORE)
+    """Crops a step."""
+    learning_rate: float = Field(1e-3, gt=0, le=1, json_schema_extra=_MORE)
+    """Of Adam."""
+    seed: int = Field(0, ge=0, json_schema_extra=_MORE)
+    """Of chance: on a CPU equal seeds give equal models."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of a fit.
+
+    Parameters
+    ----------
+    model : CatalogRow
+        The new row of the catalogue.
+    losses : tuple of float
+        Of each step.
+    notes : tuple of str
+        What was done otherwise than one might expect.
+    """
+
+    model: CatalogRow
+    losses: tuple[float, ...]
+    notes: tuple[str, ...]
+
+
+def pictures_in(images: Sequence[Image]) -> list[tuple[Image, tuple[int, ...]]]:
+    """Return every slice of some images.
+
+    Parameters
+    ----------
+    images : sequence of Image
+        The images.
+
+    Returns
+    -------
+    list of tuple
+        Of image and slice.
+    """
+    return [(image, index) for image in images for index in image.indices()]
+
+
+def fit_stego(
+    pictures: Sequence[tuple[Image, tuple[int, ...]]],
+    settings: FitSettings,
+    model: FeatureExtractor,
+    name: str | None = None,
+    progress: News = lambda *_: None,
+    cancelled: Callable[[], bool] = bool,
+) -> Fitted:
+    """Fit a head to slices of images, and save it as a model of the catalogue.
+
+    Parameters
+    ----------
+    pictures : sequence of tuple
+        Images and slices of them.
+    settings : FitSettings
+        How.
+    model : FeatureExtractor
+        The backbone, which stays as it is.
+    name : str, optional
+        Of the new model.
+    progress : callable
+        Told the share done, words and sometimes a dict: ``loss`` (of each step so far), ``preview`` (clusters of the
+        first window as bytes, a cell a value), its ``shape``, ``stride``, ``index`` (the slice) and ``box``.
+    cancelled : callable
+        Asked before each window and step.
+
+    Returns
+    -------
+    Fitted
+        The new model.
+
+    Raises
+    ------
+    BadImageError
+        If there are no images.
+    SettingsError
+        If the name is taken by another model.
+    Cancelled
+        If `cancelled` returned True; the words say what was kept.
+    """
+    from napari_foundseg.models.nets.stego_fit import Crops, Fit, FitOptions, balanced
+
+    if not pictures:
+        raise BadImageError(None, "There is no image to fit to; choose a layer, a stack or a folder with images.")
+    name = free_name(name)
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The fit was cancelled before its first step; nothing was kept.")
+
+    maps, notes = _features(pictures, settings, model, progress, poll)
+    first = next(core for _, core in _cores(pictures[0][0], model))
+    mean, scale = _normalise(maps)
+    crops = Crops(maps)
+    chosen = _correspondence(settings)
+    if settings.preset == "balanced":
+        chosen = balanced(crops, chosen, settings.seed)
+    options = FitOptions(settings.dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed)
+    fit = Fit(crops, chosen, options)
+    state = _State(name, settings, model, maps)
+    if state.restore(fit):
+        notes.append(f"went on after {fit.done} steps")
+
+    def keep() -> CatalogRow:
+        state.write(fit)
+        return _saved(name, fit, settings, model, (mean, scale), notes, len(pictures))
+
+    place = {"stride": model.feature_stride, "index": list(pictures[0][1]), "box": list(first)}
+    told = _Told(progress, settings, fit, place)
+    stopped = _steps(fit, settings.steps, keep, told, cancelled)
+    row = keep()
+    if stopped:
+        raise Cancelled(f"Cancelled; the best of {fit.done} steps was kept as the model {name}.")
+    return Fitted(row, tuple(fit.losses), tuple(notes))
+
+
+def free_name(name: str | None) -> str:
+    """Return the name that a new model gets.
+
+    Parameters
+    ----------
+    name : str or None
+        The wanted name; None for the next free one.
+
+    Returns
+    -------
+    str
+        It.
+
+    Raises
+    ------
+    SettingsError
+        If it is no name, or another kind of model has it.
+    """
+    there = catalog()
+    if name is None:
+        return next(n for n in (f"stego-{i}" for i in range(1, 10_000)) if n not in there)
+    if not _NAME.fullmatch(name):
+        raise SettingsError(f"{name!r} is no name of a model; use letters, digits, '-', '_' and '.'.")
+    if name in there and there[name].file != str(models_folder() / name):
+        raise SettingsError(f"There is another model {name!r}; choose another name.")
+    return name
+
+
+def _features(
+    pictures: Sequence[tuple[Image, tuple[int, ...]]],
+    settings: FitSettings,
+    model: FeatureExtractor,
+    progress: News,
+    poll: Callable[[], None],
+) -> tuple[list[torch.Tensor], list[str]]:
+    """Return the features of an even choice of windows, (H, W, D) in float16, and what is to be said."""
+    import torch
+
+    windows = [(image, index, core) for image, index in pictures for _, core in _cores(image, model)]
+    maps: list[torch.Tensor] = []
+    chosen = windows
+    for i, (image, index, box) in enumerate(windows):
+        if i == 1:
+            fit_in = max(1, _BUDGET // max(1, maps[0].nbytes))
+            chosen = [windows[k] for k in np.unique(np.linspace(0, len(windows) - 1, fit_in).round().astype(int))]
+        if i >= len(chosen):
+            break
+        image, index, box = chosen[i]
+        poll()
+        progress(0.3 * i / len(chosen), f"looking at image {i + 1} of {len(chosen)}")
+        found = features_of(model, image.rgb(index, box), settings.context)
+        maps.append(torch.as_tensor(found).movedim(0, -1).half().contiguous())
+    notes = []
+    if len(chosen) < len(windows):
+        notes.append(f"{len(chosen)} of {len(windows)} windows were looked at, for their features to fit into memory")
+    if len(pictures) == 1:
+        notes.append("there is one image only: crops of it were used as each other's neighbours")
+    return maps, notes
+
+
+def _cores(image: Image, model: FeatureExtractor) -> Iterator[tuple[Box, Box]]:
+    return feature_windows(image.plane_shape, model)
+
+
+def _normalise(maps: list[torch.Tensor]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Bring every channel to mean 0 and variance 1 over all maps, in place."""
+    import torch
+
+    sample = torch.cat([one.flatten(0, 1)[:: max(1, one.shape[0] * one.shape[1] // 2000)].float() for one in maps])
+    mean, scale = sample.mean(0), sample.std(0, correction=0).clamp(min=1e-4)
+    for one in maps:
+        one.copy_(((one.float() - mean) / scale).clamp(-60_000, 60_000))
+    return mean.numpy(), scale.numpy()
+
+
+def _correspondence(settings: FitSettings) -> CorrespondenceSettings:
+    from napari_foundseg.models.nets.stego import PRESETS
+
+    preset = PRESETS["directory" if settings.preset == "balanced" else settings.preset]
+    return replace(
+        preset,
+        pointwise=settings.pointwise,
+        zero_clamp=settings.zero_clamp,
+        stabilised=settings.stabilised,
+        feature_samples=settings.feature_samples,
+        neg_samples=settings.neg_samples,
+    )
+
+
+def _steps(fit: Fit, steps: int, keep: Callable[[], Any], told: _Told, cancelled: Callable[[], bool]) -> bool:
+    """Take the steps, keeping the best now and then; return whether the person stopped them."""
+    saved = time.monotonic()
+    while fit.done < steps:
+        if cancelled():
+            fit.judge()
+            return True
+        fit.step()
+        if fit.done % _JUDGED_EVERY == 0 or fit.done == steps:
+            fit.judge()
+        told()
+        if fit.judged and time.monotonic() - saved > _KEPT_SECONDS:
+            keep()
+            saved = time.monotonic()
+    return False
+
+
+class _Told:
+    """Tells the progress of a fit, and now and then shows the clusters as they are."""
+
+    def __init__(self, progress: News, settings: FitSettings, fit: Fit, place: dict[str, Any]) -> None:
+        self._progress, self._settings, self._fit, self._place = progress, settings, fit, place
+        self._shown = 0.0
+
+    def __call__(self) -> None:
+        fit = self._fit
+        share = 0.3 + 0.68 * fit.done / self._settings.steps
+        words = f"step {fit.done} of {self._settings.steps}, loss {fit.losses[-1]:.3f}"
+        if time.monotonic() - self._shown < _PREVIEW_SECONDS:
+            self._progress(share, words)
+            return
+        preview = _preview(fit, self._settings)
+        shown = {**self._place, "loss": list(fit.losses), "shape": list(preview.shape), "preview": preview.tobytes()}
+        self._progress(share, words, shown)
+        self._shown = time.monotonic()
+
+
+def _preview(fit: Fit, settings: FitSettings) -> NDArray[np.uint8]:
+    import torch
+
+    first = fit.crops.maps[0]
+    with torch.no_grad():
+        fit.head.eval()
+        codes = fit.head(first.float().movedim(-1, 0)[None])[0].flatten(1).T.numpy()
+    clusters = find_clusters(codes[:: max(1, len(codes) // 1500)], settings.n_clusters, seed=settings.seed)
+    return np.asarray(clusters.nearest(codes).reshape(first.shape[:2]), np.uint8)
+
+
+def _saved(
+    name: str,
+    fit: Fit,
+    settings: FitSettings,
+    model: FeatureExtractor,
+    normalisation: tuple[NDArray[np.float32], NDArray[np.float32]],
+    notes: list[str],
+    pictures: int,
+) -> CatalogRow:
+    """Find the clusters of the best head, write the model's folder and its row."""
+    import torch
+
+    from napari_foundseg.models.stego import StegoWeights, save
+
+    head, maps = fit.best_head(), fit.crops.maps
+    each = max(20, _SAMPLED // len(maps))
+    codes = []
+    with torch.no_grad():
+        for one in maps:
+            flat = one.flatten(0, 1)
+            points = flat[torch.linspace(0, len(flat) - 1, min(each, len(flat))).long()].float()
+            codes.append(head(points.T[None, :, :, None])[0, :, :, 0].T)
+    # As float16, as it is kept, so that the clusters found now are those found again.
+    sample = torch.cat(codes).numpy().astype(np.float16).astype(np.float32)
+    clusters = find_clusters(sample, settings.n_clusters)
+    few = f"there are only {len(clusters.ids)} different codes for {settings.n_clusters} clusters"
+    if len(clusters.ids) < settings.n_clusters and few not in notes:
+        notes.append(few)
+    config: dict[str, Any] = {
+        "backbone": model.name,
+        "backbone_key": model.key,
+        "images": pictures,
+        "windows": len(maps),
+        "steps": fit.done,
+        "best_loss": min((value for _, value in fit.judged), default=None),
+        "settings": settings.model_dump(mode="json"),
+        "correspondence": asdict(fit.settings),
+        "notes": list(notes),
+    }
+    mean, scale = normalisation
+    folder = models_folder() / name
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    save(folder, StegoWeights(head, mean, scale, settings.context, sample, clusters), config)
+    return register(name, folder)
+
+
+def register(name: str, folder: Path) -> CatalogRow:
+    """Make a model's folder a row of the catalogue.
+
+    Parameters
+    ----------
+    name : str
+        The model's name.
+    folder : Path
+        Its folder.
+
+    Returns
+    -------
+    CatalogRow
+        The row.
+    """
+    from napari_foundseg.models.importing import import_model
+
+    return import_model(folder, name=name, family="stego")
+
+
+class _State:
+    """What a fit needs to go on, in a file that says of which fit it is."""
+
+    def __init__(self, name: str, settings: FitSettings, model: FeatureExtractor, maps: Sequence[torch.Tensor]) -> None:
+        self._path = models_folder() / "fits" / f"{name}.safetensors"
+        kept = settings.model_dump(mode="json", exclude={"steps", "n_clusters"})
+        digest = hashlib.blake2b(json.dumps([kept, model.key], sort_keys=True).encode(), digest_size=16)
+        for one in maps:
+            digest.update(one.numpy().data)
+        self._of = digest.hexdigest()
+
+    def restore(self, fit: Fit) -> bool:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(str(self._path), "pt") as file:
+                if (file.metadata() or {}).get("fit") != self._of:
+                    return False
+                fit.restore({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, RuntimeError):
+            return False
+        return fit.done > 0
+
+    def write(self, fit: Fit) -> None:
+        from safetensors.torch import save
+
+        from napari_foundseg.io.atomic import atomic_write, named_errors
+
+        with named_errors(self._path.parent):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(self._path) as file:
+            file.write(save(fit.state(), metadata={"fit": self._of}))
+
+
+def run(
+    image: Image,
+    inputs: FitInputs,
+    settings: FitSettings,
+    model: FeatureExtractor,
+    progress: News,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Fit a head, as the engine runs it, and cluster the image's first slice with it.
+
+    Parameters
+    ----------
+    image : Image
+        The image that is fitted to, unless a folder is named.
+    inputs : FitInputs
+        A folder, and the new model's name.
+    settings : FitSettings
+        How.
+    model : FeatureExtractor
+        The backbone.
+    progress : callable
+        As for `fit_stego`.
+    cancelled : callable
+        Asked before each window and step.
+
+    Returns
+    -------
+    Segmentation
+        Of the first slice; its provenance names the new model and the notes of the fit.
+    """
+    from napari_foundseg.models.loading import load_model
+
+    pictures = [(image, index) for index in slices(image, inputs)]
+    first = pictures[0][1]
+    if inputs.folder is not None:
+        pictures = pictures_in(images_of(Path(inputs.folder)))
+    fitted = fit_stego(pictures, settings, model, inputs.name, progress, cancelled)
+    progress(0.98, "clustering")
+    loaded = load_model(fitted.model.name, device=model.device)
+    shown = cluster.ClusterInputs(index=first)
+    result = cluster.run(image, shown, cluster.StegoSettings(crf=False), loaded, lambda *_: None, cancelled)
+    told = {"model": fitted.model.name, "notes": list(fitted.notes), "losses": list(fitted.losses)}
+    return replace(result, provenance={**result.provenance, "fitted": told})
+
+
+def images_of(folder: Path) -> list[Image]:
+    """Return the images of a folder, by name.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+
+    Returns
+    -------
+    list of Image
+        Read when their pixels are asked for, where the format allows it.
+
+    Raises
+    ------
+    BadImageError
+        If there is none, or one cannot be read.
+    """
+    from napari_foundseg.io.readers import EXTENSIONS, read_image
+
+    if not folder.is_dir():
+        raise BadImageError(folder, "is not a folder; choose one with images")
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    if not files:
+        raise BadImageError(folder, f"holds no images ({', '.join(sorted(EXTENSIONS))})")
+    return [read_image(path) for path in files]
+
+
+def _slices(image: Image, inputs: FitInputs) -> list[tuple[int, ...]]:
+    return slices(image, inputs)[:1] if inputs.folder is not None else slices(image, inputs)
+
+
+TASK = Task(
+    name="fit_stego",
+    title="Fit",
+    inputs=FitInputs,
+    methods={"stego": FitSettings},
+    protocols={"stego": "FeatureExtractor"},
+    function=run,
+    slices=_slices,
+)

@@ -1,0 +1,131 @@
+"""A linear probe: classes learnt from a few labelled pixels, on the codes of a fitted model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.clusters import Clusters
+from napari_foundseg.core.errors import AxesError, SettingsError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import plane_view
+from napari_foundseg.models.catalog import CatalogRow, row
+from napari_foundseg.models.protocols import Clustering
+from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.features import enlarged, feature_windows, features_of
+
+__all__ = ["fitted_probe", "learn"]
+
+#: Pixels of one class in one window that are looked at.
+_MOST = 2000
+
+
+def learn(name: str, images: Sequence[Image], labels: Sequence[Any]) -> CatalogRow:
+    """Learn classes from labels, and save them with a fitted model.
+
+    Parameters
+    ----------
+    name : str
+        The model.
+    images : sequence of Image
+        Images.
+    labels : sequence of array-like
+        Of each image, of its shape; 0 where nobody has said anything.
+
+    Returns
+    -------
+    CatalogRow
+        The model's new row.
+
+    Raises
+    ------
+    SettingsError
+        If fewer than two classes are labelled, or the model is none that was fitted here.
+    AxesError
+        If labels do not have the shape of their image.
+    """
+    from napari_foundseg.models.loading import load_model
+    from napari_foundseg.models.stego import save
+    from napari_foundseg.tasks.fit import register
+
+    known = row(name)
+    folder = Path(known.file)
+    if known.family != "stego" or not folder.is_dir():
+        raise SettingsError(f"{name} was not fitted here, so it cannot learn classes; fit a model first.")
+    model = load_model(name)
+    codes, classes = _labelled(model, images, labels)
+    probe = fitted_probe(codes, classes)
+    from napari_foundseg.models.checkpoints import read_config
+
+    save(folder, replace(model.weights, linear=probe), read_config(folder))
+    return register(name, folder)
+
+
+def fitted_probe(codes: NDArray[Any], classes: NDArray[Any]) -> Clusters:
+    """Fit a linear classifier to labelled codes (multinomial logistic regression, as STEGO's linear probe).
+
+    Parameters
+    ----------
+    codes : (n, dim) ndarray of float
+        Codes.
+    classes : (n,) ndarray of int
+        Of each.
+
+    Returns
+    -------
+    Clusters
+        Classes 1 to k in the order of the labels, named after them.
+
+    Raises
+    ------
+    SettingsError
+        If there are fewer than two classes.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    found = np.unique(classes)
+    if len(found) < 2:
+        got = f"only class {found[0]}" if len(found) else "none"
+        raise SettingsError(
+            f"A linear probe learns to tell two or more classes apart; {got} is labelled. Paint another."
+        )
+    model = LogisticRegression(max_iter=500, class_weight="balanced").fit(codes, classes)
+    weights, offset = model.coef_, model.intercept_
+    if len(found) == 2:
+        weights, offset = np.concatenate([-weights, weights]) / 2, np.concatenate([-offset, offset]) / 2
+    return Clusters.linear(weights, offset, [f"class {number}" for number in found])
+
+
+def _labelled(
+    model: Clustering, images: Sequence[Image], labels: Sequence[Any]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    codes, classes = [np.empty((0, 0), np.float32)], [np.empty(0, np.int64)]
+    if len(images) != len(labels):
+        raise SettingsError(f"There are {len(images)} images and {len(labels)} label images; give one for each.")
+    for image, given in zip(images, labels, strict=True):
+        whole = np.asarray(given)
+        if whole.shape != image.shape:
+            raise AxesError(f"The labels have shape {whole.shape}, their image {image.shape}; they must be equal.")
+        for index in image.indices():
+            plane = plane_view(whole, image.label_axes, index)
+            for box, core in feature_windows(image.plane_shape, model):
+                part = tiling.part(plane, core)
+                if not part.any():
+                    continue
+                found = features_of(model, image.rgb(index, box))
+                size = (box[2] - box[0] + 1, box[3] - box[1] + 1)
+                maps = tiling.part(enlarged(found, model, size), core, box[:2])
+                for number in np.unique(part[part > 0]):
+                    own = maps[:, part == number].T
+                    own = own[:: max(1, len(own) // _MOST)]
+                    codes.append(own)
+                    classes.append(np.full(len(own), number, np.int64))
+    dim = max(part.shape[1] for part in codes)
+    return np.concatenate(
+        [part.reshape(-1, dim) if part.size else np.empty((0, dim)) for part in codes]
+    ), np.concatenate(classes)

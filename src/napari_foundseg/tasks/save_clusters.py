@@ -1,0 +1,111 @@
+"""Clusters as a person left them, saved as a model of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.catalog import CatalogRow, models_folder, row
+from napari_foundseg.tasks import cluster
+from napari_foundseg.tasks.fit import free_name, register
+from napari_foundseg.tasks.regions import slices
+from napari_foundseg.tasks.settings import Progress, Task
+
+__all__ = ["TASK", "SaveInputs", "save_clusters"]
+
+
+class SaveInputs(cluster.ClusterInputs):
+    """Where to look afterwards, the changes that are to last, and the new model's name."""
+
+    name: str
+    """What the model is called; a name of a model that was fitted here replaces it."""
+
+
+def save_clusters(model: Any, settings: cluster.StegoSettings, edits: Any, name: str) -> CatalogRow:
+    """Save a fitted model with another number of clusters, and with a person's changes to them.
+
+    Parameters
+    ----------
+    model : StegoModel
+        A model that was fitted here.
+    settings : StegoSettings
+        With the number of clusters.
+    edits : sequence of Edit
+        The changes.
+    name : str
+        Of the new model.
+
+    Returns
+    -------
+    CatalogRow
+        Its row.
+
+    Raises
+    ------
+    SettingsError
+        If the model was not fitted here, or the name is taken.
+    """
+    from napari_foundseg.models.checkpoints import read_config
+    from napari_foundseg.models.stego import save
+
+    known = row(model.name)
+    if known.family != "stego" or not Path(known.file).is_dir():
+        raise SettingsError(f"{model.name} was not fitted here, so its clusters cannot be saved. Press Fit first.")
+    name = free_name(name)
+    clusters = cluster.of_model(model, settings).edited(edits, model.sample)
+    folder = models_folder() / name
+    save(folder, replace(model.weights, clusters=clusters), read_config(Path(known.file)))
+    return register(name, folder)
+
+
+def run(
+    image: Image,
+    inputs: SaveInputs,
+    settings: cluster.StegoSettings,
+    model: Any,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Save, and cluster the image with what was saved, as the engine runs it.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : SaveInputs
+        The changes and the name.
+    settings : StegoSettings
+        With the number of clusters.
+    model : StegoModel
+        A model that was fitted here.
+    progress : callable
+        Told the share done.
+    cancelled : callable
+        Asked before each window.
+
+    Returns
+    -------
+    Segmentation
+        Of the saved model.
+    """
+    from napari_foundseg.models.loading import load_model
+
+    saved = load_model(save_clusters(model, settings, inputs.edits, inputs.name).name, device=model.device)
+    plain = cluster.ClusterInputs(index=inputs.index, region=inputs.region, only=inputs.only)
+    return cluster.run(image, plain, settings.model_copy(update={"n_clusters": None}), saved, progress, cancelled)
+
+
+TASK = Task(
+    name="save_clusters",
+    title="Save clusters",
+    inputs=SaveInputs,
+    methods={"stego": cluster.StegoSettings},
+    protocols={"stego": "Clustering"},
+    function=run,
+    slices=slices,
+)
