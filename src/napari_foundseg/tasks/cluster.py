@@ -64,7 +64,7 @@ class StegoSettings(_Output):
     """STEGO: clusters of features that were fitted to your images."""
 
     method: Literal["stego"] = "stego"
-    n_clusters: int | None = Field(None, ge=1, le=_MOST)
+    n_clusters: int | None = Field(None, ge=1, le=_MOST, json_schema_extra=_MORE)
     """How many clusters; empty for those that the model was saved with."""
     probe: Literal["clusters", "linear"] = Field("clusters", json_schema_extra=_MORE)
     """Clusters that were found, or classes that were learnt from labels (linear probe) where the model has them."""
@@ -74,7 +74,7 @@ class KMeansSettings(_Output):
     """k-means on the features of this image, without a fit."""
 
     method: Literal["kmeans"] = "kmeans"
-    n_clusters: int = Field(4, ge=1, le=_MOST)
+    n_clusters: int = Field(4, ge=1, le=_MOST, json_schema_extra=_MORE)
     """How many clusters."""
     context: int = Field(0, ge=0, le=512, json_schema_extra={"unit": "pixels", "step": 8})
     """Average features over a square of this side: about the size of a texture's pattern; 0 for single objects."""

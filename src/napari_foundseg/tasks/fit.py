@@ -100,7 +100,7 @@ class FitSettings(Settings):
     """Nearest neighbours of a crop that may be its partner."""
     batch_size: int = Field(16, ge=2, le=256, json_schema_extra=_MORE)
     """Crops a step."""
-    learning_rate: float = Field(1e-3, gt=0, le=1, json_schema_extra=_MORE)
+    learning_rate: float = Field(1e-3, ge=1e-5, le=1, json_schema_extra={"step": 1e-4, **_MORE})
     """Of Adam."""
     seed: int = Field(0, ge=0, json_schema_extra=_MORE)
     """Of chance: on a CPU equal seeds give equal models."""
