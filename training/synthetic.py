@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage as ndi
+from skimage.measure import label as connected
 
 SIDE = 384
 Float = NDArray[np.float32]
@@ -144,6 +145,27 @@ def depths(labels: Labels) -> Float:
     return (ndi.distance_transform_edt(~border) * (labels > 0)).astype(np.float32)
 
 
+def organelles(rng: np.random.Generator, labels: Labels, depth: Float) -> Float:
+    """Return what lies inside objects and is no object itself: one kernel each, or many grains."""
+    strength = float(rng.choice([-1, 1]) * rng.uniform(0.15, 0.6))
+    if rng.random() < 0.5:
+        count = int(labels.max()) + 1
+        deepest = np.maximum(ndi.maximum(depth, labels, np.arange(count)), 1)
+        return np.asarray(strength * ((depth / deepest[labels] > rng.uniform(0.4, 0.7)) & (labels > 0)), np.float32)
+    grains = smooth_field(rng, labels.shape, float(np.exp(rng.uniform(np.log(3), np.log(9)))))
+    return np.asarray(strength * (grains > 1) * (labels > 0), np.float32)
+
+
+def speckle(rng: np.random.Generator, scene: Float) -> Float:
+    """Multiply a scene by the speckle of ultrasound: smoothed Rayleigh noise (Wagner et al. 1983)."""
+    waves = rng.standard_normal((2, *scene.shape))
+    size = rng.uniform(0.5, 1.5, 2)
+    amplitude = np.hypot(*(ndi.gaussian_filter(w, size) for w in waves))
+    strength = rng.uniform(0.2, 0.7)
+    shown = (scene - scene.min()) * (1 - strength + strength * amplitude / amplitude.mean())
+    return np.asarray(shown, np.float32)
+
+
 def paint(rng: np.random.Generator, labels: Labels, depth: Float, walls: bool) -> NDArray[np.uint8]:
     """Give the scene its look, `(H, W, 3)`: levels, profile, texture, shading and colour."""
     count = int(labels.max()) + 1
@@ -158,7 +180,7 @@ def paint(rng: np.random.Generator, labels: Labels, depth: Float, walls: bool) -
     inside = (labels > 0) * np.clip(level, 0.3, 2)[labels] * chosen
     if walls:
         inside = inside * rng.uniform(0, 0.5) + rng.choice([-1, 1]) * np.exp(-((depth / rng.uniform(1, 3)) ** 2))
-    quiet = rng.choice([0.1, 0.35, 1.0], p=[0.4, 0.3, 0.3])  # even objects on even ground must be found too
+    quiet = rng.choice([0.1, 0.35, 0.7], p=[0.4, 0.35, 0.25])  # even objects on even ground must be found too
     grain = np.exp(rng.uniform(np.log(1.5), np.log(20), 3))
     marks = rng.uniform(0, 0.35) * smooth_field(rng, labels.shape, grain[0]) * (labels > 0)
     ground = rng.uniform(0, 0.3) * smooth_field(rng, labels.shape, grain[1])
@@ -168,7 +190,11 @@ def paint(rng: np.random.Generator, labels: Labels, depth: Float, walls: bool) -
         + 0.1 * smooth_field(rng, labels.shape, grain[2])
     )
     scene = inside * (1 + quiet * marks) + quiet * ground * rng.uniform(0.2, 1)
+    if rng.random() < 0.3:
+        scene = scene + organelles(rng, labels, depth)
     scene = ndi.gaussian_filter(scene, rng.uniform(0.4, 1.4))
+    if rng.random() < 0.15:
+        scene = speckle(rng, scene)
     low, high = np.percentile(scene, [0.5, 99.5])
     scene = np.clip((scene - low) / (high - low + 1e-6), 0, 1)[..., None]
     if rng.random() < 0.4:
@@ -183,11 +209,19 @@ def paint(rng: np.random.Generator, labels: Labels, depth: Float, walls: bool) -
 def draw_scene(seed: int) -> tuple[NDArray[np.uint8], Labels]:
     """Return scene number `seed` and its truth, shapes `(384, 384, 3)` and `(384, 384)`."""
     rng = np.random.default_rng([seed, 77])
-    if rng.random() < 0.22:
+    sort = rng.random()
+    if sort < 0.22:
         labels, depth = tissue(rng)
-        return paint(rng, labels, depth, walls=bool(rng.random() < 0.8)), labels
-    labels = scatter(rng)
-    return paint(rng, labels, depths(labels), walls=False), labels
+        return paint(rng, labels, depth, walls=bool(rng.random() < 0.8)), pieces(labels)
+    labels = scatter(rng) if sort < 0.96 else np.zeros((SIDE, SIDE), np.uint16)
+    return paint(rng, labels, depths(labels), walls=False), pieces(labels)
+
+
+def pieces(labels: Labels) -> Labels:
+    """Give each connected piece an id of its own and drop specks: what lies behind another object is not one to see."""
+    parts = connected(labels, background=0, connectivity=1)
+    areas = np.bincount(parts.ravel())
+    return np.where(areas[parts] < 12, 0, parts).astype(np.uint16)
 
 
 def write_scene(folder: Path, seed: int) -> None:

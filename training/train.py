@@ -84,7 +84,7 @@ def thin_out(prompts: Prompts, truth: Tensor) -> Prompts:
     assert prompts.masks is not None
     count = len(truth)
     given = prompts.masks.clone()
-    given[torch.rand(count) < 0.5] = torch.nan
+    given[torch.rand(count) < 0.25] = torch.nan
     alone = torch.rand(count) < 0.15
     drawn = F.avg_pool2d(truth, 3, 1, 1) if torch.rand(()) < 0.5 else truth
     strength = 4 + 12 * torch.rand(count, 1, 1, 1)
@@ -201,7 +201,8 @@ def train(options: argparse.Namespace) -> None:
             frozen = step < options.frozen
             if frozen:
                 model.sam.image_encoder.eval()
-            corrections = step // 3 % 4 + 1 if step > options.alone + 250 and step % 3 == 0 else 0
+            learning = options.start is None and step < options.alone + 250
+            corrections = 0 if learning or step % 2 else step // 2 % 4 + 1
             losses = step_losses(model, batch, corrections, frozen)
         optimiser.zero_grad(set_to_none=True)
         losses["loss"].backward()

@@ -1,10 +1,14 @@
 """Prompting: points, boxes and masks that each mean one object.
 
-At which scale an object is looked at: a click at native resolution, in the window where it lies most central; several
-points in the finest window that holds them all; a box at the scale at which it comes nearest to filling a third of the
-window. A mask that reaches the window's border is decoded again at half the scale, and so is one of clicks that the
-model doubts: a large object looks like nothing in a small window. Of the masks that fit their windows the most trusted
-is taken.
+At which scale an object is looked at: a click at native resolution first, in the window where it lies most central;
+several points in the finest window that holds them all; a box where it comes nearest to filling a third of the window.
+A mask that reaches the window's border is decoded again at half the scale, and so is one of clicks that the model
+doubts: a large object looks like nothing in a small window. The mask of one click is decoded again where *it* comes
+nearest to filling a third of the window, as if a box had been drawn around it. Of the masks that fit their windows one
+that obeys the clicks is taken, and of those the most trusted.
+
+Several clicks are given one after the other, each with the mask before. Where the mask leaves out a click or takes in
+one that means "not this", the three masks that the model has for one click are considered too.
 """
 
 from __future__ import annotations
@@ -35,7 +39,9 @@ __all__ = ["DOUBT", "TASK", "PromptInputs", "PromptSettings"]
 
 #: Predicted IoU below which a click is looked at in a wider window too; chosen on `val` and on drawn scenes.
 DOUBT = 0.6
-#: Whether a mask fits its window; how wide that is where it does not; what the model trusts it.
+#: Predicted IoU by which an enlarged picture may be trusted less and is taken all the same; chosen likewise.
+ENLARGED = 0.03
+#: Whether a mask fits its window; the level where not, else minus the clicks disobeyed; what the model trusts it.
 _Rank = tuple[bool, int, float]
 
 
@@ -88,14 +94,14 @@ class _Target:
         (y0, x0), (y1, x1) = np.min(corners, axis=0), np.max(corners, axis=0)
         return float(y0), float(x0), float(y1), float(x1)
 
-    def is_doubtful(self, mask: Mask) -> bool:
-        """Tell whether clicks gave a mask that the model itself hardly trusts."""
-        clicks = self.prompt.box is None and self.prompt.mask is None
-        return clicks and mask.predicted_iou < DOUBT
+    @property
+    def by_clicks(self) -> bool:
+        """Whether points are all there is."""
+        return self.prompt.box is None and self.prompt.mask is None
 
     def wants_several(self, output: str) -> bool:
         """Tell whether the model is to propose several masks."""
-        one_click = len(self.prompt.points) == 1 and self.prompt.box is None and self.prompt.mask is None
+        one_click = len(self.prompt.points) == 1 and self.by_clicks
         return output == "best of three" or (output == "auto" and one_click)
 
 
@@ -131,10 +137,10 @@ def run(
     """
     started = time.perf_counter()
     shape = image.plane_shape
-    last = tiling.coarsest(shape, model.window)
     targets = [_target(i + 1, prompt, image, model.window, settings) for i, prompt in enumerate(inputs.prompts)]
     found: dict[int, list[Mask]] = {}
     ranks: dict[int, _Rank] = {}
+    looked = {(target.label, target.level) for target in targets}
     while targets:
         again: list[_Target] = []
         for (index, window), group in _by_window(targets, shape, model.window).items():
@@ -143,11 +149,14 @@ def run(
             decoded = _decode(image.rgb(index, window), window, group, settings, model)
             for target, masks in zip(group, decoded, strict=True):
                 cut = tiling.touches(masks[0].box, window, shape)
-                rank = (not cut, target.level if cut else 0, masks[0].predicted_iou)
+                trusted = masks[0].predicted_iou + ENLARGED * (target.level < 0)
+                rank = (not cut, target.level if cut else -_disobeyed(masks[0], target.prompt), trusted)
                 if target.label not in ranks or rank > ranks[target.label]:
                     found[target.label], ranks[target.label] = masks, rank
-                if target.level < last and (cut or target.is_doubtful(masks[0])):
-                    again.append(replace(target, level=target.level + 1))
+                for level in _further_levels(target, masks[0], cut, shape, model.window) if settings.tile else ():
+                    if (target.label, level) not in looked:
+                        looked.add((target.label, level))
+                        again.append(replace(target, level=level))
             progress(min(1.0, len(found) / len(inputs.prompts)), "decoding prompts")
         targets = again
     candidates = [found[label] for label in sorted(found)]
@@ -180,12 +189,26 @@ def _target(label: int, prompt: Prompt, image: Image, window: int, settings: Pro
     target = _Target(label, index, flat, last)
     if not settings.tile:
         return target
-    level = min(0, last)
-    if flat.box is not None or flat.mask is not None:
-        level = tiling.box_level(target.extent, shape, window)
+    level = min(0, last) if target.by_clicks else tiling.box_level(target.extent, shape, window)
+    return replace(target, level=_holding(target, level, shape, window))
+
+
+def _further_levels(target: _Target, mask: Mask, cut: bool, shape: tuple[int, int], window: int) -> list[int]:
+    """Return the levels at which to look again at a prompt that gave `mask`, which its window cuts or not."""
+    levels = []
+    if cut or (target.by_clicks and mask.predicted_iou < DOUBT):
+        levels.append(min(target.level + 1, tiling.coarsest(shape, window)))
+    if target.by_clicks and len(target.prompt.points) == 1 and not cut and mask.area:
+        levels.append(_holding(target, tiling.box_level(mask.box, shape, window), shape, window))
+    return levels
+
+
+def _holding(target: _Target, level: int, shape: tuple[int, int], window: int) -> int:
+    """Return `level`, or the next at which one window holds all that the prompt shows."""
+    last = tiling.coarsest(shape, window)
     while level < last and tiling.surrounding(target.extent, shape, tiling.side(window, level)) is None:
         level += 1
-    return replace(target, level=level)
+    return level
 
 
 def _by_window(
@@ -210,7 +233,29 @@ def _decode(
         decoded = model.decode(encoded, moved, multimask=multimask, one_by_one=settings.tile)
         for target, found in zip(group, decoded, strict=True):
             out[target.label] = _ranked(found, window, target)
+    wrong = [target for target in targets if settings.tile and _wants_others(target, out[target.label][0], settings)]
+    others = model.decode(encoded, [_moved(t.prompt, window) for t in wrong], multimask=True, one_by_one=True)
+    for target, found in zip(wrong, others, strict=True):
+        candidates = out[target.label] + _ranked(found, window, target)
+        out[target.label] = sorted(candidates, key=lambda m, t=target: (_disobeyed(m, t.prompt), -m.predicted_iou))
     return [out[target.label] for target in targets]
+
+
+def _wants_others(target: _Target, mask: Mask, settings: PromptSettings) -> bool:
+    """Tell whether several clicks gave a single mask that disobeys one of them."""
+    several = target.by_clicks and len(target.prompt.points) > 1
+    return settings.output == "auto" and several and _disobeyed(mask, target.prompt) > 0
+
+
+def _disobeyed(mask: Mask, prompt: Prompt) -> int:
+    """Count the positive clicks outside a mask and the negative ones inside it."""
+    y0, x0, y1, x1 = mask.box
+    count = 0
+    for (y, x), label in zip(prompt.points, prompt.labels, strict=True):
+        row, column = round(y), round(x)
+        inside = y0 <= row <= y1 and x0 <= column <= x1 and bool(mask.crop[row - y0, column - x0])
+        count += inside != (label == 1)
+    return count
 
 
 def _ranked(found: Candidates, window: Box, target: _Target) -> list[Mask]:
