@@ -23,7 +23,7 @@ from napari_foundseg.core.masks import Box, Mask, Nesting, paint
 from napari_foundseg.core.result import Segmentation, object_table
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.instance_maps import decode_maps, scale_for
+from napari_foundseg.tasks.instance_maps import decode_maps, decode_maps_at_best_scale, scale_for
 from napari_foundseg.tasks.point_grid import LIVE, grid_masks, passing
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
@@ -59,7 +59,8 @@ class DecoderSettings(Settings):
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
     """Smaller objects are dropped."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
-    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best."""
+    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best.
+    Where it is not given, the image is shrunk for as long as the model doubts less of what it sees."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", json_schema_extra=_MORE)
     """What the diameter is counted in."""
     tile: bool = Field(True, json_schema_extra=_MORE)
@@ -148,8 +149,12 @@ def run(
 
             if isinstance(settings, DecoderSettings):
                 around = _with_surroundings(region, image.plane_shape)
-                scale = scale_for(_diameter(image, settings))
-                yield index, decode_maps(image, index, around, model, poll, share, tile=settings.tile, scale=scale)
+                if settings.tile and settings.diameter is None:
+                    yield index, decode_maps_at_best_scale(image, index, around, model, poll, share)
+                else:
+                    scale = scale_for(_diameter(image, settings))
+                    maps = decode_maps(image, index, around, model, poll, share, tile=settings.tile, scale=scale)
+                    yield index, maps
             else:
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
 

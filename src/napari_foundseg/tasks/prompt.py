@@ -237,7 +237,8 @@ def _decode(
     others = model.decode(encoded, [_moved(t.prompt, window) for t in wrong], multimask=True, one_by_one=True)
     for target, found in zip(wrong, others, strict=True):
         candidates = out[target.label] + _ranked(found, window, target)
-        out[target.label] = sorted(candidates, key=lambda m, t=target: (_disobeyed(m, t.prompt), -m.predicted_iou))
+        order = sorted((_disobeyed(m, target.prompt), -m.predicted_iou, i) for i, m in enumerate(candidates))
+        out[target.label] = [candidates[i] for _, _, i in order]
     return [out[target.label] for target in targets]
 
 
@@ -251,7 +252,7 @@ def _disobeyed(mask: Mask, prompt: Prompt) -> int:
     """Count the positive clicks outside a mask and the negative ones inside it."""
     y0, x0, y1, x1 = mask.box
     count = 0
-    for (y, x), label in zip(prompt.points, prompt.labels, strict=True):
+    for (y, x), label in zip(prompt.points, prompt.labels or (), strict=True):
         row, column = round(y), round(x)
         inside = y0 <= row <= y1 and x0 <= column <= x1 and bool(mask.crop[row - y0, column - x0])
         count += inside != (label == 1)
