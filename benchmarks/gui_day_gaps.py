@@ -37,7 +37,7 @@ class Record:
     """The largest gap of each action, by kind."""
 
     def __init__(self) -> None:
-        self.gaps: dict[str, list[float]] = defaultdict(list)
+        self.gaps: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
     @contextmanager
     def during(self, action: str) -> Iterator[None]:
@@ -49,7 +49,7 @@ class Record:
         with Gaps() as gaps:
             yield
             QTest.qWait(120)
-        self.gaps[action].append(1000 * gaps.largest)
+        self.gaps[action].append((1000 * gaps.largest, 1000 * gaps.busiest))
 
 
 def crowd() -> tuple[np.ndarray, np.ndarray]:
@@ -123,18 +123,19 @@ def crowd_with_plugin(folder: Path, record: Record) -> None:
             QTest.qWait(500)
         correct.choose([1])
         with record.during("merge two far apart"):
-            correct.choose([1, int(labels.max()) - i])
+            correct.choose([1, 5000 + i])
             correct.merge()
             QTest.qWait(500)
         with record.during("renumber 5329"):
             correct.renumber()
-            QTest.qWait(1500)
+            day.until(lambda: correct.history.undo_name == "renumber")
+            QTest.qWait(500)
         removal.bound.setValue(1e6)
         day.until(lambda: removal.button.isEnabled())
         with record.during("delete 5329"):
-            QTest.mouseClick(removal.button, Qt.MouseButton.LeftButton)
-            QTest.qWait(1500)
-        assert not layer.data.any()
+            removal.button.click()
+            day.until(lambda: not layer.data.any())
+            QTest.qWait(500)
         with record.during("undo deleting 5329"):
             day.canvas.key(Qt.Key.Key_Z, CONTROL)
             day.until(lambda: objects.table.model_.rowCount() > 5000)
@@ -292,7 +293,7 @@ def crowd_without(folder: Path, record: Record) -> None:  # noqa: ARG001 - as th
             canvas.drag(layer, (20, 60 + 200 * i), (20, 160 + 200 * i))
             layer.mode = "pan_zoom"
             QTest.qWait(500)
-        goes("merge two far apart", np.where(labels == labels.max() - i, 1, labels))
+        goes("merge two far apart", np.where(labels == 5000 + i, 1, labels))
         goes("renumber 5329", np.where(labels > 1000, labels - 1, labels))
         goes("delete 5329", np.zeros_like(labels))
         goes("undo deleting 5329", labels)
@@ -349,7 +350,7 @@ def child(part: str, kind: str, folder: Path) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def measured(part: str, kind: str, folder: Path) -> dict[str, list[float]]:
+def measured(part: str, kind: str, folder: Path) -> dict[str, list[tuple[float, float]]]:
     """Return the gaps of one run, made in a process of its own."""
     environment = os.environ | {"NAPARI_CONFIG": str(folder / "napari.yaml"), "FOUNDSEG_CACHE": str(folder / "cache")}
     command = [sys.executable, __file__, "--run", part, kind, str(folder)]
@@ -367,16 +368,22 @@ def main() -> None:
     if given.run:
         part, kind, folder = given.run
         child(part, kind, Path(folder))
-    worst = 0.0
-    print(f"{'action':24}{'times':>6}{'plugin':>9}{'control':>9}{'beyond':>9}   (medians of the largest gap, ms)")
+    print("medians of the largest gap of each action, in ms, by the clock and by work of the window's thread")
+    print(
+        f"{'action':24}{'times':>6}{'plugin':>8}{'control':>8}{'beyond':>8}   {'plugin':>8}{'control':>8}{'beyond':>8}"
+    )
+    worst = [0.0, 0.0]
     for part in [given.part] if given.part else PARTS:
         with tempfile.TemporaryDirectory() as folder:
             plugin, control = (measured(part, kind, Path(folder)) for kind in ("plugin", "control"))
         for action, gaps in plugin.items():
-            own, other = statistics.median(gaps), statistics.median(control[action])
-            worst = max(worst, own - other)
-            print(f"{action:24}{len(gaps):6}{own:9.0f}{other:9.0f}{own - other:9.0f}")
-    print(f"largest beyond the control: {worst:.0f} ms (wanted: < 50)")
+            row = f"{action:24}{len(gaps):6}"
+            for k in range(2):
+                own, other = (statistics.median(gap[k] for gap in found) for found in (gaps, control[action]))
+                worst[k] = max(worst[k], own - other)
+                row += f"{own:8.0f}{other:8.0f}{own - other:8.0f}   "
+            print(row, flush=True)
+    print(f"largest beyond the control: {worst[0]:.0f} ms by the clock, {worst[1]:.0f} ms of work (wanted: < 50)")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from napari.layers import Labels
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.widgets.prompt import PromptWidget
@@ -253,6 +254,22 @@ def test_objects_that_cannot_be_written_are_named_and_a_copy_offered(
     copy = viewer.layers["foundseg objects copy"]
     assert (copy.data == 2).sum() == scene.masks[0].area
     np.testing.assert_array_equal(np.asarray(objects.data), held)
+
+
+@pytest.mark.parametrize(("button", "modifier"), [("LeftButton", "AltModifier"), ("RightButton", "NoModifier")])
+def test_a_right_click_or_alt_marks_what_is_not_the_object(
+    qtbot: Any, viewer: Any, engine: Any, form: Any, canvas: Any, button: str, modifier: str
+) -> None:
+    layer = viewer.layers["cells"]
+    canvas.click(layer, (40, 50))
+    qtbot.waitUntil(lambda: bool(engine.jobs))
+    place = canvas.place(layer, (60, 90))
+    QTest.mouseMove(canvas.native, place)
+    QTest.mouseClick(canvas.native, getattr(Qt.MouseButton, button), getattr(Qt.KeyboardModifier, modifier), place)
+    qtbot.waitUntil(lambda: len(form.session.points.data) == 2)
+    assert form.session.points.features["polarity"].tolist() == ["positive", "negative"]
+    assert [str(symbol) for symbol in form.session.points.symbol] == ["disc", "diamond"]
+    qtbot.waitUntil(lambda: engine.jobs[-1].arguments[1].prompts[0].labels == (1, 0))
 
 
 def test_the_slice_moved_during_a_decode_leaves_no_mask_behind(

@@ -235,7 +235,7 @@ def test_an_accepted_object_is_refined_and_no_other_changes(
     assert (objects.data == 1).sum() == scene.masks[1].area
     objects.data[30:36, 45:55] = 2  # an object inside the better outline
     before = objects.data.copy()
-    form.makes.setCurrentText("an accepted object better")
+    form.makes.setCurrentText("a better outline")
     canvas.click(layer, (42, 50))
     qtbot.waitUntil(form.accept_button.isEnabled)
     prompt = engine.jobs[-1].arguments[1].prompts[0]
@@ -257,14 +257,14 @@ def test_refining_wants_an_object_under_the_click(qtbot: Any, viewer: Any, engin
     viewer.add_image(scene.image)
     form = docked(viewer, PromptWidget)
     click(qtbot, form.run_button)
-    form.makes.setCurrentText("an accepted object better")
+    form.makes.setCurrentText("a better outline")
     form.session.points.add([(40, 50)])
     assert "no accepted objects" in form.messages["inputs"].text()
     form.makes.setCurrentText("one new object")
     form.session.points.add([(40, 50)])
     qtbot.waitUntil(form.accept_button.isEnabled)
     click(qtbot, form.accept_button)
-    form.makes.setCurrentText("an accepted object better")
+    form.makes.setCurrentText("a better outline")
     form.session.points.add([(100, 20)])
     assert "no accepted object under" in form.messages["inputs"].text()
 

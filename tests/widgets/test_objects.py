@@ -18,11 +18,12 @@ from napari.layers import Labels, Points
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.widgets.commit import commit, misfit, outline_of, refine, refused
 from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.known import known_of
 from napari_foundseg.widgets.layers import image_from_layer
 from napari_foundseg.widgets.marks import POLARITY, labels_on_slice, points_on_slice
-from napari_foundseg.widgets.objects import Objects, commit, outline_of, refine, refused
+from napari_foundseg.widgets.objects import Objects
 from napari_foundseg.widgets.overlay import Overlay
 
 pytestmark = pytest.mark.gui  # a history tells of its changes by Qt signals
@@ -271,3 +272,13 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
     ):
         assert why in refused(labels)
         assert bool(why) == bool(refused(labels))
+
+
+def test_a_layer_that_lies_elsewhere_takes_no_masks() -> None:
+    layer = ImageLayer(np.zeros(SHAPE), scale=(3, 0.5, 0.5), translate=(1, 2, 3))
+    image = image_from_layer(layer)
+    place: dict[str, Any] = {"scale": (3, 0.5, 0.5), "translate": (1, 2, 3)}
+    assert misfit(Labels(np.zeros(SHAPE, int), **place), layer, image) is None
+    for other in ({"scale": (3, 0.6, 0.5)}, {"translate": (1, 2.3, 3)}, {"rotate": [[1, 0, 0], [0, 0, -1], [0, 1, 0]]}):
+        assert "pixel for pixel" in str(misfit(Labels(np.zeros(SHAPE, int), **place | other), layer, image))
+    assert "its shape is (12, 14)" in str(misfit(Labels(np.zeros(SHAPE[1:], int)), layer, image))

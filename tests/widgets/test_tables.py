@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dask.array as da
 import numpy as np
 import pandas as pd
+import pytest
 from napari.layers import Labels
 
 from napari_foundseg.core.image import Image
@@ -84,6 +86,29 @@ def test_grey_values_lie_on_the_labels() -> None:
     assert grey_values(Image(np.zeros((2, 3, 4, 5)), axes="TCYX"), (2, 1, 4, 5)).shape == (2, 1, 4, 5, 3)
     assert grey_values(Image(np.zeros((3, 4, 5)), axes="CYX"), shape) is None
     assert grey_values(Image(np.zeros((2, 4, 6)), axes="ZYX"), shape) is None
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "labels"),
+    [("ZYX", (2, 20, 24), (2, 20, 24)), ("YXC", (20, 24, 3), (20, 24)), ("CYX", (3, 20, 24), (20, 24)),
+     ("TCYX", (2, 3, 20, 24), (2, 1, 20, 24))],
+)  # fmt: skip
+def test_a_lazy_image_has_the_intensities_of_one_in_memory(
+    axes: str, shape: tuple[int, ...], labels: tuple[int, ...]
+) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 255, shape).astype(np.uint8)
+    ids = rng.integers(0, 5, labels).astype(np.uint16)
+    names = "TCYX"[-len(labels) :] if axes == "TCYX" else axes.replace("C", "")
+    spacing = [None if axis in "TC" else 1.0 for axis in names]
+    known = grey_values(Image(values, axes), labels)
+    lazy = grey_values(Image(da.from_array(values, chunks=5), axes), labels)
+    assert lazy is not None
+    assert lazy.shape == known.shape
+    pd.testing.assert_frame_equal(
+        measure(ids, names, spacing, "px", lazy), measure(ids, names, spacing, "px", known), check_exact=False
+    )
+    assert grey_values(Image(da.zeros((9, 9)), "YX"), (9, 8)) is None
 
 
 def test_the_unit_is_pixels_only_where_pixels_are_counted() -> None:

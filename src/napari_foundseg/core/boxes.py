@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.difference import Box
 
-__all__ = ["box_of", "object_boxes"]
+__all__ = ["box_around", "box_of", "object_boxes"]
 
 #: Largest id that a list of all ids is made for; beyond, the ids in use are counted first.
 _DENSE = 4_000_000
@@ -56,9 +56,24 @@ def box_of(labels: NDArray[Any], ids: Sequence[int]) -> Box | None:
     tuple of slice or None
         None where none of them has a pixel.
     """
-    own = labels == ids[0] if len(ids) == 1 else np.isin(labels, ids)
+    return box_around(labels == ids[0] if len(ids) == 1 else np.isin(labels, ids))
+
+
+def box_around(own: NDArray[np.bool_]) -> Box | None:
+    """Return the bounding box of what is set.
+
+    Parameters
+    ----------
+    own : ndarray of bool
+        The pixels.
+
+    Returns
+    -------
+    tuple of slice or None
+        None where nothing is set.
+    """
     box: list[slice] = []
-    for axis in range(labels.ndim):
+    for axis in range(own.ndim):
         at = np.flatnonzero(own.any(axis=tuple(a for a in range(own.ndim) if a != axis)))
         if not len(at):
             return None

@@ -19,10 +19,35 @@ from numpy.typing import NDArray
 from napari_foundseg.core.difference import Box, Difference
 from napari_foundseg.core.facts import Facts
 
-__all__ = ["Atom", "History", "Step", "painted"]
+__all__ = ["Atom", "History", "Step", "compared", "painted"]
 
 #: What napari tells of a stroke: index arrays, old values, new values; or box, mask, old values, new value.
 Atom = tuple[Any, ...]
+
+
+def compared(
+    array: NDArray[Any], pieces: Iterable[tuple[Box, NDArray[Any]]]
+) -> list[tuple[Box, NDArray[Any], Difference]]:
+    """Return the pieces that would change an array, each with what it would change.
+
+    Parameters
+    ----------
+    array : ndarray of int
+        The label image; left alone.
+    pieces : iterable of (tuple of slice, ndarray of int)
+        Boxes that do not overlap, and what they are to hold.
+
+    Returns
+    -------
+    list of (tuple of slice, ndarray of int, Difference)
+        With the gains counted.
+    """
+    made = []
+    for box, values in pieces:
+        part = Difference.between([s.start for s in box], array[box], values)
+        if part is not None and part.gains:
+            made.append((box, values, part))
+    return made
 
 
 def painted(array: NDArray[Any], atoms: Iterable[Atom]) -> Difference | None:
@@ -178,6 +203,11 @@ class History:
         self._limit = limit
         self._done: list[Step] = []
         self._undone: list[Step] = []
+
+    @property
+    def last(self) -> Step | None:
+        """The step that undo would take back; None if there is none."""
+        return self._done[-1] if self._done else None
 
     @property
     def undo_name(self) -> str | None:

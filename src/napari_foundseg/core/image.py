@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import operator
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise, product
 from typing import Any
@@ -17,46 +17,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.core.axes import checked_axes
 from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile, doubts_of, to_uint8
 
 __all__ = ["Image"]
 
-#: Axis letters: time, channel, depth, rows, columns; Q is a further axis of slices (tifffile's "other").
-AXIS_LETTERS = "QTCZYX"
 #: Pixels looked at for percentiles: enough for 0.1 % accuracy, few enough to be read from a lazy stack.
 _SAMPLE_PIXELS = 1 << 20
 _SAMPLE_SLICES = 16
-
-
-def default_axes(shape: Sequence[int]) -> str:
-    """Return the axes of an array that comes without any.
-
-    Parameters
-    ----------
-    shape : sequence of int
-        The array's shape.
-
-    Returns
-    -------
-    str
-        One letter an axis: a last axis of 3 or 4 is colour (C), otherwise leading axes are slices.
-
-    Raises
-    ------
-    AxesError
-        If there are fewer than two or more than five axes.
-    """
-    shape = tuple(shape)
-    colour = len(shape) > 2 and shape[-1] in (3, 4)
-    slices = len(shape) - 2 - colour
-    if not 0 <= slices <= 3 or len(shape) > 5:
-        raise AxesError(
-            f"An image has 2 to 5 axes, got {len(shape)} (shape {shape}). "
-            "Select a part of the array, or name its axes, such as axes='TZYX'."
-        )
-    return "QTZ"[3 - slices :] + "YX" + "C" * colour
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +82,7 @@ class Image:
         if len(array.shape) < 2 and self.axes is None:
             raise AxesError(f"An image has at least rows and columns, got shape {tuple(array.shape)}.")
         _check_dtype(np.dtype(array.dtype))
-        object.__setattr__(self, "axes", _checked_axes(self.axes, array.shape))
+        object.__setattr__(self, "axes", checked_axes(self.axes, array.shape))
         if 0 in array.shape:
             raise BadImageError(self.source, f"the image has no pixels (shape {tuple(array.shape)})")
         object.__setattr__(self, "channels", self._checked_channels())
@@ -153,6 +124,37 @@ class Image:
     def plane_shape(self) -> tuple[int, int]:
         """Rows and columns of one slice."""
         return self._size("Y"), self._size("X")
+
+    @property
+    def usable_levels(self) -> list[int]:
+        """Levels of the pyramid that have as many slices and channels as the finest one, which is the first."""
+        fixed = [i for i, axis in enumerate(self._axes) if axis not in "YX"]
+        sizes = [[level.shape[i] for i in fixed] for level in self.levels]
+        return [number for number, size in enumerate(sizes) if size == sizes[0]]
+
+    def at_level(self, number: int) -> Image:
+        """Return a level of the pyramid as an image of its own.
+
+        Parameters
+        ----------
+        number : int
+            One of `usable_levels`; 0 is the finest.
+
+        Returns
+        -------
+        Image
+            With the spacing of its larger pixels; it has no source, since the file holds other pixels.
+        """
+        if number == 0:
+            return self
+        rest = self.levels[number:]
+        spacing = {
+            axis: size * self._size(axis) / rest[0].shape[self._axes.index(axis)] for axis, size in self.spacing.items()
+        }
+        channels = self.channels or None
+        return replace(
+            self, data=list(rest) if len(rest) > 1 else rest[0], channels=channels, spacing=spacing, source=None
+        )
 
     def indices(self) -> Iterator[tuple[int, ...]]:
         """Iterate over all slices.
@@ -343,7 +345,7 @@ class Image:
             position["C"] = channels[0]
         elif channels:
             position["C"] = slice(min(channels), max(channels) + 1)
-        part = np.asarray(array[tuple(position.get(axis, slice(None)) for axis in self._axes)])
+        part = in_memory(array[tuple(position.get(axis, slice(None)) for axis in self._axes)])
         kept = [axis for axis in self._axes if not isinstance(position.get(axis), int | np.integer)]
         part = part.transpose([kept.index(axis) for axis in ("Y", "X", "C") if axis in kept])
         return part[..., [c - min(channels) for c in channels]] if len(channels) > 1 else part
@@ -383,14 +385,3 @@ def _check_dtype(dtype: np.dtype[Any]) -> None:
             f"Pixels of type {dtype} have no grey values; bool, integers and floats do. "
             + ("Take np.abs or np.real of the array first." if dtype.kind == "c" else "Convert the array first.")
         )
-
-
-def _checked_axes(axes: str | None, shape: Sequence[int]) -> str:
-    if axes is None:
-        return default_axes(shape)
-    axes = axes.upper()
-    if len(axes) != len(shape):
-        raise AxesError(f"axes={axes!r} names {len(axes)} axes, but the array has {len(shape)} (shape {tuple(shape)}).")
-    if len(set(axes)) != len(axes) or not set(axes) <= set(AXIS_LETTERS) or not {"Y", "X"} <= set(axes):
-        raise AxesError(f"axes={axes!r}: use each letter of {AXIS_LETTERS} at most once, Y and X always.")
-    return axes

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,18 @@ from napari_foundseg.core.difference import Box
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["boxes_of", "feret_diameter", "measure", "remeasure"]
+__all__ = ["GreyValues", "boxes_of", "feret_diameter", "measure", "remeasure"]
+
+
+class GreyValues(Protocol):
+    """Grey values that lie on a label image: an array, or what reads the parts of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the label image, with a last axis of channels where there are any."""
+
+    def __getitem__(self, box: Box, /) -> NDArray[Any]:
+        """Return the values of a box of the label image."""
 
 
 def measure(
@@ -27,7 +38,7 @@ def measure(
     axes: str,
     spacing: Sequence[float | None],
     unit: str,
-    image: NDArray[Any] | None = None,
+    image: GreyValues | None = None,
     boxes: Mapping[int, Box] | None = None,
 ) -> pd.DataFrame:
     """Measure objects.
@@ -43,8 +54,8 @@ def measure(
         rows of its own. Two or three axes have a size.
     unit : str
         Of the spacing; it stands in the columns' names.
-    image : ndarray, optional
-        Grey values of the shape of `labels`, or with a last axis of channels.
+    image : GreyValues, optional
+        Grey values of the shape of `labels`, or with a last axis of channels; an array or a lazy one.
     boxes : mapping of int to tuple of slice, optional
         Which objects, and where all of their pixels lie; all objects by default.
 
@@ -59,7 +70,10 @@ def measure(
 
     columns = _columns(axes, spacing, unit, None if image is None else image.shape[labels.ndim :])
     boxes = object_boxes(labels) if boxes is None else boxes
-    rows = [row for label in sorted(boxes) for row in _rows(labels, label, boxes[label], spacing, image)]
+    # By place, since lazy pixels are kept in memory for a while only.
+    by_place = sorted(boxes.items(), key=lambda item: [part.start for part in item[1]])
+    rows = [row for label, box in by_place for row in _rows(labels, label, box, spacing, image)]
+    rows.sort(key=lambda row: row[: 1 + len(_fixed(axes, spacing))])
     table = pd.DataFrame(np.array(rows, float).reshape(len(rows), len(columns)), columns=columns)
     whole = ["label", "pixels", *_fixed(axes, spacing), *_corner_names(axes, spacing)]
     return table.astype(dict.fromkeys(whole, np.int64))
@@ -71,7 +85,7 @@ def remeasure(
     axes: str,
     spacing: Sequence[float | None],
     unit: str,
-    image: NDArray[Any] | None,
+    image: GreyValues | None,
     ids: Collection[int],
     edited: Iterable[Box],
 ) -> pd.DataFrame:
@@ -164,12 +178,13 @@ def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
 
 
 def _rows(
-    labels: NDArray[Any], label: int, box: Box, spacing: Sequence[float | None], image: NDArray[Any] | None
+    labels: NDArray[Any], label: int, box: Box, spacing: Sequence[float | None], image: GreyValues | None
 ) -> Iterator[list[float]]:
     """Yield the row of an object, or one for each point in time."""
     fixed = [i for i, size in enumerate(spacing) if size is None]
     rest = [i for i, size in enumerate(spacing) if size is not None]
     sizes = [size for size in spacing if size is not None]
+    values = None if image is None else image[box]
     for at in product(*(range(box[i].start, box[i].stop) for i in fixed)):
         where: list[Any] = list(box)
         for i, k in zip(fixed, at, strict=True):
@@ -181,7 +196,11 @@ def _rows(
         low, high = places.min(0), places.max(0)
         tight = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
         start = np.array([box[i].start for i in rest])
-        grey = [] if image is None else np.atleast_1d(image[tuple(where)][own].mean(0, dtype=float)).tolist()
+        here = tuple(0 if isinstance(k, slice) else k - part.start for k, part in zip(where, box, strict=True))
+        grey = []
+        if values is not None:
+            of_all = values[tuple(slice(None) if i in rest else k for i, k in enumerate(here))]
+            grey = np.atleast_1d(of_all[own].mean(0, dtype=float)).tolist()
         yield [
             label, *at, len(places), *_sizes(len(places), sizes), feret_diameter(own[tight], sizes),
             *(places.mean(0) + start), *(low + start), *(high + start), *grey,

@@ -308,17 +308,7 @@ def kept_journals(folder: Path, image: str | None = None) -> list[Kept]:
 
 
 class Recovered(NamedTuple):
-    """What a journal holds.
-
-    Parameters
-    ----------
-    header : Header
-        Whose labels.
-    labels : ndarray of uint16 or wider
-        The labels after the last whole step.
-    known : dict of int to mapping of str
-        What was known of the objects then.
-    """
+    """What a journal holds: whose labels, the labels after the last whole step, what was known of their objects."""
 
     header: Header
     labels: NDArray[np.unsignedinteger[Any]]

@@ -29,7 +29,7 @@ from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 
-__all__ = ["TASK", "AutomaticInputs", "DecoderSettings", "GridSettings", "derive", "run"]
+__all__ = ["TASK", "AutomaticInputs", "DecoderSettings", "GridSettings", "derive", "diameter_in_pixels", "run"]
 
 _MORE: dict[str, JsonValue] = {"more": True}
 #: As `core.maps.instance_scores` takes it.
@@ -152,7 +152,7 @@ def run(
                 if settings.tile and settings.diameter is None:
                     yield index, decode_maps_at_best_scale(image, index, around, model, poll, share)
                 else:
-                    scale = scale_for(_diameter(image, settings))
+                    scale = scale_for(diameter_in_pixels(image, settings))
                     maps = decode_maps(image, index, around, model, poll, share, tile=settings.tile, scale=scale)
                     yield index, maps
             else:
@@ -220,8 +220,26 @@ def _check_floors(provenance: Mapping[str, Any], settings: DecoderSettings | Gri
 _MICROMETRES = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micrometer": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
-def _diameter(image: Image, settings: DecoderSettings) -> float | None:
-    """Return the diameter in pixels."""
+def diameter_in_pixels(image: Image, settings: DecoderSettings) -> float | None:
+    """Return the diameter in pixels.
+
+    Parameters
+    ----------
+    image : Image
+        Whose pixels.
+    settings : DecoderSettings
+        With a diameter, or without.
+
+    Returns
+    -------
+    float or None
+        None without.
+
+    Raises
+    ------
+    SettingsError
+        If it is given in µm and the size of the pixels is not known.
+    """
     if settings.diameter is None or settings.diameter_unit == "pixels":
         return settings.diameter
     unit = image.units.get("Y", "")

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast, get_args
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
+from napari.layers import Labels
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QPushButton, QVBoxLayout, QWidget
 
-from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.io.journal import Kept, Recovered
+from napari_foundseg.widgets.commit import commit, misfit, outline_of, refine, refused
 from napari_foundseg.widgets.edit_row import EditRow
 from napari_foundseg.widgets.history import LabelsHistory
-from napari_foundseg.widgets.objects import Objects, commit, outline_of, refine, refused
+from napari_foundseg.widgets.layer_choice import LayerChoice
+from napari_foundseg.widgets.objects import Objects, assign_objects
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.recovery import RecoveryRow, take_up
 from napari_foundseg.widgets.results import editable_copy
@@ -34,19 +37,33 @@ class Acceptance(QWidget):
     ----------
     viewer : ViewerModel
         The viewer.
+    place : callable
+        Returns the image that masks are made of, as layer and as image; raises FoundsegError where there is none.
     """
 
     #: Another layer takes the accepted masks: its history.
     followed = Signal(object)
+    #: What a person wanted cannot be; why.
+    failed = Signal(object)
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, place: Callable[[], tuple[ImageLayer, Image]]) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._place = viewer, place
         #: The object that is getting another outline; None for new ones.
         self.refined: int | None = None
-        self._refused: tuple[ImageLayer, Image] | None = None
+        self._refused: tuple[ImageLayer, Image, Labels] | None = None
         self._looked: tuple[ImageLayer, Image] | None = None
         self.objects = Objects(viewer)
+        self.into = LayerChoice(
+            viewer,
+            Labels,
+            "The layer that accepted masks are written into, such as automatic masks to be corrected. "
+            "Its objects can be refined.",
+            follow=False,
+            none="a new layer",
+        )
+        self.into.combo.setAccessibleName("Accept into")
+        self.into.picked.connect(self._choose_layer)
         self.overlap = QComboBox()
         self.overlap.addItems(get_args(Overlap))
         self.overlap.setAccessibleName("Where objects overlap")
@@ -55,9 +72,9 @@ class Acceptance(QWidget):
             "Overwrite: it takes pixels of other objects too. "
             "Fill free only: it changes background and nothing else; a refined object gives up no pixel either."
         )
-        self.accept_button = QPushButton("Accept")
+        self.accept_button = QPushButton("Accept (C)")
         self.accept_button.setToolTip("Write the mask into the layer of objects with the next free number (key C).")
-        self.clear_button = QPushButton("Clear")
+        self.clear_button = QPushButton("Clear (⇧C)")
         self.clear_button.setToolTip("Take the points, shapes and strokes away without writing anything (key Shift+C).")
         self.copy_button = QPushButton("Make an editable copy")
         self.copy_button.setToolTip("Copy the objects into a new layer in memory; masks are accepted into it.")
@@ -68,7 +85,14 @@ class Acceptance(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         buttons = side_by_side(self.accept_button, self.clear_button)
-        for row in (labelled("Overlap", self.overlap), buttons, self.copy_button, self.edits, self.recovery):
+        for row in (
+            labelled("Into", self.into),
+            labelled("Overlap", self.overlap),
+            buttons,
+            self.copy_button,
+            self.edits,
+            self.recovery,
+        ):
             layout.addWidget(row)
         self.copy_button.hide()
 
@@ -120,9 +144,10 @@ class Acceptance(QWidget):
         PromptError
             If the layer cannot be written; nothing is.
         """
+        before = self.objects.swapped(layer, image)
         history = self.follow(self.objects.of(layer, image) or self.objects.add(layer, image))
         if why := refused(history.layer):
-            self._refused = layer, image
+            self._refused = layer, image, history.layer
             self.copy_button.show()
             raise PromptError(f"{history.layer.name!r} is {why}. Press {self.copy_button.text()!r}, then accept again.")
         overlap, over = cast(Overlap, self.overlap.currentText()), Overlay(layer, image)
@@ -133,7 +158,8 @@ class Acceptance(QWidget):
         if not ids:
             return "Nothing was written: it is so already, or other objects have these pixels (see Overlap)."
         what = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
-        return f"Accepted {what} into {history.layer.name!r}."
+        other = "" if before is None else f" {layer.name!r} has other pixels than those under {before.name!r}."
+        return f"Accepted {what} into {history.layer.name!r}.{other}"
 
     def follow(self, history: LabelsHistory) -> LabelsHistory:
         """Let what is written into a layer be shown and undone here.
@@ -149,8 +175,52 @@ class Acceptance(QWidget):
             The same.
         """
         self.edits.follow(history)
+        self.into.show_layer(history.layer)
         self.followed.emit(history)
         return history
+
+    def show_objects(self, layer: ImageLayer | None, image: Image | None) -> None:
+        """Show which layer an image's masks are accepted into.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image or None
+            The image's layer; None where there is none.
+        image : Image or None
+            The layer as an image.
+        """
+        history = None if layer is None or image is None else self.objects.of(layer, image)
+        if history is None:
+            self.into.show_layer(None)
+        else:
+            self.follow(history)
+
+    def _choose_layer(self) -> None:
+        """Accept into the layer that a person picked."""
+        try:
+            layer, image = self._place()
+            labels = self.into.layer
+            if labels is None:
+                self.objects.forget(layer)
+                return
+            if (reason := misfit(labels, layer, image)) is not None:
+                raise PromptError(f"Masks cannot be accepted into {labels.name!r}: {reason}")
+            if why := refused(labels):
+                self._refused = layer, image, labels
+                self.copy_button.show()
+                raise PromptError(f"{labels.name!r} is {why}. Press {self.copy_button.text()!r} and accept into that.")
+        except FoundsegError as error:
+            self.show_objects(*self._shown())
+            self.failed.emit(error)
+            return
+        assign_objects(layer, labels)
+        self.show_objects(layer, image)
+
+    def _shown(self) -> tuple[ImageLayer, Image] | tuple[None, None]:
+        try:
+            return self._place()
+        except FoundsegError:
+            return None, None
 
     def look(self, layer: ImageLayer, image: Image) -> None:
         """Look whether work on an image was interrupted.
@@ -168,6 +238,7 @@ class Acceptance(QWidget):
     def release(self) -> None:
         """Let go of all layers."""
         self.objects.release()
+        self.into.disconnect_viewer()
         self.recovery.close_preview()
 
     def _recover(self, found: Recovered, kept: Kept) -> None:
@@ -178,12 +249,12 @@ class Acceptance(QWidget):
     def _copy(self) -> None:
         """Go on in a copy of the layer of objects that can be written; the tool stays in hand."""
         self.copy_button.hide()
-        place, self._refused = self._refused, None
-        history = None if place is None else self.objects.of(*place)
-        if place is None or history is None:
+        refused, self._refused = self._refused, None
+        if refused is None:
             return
+        layer, image, labels = refused
         active = self._viewer.layers.selection.active
-        copy = editable_copy(self._viewer, history.layer)
+        copy = editable_copy(self._viewer, labels)
         self._viewer.add_layer(copy)
         self._viewer.layers.selection.active = active
-        self.follow(self.objects.adopt(*place, copy))
+        self.follow(self.objects.adopt(layer, image, copy))

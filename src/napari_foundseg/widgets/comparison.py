@@ -9,6 +9,7 @@ from napari.layers import Labels
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
+from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.compare import Comparison, compare
 from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.widgets.layer_choice import LayerChoice
@@ -100,7 +101,7 @@ class ComparisonPanel(QWidget):
             return
         truth, found = self._reference, self._history.layer.data
         data = truth.data[0] if truth.multiscale else truth.data
-        self._latest.ask(lambda: compare(np.asarray(data), found))
+        self._latest.ask(lambda: compare(in_memory(data), found))
 
     def _show(self, number: int, result: Any) -> None:
         if number != self._latest.number or self._reference is None:

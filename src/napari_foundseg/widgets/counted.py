@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
 from napari_foundseg.core.census import Census
@@ -50,8 +51,11 @@ class Counted(QObject):
     @property
     def census(self) -> Census:
         """The sizes of the objects, as far as steps and events of the layer tell."""
-        if self._census is None or self._layer.data.size <= _FEW:
-            self._census = Census.of(self._layer.data)
+        data = self._layer.data
+        if not isinstance(data, np.ndarray):
+            return Census({})
+        if self._census is None or data.size <= _FEW:
+            self._census = Census.of(data)
         return self._census
 
     def take(self, parts: Iterable[Difference]) -> set[int]:
@@ -86,11 +90,14 @@ class Counted(QObject):
         self._layer.events.set_data.disconnect(self._suspect)
 
     def _suspect(self, _event: Any = None) -> None:
-        if self._layer.data.size > _FEW:
+        data = self._layer.data
+        if isinstance(data, np.ndarray) and data.size > _FEW:
             self._quiet.start()
 
     def _count(self) -> None:
         array, revision = self._layer.data, self.revision
+        if not isinstance(array, np.ndarray):
+            return
         if array.size <= _FEW:
             self._census = Census.of(array)
         else:

@@ -26,7 +26,7 @@ class EditRow(QWidget):
     def __init__(self, theme: str) -> None:
         super().__init__()
         self._history: LabelsHistory | None = None
-        self.undo_button, self.redo_button = QPushButton("Undo"), QPushButton("Redo")
+        self.undo_button, self.redo_button = QPushButton("Undo (Ctrl+Z)"), QPushButton("Redo (Ctrl+⇧+Z)")
         self.state = quiet_label("")
         self.message = Message(theme)
         self.undo_button.clicked.connect(lambda: self._act(LabelsHistory.undo))

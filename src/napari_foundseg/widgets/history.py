@@ -12,10 +12,12 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.difference import Box, Difference
-from napari_foundseg.core.history import History, Step, painted
+from napari_foundseg.core.history import History, Step, compared, painted
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.journal import Header, Journal, journal_folder
+from napari_foundseg.widgets.commit import refused
 from napari_foundseg.widgets.counted import Counted
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.known import REJECTED, know, known_of
@@ -105,6 +107,11 @@ class LabelsHistory(QObject):
         """What redo would do again."""
         return self._steps.redo_name
 
+    @property
+    def last(self) -> Step | None:
+        """The step that undo would take back."""
+        return self._steps.last
+
     def bind(self, layer: Any) -> None:
         """Let Ctrl+Z and Ctrl+Shift+Z act on this history while a layer is active.
 
@@ -183,15 +190,6 @@ class LabelsHistory(QObject):
         make, known = prepare()
         array, revision = self.layer.data, self.counted.revision
 
-        def work() -> list[tuple[Box, NDArray[Any], Difference]]:
-            made = []
-            for box, values in make(array):
-                part = Difference.between([s.start for s in box], array[box], values)
-                if part is not None:
-                    _ = part.gains  # counted here, so that the window need not
-                    made.append((box, values, part))
-            return made
-
         def write(_number: int, result: Any) -> None:
             self._later.done.disconnect(write)
             if isinstance(result, Exception):
@@ -209,7 +207,7 @@ class LabelsHistory(QObject):
                 done(self._remember(name, [part for *_, part in result], known))
 
         self._later.done.connect(write)
-        self._later.ask(work)
+        self._later.ask(lambda: compared(array, make(array)))
 
     def note(self, name: str, ids: Iterable[int], **values: str) -> bool:
         """Note what a person says of objects, as one step.
@@ -255,11 +253,11 @@ class LabelsHistory(QObject):
 
     def undo(self) -> None:
         """Take the last step back."""
-        self._apply(self._steps.undo(), "Undone")
+        self._apply(self._steps.undo, "Undone")
 
     def redo(self) -> None:
         """Do the step again that was undone last."""
-        self._apply(self._steps.redo(), "Redone")
+        self._apply(self._steps.redo, "Redone")
 
     def join(self) -> None:
         """Count one more widget that works on the layer."""
@@ -303,13 +301,17 @@ class LabelsHistory(QObject):
     def _tell_failure(self, error: OSError) -> None:
         self.failed.emit(f"{error.strerror or error}: {error.filename or journal_folder()}")
 
-    def _apply(self, step: Step | None, done: str) -> None:
-        if step is None:
+    def _apply(self, take: Callable[[], Step | None], done: str) -> None:
+        if why := refused(self.layer):
+            self.changed.emit(f"Nothing was done: {self.layer.name!r} is {why}.")
+            return
+        if (step := take()) is None:
             self.changed.emit("")
             return
         skipped = sum(self._do(part) for part in step.parts)
         know(self.layer, step.known_after)
         self.counted.take(step.parts)
+        self._begin()
         assert self._journal is not None
         self._journal.add(step)
         self.stepped.emit(step)
@@ -387,7 +389,7 @@ class LabelsHistory(QObject):
             journal.close()
             self.changed.emit("The layer has another shape now; what was done before cannot be undone.")
             return
-        part = Difference.between((0,) * old.ndim, old, np.asarray(self._array))
+        part = Difference.between((0,) * old.ndim, in_memory(old), in_memory(self._array))
         if part is not None:
             self._remember("new data", [part], {})
 

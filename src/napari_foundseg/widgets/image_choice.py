@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
-from napari_foundseg.core.errors import AxesError, BadImageError
+from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.levels import Level, fitting_level
 from napari_foundseg.core.normalisation import CTWindow, Limits, Normalisation, Percentile
 from napari_foundseg.widgets.forms import Fold
 from napari_foundseg.widgets.layer_choice import LayerChoice
@@ -28,13 +31,15 @@ class ImageChoice(QWidget):
         The viewer.
     parent : QWidget, optional
         The owner.
+    levels : bool
+        Whether to offer the levels of pyramids.
     """
 
     changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None, *, levels: bool = True) -> None:
         super().__init__(parent)
-        self._viewer = viewer
+        self._viewer, self._offers_levels = viewer, levels
         help_text = "The image to work on. It follows the layer that is selected in the layer list."
         self._choice = LayerChoice(viewer, ImageLayer, help_text)
         self.combo = self._choice.combo
@@ -43,6 +48,14 @@ class ImageChoice(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self._choice)
+        self.levels = QComboBox()
+        self.levels.setAccessibleName("Level")
+        self.levels.setToolTip(
+            "The level of the image's pyramid that the model looks at. Automatic: the one that fits what is in view, "
+            "or the diameter of the objects. Results have the full resolution either way."
+        )
+        self.levels.hide()
+        layout.addWidget(self.levels)
         layout.addWidget(Fold("Channels and contrast", details))
         self._normalisation.currentTextChanged.connect(lambda text: self._ct.setVisible(text == _CT))
         self._choice.changed.connect(self._chosen)
@@ -78,6 +91,28 @@ class ImageChoice(QWidget):
             normalisation=self._chosen_normalisation(),
             displayed=displayed_axes(self._viewer, self.layer),
         )
+
+    def level(self, image: Image, pixel: float) -> Level | None:
+        """Return the level of a pyramid to work at.
+
+        Parameters
+        ----------
+        image : Image
+            The chosen image.
+        pixel : float
+            How many of the finest pixels may become one, where a person leaves the choice to the form.
+
+        Returns
+        -------
+        Level or None
+            None for the finest.
+        """
+        if len(image.usable_levels) < 2:
+            return None
+        number = self.levels.currentData()
+        if number is None or number not in image.usable_levels:
+            number = fitting_level(image, pixel)
+        return Level(image, number) if number else None
 
     def disconnect_viewer(self) -> None:
         """Stop following the viewer."""
@@ -144,4 +179,17 @@ class ImageChoice(QWidget):
             self._axes.setPlaceholderText(layer_axes(layer, displayed_axes(self._viewer, layer)) if layer else "")
         except AxesError:
             self._axes.setPlaceholderText("")
+        self._list_levels()
         self.changed.emit()
+
+    def _list_levels(self) -> None:
+        """Offer the levels of a pyramid."""
+        self.levels.clear()
+        with suppress(FoundsegError):
+            if self.layer is not None and self.layer.multiscale:
+                image = self.image()
+                self.levels.addItem("Level: automatic", None)
+                for number in image.usable_levels:
+                    height, width = image.at_level(number).plane_shape
+                    self.levels.addItem(f"Level {number}: {height} by {width} pixels", number)
+        self.levels.setVisible(self._offers_levels and self.levels.count() > 2)

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.tasks.coarser import at_level
 from napari_foundseg.widgets.preferences import read_preferences
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
+    from napari_foundseg.core.levels import Level
+    from napari_foundseg.core.result import Segmentation
     from napari_foundseg.engine.client import Engine, Job
     from napari_foundseg.tasks import Inputs, Settings
 
@@ -105,6 +108,8 @@ class Run(QObject):
         Name of the model.
     replace : str, optional
         Of waiting runs of one such name only the latest is done.
+    level : Level, optional
+        The level of the image's pyramid to run on; the finest by default. What is given is in the finest pixels.
     """
 
     progressed = Signal(float, str)
@@ -113,13 +118,23 @@ class Run(QObject):
     ended = Signal(object, object)
 
     def __init__(
-        self, task: str, image: Image, inputs: Inputs, settings: Settings, model: str, replace: str | None = None
+        self,
+        task: str,
+        image: Image,
+        inputs: Inputs,
+        settings: Settings,
+        model: str,
+        replace: str | None = None,
+        level: Level | None = None,
     ) -> None:
         super().__init__()
         self.image = image
         self.inputs = inputs
         self.settings = settings
         self.model = model
+        self.level = level
+        if level is not None:
+            image, (inputs, settings) = level.image, at_level(inputs, settings, level)
         self._arguments = (task, image, inputs, settings, model)
         self._replace = replace
         self._job: Job | None = None
@@ -127,6 +142,21 @@ class Run(QObject):
     def start(self) -> None:
         """Hand the run to the engine; returns at once."""
         self._job = shared_engine().submit(*self._arguments, progress=self._tell, done=self._end, replace=self._replace)
+
+    def at_full_resolution(self, found: Segmentation) -> Segmentation:
+        """Return a result in the image's finest pixels.
+
+        Parameters
+        ----------
+        found : Segmentation
+            What the run gave, or what was derived of it.
+
+        Returns
+        -------
+        Segmentation
+            The same where the run was on the finest level.
+        """
+        return found if self.level is None else self.level.result(found)
 
     def cancel(self) -> None:
         """Stop the run; its late result is dropped."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
 from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QPushButton
@@ -14,6 +13,7 @@ from napari_foundseg.core.difference import Box
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.facts import Facts
 from napari_foundseg.core.image import Image
+from napari_foundseg.widgets.commit import refused
 from napari_foundseg.widgets.dock import Dock
 from napari_foundseg.widgets.edit_row import EditRow
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
@@ -38,7 +38,7 @@ class LabelsDock(Dock):
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self.history: LabelsHistory | None = None
-        self.image = ImageChoice(viewer)
+        self.image = ImageChoice(viewer, levels=False)
         self.objects = LayerChoice(viewer, Labels, "The Labels layer to work on. It follows the selected layer.")
         self.state = quiet_label("")
         self.message = self.messages["run"]
@@ -127,6 +127,10 @@ class LabelsDock(Dock):
         if self.history is None:
             return None
         self.message.say("")
+        self.copy_button.hide()
+        if refused(self.history.layer):
+            self._refuse(self.history.layer)
+            return None
         try:
             return self.history.write(name, make(self.history.layer.data), known)
         except FoundsegError as error:
@@ -145,7 +149,9 @@ class LabelsDock(Dock):
         words : str
             What to say meanwhile.
         """
-        if self.history is not None:
+        if self.history is not None and refused(self.history.layer):
+            self._refuse(self.history.layer)
+        elif self.history is not None:
             self.message.say("")
             self.state.setText(words)
             self.history.write_soon(name, prepare, self._written)
@@ -171,7 +177,7 @@ class LabelsDock(Dock):
         self.message.say("")
         if layer is None:
             self.state.setText("Add or select a Labels layer.")
-        elif layer.multiscale or not isinstance(layer.data, np.ndarray) or not layer.data.flags.writeable:
+        elif refused(layer):
             self._refuse(layer)
         else:
             try:
@@ -192,9 +198,11 @@ class LabelsDock(Dock):
             history.leave()
 
     def _refuse(self, layer: Labels) -> None:
-        kind = "multiscale" if layer.multiscale else f"a {type(layer.data).__name__} that cannot be written"
         self.state.setText("")
-        self.message.say(f"{layer.name!r} is {kind}; only labels in memory can be corrected. Make an editable copy.")
+        self.message.say(
+            f"{layer.name!r} is {refused(layer)}; only labels in memory that may be edited can be corrected. "
+            f"Press {self.copy_button.text()!r}."
+        )
         self.copy_button.show()
 
     def _copy(self) -> None:

@@ -14,6 +14,7 @@ from napari_foundseg.batch.command import as_command
 from napari_foundseg.batch.recipe import Recipe, recipe_of, write_recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.levels import Level
 from napari_foundseg.tasks import Inputs, Settings
 from napari_foundseg.widgets.background import Background
 from napari_foundseg.widgets.diagnostics import diagnostics
@@ -44,6 +45,8 @@ class RunRecord:
         The model's name.
     layer : str
         Name of the image's layer.
+    level : Level, optional
+        The level of the image's pyramid that was looked at; the finest by default.
     """
 
     task: str
@@ -52,6 +55,7 @@ class RunRecord:
     settings: Settings
     model: str
     layer: str
+    level: Level | None = None
 
     def as_python(self) -> str:
         """Write the run as Python.
@@ -61,7 +65,7 @@ class RunRecord:
         str
             Lines.
         """
-        return as_python(self.task, self.image, self.layer, self.inputs, self.settings, self.model)
+        return as_python(self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.level)
 
     def as_command(self) -> str:
         """Write the run as a command.
@@ -70,7 +74,13 @@ class RunRecord:
         -------
         str
             A line.
+
+        Raises
+        ------
+        RecipeError
+            If another level than the finest was looked at.
         """
+        self._refuse_levels()
         return as_command(self.task, self.image, self.layer, self.inputs, self.settings, self.model)
 
     def as_recipe(self, folder: Path) -> Recipe:
@@ -85,11 +95,24 @@ class RunRecord:
         -------
         Recipe
             An image that comes from no file is named like its layer.
+
+        Raises
+        ------
+        RecipeError
+            If another level than the finest was looked at.
         """
+        self._refuse_levels()
         path = Path(self.image.source or f"{self.layer}.tif")
         if path.is_relative_to(folder):
             path = path.relative_to(folder)
         return recipe_of(self.task, self.image, self.inputs, self.settings, self.model, (path.as_posix(),))
+
+    def _refuse_levels(self) -> None:
+        if self.level is not None:
+            raise RecipeError(
+                f"This run looked at level {self.level.number} of the pyramid; recipes and commands do at the finest. "
+                "Choose level 0 below the image and run again, or copy as Python."
+            )
 
 
 #: Held by its form, which goes with its viewer.
@@ -200,9 +223,14 @@ class LastRun(QWidget):
         self.said.emit(f"Saved {path.name}.{named}")
 
     def _copy(self, text: Any) -> None:
-        if self.record is not None:
+        if self.record is None:
+            return
+        try:
             _to_clipboard(text(self.record))
-            self.said.emit("Copied.")
+        except FoundsegError as error:
+            self.failed.emit(error)
+            return
+        self.said.emit("Copied.")
 
     def _copy_diagnostics(self) -> None:
         _to_clipboard(diagnostics())

@@ -27,14 +27,21 @@ class LayerChoice(QWidget):
         The tooltip.
     follow : bool
         Whether to choose the layer that becomes active.
+    none : str, optional
+        A first entry that means no layer.
     """
 
     #: Another layer is chosen, or none.
     changed = Signal()
+    #: A person chose; also what was chosen before.
+    picked = Signal()
 
-    def __init__(self, viewer: ViewerModel, kind: type, help_text: str, *, follow: bool = True) -> None:
+    def __init__(
+        self, viewer: ViewerModel, kind: type, help_text: str, *, follow: bool = True, none: str | None = None
+    ) -> None:
         super().__init__()
         self._viewer, self._kind, self._follows = viewer, kind, follow
+        self._none = [] if none is None else [none]
         self._layers: list[Any] = []
         self.combo = QComboBox()
         self.combo.setToolTip(help_text)
@@ -45,6 +52,7 @@ class LayerChoice(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.combo)
         self.combo.currentIndexChanged.connect(self._chosen)
+        self.combo.activated.connect(lambda _at: self.picked.emit())
         self._watch(True)
         self._refill()
         self._follow()
@@ -52,8 +60,21 @@ class LayerChoice(QWidget):
     @property
     def layer(self) -> Any:
         """The chosen layer; None where there is none."""
-        at = self.combo.currentIndex()
+        at = self.combo.currentIndex() - len(self._none)
         return self._layers[at] if 0 <= at < len(self._layers) else None
+
+    def show_layer(self, layer: Any) -> None:
+        """Choose a layer, or no layer where there is an entry for that.
+
+        Parameters
+        ----------
+        layer : Layer or None
+            One that is listed, or None.
+        """
+        if layer in self._layers:
+            self.combo.setCurrentIndex(self._layers.index(layer) + len(self._none))
+        elif self._none:
+            self.combo.setCurrentIndex(0)
 
     def disconnect_viewer(self) -> None:
         """Stop following the viewer."""
@@ -81,21 +102,21 @@ class LayerChoice(QWidget):
             layer.events.name.connect(self._rename)
         self.combo.blockSignals(True)
         self.combo.clear()
-        self.combo.addItems([layer.name for layer in self._layers])
+        self.combo.addItems([*self._none, *(layer.name for layer in self._layers)])
         if chosen in self._layers:
-            self.combo.setCurrentIndex(self._layers.index(chosen))
+            self.show_layer(chosen)
         self.combo.blockSignals(False)
         if self.layer is not chosen:
             self._chosen()
 
     def _rename(self, _event: Any = None) -> None:
-        for i, layer in enumerate(self._layers):
+        for i, layer in enumerate(self._layers, len(self._none)):
             self.combo.setItemText(i, layer.name)
 
     def _follow(self, _event: Any = None) -> None:
         active = self._viewer.layers.selection.active
         if self._follows and active in self._layers:
-            self.combo.setCurrentIndex(self._layers.index(active))
+            self.show_layer(active)
 
     def _chosen(self, _at: int = 0) -> None:
         self.changed.emit()

@@ -32,6 +32,7 @@ __all__ = [
     "layer_axes",
     "layer_letters",
     "region_from_shape",
+    "view_pixel",
     "visible_region",
 ]
 
@@ -229,6 +230,30 @@ def visible_region(viewer: ViewerModel, layer: Layer, image: Image) -> Box:
         position[list(viewer.dims.displayed[-2:])] = centre + half * signs
         corners.append(layer.world_to_data(position))
     return _bounding_region(np.array(corners), layer, image, "The visible part of the canvas")
+
+
+def view_pixel(viewer: ViewerModel, layer: Layer) -> float:
+    """Return how many of a layer's pixels lie under one pixel of the screen.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        One of its layers.
+
+    Returns
+    -------
+    float
+        Along rows or columns, whichever are more; less than 1 where the view is enlarged.
+    """
+    point = np.array(viewer.dims.point, float)
+    start, found = np.array(layer.world_to_data(point), float), 0.0
+    for axis in viewer.dims.displayed[-2:]:
+        beside = point.copy()
+        beside[axis] += 1 / viewer.scene.camera.zoom
+        found = max(found, float(np.linalg.norm(np.array(layer.world_to_data(beside), float) - start)))
+    return found
 
 
 def region_from_shape(shapes: Shapes, layer: Layer, image: Image) -> Box:

@@ -1,4 +1,4 @@
-"""NumPy work on results that are already here, in one thread of the window's own; the latest request wins."""
+"""NumPy work on results that are already here, in a thread of the window's own; the latest request wins."""
 
 from __future__ import annotations
 
@@ -13,17 +13,24 @@ __all__ = ["Latest"]
 
 
 @cache
-def _thread() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="foundseg-numpy")
+def _thread(name: str) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"foundseg-{name}")
 
 
 class Latest(QObject):
-    """Runs the latest of many requests and drops those that it overtakes."""
+    """Runs the latest of many requests and drops those that it overtakes.
+
+    Parameters
+    ----------
+    thread : str
+        Of which thread: what may take long has one of its own.
+    """
 
     done = Signal(int, object)
 
-    def __init__(self) -> None:
+    def __init__(self, thread: str = "numpy") -> None:
         super().__init__()
+        self._name = thread
         self.number = 0
 
     def ask(self, work: Callable[[], Any]) -> None:
@@ -35,7 +42,7 @@ class Latest(QObject):
             Takes nothing; an exception is delivered in place of the result.
         """
         self.number += 1
-        _thread().submit(self._do, self.number, work)
+        _thread(self._name).submit(self._do, self.number, work)
 
     def _do(self, number: int, work: Callable[[], Any]) -> None:
         if number != self.number:

@@ -25,7 +25,7 @@ from napari_foundseg.widgets.rows import labelled, side_by_side
 
 __all__ = ["EACH", "NEW", "REFINE", "Marking"]
 
-NEW, EACH, REFINE = "one new object", "an object each", "an accepted object better"
+NEW, EACH, REFINE = "one new object", "an object each", "a better outline"
 _TOOLS = {
     "points": "Click on objects: the points layer becomes the active one.",
     "shapes": "Draw around objects: a rectangle is a box, an ellipse or polygon a rough mask, a line is points.",
@@ -93,8 +93,16 @@ class Marking(QWidget):
     def _signs(self) -> QWidget:
         self.signs, buttons = QButtonGroup(self), []
         for text, colour, help_text in (
-            ("on the object", POSITIVE, "Clicks and strokes mark the object. Alt+click marks what is not."),
-            ("not on it", NEGATIVE, "Clicks and strokes mark what is not the object. Alt+click marks the object."),
+            (
+                "on the object",
+                POSITIVE,
+                "Clicks and strokes mark the object. Right click or Alt+click: what is not.",
+            ),
+            (
+                "not on it",
+                NEGATIVE,
+                "Clicks and strokes mark what is not the object. Right click or Alt+click: the object.",
+            ),
         ):
             button = QRadioButton(text)
             button.setToolTip(help_text)
@@ -110,8 +118,8 @@ class Marking(QWidget):
         self.makes.addItems([NEW, EACH, REFINE])
         self.makes.setAccessibleName("What clicks make")
         self.makes.setToolTip(
-            "One new object of all points; an object of each point; or another outline of an accepted object: click on "
-            "it, then add clicks on what is missing or, with Alt, on what is too much. No other object changes. "
+            "One new object of all points; an object of each point; or a better outline of an accepted object: click "
+            "on it, then add clicks on what is missing or right clicks on what is too much. No other object changes. "
             "Each rectangle, ellipse or polygon is an object of its own; a line marks what is on the object."
         )
         self.makes.currentTextChanged.connect(self.makes_changed.emit)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.widgets.layers import affine_between, carried, layer_letters
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _painted_part(
     low, high = np.maximum(hull[0], 0), np.minimum(hull[1], np.array(data.shape) - 1)
     if (low > high).any():
         return None
-    block = np.asarray(data[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))])
+    block = in_memory(data[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))])
     first, kept = [], []
     for axis in range(block.ndim):
         used = np.flatnonzero((block != 0).any(axis=tuple(i for i in range(block.ndim) if i != axis)))

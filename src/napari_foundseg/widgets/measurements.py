@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.measure import measure, remeasure
@@ -16,7 +15,6 @@ from napari_foundseg.widgets.tables import grey_values, object_table, unit_spaci
 if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
-    from numpy.typing import NDArray
 
     from napari_foundseg.core.difference import Box
     from napari_foundseg.core.history import Step
@@ -72,7 +70,7 @@ class Measurements(QObject):
         self._ids: set[int] = set()
         self._edited: list[Box] = []
         self._all, self._busy, self._users = True, False, 0
-        self._latest = Latest()
+        self._latest = Latest("measure")
         self._latest.done.connect(self._take)
         history.stepped.connect(self._note)
         self.layer.events.data.connect(self._replaced)
@@ -99,7 +97,7 @@ class Measurements(QObject):
             Whose pixels lie on those of the labels; others are left out.
         """
         old, self._image = self._image, image
-        if (old is None) != (image is None) or (old and image and old.data is not image.data):
+        if (old is None) != (image is None) or (old and image and old.levels[0] is not image.levels[0]):
             self._all = True
             self._ask()
 
@@ -144,7 +142,7 @@ class Measurements(QObject):
         self._all, self._ids, self._edited = False, set(), []
 
         def work() -> pd.DataFrame:
-            grey: NDArray[np.generic] | None = None if image is None else grey_values(image, labels.shape)
+            grey = None if image is None else grey_values(image, labels.shape)
             if old is None:
                 return measure(labels, axes, spacing, unit, grey)
             return remeasure(old, labels, axes, spacing, unit, grey, ids, edited)

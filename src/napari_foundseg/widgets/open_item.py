@@ -16,6 +16,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.errors import OutputError, WorklistError
 from napari_foundseg.core.facts import Facts, facts_of_table, table_of_facts
 from napari_foundseg.core.image import Image
@@ -203,7 +204,7 @@ class OpenItem(QObject):
         shape, facts = Overlay(self.layer, image).shape, known_of(self.labels)
 
         def save() -> Saved:
-            pixels = np.asarray(array)
+            pixels = in_memory(array)
             if pixels.shape != shape:
                 raise OutputError(
                     f"{str(item.labels)!r} was not written: the labels have the shape {pixels.shape} now, the image "

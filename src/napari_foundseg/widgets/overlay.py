@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
+from napari.layers import Labels
 from numpy.typing import NDArray
 
+from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.widgets.layers import layer_letters
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ def image_layer(image: Image, name: str) -> ImageLayer:
     rgb = axes.endswith("C") and levels[0].shape[-1] in (3, 4)
     if axes.endswith("C") and not rgb:
         # Rows and columns must come last.
-        levels, axes = [np.moveaxis(np.asarray(level), -1, 0) for level in levels], f"C{axes[:-1]}"
+        levels, axes = [np.moveaxis(in_memory(level), -1, 0) for level in levels], f"C{axes[:-1]}"
     letters = axes[:-1] if rgb else axes
     attributes = {
         "name": name,
@@ -109,6 +111,25 @@ class Overlay:
             "units": tuple(layer.units[i] for i in kept),
             "axis_labels": tuple(layer.axis_labels[i] for i in kept),
         }
+
+    def lies_under(self, labels: Layer) -> bool:
+        """Tell whether a layer of this overlay's shape lies where it does, pixel for pixel.
+
+        Parameters
+        ----------
+        labels : Layer
+            The layer.
+
+        Returns
+        -------
+        bool
+            True where the corners are less than half a pixel apart.
+        """
+        like = Labels(np.zeros((1,) * labels.ndim, np.uint8), **self.transforms)
+        corners = np.array([np.zeros(labels.ndim), np.array(self.shape, float)])
+        here, there = (np.array([one.data_to_world(corner) for corner in corners]) for one in (like, labels))
+        pixel = np.abs(np.array(like.data_to_world(np.ones(labels.ndim))) - np.array(like.data_to_world(corners[0])))
+        return bool((np.abs(here - there) <= pixel / 2 + 1e-9).all())
 
     def expanded(self, labels: NDArray[Any]) -> NDArray[Any]:
         """Return a label image as the layer holds it.

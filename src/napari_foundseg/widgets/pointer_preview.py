@@ -165,7 +165,7 @@ class PointerPreview(QWidget):
             return
         self._run = None
         if job.state == "done":
-            masks = job.result.masks or ()
+            masks = run.at_full_resolution(job.result).masks or ()
             self._show(masks[0] if masks else None)
             self.learn(time.perf_counter() - self._started)
         else:

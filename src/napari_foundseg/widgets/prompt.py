@@ -20,7 +20,7 @@ from napari_foundseg.widgets.acceptance import Acceptance
 from napari_foundseg.widgets.candidates import Candidates
 from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.jobs import Run
-from napari_foundseg.widgets.layers import current_index
+from napari_foundseg.widgets.layers import current_index, view_pixel
 from napari_foundseg.widgets.marking import EACH, REFINE, Marking
 from napari_foundseg.widgets.marks import point_at
 from napari_foundseg.widgets.objects import assigned_objects
@@ -92,13 +92,14 @@ class PromptWidget(TaskForm):
         list of QWidget
             From top to bottom.
         """
-        self.candidates, self.acceptance = Candidates(), Acceptance(self.viewer)
+        self.candidates, self.acceptance = Candidates(), Acceptance(self.viewer, self._place)
         self.candidates.changed.connect(self._show)
         self.accept_button, self.overlap = self.acceptance.accept_button, self.acceptance.overlap
         self.edits, self.recovery = self.acceptance.edits, self.acceptance.recovery
         self.accept_button.clicked.connect(self.accept)
         self.acceptance.clear_button.clicked.connect(self.clear)
         self.acceptance.followed.connect(self._bind_undo)
+        self.acceptance.failed.connect(self.fail)
         return [self.candidates, self.acceptance]
 
     def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
@@ -128,10 +129,27 @@ class PromptWidget(TaskForm):
             prompts = [self.acceptance.another_outline(layer, image, prompts)]
         return self.task.inputs.parse({"prompts": tuple(prompts)})
 
+    def wanted_pixel(self, layer: ImageLayer, image: Image) -> float:  # noqa: ARG002 - as the form calls it
+        """Return how coarse a level of a pyramid may be: what a person points at is seen on the screen.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The chosen layer.
+        image : Image
+            The layer as an image.
+
+        Returns
+        -------
+        float
+            Pixels of the layer under one of the screen.
+        """
+        return view_pixel(self.viewer, layer)
+
     def deliver(
         self,
         layer: ImageLayer,
-        run: Run,  # noqa: ARG002 - as the form calls it
+        run: Run,
         segmentation: Segmentation,
         seconds: float,
     ) -> str:
@@ -157,7 +175,7 @@ class PromptWidget(TaskForm):
             return ""
         self._slow = 1000 * seconds > 2 * HELD
         self.pointer.learn(seconds)
-        self.candidates.offer(segmentation.masks or ())
+        self.candidates.offer(run.at_full_resolution(segmentation).masks or ())
         return self.candidates.in_words()
 
     def accept(self) -> None:
@@ -229,8 +247,7 @@ class PromptWidget(TaskForm):
         self.marking.arm(True)
         self.pointer.follow(self.viewer, self.session.points, self._guess, self._show_guess)
         self.session.bind({"C": self.accept, "N": self.candidates.next, "Shift-C": self.clear})
-        if (history := self.acceptance.objects.of(layer, image)) is not None:
-            self.acceptance.follow(history)
+        self.acceptance.show_objects(layer, image)
         self.run_button.setText("Stop pointing")
         self._idle("")
 
@@ -323,7 +340,8 @@ class PromptWidget(TaskForm):
             if self.image.layer is session.layer and (place := point_at(position, session.layer, image)) is not None:
                 inputs = self.task.inputs.parse({"prompts": (Prompt([place]),)})
                 model = str(self.model.currentData())
-                return Run(self.task.name, image, inputs, self.settings, model, f"pointer {id(self)}")
+                level = self.image.level(image, self.wanted_pixel(session.layer, image))
+                return Run(self.task.name, image, inputs, self.settings, model, f"pointer {id(self)}", level)
         return None
 
     def _show_guess(self, mask: Mask | None) -> None:
@@ -374,7 +392,14 @@ class PromptWidget(TaskForm):
         super().image_changed()
         if self.image.layer is not None and self.session is None:
             with suppress(FoundsegError):
-                self.acceptance.look(self.image.layer, self.image.image())
+                image = self.image.image()
+                self.acceptance.show_objects(self.image.layer, image)
+                self.acceptance.look(self.image.layer, image)
+
+    def _place(self) -> tuple[ImageLayer, Image]:
+        image, layer = self.chosen_image(), self.image.layer
+        assert layer is not None
+        return layer, image
 
     def _bind_undo(self, history: LabelsHistory) -> None:
         """Let undo act on the objects while a person points; on the scribbles it is napari's own."""

@@ -30,6 +30,8 @@ __all__ = ["PromptLayers", "Tool"]
 #: What a person marks with.
 Tool = Literal["points", "shapes", "brush"]
 
+#: The number of the right mouse button.
+_RIGHT = 2
 _DONE = {"added", "removed", "changed"}
 
 
@@ -211,9 +213,12 @@ class PromptLayers:
                 self._viewer.layers.remove(layer)
 
     def _set_polarity(self, points: Points, event: Any) -> Generator[None, None, None]:
-        """Choose the sign before napari's own tool adds the point: Alt turns it round."""
-        positive = self.positive != ("Alt" in event.modifiers)
+        """Choose the sign before napari's own tool adds the point: Alt or the right button turns it round."""
+        positive = self.positive != ("Alt" in event.modifiers or event.button == _RIGHT)
         points.feature_defaults = {POLARITY: "positive" if positive else "negative"}
+        # A shape of its own, too, for those who cannot tell the colours apart.
+        with points.block_update_properties():
+            points.current_symbol = "disc" if positive else "diamond"
         yield
 
     def _on_removed(self, event: Any) -> None:

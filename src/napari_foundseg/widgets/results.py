@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
+from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.widgets.overlay import Overlay
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def editable_copy(viewer: ViewerModel, layer: Labels) -> Labels:
     """
     kept = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "features")
     return Labels(
-        np.array(layer.data[0] if layer.multiscale else layer.data),
+        np.array(in_memory(layer.data[0] if layer.multiscale else layer.data)),
         name=unique_name(viewer.layers, f"{layer.name} copy"),
         **{name: getattr(layer, name) for name in kept},
     )

@@ -145,10 +145,9 @@ class Review(QWidget):
 
     def show_note(self) -> None:
         """Show the note on the chosen object."""
-        table = None if self._measurements is None else self._measurements.table
-        chosen = self._form.chosen[-1:]
-        notes = [] if table is None else table.loc[table["label"].isin(chosen), "note"].tolist()
-        self.note.setText(notes[0] if notes else "")
+        layer, chosen = self._form.layer, self._form.chosen[-1:]
+        known = {} if layer is None else known_of(layer, chosen)
+        self.note.setText(next((str(facts.get("note", "")) for facts in known.values()), ""))
         self.note.setEnabled(bool(chosen))
 
     def _chosen(self) -> list[int]:

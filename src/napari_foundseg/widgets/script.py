@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.levels import Level
 from napari_foundseg.core.normalisation import Percentile
 from napari_foundseg.tasks import Inputs, Settings
+from napari_foundseg.tasks.coarser import at_level
 
 __all__ = ["as_python"]
 
 
-def as_python(task: str, image: Image, layer: str, inputs: Inputs, settings: Settings, model: str) -> str:
+def as_python(
+    task: str, image: Image, layer: str, inputs: Inputs, settings: Settings, model: str, level: Level | None = None
+) -> str:
     """Write a run as Python.
 
     Parameters
@@ -28,12 +32,16 @@ def as_python(task: str, image: Image, layer: str, inputs: Inputs, settings: Set
         How.
     model : str
         The model's name.
+    level : Level, optional
+        The level of the image's pyramid that was looked at; the finest by default.
 
     Returns
     -------
     str
         Lines that give the same `Segmentation` as ``seg``.
     """
+    if level is not None:
+        inputs, settings = at_level(inputs, settings, level)
     options: dict[str, Any] = {"axes": image.axes}
     if "C" in str(image.axes):
         options["channels"] = image.channels
@@ -55,8 +63,14 @@ def as_python(task: str, image: Image, layer: str, inputs: Inputs, settings: Set
     shown = repr(given)
     if hasattr(inputs, "prompts"):
         shown = f"{{'prompts': [{', '.join(_prompt(item) for item in inputs.prompts)}]}}"
-    lines += [f"image = fs.Image({data}{arguments})\n", f"seg = run(\n    {task!r},\n    image,\n    {shown},\n"]
-    return "".join([*lines, f"    model={model!r},\n", keywords, ")\n"])
+    lines.append(f"image = fs.Image({data}{arguments})\n")
+    of, end = "image", ""
+    if level is not None:
+        lines.insert(2, "from napari_foundseg.core.levels import Level\n")
+        lines.append(f"level = Level(image, {level.number})\n")
+        of, end = "level.image", "seg = level.result(seg)\n"
+    lines.append(f"seg = run(\n    {task!r},\n    {of},\n    {shown},\n")
+    return "".join([*lines, f"    model={model!r},\n", keywords, ")\n", end])
 
 
 def _prompt(prompt: Any) -> str:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_foundseg.core.arrays import Blocks
 from napari_foundseg.widgets.known import REJECTED
 from napari_foundseg.widgets.layers import label_spacing
 
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
+    from napari_foundseg.core.difference import Box
     from napari_foundseg.core.image import Image
+    from napari_foundseg.core.measure import GreyValues
 
 __all__ = ["grey_values", "object_table", "unit_spacing"]
 
@@ -41,7 +44,32 @@ def unit_spacing(layer: Labels) -> tuple[list[float | None], str]:
     return spacing, "scaled px" if unit == "px" and scaled else unit
 
 
-def grey_values(image: Image, shape: tuple[int, ...]) -> NDArray[Any] | None:
+class _LazyGrey:
+    """The pixels of a lazy image where a label image has a box."""
+
+    def __init__(self, values: Any, axes: str, ndim: int) -> None:
+        self._channel = axes.index("C") if "C" in axes else None
+        #: Whether the labels keep the channels' axis, one pixel long.
+        self._keeps = self._channel is not None and len(axes) == ndim
+        self._blocks = Blocks(values, (axes.index("Y"), axes.index("X")), self._channel)
+        shape = list(values.shape)
+        channels = [] if self._channel is None else [shape.pop(self._channel)]
+        if self._keeps and self._channel is not None:
+            shape.insert(self._channel, 1)
+        self.shape = (*shape, *channels)
+
+    def __getitem__(self, box: Box) -> NDArray[Any]:
+        if self._channel is None:
+            return self._blocks[box]
+        parts = list(box)
+        if self._keeps:
+            del parts[self._channel]
+        parts.insert(self._channel, slice(0, self.shape[-1]))
+        values = np.moveaxis(self._blocks[tuple(parts)], self._channel, -1)
+        return np.expand_dims(values, self._channel) if self._keeps else values
+
+
+def grey_values(image: Image, shape: tuple[int, ...]) -> GreyValues | None:
     """Return the pixels of an image as they lie on those of a label image.
 
     Parameters
@@ -53,20 +81,22 @@ def grey_values(image: Image, shape: tuple[int, ...]) -> NDArray[Any] | None:
 
     Returns
     -------
-    ndarray or None
-        Of this shape, with a last axis of channels where the image has them; a view. None where the image does not
-        fit, or is lazy: reading it for every object would take too long.
+    GreyValues or None
+        Of this shape, with a last axis of channels where the image has them: a view, or of a lazy image what reads the
+        parts that are asked for. None where the image does not fit.
     """
-    values = image.levels[0]
+    values, axes = image.levels[0], str(image.axes)
+    grey: Any
     if not isinstance(values, np.ndarray):
-        return None
-    axes = str(image.axes)
-    if "C" in axes:
-        axis = axes.index("C")
-        values = np.moveaxis(values, axis, -1)
-        if values.ndim == len(shape):  # the labels keep the channels' axis, one pixel long
-            values = np.expand_dims(values, axis)
-    return values if values.shape[: len(shape)] == shape else None
+        grey = _LazyGrey(values, axes, len(shape))
+    else:
+        grey = values
+        if "C" in axes:
+            axis = axes.index("C")
+            grey = np.moveaxis(values, axis, -1)
+            if grey.ndim == len(shape):  # the labels keep the channels' axis, one pixel long
+                grey = np.expand_dims(grey, axis)
+    return grey if grey.shape[: len(shape)] == shape else None
 
 
 def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
+from napari_foundseg.tasks.coarser import at_level
 from napari_foundseg.widgets import estimate
 from napari_foundseg.widgets.dock import Dock
 from napari_foundseg.widgets.forms import SettingsForm
@@ -103,6 +104,23 @@ class TaskForm(Dock):
         """
         return self.image.image()
 
+    def wanted_pixel(self, layer: ImageLayer, image: Image) -> float:  # noqa: ARG002 - for subclasses
+        """Return how coarse a level of a pyramid may be.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The chosen layer.
+        image : Image
+            The layer as an image.
+
+        Returns
+        -------
+        float
+            How many of the finest pixels may become one.
+        """
+        return 1.0
+
     def input_rows(self) -> list[QWidget]:
         """Return the controls of the task's inputs, shown above the settings.
 
@@ -150,9 +168,10 @@ class TaskForm(Dock):
             return
         layer, image, inputs, settings, model = request
         self._job_layer, self._started = layer, time.perf_counter()
-        self.last_run.keep(RunRecord(self.task.name, image, inputs, settings, model, layer.name))
+        level = self.image.level(image, self.wanted_pixel(layer, image))
+        self.last_run.keep(RunRecord(self.task.name, image, inputs, settings, model, layer.name, level))
         self.forms[self.method.currentText()].remember()
-        self.current = Run(self.task.name, image, inputs, settings, model, replace)
+        self.current = Run(self.task.name, image, inputs, settings, model, replace, level)
         self.current.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)
         self.current.ended.connect(self._end, Qt.ConnectionType.QueuedConnection)
         self._busy()
@@ -179,7 +198,9 @@ class TaskForm(Dock):
         if self.current is not None:
             return
         try:
-            _, image, inputs, settings, model = self._request()
+            layer, image, inputs, settings, model = self._request()
+            if (level := self.image.level(image, self.wanted_pixel(layer, image))) is not None:
+                image, (inputs, settings) = level.image, at_level(inputs, settings, level)
             text = estimate.in_words(estimate.estimate(image, inputs, settings, model))
         except FoundsegError:
             text = ""
@@ -213,7 +234,9 @@ class TaskForm(Dock):
         self._idle(self.deliver(layer, run, job.result, seconds))
         if hasattr(run.inputs, "prompts"):
             return
-        estimate.learn(run.image, run.inputs, run.settings, run.model, seconds)
+        estimate.learn(
+            run.image if run.level is None else run.level.image, run.inputs, run.settings, run.model, seconds
+        )
         self.update_estimate()
 
     # Building.

@@ -98,7 +98,7 @@ class Day:
         for centre in self.centres[:NEW]:
             self.point(form, centre)
             self.accept()
-        self.choose(form.makes, "an accepted object better")
+        self.choose(form.makes, "a better outline")
         for y, x in self.centres[:REFINED]:
             self.point(form, (y, x))
             self.point(form, (y, x + RADIUS - 5), ALT)
