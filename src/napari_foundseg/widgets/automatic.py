@@ -15,7 +15,7 @@ from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.tasks import TASKS, Inputs
+from napari_foundseg.tasks import TASKS, Inputs, Settings
 from napari_foundseg.tasks.automatic import derive, diameter_in_pixels
 from napari_foundseg.tasks.coarser import at_level
 from napari_foundseg.widgets.added_run import AddedRun
@@ -53,6 +53,8 @@ class AutomaticWidget(TaskForm):
         self._writing = False
         self._latest = Latest()
         self._added: AddedRun | None = None
+        #: What the labels that are shown were derived with, or will be in a moment.
+        self._asked: Settings | None = None
         #: Of the layers that objects were added to: they can be undone while the form is open.
         self._held: dict[Labels, LabelsHistory] = {}
         super().__init__(napari_viewer, TASKS["automatic"])
@@ -246,7 +248,7 @@ class AutomaticWidget(TaskForm):
                 "The result was edited by hand, so thresholds leave it alone. Run again for a new layer."
             )
             return
-        settings = self.settings
+        settings = self._asked = self.settings
         if run.level is not None:
             settings = at_level(run.inputs, settings, run.level)[1]
         self._latest.ask(
@@ -271,6 +273,7 @@ class AutomaticWidget(TaskForm):
         _, run, labels = self._result
         if self._added is not None:
             self._added.write(derived)
+            self._keep_settings()
             return
         # The layer has no undo history yet (nobody has painted), so replacing its array leaves nothing stale.
         self._writing = True
@@ -278,14 +281,13 @@ class AutomaticWidget(TaskForm):
         labels.features = object_features(derived)
         labels.metadata = {**labels.metadata, "foundseg": dict(derived.provenance)}
         self._writing = False
-        if self.last_run.record is not None:
-            # What is saved as a recipe is what is shown.
-            settings = self.settings
-            if run.level is None:
-                made = dict(derived.provenance["settings"])
-                settings = self.task.settings(made.pop("method"), made)
-            self.last_run.keep(replace(self.last_run.record, settings=settings))
+        self._keep_settings()
         self.result.setText(in_words(derived, run.image, 0))
+
+    def _keep_settings(self) -> None:
+        """Have what is saved as a recipe be what is shown."""
+        if self.last_run.record is not None and self._asked is not None:
+            self.last_run.keep(replace(self.last_run.record, settings=self._asked))
 
     def _mark_edited(self, _event: Any = None) -> None:
         self._edited |= not self._writing
