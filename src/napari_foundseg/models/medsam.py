@@ -34,19 +34,8 @@ class MedSamModel(SamModel):
 
     preprocessing = "medsam"
 
-    def encode(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
-        """Encode a picture, stretched to the window.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        SamEmbedding
-            For `decode`.
-        """
+    def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
+        """Encode a picture, stretched to the window."""
         import torch
 
         with torch.inference_mode():

@@ -7,13 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Mask
+from napari_foundseg.models.memory import Fallbacks, with_fallbacks
 from napari_foundseg.models.protocols import Candidates, GridOptions
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class SamModel:
         self._fast = FastDecoder.of(sam)
         self.name = name
         self.key = key
+        self.fallbacks = Fallbacks()
 
     @property
     def device(self) -> str:
@@ -109,11 +111,40 @@ class SamModel:
         SamEmbedding
             For `decode`.
         """
+        return with_fallbacks(lambda _: self._encoded(rgb), 1, "encoding", self.fallbacks, self.to_cpu)
+
+    def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
         from segment_anything import SamPredictor
 
         predictor = SamPredictor(self.sam)
         predictor.set_image(rgb)
         return SamEmbedding(predictor.features, tuple(predictor.original_size), tuple(predictor.input_size))
+
+    def to_cpu(self) -> bool:
+        """Move the model to the CPU, for good.
+
+        Returns
+        -------
+        bool
+            False where it is there already.
+        """
+        from torch import nn
+
+        from napari_foundseg.models.nets.sam_decoder import FastDecoder
+
+        if self.device == "cpu":
+            return False
+        for part in vars(self).values():
+            if isinstance(part, nn.Module):
+                part.to("cpu")
+        self._fast = FastDecoder.of(self.sam)
+        return True
+
+    def _here(self, embedding: SamEmbedding) -> SamEmbedding:
+        """Return an embedding on the model's device, which may have changed since it was made."""
+        if str(embedding.features.device) == self.device:
+            return embedding
+        return replace(embedding, features=embedding.features.to(self.device), prepared={})
 
     #: What `encode` does to a picture: equal values mean equal features.
     preprocessing = "sam"
@@ -192,10 +223,16 @@ class SamModel:
             groups.setdefault(kind, []).append(i)
         out: dict[int, Candidates] = {}
         for group in groups.values():
-            for start in range(0, len(group), _BATCH):
-                batch = group[start : start + _BATCH]
-                alike = self._decode_alike(embedding, [prompts[i] for i in batch], multimask, one_by_one)
-                out |= zip(batch, alike, strict=True)
+
+            def decoded(batch: int, group: list[int] = group) -> list[Candidates]:
+                alike: list[Candidates] = []
+                for start in range(0, len(group), batch):
+                    some = [prompts[i] for i in group[start : start + batch]]
+                    alike += self._decode_alike(self._here(embedding), some, multimask, one_by_one)
+                return alike
+
+            alike = with_fallbacks(decoded, _BATCH, "decoding prompts", self.fallbacks, self.to_cpu)
+            out |= zip(group, alike, strict=True)
         return [out[i] for i in range(len(prompts))]
 
     def grid_masks(
@@ -219,19 +256,28 @@ class SamModel:
         list of Mask
             In the picture's pixels, in the order of the points; none is suppressed for another.
         """
+        masks: list[Mask] = []
+        done = 0
+
+        def rest(batch: int) -> None:
+            nonlocal done
+            while done < len(points):
+                poll()
+                masks.extend(self._masks_at(self._here(embedding), points[done : done + batch], options))
+                done += batch
+
+        with_fallbacks(rest, options.points_per_batch, "decoding points", self.fallbacks, self.to_cpu)
+        return masks
+
+    def _masks_at(self, embedding: SamEmbedding, points: NDArray[np.float64], options: GridOptions) -> list[Mask]:
         import torch
 
         height, width = embedding.original_size
-        masks: list[Mask] = []
-        for start in range(0, len(points), options.points_per_batch):
-            poll()
-            xy = points[start : start + options.points_per_batch] * (width, height)
-            coordinates = self._in_window(xy[:, None], embedding)
-            labels = torch.ones(coordinates.shape[:2], dtype=torch.int, device=self.device)
-            with torch.inference_mode():
-                logits, iou = self._wanted(embedding, coordinates, labels, options)
-                masks += self._cut_out(logits, iou, embedding, options)
-        return masks
+        coordinates = self._in_window(points[:, None] * (width, height), embedding)
+        labels = torch.ones(coordinates.shape[:2], dtype=torch.int, device=self.device)
+        with torch.inference_mode():
+            logits, iou = self._wanted(embedding, coordinates, labels, options)
+            return self._cut_out(logits, iou, embedding, options)
 
     def _wanted(
         self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, options: GridOptions

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
+from napari_foundseg.models.memory import is_out_of_memory, with_fallbacks
 from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.embeddings import embedding
@@ -29,6 +30,8 @@ SCALES = (1 / 16, 4.0)
 SURE = 0.05
 #: Least side in pixels of a picture that was shrunk in search of its scale.
 _SMALLEST = 48
+#: Side of a picture that is decoded whole, whatever the memory.
+_WHOLE = 128
 #: Pixels that neighbouring windows share, as the model sees them.
 _OVERLAP = 64
 
@@ -182,5 +185,34 @@ def _resized_decode(rgb: NDArray[np.uint8], model: InstanceDecoding, scale: floa
 def _maps(rgb: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
     """Decode maps; where the decoder looks at the features that prompts use, of these, which may be kept already."""
     decode = getattr(model, "maps_of", None)
-    maps: NDArray[np.float32] = model.instance_maps(rgb) if decode is None else decode(embedding(model, rgb))
-    return maps
+
+    def whole(_batch: int) -> NDArray[np.float32]:
+        maps: NDArray[np.float32] = model.instance_maps(rgb) if decode is None else decode(embedding(model, rgb))
+        return maps
+
+    if not hasattr(model, "fallbacks"):
+        return whole(1)
+    try:
+        # Windows are as small as they are before the CPU is resorted to.
+        return with_fallbacks(whole, 1, "decoding maps", model.fallbacks, lambda: _is_small(rgb) and model.to_cpu())
+    except Exception as error:
+        if not is_out_of_memory(error) or _is_small(rgb):
+            raise
+    model.fallbacks.note("out of memory in decoding maps: windows of half the size")
+    return _in_halves(rgb, model)
+
+
+def _is_small(rgb: NDArray[np.uint8]) -> bool:
+    return max(rgb.shape[:2]) <= _WHOLE
+
+
+def _in_halves(rgb: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
+    """Decode the two halves of a picture, each with some of the other."""
+    axis = int(rgb.shape[1] > rgb.shape[0])
+    n, middle = rgb.shape[axis], rgb.shape[axis] // 2
+    parts = np.moveaxis(rgb, axis, 0)
+    first = np.moveaxis(parts[: min(n, middle + _OVERLAP // 2)], 0, axis)
+    second = np.moveaxis(parts[max(0, middle - _OVERLAP // 2) :], 0, axis)
+    one, two = (_maps(np.ascontiguousarray(half), model) for half in (first, second))
+    keep = np.arange(middle), np.arange(middle, n) - max(0, middle - _OVERLAP // 2)
+    return np.concatenate([one.take(keep[0], axis + 1), two.take(keep[1], axis + 1)], axis + 1)

@@ -56,7 +56,7 @@ def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: M
             "device": model.device,
             "threads": _threads(),
         },
-        "fallbacks": _fallbacks(model.device),
+        "fallbacks": _fallbacks(model),
         "settings": settings.model_dump(mode="json"),
         "inputs": inputs.model_dump(mode="json"),
         "image": {
@@ -97,8 +97,10 @@ def _threads() -> int | None:
     return None if torch is None else int(torch.get_num_threads())
 
 
-def _fallbacks(device: str) -> list[str]:
+def _fallbacks(model: Model) -> list[str]:
     """Say in words where something else was used than would have been best."""
     from napari_foundseg.models.device import gpus
 
-    return ["there is no GPU here: the CPU was used"] if device == "cpu" and not gpus() else []
+    taken = getattr(model, "fallbacks", None)
+    notes = [] if taken is None else list(taken.taken())
+    return [*(["there is no GPU here: the CPU was used"] if model.device == "cpu" and not gpus() else []), *notes]

@@ -1,0 +1,237 @@
+"""SAM: encoder, click and automatic mask generator against `segment_anything`, side by side; ratios are ours ÷ reference.
+
+    python benchmarks/sam.py [--side 32] [--only encoder click vit tiny fast memory]
+
+Seconds are of the processor (all threads), since they hardly depend on what else the machine does; wall time stands
+beside them. ViT-B has random weights: its arithmetic is the published model's. `--side` is the grid's points along each
+side; a quarter of the points takes a quarter of the time of both. Real image: a mosaic of held-out images of 1024².
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
+
+from _held_out import mosaic
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.protocols import GridOptions
+from napari_foundseg.models.sam import SamModel
+from napari_foundseg.tasks import TASKS, embeddings
+from napari_foundseg.tasks.mask_generator import GeneratorOptions, generate
+
+PARTS = ("encoder", "click", "vit", "tiny", "fast", "memory")
+
+
+def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
+    """Return a result, seconds of the processor and seconds of the clock."""
+    gc.collect()
+    clock, processor = time.perf_counter(), time.process_time()
+    result = function()
+    return result, time.process_time() - processor, time.perf_counter() - clock
+
+
+def compare(name: str, ours: Callable[[], Any], reference: Callable[[], Any]) -> tuple[Any, Any]:
+    expected, processor, clock = timed(reference)
+    found, own_processor, own_clock = timed(ours)
+    print(
+        f"{name}: reference {processor:.2f} s (clock {clock:.2f}), ours {own_processor:.2f} s (clock {own_clock:.2f}), "
+        f"ours ÷ reference {own_processor / processor:.2f}, {processor / own_processor:.1f} × as fast",
+        flush=True,
+    )
+    return found, expected
+
+
+def vit_b(seed: int = 0) -> tuple[Any, SamModel]:
+    """Return the reference network and ours, of equal random weights."""
+    torch.manual_seed(seed)
+    sam = sam_model_registry["vit_b"]().eval()
+    other = sam_model_registry["vit_b"]().eval()
+    for name, value in sam.named_parameters():
+        if "rel_pos" in name or "pos_embed" in name:
+            torch.nn.init.normal_(value, std=0.02)
+    other.load_state_dict(sam.state_dict())
+    return sam, SamModel(other, "sam-vit-b", "random")
+
+
+def plane(mask: Mask, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    out = np.zeros(shape, bool)
+    y0, x0, y1, x1 = mask.box
+    out[y0 : y1 + 1, x0 : x1 + 1] = mask.crop
+    return out
+
+
+def same_masks(expected: list[dict[str, Any]], found: list[Mask], shape: tuple[int, int]) -> str:
+    """Say how many of the reference's masks are found again."""
+    planes = np.array([plane(m, shape)[::2, ::2].ravel() for m in found], np.float32).reshape(len(found), -1)
+    areas = planes.sum(1)
+    good = 0
+    for mask in expected:
+        one = mask["segmentation"][::2, ::2].ravel().astype(np.float32)
+        shared = planes @ one
+        good += bool(len(found)) and bool((shared / (areas + one.sum() - shared)).max() >= 0.95)
+    share = f"{good / len(expected):.1%}" if expected else "all"
+    return f"{share} of the reference's {len(expected)} masks at IoU ≥ 0.95; ours are {len(found)}"
+
+
+def panoptic_quality(truth: NDArray[Any], found: NDArray[Any]) -> float:
+    pairs, counts = np.unique(np.stack([truth.ravel(), found.ravel()]), axis=1, return_counts=True)
+    areas = [np.bincount(a.ravel()) for a in (truth, found)]
+    inside = (pairs > 0).all(0)
+    shared = counts[inside]
+    iou = shared / (areas[0][pairs[0, inside]] + areas[1][pairs[1, inside]] - shared)
+    matched = iou[iou > 0.5]
+    return float(matched.sum() / ((truth.max() + found.max()) / 2))
+
+
+def encoder(_side: int) -> None:
+    sam, model = vit_b()
+    picture = torch.randn(1, 3, 1024, 1024)
+    with torch.inference_mode():
+        found, expected = compare(
+            "ViT-B encoder", lambda: model.sam.image_encoder(picture), lambda: sam.image_encoder(picture)
+        )
+    print(f"  largest difference {float((found - expected).abs().max()):.1e}, deviation {float(expected.std()):.2f}")
+
+
+def encoded_once() -> tuple[Any, SamModel, SamPredictor, Any]:
+    """Return both networks with one picture's features, which neither encodes again."""
+    sam, model = vit_b()
+    predictor = SamPredictor(sam)
+    predictor.features = torch.randn(1, 256, 64, 64, generator=torch.Generator().manual_seed(1))
+    predictor.original_size = predictor.input_size = (1024, 1024)
+    predictor.is_image_set = True
+    from napari_foundseg.models.sam import SamEmbedding
+
+    return sam, model, predictor, SamEmbedding(predictor.features, (1024, 1024), (1024, 1024))
+
+
+def click(_side: int) -> None:
+    _, model, predictor, features = encoded_once()
+    points, labels = np.array([[400, 500]]), np.array([1])
+    for what in ("first ViT-B click", "further ViT-B click"):
+        compare(
+            what,
+            lambda: model.decode(features, [Prompt(points=[(500, 400)])], multimask=True),
+            lambda: predictor.predict(points, labels, multimask_output=True, return_logits=True),
+        )
+
+
+class _Encoded(SamAutomaticMaskGenerator):
+    """The reference generator, its picture encoded before."""
+
+    def __init__(self, sam: Any, predictor: SamPredictor, **options: Any) -> None:
+        super().__init__(sam, **options)
+        self.predictor = predictor
+        predictor.set_image = lambda *_: None
+        predictor.reset_image = lambda: None
+
+
+def vit(side: int) -> None:
+    sam, model, predictor, features = encoded_once()
+    rgb = np.zeros((1024, 1024, 3), np.uint8)
+    grid = np.stack(np.meshgrid(*[(np.arange(4) + 0.5) * 256] * 2), -1).reshape(-1, 1, 2)
+    with torch.inference_mode():
+        _, iou, _ = predictor.predict_torch(torch.as_tensor(grid), torch.ones(16, 1), multimask_output=True)
+    threshold = float(iou.flatten().quantile(0.8))
+    options = {"points_per_side": side, "pred_iou_thresh": threshold, "stability_score_thresh": 0.0}
+    model.encode = lambda _: features
+    embeddings._kept.clear()
+    found, expected = compare(
+        f"exact generator, ViT-B, 80th percentile, {side}² points",
+        lambda: generate(model, rgb, GeneratorOptions(**options)),
+        lambda: _Encoded(sam, predictor, **options).generate(rgb),
+    )
+    print(f"  {same_masks(expected, found, (1024, 1024))}")
+
+
+def tiny(side: int) -> None:
+    model, rgb = load_model("foundseg-tiny"), Image(mosaic(1024)[0]).rgb()
+    predictor = SamPredictor(model.sam)
+    predictor.set_image(rgb)
+    embeddings.embedding(model, rgb)
+    for options in ({}, {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}):
+        every = {"points_per_side": side} | options
+        found, expected = compare(
+            f"exact generator, foundseg-tiny, {options or 'defaults'}, {side}² points",
+            lambda every=every: generate(model, rgb, GeneratorOptions(**every)),
+            lambda every=every: _Encoded(model.sam, predictor, **every).generate(rgb),
+        )
+        print(f"  {same_masks(expected, found, (1024, 1024))}")
+
+
+def fast(side: int) -> None:
+    model, image = load_model("foundseg-tiny"), Image(mosaic(1024)[0])
+    predictor = SamPredictor(model.sam)
+    predictor.set_image(image.rgb())
+    task = TASKS["automatic"]
+    embeddings.embedding(model, image.rgb())
+
+    def run(mode: str) -> Any:
+        settings = task.settings("grid", {"mode": mode, "tile": False, "points_per_side": side})
+        return task.run(image, task.inputs(), settings, model)
+
+    exact = run("exact")
+    found, _ = compare(
+        f"fast mode, foundseg-tiny, {side}² points",
+        lambda: run("fast"),
+        lambda: _Encoded(
+            model.sam, predictor, points_per_side=side, pred_iou_thresh=0.5, stability_score_thresh=0.7
+        ).generate(image.rgb()),
+    )
+    quality = panoptic_quality(np.asarray(exact.labels), np.asarray(found.labels))
+    print(f"  panoptic quality against exact mode {quality:.3f} ({len(exact)} and {len(found)} objects)")
+
+
+def memory(_side: int) -> None:
+    for who in ("reference", "ours"):
+        print(
+            f"peak memory, {who}: {subprocess.check_output([sys.executable, __file__, '--peak', who], text=True)}",
+            end="",
+        )
+
+
+def peak(who: str) -> None:
+    """Print the peak memory of encoding, and of decoding 64 points, in this process."""
+    sam, model, predictor, features = encoded_once()
+    start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    points = (np.random.default_rng(0).random((64, 2)), torch.rand(64, 1, 2) * 1024)
+    with torch.inference_mode():
+        if who == "ours":
+            model.grid_masks(features, points[0], GridOptions(64, 0.0, 0.0, 1.0), lambda: None)
+        else:
+            predictor.predict_torch(points[1], torch.ones(64, 1), multimask_output=True, return_logits=True)
+        decoding = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        (model.sam if who == "ours" else sam).image_encoder(torch.zeros(1, 3, 1024, 1024))
+    both = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"{(decoding - start) / 1e6:.2f} GB more for 64 points, {(both - start) / 1e6:.2f} GB more with encoding")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=32)
+    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--peak", choices=("ours", "reference"))
+    arguments = parser.parse_args()
+    if arguments.peak:
+        peak(arguments.peak)
+        return
+    for part in arguments.only:
+        globals()[part](arguments.side)
+
+
+if __name__ == "__main__":
+    main()
