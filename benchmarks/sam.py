@@ -1,4 +1,4 @@
-"""SAM: encoder, click and automatic mask generator against `segment_anything`, side by side; ratios are ours ÷ reference.
+"""SAM: encoder, click and automatic masks against `segment_anything`, side by side; ratios are ours ÷ reference.
 
     python benchmarks/sam.py [--side 32] [--only encoder click vit tiny fast memory]
 
@@ -49,7 +49,7 @@ def compare(name: str, ours: Callable[[], Any], reference: Callable[[], Any]) ->
     found, own_processor, own_clock = timed(ours)
     print(
         f"{name}: reference {processor:.2f} s (clock {clock:.2f}), ours {own_processor:.2f} s (clock {own_clock:.2f}), "
-        f"ours ÷ reference {own_processor / processor:.2f}, {processor / own_processor:.1f} × as fast",
+        f"ours ÷ reference {own_processor / processor:.2f}, {processor / own_processor:.1f} times as fast",
         flush=True,
     )
     return found, expected
@@ -76,7 +76,9 @@ def plane(mask: Mask, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 def same_masks(expected: list[dict[str, Any]], found: list[Mask], shape: tuple[int, int]) -> str:
     """Say how many of the reference's masks are found again."""
-    planes = np.array([plane(m, shape)[::2, ::2].ravel() for m in found], np.float32).reshape(len(found), -1)
+    planes = np.zeros((len(found), shape[0] // 2 * (shape[1] // 2)), np.float32)
+    for row, mask in zip(planes, found, strict=True):
+        row[:] = plane(mask, shape)[::2, ::2].ravel()
     areas = planes.sum(1)
     good = 0
     for mask in expected:

@@ -389,8 +389,14 @@ class SamModel:
 
     def _enlarged(self, logits: torch.Tensor, embedding: SamEmbedding) -> torch.Tensor:
         """Return low-resolution logits at the picture's size."""
-        enlarged: torch.Tensor = self.sam.postprocess_masks(logits, embedding.input_size, embedding.original_size)
-        return enlarged
+        from torch.nn import functional
+
+        side, (height, width) = self.window, embedding.input_size
+        enlarged = functional.interpolate(logits, (side, side), mode="bilinear", align_corners=False)
+        enlarged = enlarged[..., :height, :width]
+        if embedding.original_size == embedding.input_size:
+            return enlarged
+        return functional.interpolate(enlarged, embedding.original_size, mode="bilinear", align_corners=False)
 
     def _prepared(self, embedding: SamEmbedding) -> Picture:
         """Return what the fast decoder needs of a picture, made at its first prompt."""

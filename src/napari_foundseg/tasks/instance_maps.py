@@ -194,7 +194,9 @@ def _maps(rgb: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
         return whole(1)
     try:
         # Windows are as small as they are before the CPU is resorted to.
-        return with_fallbacks(whole, 1, "decoding maps", model.fallbacks, lambda: _is_small(rgb) and model.to_cpu())
+        return with_fallbacks(
+            whole, 1, "decoding maps", model.fallbacks, lambda: _is_small(rgb) and bool(model.to_cpu())
+        )
     except Exception as error:
         if not is_out_of_memory(error) or _is_small(rgb):
             raise

@@ -233,9 +233,9 @@ class FastDecoder:
         x = _doubled(places, wide)
         x = F.gelu(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
         x = F.gelu(_doubled(x.flatten(1, 2), wider))
-        masks = x.flatten(1, 2) @ filters.transpose(1, 2)
+        masks = filters @ x.flatten(1, 2).transpose(1, 2)
         # Row and column of the place, of its quarter, and of the quarter's quarter.
-        laid: Tensor = masks.view(b, height, width, 2, 2, 2, 2, k).permute(0, 7, 1, 3, 5, 2, 4, 6)
+        laid: Tensor = masks.view(b, k, height, width, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         masks_in_rows: Tensor = laid.reshape(b, k, 4 * height, 4 * width)
         return masks_in_rows
 
