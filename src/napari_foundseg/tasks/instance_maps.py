@@ -205,7 +205,7 @@ def _maps(rgb: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
 
 
 def _is_small(rgb: NDArray[np.uint8]) -> bool:
-    return max(rgb.shape[:2]) <= _WHOLE
+    return bool(max(rgb.shape[:2]) <= _WHOLE)
 
 
 def _in_halves(rgb: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
