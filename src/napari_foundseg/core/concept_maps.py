@@ -19,6 +19,8 @@ __all__ = ["Overlap", "concept_components", "concept_pixels", "smoothed"]
 Overlap = Literal["highest score", "first in the list"]
 #: Rows that are worked on at once: few enough to stay in the processor's cache.
 _ROWS = 32
+#: The bit of a float16 that makes it negative.
+_SIGN = 1 << 15
 
 
 def smoothed(maps: NDArray[np.float16], sigma: float) -> NDArray[np.float16]:
@@ -74,9 +76,9 @@ def concept_pixels(
     if not 1 <= len(thresholds) <= 255:
         raise ValueError(f"1 to 255 concepts can be told apart, got {len(thresholds)}")
     # Floats that are not negative are ordered as the integers that their bits are, and those compare faster.
-    bits = np.ascontiguousarray(np.maximum(maps, np.float16(0)) if (maps.size and maps.min() < 0) else maps).view(
-        np.uint16
-    )
+    bits = np.ascontiguousarray(maps).view(np.uint16)
+    if bits.max(initial=0) >= _SIGN:
+        bits = np.ascontiguousarray(np.maximum(maps, np.float16(0))).view(np.uint16)
     limits = [_bits_below(value) for value in thresholds]
     others = list(negatives) or [None] * len(thresholds)
     out = np.empty(maps.shape[1:], np.uint8)

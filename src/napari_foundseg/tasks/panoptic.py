@@ -43,10 +43,10 @@ class PanopticInputs(Region):
 class ClassedSettings(Settings):
     """What every method has."""
 
-    output: Output = Field("objects", json_schema_extra=_MORE)
+    output: Output = Field("objects", json_schema_extra={"elsewhere": True})
     """What the labels are: objects, classes, or one number for both (class times divisor, plus object). The window
-    shows objects and classes whatever is chosen."""
-    divisor: int = Field(1000, ge=2, json_schema_extra=_MORE)
+    shows objects and classes."""
+    divisor: int = Field(1000, ge=2, json_schema_extra={"elsewhere": True})
     """Of panoptic ids: more than the objects of any class."""
     link: bool = Field(False, json_schema_extra=_MORE)
     """In stacks, objects that lie on one another in neighbouring slices become one."""

@@ -60,7 +60,8 @@ class Settings(_Declared):
     """Base of the settings of one method of a task: what a form, the CLI, a recipe and provenance show.
 
     Fields are bool, int, float, str, Literal, Path or Optional of these, with bounds; the text below a field is its
-    help. ``json_schema_extra`` may hold ``unit``, ``step`` and ``more`` (True hides the field behind *More*).
+    help. ``json_schema_extra`` may hold ``unit``, ``step``, ``more`` (True hides the field behind *More*), ``live`` (it
+    acts on a result without a model) and ``elsewhere`` (the window has another control for it).
     """
 
 

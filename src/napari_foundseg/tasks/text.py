@@ -43,7 +43,7 @@ class TextSettings(Settings):
     """Heat maps of what is named or shown (CLIPSeg)."""
 
     method: Literal["heat maps"] = "heat maps"
-    threshold: float = Field(0.4, ge=0, le=1, json_schema_extra={"step": 0.01, "live": True})
+    threshold: float = Field(0.4, ge=0, le=1, json_schema_extra={"step": 0.01, "elsewhere": True})
     """Least score of a pixel, for concepts that have no threshold of their own."""
     smoothing: float = Field(0.0, ge=0, le=50, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True})
     """Standard deviation by which the heat maps are smoothed."""
@@ -51,8 +51,8 @@ class TextSettings(Settings):
     """Connected parts of fewer pixels are dropped."""
     overlap: Overlap = Field("highest score", json_schema_extra={"live": True})
     """Who gets a pixel where several concepts are above their thresholds."""
-    output: Literal["objects", "classes"] = Field("objects", json_schema_extra=_MORE)
-    """What the labels are: connected parts, or classes. The window shows both whatever is chosen."""
+    output: Literal["objects", "classes"] = Field("objects", json_schema_extra={"elsewhere": True})
+    """What the labels are: connected parts, or classes. The window shows both."""
     scales: int = Field(2, ge=1, le=8, json_schema_extra=_MORE)
     """1 shows the model the whole picture at once; each more halves what it sees and finds smaller things."""
     refine_model: str = Field("", json_schema_extra=_MORE)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, cast, get_args
 
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels, Shapes
+from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QComboBox, QWidget
 
@@ -24,9 +24,10 @@ from napari_foundseg.widgets.edit_row import EditRow
 from napari_foundseg.widgets.history import LabelsHistory, shared_history
 from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layer_choice import LayerChoice
-from napari_foundseg.widgets.layers import current_index, region_from_shape, view_pixel, visible_region
+from napari_foundseg.widgets.layers import view_pixel
 from napari_foundseg.widgets.live import Latest
 from napari_foundseg.widgets.overlay import Overlay
+from napari_foundseg.widgets.region_choice import RegionChoice
 from napari_foundseg.widgets.results import add_labels, in_words, object_features
 from napari_foundseg.widgets.rows import labelled
 from napari_foundseg.widgets.task_form import TaskForm
@@ -35,7 +36,6 @@ __all__ = ["AutomaticWidget"]
 
 #: Pixels across an object that models see well.
 _SEEN_BEST = 30
-_WHOLE, _SLICE, _VISIBLE, _DRAWN = "Whole image, all slices", "Current slice", "Visible region", "Drawn rectangle"
 
 
 class AutomaticWidget(TaskForm):
@@ -69,13 +69,7 @@ class AutomaticWidget(TaskForm):
         list of QWidget
             From top to bottom.
         """
-        self.region = QComboBox()
-        self.region.addItems([_WHOLE, _SLICE, _VISIBLE, _DRAWN])
-        self.region.setAccessibleName("Region")
-        self.region.setToolTip(
-            "Where to look. Visible region: the part of the current slice in view. "
-            "Drawn rectangle: the selected rectangle of a Shapes layer, on the current slice."
-        )
+        self.region = RegionChoice(self.viewer)
         self.region.currentTextChanged.connect(self.update_estimate_soon)
         self.into = LayerChoice(
             self.viewer,
@@ -115,15 +109,7 @@ class AutomaticWidget(TaskForm):
             With the region in data pixels.
         """
         self._check_target(layer, image)
-        choice = self.region.currentText()
-        if choice == _WHOLE:
-            return self.task.inputs.parse({})
-        given: dict[str, Any] = {"index": current_index(self.viewer, layer, image)}
-        if choice == _VISIBLE:
-            given["region"] = visible_region(self.viewer, layer, image)
-        elif choice == _DRAWN:
-            given["region"] = region_from_shape(self._shapes(), layer, image)
-        return self.task.inputs.parse(given)
+        return self.task.inputs.parse(self.region.given(layer, image))
 
     def deliver(self, layer: ImageLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
         """Add the result as a new layer.
@@ -186,7 +172,7 @@ class AutomaticWidget(TaskForm):
         if getattr(settings, "diameter", None):
             with suppress(FoundsegError):
                 return (diameter_in_pixels(image, settings) or _SEEN_BEST) / _SEEN_BEST
-        return view_pixel(self.viewer, layer) if self.region.currentText() == _VISIBLE else 1.0
+        return view_pixel(self.viewer, layer) if self.region.in_view else 1.0
 
     def result_rows(self) -> list[QWidget]:
         """Return undo and redo of what was added to a layer.
@@ -310,13 +296,3 @@ class AutomaticWidget(TaskForm):
             labels.events.paint.disconnect(self._mark_edited)
             labels.events.labels_update.disconnect(self._mark_edited)
         self._result = self._added = None
-
-    def _shapes(self) -> Shapes:
-        layers: list[Shapes] = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
-        chosen = [layer for layer in layers if layer.selected_data] or [layer for layer in layers if len(layer.data)]
-        active = self.viewer.layers.selection.active
-        if isinstance(active, Shapes) and active in chosen:
-            return active
-        if not chosen:
-            raise PromptError("No rectangle is drawn. Add a Shapes layer, draw a rectangle on the image, then run.")
-        return chosen[-1]

@@ -63,7 +63,7 @@ class SettingsForm(QWidget):
         self._may_be_none: set[str] = set()
         few, more = _form(), _form()
         for name, field in settings.model_fields.items():
-            if name != "method":
+            if name != "method" and not _extra(field).get("elsewhere"):
                 self._add(more if _extra(field).get("more") else few, name, field)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -32,7 +32,8 @@ class ModelChoice(QComboBox):
         self.setAccessibleName("Model")
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
-        for model in models_for(task.name):
+        models = models_for(task.name)
+        for model in models:
             self.addItem(model.name, model.name)
             self.setItemData(self.count() - 1, state(model), Qt.ItemDataRole.ToolTipRole)
             if locate(model) is None:
@@ -40,6 +41,8 @@ class ModelChoice(QComboBox):
                 item = cast("QStandardItemModel", self.model()).item(self.count() - 1)
                 if item is not None:
                     item.setEnabled(False)
+        at_hand = (i for i, model in enumerate(models) if locate(model) is not None)
+        self.setCurrentIndex(next(at_hand, 0))
 
     def state(self) -> str:
         """Return in words how the chosen model is at hand.

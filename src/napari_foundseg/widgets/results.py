@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 from napari.layers import Labels
 
 from napari_foundseg.core.arrays import in_memory
@@ -107,10 +108,15 @@ def object_features(segmentation: Segmentation) -> Any:
     Returns
     -------
     pandas.DataFrame
-        A row of zeros for the background, then one row an object; the column ``index`` holds the label.
+        A row for the background, of zeros and empty texts, then one an object; the column ``index`` holds the label.
     """
     table = segmentation.table.rename(columns={"label": "index"}).reset_index(drop=True)
-    return table.reindex([-1, *table.index], fill_value=0).reset_index(drop=True)
+    background = table.reindex([-1]).astype(object)
+    for name, kind in table.dtypes.items():
+        background[name] = 0 if kind.kind in "biufc" else ""
+    if table.empty:
+        return background.reset_index(drop=True)
+    return pd.concat([background.astype(table.dtypes), table], ignore_index=True)
 
 
 def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:

@@ -274,26 +274,34 @@ class TaskForm(Dock):
 
     def _change_model(self) -> None:
         self._model_state.setText(self.model.state())
+        self._offer_methods()
         self.update_estimate_soon()
 
-    def _build_settings(self) -> None:
-        self.method = QComboBox()
-        self.method.setAccessibleName("Method")
+    def _offer_methods(self) -> None:
+        """Offer the methods that the chosen model can do."""
         known = row(str(self.model.currentData())).protocols
         usable = [name for name, protocol in self.task.protocols.items() if protocol in known]
+        if usable == [self.method.itemText(i) for i in range(self.method.count())]:
+            return
+        self.method.clear()
         self.method.addItems(usable)
         for i, name in enumerate(usable):
             help_text = (self.task.methods[name].__doc__ or "").strip()
             self.method.setItemData(i, help_text, Qt.ItemDataRole.ToolTipRole)
-        self._method_row = labelled("Method", self.method)
         self._method_row.setVisible(len(usable) > 1)
+
+    def _build_settings(self) -> None:
+        self.method = QComboBox()
+        self.method.setAccessibleName("Method")
+        self._method_row = labelled("Method", self.method)
         self._layout.addWidget(self._method_row)
         self.forms: dict[str, SettingsForm] = {}
-        for name in usable:
+        for name in self.task.methods:
             self.forms[name] = SettingsForm(self.task.methods[name], f"{self.task.name}.{name}")
             self.forms[name].changed.connect(self.setting_changed)
             self._layout.addWidget(self.forms[name])
         self._layout.addWidget(self.messages["settings"])
+        self._offer_methods()
         self.method.currentTextChanged.connect(self._change_method)
 
     def setting_changed(self, name: str) -> None:  # noqa: ARG002 - for subclasses

@@ -1,0 +1,220 @@
+"""The layers of a result with classes: objects and classes, which share one class table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from napari.components import ViewerModel
+from napari.layers import Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap, label_colormap
+from numpy.typing import NDArray
+
+from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.widgets.overlay import Overlay
+from napari_foundseg.widgets.results import object_features, unique_name
+
+__all__ = ["ClassLayers"]
+
+_CLEAR = np.zeros(4, np.float32)
+#: What stands in the place of a class that has no colour of its own.
+_GREY = np.array([0.5, 0.5, 0.5, 1], np.float32)
+
+
+class ClassLayers:
+    """Two Labels layers over an image: each object's id, and below it each pixel's class.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    segmentation : Segmentation
+        The result, with `semantic`.
+    name : str
+        What the layers' names begin with.
+    """
+
+    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> None:
+        self._viewer, self._overlay = viewer, Overlay(layer, image)
+        self.classes: ClassTable = segmentation.classes
+        self.hidden: frozenset[int] = frozenset()
+        self.edited = False
+        self._writing = False
+        self.semantic = self._added(_semantic_of(segmentation), f"{name} classes", 0.45)
+        self.objects: Labels | None = None
+        if _has_objects(segmentation):
+            self.objects = self._added(segmentation.labels, f"{name} objects", 0.7)
+        for own in self.layers:
+            own.events.paint.connect(self._mark_edited)
+            own.events.labels_update.connect(self._mark_edited)
+        self._describe(segmentation)
+
+    @property
+    def layers(self) -> list[Labels]:
+        """The layers that are there."""
+        return [own for own in (self.semantic, self.objects) if own is not None]
+
+    @property
+    def in_viewer(self) -> bool:
+        """Whether the class layer has not been removed."""
+        return self.semantic in self._viewer.layers
+
+    def show(self, segmentation: Segmentation) -> None:
+        """Show the same result with other thresholds; layers that nobody has painted in are replaced.
+
+        Parameters
+        ----------
+        segmentation : Segmentation
+            Of the same kind.
+        """
+        self._write(self.semantic, self._overlay.expanded(_semantic_of(segmentation)))
+        if self.objects is not None and _has_objects(segmentation):
+            self._write(self.objects, self._overlay.expanded(segmentation.labels))
+        self._describe(segmentation)
+
+    def rename(self, number: int, name: str) -> None:
+        """Give a class another name.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+        name : str
+            Its name.
+        """
+        self.classes = self.classes.with_row(number, name=name)
+        self._relabel()
+
+    def recolour(self, number: int, colour: str) -> None:
+        """Give a class another colour.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+        colour : str
+            ``#rrggbb``.
+        """
+        self.classes = self.classes.with_row(number, colour=colour)
+        self._relabel()
+        self._paint()
+
+    def toggle(self, number: int, on: bool) -> None:
+        """Show or hide a class in both layers.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+        on : bool
+            Whether it is shown.
+        """
+        self.hidden = self.hidden - {number} if on else self.hidden | {number}
+        self._paint()
+
+    def merge(self, numbers: list[int], into: int) -> None:
+        """Make classes part of another; pixels that a person has painted are merged as they are now.
+
+        Parameters
+        ----------
+        numbers : list of int
+            The classes.
+        into : int
+            What they become.
+        """
+        self.classes = self.classes.merged(numbers, into)
+        self.hidden -= set(numbers)
+        pixels = np.asarray(self.semantic.data)
+        self._write(self.semantic, np.where(np.isin(pixels, numbers), np.asarray(into, pixels.dtype), pixels))
+        if self.objects is not None:
+            table = self.objects.features
+            table.loc[table["class"].isin(numbers), "class"] = into
+            self.objects.features = table
+        self._relabel()
+        self._paint()
+
+    def disconnect(self) -> None:
+        """Stop watching the layers, which stay."""
+        for own in self.layers:
+            own.events.paint.disconnect(self._mark_edited)
+            own.events.labels_update.disconnect(self._mark_edited)
+
+    def _added(self, pixels: NDArray[Any], name: str, opacity: float) -> Labels:
+        labels = Labels(
+            self._overlay.expanded(pixels),
+            name=unique_name(self._viewer.layers, name),
+            opacity=opacity,
+            **self._overlay.transforms,
+        )
+        self._viewer.add_layer(labels)
+        return labels
+
+    def _write(self, layer: Labels, pixels: NDArray[Any]) -> None:
+        self._writing = True
+        try:
+            layer.data = np.reshape(pixels, layer.data.shape)
+        finally:
+            self._writing = False
+
+    def _describe(self, segmentation: Segmentation) -> None:
+        """Write class table, object table and provenance of a result into the layers."""
+        self.classes = segmentation.classes
+        if self.objects is not None:
+            self.objects.features = object_features(segmentation)
+        for own in self.layers:
+            own.metadata = {**own.metadata, "foundseg": dict(segmentation.provenance)}
+        self._relabel()
+        self._paint()
+
+    def _relabel(self) -> None:
+        """Write the class table into features and metadata of both layers."""
+        frame = self.classes.to_frame().rename(columns={"id": "index", "name": "class_name"})
+        none = pd.DataFrame([{"index": 0, "class_name": "", "colour": "", "kind": "", "area": 0, "count": 0}])
+        self.semantic.features = pd.concat([none, frame], ignore_index=True)
+        if self.objects is not None:
+            table = self.objects.features
+            table["class_name"] = [self.classes.name_of(int(number)) for number in table["class"]]
+            self.objects.features = table
+        for own in self.layers:
+            known = {**own.metadata.get("foundseg", {}), "classes": self.classes.to_json()}
+            own.metadata = {**own.metadata, "foundseg": known}
+
+    def _paint(self) -> None:
+        colours: dict[int | None, Any] = {None: _GREY, 0: _CLEAR}
+        for row in self.classes:
+            colours[row.id] = _CLEAR if row.id in self.hidden else _rgba(row.colour)
+        self.semantic.colormap = DirectLabelColormap(color_dict=colours)
+        if self.objects is None:
+            return
+        table = self.objects.features
+        gone = table.loc[table["class"].isin(self.hidden), "index"].to_numpy()
+        if len(gone):
+            own = label_colormap(49)
+            shown: dict[int | None, Any] = {int(i): own.map(np.array([int(i)]))[0] for i in table["index"] if i}
+            shown |= {None: _GREY, 0: _CLEAR} | {int(i): _CLEAR for i in gone if i}
+            self.objects.colormap = DirectLabelColormap(color_dict=shown)
+        elif isinstance(self.objects.colormap, DirectLabelColormap):
+            self.objects.colormap = label_colormap(49)
+
+    def _mark_edited(self, _event: Any = None) -> None:
+        self.edited |= not self._writing
+
+
+def _semantic_of(segmentation: Segmentation) -> NDArray[Any]:
+    assert segmentation.semantic is not None
+    return segmentation.semantic
+
+
+def _has_objects(segmentation: Segmentation) -> bool:
+    return segmentation.provenance.get("settings", {}).get("output", "objects") == "objects"
+
+
+def _rgba(colour: str) -> NDArray[np.float32]:
+    return np.array([*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1], np.float32)

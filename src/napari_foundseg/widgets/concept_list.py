@@ -1,0 +1,243 @@
+"""The list of concepts: a row each with words, colour, threshold, and behind a button what it is not and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from magicgui.widgets import create_widget
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QColorDialog,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_foundseg.core.classes import class_colour
+
+__all__ = ["ConceptList", "ConceptRow"]
+
+_THRESHOLD = 0.4
+
+
+class ConceptRow(QWidget):
+    """One concept.
+
+    Parameters
+    ----------
+    colour : str
+        ``#rrggbb``.
+    examples : dict of str to callable
+        For each way to take an example, its name and what gives the example (PNG in base 64).
+    fail : callable
+        Told what went wrong.
+    """
+
+    #: Threshold or colour, which act on a result that is there.
+    moved = Signal()
+    removed = Signal()
+
+    def __init__(self, colour: str, examples: dict[str, Callable[[], str]], fail: Callable[[Exception], None]) -> None:
+        super().__init__()
+        self.colour = colour
+        self.examples: list[str] = []
+        self._fail = fail
+        self.text = QLineEdit()
+        self.text.setPlaceholderText("such as: nucleus, nuclei")
+        self.text.setToolTip("What is looked for; synonyms behind commas. One called background comes in no objects.")
+        self.text.setAccessibleName("Concept")
+        self.swatch = _tool("", "Its colour")
+        self.swatch.clicked.connect(self._choose_colour)
+        self.more = _tool("…", "What it is not, and examples of it")
+        self.more.setCheckable(True)
+        self.remove = _tool("✕", "Remove this concept")
+        self.remove.clicked.connect(self.removed)
+        options: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01}
+        slider: Any = create_widget(value=_THRESHOLD, widget_type="FloatSlider", options=options)
+        self.threshold = slider
+        self.threshold.native.setAccessibleName("Threshold")
+        self.threshold.native.setToolTip("Least score of its pixels; acts on the result at once.")
+        self.threshold.changed.connect(lambda _value: self.moved.emit())
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 4)
+        layout.setSpacing(2)
+        layout.addLayout(_line(self.swatch, self.text, self.more, self.remove))
+        layout.addWidget(self.threshold.native)
+        layout.addWidget(self._details(examples))
+        self._show_colour()
+
+    def value(self) -> dict[str, Any]:
+        """Return the concept as `tasks.concepts.Concept` takes it.
+
+        Returns
+        -------
+        dict
+            Its fields.
+        """
+        return {
+            "text": self.text.text(),
+            "negative": self.negative.text().strip() or None,
+            "threshold": float(self.threshold.value),
+            "colour": self.colour,
+            "examples": tuple(self.examples),
+        }
+
+    def _details(self, examples: dict[str, Callable[[], str]]) -> QWidget:
+        self.negative = QLineEdit()
+        self.negative.setPlaceholderText("but not, such as: debris")
+        self.negative.setToolTip("Pixels that show this rather are not the concept's.")
+        self.negative.setAccessibleName("But not")
+        button = QToolButton()
+        button.setText("Example")
+        button.setToolTip("Show what is looked for; examples stand in place of the words.")
+        button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QMenu(button)
+        acts: dict[str, Callable[[], None]] = {name: partial(self._take, take) for name, take in examples.items()}
+        for name, act in {**acts, "Remove examples": partial(self._set_examples, [])}.items():
+            action = menu.addAction(name)
+            assert action is not None
+            action.triggered.connect(lambda _checked=False, act=act: act())
+        button.setMenu(menu)
+        self.example_button, self.example_menu = button, menu
+        self.example_count = QLabel("no example")
+        details = QWidget()
+        column = QVBoxLayout(details)
+        column.setContentsMargins(24, 0, 0, 0)
+        column.setSpacing(2)
+        column.addWidget(self.negative)
+        line = _line(button, self.example_count)
+        line.addStretch(1)
+        column.addLayout(line)
+        details.hide()
+        self.more.toggled.connect(details.setVisible)
+        return details
+
+    def _take(self, take: Callable[[], str]) -> None:
+        try:
+            self._set_examples([*self.examples, take()])
+        except Exception as error:  # noqa: BLE001 - said by the form, whatever a layer raises
+            self._fail(error)
+
+    def _set_examples(self, examples: list[str]) -> None:
+        self.examples = examples
+        n = len(examples)
+        self.example_count.setText("no example" if not n else "1 example" if n == 1 else f"{n} examples")
+
+    def _choose_colour(self) -> None:
+        colour = QColorDialog.getColor(QColor(self.colour), self, "Colour of the concept")
+        if colour.isValid():
+            self.colour = colour.name()
+            self._show_colour()
+            self.moved.emit()
+
+    def _show_colour(self) -> None:
+        self.swatch.setStyleSheet(f"QToolButton {{ background: {self.colour}; border-radius: 3px; min-width: 16px; }}")
+
+
+class ConceptList(QWidget):
+    """The concepts that are looked for.
+
+    Parameters
+    ----------
+    examples : dict of str to callable
+        As for `ConceptRow`.
+    fail : callable
+        Told what went wrong.
+    """
+
+    #: Thresholds or colours changed.
+    moved = Signal()
+
+    def __init__(self, examples: dict[str, Callable[[], str]], fail: Callable[[Exception], None]) -> None:
+        super().__init__()
+        self._examples, self._fail, self._made = examples, fail, 0
+        self.rows: list[ConceptRow] = []
+        self.add_button = QPushButton("Add a concept")
+        self.add_button.setToolTip("Look for one thing more. Several at once: type them with semicolons.")
+        self.add_button.clicked.connect(lambda: self.add())
+        self._column = QVBoxLayout(self)
+        self._column.setContentsMargins(0, 0, 0, 0)
+        self._column.setSpacing(0)
+        self._column.addWidget(self.add_button)
+        self.add()
+
+    def add(self, text: str = "") -> ConceptRow:
+        """Add a row.
+
+        Parameters
+        ----------
+        text : str
+            Its words.
+
+        Returns
+        -------
+        ConceptRow
+            The row.
+        """
+        self._made += 1
+        row = ConceptRow(class_colour(self._made), self._examples, self._fail)
+        row.text.setText(text)
+        row.text.editingFinished.connect(lambda: self._part(row))
+        row.moved.connect(self.moved)
+        row.removed.connect(lambda: self._remove(row))
+        self.rows.append(row)
+        self._column.insertWidget(self._column.count() - 1, row)
+        self._number()
+        row.text.setFocus()
+        return row
+
+    def values(self) -> list[dict[str, Any]]:
+        """Return the concepts.
+
+        Returns
+        -------
+        list of dict
+            From top to bottom.
+        """
+        for row in list(self.rows):
+            self._part(row)
+        return [row.value() for row in self.rows]
+
+    def _part(self, row: ConceptRow) -> None:
+        """Make a row of each part of "nucleus; background"."""
+        parts = [part.strip() for part in row.text.text().split(";") if part.strip()]
+        if ";" in row.text.text():
+            row.text.setText(parts[0] if parts else "")
+            for part in parts[1:]:
+                self.add(part)
+
+    def _remove(self, row: ConceptRow) -> None:
+        if len(self.rows) > 1:
+            self.rows.remove(row)
+            row.hide()
+            row.deleteLater()
+            self._number()
+
+    def _number(self) -> None:
+        for row in self.rows:
+            row.remove.setEnabled(len(self.rows) > 1)
+
+
+def _tool(text: str, help_text: str) -> QToolButton:
+    button = QToolButton()
+    button.setText(text)
+    button.setToolTip(help_text)
+    button.setAccessibleName(help_text)
+    return button
+
+
+def _line(*widgets: QWidget) -> QHBoxLayout:
+    line = QHBoxLayout()
+    line.setContentsMargins(0, 0, 0, 0)
+    line.setSpacing(4)
+    for widget in widgets:
+        line.addWidget(widget, 1 if isinstance(widget, QLineEdit) else 0)
+    return line

@@ -1,0 +1,208 @@
+"""The legend: the classes of a result, in the widget as a table and on the canvas as a small panel."""
+
+from __future__ import annotations
+
+from html import escape
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtGui import QBrush, QColor
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QColorDialog,
+    QHeaderView,
+    QLabel,
+    QMainWindow,
+    QPushButton,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_foundseg.core.classes import ClassTable
+
+__all__ = ["CanvasLegend", "Legend"]
+
+_NAME, _COLOUR, _COUNT, _AREA = range(4)
+#: Rows that are shown before the table scrolls, and lines on the canvas.
+_ROWS, _LINES = 8, 14
+_PANEL = "foundseg legend"
+
+
+class Legend(QWidget):
+    """The classes as a table: tick to show, double-click a name or colour to change it, select several to merge.
+
+    Parameters
+    ----------
+    parent : QWidget, optional
+        The owner.
+    """
+
+    #: A class is to be shown or hidden.
+    shown = Signal(int, bool)
+    #: A class has a new name.
+    renamed = Signal(int, str)
+    #: A class has a new colour, ``#rrggbb``.
+    recoloured = Signal(int, str)
+    #: Classes are to become one: the others, and the one that stays.
+    merged = Signal(list, int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.classes = ClassTable()
+        self.table = QTableWidget(0, 4)
+        self.table.setHorizontalHeaderLabels(["Class", "", "Objects", "Area (px)"])
+        self.table.setAccessibleName("Classes")
+        self.table.setToolTip(
+            "Tick: show or hide. Double-click a name to rename it, a colour to change it. Select several to merge them."
+        )
+        header, numbers = self.table.horizontalHeader(), self.table.verticalHeader()
+        assert header is not None
+        assert numbers is not None
+        numbers.hide()
+        self._header = header
+        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(_NAME, QHeaderView.ResizeMode.Stretch)
+        header.setMinimumSectionSize(20)
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setEditTriggers(
+            QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
+        )
+        self.merge_button = QPushButton("Merge selected classes")
+        self.merge_button.setToolTip("The selected classes become the topmost of them; its name and colour stay.")
+        self.merge_button.setEnabled(False)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.table)
+        layout.addWidget(self.merge_button)
+        self.table.itemChanged.connect(self._changed)
+        self.table.cellDoubleClicked.connect(self._double_clicked)
+        self.table.itemSelectionChanged.connect(lambda: self.merge_button.setEnabled(len(self._selected()) > 1))
+        self.merge_button.clicked.connect(self._merge)
+        self.hide()
+
+    def show_classes(self, classes: ClassTable, hidden: frozenset[int] = frozenset()) -> None:
+        """Show a class table.
+
+        Parameters
+        ----------
+        classes : ClassTable
+            The classes.
+        hidden : frozenset of int
+            Those that are not shown.
+        """
+        self.classes = classes
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(classes))
+        for i, row in enumerate(classes):
+            name = QTableWidgetItem(row.name)
+            name.setFlags(name.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            name.setCheckState(Qt.CheckState.Unchecked if row.id in hidden else Qt.CheckState.Checked)
+            name.setToolTip(f"{row.name} ({row.kind})")
+            colour = QTableWidgetItem("")
+            colour.setBackground(QBrush(QColor(row.colour)))
+            colour.setToolTip(row.colour)
+            numbers = [str(row.count) if row.kind == "thing" else "-", str(row.area)]
+            for column, item in enumerate([name, colour, *map(QTableWidgetItem, numbers)]):
+                if column != _NAME:
+                    item.setFlags(item.flags() & ~Qt.ItemFlag.ItemIsEditable)
+                if column in (_COUNT, _AREA):
+                    item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.table.setItem(i, column, item)
+        self.table.blockSignals(False)
+        height = self._header.sizeHint().height() + 4
+        self.table.setFixedHeight(height + self.table.rowHeight(0) * max(1, min(len(classes), _ROWS)))
+        self.setVisible(len(classes) > 0)
+
+    def _changed(self, item: QTableWidgetItem) -> None:
+        if item.column() != _NAME:
+            return
+        row = self.classes.rows[item.row()]
+        text = " ".join(item.text().split())
+        if text != row.name:
+            if text:
+                self.renamed.emit(row.id, text)
+            else:
+                item.setText(row.name)
+            return
+        self.shown.emit(row.id, item.checkState() == Qt.CheckState.Checked)
+
+    def _double_clicked(self, row: int, column: int) -> None:
+        if column != _COLOUR:
+            return
+        entry = self.classes.rows[row]
+        colour = QColorDialog.getColor(QColor(entry.colour), self, f"Colour of {entry.name}")
+        if colour.isValid():
+            self.recoloured.emit(entry.id, colour.name())
+
+    def _selected(self) -> list[int]:
+        return sorted({index.row() for index in self.table.selectedIndexes()})
+
+    def _merge(self) -> None:
+        numbers = [self.classes.rows[row].id for row in self._selected()]
+        if len(numbers) > 1:
+            self.merged.emit(numbers[1:], numbers[0])
+
+
+class CanvasLegend:
+    """A panel with the classes' colours and names in the corner of the canvas.
+
+    Parameters
+    ----------
+    widget : QWidget
+        A widget of the window whose canvas is meant.
+    """
+
+    def __init__(self, widget: QWidget) -> None:
+        self._widget = widget
+        self.label: QLabel | None = None
+
+    def show(self, classes: ClassTable, hidden: frozenset[int] = frozenset()) -> None:
+        """Show the classes that have pixels.
+
+        Parameters
+        ----------
+        classes : ClassTable
+            The classes.
+        hidden : frozenset of int
+            Those that are not shown.
+        """
+        rows = [row for row in classes if row.area and row.id not in hidden]
+        canvas = _canvas_of(self._widget)
+        if not rows or canvas is None:
+            self.clear()
+            return
+        # One panel a window: the last result's.
+        for other in canvas.findChildren(QLabel, _PANEL):
+            if other is not self.label:
+                other.hide()
+        if self.label is None:
+            self.label = QLabel(canvas)
+            self.label.setObjectName(_PANEL)
+            self.label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            self.label.setStyleSheet(
+                "QLabel { background: rgba(0, 0, 0, 150); color: white; padding: 4px 6px; border-radius: 3px; }"
+            )
+        lines = [f'<span style="color:{row.colour}">&#9632;</span> {escape(row.name)}' for row in rows[:_LINES]]
+        if len(rows) > _LINES:
+            lines.append(f"and {len(rows) - _LINES} more")
+        self.label.setText("<br>".join(lines))
+        self.label.adjustSize()
+        self.label.move(12, 12)
+        self.label.show()
+        self.label.raise_()
+
+    def clear(self) -> None:
+        """Take the panel away."""
+        if self.label is not None:
+            label, self.label = self.label, None
+            label.hide()
+            label.deleteLater()
+
+
+def _canvas_of(widget: QWidget) -> QWidget | None:
+    """Return what the canvas lies in: a dock that floats has the window as its parent, too."""
+    parent: QWidget | None = widget
+    while parent is not None and not isinstance(parent, QMainWindow):
+        parent = parent.parentWidget()
+    return parent.centralWidget() if isinstance(parent, QMainWindow) else None
