@@ -47,6 +47,32 @@ def test_run_equals_python(tmp_path: Path) -> None:
     assert np.array_equal(tifffile.imread(out), expected)
 
 
+def test_panoptic_ids_on_the_command_line_equal_python(tmp_path: Path) -> None:
+    image, out = tmp_path / "a.tif", tmp_path / "ids.tif"
+    tifffile.imwrite(image, imread(sample("nuclei"))[:90, :100])
+    done = CliRunner().invoke(app, ["run", "panoptic", str(image), "--out", str(out), "--output", "panoptic ids"])
+    assert done.exit_code == 0, done.output
+    found = fs.panoptic(image)
+    ids = tifffile.imread(out)
+    assert np.array_equal(ids // 1000, found.semantic)
+    assert np.array_equal(ids % 1000 > 0, found.labels > 0)
+
+
+def test_names_and_text_have_commands_that_name_what_is_missing(tmp_path: Path) -> None:
+    image = tmp_path / "a.tif"
+    tifffile.imwrite(image, np.zeros((20, 20), np.uint8))
+    for command, inputs in (
+        ("text", '{"concepts": "nucleus; background"}'),
+        ("name-masks", f'{{"labels": {json.dumps(str(image))}, "vocabulary": ["cell"]}}'),
+    ):
+        done = CliRunner().invoke(
+            app, ["run", command, str(image), "--out", str(tmp_path / "l.tif"), "--inputs", inputs]
+        )
+        assert isinstance(done.exception, fs.CheckpointError)
+        assert "Download" in str(done.exception)
+    assert not (tmp_path / "l.tif").exists()
+
+
 def test_help_shows_every_setting() -> None:
     text = call("run", "automatic", "--help").stdout
     for option in ("--points-per-side", "--foreground-threshold", "--no-tile", "--axes", "--model"):

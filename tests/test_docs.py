@@ -9,6 +9,8 @@ import pytest
 
 from napari_foundseg.batch.recipe import read_recipe
 from napari_foundseg.core.normalisation import Percentile
+from napari_foundseg.models.catalog import packaged
+from napari_foundseg.models.listing import VERIFIED, as_markdown
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -38,3 +40,10 @@ def test_the_recipe_of_the_page_is_a_recipe(tmp_path: Path) -> None:
     recipe = read_recipe(tmp_path / "recipe.yaml")
     assert recipe.inputs.normalisation == Percentile()
     assert recipe.steps[0].parsed_settings().model_dump()["pred_iou_thresh"] == 0.6
+
+
+def test_every_model_of_the_catalogue_stands_in_the_table_of_models() -> None:
+    written = set((ROOT / "docs" / "models.md").read_text("utf-8").splitlines())
+    wanted = as_markdown(row for row in packaged().values() if row.family in VERIFIED and row.source).splitlines()
+    missing = [line for line in wanted if line not in written]
+    assert not missing, "write docs/models.md again: napari-foundseg models list --markdown"

@@ -125,7 +125,7 @@ def panoptic(
     model : str or loaded model
         A name of the catalogue, or what `load_model` returned.
     method : str, optional
-        ``nuclei``, ``segments``, ``instances``, ``fusion`` or ``centres``; by default the first that the model can do.
+        ``nuclei``, ``segments``, ``instances`` or ``fusion``; by default the first that the model can do.
     axes : str, optional
         As for `automatic`.
     **settings

@@ -26,7 +26,8 @@ from rich.table import Table
 from napari_foundseg.batch.command import IMAGE_OPTIONS, image_of, inputs_of
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import catalog, default_model
+from napari_foundseg.models.catalog import catalog, default_model, packaged
+from napari_foundseg.models.listing import as_markdown
 from napari_foundseg.models.store import state
 from napari_foundseg.tasks import TASKS
 
@@ -160,8 +161,13 @@ def _stopped_by_signals(runner: Runner) -> Iterator[None]:
 
 
 @models_app.command("list")
-def list_models() -> None:
+def list_models(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/models.md.")] = False,
+) -> None:
     """List the models of the catalogue."""
+    if markdown:
+        typer.echo(as_markdown(packaged().values()), nl=False)
+        return
     table = Table("Name", "Tasks", "State", "Licence of weights", "Input")
     for row in catalog().values():
         table.add_row(row.name, ", ".join(row.tasks), state(row).partition(":")[0], row.weights_licence, row.input)

@@ -17,7 +17,6 @@ from napari_foundseg.core.prompts import Prompt
 
 __all__ = [
     "Candidates",
-    "CentreOffsets",
     "Embedding",
     "FeatureExtractor",
     "GridOptions",
@@ -251,30 +250,6 @@ class InstanceMasks(Classed, Protocol):
         -------
         list of Mask
             With ids of `classes`; the score is `predicted_iou`.
-        """
-
-
-class CentreOffsets(Classed, Protocol):
-    """Gives centres, offsets and classes, from which `core.panoptic.grouped` makes objects."""
-
-    def centre_maps(
-        self, rgb: NDArray[np.uint8]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint16]]:
-        """Decode a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        centres : (M, N) ndarray of float32
-            Heat map, 0 to 1.
-        offsets : (2, M, N) ndarray of float32
-            Rows and columns to each pixel's centre.
-        semantic : (M, N) ndarray of uint16
-            Ids of `classes`.
         """
 
 

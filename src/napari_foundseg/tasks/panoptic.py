@@ -1,7 +1,7 @@
 """Panoptic segmentation: every pixel gets a class, and things are told apart.
 
-Five ways: the built-in model's nuclei over background; a model that does it all; a model of objects alone; the fusion
-of one for objects with one for classes; and grouping by centres (Panoptic-DeepLab).
+Four ways: the built-in model's nuclei over background; a model that does it all; a model of objects alone; and the
+fusion of one for objects with one for classes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.panoptic import Panoptic, fused, grouped
+from napari_foundseg.core.panoptic import Panoptic, fused
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import PanopticOptions
 from napari_foundseg.tasks import automatic, tiling
@@ -104,22 +104,6 @@ class FusionSettings(ClassedSettings):
     """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
 
 
-class CentresSettings(ClassedSettings):
-    """Objects by the centre that each pixel points at (Panoptic-DeepLab)."""
-
-    method: Literal["centres"] = "centres"
-    centre_threshold: float = Field(0.1, ge=0, le=1, json_schema_extra=_SHARE)
-    """Least height of an object's centre."""
-    nms_kernel: int = Field(7, ge=1, le=99, json_schema_extra={"unit": "pixels", **_MORE})
-    """Side of the square within which a centre is the highest."""
-    top_k: int = Field(200, ge=1, json_schema_extra=_MORE)
-    """The most objects of one window."""
-    stuff_area: int = Field(2048, ge=0, json_schema_extra={"unit": "pixels"})
-    """Stuff of fewer pixels, in one window, is dropped."""
-    tile: bool = Field(True, json_schema_extra=_MORE)
-    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
-
-
 def run(
     image: Image,
     inputs: PanopticInputs,
@@ -136,7 +120,7 @@ def run(
         The image.
     inputs : PanopticInputs
         Where to look.
-    settings : NucleiSettings, SegmentsSettings, InstancesSettings, FusionSettings or CentresSettings
+    settings : NucleiSettings, SegmentsSettings, InstancesSettings or FusionSettings
         The method.
     model : loaded model
         As the method needs.
@@ -220,8 +204,6 @@ def _over_background(
 
 def _predictor(settings: Any, model: Any) -> tuple[Callable[[NDArray[np.uint8]], Panoptic], ClassTable, dict[str, Any]]:
     """Return what makes a panoptic result of a picture, its classes, and what more is to be recorded."""
-    if isinstance(settings, CentresSettings):
-        return lambda rgb: _from_centres(rgb, settings, model), model.classes, {}
     if isinstance(settings, FusionSettings):
         return _fusion(settings, model)
     names = ("threshold", "mask_threshold", "overlap_mask_area_threshold")
@@ -229,20 +211,6 @@ def _predictor(settings: Any, model: Any) -> tuple[Callable[[NDArray[np.uint8]],
     if isinstance(settings, SegmentsSettings):
         return lambda rgb: model.panoptic(rgb, options), model.classes, {}
     return lambda rgb: _from_masks(model.instances(rgb, options), rgb.shape[:2], options), model.classes, {}
-
-
-def _from_centres(rgb: NDArray[np.uint8], settings: CentresSettings, model: Any) -> Panoptic:
-    centres, offsets, semantic = model.centre_maps(rgb)
-    return grouped(
-        centres,
-        offsets,
-        semantic,
-        things=model.classes.things,
-        centre_threshold=settings.centre_threshold,
-        nms_kernel=settings.nms_kernel,
-        top_k=settings.top_k,
-        stuff_area=settings.stuff_area,
-    )
 
 
 def _from_masks(masks: Any, shape: tuple[int, int], options: PanopticOptions) -> Panoptic:
@@ -294,14 +262,12 @@ TASK = Task(
         "segments": SegmentsSettings,
         "instances": InstancesSettings,
         "fusion": FusionSettings,
-        "centres": CentresSettings,
     },
     protocols={
         "nuclei": "InstanceDecoding",
         "segments": "PanopticSegments",
         "instances": "InstanceMasks",
         "fusion": "InstanceMasks",
-        "centres": "CentreOffsets",
     },
     function=run,
     slices=slices,

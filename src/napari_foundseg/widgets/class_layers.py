@@ -213,7 +213,7 @@ def _semantic_of(segmentation: Segmentation) -> NDArray[Any]:
 
 
 def _has_objects(segmentation: Segmentation) -> bool:
-    return segmentation.provenance.get("settings", {}).get("output", "objects") == "objects"
+    return bool(segmentation.provenance.get("settings", {}).get("output", "objects") == "objects")
 
 
 def _rgba(colour: str) -> NDArray[np.float32]:

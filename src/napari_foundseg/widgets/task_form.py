@@ -23,7 +23,7 @@ from napari_foundseg.widgets.image_choice import ImageChoice
 from napari_foundseg.widgets.jobs import Run, start_engine
 from napari_foundseg.widgets.last_run import LastRun, RunRecord
 from napari_foundseg.widgets.model_choice import ModelChoice
-from napari_foundseg.widgets.rows import labelled
+from napari_foundseg.widgets.rows import labelled, quiet_label
 
 __all__ = ["TaskForm"]
 
@@ -247,7 +247,7 @@ class TaskForm(Dock):
         self._part("Image", self.image, "image")
         self.model = ModelChoice(self.task)
         self.model.currentIndexChanged.connect(self._change_model)
-        self._model_state = QLabel(self.model.state())
+        self._model_state = quiet_label(self.model.state())
         self._part("Model", self.model, "model")
         self._model_state.setContentsMargins(70, 0, 0, 0)
         self._layout.insertWidget(self._layout.count() - 1, self._model_state)

@@ -1,0 +1,45 @@
+"""The catalogue as a table for people, with what each family's results were compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from napari_foundseg.models.catalog import CatalogRow
+
+__all__ = ["VERIFIED", "as_markdown"]
+
+#: What tests compare a family's results with, weights in the published layout being random unless it says otherwise.
+VERIFIED = {
+    "tiny": "annotated images that it was not trained on (its own weights)",
+    "segmenters": "transformers: its forward pass and post-processing, equal",
+    "torchvision_segmenters": "torchvision: its forward pass, equal",
+    "clipseg": "transformers: its forward pass, equal within 2e-5",
+    "clip": "transformers: its logits, equal within 1e-4",
+}
+
+
+def as_markdown(rows: Iterable[CatalogRow]) -> str:
+    """Write rows of the catalogue as a Markdown table.
+
+    Parameters
+    ----------
+    rows : iterable of CatalogRow
+        The models.
+
+    Returns
+    -------
+    str
+        A line a model.
+    """
+    head = ["Name", "Model", "Tasks", "Size (MB)", "Licence of code", "Licence of weights", "Classes", "Source"]
+    lines = [[*head, "Verified against"], ["---"] * (len(head) + 1)]
+    for row in rows:
+        classes = str(len(row.classes)) if row.classes else "in the file" if "Classes" in str(row.protocols) else ""
+        source = row.source or "in the package"
+        if source.startswith("hf:"):
+            source = f"[{source[3:]}](https://huggingface.co/{source[3:]})"
+        elif source.startswith("http"):
+            source = f"[{row.file}]({source})"
+        cells = [row.name, row.title, ", ".join(row.tasks), f"{row.size_mb:g}", row.code_licence, row.weights_licence]
+        lines.append([*cells, classes, source, VERIFIED.get(row.family, "see the page of its family")])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
