@@ -18,8 +18,10 @@ from napari_foundseg.api import run
 from napari_foundseg.batch import items, ledger, work
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
 from napari_foundseg.batch.replay import compare
+from napari_foundseg.batch.steps import run_steps
 from napari_foundseg.core.errors import BadImageError, CheckpointError, ReplayError
 from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile
+from napari_foundseg.engine.stages import Seat
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import catalog
 
@@ -154,6 +156,22 @@ def test_a_batchs_results_are_made_again_from_their_sidecars(tmp_path: Path, sta
         assert np.array_equal(again.labels, tifffile.imread(labels))
         for source in (labels, labels.with_name(f"{item.stem}_labels.json")):
             assert compare(source, again).equal is True
+
+
+def test_steps_with_classes_are_added_by_name(tmp_path: Path, grey: Path) -> None:
+    tiny = ModelOf(name="foundseg-tiny")
+    steps = (
+        Step(task="panoptic", model=tiny, settings={"output": "panoptic ids"}),
+        Step(
+            task="prompt", model=tiny, inputs={"prompts": [fs.Prompt(box=(5, 5, 30, 30)).to_json()]}, rule="overwrite"
+        ),
+    )
+    labels, table, provenance = run_steps(steps, fs.Image(tifffile.imread(grey)), Seat(None, lambda *_: None, bool))
+    whole = fs.panoptic(tifffile.imread(grey))
+    assert len(table) == len(whole) + 1 + 1, "nuclei, background, and the prompt's object"
+    assert set(np.unique(labels)) <= set(table["label"])
+    assert [row["name"] for row in provenance[-1]["classes"]] == ["nucleus", "background", "object"]
+    assert table["class_name"].tolist() == ["nucleus"] * len(whole) + ["background", "object"]
 
 
 def test_slices_see_the_grey_values_of_their_stack(tmp_path: Path, stack: Path) -> None:

@@ -84,11 +84,24 @@ def _added(
 ) -> tuple[NDArray[Any], pd.DataFrame]:
     """Add a step's objects to those that are there; their ids go on."""
     count = len(table)
-    taken = found.labels > 0
+    labels = _dense(labels, table)
+    added = _dense(found.labels, found.table)
+    taken = added > 0
     if rule != "overwrite":
         taken &= labels == 0
     labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + len(found.table))))
-    np.add(found.labels, count, out=labels, where=taken, dtype=labels.dtype, casting="unsafe")
+    np.add(added, count, out=labels, where=taken, dtype=labels.dtype, casting="unsafe")
     scores = {name: np.concatenate([table[name], found.table[name]]) for name in ("predicted_iou", "stability_score")}
     classes = np.concatenate([table["class"], [numbers.get(number, number) for number in found.table["class"]]])
     return labels, object_table(labels, axes, **scores, classes=classes.astype(np.int64))
+
+
+def _dense(labels: NDArray[Any], table: pd.DataFrame) -> NDArray[Any]:
+    """Give labels with other numbers, such as panoptic ids, the numbers 1 to n in the order of the table."""
+    ids = table["label"].to_numpy(np.int64)
+    if not len(ids) or ids.max() == len(ids):
+        return labels
+    lookup = np.zeros(ids.max() + 1, label_dtype(len(ids)))
+    lookup[ids] = np.arange(1, len(ids) + 1)
+    dense: NDArray[Any] = lookup[labels]
+    return dense

@@ -47,6 +47,8 @@ class ClassLayers:
         self.hidden: frozenset[int] = frozenset()
         self.edited = False
         self._writing = False
+        #: Names and colours that a person gave, which other thresholds leave alone.
+        self._given: dict[int, dict[str, str]] = {}
         self.semantic = self._added(_semantic_of(segmentation), f"{name} classes", 0.45)
         self.objects: Labels | None = None
         if _has_objects(segmentation):
@@ -89,7 +91,7 @@ class ClassLayers:
         name : str
             Its name.
         """
-        self.classes = self.classes.with_row(number, name=name)
+        self._give(number, name=name)
         self._relabel()
 
     def recolour(self, number: int, colour: str) -> None:
@@ -102,7 +104,7 @@ class ClassLayers:
         colour : str
             ``#rrggbb``.
         """
-        self.classes = self.classes.with_row(number, colour=colour)
+        self._give(number, colour=colour)
         self._relabel()
         self._paint()
 
@@ -129,6 +131,7 @@ class ClassLayers:
         into : int
             What they become.
         """
+        self.edited = True
         self.classes = self.classes.merged(numbers, into)
         self.hidden -= set(numbers)
         pixels = np.asarray(self.semantic.data)
@@ -166,12 +169,19 @@ class ClassLayers:
     def _describe(self, segmentation: Segmentation) -> None:
         """Write class table, object table and provenance of a result into the layers."""
         self.classes = segmentation.classes
+        for number, fields in self._given.items():
+            if number in self.classes:
+                self.classes = self.classes.with_row(number, **fields)
         if self.objects is not None:
             self.objects.features = object_features(segmentation)
         for own in self.layers:
             own.metadata = {**own.metadata, "foundseg": dict(segmentation.provenance)}
         self._relabel()
         self._paint()
+
+    def _give(self, number: int, **fields: str) -> None:
+        self._given[number] = self._given.get(number, {}) | fields
+        self.classes = self.classes.with_row(number, **fields)
 
     def _relabel(self) -> None:
         """Write the class table into features and metadata of both layers."""
