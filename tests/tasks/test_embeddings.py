@@ -107,7 +107,7 @@ def test_encoding_ahead_tells_how_far_it_is_and_stops_when_asked(counting: Count
             raise Cancelled("enough")
 
     with pytest.raises(Cancelled):
-        embeddings.encode_ahead(Image(stack, "ZYX"), counting.model, lambda share, _words: told.append(share), poll)
+        embeddings.encode_ahead(Image(stack, "ZYX"), counting.model, None, lambda share, _: told.append(share), poll)
     assert told == [0, 0.02, 0.04]
     assert counting.count == 3
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from napari_foundseg.tasks import (
     automatic,
     cluster,
+    encode,
     feature_view,
     fit,
     name_masks,
@@ -20,5 +21,6 @@ __all__ = ["FITS", "TASKS", "Inputs", "Progress", "Settings", "Task"]
 
 _ALL = (automatic.TASK, prompt.TASK, text.TASK, panoptic.TASK, semantic.TASK, name_masks.TASK, cluster.TASK)
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
-#: What the engine runs as it runs tasks, but what is no step of a recipe: it makes models, or shows what they see.
-FITS: dict[str, Task] = {task.name: task for task in (fit.TASK, save_clusters.TASK, feature_view.TASK)}
+#: What the engine runs as it runs tasks, but what is no step of a recipe: it makes models, shows what they see, or
+#: prepares for clicks.
+FITS: dict[str, Task] = {task.name: task for task in (fit.TASK, save_clusters.TASK, feature_view.TASK, encode.TASK)}

@@ -15,7 +15,7 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -77,10 +77,11 @@ def embedding(model: Promptable, rgb: NDArray[np.uint8]) -> Embedding:
 def encode_ahead(
     image: Image,
     model: Promptable,
+    indices: Sequence[tuple[int, ...]] | None = None,
     progress: Progress = lambda _share, _words: None,
     poll: Callable[[], None] = lambda: None,
 ) -> int:
-    """Encode every window of every slice that a prompt may be looked at in first, so that no click waits for it.
+    """Encode every window of slices that a click may be looked at in first, so that no click waits for it.
 
     Parameters
     ----------
@@ -88,6 +89,8 @@ def encode_ahead(
         The image.
     model : Promptable
         The model.
+    indices : sequence of tuple of int, optional
+        The slices; all by default.
     progress : callable
         Told the share done and words.
     poll : callable
@@ -98,7 +101,8 @@ def encode_ahead(
     int
         How many windows there are.
     """
-    jobs = [(index, window) for index in image.indices() for window in windows_of(image.plane_shape, model.window)]
+    planes = list(image.indices()) if indices is None else indices
+    jobs = [(index, window) for index in planes for window in windows_of(image.plane_shape, model.window)]
     for done, (index, window) in enumerate(jobs):
         poll()
         progress(done / len(jobs), f"window {done + 1} of {len(jobs)}")

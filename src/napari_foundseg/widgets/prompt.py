@@ -18,6 +18,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.widgets.acceptance import Acceptance
 from napari_foundseg.widgets.candidates import Candidates
+from napari_foundseg.widgets.encode_stack import EncodeStack
 from napari_foundseg.widgets.history import LabelsHistory
 from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.layers import current_index, view_pixel
@@ -85,7 +86,7 @@ class PromptWidget(TaskForm):
         return [self.marking, self.pointer]
 
     def result_rows(self) -> list[QWidget]:
-        """Return the candidates' chooser and the acceptance.
+        """Return the candidates' chooser, the acceptance, and the encoding in advance.
 
         Returns
         -------
@@ -100,7 +101,8 @@ class PromptWidget(TaskForm):
         self.acceptance.clear_button.clicked.connect(self.clear)
         self.acceptance.followed.connect(self._bind_undo)
         self.acceptance.failed.connect(self.fail)
-        return [self.candidates, self.acceptance]
+        self.encoding = EncodeStack(lambda: (self.chosen_image(), str(self.model.currentData())))
+        return [self.candidates, self.acceptance, self.encoding]
 
     def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
         """Return the prompts of the current slice.
@@ -210,6 +212,7 @@ class PromptWidget(TaskForm):
             self.session = None
         self.marking.release()
         self.acceptance.release()
+        self.encoding.stop()
         self._frame.draw()
         super().release()
 

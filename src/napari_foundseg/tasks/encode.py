@@ -1,0 +1,78 @@
+"""Encoding in advance: slices are encoded before anybody clicks into them, and kept (`tasks.embeddings`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Literal
+
+from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.painting import Painting
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.protocols import Promptable
+from napari_foundseg.tasks.embeddings import encode_ahead
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.regions import Region, slices
+from napari_foundseg.tasks.settings import Progress, Settings, Task
+
+__all__ = ["TASK", "EncodeSettings"]
+
+
+class EncodeSettings(Settings):
+    """The windows in which clicks are first looked at."""
+
+    method: Literal["encode"] = "encode"
+
+
+def run(
+    image: Image,
+    inputs: Region,
+    settings: EncodeSettings,
+    model: Promptable,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Encode the windows of slices.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : Region
+        Which slices; the region is not looked at.
+    settings : EncodeSettings
+        There is nothing to set.
+    model : Promptable
+        The model.
+    progress : callable
+        Told the share of windows done.
+    cancelled : callable
+        Asked before each window.
+
+    Returns
+    -------
+    Segmentation
+        Without objects.
+    """
+    started = time.perf_counter()
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("Encoding was cancelled.")
+
+    encode_ahead(image, model, slices(image, inputs), progress, poll)
+    painting = Painting(image.shape, image.label_axes, ())
+    provenance = record("encode", image, inputs, settings, model, started)
+    return Segmentation(painting, painting.table(), {1: "object"}, provenance, masks=())
+
+
+TASK = Task(
+    name="encode",
+    title="Encode in advance",
+    inputs=Region,
+    methods={"encode": EncodeSettings},
+    protocols={"encode": "Promptable"},
+    function=run,
+    slices=slices,
+)
