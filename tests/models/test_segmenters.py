@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from skimage.io import imread
 
 from napari_foundseg.api import panoptic, semantic
+from napari_foundseg.batch.replay import replay
 from napari_foundseg.core.errors import CheckpointError, FoundsegError
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import loading
@@ -74,6 +75,7 @@ def test_a_published_folder_gives_what_the_library_gives(tmp_path: Path, archite
         expected = by_the_library(folder, architecture, rgb, "semantic").numpy() + 1
         found = semantic(rgb, model=row.name)
         assert np.array_equal(found.labels, expected)
+        assert np.array_equal(replay(found.provenance, rgb).labels, expected)
         assert [entry.name for entry in found.classes] == list(row.classes)
         stack = semantic(np.stack([rgb, rgb[::-1]]), model=row.name, axes="ZYXC")
         assert np.array_equal(stack.labels[0], expected)
