@@ -153,3 +153,27 @@ def test_replay_of_what_nobody_wrote_down_is_one_named_line(tmp_path: Path) -> N
     assert done.returncode == 1
     assert "ReplayError" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_fit_on_the_command_line_gives_a_model_that_runs_like_python(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 60, (64, 80)).astype(np.uint8)
+    picture[16:48, 20:60] += 120
+    folder = tmp_path / "images"
+    folder.mkdir()
+    tifffile.imwrite(folder / "one.tif", picture)
+    tifffile.imwrite(folder / "two.tif", picture[::-1])
+    settings = {"steps": 5, "batch_size": 4, "feature_samples": 4, "dim": 6, "n_clusters": 3}
+    fitted = CliRunner().invoke(app, ["fit-stego", str(folder), "--name", "mine", "--settings", json.dumps(settings)])
+    assert fitted.exit_code == 0, fitted.output
+    out = tmp_path / "clusters.tif"
+    edits = json.dumps({"edits": [{"kind": "merge", "clusters": [1, 2]}]})
+    arguments = ["run", "cluster", str(folder / "one.tif"), "--out", str(out), "--model", "mine", "--inputs", edits]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    expected = fs.cluster(folder / "one.tif", model="mine", edits=[{"kind": "merge", "clusters": [1, 2]}])
+    np.testing.assert_array_equal(tifffile.imread(out), expected.labels)
+    assert CliRunner().invoke(app, ["replay", str(out)]).exit_code == 0

@@ -333,9 +333,10 @@ def fit_stego(
         Of a kind that names what is wrong.
     """
     from napari_foundseg.tasks import fit
+    from napari_foundseg.tasks.fit_settings import FitSettings
     from napari_foundseg.tasks.linear_probe import learn
 
-    checked = fit.FitSettings.parse(settings)
+    checked = FitSettings.parse(settings)
     listed = images if isinstance(images, list | tuple) else [images]
     opened = [one for entry in listed for one in _opened(entry, axes)]
     backbone = load_model(model, protocol="FeatureExtractor")
@@ -400,7 +401,7 @@ def run(
 
 def _opened(entry: Any, axes: str | None) -> list[Image]:
     if isinstance(entry, str | Path) and Path(entry).is_dir() and not str(entry).lower().endswith(".zarr"):
-        from napari_foundseg.tasks.fit import images_of
+        from napari_foundseg.tasks.fit_files import images_of
 
         return images_of(Path(entry))
     return [_image(entry, axes)]

@@ -229,3 +229,18 @@ def test_a_model_of_another_backbone_is_refused(tmp_path: Path) -> None:
     import_model(tmp_path / "mine", "mine3")
     with pytest.raises(CheckpointError, match="does not hold a STEGO model"):
         load_model("mine3")
+
+
+def test_the_encoder_of_a_sam_describes_places_of_its_window() -> None:
+    from napari_foundseg.models.sam import SamModel
+
+    tiny = load_model("foundseg-tiny")
+    sam = SamModel(tiny.sam, "foundseg-tiny", "sam@0")
+    rgb = np.random.default_rng(0).integers(0, 255, (100, 61, 3)).astype(np.uint8)
+    found = sam.features(rgb)
+    assert found.shape == (512, 13, 8)
+    assert (sam.features_window, sam.feature_stride, sam.feature_offset) == (256, 8, 3.5)
+    # A cell describes its own place: what lies far away changes next to nothing.
+    changed = rgb.copy()
+    changed[90:] = 0
+    assert abs(sam.features(changed)[:, 0].astype(float) - found[:, 0].astype(float)).mean() < 0.05 * abs(found).mean()

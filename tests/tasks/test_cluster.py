@@ -17,6 +17,7 @@ from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS, cluster, fit
 from napari_foundseg.tasks.features import enlarged, feature_rgb, feature_windows, features_of
+from napari_foundseg.tasks.fit_settings import FitSettings
 
 
 @pytest.fixture(autouse=True)
@@ -85,16 +86,17 @@ def test_a_region_and_a_slice() -> None:
     assert result.labels.sum() == result.labels[10:90, 20:120].sum()
 
 
-def test_edits_and_chosen_clusters() -> None:
+@pytest.mark.parametrize("crf", [True, False])
+def test_edits_and_chosen_clusters(crf: bool) -> None:
     rgb, _ = _scene()
-    plain = _run(rgb, n_clusters=3, crf=False)
+    plain = _run(rgb, n_clusters=3, crf=crf)
     edits = [{"kind": "merge", "clusters": [2, 3]}, {"kind": "rename", "clusters": [2], "name": "both"}]
-    merged = _run(rgb, inputs={"edits": edits}, n_clusters=3, crf=False)
+    merged = _run(rgb, inputs={"edits": edits}, n_clusters=3, crf=crf)
     np.testing.assert_array_equal(merged.labels, np.where(plain.labels == 3, 2, plain.labels))
     assert merged.classes[2].name == "both"
-    hidden = _run(rgb, inputs={"edits": [{"kind": "hide", "clusters": [1]}]}, n_clusters=3, crf=False)
+    hidden = _run(rgb, inputs={"edits": [{"kind": "hide", "clusters": [1]}]}, n_clusters=3, crf=crf)
     np.testing.assert_array_equal(hidden.labels, np.where(plain.labels == 1, 0, plain.labels))
-    only = _run(rgb, inputs={"only": [3]}, n_clusters=3, crf=False)
+    only = _run(rgb, inputs={"only": [3]}, n_clusters=3, crf=crf)
     assert set(np.unique(only.labels)) == {0, 3}
     with pytest.raises(SettingsError, match="no cluster 9"):
         _run(rgb, inputs={"only": [9]}, n_clusters=3)
@@ -161,7 +163,7 @@ QUICK: dict[str, Any] = {"steps": 30, "feature_samples": 6, "batch_size": 8, "di
 
 
 def _fit(images: Any, name: str = "mine", **more: Any) -> fit.Fitted:
-    settings = fit.FitSettings.parse({**QUICK, **more})
+    settings = FitSettings.parse({**QUICK, **more})
     opened = [one if isinstance(one, Image) else Image(one) for one in images]
     return fit.fit_stego(fit.pictures_in(opened), settings, load_model("foundseg-tiny"), name)
 
@@ -187,7 +189,7 @@ def test_equal_seeds_give_equal_models_and_a_stopped_fit_goes_on(monkeypatch: py
     whole = _fit([rgb], "whole")
     assert "one image only" in " ".join(whole.notes)
     calls = iter(range(10_000))
-    settings = fit.FitSettings.parse(QUICK)
+    settings = FitSettings.parse(QUICK)
     # One window and ten steps, then the person cancels.
     with pytest.raises(Cancelled, match="best of 10 steps was kept"):
         fit.fit_stego(
@@ -206,7 +208,7 @@ def test_a_fit_shows_its_loss_and_a_preview() -> None:
     rgb, _ = _scene()
     news: list[Any] = []
     fit.fit_stego(
-        [(Image(rgb), ())], fit.FitSettings.parse(QUICK), load_model("foundseg-tiny"), "told",
+        [(Image(rgb), ())], FitSettings.parse(QUICK), load_model("foundseg-tiny"), "told",
         progress=lambda *told: news.append(told),
     )  # fmt: skip
     shown = [told[2] for told in news if len(told) > 2]

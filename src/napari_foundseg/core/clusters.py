@@ -156,7 +156,7 @@ class Clusters:
         return np.asarray(away / (-2 * max(self.spread, _EPS)), np.float32)
 
     def log_probabilities(self, scores: NDArray[Any]) -> _Floats:
-        """Return how probable each cluster is: the log-softmax of its nearest centre's score.
+        """Return how probable each centre is: the log-softmax of the scores (STEGO's cluster probe).
 
         Parameters
         ----------
@@ -165,10 +165,10 @@ class Clusters:
 
         Returns
         -------
-        (K, ...) ndarray of float32
-            In the order of `ids`.
+        (P, ...) ndarray of float32
+            Logarithms of probabilities.
         """
-        out = np.stack([scores[self.owner == number].max(0) for number in self.ids]).astype(np.float32)
+        out = np.array(scores, np.float32)
         out -= out.max(0)
         return np.asarray(out - np.log(np.exp(out).sum(0)), np.float32)
 

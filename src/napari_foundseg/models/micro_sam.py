@@ -146,7 +146,7 @@ def recognise(found: Found) -> dict[str, Any] | None:
     check(found.path, {name: tuple(value.shape) for name, value in expected.items()}, decoder, _DECODER)
     return FIELDS | {
         "title": f"micro-sam {size_name(shapes)}",
-        "protocols": ("InstanceDecoding", "PointGrid", "Promptable"),
+        "protocols": ("InstanceDecoding", "PointGrid", "Promptable", "FeatureExtractor"),
         "options": {"encoder": size_name(shapes)},
         "citation": "Archit et al., Segment Anything for Microscopy, Nature Methods 22, 579-591, 2025.",
     }

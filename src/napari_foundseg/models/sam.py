@@ -146,6 +146,44 @@ class SamModel:
             return embedding
         return replace(embedding, features=embedding.features.to(self.device), prepared={})
 
+    @property
+    def features_window(self) -> int:
+        """Largest side in pixels of a picture that is described as it is."""
+        return self.window
+
+    @property
+    def feature_stride(self) -> int:
+        """Pixels of the picture a cell of the features."""
+        return self.window // int(self.sam.prompt_encoder.image_embedding_size[0])
+
+    @property
+    def feature_offset(self) -> float:
+        """On which pixel the first cell lies: in the middle of its patch."""
+        return (self.feature_stride - 1) / 2
+
+    #: Pixels at a window's border where features differ from those of a larger window.
+    feature_margin: int = 64
+
+    def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Return what the encoder sees in a picture, which is padded to the window instead of resized.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture, not larger than the window.
+
+        Returns
+        -------
+        (D, ceil(M / stride), ceil(N / stride)) ndarray of float16
+        """
+        height, width = rgb.shape[:2]
+        mean = self.sam.pixel_mean.cpu().numpy().reshape(3).round().astype(np.uint8)
+        padded = np.broadcast_to(mean, (self.window, self.window, 3)).copy()
+        padded[:height, :width] = rgb
+        found, side = self.encode(padded).features[0], self.feature_stride
+        cells = found[:, : -(-height // side), : -(-width // side)]
+        return np.asarray(cells.clamp(-60_000, 60_000).half().cpu().numpy())
+
     #: What `encode` does to a picture: equal values mean equal features.
     preprocessing = "sam"
 

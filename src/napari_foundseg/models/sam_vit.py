@@ -17,8 +17,8 @@ __all__ = ["FIELDS", "load", "recognise"]
 
 #: Fields of the row of any SAM.
 FIELDS: dict[str, Any] = {
-    "tasks": ("automatic", "prompt"),
-    "protocols": ("PointGrid", "Promptable"),
+    "tasks": ("automatic", "prompt", "cluster"),
+    "protocols": ("PointGrid", "Promptable", "FeatureExtractor"),
     "input": "2-D, any dtype, grey or RGB",
     "citation": "Kirillov et al., Segment Anything, ICCV 2023.",
 }

@@ -43,7 +43,10 @@ class TinyModel(SamModel):
 
     #: Larger ones gain nothing and cost memory.
     maps_window = 512
-    features_window, feature_stride, feature_offset, feature_margin = 512, 4, 0.0, 32
+    features_window = 512
+    feature_stride = 4
+    feature_offset = 0.0
+    feature_margin = 32
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Return what the encoder sees, at stride 4.

@@ -252,11 +252,10 @@ def _clustered(
     for i, (block, core) in enumerate(blocks):
         rgb = image.rgb(index, tiling.shifted(block, region[:2]))
         scores = _scores(rgb, reader, clusters, poll, flip=settings.flip)
-        numbers = clusters.owner
-        if settings.crf and len(clusters.ids) > 1:
+        if settings.crf and len(clusters.owner) > 1:
+            # Of centres, not of clusters: so a merge only joins pixels, and moves no border.
             scores = refine(np.exp(clusters.log_probabilities(scores)), rgb, poll=poll)
-            numbers = np.asarray(clusters.ids)
-        tiling.part(out, core)[:] = numbers[tiling.part(scores, core, block[:2]).argmax(0)]
+        tiling.part(out, core)[:] = clusters.owner[tiling.part(scores, core, block[:2]).argmax(0)]
         share((i + 1) / len(blocks))
     return out
 

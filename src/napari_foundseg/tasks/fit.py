@@ -7,30 +7,28 @@ settings goes on where it stopped.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
 
 from napari_foundseg.core.clusters import find_clusters
-from napari_foundseg.core.errors import BadImageError, Cancelled, SettingsError
+from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import CatalogRow, catalog, models_folder
+from napari_foundseg.models.catalog import CatalogRow, models_folder
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.features import feature_windows, features_of
-from napari_foundseg.tasks.regions import Region, slices
-from napari_foundseg.tasks.settings import Settings, Task
+from napari_foundseg.tasks.fit_files import FitState, free_name, images_of, register
+from napari_foundseg.tasks.fit_settings import FitInputs, FitSettings
+from napari_foundseg.tasks.regions import slices
+from napari_foundseg.tasks.settings import Task
 
 if TYPE_CHECKING:
     import torch
@@ -38,72 +36,16 @@ if TYPE_CHECKING:
     from napari_foundseg.models.nets.stego import CorrespondenceSettings
     from napari_foundseg.models.nets.stego_fit import Fit
 
-__all__ = ["TASK", "FitInputs", "FitSettings", "Fitted", "News", "fit_stego", "free_name", "pictures_in"]
+__all__ = ["TASK", "Fitted", "News", "fit_stego", "pictures_in"]
 
 #: Told the share done, what is being done in words, and now and then what there is to show.
 News = Callable[..., None]
-_MORE: dict[str, JsonValue] = {"more": True}
 #: Bytes of features that are kept in memory; of more windows an even choice is looked at.
 _BUDGET = 1 << 30
 #: Codes that are kept with a model, to find other numbers of clusters in.
 _SAMPLED = 20_000
 #: Steps between looks at the loss, seconds between previews, and between the models that are kept meanwhile.
 _JUDGED_EVERY, _PREVIEW_SECONDS, _KEPT_SECONDS = 20, 2.0, 15.0
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class FitInputs(Region):
-    """What the head is fitted to, besides the image."""
-
-    folder: str | None = None
-    """Folder whose images are taken instead of the image."""
-    name: str | None = None
-    """What the new model is called; by default ``stego-1`` and so on."""
-
-
-class FitSettings(Settings):
-    """STEGO: a head that draws together the codes of places that look alike."""
-
-    method: Literal["stego"] = "stego"
-    n_clusters: int = Field(4, ge=1, le=64)
-    """How many clusters the model is saved with; it can be changed later without another fit."""
-    context: int = Field(0, ge=0, le=512, json_schema_extra={"unit": "pixels", "step": 8})
-    """Average features over a square of this side: about the size of a texture's pattern; 0 for single objects."""
-    steps: int = Field(400, ge=1, le=100_000, json_schema_extra={"step": 100})
-    """How long to fit. The best head is kept, so more steps do no harm."""
-    preset: Literal[
-        "balanced",
-        "directory",
-        "potsdam",
-        "cocostuff27-vit-small",
-        "cocostuff27-vit-small-10-3",
-        "cocostuff27-vit-base",
-        "cocostuff27-moco",
-        "cocostuff27-older",
-        "cityscapes",
-        "cityscapes-older",
-    ] = Field("balanced", json_schema_extra=_MORE)
-    """Weights and biases of the loss: measured on your images (balanced), or as published for a data set."""
-    pointwise: bool = Field(True, json_schema_extra=_MORE)
-    """Take each point's mean correspondence off, so that small structures count."""
-    zero_clamp: bool = Field(True, json_schema_extra=_MORE)
-    """Do not push codes further apart than at right angles."""
-    stabilised: bool = Field(False, json_schema_extra=_MORE)
-    """Do not draw codes together that are alike already."""
-    dim: int = Field(64, ge=2, le=512, json_schema_extra=_MORE)
-    """Channels of the codes."""
-    feature_samples: int = Field(11, ge=2, le=40, json_schema_extra=_MORE)
-    """Points along each side of the grid at which crops are compared."""
-    neg_samples: int = Field(5, ge=1, le=20, json_schema_extra=_MORE)
-    """Random partners of each crop."""
-    neighbours: int = Field(7, ge=1, le=30, json_schema_extra=_MORE)
-    """Nearest neighbours of a crop that may be its partner."""
-    batch_size: int = Field(16, ge=2, le=256, json_schema_extra=_MORE)
-    """Crops a step."""
-    learning_rate: float = Field(1e-3, ge=1e-5, le=1, json_schema_extra={"step": 1e-4, **_MORE})
-    """Of Adam."""
-    seed: int = Field(0, ge=0, json_schema_extra=_MORE)
-    """Of chance: on a CPU equal seeds give equal models."""
 
 
 @dataclass(frozen=True)
@@ -200,7 +142,7 @@ def fit_stego(
         chosen = balanced(crops, chosen, settings.seed)
     options = FitOptions(settings.dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed)
     fit = Fit(crops, chosen, options)
-    state = _State(name, settings, model, maps)
+    state = FitState(name, settings, model, maps)
     if state.restore(fit):
         notes.append(f"went on after {fit.done} steps")
 
@@ -215,34 +157,6 @@ def fit_stego(
     if stopped:
         raise Cancelled(f"Cancelled; the best of {fit.done} steps was kept as the model {name}.")
     return Fitted(row, tuple(fit.losses), tuple(notes))
-
-
-def free_name(name: str | None) -> str:
-    """Return the name that a new model gets.
-
-    Parameters
-    ----------
-    name : str or None
-        The wanted name; None for the next free one.
-
-    Returns
-    -------
-    str
-        It.
-
-    Raises
-    ------
-    SettingsError
-        If it is no name, or another kind of model has it.
-    """
-    there = catalog()
-    if name is None:
-        return next(n for n in (f"stego-{i}" for i in range(1, 10_000)) if n not in there)
-    if not _NAME.fullmatch(name):
-        raise SettingsError(f"{name!r} is no name of a model; use letters, digits, '-', '_' and '.'.")
-    if name in there and there[name].file != str(models_folder() / name):
-        raise SettingsError(f"There is another model {name!r}; choose another name.")
-    return name
 
 
 def _features(
@@ -400,60 +314,6 @@ def _saved(
     return register(name, folder)
 
 
-def register(name: str, folder: Path) -> CatalogRow:
-    """Make a model's folder a row of the catalogue.
-
-    Parameters
-    ----------
-    name : str
-        The model's name.
-    folder : Path
-        Its folder.
-
-    Returns
-    -------
-    CatalogRow
-        The row.
-    """
-    from napari_foundseg.models.importing import import_model
-
-    return import_model(folder, name=name, family="stego")
-
-
-class _State:
-    """What a fit needs to go on, in a file that says of which fit it is."""
-
-    def __init__(self, name: str, settings: FitSettings, model: FeatureExtractor, maps: Sequence[torch.Tensor]) -> None:
-        self._path = models_folder() / "fits" / f"{name}.safetensors"
-        kept = settings.model_dump(mode="json", exclude={"steps", "n_clusters"})
-        digest = hashlib.blake2b(json.dumps([kept, model.key], sort_keys=True).encode(), digest_size=16)
-        for one in maps:
-            digest.update(one.numpy().data)
-        self._of = digest.hexdigest()
-
-    def restore(self, fit: Fit) -> bool:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(str(self._path), "pt") as file:
-                if (file.metadata() or {}).get("fit") != self._of:
-                    return False
-                fit.restore({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, RuntimeError):
-            return False
-        return fit.done > 0
-
-    def write(self, fit: Fit) -> None:
-        from safetensors.torch import save
-
-        from napari_foundseg.io.atomic import atomic_write, named_errors
-
-        with named_errors(self._path.parent):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self._path) as file:
-            file.write(save(fit.state(), metadata={"fit": self._of}))
-
-
 def run(
     image: Image,
     inputs: FitInputs,
@@ -497,34 +357,6 @@ def run(
     result = cluster.run(image, shown, cluster.StegoSettings(crf=False), loaded, lambda *_: None, cancelled)
     told = {"model": fitted.model.name, "notes": list(fitted.notes), "losses": list(fitted.losses)}
     return replace(result, provenance={**result.provenance, "fitted": told})
-
-
-def images_of(folder: Path) -> list[Image]:
-    """Return the images of a folder, by name.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    list of Image
-        Read when their pixels are asked for, where the format allows it.
-
-    Raises
-    ------
-    BadImageError
-        If there is none, or one cannot be read.
-    """
-    from napari_foundseg.io.readers import EXTENSIONS, read_image
-
-    if not folder.is_dir():
-        raise BadImageError(folder, "is not a folder; choose one with images")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
-    if not files:
-        raise BadImageError(folder, f"holds no images ({', '.join(sorted(EXTENSIONS))})")
-    return [read_image(path) for path in files]
 
 
 def _slices(image: Image, inputs: FitInputs) -> list[tuple[int, ...]]:

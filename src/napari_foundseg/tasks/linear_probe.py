@@ -51,7 +51,7 @@ def learn(name: str, images: Sequence[Image], labels: Sequence[Any]) -> CatalogR
     """
     from napari_foundseg.models.loading import load_model
     from napari_foundseg.models.stego import save
-    from napari_foundseg.tasks.fit import register
+    from napari_foundseg.tasks.fit_files import register
 
     known = row(name)
     folder = Path(known.file)

@@ -34,7 +34,8 @@ def plain_name(field: str) -> str:
         Such as ``Min area``.
     """
     words = field.replace("thresh", "threshold") if field.endswith("thresh") else field
-    words = words.replace("_", " ").replace("iou", "IoU").replace("nms", "NMS")
+    words = words.replace("_", " ").replace("iou", "IoU").replace("nms", "NMS").replace("crf", "CRF")
+    words = words.replace("n clusters", "clusters")
     return words[:1].upper() + words[1:]
 
 

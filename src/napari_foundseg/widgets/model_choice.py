@@ -32,7 +32,21 @@ class ModelChoice(QComboBox):
         self.setAccessibleName("Model")
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
-        models = models_for(task.name)
+        self._task = task.name
+        self.refresh()
+
+    def refresh(self, choose: str | None = None) -> None:
+        """Read the catalogue again, after a model was added to it.
+
+        Parameters
+        ----------
+        choose : str, optional
+            The model to choose; by default the one that was chosen, else the first that is at hand.
+        """
+        wanted = choose or self.currentData()
+        models = models_for(self._task)
+        self.blockSignals(True)
+        self.clear()
         for model in models:
             self.addItem(model.name, model.name)
             self.setItemData(self.count() - 1, state(model), Qt.ItemDataRole.ToolTipRole)
@@ -41,8 +55,11 @@ class ModelChoice(QComboBox):
                 item = cast("QStandardItemModel", self.model()).item(self.count() - 1)
                 if item is not None:
                     item.setEnabled(False)
-        at_hand = (i for i, model in enumerate(models) if locate(model) is not None)
-        self.setCurrentIndex(next(at_hand, 0))
+        at_hand = next((i for i, model in enumerate(models) if locate(model) is not None), 0)
+        at = self.findData(wanted)
+        self.setCurrentIndex(at_hand if at < 0 else at)
+        self.blockSignals(False)
+        self.currentIndexChanged.emit(self.currentIndex())
 
     def state(self) -> str:
         """Return in words how the chosen model is at hand.

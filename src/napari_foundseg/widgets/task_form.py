@@ -283,12 +283,17 @@ class TaskForm(Dock):
         usable = [name for name, protocol in self.task.protocols.items() if protocol in known]
         if usable == [self.method.itemText(i) for i in range(self.method.count())]:
             return
+        # Not told while the list is empty: there is no method then.
+        self.method.blockSignals(True)
         self.method.clear()
         self.method.addItems(usable)
         for i, name in enumerate(usable):
             help_text = (self.task.methods[name].__doc__ or "").strip()
             self.method.setItemData(i, help_text, Qt.ItemDataRole.ToolTipRole)
+        self.method.blockSignals(False)
         self._method_row.setVisible(len(usable) > 1)
+        if hasattr(self, "words"):
+            self._change_method()
 
     def _build_settings(self) -> None:
         self.method = QComboBox()

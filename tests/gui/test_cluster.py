@@ -1,0 +1,175 @@
+"""*Cluster* in a real window, by clicks; what the engine would run is run on the spot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_foundseg.core.errors import EngineError
+from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.loading import load_model
+from napari_foundseg.tasks import FITS, TASKS
+from napari_foundseg.widgets.cluster import ClusterWidget
+from napari_foundseg.widgets.forms import Fold
+
+pytestmark = pytest.mark.gui
+
+
+def click(qtbot: Any, button: Any) -> None:
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def docked(viewer: Any) -> Any:
+    form = ClusterWidget(viewer)
+    viewer.window.add_dock_widget(form, name="Cluster")
+    return form
+
+
+def picture(seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 40, (96, 128)).astype(np.uint8)
+    image[16:64, 16:56] += 100
+    image[40:90, 72:120] = (image[40:90, 72:120] + 200 * (np.indices((50, 48)).sum(0) % 8 < 4)).clip(0, 255)
+    return image
+
+
+@pytest.fixture
+def on_the_spot(engine: Any) -> Any:
+    def answer(job: Any) -> Any:
+        image, inputs, settings, model = job.arguments
+        task = (TASKS | FITS)[job.task]
+        loaded = load_model(model, protocol=task.protocols[settings.method])
+        return task.run(image, inputs, settings, loaded, job.progress or (lambda *_: None))
+
+    engine.answer = answer
+    return engine
+
+
+def quick_fit(form: Any, name: str) -> None:
+    form.fit.form.set_values({"steps": 12, "batch_size": 8, "feature_samples": 5, "n_clusters": 3, "dim": 8})
+    form.fit.name.setText(name)
+
+
+def test_fit_slide_merge_rename_convert_save_and_apply(qtbot: Any, viewer: Any, on_the_spot: Any) -> None:
+    layer = viewer.add_image(picture(), name="one", scale=(0.5, 0.5))
+    form = docked(viewer)
+    form.fit_fold.button.setChecked(True)
+    quick_fit(form, "mine")
+    form.forms["stego"].set_values({"crf": False})
+    click(qtbot, form.fit.fit_button)
+    qtbot.waitUntil(lambda: "one clusters" in viewer.layers, timeout=60_000)
+    labels = viewer.layers["one clusters"]
+    np.testing.assert_allclose(labels.scale, layer.scale)
+    assert form.model.currentData() == "mine"
+    assert len(form.fit.curve.values) == 12
+    assert "fit preview" not in viewer.layers
+    assert form.clusters.list.count() == 3
+
+    # Another number of clusters, without another fit, in the same layer.
+    fits = sum(job.task == "fit_stego" for job in on_the_spot.jobs)
+    form.slider.setValue(4)
+    qtbot.waitUntil(lambda: form.clusters.list.count() == 4, timeout=60_000)
+    assert viewer.layers["one clusters"] is labels
+    assert set(np.unique(labels.data)) == {1, 2, 3, 4}
+    assert sum(job.task == "fit_stego" for job in on_the_spot.jobs) == fits
+
+    # Merge two.
+    before = labels.data.copy()
+    form.clusters.select(2)
+    form.clusters.select(3, more=True)
+    click(qtbot, form.clusters.merge)
+    qtbot.waitUntil(lambda: form.clusters.list.count() == 3, timeout=60_000)
+    np.testing.assert_array_equal(labels.data, np.where(before == 3, 2, before))
+
+    # Rename by typing, hide by the box, and take that back.
+    item = form.clusters.list.item(1)
+    item.setText("stripes")
+    qtbot.waitUntil(lambda: form.clusters.list.item(1).text() == "stripes" and form.current is None)
+    form.clusters.list.item(0).setCheckState(Qt.CheckState.Unchecked)
+    qtbot.waitUntil(lambda: 1 not in labels.data, timeout=60_000)
+    click(qtbot, form.clusters.undo)
+    qtbot.waitUntil(lambda: 1 in labels.data, timeout=60_000)
+
+    # One becomes objects.
+    form.clusters.select(2)
+    click(qtbot, form.objects_button)
+    qtbot.waitUntil(lambda: "one stripes" in viewer.layers, timeout=60_000)
+    objects = viewer.layers["one stripes"].data
+    np.testing.assert_array_equal(objects > 0, labels.data == 2)
+
+    # Save, and apply to another layer.
+    form.name.setText("named")
+    click(qtbot, form.save_button)
+    qtbot.waitUntil(lambda: form.model.currentData() == "named", timeout=60_000)
+    assert catalog()["named"].classes == ("cluster 1", "stripes", "cluster 4")
+    saved = labels.data.copy()
+    other = viewer.add_image(picture(1), name="two")
+    qtbot.waitUntil(lambda: form.image.layer is other)
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "two clusters" in viewer.layers, timeout=60_000)
+    assert [form.clusters.list.item(i).text() for i in range(3)] == ["cluster 1", "stripes", "cluster 4"]
+    np.testing.assert_array_equal(viewer.layers["one clusters"].data, saved)
+    form.reference._refill()
+    form.reference.combo.setCurrentText("two clusters")
+    click(qtbot, form.match_button)
+    qtbot.waitUntil(lambda: "Accuracy 1.000" in form.match_words.text(), timeout=30_000)
+
+
+def test_a_click_on_the_image_selects_its_cluster(qtbot: Any, viewer: Any, on_the_spot: Any, canvas: Any) -> None:
+    viewer.add_image(picture(), name="one")
+    form = docked(viewer)
+    form.forms["kmeans"].set_values({"n_clusters": 3, "crf": False})
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "one clusters" in viewer.layers, timeout=60_000)
+    labels = viewer.layers["one clusters"]
+    viewer.layers.selection.active = labels
+    for place in ((8, 8), (40, 36)):
+        canvas.click(labels, place)
+        number = int(labels.data[place])
+        qtbot.waitUntil(lambda number=number: form.clusters.selected == (number,))
+    assert not form.save_button.isEnabled()
+
+
+def test_features_are_shown_as_colours(qtbot: Any, viewer: Any, on_the_spot: Any) -> None:
+    viewer.add_image(picture(), name="one")
+    form = docked(viewer)
+    click(qtbot, form.view_button)
+    qtbot.waitUntil(lambda: "one features" in viewer.layers, timeout=60_000)
+    assert viewer.layers["one features"].data.shape == (96, 128, 3)
+
+
+def test_a_fit_shows_a_preview_and_is_cancelled_at_once(qtbot: Any, viewer: Any, engine: Any) -> None:
+    viewer.add_image(picture(), name="one")
+    form = docked(viewer)
+    form.fit_fold.button.setChecked(True)
+    click(qtbot, form.fit.fit_button)
+    job = engine.jobs[-1]
+    shown = {"loss": [0.2, 0.1], "shape": [24, 32], "preview": bytes(24 * 32), "stride": 4, "index": [],
+             "box": [0, 0, 95, 127]}  # fmt: skip
+    job.progress(0.5, "step 2 of 400, loss 0.100", shown)
+    qtbot.waitUntil(lambda: "fit preview" in viewer.layers)
+    assert viewer.layers["fit preview"].data.shape == (96, 128)
+    assert form.fit.words.text().startswith("step 2")
+    click(qtbot, form.fit.cancel_button)
+    assert job.state == "cancelled"
+    assert form.fit.fit_button.isEnabled()
+    assert "fit preview" not in viewer.layers
+    qtbot.waitUntil(lambda: "before there was anything to keep" in form.fit.words.text(), timeout=20_000)
+    click(qtbot, form.fit.fit_button)
+    engine.jobs[-1].fail(EngineError("The engine was stopped."))
+    qtbot.waitUntil(lambda: "stopped" in form.messages["run"].text())
+
+
+def test_the_form_fits_a_320_pixel_dock(qtbot: Any, viewer: Any, on_the_spot: Any) -> None:
+    viewer.add_image(picture(), name="an image with a rather long name")
+    form = docked(viewer)
+    form.forms["kmeans"].set_values({"crf": False})
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: form.clusters.list.count() == 4, timeout=60_000)
+    for fold in form.findChildren(Fold):
+        fold.button.setChecked(True)
+    form.resize(320, 300)
+    assert form.widget().minimumSizeHint().width() <= form.minimumWidth() - form.verticalScrollBar().sizeHint().width()
