@@ -24,9 +24,9 @@ def test_clicks_boxes_and_automatic_masks_on_held_out_images(dsb: list[dict[str,
         image, truth = imread(row["image"]), imread(row["labels"]).astype(np.int64)
         ap.append(match(truth, fs.automatic(image).labels).precision.mean())
         ids, clicks, boxes = prompts(truth)
-        click += prompt_iou(image, truth, ids[:25], clicks[:25])
-        box += prompt_iou(image, truth, ids[:25], boxes[:25])
+        click += prompt_iou(image, truth, ids[:12], clicks[:12])
+        box += prompt_iou(image, truth, ids[:12], boxes[:12])
     figures = {"mSA": np.mean(ap), "click": np.mean(click), "box": np.mean(box)}
-    assert figures["mSA"] >= 0.50, figures
-    assert figures["click"] >= 0.70, figures
-    assert figures["box"] >= 0.82, figures
+    assert figures["mSA"] >= 0.55, figures
+    assert figures["click"] >= 0.72, figures
+    assert figures["box"] >= 0.84, figures

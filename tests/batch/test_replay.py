@@ -252,7 +252,7 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, grey: Path) 
     original = made(grey, "automatic", {})
     rows = {n: row.model_copy(update={"sha256": "0" * 64}) for n, row in catalog.catalog().items()}
     monkeypatch.setattr(catalog, "catalog", lambda: rows)
-    with pytest.raises(CheckpointError, match="d12035085"):
+    with pytest.raises(CheckpointError, match="28abeb86d"):
         fs.replay(original.provenance)
 
 

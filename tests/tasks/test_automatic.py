@@ -126,26 +126,6 @@ def test_objects_are_shown_to_the_model_at_the_size_it_knows(
         assert ((found.labels > 0) != (truth > 0)).mean() < 0.05
 
 
-def test_a_picture_of_large_objects_is_shrunk_until_the_model_knows_them(
-    oracle: Any, true_maps: Maps, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A model to which a window full of one object is hardly foreground."""
-    decode = oracle.instance_maps
-
-    def shortsighted(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        maps = decode(rgb)
-        full = (maps[0] > 0.5).sum() > 8000
-        return maps * np.array([0.6 if full else 1, 1, 1], np.float32)[:, None, None]
-
-    monkeypatch.setattr(oracle, "instance_maps", shortsighted)
-    rows, columns = np.indices((400, 400))
-    truth = (np.hypot(rows - 200, columns - 210) < 100).astype(np.int64)
-    image = Image(true_maps(truth), normalisation=Limits(low=0, high=255))
-    found = fs.automatic(image, model=oracle)
-    assert len(found) == 1
-    assert ((found.labels > 0) != (truth > 0)).sum() < 0.05 * truth.sum()
-
-
 def test_a_diameter_in_micrometres_wants_a_known_pixel_size(oracle: Any, true_maps: Maps) -> None:
     maps = true_maps(touching_cells((120, 130), 1))
     image = Image(maps, normalisation=Limits(low=0, high=255))

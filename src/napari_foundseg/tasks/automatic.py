@@ -23,7 +23,7 @@ from napari_foundseg.core.masks import Box, Mask, Nesting, paint
 from napari_foundseg.core.result import Segmentation, object_table
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.instance_maps import decode_maps, decode_maps_at_best_scale, scale_for
+from napari_foundseg.tasks.instance_maps import decode_maps, scale_for
 from napari_foundseg.tasks.point_grid import LIVE, grid_masks, passing
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
@@ -44,14 +44,14 @@ class DecoderSettings(Settings):
     """Instance decoder: one pass over the image, then seeds and a watershed."""
 
     method: Literal["decoder"] = "decoder"
-    foreground_threshold: float = Field(0.65, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
+    foreground_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Raise it if objects come out too large or background is taken for objects."""
     centre_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Lower it to split objects that are merged, raise it to join pieces of one object."""
-    boundary_threshold: float = Field(0.4, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
+    boundary_threshold: float = Field(0.45, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
     """Lower it to start objects only well inside their border."""
     seed_smoothing: float = Field(
-        1.0, ge=0, le=20, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True, **_MORE}
+        1.25, ge=0, le=20, json_schema_extra={"unit": "pixels", "step": 0.25, "live": True, **_MORE}
     )
     """Raise it where one object comes out in several pieces."""
     pred_iou_thresh: float = Field(0.3, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
@@ -59,8 +59,7 @@ class DecoderSettings(Settings):
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
     """Smaller objects are dropped."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
-    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best.
-    Where it is not given, the image is shrunk for as long as the model doubts less of what it sees."""
+    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", json_schema_extra=_MORE)
     """What the diameter is counted in."""
     tile: bool = Field(True, json_schema_extra=_MORE)
@@ -149,12 +148,8 @@ def run(
 
             if isinstance(settings, DecoderSettings):
                 around = _with_surroundings(region, image.plane_shape)
-                if settings.tile and settings.diameter is None:
-                    yield index, decode_maps_at_best_scale(image, index, around, model, poll, share)
-                else:
-                    scale = scale_for(diameter_in_pixels(image, settings))
-                    maps = decode_maps(image, index, around, model, poll, share, tile=settings.tile, scale=scale)
-                    yield index, maps
+                scale = scale_for(diameter_in_pixels(image, settings))
+                yield index, decode_maps(image, index, around, model, poll, share, tile=settings.tile, scale=scale)
             else:
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
 

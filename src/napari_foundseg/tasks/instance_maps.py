@@ -2,7 +2,7 @@
 
 Large images are decoded in overlapping windows and each pixel is taken from the window in which it lies most central.
 Where objects are much larger or smaller than the model knows them, the picture is shrunk or enlarged before and the
-maps are brought back after; unless it is told by how much, a picture is shrunk for as long as the decoder doubts less.
+maps are brought back after.
 """
 
 from __future__ import annotations
@@ -20,16 +20,12 @@ from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.embeddings import embedding
 
-__all__ = ["decode_maps", "decode_maps_at_best_scale", "map_windows", "scale_for"]
+__all__ = ["decode_maps", "map_windows", "scale_for"]
 
 #: Diameter in pixels at which a model of ours sees objects best.
 BEST_DIAMETER = 30.0
 #: Least and largest factor by which pictures are resized.
 SCALES = (1 / 16, 4.0)
-#: Doubt of maps that cannot be much better at another scale; chosen on `val` and on drawn scenes.
-SURE = 0.05
-#: Least side in pixels of a picture that was shrunk in search of its scale.
-_SMALLEST = 48
 #: Side of a picture that is decoded whole, whatever the memory.
 _WHOLE = 128
 #: Pixels that neighbouring windows share, as the model sees them.
@@ -120,52 +116,6 @@ def decode_maps(
         tiling.part(maps, core)[:] = tiling.part(decoded, core, window[:2])
         progress((i + 1) / len(windows))
     return maps
-
-
-def decode_maps_at_best_scale(
-    image: Image,
-    index: tuple[int, ...],
-    region: Box,
-    model: InstanceDecoding,
-    poll: Callable[[], None],
-    progress: Callable[[float], None],
-) -> NDArray[np.float16]:
-    """Decode the maps of a region, and at half the scale again for as long as the decoder doubts less there.
-
-    An object much larger than any that the model knows comes apart into pieces of which it is unsure; shrunk, it is
-    one that the model knows. The second pass costs a quarter of the first.
-
-    Parameters
-    ----------
-    image, index, region, model, poll, progress
-        As `decode_maps`.
-
-    Returns
-    -------
-    (3, M, N) ndarray of float16
-        As `decode_maps`.
-    """
-    maps = decode_maps(image, index, region, model, poll, lambda share: progress(0.75 * share))
-    least, scale = _doubt(maps), 0.5
-    side = min(region[2] - region[0], region[3] - region[1]) + 1
-    while least > SURE and side * scale >= _SMALLEST:
-        shrunk = decode_maps(image, index, region, model, poll, lambda _share: None, scale=scale)
-        if (found := _doubt(shrunk)) >= least:
-            break
-        maps, least, scale = shrunk, found, scale / 2
-    progress(1.0)
-    return maps
-
-
-def _doubt(maps: NDArray[np.float16]) -> float:
-    """Return how unsure a decoder is of its maps.
-
-    It is the sum of p (1 - p), p being the foreground probability, over the number of pixels where p is above 0.65;
-    infinite where there is none.
-    """
-    foreground = maps[0].astype(np.float32)
-    pixels = int((foreground > 0.65).sum())
-    return float((foreground * (1 - foreground)).sum()) / pixels if pixels else float("inf")
 
 
 def _resized_decode(rgb: NDArray[np.uint8], model: InstanceDecoding, scale: float) -> NDArray[np.float32]:
