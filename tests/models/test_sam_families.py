@@ -160,6 +160,37 @@ def test_a_folder_of_transformers_is_the_same_model(tmp_path: Path, sam: Sam, pi
     assert_allclose(iou[0], expected.iou_scores[0, 0], atol=1e-4)
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_sam_hq_is_transformers(tmp_path: Path, picture: np.ndarray, several: bool) -> None:
+    transformers = pytest.importorskip("transformers")
+    vision = transformers.SamHQVisionConfig(
+        hidden_size=32, output_channels=16, num_hidden_layers=2, num_attention_heads=4, image_size=128,
+        global_attn_indexes=[1], window_size=3, mlp_dim=64, num_pos_feats=8,
+    )  # fmt: skip
+    prompts = transformers.SamHQPromptEncoderConfig(hidden_size=16, image_size=128, mask_input_channels=16)
+    decoder = transformers.SamHQMaskDecoderConfig(hidden_size=16, mlp_dim=24, iou_head_hidden_dim=20, vit_dim=32)
+    config = transformers.SamHQConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
+    hub = randomised(transformers.SamHQModel(config).eval(), 1)
+    hub.save_pretrained(tmp_path / "hq")
+    row = import_model(tmp_path / "hq")
+    assert row.family == "sam_hq"
+    model = fs.load_model(row.name)
+    rgb = np.ascontiguousarray(picture[:90, :128])
+    with torch.inference_mode():
+        pixels = model.sam.preprocess(torch.as_tensor(rgb).movedim(-1, 0)[None])
+        expected = hub(
+            pixel_values=pixels,
+            input_points=torch.tensor([[[[60.0, 40.0]]]]),
+            input_labels=torch.tensor([[[1]]]),
+            multimask_output=several,
+        )
+        whole = model.sam.postprocess_masks(expected.pred_masks[0], (90, 128), (90, 128))[0]
+    found = model.decode(model.encode(rgb), [Prompt(points=[(40, 60)])], multimask=several)[0]
+    assert_allclose(found.logits, whole, atol=1e-4)
+    assert_allclose(found.predicted_iou, expected.iou_scores[0, 0], atol=1e-4)
+    assert fs.automatic(rgb, model=row.name, method="grid", points_per_side=2).labels.shape == (90, 128)
+
+
 def test_medsam_stretches_and_interpolates_probabilities(tmp_path: Path, sam: Sam, picture: np.ndarray) -> None:
     """Against the authors' recipe on `segment_anything`: resize to the square, 0 to 1, one box, sigmoid, resize."""
     from skimage.transform import resize

@@ -14,7 +14,9 @@ import napari_foundseg as fs
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.models import sam as sam_module
-from napari_foundseg.tasks import TASKS, embeddings
+from napari_foundseg.tasks import FITS, TASKS, embeddings
+from napari_foundseg.tasks.encode import EncodeSettings
+from napari_foundseg.tasks.regions import Region
 
 
 class Counting:
@@ -80,10 +82,10 @@ def test_a_second_opening_encodes_nothing_and_a_changed_slice_only_itself(
 def test_clicks_automatic_masks_and_encoding_ahead_share_it(counting: Counting) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (100, 120), np.uint8)
     image = Image(pixels)
-    assert embeddings.encode_ahead(image, counting.model) == 1
-    assert counting.count == 1
+    found = FITS["encode"].run(image, Region(), EncodeSettings(), counting.model)
+    assert (len(found), counting.count) == (0, 1)
     fs.automatic(image, model=counting.model, method="grid", tile=False, points_per_side=2)
-    fs.prompt(image, fs.Prompt(points=[(50, 60)]), model=counting.model)
+    fs.prompt(image, fs.Prompt(points=[(50, 60)]), model=counting.model, tile=False)
     assert counting.count == 1
 
 

@@ -22,6 +22,7 @@ FAMILIES = (
     "micro_sam",
     "medsam",
     "mobile_sam",
+    "sam_hq",
     "sam_vit",
     "segmenters",
     "clipseg",

@@ -64,7 +64,7 @@ def run(
     encode_ahead(image, model, slices(image, inputs), progress, poll)
     painting = Painting(image.shape, image.label_axes, ())
     provenance = record("encode", image, inputs, settings, model, started)
-    return Segmentation(painting, painting.table(), {1: "object"}, provenance, masks=())
+    return Segmentation(painting, painting.table(), provenance=provenance, masks=())
 
 
 TASK = Task(
