@@ -108,7 +108,7 @@ def load(row: CatalogRow, path: Path, device: str) -> SamHqModel:
     import transformers
 
     try:
-        network = transformers.SamHQModel.from_pretrained(path, local_files_only=True)
+        network: Any = transformers.SamHQModel.from_pretrained(path, local_files_only=True)
     except Exception as error:  # whatever transformers makes of a damaged folder
         raise CheckpointError(f"{path} does not hold a SAM-HQ that transformers can read: {error}") from error
     return SamHqModel(network.to(device).eval(), row.name, f"{row.name}@{row.sha256[:16]}")
