@@ -249,3 +249,24 @@ def test_each_window_is_asked_and_cancelling_stops() -> None:
     inputs = TextInputs.parse({"concepts": "bright"})
     with pytest.raises(Cancelled):
         TASKS["text"].run(image(), inputs, TextSettings(), Stub(), cancelled=lambda: True)
+
+
+def test_parts_are_drawn_anew_by_a_promptable_model() -> None:
+    """Half of a bright disc is found by its heat map; the built-in model, asked with its box, draws more of it."""
+    rows, columns = np.ogrid[:96, :96]
+    pixels = np.full((96, 96), 20, np.uint8)
+    pixels[(rows - 48) ** 2 + (columns - 48) ** 2 <= 20**2] = 150
+    pixels[(rows - 48) ** 2 + (columns - 48) ** 2 <= 20**2 - 180 * (columns > 48)] = 200
+    plain = found(["bright", "background"], pixels, threshold=0.6)
+    refined = found(["bright", "background"], pixels, threshold=0.6, refine_model="foundseg-tiny")
+    assert len(plain) == len(refined) == 1
+    assert refined.table["class_name"].tolist() == ["bright"]
+    assert refined.provenance["settings"]["refine_model"] == "foundseg-tiny"
+    truth = pixels > 100
+
+    def overlap(labels: NDArray[Any]) -> float:
+        return float(((labels > 0) & truth).sum() / ((labels > 0) | truth).sum())
+
+    assert overlap(refined.labels) > 0.7
+    assert not np.array_equal(refined.labels, plain.labels)
+    assert np.array_equal(refined.semantic == 1, refined.labels > 0)
