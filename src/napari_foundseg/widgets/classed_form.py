@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from napari.components import ViewerModel
@@ -198,7 +199,17 @@ class ClassedForm(TaskForm):
             return
         self.layers.show(derived)
         self._show_legend()
+        self._keep_as_shown(derived)
         self.result.setText(self.in_words(derived, self._result[1], 0))
+
+    def _keep_as_shown(self, derived: Segmentation) -> None:
+        """Have what is copied or saved as a recipe give the labels that are shown now."""
+        record, told = self.last_run.record, derived.provenance
+        if record is not None:
+            values = dict(told["settings"])
+            settings = self.task.settings(values.pop("method"), values)
+            inputs = self.task.inputs.parse(told["inputs"])
+            self.last_run.keep(replace(record, settings=settings, inputs=inputs))
 
     def _current(self) -> tuple[Image, tuple[int, ...]]:
         image, layer = self.chosen_image(), self.image.layer
