@@ -153,21 +153,8 @@ class AutomaticWidget(TaskForm):
                 f"{labels.name!r} is {why}. Make an editable copy of it with the widget Correct, or choose a new layer."
             )
 
-    def wanted_pixel(self, layer: ImageLayer, image: Image) -> float:
-        """Return how coarse a level of a pyramid may be: by the diameter of the objects, else by what is in view.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The chosen layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        float
-            How many of the finest pixels may become one.
-        """
+    def _wanted_pixel(self, layer: ImageLayer, image: Image) -> float:
+        """Return how coarse a level may be: by the diameter of the objects, else by what is in view."""
         settings: Any = self.settings
         if getattr(settings, "diameter", None):
             with suppress(FoundsegError):

@@ -131,21 +131,8 @@ class PromptWidget(TaskForm):
             prompts = [self.acceptance.another_outline(layer, image, prompts)]
         return self.task.inputs.parse({"prompts": tuple(prompts)})
 
-    def wanted_pixel(self, layer: ImageLayer, image: Image) -> float:  # noqa: ARG002 - as the form calls it
-        """Return how coarse a level of a pyramid may be: what a person points at is seen on the screen.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The chosen layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        float
-            Pixels of the layer under one of the screen.
-        """
+    def _wanted_pixel(self, layer: ImageLayer, image: Image) -> float:  # noqa: ARG002 - as the form calls it
+        """Return how coarse a level may be: what a person points at is seen on the screen."""
         return view_pixel(self.viewer, layer)
 
     def deliver(
@@ -343,7 +330,7 @@ class PromptWidget(TaskForm):
             if self.image.layer is session.layer and (place := point_at(position, session.layer, image)) is not None:
                 inputs = self.task.inputs.parse({"prompts": (Prompt([place]),)})
                 model = str(self.model.currentData())
-                level = self.image.level(image, self.wanted_pixel(session.layer, image))
+                level = self.image.level(image, self._wanted_pixel(session.layer, image))
                 return Run(self.task.name, image, inputs, self.settings, model, f"pointer {id(self)}", level)
         return None
 

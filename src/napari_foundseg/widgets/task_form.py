@@ -104,21 +104,8 @@ class TaskForm(Dock):
         """
         return self.image.image()
 
-    def wanted_pixel(self, layer: ImageLayer, image: Image) -> float:  # noqa: ARG002 - for subclasses
-        """Return how coarse a level of a pyramid may be.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The chosen layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        float
-            How many of the finest pixels may become one.
-        """
+    def _wanted_pixel(self, layer: ImageLayer, image: Image) -> float:  # noqa: ARG002 - for subclasses
+        """Return how many of the finest pixels of a pyramid may become one."""
         return 1.0
 
     def input_rows(self) -> list[QWidget]:
@@ -168,7 +155,7 @@ class TaskForm(Dock):
             return
         layer, image, inputs, settings, model = request
         self._job_layer, self._started = layer, time.perf_counter()
-        level = self.image.level(image, self.wanted_pixel(layer, image))
+        level = self.image.level(image, self._wanted_pixel(layer, image))
         self.last_run.keep(RunRecord(self.task.name, image, inputs, settings, model, layer.name, level))
         self.forms[self.method.currentText()].remember()
         self.current = Run(self.task.name, image, inputs, settings, model, replace, level)
@@ -199,7 +186,7 @@ class TaskForm(Dock):
             return
         try:
             layer, image, inputs, settings, model = self._request()
-            if (level := self.image.level(image, self.wanted_pixel(layer, image))) is not None:
+            if (level := self.image.level(image, self._wanted_pixel(layer, image))) is not None:
                 image, (inputs, settings) = level.image, at_level(inputs, settings, level)
             text = estimate.in_words(estimate.estimate(image, inputs, settings, model))
         except FoundsegError:
