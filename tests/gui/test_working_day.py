@@ -19,11 +19,11 @@ from napari_foundseg.widgets.prompt import PromptWidget
 pytestmark = pytest.mark.gui
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_a_day_of_work_is_exact_and_survives_a_kill(qtbot: Any, viewer: Any, tmp_path: Path) -> None:
     environment = os.environ | {"NAPARI_CONFIG": str(tmp_path / "napari.yaml"), "PYTHONUNBUFFERED": "1"}
     command = [sys.executable, day.__file__, str(tmp_path)]
-    child = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=380)
+    child = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=880)
     assert child.returncode == -signal.SIGKILL, child.stderr[-3000:]
     steps = np.load(tmp_path / "steps.npz")["steps"]
     assert len(steps) == day.NEW + day.REFINED + 2 * day.PARTED

@@ -59,7 +59,7 @@ class Day:
     def labels(self) -> np.ndarray[Any, Any]:
         return np.asarray(self.viewer.layers["foundseg objects"].data)
 
-    def until(self, condition: Callable[[], Any], seconds: float = 60) -> None:
+    def until(self, condition: Callable[[], Any], seconds: float = 240) -> None:
         start = time.monotonic()
         while not condition():
             if time.monotonic() - start > seconds:
