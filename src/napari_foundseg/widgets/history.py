@@ -346,14 +346,16 @@ class LabelsHistory(QObject):
 
     def _put(self, box: Box, before: NDArray[Any], values: NDArray[Any]) -> None:
         """Write a box and redraw no more than needed."""
-        changed = np.nonzero(before != values)
-        if not len(changed[0]):
+        differs = before != values
+        count = int(np.count_nonzero(differs))
+        if not count:
             return
         with self._writing():
-            if len(changed[0]) > _FEW:
+            if count > _FEW:
                 self.layer.data[box] = values
                 self.layer.refresh()
             else:
+                changed = np.nonzero(differs)
                 where = tuple(axis + part.start for axis, part in zip(changed, box, strict=True))
                 self.layer.data_setitem(where, values[changed])
 
