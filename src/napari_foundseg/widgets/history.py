@@ -34,7 +34,6 @@ __all__ = ["LabelsHistory", "shared_history"]
 #: Changed pixels up to which only their box is redrawn; beyond, naming each costs more than drawing the slice.
 _FEW = 300_000
 
-
 _shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
 
 
