@@ -179,7 +179,7 @@ def task_that_gives(labels: np.ndarray) -> Callable[..., Segmentation]:
     def run(image: Image, *_: Any) -> Segmentation:
         scores = np.full(4, 0.5)
         table = object_table(labels, "YX", predicted_iou=scores, stability_score=scores)
-        return Segmentation(labels, table, {}, {"task": "automatic"})
+        return Segmentation(labels, table, provenance={"task": "automatic"})
 
     return run
 

@@ -29,6 +29,7 @@ from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.widgets.automatic import AutomaticWidget
 from napari_foundseg.widgets.batch import BatchWidget
+from napari_foundseg.widgets.worklist import WorklistWidget
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "batch" / "child"))
 
@@ -191,9 +192,11 @@ def test_what_was_tuned_in_the_window_runs_over_everything(
     assert len(files(tmp_path / "headless")) == 6
     assert files(tmp_path / "headless") == files(tmp_path / "results")
 
-    # A result is opened by a double-click, corrected, and is a person's then.
+    # A result is opened by a double-click, in the worklist that is there, corrected, and is a person's then.
+    worklist = WorklistWidget(viewer)
+    viewer.window.add_dock_widget(worklist, name="Worklist (FoundSeg)")
     double_click(qtbot, form, 0)
-    worklist = viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist")[1]
+    assert [w for w in viewer.window.dock_widgets.values() if isinstance(w, WorklistWidget)] == [worklist]
     wait(qtbot, lambda: worklist.session.opened is not None and not worklist.session.busy)
     layer = worklist.session.opened.labels
     np.testing.assert_array_equal(layer.data, read_image(tmp_path / "results" / "a_labels.tif").data)

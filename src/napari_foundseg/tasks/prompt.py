@@ -4,8 +4,8 @@ At which scale an object is looked at: a click at native resolution first, in th
 several points in the finest window that holds them all; a box where it comes nearest to filling a third of the window.
 A mask that reaches the window's border is decoded again at half the scale, and so is one of clicks that the model
 doubts: a large object looks like nothing in a small window. The mask of one click is decoded again where *it* comes
-nearest to filling a third of the window, as if a box had been drawn around it. Of the masks that fit their windows one
-that obeys the clicks is taken, and of those the most trusted.
+nearest to filling a third of the window, as if a box had been drawn around it, unless windows are slow to encode. Of
+the masks that fit their windows one that obeys the clicks is taken, and of those the most trusted.
 
 Several clicks are given one after the other, each with the mask before. Where the mask leaves out a click or takes in
 one that means "not this", the three masks that the model has for one click are considered too.
@@ -41,6 +41,8 @@ __all__ = ["DOUBT", "TASK", "PromptInputs", "PromptSettings"]
 DOUBT = 0.6
 #: Predicted IoU by which an enlarged picture may be trusted less and is taken all the same; chosen likewise.
 ENLARGED = 0.03
+#: Side in pixels of the largest window that is encoded only to see the same object better; larger ones take seconds.
+QUICK = 512
 #: Whether a mask fits its window; the level where not, else minus the clicks disobeyed; what the model trusts it.
 _Rank = tuple[bool, int, float]
 
@@ -198,7 +200,7 @@ def _further_levels(target: _Target, mask: Mask, cut: bool, shape: tuple[int, in
     levels = []
     if cut or (target.by_clicks and mask.predicted_iou < DOUBT):
         levels.append(min(target.level + 1, tiling.coarsest(shape, window)))
-    if target.by_clicks and len(target.prompt.points) == 1 and not cut and mask.area:
+    if window <= QUICK and target.by_clicks and len(target.prompt.points) == 1 and not cut and mask.area:
         levels.append(_holding(target, tiling.box_level(mask.box, shape, window), shape, window))
     return levels
 

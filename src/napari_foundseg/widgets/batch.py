@@ -23,6 +23,7 @@ from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.layers import displayed_axes, image_from_layer
 from napari_foundseg.widgets.remembered import recall, remember
 from napari_foundseg.widgets.rows import labelled, quiet_label, side_by_side
+from napari_foundseg.widgets.worklist import WorklistWidget
 
 __all__ = ["BatchWidget"]
 
@@ -168,8 +169,12 @@ class BatchWidget(Dock):
             In the table.
         """
         self._clear_messages()
-        # In front of this one: both want the height.
-        dock, worklist = self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist", tabify=True)
+        docked = self.viewer.window.dock_widgets.values()
+        worklist = next((widget for widget in docked if isinstance(widget, WorklistWidget)), None)
+        if worklist is None:
+            # In front of this one: both want the height.
+            _, worklist = self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist", tabify=True)
+        dock = worklist.parentWidget()
         dock.show()
         dock.raise_()
         worklist.open_results(self.session.results(), row)
