@@ -158,7 +158,7 @@ def test_prompts_outside_the_image_are_refused_by_name(qtbot: Any, viewer: Any, 
 
 def test_diagnostics_go_to_the_clipboard(qtbot: Any, viewer: Any, engine: Any) -> None:
     form = docked(viewer, AutomaticWidget)
-    click(qtbot, form.diagnostics_button)
+    click(qtbot, form.last_run.diagnostics_button)
     text = QApplication.clipboard().text()
     assert "napari-foundseg: " in text
     assert "engine device: cpu" in text
