@@ -175,6 +175,7 @@ class BatchWidget(Dock):
             # In front of this one: both want the height.
             _, worklist = self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist", tabify=True)
         dock = worklist.parentWidget()
+        assert dock is not None
         dock.show()
         dock.raise_()
         worklist.open_results(self.session.results(), row)
