@@ -132,7 +132,8 @@ def test_the_published_names_of_every_size_are_recognised(tmp_path: Path) -> Non
 
 
 def test_a_folder_of_transformers_is_the_same_model(tmp_path: Path, sam: Sam, picture: np.ndarray) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     vision = transformers.SamVisionConfig(
         hidden_size=32, output_channels=16, num_hidden_layers=2, num_attention_heads=4, image_size=128,
         global_attn_indexes=[1], window_size=3, mlp_dim=64, num_pos_feats=8,
@@ -162,7 +163,8 @@ def test_a_folder_of_transformers_is_the_same_model(tmp_path: Path, sam: Sam, pi
 
 @pytest.mark.parametrize("several", [True, False])
 def test_sam_hq_is_transformers(tmp_path: Path, picture: np.ndarray, several: bool) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     vision = transformers.SamHQVisionConfig(
         hidden_size=32, output_channels=16, num_hidden_layers=2, num_attention_heads=4, image_size=128,
         global_attn_indexes=[1], window_size=3, mlp_dim=64, num_pos_feats=8,
@@ -224,7 +226,8 @@ def test_what_is_called_medsam_may_be_said(tmp_path: Path, sam: Sam) -> None:
 
 
 def test_mobilesams_encoder_is_timms(tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm")
+    import timm
+
     layout = {k: tuple(v) for k, v in json.loads((LAYOUTS / "mobile-sam.json").read_text()).items()}
     network = build_sam(layout)
     assert {k: tuple(v.shape) for k, v in network.state_dict().items()} == layout

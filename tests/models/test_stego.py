@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -17,8 +18,6 @@ from napari_foundseg.models import catalog
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.nets.vit import VisionTransformer, interpolated_positions, vit_of
-
-timm = pytest.importorskip("timm")
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +67,8 @@ def test_positions_of_other_sizes_are_dinos(size: tuple[int, int]) -> None:
 
 
 def test_release_and_hub_folder_give_the_same_features(tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     net = _tiny_vit(side=4)
     torch.save(net.state_dict() | {"head.weight": torch.zeros(3)}, tmp_path / "dino_test_pretrain.pth")
     config = transformers.ViTConfig(
@@ -100,7 +100,8 @@ def test_release_and_hub_folder_give_the_same_features(tmp_path: Path) -> None:
     ("DINOv3ConvNextConfig", "DINOv3ConvNextModel", 32),
 ])  # fmt: skip
 def test_later_dinos_of_hub_folders(tmp_path: Path, config: str, model: str, stride: int) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     sizes: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": stride}
     if "ConvNext" in config:
         sizes = {"hidden_sizes": [8, 8, 16, 32], "depths": [1, 1, 1, 1]}
