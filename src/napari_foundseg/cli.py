@@ -330,12 +330,13 @@ def _settings_options(name: str) -> dict[str, Any]:
                 named = {field.annotation, *get_args(field.annotation)} & {bool, int, float, str, Path}
                 kind = named.pop() if len(named) == 1 else str
                 only = "" if _shared(name, key) else f"[{method}] "
-                options[key] = _option(kind, f"{only}{field.description} Default: {field.default}.")
+                options[key] = _option(kind, f"{only}{settings.help_of(key)} Default: {field.default}.")
     return options
 
 
 def _inputs_help(name: str) -> str:
-    fields = (f"{key}: {field.description}" for key, field in TASKS[name].inputs.model_fields.items())
+    inputs = TASKS[name].inputs
+    fields = (f"{key}: {inputs.help_of(key)}" for key in inputs.model_fields)
     return f"What is pointed at, as JSON or a file that holds it. {' '.join(fields)}"
 
 

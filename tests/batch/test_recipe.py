@@ -9,11 +9,13 @@ from typing import Any
 import jsonschema
 import numpy as np
 import pytest
+import tifffile
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import napari_foundseg as fs
+from napari_foundseg.batch.pictures import picture
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step, read_recipe, recipe_of, write_recipe
 from napari_foundseg.core.errors import CheckpointError, OutputError, RecipeError
 from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile
@@ -220,6 +222,19 @@ def test_save_as_recipe_says_only_what_the_file_does_not(tmp_path: Path) -> None
     assert recipe.inputs.normalisation == Limits(low=0, high=9)
     [prompt] = recipe.steps[0].parsed_inputs().model_dump()["prompts"]
     assert np.array_equal(fs.Prompt.from_json(prompt).mask, MASK)
+
+
+def test_save_as_recipe_of_one_channel_that_is_a_layer_of_its_own(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 200, (3, 2, 9, 8), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "two.ome.tif", pixels, metadata={"axes": "ZCYX"}, ome=True)
+    layer = fs.Image(pixels[:, 1], "ZYX", source=str(tmp_path / "two.ome.tif"))
+    recipe = saved(tmp_path, layer, "automatic", "decoder")
+    assert recipe.inputs.channels == 1
+    seen = picture(tmp_path / "two.ome.tif", recipe.inputs.axes, recipe.inputs.channels, recipe.inputs.normalisation)
+    np.testing.assert_array_equal(seen.rgb((2,)), layer.rgb((2,)))
+    changed = fs.Image(pixels[:, 1] + 1, "ZYX", source=layer.source)
+    with pytest.raises(RecipeError, match="other pixels than each channel"):
+        saved(tmp_path, changed, "automatic", "decoder")
 
 
 def test_save_as_recipe_wants_a_file(tmp_path: Path) -> None:

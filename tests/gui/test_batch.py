@@ -324,6 +324,15 @@ def test_open_layers_are_items_too(qtbot: Any, viewer: Any, form: BatchWidget, t
     wait(qtbot, lambda: column(form, 0) == ["1.tif"])
 
 
+def test_batch_opens_from_the_command_palette(qtbot: Any, viewer: Any) -> None:
+    window = viewer.window._qt_window
+    window._command_palette.update_context(window)
+    window._command_palette.show()
+    qtbot.keyClicks(window._command_palette._line, "FoundSeg Batch")
+    qtbot.keyClick(window._command_palette._line, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: any(form.isVisible() for form in window.findChildren(BatchWidget)))
+
+
 def test_what_is_wrong_is_said_beside_its_part(qtbot: Any, form: BatchWidget, tmp_path: Path) -> None:
     assert not form.start_button.isEnabled()
     (tmp_path / "bad.yaml").write_text("format: foundseg-recipe 1\nsteps: []\n")

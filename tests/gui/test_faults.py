@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
+from napari.settings import get_settings
 from qtpy.QtCore import Qt
 
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.loading import load_model
+from napari_foundseg.tasks import TASKS
 from napari_foundseg.widgets.automatic import AutomaticWidget
 from napari_foundseg.widgets.correct import CorrectWidget
 from napari_foundseg.widgets.known import known_of
+from napari_foundseg.widgets.prompt import PromptWidget
 
 pytestmark = pytest.mark.gui
 
@@ -132,3 +139,95 @@ def test_labels_locked_while_they_are_corrected_are_left_alone(qtbot: Any, viewe
     viewer.layers.remove(layer)
     assert form.layer is None
     form.delete()  # a dead layer is nobody's
+
+
+@pytest.fixture
+def asynchronous() -> Iterator[None]:
+    """Slicing beside the window's thread, as napari does it by choice."""
+    experimental = get_settings().experimental
+    before, experimental.async_ = experimental.async_, True
+    yield
+    experimental.async_ = before
+
+
+@pytest.mark.usefixtures("asynchronous")
+def test_with_asynchronous_slicing_results_and_strokes_lie_on_their_slice(
+    qtbot: Any, viewer: Any, canvas: Any, engine: Any, scene: Any
+) -> None:
+    stack = np.zeros((5, *scene.image.shape), scene.image.dtype)
+    stack[2] = scene.image
+    layer = viewer.add_image(stack, name="stack")
+    viewer.dims.set_current_step(0, 2)
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: layer.loaded)
+    canvas.click(layer, (2, 40, 50))
+    qtbot.waitUntil(lambda: bool(engine.jobs))
+    viewer.dims.set_current_step(0, 4)
+    viewer.dims.set_current_step(0, 2)
+    engine.jobs[-1].finish(prompted_on(scene, 2, stack.shape))
+    click(qtbot, form.accept_button)
+    (objects,) = (one for one in viewer.layers if one.name.endswith(" objects"))
+    np.testing.assert_array_equal(objects.data.any(axis=(1, 2)), [False, False, True, False, False])
+    accepted = objects.data.copy()
+    click(qtbot, form.run_button)
+    correct = docked(viewer, CorrectWidget)
+    viewer.dims.set_current_step(0, 3)
+    objects.mode, objects.selected_label, objects.brush_size = "paint", 7, 5
+    canvas.drag(objects, (3, 20, 20), (3, 20, 40))
+    assert (objects.data[3] == 7).any()
+    objects.mode = "pan_zoom"
+    canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(objects.data, accepted)
+    assert correct.layer is objects
+
+
+def prompted_on(scene: Any, index: int, shape: tuple[int, ...]) -> Segmentation:
+    labels = np.zeros(shape, np.uint16)
+    labels[index] = scene.prompted.labels
+    masks = tuple(replace(mask, index=(index,)) for mask in scene.masks)
+    return Segmentation(labels, scene.prompted.table, provenance={"task": "prompt"}, masks=masks)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "words"),
+    [
+        (np.full((40, 60), np.nan), ""),
+        (np.full((40, 60), 3 + 4j), "np.abs"),
+        (np.zeros((2, 40, 60), np.float32), ""),
+    ],
+    ids=["all NaN", "complex", "constant stack"],
+)
+def test_odd_images_are_named_or_run_and_alter_nothing(
+    qtbot: Any, viewer: Any, engine: Any, pixels: Any, words: str
+) -> None:
+    layer = viewer.add_image(pixels, name="odd")
+    mine = viewer.add_labels(np.zeros(pixels.shape, np.uint8), name="mine")
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    if words:
+        assert words in form.messages["image"].text()
+        assert not engine.jobs
+    else:
+        task, image, inputs, settings = TASKS["automatic"], *engine.jobs[-1].arguments[:3]
+        model = load_model("foundseg-tiny")
+        engine.jobs[-1].finish(task.run(image, inputs, settings, model, lambda *_: None, lambda: False))
+        assert not viewer.layers["odd masks"].data.any()
+    assert list(viewer.layers)[:2] == [layer, mine]
+    assert not mine.data.any()
+    assert form.run_button.isEnabled()
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0, 7)])
+def test_an_image_without_pixels_is_named_and_the_form_lives_on(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, shape: tuple[int, ...]
+) -> None:
+    viewer.add_image(np.zeros(shape, np.uint8), name="empty")
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    assert "no pixels" in form.messages["image"].text()
+    layer = viewer.add_image(scene.image, name="cells")
+    form.image.choose(layer)
+    engine.answer = lambda _: scene.automatic
+    click(qtbot, form.run_button)
+    assert "cells masks" in viewer.layers

@@ -15,8 +15,8 @@ def test_every_setting_has_a_help_text_and_a_default(task) -> None:  # type: ign
     for method, settings in task.methods.items():
         assert settings().method == method
         assert method in task.protocols
-        for name, field in settings.model_fields.items():
-            assert name == "method" or field.description, f"{task.name}.{method}.{name} has no help text"
+        for name in settings.model_fields:
+            assert name == "method" or settings.help_of(name), f"{task.name}.{method}.{name} has no help text"
 
 
 @pytest.mark.parametrize(

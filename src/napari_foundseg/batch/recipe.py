@@ -9,9 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+import numpy as np
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from napari_foundseg.batch.recipe_text import parse_text, write_text
+from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
@@ -26,11 +28,7 @@ __all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "re
 _FORMAT: Final = "foundseg-recipe 1"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class Sources(_Part):
+class Sources(Declared):
     """Which images, and how they are to be seen."""
 
     paths: tuple[str, ...] = Field(min_length=1)
@@ -49,7 +47,7 @@ class Sources(_Part):
     """Whether a stack is one item, or each slice along T or Z one of its own."""
 
 
-class ModelOf(_Part):
+class ModelOf(Declared):
     """A model; its revision and hash are filled in when a recipe is written."""
 
     name: str
@@ -82,7 +80,7 @@ class ModelOf(_Part):
         return here.sha256
 
 
-class Step(_Part):
+class Step(Declared):
     """One task, and what becomes of its objects where there are some already."""
 
     task: str
@@ -144,7 +142,7 @@ class Step(_Part):
         return TASKS[self.task].inputs.parse(self.inputs)
 
 
-class Outputs(_Part):
+class Outputs(Declared):
     """What is written, and where."""
 
     folder: str = "results"
@@ -155,7 +153,7 @@ class Outputs(_Part):
     """Whether a table of the objects is written beside each labels file."""
 
 
-class Recipe(_Part):
+class Recipe(Declared):
     """What is run over which files."""
 
     format: Literal["foundseg-recipe 1"] = _FORMAT
@@ -290,7 +288,8 @@ def recipe_of(
     Raises
     ------
     RecipeError
-        If the image comes from no file and no paths are given.
+        If the image comes from no file and no paths are given, or if it has one channel fewer than its file and is
+        none of that file's.
     """
     paths = paths or ((image.source,) if image.source else ())
     if not paths:
@@ -303,12 +302,8 @@ def recipe_of(
         settings=values,
         inputs=inputs.model_dump(mode="json", exclude_none=True),
     )
-    sources = Sources(
-        paths=paths,
-        axes=None if _file_axes(image) == image.axes else image.axes,
-        channels=None if replace(image, channels=None).channels == image.channels else image.channels,
-        normalisation=image.normalisation,
-    )
+    axes, channels = _beyond_the_file(image)
+    sources = Sources(paths=paths, axes=axes, channels=channels, normalisation=image.normalisation)
     return Recipe(inputs=sources, steps=(step,))
 
 
@@ -344,12 +339,34 @@ def step_of(provenance: Mapping[str, Any]) -> Step:
         raise ReplayError(f"The provenance is incomplete, or of another napari-foundseg: {error}") from error
 
 
-def _file_axes(image: Image) -> str | None:
-    """Return the axes that the image's file has by itself, so that a recipe fits files with others too."""
+def _beyond_the_file(image: Image) -> tuple[str | None, int | tuple[int, ...] | None]:
+    """Return axes and channels, each only where the file alone gives another picture: so it fits other files too."""
+    channels = None if replace(image, channels=None).channels == image.channels else image.channels
     try:
-        return read_image(image.source).axes if image.source else None
+        file = read_image(image.source) if image.source else None
     except FoundsegError:
-        return None
+        file = None
+    if file is None:
+        return image.axes, channels
+    if file.axes == image.axes:
+        return None, channels
+    if (file.label_axes, file.shape) == (image.axes, image.shape):
+        return None, _channel_of(image, file)
+    return image.axes, channels
+
+
+def _channel_of(image: Image, file: Image) -> int:
+    """Return the channel of a file that is a layer of its own in napari."""
+    indices = list(image.indices())
+    some = [indices[0], indices[len(indices) // 2], indices[-1]]
+    for channel in range(file.levels[0].shape[(file.axes or "").index("C")]):
+        own = replace(file, channels=channel)
+        if all(np.array_equal(own.raw(index), image.raw(index)) for index in some):
+            return channel
+    raise RecipeError(
+        f"The layer holds other pixels than each channel of {str(file.source)!r}, so a recipe cannot say what it was "
+        "made of. Save the layer as a file of its own, open that, and run again."
+    )
 
 
 def _model_of(model: ModelOf) -> ModelOf:

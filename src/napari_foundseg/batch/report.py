@@ -7,9 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
-
 from napari_foundseg.batch.work import Outcome
+from napari_foundseg.core.declared import Declared
 from napari_foundseg.io.atomic import atomic_write
 
 __all__ = ["REPORT_NAME", "Report", "ReportedItem", "read_report", "reported", "write_report"]
@@ -19,11 +18,7 @@ REPORT_NAME = "foundseg-report.json"
 _Ended = Literal["done", "already done", "kept", "failed", "not done"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class ReportedItem(_Part):
+class ReportedItem(Declared):
     """What became of one item."""
 
     name: str
@@ -43,7 +38,7 @@ class ReportedItem(_Part):
     """Type of the error, of an item that failed."""
 
 
-class Report(_Part):
+class Report(Declared):
     """What a run of a batch did."""
 
     format: Literal["foundseg-report 1"] = "foundseg-report 1"

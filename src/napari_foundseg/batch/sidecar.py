@@ -8,19 +8,16 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
+from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
 
 __all__ = ["Sidecar", "SourceFile", "digest_of", "read_sidecar", "sidecar_of", "state_of"]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class SourceFile(_Part):
+class SourceFile(Declared):
     """The image of a result."""
 
     name: str
@@ -33,7 +30,7 @@ class SourceFile(_Part):
     """The axes that the run was told; null: what the file says."""
 
 
-class Sidecar(_Part):
+class Sidecar(Declared):
     """What is known of a result."""
 
     format: Literal["foundseg-result 1"] = "foundseg-result 1"

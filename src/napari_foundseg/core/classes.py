@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from napari_foundseg.core.declared import Declared
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,10 +48,8 @@ def class_colour(number: int) -> str:
     return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"
 
 
-class ClassRow(BaseModel):
+class ClassRow(Declared):
     """One class."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     id: int = Field(ge=1)
     """Its number in a semantic label image and in the column ``class`` of object tables."""

@@ -12,9 +12,10 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from napari_foundseg.core.classes import ClassRow, ClassTable, class_colour
+from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.validation import in_words
 
@@ -28,10 +29,8 @@ _EPS = 1e-10
 _ROUNDS = 50
 
 
-class Edit(BaseModel):
+class Edit(Declared):
     """What a person made of clusters: one merge, split, rename, recolour, hide or show."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     kind: Literal["merge", "split", "rename", "recolour", "hide", "show"]
     """What is done."""

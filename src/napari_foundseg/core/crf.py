@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.lattice import Lattice
 
 __all__ = ["CRF", "refine"]
@@ -30,10 +31,8 @@ _SPARSE_PIXELS = 400_000
 _ROWS = 32
 
 
-class CRF(BaseModel):
+class CRF(Declared):
     """Parameters of the field; the defaults are those that STEGO was published with."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     iterations: int = Field(10, ge=1)
     """Of the mean field."""

@@ -6,16 +6,14 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from napari_foundseg.core.declared import Declared
 
 __all__ = ["CTWindow", "Limits", "Normalisation", "Percentile", "doubts_of", "to_uint8"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Percentile(_Frozen):
+class Percentile(Declared):
     """Stretch between two percentiles, the same for every slice of a stack and every colour channel."""
 
     kind: Literal["percentile"] = "percentile"
@@ -29,7 +27,7 @@ class Percentile(_Frozen):
         return self
 
 
-class Limits(_Frozen):
+class Limits(Declared):
     """Stretch between two grey values, such as a layer's contrast limits."""
 
     kind: Literal["limits"] = "limits"
@@ -37,7 +35,7 @@ class Limits(_Frozen):
     high: float
 
 
-class CTWindow(_Frozen):
+class CTWindow(Declared):
     """A CT window: `level` ± `width` / 2, in Hounsfield units."""
 
     kind: Literal["ct"] = "ct"

@@ -11,8 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import Field, JsonValue
 
+from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.io.atomic import atomic_write, named_errors
 
@@ -36,10 +37,8 @@ _log = logging.getLogger(__name__)
 UNVERIFIED: Final = "unverified"
 
 
-class CatalogRow(BaseModel):
+class CatalogRow(Declared):
     """What is known of a model before a byte of it is loaded."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     """Name in Python, on the command line and in recipes."""

@@ -10,9 +10,10 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import PromptError, SettingsError
 from napari_foundseg.models.protocols import TextMaps
 from napari_foundseg.tasks.regions import Region
@@ -25,10 +26,8 @@ _LARGEST_EXAMPLE = 352
 _BACKGROUND = "background"
 
 
-class Concept(BaseModel):
+class Concept(Declared):
     """One thing that is looked for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     text: str
     """Its name, and behind commas further words for it, such as ``mitochondrion, mitochondria``."""

@@ -6,8 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
+from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.validation import in_words
 
@@ -25,9 +26,7 @@ def unheard(_share: float, _words: str, _shown: Any = None) -> None:
     """Take progress that nobody watches."""
 
 
-class _Declared(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+class _Declared(Declared):
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
         """Check values against the declaration.

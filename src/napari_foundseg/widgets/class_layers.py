@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap, label_colormap
@@ -185,6 +184,8 @@ class ClassLayers:
 
     def _relabel(self) -> None:
         """Write the class table into features and metadata of both layers."""
+        import pandas as pd
+
         frame = self.classes.to_frame().rename(columns={"id": "index", "name": "class_name"})
         none = pd.DataFrame([{"index": 0, "class_name": "", "colour": "", "kind": "", "area": 0, "count": 0}])
         self.semantic.features = pd.concat([none, frame], ignore_index=True)

@@ -120,7 +120,7 @@ class SettingsForm(QWidget):
         return {name for name, field in self._settings.model_fields.items() if _extra(field).get("live")}
 
     def _add(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
-        control = _control(name, field)
+        control = _control(name, field, self._settings.help_of(name))
         if _plain_type(field.annotation)[1] and hasattr(control, "min"):
             self._may_be_none.add(name)
             control.native.setSpecialValueText("automatic")
@@ -184,9 +184,9 @@ def _form() -> QFormLayout:
     return form
 
 
-def _control(name: str, field: FieldInfo) -> Any:
+def _control(name: str, field: FieldInfo, tooltip: str) -> Any:
     kind, nullable = _plain_type(field.annotation)
-    options: dict[str, Any] = {"tooltip": field.description or ""}
+    options: dict[str, Any] = {"tooltip": tooltip}
     if get_origin(kind) is Literal:
         options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox", "nullable": nullable}
     elif kind is bool:

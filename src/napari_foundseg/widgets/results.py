@@ -6,7 +6,6 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 from napari.layers import Labels
 
 from napari_foundseg.core.arrays import in_memory
@@ -110,6 +109,8 @@ def object_features(segmentation: Segmentation) -> Any:
     pandas.DataFrame
         A row for the background, of zeros and empty texts, then one an object; the column ``index`` holds the label.
     """
+    import pandas as pd
+
     table = segmentation.table.rename(columns={"label": "index"}).reset_index(drop=True)
     background = table.reindex([-1]).astype(object)
     for name, kind in table.dtypes.items():

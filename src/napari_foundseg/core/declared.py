@@ -1,0 +1,71 @@
+"""`Declared`: frozen fields, each declared once with its type, its bounds and its help."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import sys
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+
+__all__ = ["Declared"]
+
+
+class Declared(BaseModel):
+    """Fields that are checked, cannot be changed, and are explained by the string below each.
+
+    pydantic would read those strings too (``use_attribute_docstrings``), but of every class as it is made, for which it
+    looks through all modules there are: half of the time that a window's first form took to open.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def help_of(cls, field: str) -> str:
+        """Return the help of a field.
+
+        Parameters
+        ----------
+        field : str
+            Its name.
+
+        Returns
+        -------
+        str
+            The string that stands below it in this class, or in the nearest that it derives from; empty where none is.
+        """
+        for owner in cls.__mro__:
+            if field in inspect.get_annotations(owner):
+                return _strings(owner.__module__).get(owner.__qualname__, {}).get(field, "")
+        return ""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema as pydantic makes it, with the help of each field."""
+        schema = handler(core_schema)
+        for field, described in handler.resolve_ref_schema(schema).get("properties", {}).items():
+            if text := cls.help_of(field):
+                described.setdefault("description", text)
+        return schema
+
+
+@cache
+def _strings(module: str) -> dict[str, dict[str, str]]:
+    """Return the strings below fields, by class and field; none where there is no source."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (OSError, TypeError):
+        return {}
+    return {node.name: _below(node) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _below(node: ast.ClassDef) -> dict[str, str]:
+    found = {}
+    for field, after in pairwise(node.body):
+        declared = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if declared and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[field.target.id] = inspect.cleandoc(str(after.value.value))
+    return found
