@@ -6,7 +6,7 @@ import pytest
 
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks import FITS, TASKS
 from napari_foundseg.tasks.prompt import PromptInputs
 
 
@@ -47,3 +47,9 @@ def test_inputs_survive_json() -> None:
 def test_no_prompt_is_refused() -> None:
     with pytest.raises(SettingsError, match="prompts"):
         PromptInputs.parse({"prompts": ()})
+
+
+@pytest.mark.parametrize("name", TASKS | FITS)
+def test_a_task_is_known_by_its_name(name: str) -> None:
+    assert (TASKS | FITS)[name].name == name
+    assert "none such" not in TASKS

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from napari_foundseg.tasks import (
-    automatic,
-    cluster,
-    encode,
-    feature_view,
-    fit,
-    name_masks,
-    panoptic,
-    prompt,
-    save_clusters,
-    semantic,
-    text,
-)
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 
 __all__ = ["FITS", "TASKS", "Inputs", "Progress", "Settings", "Task"]
 
-_ALL = (automatic.TASK, prompt.TASK, text.TASK, panoptic.TASK, semantic.TASK, name_masks.TASK, cluster.TASK)
-TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+
+class _Tasks(Mapping[str, Task]):
+    """Tasks by name; a task's module is imported when it is first asked for, since a form needs no other."""
+
+    def __init__(self, modules: Mapping[str, str]) -> None:
+        self._modules = modules
+
+    def __getitem__(self, name: str) -> Task:
+        task: Task = import_module(f"{__name__}.{self._modules[name]}").TASK
+        return task
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __or__(self, others: _Tasks) -> _Tasks:
+        return _Tasks({**self._modules, **others._modules})
+
+
+TASKS = _Tasks(
+    {name: name for name in ("automatic", "prompt", "text", "panoptic", "semantic", "name_masks", "cluster")}
+)
 #: What the engine runs as it runs tasks, but what is no step of a recipe: it makes models, shows what they see, or
 #: prepares for clicks.
-FITS: dict[str, Task] = {task.name: task for task in (fit.TASK, save_clusters.TASK, feature_view.TASK, encode.TASK)}
+FITS = _Tasks({"fit_stego": "fit", "save_clusters": "save_clusters", "features": "feature_view", "encode": "encode"})

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["GUESS", "NEGATIVE", "POSITIVE", "PREVIEW", "theme_colour"]
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari.utils.colormaps import CyclicLabelColormap
+
+__all__ = ["GUESS", "NEGATIVE", "POSITIVE", "PREVIEW", "listed", "theme_colour"]
 
 #: A point on the object, a box around it.
 POSITIVE = "#009e73"
@@ -12,6 +18,29 @@ NEGATIVE = "#d55e00"
 PREVIEW = "#f0e442"
 #: The mask that a click would make: paler than one that a click made.
 GUESS = "#f8f3b3"
+
+
+def listed(colours: Sequence[Any]) -> CyclicLabelColormap:
+    """Return a colormap of labels 1 to n; the background is transparent.
+
+    A `DirectLabelColormap` would say the same, but has numba compile a dictionary first: the window stands still for a
+    second.
+
+    Parameters
+    ----------
+    colours : sequence of n colours
+        As napari takes them.
+
+    Returns
+    -------
+    napari.utils.colormaps.CyclicLabelColormap
+        Label n + 1 would have the first colour again.
+    """
+    from napari.utils.colormaps import CyclicLabelColormap
+    from napari.utils.colormaps.standardize_color import transform_color
+
+    colors = transform_color(["transparent", *colours])
+    return CyclicLabelColormap(name="listed", colors=colors)
 
 
 def theme_colour(theme: str, name: str) -> str:

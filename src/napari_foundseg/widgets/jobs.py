@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QCoreApplication, QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.tasks.coarser import at_level
+from napari_foundseg.widgets.background import Background
 from napari_foundseg.widgets.preferences import read_preferences
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["Run", "close_engine", "engine_started", "shared_engine", "start_engine"]
 
 _shared: tuple[tuple[str | None, str], Engine] | None = None
+#: Reads the preferences for the first engine.
+_starting: Background | None = None
 
 
 def make_engine(address: str | None, device: str) -> Engine:
@@ -65,8 +68,16 @@ def shared_engine() -> Engine:
 
 
 def start_engine() -> None:
-    """Start the engine in the background, so that the first run finds it warm."""
-    shared_engine().start()
+    """Start the engine in the background, so that the first run finds it warm.
+
+    The first time, napari looks through all plugins for the preferences: that is done beside the window, too.
+    """
+    global _starting
+    if _shared is not None:
+        shared_engine().start()
+    elif _starting is None:
+        _starting = Background()
+        _starting.ask(read_preferences, lambda _read: shared_engine().start())
 
 
 def engine_started() -> bool:
@@ -77,12 +88,15 @@ def engine_started() -> bool:
     bool
         False before; nothing is started.
     """
-    return _shared is not None
+    return _shared is not None or _starting is not None
 
 
 def close_engine() -> None:
     """End the process's engine, if there is one."""
-    global _shared
+    global _shared, _starting
+    if _starting is not None:
+        _starting.leave()
+        _starting = None
     if _shared is not None:
         engine, _shared = _shared[1], None
         engine.close()

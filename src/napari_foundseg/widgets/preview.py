@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
 
-from napari_foundseg.widgets.colours import GUESS, PREVIEW
+from napari_foundseg.widgets.colours import GUESS, PREVIEW, listed
 from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Preview"]
 
-#: What the layer's pixels are.
+#: What the layer's pixels are, by their place among its colours.
 _MASK, _OUTLINE = 1, 2
 
 
@@ -50,9 +49,7 @@ class Preview:
         self.layer = Labels(
             np.zeros(overlay.shape, np.uint8),
             name=unique_name(viewer.layers, "foundseg preview"),
-            colormap=DirectLabelColormap(
-                color_dict={None: "transparent", 0: "transparent", _MASK: PREVIEW, _OUTLINE: GUESS}
-            ),
+            colormap=listed([PREVIEW, GUESS]),
             opacity=0.5,
             metadata={TOOL: True},
             **overlay.transforms,

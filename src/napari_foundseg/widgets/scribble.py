@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap, label_colormap
+from napari.utils.colormaps import CyclicLabelColormap, label_colormap
 from qtpy.QtCore import QTimer
 
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE
+from napari_foundseg.widgets.colours import NEGATIVE, POSITIVE, listed
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.marks import labels_on_slice
@@ -153,7 +153,6 @@ class Scribble:
         self._changed()
 
 
-def _colours() -> DirectLabelColormap:
+def _colours() -> CyclicLabelColormap:
     others = label_colormap(_LARGEST + 1)
-    colours: dict[int | None, Any] = {i: others.map(i) for i in range(NOT_IT + 1, _LARGEST + 1)}
-    return DirectLabelColormap(color_dict={**colours, None: "transparent", 0: "transparent", 1: POSITIVE, 2: NEGATIVE})
+    return listed([POSITIVE, NEGATIVE, *(others.map(i) for i in range(NOT_IT + 1, _LARGEST + 1))])
