@@ -29,7 +29,7 @@ from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step
 from napari_foundseg.batch.runner import Runner
 from napari_foundseg.engine.pool import Pool
 from napari_foundseg.io.readers import read_image
-from napari_foundseg.io.writers import write_labels
+from napari_foundseg.io.writers import write_labels, write_table
 
 RECIPE = Recipe(
     inputs=Sources(paths=("images",)),
@@ -72,7 +72,7 @@ def loop(folder: Path, model: Any) -> float:
         image = read_image(path)
         found = fs.automatic(image, model=model, method="decoder")
         write_labels(out / f"{path.stem}_labels.tif", found.labels, image.label_axes, image.spacing, image.units)
-        found.table.to_csv(out / f"{path.stem}_labels.csv", index=False, lineterminator="\n")
+        write_table(out / f"{path.stem}_labels.csv", found.table)
     return time.perf_counter() - began
 
 
