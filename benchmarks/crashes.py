@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,6 +51,19 @@ def started(folder: Path, out: str, **environment: str) -> subprocess.Popen[byte
     )
 
 
+def killed(folder: Path, out: str, after: float) -> bool:
+    """Start the command and kill it after some seconds; False where it had ended, and its results are gone."""
+    process = started(folder, out)
+    time.sleep(after)
+    ended = process.poll() is not None
+    if ended:
+        shutil.rmtree(folder / out)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return not ended
+
+
 def fault(folder: Path, out: str, whole: dict[str, Any], least: int = 0) -> str:
     """Run the command again and say what is wrong with what it leaves."""
     done = crashing.finished(folder / out) if (folder / out).exists() else {}
@@ -78,15 +92,11 @@ def main() -> int:
         began = time.monotonic()
         assert started(folder, "whole").wait() == 0
         seconds, whole = time.monotonic() - began, crashing.content(folder / "whole")
+        moments = (chance.uniform(0.3, 1.0) * seconds for _ in iter(int, 1))
         for number in range(count):
-            process, after = started(folder, f"random {number}"), chance.uniform(0.3, 1.0) * seconds
-            time.sleep(after)
-            ended = process.poll() is not None
-            if not ended:
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            what = "after its end" if ended else f"after {after:.2f} s"
-            said.append(f"killed {what}: {fault(folder, f'random {number}', whole)}")
+            out = f"random {number}"
+            after = next(moment for moment in moments if killed(folder, out, moment))
+            said.append(f"killed after {after:.2f} s: {fault(folder, out, whole)}")
             print(said[-1], flush=True)
         for number, point in enumerate(crashing.POINTS):
             item = 2 + number
