@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
     from napari.utils.colormaps import CyclicLabelColormap
 
@@ -39,7 +41,8 @@ def listed(colours: Sequence[Any]) -> CyclicLabelColormap:
     from napari.utils.colormaps import CyclicLabelColormap
     from napari.utils.colormaps.standardize_color import transform_color
 
-    colors = transform_color(["transparent", *colours])
+    # One by one: napari takes either names or numbers.
+    colors = np.concatenate([transform_color(colour) for colour in ("transparent", *colours)])
     return CyclicLabelColormap(name="listed", colors=colors)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QCoreApplication, QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.tasks.coarser import at_level
 from napari_foundseg.widgets.background import Background
@@ -23,6 +23,8 @@ __all__ = ["Run", "close_engine", "engine_started", "shared_engine", "start_engi
 _shared: tuple[tuple[str | None, str], Engine] | None = None
 #: Reads the preferences for the first engine.
 _starting: Background | None = None
+#: Milliseconds after which a form that has just been opened is drawn.
+_DRAWN = 250
 
 
 def make_engine(address: str | None, device: str) -> Engine:
@@ -70,14 +72,19 @@ def shared_engine() -> Engine:
 def start_engine() -> None:
     """Start the engine in the background, so that the first run finds it warm.
 
-    The first time, napari looks through all plugins for the preferences: that is done beside the window, too.
+    The first time, napari looks through all plugins for the preferences: that is done beside the window, too, and not
+    while a form is being opened, which would have to wait for it.
     """
     global _starting
     if _shared is not None:
         shared_engine().start()
     elif _starting is None:
-        _starting = Background()
-        _starting.ask(read_preferences, lambda _read: shared_engine().start())
+        _starting = starting = Background()
+        QTimer.singleShot(_DRAWN, lambda: _starting is starting and _read_and_start(starting))
+
+
+def _read_and_start(starting: Background) -> None:
+    starting.ask(read_preferences, lambda _read: shared_engine().start())
 
 
 def engine_started() -> bool:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
-from napari_foundseg.batch.command import as_command
-from napari_foundseg.batch.recipe import Recipe, recipe_of, write_recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.levels import Level
@@ -20,6 +18,9 @@ from napari_foundseg.widgets.background import Background
 from napari_foundseg.widgets.diagnostics import diagnostics
 from napari_foundseg.widgets.remembered import recall, remember
 from napari_foundseg.widgets.script import as_python
+
+if TYPE_CHECKING:
+    from napari_foundseg.batch.recipe import Recipe
 
 __all__ = ["RECIPES", "LastRun", "RunRecord", "latest_run"]
 
@@ -80,6 +81,8 @@ class RunRecord:
         RecipeError
             If another level than the finest was looked at.
         """
+        from napari_foundseg.batch.command import as_command
+
         self._refuse_levels()
         return as_command(self.task, self.image, self.layer, self.inputs, self.settings, self.model)
 
@@ -101,6 +104,8 @@ class RunRecord:
         RecipeError
             If another level than the finest was looked at.
         """
+        from napari_foundseg.batch.recipe import recipe_of
+
         self._refuse_levels()
         path = Path(self.image.source or f"{self.layer}.tif")
         if path.is_relative_to(folder):
@@ -194,6 +199,8 @@ class LastRun(QWidget):
 
     def save_recipe(self) -> None:
         """Save the last run as a recipe, where the person says."""
+        from napari_foundseg.batch.recipe import write_recipe
+
         record = self.record
         if record is None:
             return

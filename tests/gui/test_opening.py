@@ -1,0 +1,52 @@
+"""Forms opened by their names in the manifest, as napari's menus do."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from napari_foundseg.widgets import opening
+
+pytestmark = pytest.mark.gui
+
+FRESH = """
+import sys, napari
+from qtpy.QtCore import QTimer
+from qtpy.QtTest import QTest
+viewer = napari.Viewer()
+QTest.qWait(500)
+ticks = []
+timer = QTimer()
+timer.timeout.connect(lambda: ticks.append(None))
+timer.start(1)
+_, form = viewer.window.add_plugin_dock_widget("napari-foundseg", "Prompt")
+assert type(form).__name__ == "PromptWidget" and form.viewer is not None
+assert len(ticks) >= 3, len(ticks)
+import os
+os._exit(0)
+"""
+
+
+def test_the_window_goes_on_while_the_first_form_is_imported(tmp_path: Path) -> None:
+    ran = subprocess.run([sys.executable, "-c", FRESH], capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.usefixtures("engine")
+def test_every_form_of_the_manifest_opens(viewer: Any) -> None:
+    manifest = yaml.safe_load((Path(opening.__file__).parents[1] / "napari.yaml").read_text())
+    for widget in manifest["contributions"]["widgets"]:
+        _, form = viewer.window.add_plugin_dock_widget("napari-foundseg", widget["display_name"])
+        assert type(form).__name__.endswith("Widget")
+        assert type(form).__module__ != opening.__name__
+
+
+def test_what_goes_wrong_in_a_forms_module_is_told(monkeypatch: pytest.MonkeyPatch, viewer: Any) -> None:
+    monkeypatch.setattr(opening.Prompt, "module", "no_such_form")
+    with pytest.raises(ModuleNotFoundError, match="no_such_form"):
+        opening.Prompt(viewer)
