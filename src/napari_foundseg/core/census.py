@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.difference import Difference
+from napari_foundseg.core.labels import label_sizes
 
 __all__ = ["Census"]
-
-#: Pixels that are counted at once, so that other threads have their turn between.
-_CHUNK = 1 << 20
-#: Largest id that a list of all ids is made for.
-_DENSE = 1 << 20
 
 
 class Census:
@@ -44,21 +39,7 @@ class Census:
         Census
             Of every object.
         """
-        sizes: dict[int, int] = {}
-        flat = labels.reshape(-1)
-        for start in range(0, flat.size, _CHUNK):
-            part = flat[start : start + _CHUNK]
-            if not part.any():
-                continue
-            if part.min() >= 0 and part.max() <= _DENSE:
-                counted = np.bincount(part)
-                ids = np.flatnonzero(counted)
-                counts = counted[ids]
-            else:
-                ids, counts = np.unique(part, return_counts=True)
-            for label, n in zip(ids.tolist(), counts.tolist(), strict=True):
-                sizes[label] = sizes.get(label, 0) + n
-        return cls(sizes)
+        return cls(label_sizes(labels))
 
     @property
     def largest(self) -> int:

@@ -12,6 +12,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.labels import label_sizes
+
 __all__ = ["Box", "Difference"]
 
 Box = tuple[slice, ...]
@@ -88,12 +90,11 @@ class Difference:
         count = int.from_bytes(zlib.decompress(self.mask), "little").bit_count()
         out: dict[int, int] = {}
         for values, sign in ((self.before, -1), (self.after, 1)):
-            ids: Any = [values]
-            counts: Any = [count]
+            sizes = {values: count}
             if isinstance(values, bytes):
-                ids, counts = np.unique(np.frombuffer(zlib.decompress(values), self.dtype), return_counts=True)
-            for label, n in zip(ids, counts, strict=True):
-                out[int(label)] = out.get(int(label), 0) + sign * int(n)
+                sizes = label_sizes(np.frombuffer(zlib.decompress(values), self.dtype))
+            for label, n in sizes.items():
+                out[label] = out.get(label, 0) + sign * n
         return out
 
     @property

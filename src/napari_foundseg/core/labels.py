@@ -7,10 +7,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Overlap", "add_mask", "label_dtype", "plane_view"]
+__all__ = ["Overlap", "add_mask", "label_dtype", "label_sizes", "plane_view"]
 
 #: Who has a pixel that both an object and a mask want.
 Overlap = Literal["keep others", "overwrite", "fill free only"]
+#: Pixels that are counted at once, so that other threads have their turn between.
+_CHUNK = 1 << 20
+#: Largest id that a list of all ids is made for.
+_DENSE = 1 << 20
 
 
 def label_dtype(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
@@ -27,6 +31,34 @@ def label_dtype(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
         uint16, uint32 or uint64.
     """
     return np.promote_types(np.uint16, np.min_scalar_type(largest))
+
+
+def label_sizes(labels: NDArray[Any]) -> dict[int, int]:
+    """Count the pixels of every id.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        Of any shape.
+
+    Returns
+    -------
+    dict of int to int
+        By id, those in use only, the background among them.
+    """
+    sizes: dict[int, int] = {}
+    flat = labels.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        part = flat[start : start + _CHUNK]
+        if part.min() >= 0 and part.max() <= _DENSE:
+            counted = np.bincount(part.astype(np.int64, copy=False))
+            ids = np.flatnonzero(counted)
+            counts = counted[ids]
+        else:
+            ids, counts = np.unique(part, return_counts=True)
+        for label, n in zip(ids.tolist(), counts.tolist(), strict=True):
+            sizes[label] = sizes.get(label, 0) + n
+    return sizes
 
 
 def plane_view(labels: NDArray[Any], axes: str, index: tuple[int, ...]) -> NDArray[Any]:
