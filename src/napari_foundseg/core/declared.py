@@ -65,7 +65,8 @@ def _strings(module: str) -> dict[str, dict[str, str]]:
 def _below(node: ast.ClassDef) -> dict[str, str]:
     found = {}
     for field, after in pairwise(node.body):
-        declared = isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if declared and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            found[field.target.id] = inspect.cleandoc(str(after.value.value))
+        if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            match field:
+                case ast.AnnAssign(target=ast.Name(id=name)):
+                    found[name] = inspect.cleandoc(str(after.value.value))
     return found

@@ -90,8 +90,9 @@ class Difference:
         count = int.from_bytes(zlib.decompress(self.mask), "little").bit_count()
         out: dict[int, int] = {}
         for values, sign in ((self.before, -1), (self.after, 1)):
-            sizes = {values: count}
-            if isinstance(values, bytes):
+            if isinstance(values, int):
+                sizes = {values: count}
+            else:
                 sizes = label_sizes(np.frombuffer(zlib.decompress(values), self.dtype))
             for label, n in sizes.items():
                 out[label] = out.get(label, 0) + sign * n

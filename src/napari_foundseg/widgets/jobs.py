@@ -80,11 +80,12 @@ def start_engine() -> None:
         shared_engine().start()
     elif _starting is None:
         _starting = starting = Background()
-        QTimer.singleShot(_DRAWN, lambda: _starting is starting and _read_and_start(starting))
+        QTimer.singleShot(_DRAWN, lambda: _read_and_start(starting))
 
 
 def _read_and_start(starting: Background) -> None:
-    starting.ask(read_preferences, lambda _read: shared_engine().start())
+    if _starting is starting:
+        starting.ask(read_preferences, lambda _read: shared_engine().start())
 
 
 def engine_started() -> bool:

@@ -41,7 +41,7 @@ def _imported(name: str) -> Any:
         thread = threading.Thread(target=_try, args=(name,), daemon=True)
         thread.start()
         loop, timer = QEventLoop(), QTimer()
-        timer.timeout.connect(lambda: thread.is_alive() or loop.quit())
+        timer.timeout.connect(lambda: None if thread.is_alive() else loop.quit())
         timer.start(_LOOK)
         loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
         timer.stop()
