@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from napari_foundseg.core.errors import CheckpointError, EngineError, ModelNotFo
 from napari_foundseg.models import loading, store, tiny
 from napari_foundseg.models.catalog import catalog, models_for, row
 from napari_foundseg.models.device import choose_device
+from napari_foundseg.models.importing import import_model
 from napari_foundseg.tasks import TASKS
 
 ROW = row("foundseg-tiny")
@@ -81,3 +84,19 @@ def test_the_catalogue_needs_no_torch() -> None:
         "import sys; from napari_foundseg.models import catalog as c, store; c.catalog(); print('torch' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "False"
+
+
+@pytest.mark.parametrize("ending", [".zip", ".pth"])
+def test_a_zip_that_points_out_of_its_folder_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "in" / "cache"))
+    (tmp_path / "in").mkdir()
+    evil = tmp_path / "in" / f"model{ending}"
+    with zipfile.ZipFile(evil, "w") as archive:
+        archive.writestr("../escaped.txt", "out")
+        archive.writestr("archive/data.pkl", pickle.dumps({"a": 1}))
+        archive.writestr("archive/../../../escaped.txt", "out")
+    with pytest.raises(CheckpointError):
+        import_model(evil)
+    assert not list(tmp_path.rglob("escaped.txt"))
