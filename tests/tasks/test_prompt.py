@@ -84,6 +84,12 @@ def test_a_click_is_looked_at_again_where_its_mask_fills_a_third_of_the_window(
     assert [seen[0] for seen in oracle.seen] == windows
 
 
+def test_a_model_whose_windows_take_seconds_looks_at_a_click_once(oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("napari_foundseg.tasks.prompt.QUICK", oracle.window - 1)
+    fs.prompt(squares(10), fs.Prompt(points=[(205, 155)]), model=oracle)
+    assert [seen[0] for seen in oracle.seen] == [oracle.window]
+
+
 def test_of_several_clicks_masks_one_that_obeys_them_is_taken(oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A model whose single mask takes in what a negative click forbids, and one of whose three does not."""
     whole = np.full((128, 128), 5, np.float32)
