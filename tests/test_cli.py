@@ -166,9 +166,19 @@ def test_a_fit_on_the_command_line_gives_a_model_that_runs_like_python(
     folder.mkdir()
     tifffile.imwrite(folder / "one.tif", picture)
     tifffile.imwrite(folder / "two.tif", picture[::-1])
+    strokes = np.zeros(picture.shape, np.uint8)
+    strokes[4, 4:70], strokes[30, 24:50] = 2, 7
+    labelled = []
+    for name, labels in (("one", strokes), ("two", strokes[::-1])):
+        tifffile.imwrite(tmp_path / f"{name}_strokes.tif", labels)
+        labelled += ["--labels", str(tmp_path / f"{name}_strokes.tif")]
     settings = {"steps": 5, "batch_size": 4, "feature_samples": 4, "dim": 6, "n_clusters": 3}
-    fitted = CliRunner().invoke(app, ["fit-stego", str(folder), "--name", "mine", "--settings", json.dumps(settings)])
+    given = [str(folder), "--name", "mine", *labelled, "--settings", json.dumps(settings)]
+    fitted = CliRunner().invoke(app, ["fit-stego", *given])
     assert fitted.exit_code == 0, fitted.output
+    learnt = fs.cluster(folder / "one.tif", model="mine", probe="linear")
+    assert [row.name for row in learnt.classes] == ["class 2", "class 7"]
+    assert (learnt.labels[20:44, 24:56] == 2).mean() > 0.8
     out = tmp_path / "clusters.tif"
     edits = json.dumps({"edits": [{"kind": "merge", "clusters": [1, 2]}]})
     arguments = ["run", "cluster", str(folder / "one.tif"), "--out", str(out), "--model", "mine", "--inputs", edits]

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_foundseg.core.errors import AxesError
-from napari_foundseg.core.image import Image
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models import catalog
@@ -312,9 +309,9 @@ def fit_stego(
         goes on.
     model : str or loaded model
         The backbone: any model with dense features.
-    labels : array-like or sequence of array-like, optional
-        A label image for each of `images` (0 where nobody has said anything; a few strokes do): a linear probe learns
-        these classes from the codes.
+    labels : array-like, str, Path, or a list of these, optional
+        A label image, or its file, for each of `images` (0 where nobody has said anything; a few strokes do): a linear
+        probe learns these classes from the codes.
     axes : str, optional
         As for `automatic`.
     progress : callable
@@ -332,19 +329,20 @@ def fit_stego(
     FoundsegError
         Of a kind that names what is wrong.
     """
+    from napari_foundseg.io.given import given_images
     from napari_foundseg.tasks import fit
     from napari_foundseg.tasks.fit_settings import FitSettings
+    from napari_foundseg.tasks.label_image import label_array
     from napari_foundseg.tasks.linear_probe import learn
 
     checked = FitSettings.parse(settings)
-    listed = images if isinstance(images, list | tuple) else [images]
-    opened = [one for entry in listed for one in _opened(entry, axes)]
+    opened = given_images(images, axes)
     backbone = load_model(model, protocol="FeatureExtractor")
     fitted = fit.fit_stego(fit.pictures_in(opened), checked, backbone, name, progress)
     if labels is None:
         return fitted
     given = labels if isinstance(labels, list | tuple) else [labels]
-    return replace(fitted, model=learn(fitted.model.name, opened, given))
+    return replace(fitted, model=learn(fitted.model.name, opened, [label_array(one) for one in given]))
 
 
 def run(
@@ -389,31 +387,13 @@ def run(
     FoundsegError
         Of a kind that names what is wrong.
     """
+    from napari_foundseg.io.given import given_image
+
     row = TASKS[task]
-    picture = _image(image, axes)
+    picture = given_image(image, axes)
     parsed: Inputs = row.inputs.parse(inputs)
     name = model if isinstance(model, str) else model.name
     method = row.method_for(catalog.row(name).protocols) if method is None else method
     checked = row.settings(method, settings)
     loaded = load_model(model, protocol=row.protocols[method])
     return row.run(picture, parsed, checked, loaded, progress)
-
-
-def _opened(entry: Any, axes: str | None) -> list[Image]:
-    if isinstance(entry, str | Path) and Path(entry).is_dir() and not str(entry).lower().endswith(".zarr"):
-        from napari_foundseg.tasks.fit_files import images_of
-
-        return images_of(Path(entry))
-    return [_image(entry, axes)]
-
-
-def _image(image: Any, axes: str | None) -> Image:
-    if isinstance(image, Image):
-        if axes is not None and axes.upper() != image.axes:
-            raise AxesError(f"axes={axes!r} was given with an Image that has axes {image.axes!r}; give it once.")
-        return image
-    if isinstance(image, str | Path):
-        from napari_foundseg.io.readers import read_image
-
-        return read_image(image, axes)
-    return Image(image, axes)

@@ -247,6 +247,10 @@ def fit_stego(
     images: Annotated[list[Path], typer.Argument(help="Images, or folders with images.", show_default=False)],
     name: Annotated[Optional[str], typer.Option(help="Name of the new model. Default: stego-1 and so on.")] = None,  # noqa: UP045
     model: Annotated[str, typer.Option(help="Backbone; see: napari-foundseg models list.")] = "foundseg-tiny",
+    labels: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="Label image of each image, in their order: a linear probe learns these classes."),
+    ] = None,
     axes: Annotated[Optional[str], typer.Option(help="Axes of the images, such as ZYX.")] = None,  # noqa: UP045
     settings: Annotated[str, typer.Option(help="Settings as JSON, such as '{\"n_clusters\": 3}'.")] = "{}",
 ) -> None:
@@ -255,7 +259,9 @@ def fit_stego(
 
     with Progress(console=console, transient=True) as bar:
         told = _told_to(bar, "Fit")
-        fitted = api.fit_stego(images, name=name, model=model, axes=axes, progress=told, **inputs_of(settings))
+        fitted = api.fit_stego(
+            images, name=name, model=model, labels=labels or None, axes=axes, progress=told, **inputs_of(settings)
+        )
     for note in fitted.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{fitted.model.name}: {fitted.model.file}", markup=False, highlight=False, soft_wrap=True)

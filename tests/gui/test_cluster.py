@@ -112,10 +112,22 @@ def test_fit_slide_merge_rename_convert_save_and_apply(qtbot: Any, viewer: Any, 
     qtbot.waitUntil(lambda: "two clusters" in viewer.layers, timeout=60_000)
     assert [form.clusters.list.item(i).text() for i in range(3)] == ["cluster 1", "stripes", "cluster 4"]
     np.testing.assert_array_equal(viewer.layers["one clusters"].data, saved)
-    form.reference._refill()
-    form.reference.combo.setCurrentText("two clusters")
-    click(qtbot, form.match_button)
-    qtbot.waitUntil(lambda: "Accuracy 1.000" in form.match_words.text(), timeout=30_000)
+    form.reference.choice.combo.setCurrentText("two clusters")
+    click(qtbot, form.reference.match_button)
+    qtbot.waitUntil(lambda: "Accuracy 1.000" in form.reference.words.text(), timeout=30_000)
+
+    # Learn classes from strokes on a layer of another scale.
+    strokes = np.zeros((48, 64), np.uint8)
+    strokes[2:4, 4:40], strokes[12:28, 12:26] = 3, 5
+    painted = viewer.add_labels(strokes, name="strokes", scale=(2, 2), translate=(0.5, 0.5))
+    qtbot.waitUntil(lambda: form.reference.choice.combo.findText("strokes") >= 0)
+    form.reference.choice.show_layer(painted)
+    click(qtbot, form.reference.learn_button)
+    qtbot.waitUntil(lambda: form.forms["stego"].values()["probe"] == "linear" and form.current is None, timeout=60_000)
+    qtbot.waitUntil(lambda: [item.text() for item in form.clusters.items()] == ["class 3", "class 5"], timeout=60_000)
+    learnt = viewer.layers["two clusters"].data
+    assert (learnt[4:8, 8:80] == 1).mean() > 0.8
+    assert (learnt[24:56, 24:52] == 2).mean() > 0.8
 
 
 def test_a_click_on_the_image_selects_its_cluster(qtbot: Any, viewer: Any, on_the_spot: Any, canvas: Any) -> None:
@@ -141,6 +153,24 @@ def test_features_are_shown_as_colours(qtbot: Any, viewer: Any, on_the_spot: Any
     assert viewer.layers["one features"].data.shape == (96, 128, 3)
 
 
+def test_what_runs_beside_is_cancelled_and_fails_in_words(qtbot: Any, viewer: Any, engine: Any) -> None:
+    viewer.add_image(picture(), name="one")
+    form = docked(viewer)
+    click(qtbot, form.view_button)
+    assert form.words.text() == "working"
+    assert form.cancel_button.isEnabled()
+    click(qtbot, form.cancel_button)
+    assert engine.jobs[-1].state == "cancelled"
+    assert not form.cancel_button.isEnabled()
+    click(qtbot, form.view_button)
+    engine.jobs[-1].fail(EngineError("The engine was stopped."))
+    qtbot.waitUntil(lambda: "stopped" in form.messages["run"].text())
+    assert form.words.text() != "working"
+    viewer.layers.clear()
+    click(qtbot, form.view_button)
+    assert form.messages["image"].text()
+
+
 def test_a_fit_shows_a_preview_and_is_cancelled_at_once(qtbot: Any, viewer: Any, engine: Any) -> None:
     viewer.add_image(picture(), name="one")
     form = docked(viewer)
@@ -151,7 +181,11 @@ def test_a_fit_shows_a_preview_and_is_cancelled_at_once(qtbot: Any, viewer: Any,
              "box": [0, 0, 95, 127]}  # fmt: skip
     job.progress(0.5, "step 2 of 400, loss 0.100", shown)
     qtbot.waitUntil(lambda: "fit preview" in viewer.layers)
-    assert viewer.layers["fit preview"].data.shape == (96, 128)
+    preview = viewer.layers["fit preview"]
+    assert preview.data.shape == (24, 32)
+    # A cell over four pixels by four.
+    np.testing.assert_allclose(preview.data_to_world((0, 0)), (1.5, 1.5))
+    np.testing.assert_allclose(preview.data_to_world((1, 2)), (5.5, 9.5))
     assert form.fit.words.text().startswith("step 2")
     click(qtbot, form.fit.cancel_button)
     assert job.state == "cancelled"

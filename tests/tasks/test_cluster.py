@@ -111,6 +111,33 @@ def test_a_cluster_becomes_objects() -> None:
     assert set(result.table["class"]) == {2}
 
 
+def test_objects_are_drawn_anew_by_a_promptable_model() -> None:
+    rgb = np.full((96, 120, 3), 30, np.uint8)
+    truth = np.zeros((96, 120), bool)
+    for y, x in ((20, 26), (60, 80)):
+        truth |= (np.indices(truth.shape)[0] - y) ** 2 + (np.indices(truth.shape)[1] - x) ** 2 < 12**2
+    rgb[truth] = 200
+    inputs = {"only": [2], "region": (4, 4, 90, 110)}
+    given = {"n_clusters": 2, "output": "objects", "min_area": 20, "crf": False}
+    rough, refined = (_run(rgb, inputs=inputs, **given, refine_model=name) for name in ("", "foundseg-tiny"))
+    assert len(rough) == len(refined) == 2
+    assert set(refined.table["class"]) == {2}
+    rough_iou, iou = (((r.labels > 0) & truth).sum() / ((r.labels > 0) | truth).sum() for r in (rough, refined))
+    assert iou > 0.9
+    assert (rough.labels != refined.labels).any(), (rough_iou, iou)
+
+
+def test_k_means_on_a_huge_image_looks_at_some_windows_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_SAMPLED_WINDOWS", 4)
+    looked: list[Any] = []
+    reader = cluster._Reader(Colours())
+    original = cluster._Reader.cells
+    monkeypatch.setattr(cluster._Reader, "cells", lambda own, rgb: looked.append(rgb.shape) or original(own, rgb))
+    sample = cluster._sampled(Image(_scene(shape=(300, 400))[0]), cluster.ClusterInputs(), reader, lambda: None)
+    assert 2 < len(looked) <= 4
+    assert len(sample) > 500
+
+
 def test_windows_leave_no_seam() -> None:
     rgb, _ = _scene(shape=(200, 260))
     model = Colours()

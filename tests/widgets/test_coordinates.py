@@ -127,6 +127,21 @@ def test_what_is_painted_over_an_image_is_read_pixel_for_pixel(scene: SimpleName
 
 
 @settings(max_examples=25, deadline=None)
+@given(scene=scenes(), side=st.integers(1, 5))
+def test_a_map_of_cells_lies_over_the_pixels_that_it_is_of(scene: SimpleNamespace, side: int) -> None:
+    cells = np.arange(1, 13, dtype=np.uint8).reshape(3, 4)
+    pixels, place = Overlay(scene.layer, scene.image).cells(cells, scene.index, (1, 0), side)
+    found = labels_on_slice(Labels(pixels, **place), scene.layer, scene.image, scene.index)
+    assert found is not None
+    (y, x), ids = found
+    drawn, expected = np.zeros((2, *scene.image.plane_shape), int)
+    drawn[y : y + ids.shape[0], x : x + ids.shape[1]] = ids
+    part = np.kron(cells, np.ones((side, side), int))[: drawn.shape[0] - 1, : drawn.shape[1]]
+    expected[1 : 1 + part.shape[0], : part.shape[1]] = part
+    np.testing.assert_array_equal(drawn, expected)
+
+
+@settings(max_examples=25, deadline=None)
 @given(scene=scenes(plane_only=True), data=st.data(), seed=st.integers(0, 1000))
 def test_labels_with_transforms_of_their_own_are_read_where_they_are_seen(
     scene: SimpleNamespace, data: st.DataObject, seed: int

@@ -8,9 +8,10 @@ the kernels' matrices, larger ones by filters: a separable convolution for the f
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,13 @@ from napari_foundseg.core.lattice import Lattice
 __all__ = ["CRF", "refine"]
 
 _Floats = NDArray[np.float32]
-#: Given (M, N, K) probabilities, the sum over all pixels of kernel times probability.
-_Filter = Callable[[_Floats], _Floats]
 #: Pixels up to which the kernels are kept as matrices.
 EXACT_PIXELS = 1024
 #: Pixels above which the colour kernel gathers from one pixel in four.
 _SPARSE_PIXELS = 400_000
+#: Rows of pixels that are done at once: few enough to stay near the processor.
 _ROWS = 32
+_THREADS = min(4, os.cpu_count() or 1)
 
 
 class CRF(Declared):
@@ -90,36 +91,40 @@ def refine(
         raise ValueError(
             f"probabilities are (K, M, N) and the picture (M, N, 3), got {probabilities.shape} and {rgb.shape}"
         )
-    shape = rgb.shape[:2]
-    exact = shape[0] * shape[1] <= EXACT_PIXELS if exact is None else exact
+    exact = rgb.shape[0] * rgb.shape[1] <= EXACT_PIXELS if exact is None else exact
     p = np.ascontiguousarray(np.moveaxis(probabilities, 0, -1), dtype=np.float32)
     unary = np.log(np.clip(p, 1e-5, 1.0))
-    with ThreadPoolExecutor(2) as threads:
-        kernels = [(w, k) for w, k in _kernels(rgb, crf, exact, threads) if w]
-        q = unary.copy()
-        _softmax(q, threads)
+    kernels = [kernel for kernel in _kernels(rgb, crf, exact) if kernel.weight]
+    blocks = [slice(start, start + _ROWS) for start in range(0, len(unary), _ROWS)]
+    q, following = np.empty_like(unary), np.empty_like(unary)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        list(threads.map(lambda rows: _softmax(unary[rows], q[rows]), blocks))
         for _ in range(crf.iterations):
             poll()
-            total = unary.copy()
-            for weight, kernel in kernels:
-                _add(total, kernel(q), weight, threads)
-            q = total
-            _softmax(q, threads)
+            for kernel in kernels:
+                kernel.read(q, threads)
+
+            def step(rows: slice, into: _Floats = following) -> None:
+                energy = unary[rows].copy()
+                for kernel in kernels:
+                    energy += kernel.message(rows)
+                _softmax(energy, into[rows])
+
+            list(threads.map(step, blocks))
+            q, following = following, q
     return np.moveaxis(q, -1, 0)
 
 
-def _kernels(rgb: NDArray[np.uint8], crf: CRF, exact: bool, threads: ThreadPoolExecutor) -> list[tuple[float, _Filter]]:
+def _kernels(rgb: NDArray[np.uint8], crf: CRF, exact: bool) -> list[_Kernel]:
     height, width = rgb.shape[:2]
     place = np.stack(np.meshgrid(np.arange(height), np.arange(width), indexing="ij"), -1).astype(np.float32)
     joint = np.concatenate([place / crf.bilateral_sigma, _colours(rgb) / crf.colour_sigma], -1)
     if exact:
-        near: _Filter = _Matrix(place / crf.gaussian_sigma)
-        similar: _Filter = _Matrix(joint)
-    else:
-        near = _Separable((height, width), crf.gaussian_sigma, threads)
-        step = 2 if height * width > _SPARSE_PIXELS else 1
-        similar = _LatticeFilter(joint, step)
-    return [(crf.gaussian_weight, near), (crf.bilateral_weight, similar)]
+        near: _Kernel = _Matrix(crf.gaussian_weight, place / crf.gaussian_sigma)
+        return [near, _Matrix(crf.bilateral_weight, joint)]
+    near = _Separable(crf.gaussian_weight, (height, width), crf.gaussian_sigma)
+    step = 2 if height * width > _SPARSE_PIXELS else 1
+    return [near, _LatticeFilter(crf.bilateral_weight, joint, step)]
 
 
 def _colours(rgb: NDArray[np.uint8]) -> _Floats:
@@ -129,45 +134,57 @@ def _colours(rgb: NDArray[np.uint8]) -> _Floats:
     return rgb.astype(np.float32)
 
 
+class _Kernel(Protocol):
+    """Messages by one kernel: reads all pixels' probabilities, then gives the messages to some rows of pixels."""
+
+    weight: float
+
+    def read(self, q: _Floats, threads: ThreadPoolExecutor) -> None:
+        """Take (M, N, K) probabilities, which stay as they are until the last message is given."""
+
+    def message(self, rows: slice) -> _Floats:
+        """Return the sum over all pixels of kernel times probability, times the weight, for a block of `_ROWS` rows."""
+
+
 class _Matrix:
     """A kernel as the matrix of all pairs of pixels."""
 
-    def __init__(self, features: _Floats) -> None:
+    def __init__(self, weight: float, features: _Floats) -> None:
+        self.weight = weight
         flat = features.reshape(-1, features.shape[-1]).astype(np.float64)
         squares = (flat**2).sum(1)
         away = np.maximum(squares[:, None] + squares[None] - 2 * flat @ flat.T, 0)
         kernel = np.exp(-away / 2)
         norm = 1 / np.sqrt(kernel.sum(1))
-        self._kernel = kernel * norm[:, None] * norm[None]
+        self._kernel = weight * kernel * norm[:, None] * norm[None]
 
-    def __call__(self, q: _Floats) -> _Floats:
-        return np.asarray((self._kernel @ q.reshape(-1, q.shape[-1])).reshape(q.shape), np.float32)
+    def read(self, q: _Floats, threads: ThreadPoolExecutor) -> None:  # noqa: ARG002 - the others need them
+        self._messages = (self._kernel @ q.reshape(-1, q.shape[-1])).reshape(q.shape)
+
+    def message(self, rows: slice) -> _Floats:
+        return np.asarray(self._messages[rows], np.float32)
 
 
 class _Separable:
     """A Gaussian in space, by one convolution an axis."""
 
-    def __init__(self, shape: tuple[int, int], sigma: float, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, weight: float, shape: tuple[int, int], sigma: float) -> None:
+        self.weight = weight
         radius = max(1, round(4 * sigma))
         self._taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma**2)).astype(np.float32)
-        self._threads = threads
         ones = [np.convolve(np.ones(n), self._taps)[radius : radius + n] for n in shape]
         self._norm = (1 / np.sqrt(ones[0][:, None] * ones[1][None])).astype(np.float32)[..., None]
 
-    def __call__(self, q: _Floats) -> _Floats:
-        out = np.empty_like(q)
+    def read(self, q: _Floats, threads: ThreadPoolExecutor) -> None:  # noqa: ARG002 - the others need them
+        self._q = q
+
+    def message(self, rows: slice) -> _Floats:
         radius = len(self._taps) // 2
-
-        def rows(start: int) -> None:
-            stop = min(start + _ROWS, len(q))
-            low, high = max(0, start - radius), min(len(q), stop + radius)
-            block = q[low:high] * self._norm[low:high]
-            down = _convolved(block, self._taps)[start - low : stop - low]
-            across = _convolved(down.swapaxes(0, 1), self._taps).swapaxes(0, 1)
-            np.multiply(across, self._norm[start:stop], out=out[start:stop])
-
-        list(self._threads.map(rows, range(0, len(q), _ROWS)))
-        return out
+        low, high = max(0, rows.start - radius), min(len(self._q), rows.stop + radius)
+        down = _convolved(self._q[low:high] * self._norm[low:high], self._taps)[rows.start - low : rows.stop - low]
+        across = _convolved(down.swapaxes(0, 1), self._taps).swapaxes(0, 1)
+        across *= np.float32(self.weight) * self._norm[rows]
+        return across
 
 
 def _convolved(block: _Floats, taps: _Floats) -> _Floats:
@@ -182,39 +199,38 @@ def _convolved(block: _Floats, taps: _Floats) -> _Floats:
 
 
 class _LatticeFilter:
-    """A Gaussian in space and colour, on the permutohedral lattice; gathers from every `step`-th pixel of both axes."""
+    """A Gaussian in space and colour, on the permutohedral lattice; gathers from every `step`-th pixel of both axes.
 
-    def __init__(self, features: _Floats, step: int) -> None:
-        self._shape, self._step = features.shape[:2], step
+    What normalises the kernel stands in the matrices of the lattice, so that it costs no pass of its own.
+    """
+
+    def __init__(self, weight: float, features: _Floats, step: int) -> None:
+        from scipy.sparse import diags_array
+
+        self.weight = weight
+        height, width = features.shape[:2]
         self._lattice = Lattice(features.reshape(-1, features.shape[-1]))
-        self._chosen: Any = slice(None)
-        if step > 1:
-            numbers = np.arange(features.shape[0] * features.shape[1]).reshape(self._shape)
-            self._chosen = numbers[step // 2 :: step, step // 2 :: step].ravel()
-        self._splat = self._lattice.splat_matrix(self._chosen)
-        ones = self._filtered(np.ones((len(numbers.ravel()) if step > 1 else features[..., 0].size, 1), np.float32))
-        self._norm = (1 / np.sqrt(np.maximum(ones, 1e-12))).astype(np.float32)
+        chosen = np.zeros((height, width), bool)
+        chosen[min(step // 2, height - 1) :: step, min(step // 2, width - 1) :: step] = True
+        read = self._lattice.slice_matrix
+        ones = read @ self._lattice.blur(read[chosen.ravel()].sum(0)[:, None].astype(np.float32))
+        norm = diags_array(1 / np.sqrt(np.maximum(ones[:, 0], 1e-12)), dtype=np.float32)
+        read = (norm @ read).tocsr()
+        self._splat = (read.T @ diags_array(chosen.ravel(), dtype=np.float32)).tocsr()
+        blocks = range(0, height, _ROWS)
+        self._slices = {start: np.float32(weight) * read[start * width : (start + _ROWS) * width] for start in blocks}
 
-    def __call__(self, q: _Floats) -> _Floats:
-        flat = q.reshape(-1, q.shape[-1]) * self._norm
-        return (self._filtered(flat) * self._norm).reshape(q.shape)
+    def read(self, q: _Floats, threads: ThreadPoolExecutor) -> None:
+        self._width, depth = q.shape[1:]
+        self._values = self._lattice.blur(self._splat @ q.reshape(-1, depth), threads.map)
 
-    def _filtered(self, values: _Floats) -> _Floats:
-        return self._lattice.slice(self._lattice.blur(self._splat @ values[self._chosen]))
-
-
-def _softmax(q: _Floats, threads: ThreadPoolExecutor) -> None:
-    def rows(start: int) -> None:
-        block = q[start : start + _ROWS]
-        block -= block.max(-1, keepdims=True)
-        np.exp(block, out=block)
-        block /= block.sum(-1, keepdims=True)
-
-    list(threads.map(rows, range(0, len(q), _ROWS)))
+    def message(self, rows: slice) -> _Floats:
+        out: _Floats = self._slices[rows.start] @ self._values
+        return out.reshape(-1, self._width, out.shape[-1])
 
 
-def _add(total: _Floats, message: _Floats, weight: float, threads: ThreadPoolExecutor) -> None:
-    def rows(start: int) -> None:
-        total[start : start + _ROWS] += np.float32(weight) * message[start : start + _ROWS]
-
-    list(threads.map(rows, range(0, len(total), _ROWS)))
+def _softmax(energy: _Floats, out: _Floats) -> None:
+    """Write the softmax over the last axis to `out`."""
+    np.subtract(energy, energy.max(-1, keepdims=True), out=out)
+    np.exp(out, out=out)
+    out /= out.sum(-1, keepdims=True)

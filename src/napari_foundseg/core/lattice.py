@@ -8,6 +8,8 @@ the lattice's directions, and every point reads its corners again (*slice*).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 __all__ = ["Lattice"]
 
 _Floats = NDArray[np.float32]
+#: Corners that one thread blurs at once.
+_BLOCK = 16_384
 
 
 class Lattice:
@@ -37,60 +41,50 @@ class Lattice:
         packed, unit = _packed(keys)
         corners, at = _unique(packed.reshape(-1))
         self.size = len(corners)
-        at = at.astype(np.int32)
         starts = np.arange(0, count * (d + 1) + 1, d + 1)
-        self._slice = csr_array((weights.reshape(-1), at, starts), shape=(count, self.size))
-        self._neighbours = _neighbours(corners, unit, d)
+        #: (n, size) sparse matrix that reads the corners' values at the points; its transpose spreads points' values.
+        self.slice_matrix = csr_array((weights.reshape(-1), at.astype(np.int32), starts), shape=(count, self.size))
+        self._blurs = [_blur_matrices(pair) for pair in _neighbours(corners, unit, d)]
 
-    def splat_matrix(self, chosen: Any = slice(None)) -> Any:
-        """Return the matrix that spreads values of points onto the corners.
-
-        Parameters
-        ----------
-        chosen : slice or (k,) ndarray of int
-            The points that have values.
-
-        Returns
-        -------
-        scipy.sparse.csr_array, shape (size, k)
-        """
-        return self._slice[chosen].T.tocsr()
-
-    def blur(self, values: _Floats) -> _Floats:
+    def blur(self, values: _Floats, do_each: Callable[..., Iterable[_Floats]] = map) -> _Floats:
         """Blur the corners' values along each direction.
 
         Parameters
         ----------
         values : (size, K) ndarray of float32
             Of each corner.
+        do_each : callable
+            As the built-in `map`, such as that of a pool of threads.
 
         Returns
         -------
         (size, K) ndarray of float32
         """
-        # One row more, which stays 0: what a corner without a neighbour gets from it.
-        padded = np.concatenate([values, np.zeros((1, values.shape[1]), values.dtype)])
-        for before, after in self._neighbours:
-            both = padded[before]
-            both += padded[after]
-            both *= np.float32(0.5)
-            padded[:-1] += both
-        return padded[:-1]
+        for blocks in self._blurs:
+            values = np.concatenate(list(do_each(partial(_times, values=values), blocks)))
+        return values
 
-    def slice(self, values: _Floats) -> _Floats:
-        """Read the corners' values at the points.
 
-        Parameters
-        ----------
-        values : (size, K) ndarray of float32
-            Of each corner.
+def _times(matrix: Any, values: _Floats) -> _Floats:
+    out: _Floats = matrix @ values
+    return out
 
-        Returns
-        -------
-        (n, K) ndarray of float32
-        """
-        out: _Floats = self._slice @ values
-        return out
+
+def _blur_matrices(neighbours: tuple[NDArray[np.intp], NDArray[np.intp]]) -> list[Any]:
+    """Return the blur along one direction, each corner and half of its two neighbours, as matrices of some rows."""
+    from scipy.sparse import csr_array
+
+    size = len(neighbours[0])
+    own = np.arange(size)
+    columns, rows, weights = [own], [own], [np.ones(size, np.float32)]
+    for one in neighbours:
+        there = one < size
+        columns.append(one[there])
+        rows.append(own[there])
+        weights.append(np.full(len(columns[-1]), 0.5, np.float32))
+    places = np.concatenate(rows).astype(np.int32), np.concatenate(columns).astype(np.int32)
+    whole = csr_array((np.concatenate(weights), places), shape=(size, size))
+    return [whole[start : start + _BLOCK] for start in range(0, size, _BLOCK)]
 
 
 def _elevated(features: NDArray[Any]) -> _Floats:

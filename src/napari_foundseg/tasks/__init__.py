@@ -33,6 +33,7 @@ class _Tasks(Mapping[str, Task]):
 TASKS = _Tasks(
     {name: name for name in ("automatic", "prompt", "text", "panoptic", "semantic", "name_masks", "cluster")}
 )
+_SAME = ("save_clusters", "learn_classes", "encode")
 #: What the engine runs as it runs tasks, but what is no step of a recipe: it makes models, shows what they see, or
 #: prepares for clicks.
-FITS = _Tasks({"fit_stego": "fit", "save_clusters": "save_clusters", "features": "feature_view", "encode": "encode"})
+FITS = _Tasks({"fit_stego": "fit", "features": "feature_view", **{name: name for name in _SAME}})

@@ -25,6 +25,7 @@ from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.classed import assembled, each_slice, of_classes
 from napari_foundseg.tasks.features import enlarged, feature_windows, features_of
 from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.refining import Refiner
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 
@@ -32,8 +33,8 @@ __all__ = ["TASK", "ClusterInputs", "KMeansSettings", "SphericalSettings", "Steg
 
 _MORE: dict[str, JsonValue] = {"more": True}
 _MOST = 64
-#: Cells of an image that k-means looks at.
-_SAMPLED = 20_000
+#: Cells of an image that k-means looks at, and the most windows that they are taken from.
+_SAMPLED, _SAMPLED_WINDOWS = 20_000, 400
 #: Side of the blocks in which the CRF is run, and what neighbours share, in pixels.
 _BLOCK, _SHARED = 1024, 128
 
@@ -58,6 +59,8 @@ class _Output(Settings):
     """What the labels are: clusters, or each connected part of a cluster as an object of its own."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", **_MORE})
     """Connected parts of fewer pixels become background."""
+    refine_model: str = Field("", json_schema_extra={"elsewhere": True})
+    """A promptable model that draws each object anew, such as foundseg-tiny; empty to leave objects as they are."""
 
 
 class StegoSettings(_Output):
@@ -145,11 +148,12 @@ def run(
     reader, clusters = _found(image, inputs, settings, model, poll)
     kept = _kept(clusters, inputs.only)
     region = region_of(image, inputs)
+    refine = _refiner(image, settings, model.device, region, cancelled)
     results = {}
     for index, share in each_slice(image, inputs, progress, "clustering"):
         plane = _clustered(image, index, region, reader, clusters, settings, poll, share)
         plane = np.where(np.isin(plane, kept), plane, 0).astype(label_dtype(max(clusters.ids)))
-        results[index] = _panoptic(plane, settings)
+        results[index] = refine(index, _panoptic(plane, settings))
     told = record("cluster", image, inputs, settings, model, started)
     told["hidden"] = sorted(clusters.hidden)
     if settings.n_clusters is not None and len(clusters.ids) < settings.n_clusters and not inputs.edits:
@@ -216,20 +220,18 @@ def of_model(model: Clustering, settings: StegoSettings) -> Clusters:
 
 
 def _sampled(image: Image, inputs: ClusterInputs, reader: _Reader, poll: Callable[[], None]) -> NDArray[np.float32]:
-    """Return features of places spread evenly over everything that is looked at."""
-    region, planes = region_of(image, inputs), slices(image, inputs)
-    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-    windows = list(reader.windows(shape))
-    each = max(50, _SAMPLED // (len(planes) * len(windows)))
-    # Of a long stack some slices stand for all.
-    chosen = planes[:: max(1, len(planes) * len(windows) * each // (2 * _SAMPLED))]
+    """Return features of places spread evenly over everything that is looked at; of many windows some stand for all."""
+    region = region_of(image, inputs)
+    windows = list(reader.windows((region[2] - region[0] + 1, region[3] - region[1] + 1)))
+    places = [(index, window) for index in slices(image, inputs) for window, _ in windows]
+    places = places[:: -(-len(places) // _SAMPLED_WINDOWS)]
+    each = max(1, _SAMPLED // len(places))
     parts = []
-    for index in chosen:
-        for window, _ in windows:
-            poll()
-            cells = reader.cells(image.rgb(index, tiling.shifted(window, region[:2])))
-            flat = cells.reshape(-1, cells.shape[-1])
-            parts.append(flat[np.linspace(0, len(flat) - 1, min(each, len(flat))).astype(int)])
+    for index, window in places:
+        poll()
+        cells = reader.cells(image.rgb(index, tiling.shifted(window, region[:2])))
+        flat = cells.reshape(-1, cells.shape[-1])
+        parts.append(flat[np.linspace(0, len(flat) - 1, min(each, len(flat))).astype(int)])
     return np.concatenate(parts)
 
 
@@ -294,7 +296,17 @@ def _panoptic(plane: NDArray[Any], settings: _Output) -> Panoptic:
     if settings.output == "clusters" and not settings.min_area:
         return of_classes(plane)
     parts = components(plane, min_area=settings.min_area)
-    return Panoptic(parts.labels, parts.semantic, parts.classes, np.ones(len(parts.classes)))
+    return Panoptic(parts.labels, parts.semantic, parts.classes, np.ones(len(parts.classes)), parts.boxes, parts.areas)
+
+
+def _refiner(
+    image: Image, settings: _Output, device: str, region: Box, cancelled: Callable[[], bool]
+) -> Callable[[tuple[int, ...], Panoptic], Panoptic]:
+    """Return what draws objects anew, where that is wanted."""
+    if settings.output == "clusters" or not settings.refine_model:
+        return lambda _index, found: found
+    refiner = Refiner(image, settings.refine_model, device, region)
+    return lambda index, found: refiner.refined(index, found, cancelled)
 
 
 TASK = Task(

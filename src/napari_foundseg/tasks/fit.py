@@ -25,7 +25,7 @@ from napari_foundseg.models.catalog import CatalogRow, models_folder
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.features import feature_windows, features_of
-from napari_foundseg.tasks.fit_files import FitState, free_name, images_of, register
+from napari_foundseg.tasks.fit_files import FitState, free_name, register
 from napari_foundseg.tasks.fit_settings import FitInputs, FitSettings
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Task
@@ -33,7 +33,7 @@ from napari_foundseg.tasks.settings import Task
 if TYPE_CHECKING:
     import torch
 
-    from napari_foundseg.models.nets.stego import CorrespondenceSettings
+    from napari_foundseg.models.nets.stego import SegmentationHead
     from napari_foundseg.models.nets.stego_fit import Fit
 
 __all__ = ["TASK", "Fitted", "News", "fit_stego", "pictures_in"]
@@ -123,8 +123,6 @@ def fit_stego(
     Cancelled
         If `cancelled` returned True; the words say what was kept.
     """
-    from napari_foundseg.models.nets.stego_fit import Crops, Fit, FitOptions, balanced
-
     if not pictures:
         raise BadImageError(None, "There is no image to fit to; choose a layer, a stack or a folder with images.")
     name = free_name(name)
@@ -133,30 +131,77 @@ def fit_stego(
         if cancelled():
             raise Cancelled("The fit was cancelled before its first step; nothing was kept.")
 
+    session = _begun(name, pictures, settings, model, progress, poll)
+    image, index = pictures[0]
+    box = next(core for _, core in _cores(image, model))
+    told = _Told(progress, session, {"stride": model.feature_stride, "index": list(index), "box": list(box)})
+    stopped = _steps(session, told, cancelled)
+    row = session.keep()
+    if stopped:
+        raise Cancelled(f"Cancelled; the best of {session.fit.done} steps was kept as the model {name}.")
+    return Fitted(row, tuple(session.fit.losses), tuple(session.notes))
+
+
+@dataclass(frozen=True)
+class _Session:
+    """A fit under way, and what is saved with it."""
+
+    name: str
+    settings: FitSettings
+    model: FeatureExtractor
+    fit: Fit
+    state: FitState
+    normalisation: tuple[NDArray[np.float32], NDArray[np.float32]]
+    notes: list[str]
+    pictures: int
+
+    def keep(self) -> CatalogRow:
+        """Find the clusters of the best head; write what goes on from here, the model's folder and its row."""
+        from napari_foundseg.models.stego import StegoWeights, save
+
+        self.state.write(self.fit)
+        head, wanted = self.fit.best_head(), self.settings.n_clusters
+        sample = _codes(head, self.fit.crops.maps)
+        clusters = find_clusters(sample, wanted)
+        few = f"there are only {len(clusters.ids)} different codes for {wanted} clusters"
+        if len(clusters.ids) < wanted and few not in self.notes:
+            self.notes.append(few)
+        folder = models_folder() / self.name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        weights = StegoWeights(head, *self.normalisation, self.settings.context, sample, clusters)
+        save(folder, weights, self._config())
+        return register(self.name, folder)
+
+    def _config(self) -> dict[str, Any]:
+        return {
+            "backbone": self.model.name,
+            "backbone_key": self.model.key,
+            "images": self.pictures,
+            "windows": len(self.fit.crops.maps),
+            "steps": self.fit.done,
+            "best_loss": min((value for _, value in self.fit.judged), default=None),
+            "settings": self.settings.model_dump(mode="json"),
+            "correspondence": asdict(self.fit.settings),
+            "notes": list(self.notes),
+        }
+
+
+def _begun(
+    name: str,
+    pictures: Sequence[tuple[Image, tuple[int, ...]]],
+    settings: FitSettings,
+    model: FeatureExtractor,
+    progress: News,
+    poll: Callable[[], None],
+) -> _Session:
+    """Look at the images, and make a fit to them: a new one, or the one that was stopped."""
     maps, notes = _features(pictures, settings, model, progress, poll)
-    first = next(core for _, core in _cores(pictures[0][0], model))
-    mean, scale = _normalise(maps)
-    crops = Crops(maps)
-    chosen = _correspondence(settings)
-    if settings.preset == "balanced":
-        chosen = balanced(crops, chosen, settings.seed)
-    options = FitOptions(settings.dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed)
-    fit = Fit(crops, chosen, options)
+    normalisation = _normalise(maps)
+    fit = _fit_to(maps, settings)
     state = FitState(name, settings, model, maps)
     if state.restore(fit):
         notes.append(f"went on after {fit.done} steps")
-
-    def keep() -> CatalogRow:
-        state.write(fit)
-        return _saved(name, fit, settings, model, (mean, scale), notes, len(pictures))
-
-    place = {"stride": model.feature_stride, "index": list(pictures[0][1]), "box": list(first)}
-    told = _Told(progress, settings, fit, place)
-    stopped = _steps(fit, settings.steps, keep, told, cancelled)
-    row = keep()
-    if stopped:
-        raise Cancelled(f"Cancelled; the best of {fit.done} steps was kept as the model {name}.")
-    return Fitted(row, tuple(fit.losses), tuple(notes))
+    return _Session(name, settings, model, fit, state, normalisation, notes, len(pictures))
 
 
 def _features(
@@ -206,23 +251,28 @@ def _normalise(maps: list[torch.Tensor]) -> tuple[NDArray[np.float32], NDArray[n
     return mean.numpy(), scale.numpy()
 
 
-def _correspondence(settings: FitSettings) -> CorrespondenceSettings:
+def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
     from napari_foundseg.models.nets.stego import PRESETS
+    from napari_foundseg.models.nets.stego_fit import Crops, Fit, FitOptions, balanced
 
-    preset = PRESETS["directory" if settings.preset == "balanced" else settings.preset]
-    return replace(
-        preset,
+    crops = Crops(maps)
+    chosen = replace(
+        PRESETS["directory" if settings.preset == "balanced" else settings.preset],
         pointwise=settings.pointwise,
         zero_clamp=settings.zero_clamp,
         stabilised=settings.stabilised,
         feature_samples=settings.feature_samples,
         neg_samples=settings.neg_samples,
     )
+    if settings.preset == "balanced":
+        chosen = balanced(crops, chosen, settings.seed)
+    options = FitOptions(settings.dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed)
+    return Fit(crops, chosen, options)
 
 
-def _steps(fit: Fit, steps: int, keep: Callable[[], Any], told: _Told, cancelled: Callable[[], bool]) -> bool:
+def _steps(session: _Session, told: _Told, cancelled: Callable[[], bool]) -> bool:
     """Take the steps, keeping the best now and then; return whether the person stopped them."""
-    saved = time.monotonic()
+    fit, steps, saved = session.fit, session.settings.steps, time.monotonic()
     while fit.done < steps:
         if cancelled():
             fit.judge()
@@ -232,7 +282,7 @@ def _steps(fit: Fit, steps: int, keep: Callable[[], Any], told: _Told, cancelled
             fit.judge()
         told()
         if fit.judged and time.monotonic() - saved > _KEPT_SECONDS:
-            keep()
+            session.keep()
             saved = time.monotonic()
     return False
 
@@ -240,8 +290,8 @@ def _steps(fit: Fit, steps: int, keep: Callable[[], Any], told: _Told, cancelled
 class _Told:
     """Tells the progress of a fit, and now and then shows the clusters as they are."""
 
-    def __init__(self, progress: News, settings: FitSettings, fit: Fit, place: dict[str, Any]) -> None:
-        self._progress, self._settings, self._fit, self._place = progress, settings, fit, place
+    def __init__(self, progress: News, session: _Session, place: dict[str, Any]) -> None:
+        self._progress, self._settings, self._fit, self._place = progress, session.settings, session.fit, place
         self._shown = 0.0
 
     def __call__(self) -> None:
@@ -268,21 +318,10 @@ def _preview(fit: Fit, settings: FitSettings) -> NDArray[np.uint8]:
     return np.asarray(clusters.nearest(codes).reshape(first.shape[:2]), np.uint8)
 
 
-def _saved(
-    name: str,
-    fit: Fit,
-    settings: FitSettings,
-    model: FeatureExtractor,
-    normalisation: tuple[NDArray[np.float32], NDArray[np.float32]],
-    notes: list[str],
-    pictures: int,
-) -> CatalogRow:
-    """Find the clusters of the best head, write the model's folder and its row."""
+def _codes(head: SegmentationHead, maps: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+    """Return codes of places spread evenly over all maps, (n, dim)."""
     import torch
 
-    from napari_foundseg.models.stego import StegoWeights, save
-
-    head, maps = fit.best_head(), fit.crops.maps
     each = max(20, _SAMPLED // len(maps))
     codes = []
     with torch.no_grad():
@@ -291,27 +330,7 @@ def _saved(
             points = flat[torch.linspace(0, len(flat) - 1, min(each, len(flat))).long()].float()
             codes.append(head(points.T[None, :, :, None])[0, :, :, 0].T)
     # As float16, as it is kept, so that the clusters found now are those found again.
-    sample = torch.cat(codes).numpy().astype(np.float16).astype(np.float32)
-    clusters = find_clusters(sample, settings.n_clusters)
-    few = f"there are only {len(clusters.ids)} different codes for {settings.n_clusters} clusters"
-    if len(clusters.ids) < settings.n_clusters and few not in notes:
-        notes.append(few)
-    config: dict[str, Any] = {
-        "backbone": model.name,
-        "backbone_key": model.key,
-        "images": pictures,
-        "windows": len(maps),
-        "steps": fit.done,
-        "best_loss": min((value for _, value in fit.judged), default=None),
-        "settings": settings.model_dump(mode="json"),
-        "correspondence": asdict(fit.settings),
-        "notes": list(notes),
-    }
-    mean, scale = normalisation
-    folder = models_folder() / name
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    save(folder, StegoWeights(head, mean, scale, settings.context, sample, clusters), config)
-    return register(name, folder)
+    return np.asarray(torch.cat(codes).numpy().astype(np.float16).astype(np.float32))
 
 
 def run(
@@ -344,12 +363,13 @@ def run(
     Segmentation
         Of the first slice; its provenance names the new model and the notes of the fit.
     """
+    from napari_foundseg.io.given import images_in
     from napari_foundseg.models.loading import load_model
 
     pictures = [(image, index) for index in slices(image, inputs)]
     first = pictures[0][1]
     if inputs.folder is not None:
-        pictures = pictures_in(images_of(Path(inputs.folder)))
+        pictures = pictures_in(images_in(Path(inputs.folder)))
     fitted = fit_stego(pictures, settings, model, inputs.name, progress, cancelled)
     progress(0.98, "clustering")
     loaded = load_model(fitted.model.name, device=model.device)

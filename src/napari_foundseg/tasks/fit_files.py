@@ -1,4 +1,4 @@
-"""Files of fits: names and folders of models, the images of a folder, and the state of a fit that may go on."""
+"""Files of fits: names and folders of models, and the state of a fit that may go on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_foundseg.core.errors import BadImageError, SettingsError
-from napari_foundseg.core.image import Image
+from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.models.catalog import CatalogRow, catalog, models_folder
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks.fit_settings import FitSettings
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.models.nets.stego_fit import Fit
 
-__all__ = ["FitState", "free_name", "images_of", "register"]
+__all__ = ["FitState", "free_name", "register"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -71,34 +70,6 @@ def register(name: str, folder: Path) -> CatalogRow:
     from napari_foundseg.models.importing import import_model
 
     return import_model(folder, name=name, family="stego")
-
-
-def images_of(folder: Path) -> list[Image]:
-    """Return the images of a folder, by name.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    list of Image
-        Read when their pixels are asked for, where the format allows it.
-
-    Raises
-    ------
-    BadImageError
-        If there is none, or one cannot be read.
-    """
-    from napari_foundseg.io.readers import EXTENSIONS, read_image
-
-    if not folder.is_dir():
-        raise BadImageError(folder, "is not a folder; choose one with images")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
-    if not files:
-        raise BadImageError(folder, f"holds no images ({', '.join(sorted(EXTENSIONS))})")
-    return [read_image(path) for path in files]
 
 
 class FitState:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ __all__ = ["fitted_probe", "learn"]
 _MOST = 2000
 
 
-def learn(name: str, images: Sequence[Image], labels: Sequence[Any]) -> CatalogRow:
+def learn(
+    name: str, images: Sequence[Image], labels: Sequence[Any], poll: Callable[[], None] = lambda: None
+) -> CatalogRow:
     """Learn classes from labels, and save them with a fitted model.
 
     Parameters
@@ -36,6 +38,8 @@ def learn(name: str, images: Sequence[Image], labels: Sequence[Any]) -> CatalogR
         Images.
     labels : sequence of array-like
         Of each image, of its shape; 0 where nobody has said anything.
+    poll : callable
+        Called before each window; may raise to stop.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def learn(name: str, images: Sequence[Image], labels: Sequence[Any]) -> CatalogR
     if known.family != "stego" or not folder.is_dir():
         raise SettingsError(f"{name} was not fitted here, so it cannot learn classes; fit a model first.")
     model = load_model(name)
-    codes, classes = _labelled(model, images, labels)
+    codes, classes = _labelled(model, images, labels, poll)
     probe = fitted_probe(codes, classes)
     from napari_foundseg.models.checkpoints import read_config
 
@@ -102,30 +106,36 @@ def fitted_probe(codes: NDArray[Any], classes: NDArray[Any]) -> Clusters:
 
 
 def _labelled(
-    model: Clustering, images: Sequence[Image], labels: Sequence[Any]
+    model: Clustering, images: Sequence[Image], labels: Sequence[Any], poll: Callable[[], None]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    codes, classes = [np.empty((0, 0), np.float32)], [np.empty(0, np.int64)]
+    """Return codes of labelled pixels, (n, dim), and their classes; each window gives each class a bounded number."""
     if len(images) != len(labels):
         raise SettingsError(f"There are {len(images)} images and {len(labels)} label images; give one for each.")
+    codes, classes = [], [np.empty(0, np.int64)]
     for image, given in zip(images, labels, strict=True):
         whole = np.asarray(given)
         if whole.shape != image.shape:
             raise AxesError(f"The labels have shape {whole.shape}, their image {image.shape}; they must be equal.")
-        for index in image.indices():
-            plane = plane_view(whole, image.label_axes, index)
-            for box, core in feature_windows(image.plane_shape, model):
-                part = tiling.part(plane, core)
-                if not part.any():
-                    continue
-                found = features_of(model, image.rgb(index, box))
-                size = (box[2] - box[0] + 1, box[3] - box[1] + 1)
-                maps = tiling.part(enlarged(found, model, size), core, box[:2])
-                for number in np.unique(part[part > 0]):
-                    own = maps[:, part == number].T
-                    own = own[:: max(1, len(own) // _MOST)]
-                    codes.append(own)
-                    classes.append(np.full(len(own), number, np.int64))
-    dim = max(part.shape[1] for part in codes)
-    return np.concatenate(
-        [part.reshape(-1, dim) if part.size else np.empty((0, dim)) for part in codes]
-    ), np.concatenate(classes)
+        for part, maps in _labelled_windows(model, image, whole, poll):
+            for number in np.unique(part[part > 0]):
+                own = maps[:, part == number].T
+                own = own[:: max(1, len(own) // _MOST)]
+                codes.append(own)
+                classes.append(np.full(len(own), number, np.int64))
+    return np.concatenate(codes) if codes else np.empty((0, 1), np.float32), np.concatenate(classes)
+
+
+def _labelled_windows(
+    model: Clustering, image: Image, labels: NDArray[Any], poll: Callable[[], None]
+) -> Iterator[tuple[NDArray[Any], NDArray[np.float32]]]:
+    """Yield the labels, (M, N), and the codes, (dim, M, N), of each window in which there are labels."""
+    for index in image.indices():
+        plane = plane_view(labels, image.label_axes, index)
+        for box, core in feature_windows(image.plane_shape, model):
+            part = tiling.part(plane, core)
+            if not part.any():
+                continue
+            poll()
+            found = features_of(model, image.rgb(index, box))
+            size = (box[2] - box[0] + 1, box[3] - box[1] + 1)
+            yield part, tiling.part(enlarged(found, model, size), core, box[:2])

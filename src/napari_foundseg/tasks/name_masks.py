@@ -8,17 +8,14 @@ one of the classes.
 
 from __future__ import annotations
 
-import base64
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, JsonValue, field_serializer, field_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator
 
 from napari_foundseg.core.classes import ClassTable
 from napari_foundseg.core.errors import Cancelled, PromptError, SettingsError
@@ -26,6 +23,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.result import Segmentation, named_classes, object_table
 from napari_foundseg.models.protocols import TextImage
+from napari_foundseg.tasks.label_image import LabelImage
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 
@@ -46,31 +44,10 @@ class NameInputs(Inputs):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    labels: Any
+    labels: LabelImage
     """A label image of the image's shape; as JSON the name of a labels file."""
     vocabulary: tuple[str, ...] = Field(min_length=1, max_length=5000)
     """What an object may be: names, each with synonyms behind commas, such as "cell, a living cell"."""
-
-    @field_validator("labels", mode="before")
-    @classmethod
-    def _as_array(cls, value: Any) -> Any:
-        if isinstance(value, str | Path):
-            from napari_foundseg.io.readers import read_image
-
-            value = np.asarray(read_image(value).levels[0])
-        if isinstance(value, Mapping):
-            raw = zlib.decompress(base64.b64decode(value["zlib"]))
-            value = np.frombuffer(raw, np.dtype(value["dtype"])).reshape(value["shape"]).copy()
-        value = np.asarray(value)
-        if value.dtype.kind not in "bui" or (value.size and value.min() < 0):
-            raise ValueError(f"labels must be whole numbers from 0, got {value.dtype}")
-        return value
-
-    @field_serializer("labels")
-    def _to_json(self, labels: NDArray[Any]) -> dict[str, Any]:
-        small = np.ascontiguousarray(labels.astype(np.min_scalar_type(int(labels.max(initial=0)))))
-        packed = base64.b64encode(zlib.compress(small.tobytes(), 6)).decode()
-        return {"shape": list(small.shape), "dtype": small.dtype.str, "zlib": packed}
 
     @field_validator("vocabulary", mode="before")
     @classmethod

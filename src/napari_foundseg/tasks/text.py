@@ -20,15 +20,14 @@ from napari_foundseg.core.concept_maps import Overlap, concept_components, smoot
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.panoptic import Panoptic, fused
-from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import TextMaps
-from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.classed import assembled_in, each_slice
 from napari_foundseg.tasks.concepts import TextInputs, prompts_of
 from napari_foundseg.tasks.heat_maps import blended_maps
 from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.refining import Refiner
 from napari_foundseg.tasks.regions import region_of, slices, whole
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 
@@ -245,42 +244,17 @@ def _result(
 def _refiner(
     image: Image, settings: TextSettings, inputs: TextInputs, device: str, region: Box, poll: Callable[[], None]
 ) -> Callable[[tuple[int, ...], Panoptic], Panoptic]:
-    """Return what has a promptable model draw each part anew, with the part's box as its prompt."""
+    """Return what has a promptable model draw each part anew, where one is named."""
     if not settings.refine_model:
         return lambda _index, found: found
-    from napari_foundseg.models.loading import load_model
-
-    refiner = load_model(settings.refine_model, device=device, protocol="Promptable")
     stuff = [entry.id for entry in inputs.class_table() if entry.kind == "stuff"]
+    refiner = Refiner(image, settings.refine_model, device, region, stuff)
 
     def refine(index: tuple[int, ...], found: Panoptic) -> Panoptic:
-        if not len(found.classes) or found.boxes is None:
-            return found
         poll()
-        offset = np.array([region[0], region[1], region[0], region[1]])
-        prompts = tuple(Prompt(box=tuple(float(v) for v in box + offset), index=index) for box in found.boxes)
-        drawn = prompting.TASK.run(
-            image, prompting.PromptInputs(prompts=prompts), prompting.PromptSettings(), refiner, cancelled=bool
-        )
-        best = {mask.label: mask for mask in reversed(drawn.masks or ())}
-        masks = [
-            replace(best[i + 1].moved(-region[0], -region[1]), class_id=int(found.classes[i]))
-            for i in range(len(prompts))
-        ]
-        cropped = [mask for mask in (_inside(mask, found.labels.shape) for mask in masks) if mask is not None]
-        return fused(found.semantic, cropped, stuff=stuff, score_threshold=0, overlap_threshold=1, stuff_area=0)
+        return refiner.refined(index, found)
 
     return refine
-
-
-def _inside(mask: Any, shape: tuple[int, ...]) -> Any:
-    """Cut off what a refined mask has outside the region."""
-    y0, x0, y1, x1 = mask.box
-    top, left, bottom, right = max(y0, 0), max(x0, 0), min(y1, shape[0] - 1), min(x1, shape[1] - 1)
-    if top > bottom or left > right:
-        return None
-    crop = mask.crop[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1]
-    return replace(mask, box=(top, left, bottom, right), crop=crop)
 
 
 TASK = Task(

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from napari.layers import Image as ImageLayer
-from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
 from napari.viewer import Viewer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QPushButton, QSlider, QWidget
 
-from napari_foundseg.core.classes import ClassTable
 from napari_foundseg.core.clusters import Edit
+from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.labels import plane_view
-from napari_foundseg.core.matching import Match, match
-from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import default_model
 from napari_foundseg.tasks import FITS, TASKS, Inputs, Settings
+from napari_foundseg.widgets.beside import Beside
+from napari_foundseg.widgets.cluster_layer import ClusterLayer
 from napari_foundseg.widgets.cluster_list import ClusterList
 from napari_foundseg.widgets.fit_panel import FitPanel
+from napari_foundseg.widgets.fit_preview import FitPreview
 from napari_foundseg.widgets.forms import Fold
 from napari_foundseg.widgets.jobs import Run
-from napari_foundseg.widgets.layer_choice import TOOL, LayerChoice
 from napari_foundseg.widgets.layers import current_index
-from napari_foundseg.widgets.live import Latest
-from napari_foundseg.widgets.overlay import Overlay
-from napari_foundseg.widgets.results import add_labels, in_words, object_features, unique_name
-from napari_foundseg.widgets.rows import labelled, quiet_label, side_by_side
+from napari_foundseg.widgets.reference_panel import ReferencePanel, painted_over
+from napari_foundseg.widgets.results import add_colours, add_labels, in_words
+from napari_foundseg.widgets.rows import labelled, side_by_side
 from napari_foundseg.widgets.task_form import TaskForm
 
 __all__ = ["ClusterWidget"]
@@ -40,7 +36,6 @@ _SLICE, _WHOLE = "Current slice", "Whole image, all slices"
 #: Settings that make other clusters, so that changes to the old ones mean nothing any more.
 _OTHERS = {"n_clusters", "context", "seed", "probe"}
 _MOST = 16
-_PREVIEW = "fit preview"
 
 
 class ClusterWidget(TaskForm):
@@ -57,12 +52,15 @@ class ClusterWidget(TaskForm):
     def __init__(self, napari_viewer: Viewer) -> None:
         self._edits: tuple[Edit, ...] = ()
         self._objects_of: tuple[int, ...] = ()
-        self._live: tuple[Labels, ImageLayer] | None = None
-        self._preview: Labels | None = None
-        self._others: list[Run] = []
-        self._latest = Latest()
+        self._fit_layer: ImageLayer | None = None
+        self._shown = ClusterLayer(napari_viewer)
+        self._preview = FitPreview(napari_viewer)
+        self._beside = Beside()
         super().__init__(napari_viewer, TASKS["cluster"])
-        self._latest.done.connect(self._show_match)
+        self._shown.clicked.connect(lambda number, more: self.clusters.select(number, more=more))
+        self._beside.said.connect(self.words.setText)
+        self._beside.failed.connect(self.fail)
+        self._beside.busy.connect(self._offer_cancel)
         self._slide_to_form()
 
     # What the form consists of.
@@ -75,11 +73,11 @@ class ClusterWidget(TaskForm):
         list of QWidget
             From top to bottom.
         """
-        self.fit = FitPanel(self.chosen_image, self.fail)
+        self.fit = FitPanel(self._image_to_fit, self.fail)
         self.fit.fitted.connect(self._fitted)
         self.fit.kept.connect(self._adopt)
         self.fit.shown.connect(self._show_preview)
-        self.fit.ended.connect(self._drop_preview)
+        self.fit.ended.connect(self._preview.drop)
         content = QFormLayout()
         content.setContentsMargins(12, 0, 0, 0)
         content.addRow(self.fit)
@@ -110,6 +108,18 @@ class ClusterWidget(TaskForm):
         self.clusters.edited.connect(self._edit)
         self.clusters.undone.connect(self._undo)
         self.clusters.list.itemSelectionChanged.connect(self._offer)
+        self.reference = ReferencePanel(self.viewer)
+        self.reference.match_asked.connect(self._match)
+        self.reference.learn_asked.connect(self._learn)
+        self.view_button = QPushButton("Show features")
+        self.view_button.setToolTip("What the model sees: its features as colours (first three principal components).")
+        self.view_button.clicked.connect(self._view)
+        self._result_part = [self.clusters, self._objects_row(), self._save_row(), self.reference]
+        for part in self._result_part:
+            part.hide()
+        return [*self._result_part, self.view_button]
+
+    def _objects_row(self) -> QWidget:
         self.objects_button = QPushButton("To objects")
         self.objects_button.setToolTip(
             "Make each connected part of the selected clusters an object, in a new layer. Without a selection: of all."
@@ -121,6 +131,9 @@ class ClusterWidget(TaskForm):
         self.refine_by.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.refine_by.setMinimumContentsLength(8)
         self.refine_by.setToolTip("Connected parts as they are, or each given as a box to the promptable model.")
+        return side_by_side(self.objects_button, self.refine_by)
+
+    def _save_row(self) -> QWidget:
         self.name = QLineEdit()
         self.name.setPlaceholderText("name of the model")
         self.name.setAccessibleName("Name to save the clusters under")
@@ -129,28 +142,7 @@ class ClusterWidget(TaskForm):
             "Save the clusters as they are now as a model: for other layers, recipes and batch."
         )
         self.save_button.clicked.connect(self._save)
-        self.reference = LayerChoice(
-            self.viewer, Labels, "Labels to compare with: each class is matched to one cluster.", follow=False
-        )
-        self.match_button = QPushButton("Match")
-        self.match_button.setToolTip(
-            "How well the clusters fit these labels: best one-to-one match (Hungarian method)."
-        )
-        self.match_button.clicked.connect(self._match)
-        self.match_words = quiet_label("")
-        self.view_button = QPushButton("Show features")
-        self.view_button.setToolTip("What the model sees: its features as colours (first three principal components).")
-        self.view_button.clicked.connect(self._view)
-        self._result_part = [
-            self.clusters,
-            side_by_side(self.objects_button, self.refine_by),
-            side_by_side(self.name, self.save_button),
-            side_by_side(self.reference, self.match_button),
-        ]
-        for part in self._result_part:
-            part.hide()
-        self.match_words.hide()
-        return [*self._result_part, self.match_words, self.view_button]
+        return side_by_side(self.name, self.save_button)
 
     # What is asked of the engine.
 
@@ -177,7 +169,10 @@ class ClusterWidget(TaskForm):
     def settings(self) -> Settings:
         """The settings as the form stands; objects where they were asked for."""
         settings = super().settings
-        return settings.model_copy(update={"output": "objects"}) if self._objects_of else settings
+        if not self._objects_of:
+            return settings
+        by = default_model("prompt") if self.refine_by.currentIndex() == 1 else ""
+        return settings.model_copy(update={"output": "objects", "refine_model": by})
 
     def deliver(self, layer: ImageLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
         """Show clusters in the live layer, objects in a new one.
@@ -201,11 +196,9 @@ class ClusterWidget(TaskForm):
         if getattr(run.settings, "output", "") == "objects":
             names = [segmentation.classes.name_of(n) for n in getattr(run.inputs, "only", ())]
             add_labels(self.viewer, layer, run.image, segmentation, f"{layer.name} {' and '.join(names) or 'objects'}")
-            if self.refine_by.currentIndex() == 1 and len(segmentation):
-                self._refine(layer, run.image, segmentation)
             return in_words(segmentation, run.image, seconds)
-        self._show_clusters(layer, run.image, segmentation)
-        self.clusters.show_classes(segmentation.classes, self._hidden(segmentation), bool(self._edits))
+        self._shown.show(layer, run.image, segmentation)
+        self.clusters.show_classes(segmentation.classes, segmentation.provenance.get("hidden", ()), bool(self._edits))
         for part in self._result_part:
             part.show()
         self._offer()
@@ -226,17 +219,21 @@ class ClusterWidget(TaskForm):
             self._edits = ()
         if name == "n_clusters":
             self._slide_to_form()
-        if self._is_live():
+        if self._shown.is_of(self.image.layer):
             self._again()
+
+    def cancel(self) -> None:
+        """Stop the run, or what runs beside it; the window is idle at once."""
+        self._beside.cancel()
+        super().cancel()
 
     def release(self) -> None:
         """Let go of the viewer, the engine and the layers."""
         self.fit.release()
-        self._drop_preview()
-        self._forget_live()
-        self.reference.disconnect_viewer()
-        for run in self._others:
-            run.cancel()
+        self._preview.drop()
+        self._shown.forget()
+        self.reference.release()
+        self._beside.cancel()
         super().release()
 
     # Clusters.
@@ -255,7 +252,7 @@ class ClusterWidget(TaskForm):
         """Show the form's number of clusters on the slider; of a model's own number what it last gave."""
         form = self.forms.get(self.method.currentText())
         value = None if form is None else form.values()["n_clusters"]
-        if value is None and self._live is not None:
+        if value is None and self._shown.labels is not None:
             value = self.clusters.list.count()
         self.slider.blockSignals(True)
         self.slider.setValue(min(_MOST, value or 4))
@@ -270,12 +267,14 @@ class ClusterWidget(TaskForm):
         self._edits = self._edits[:-1]
         self._again()
 
-    def _hidden(self, segmentation: Segmentation) -> set[int]:
-        return set(segmentation.provenance.get("hidden", ()))
-
     def _offer(self) -> None:
         self.objects_button.setEnabled(self.clusters.list.count() > 0)
-        self.save_button.setEnabled(self.method.currentText() == "stego")
+        fitted = self.method.currentText() == "stego"
+        self.save_button.setEnabled(fitted)
+        self.reference.learn_button.setEnabled(fitted)
+
+    def _offer_cancel(self, busy: bool) -> None:
+        self.cancel_button.setEnabled(busy or self.current is not None)
 
     def _change_method(self) -> None:
         super()._change_method()
@@ -289,68 +288,16 @@ class ClusterWidget(TaskForm):
         super()._change_model()
         self.fit.refresh()
 
-    # The live layer.
-
-    def _is_live(self) -> bool:
-        if self._live is None:
-            return False
-        labels, layer = self._live
-        return labels in self.viewer.layers and layer is self.image.layer
-
-    def _show_clusters(self, layer: ImageLayer, image: Image, found: Segmentation) -> None:
-        colours = _colours(found.classes)
-        if self._is_live() and self._live is not None and self._live[1] is layer and not self._edited:
-            labels = self._live[0]
-            self._writing = True
-            labels.data = Overlay(layer, image).expanded(found.labels)
-            labels.features = object_features(found)
-            labels.metadata = {**labels.metadata, "foundseg": dict(found.provenance)}
-            self._writing = False
-        else:
-            self._forget_live()
-            labels = add_labels(self.viewer, layer, image, found, f"{layer.name} clusters")
-            self._live, self._edited, self._writing = (labels, layer), False, False
-            labels.mouse_drag_callbacks.append(self._clicked)
-            labels.events.paint.connect(self._mark_edited)
-            labels.events.labels_update.connect(self._mark_edited)
-        labels.colormap = colours
-
-    _edited = _writing = False
-
-    def _mark_edited(self, _event: Any = None) -> None:
-        self._edited |= not self._writing
-
-    def _forget_live(self) -> None:
-        if self._live is not None:
-            labels = self._live[0]
-            labels.events.paint.disconnect(self._mark_edited)
-            labels.events.labels_update.disconnect(self._mark_edited)
-            labels.mouse_drag_callbacks.remove(self._clicked)
-            self._live = None
-
-    def _clicked(self, layer: Labels, event: Any) -> Any:
-        """Select the cluster under a click that is no drag."""
-        if layer.mode != "pan_zoom":
-            return
-        start = np.array(event.pos, float)
-        yield
-        while event.type == "mouse_move":
-            yield
-        if np.abs(np.array(event.pos, float) - start).max() > 4:
-            return
-        value = layer.get_value(event.position, view_direction=event.view_direction,
-                                dims_displayed=list(event.dims_displayed), world=True)  # fmt: skip
-        if value:
-            self.clusters.select(int(value), more="Control" in event.modifiers or "Shift" in event.modifiers)
-
     # Fits.
 
+    def _image_to_fit(self) -> Image:
+        image, self._fit_layer = self.chosen_image(), self.image.layer
+        return image
+
     def _fitted(self, run: Run, segmentation: Segmentation) -> None:
-        name = segmentation.provenance["fitted"]["model"]
-        self.model.refresh(name)
-        self.forms["stego"].set_values({"n_clusters": None})
+        self._adopt(segmentation.provenance["fitted"]["model"])
         layer = self.image.layer
-        if layer is not None:
+        if layer is not None and layer is self._fit_layer:
             self._job_layer = layer
             self.result.setText(self.deliver(layer, run, segmentation, 0.0))
             self._slide_to_form()
@@ -363,31 +310,9 @@ class ClusterWidget(TaskForm):
         self.forms["stego"].set_values({"n_clusters": None})
 
     def _show_preview(self, image: Image, shown: dict[str, Any]) -> None:
-        layer = self.image.layer
-        if layer is None or self.fit.current is None:
-            return
-        cells = np.frombuffer(shown["preview"], np.uint8).reshape(shown["shape"])
-        y0, x0, y1, x1 = shown["box"]
-        side = shown["stride"]
-        plane = np.kron(cells, np.ones((side, side), np.uint8))[: y1 - y0 + 1, : x1 - x0 + 1]
-        whole = np.zeros(image.shape, np.uint8)
-        plane_view(whole, image.label_axes, tuple(shown["index"]))[y0 : y1 + 1, x0 : x1 + 1] = plane
-        overlay = Overlay(layer, image)
-        if self._preview is not None and self._preview in self.viewer.layers:
-            self._preview.data = overlay.expanded(whole)
-            return
-        active = self.viewer.layers.selection.active
-        self._preview = Labels(
-            overlay.expanded(whole), name=unique_name(self.viewer.layers, _PREVIEW), metadata={TOOL: True},
-            opacity=0.5, **overlay.transforms,
-        )  # fmt: skip
-        self.viewer.add_layer(self._preview)
-        self.viewer.layers.selection.active = active
-
-    def _drop_preview(self) -> None:
-        if self._preview is not None and self._preview in self.viewer.layers:
-            self.viewer.layers.remove(self._preview)
-        self._preview = None
+        layer = self._fit_layer
+        if layer in self.viewer.layers and layer is not None and self.fit.current is not None:
+            self._preview.show(layer, image, shown)
 
     # What is made of clusters.
 
@@ -396,112 +321,67 @@ class ClusterWidget(TaskForm):
         self.run()
         self._objects_of = ()
 
-    def _refine(self, layer: ImageLayer, image: Image, found: Segmentation) -> None:
-        """Give each object's box to the promptable model."""
-        prompts = []
-        slices = [axis for axis in image.label_axes if axis not in "YX"]
-        for row in found.table.to_dict("records"):
-            at = [float(row[axis.lower()]) for axis in slices]
-            prompts.append(Prompt(box=[*at, row["y0"], row["x0"], *at, row["y1"], row["x1"]]))
-        task = TASKS["prompt"]
-        inputs, settings = task.inputs.parse({"prompts": tuple(prompts)}), task.settings("sam", {})
-        run = Run("prompt", image, inputs, settings, default_model("prompt"))
-        self._beside(run, lambda result: add_labels(self.viewer, layer, image, result, f"{layer.name} refined"))
-
     def _save(self) -> None:
         name = self.name.text().strip()
         if not name:
             self.messages["run"].say("Give the model a name, beside the button Save.")
             return
-        image, layer = self.chosen_image(), self.image.layer
-        assert layer is not None
-        task = FITS["save_clusters"]
-        inputs = task.inputs.parse({"index": self._index(layer, image), "edits": self._edits, "name": name})
-        settings = task.settings("stego", self.forms["stego"].values())
-        run = Run("save_clusters", image, inputs, settings, str(self.model.currentData()))
 
-        def saved(result: Segmentation) -> None:
+        def saved(run: Run, layer: ImageLayer, result: Segmentation) -> None:
             self.model.refresh(name)
             self.forms["stego"].set_values({"n_clusters": None})
             self._edits = ()
             self.result.setText(f"Saved as the model {name}. {self.deliver(layer, run, result, 0.0)}")
 
-        self._beside(run, saved)
+        self._do_beside("save_clusters", saved, lambda *_: {"edits": self._edits, "name": name})
 
     def _match(self) -> None:
-        reference = self.reference.layer
-        if self._live is None or reference is None:
-            return
-        clusters, given = np.asarray(self._live[0].data), reference.data
-        if clusters.shape != np.shape(given):
-            self._say_match(f"The labels have shape {np.shape(given)}, the clusters {clusters.shape}.")
-            return
-        self._latest.ask(lambda: match(clusters, np.asarray(given)))
+        if self._shown.labels is not None:
+            self.reference.compare(np.asarray(self._shown.labels.data), self.clusters.name_of)
 
-    def _show_match(self, number: int, found: Match | Exception) -> None:
-        if number != self._latest.number:
-            return
-        if isinstance(found, Exception):
-            self._say_match(str(found))
-            return
-        pairs = ", ".join(f"{self.clusters.name_of(c)} = {k}" for c, k in sorted(found.pairs.items()))
-        self._say_match(f"Accuracy {found.accuracy:.3f}, mIoU {found.mean_iou:.3f} ({pairs})")
+    def _learn(self) -> None:
+        def given(layer: ImageLayer, image: Image, index: tuple[int, ...] | None) -> dict[str, Any]:
+            labels = self.reference.choice.layer
+            if labels is None or labels is self._shown.labels:
+                raise PromptError(
+                    "Choose the Labels layer whose classes are to be learnt; the clusters themselves are none."
+                )
+            slices = list(image.indices()) if index is None else [index]
+            return {"labels": painted_over(labels, layer, image, slices)}
 
-    def _say_match(self, words: str) -> None:
-        self.match_words.setText(words)
-        self.match_words.show()
+        def learnt(run: Run, layer: ImageLayer, result: Segmentation) -> None:
+            self.model.refresh(run.model)
+            self.forms["stego"].set_values({"probe": "linear", "n_clusters": None})
+            self._edits = ()
+            self.result.setText(f"Learnt, and kept with {run.model}. {self.deliver(layer, run, result, 0.0)}")
+
+        self._do_beside("learn_classes", learnt, given)
 
     def _view(self) -> None:
-        image, layer = self.chosen_image(), self.image.layer
-        assert layer is not None
-        index = current_index(self.viewer, layer, image)
-        context = self.forms[self.method.currentText()].values().get("context", 0)
-        task = FITS["features"]
-        run = Run("features", image, task.inputs.parse({"index": index}), task.settings(
-            "components", {"context": context}), str(self.model.currentData()))  # fmt: skip
+        def show(run: Run, layer: ImageLayer, result: Segmentation) -> None:
+            add_colours(self.viewer, layer, run.image, result, f"{layer.name} features")
 
-        def show(result: Segmentation) -> None:
-            assert result.maps is not None
-            overlay = Overlay(layer, image)
-            channels = []
-            for colour in range(3):
-                whole = np.zeros(image.shape, np.uint8)
-                for at, found in result.maps.items():
-                    plane_view(whole, image.label_axes, at)[:] = found[colour]
-                channels.append(overlay.expanded(whole))
-            name = unique_name(self.viewer.layers, f"{layer.name} features")
-            self.viewer.add_image(np.stack(channels, -1), name=name, rgb=True, **overlay.transforms)
+        self._do_beside("features", show)
 
-        self._beside(run, show)
-
-    def _beside(self, run: Run, use: Any) -> None:
-        """Run something beside the form's own run, and use its result."""
-        started = time.perf_counter()
-
-        def end(ended: Run, job: Any) -> None:
-            if ended not in self._others:
-                return
-            self._others.remove(ended)
-            if job.state == "done":
-                use(job.result)
-                self.words.setText(f"done in {time.perf_counter() - started:.1f} s")
-            elif job.state == "failed":
-                self.fail(job.error)
-
-        self._others.append(run)
+    def _do_beside(
+        self,
+        name: str,
+        use: Callable[[Run, ImageLayer, Segmentation], None],
+        given: Callable[[ImageLayer, Image, tuple[int, ...] | None], dict[str, Any]] = lambda *_: {},
+    ) -> None:
+        """Run one of `tasks.FITS` on the chosen image; `given` returns its inputs besides the slice."""
         self._clear_messages()
-        self.words.setText("working")
-        self._ends = {**getattr(self, "_ends", {}), run: end}
-        run.ended.connect(self._end_beside, Qt.ConnectionType.QueuedConnection)
-        run.start()
-
-    def _end_beside(self, run: Run, job: Any) -> None:
-        end = self._ends.pop(run, None)
-        if end is not None:
-            end(run, job)
-
-
-def _colours(classes: ClassTable) -> DirectLabelColormap:
-    colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colours |= {row.id: row.colour for row in classes}
-    return DirectLabelColormap(color_dict=colours)
+        task = FITS[name]
+        values = self.forms[self.method.currentText()].values()
+        try:
+            image, layer = self.chosen_image(), self.image.layer
+            assert layer is not None
+            index = self._index(layer, image)
+            inputs = task.inputs.parse({"index": index, **given(layer, image, index)})
+            [(method, declared)] = task.methods.items()
+            settings = task.settings(method, {k: v for k, v in values.items() if k in declared.model_fields})
+        except FoundsegError as error:
+            self.fail(error)
+            return
+        run = Run(name, image, inputs, settings, str(self.model.currentData()))
+        self._beside.start(run, lambda result: use(run, layer, result))

@@ -112,6 +112,38 @@ class Overlay:
             "axis_labels": tuple(layer.axis_labels[i] for i in kept),
         }
 
+    def cells(
+        self, cells: NDArray[Any], index: tuple[int, ...], corner: tuple[int, int], side: int
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return a map of cells over one slice as a layer holds it, with its transforms.
+
+        Parameters
+        ----------
+        cells : (M, N) ndarray
+            Each cell is some pixels high and wide.
+        index : tuple of int
+            The slice.
+        corner : tuple of int
+            Row and column of the first pixel under the first cell.
+        side : int
+            Of a cell, in pixels.
+
+        Returns
+        -------
+        ndarray
+            A view; of length 1 along all axes but rows and columns.
+        dict
+            As `transforms`.
+        """
+        out, layer, kept = self.transforms, self._layer, self._kept
+        first = {**dict(zip(self._image.slice_axes, index, strict=True)), "C": 0}
+        first |= dict(zip("YX", (at + (side - 1) / 2 for at in corner), strict=True))
+        turned = (np.asarray(layer.rotate, float) @ _shear_matrix(layer))[np.ix_(kept, kept)]
+        out["translate"] = out["translate"] + turned @ (out["scale"] * [first[axis] for axis in self.axes])
+        out["scale"] = out["scale"] * [side if axis in "YX" else 1 for axis in self.axes]
+        plane = cells if self.axes.index("Y") < self.axes.index("X") else cells.T
+        return np.expand_dims(plane, [i for i, axis in enumerate(self.axes) if axis not in "YX"]), out
+
     def lies_under(self, labels: Layer) -> bool:
         """Tell whether a layer of this overlay's shape lies where it does, pixel for pixel.
 

@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 
 from napari_foundseg.core.arrays import in_memory
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.result import Segmentation
 
-__all__ = ["add_labels", "editable_copy", "in_words", "object_features", "unique_name"]
+__all__ = ["add_colours", "add_labels", "editable_copy", "in_words", "object_features", "unique_name"]
 
 
 def unique_name(layers: LayerList, name: str) -> str:
@@ -71,6 +72,38 @@ def add_labels(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Se
     )
     viewer.add_layer(labels)
     return labels
+
+
+def add_colours(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> ImageLayer:
+    """Show a result's maps as colours.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    segmentation : Segmentation
+        With maps of three channels, of uint8.
+    name : str
+        Of the new layer; a number is added where there is one of that name.
+
+    Returns
+    -------
+    napari.layers.Image
+        RGB; slices without maps are black.
+    """
+    overlay, channels = Overlay(layer, image), []
+    for colour in range(3):
+        whole = np.zeros(image.shape, np.uint8)
+        for index, found in (segmentation.maps or {}).items():
+            image.plane_view(whole, index)[:] = found[colour]
+        channels.append(overlay.expanded(whole))
+    shown = ImageLayer(np.stack(channels, -1), name=unique_name(viewer.layers, name), rgb=True, **overlay.transforms)
+    viewer.add_layer(shown)
+    return shown
 
 
 def editable_copy(viewer: ViewerModel, layer: Labels) -> Labels:

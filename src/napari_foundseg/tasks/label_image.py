@@ -1,0 +1,61 @@
+"""Label images as inputs of tasks: arrays in Python, files on the command line, packed text in recipes."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, PlainSerializer
+
+from napari_foundseg.core.errors import SettingsError
+
+__all__ = ["LabelImage", "label_array"]
+
+
+def label_array(value: Any) -> NDArray[Any]:
+    """Return a label image of what was given for it.
+
+    Parameters
+    ----------
+    value : array-like, str, Path or dict
+        An array, the file it is in, or what a recipe holds.
+
+    Returns
+    -------
+    ndarray of int
+        Whole numbers from 0.
+
+    Raises
+    ------
+    SettingsError
+        If there are other numbers.
+    BadImageError
+        If a file cannot be read.
+    """
+    if isinstance(value, str | Path):
+        from napari_foundseg.io.readers import read_image
+
+        value = np.asarray(read_image(value).levels[0])
+    if isinstance(value, Mapping):
+        raw = zlib.decompress(base64.b64decode(value["zlib"]))
+        value = np.frombuffer(raw, np.dtype(value["dtype"])).reshape(value["shape"]).copy()
+    labels = np.asarray(value)
+    if labels.dtype.kind not in "bui" or (labels.size and labels.min() < 0):
+        raise SettingsError(f"labels must be whole numbers from 0, got {labels.dtype}")
+    return labels
+
+
+def _to_json(labels: NDArray[Any]) -> dict[str, Any]:
+    small = np.ascontiguousarray(labels.astype(np.min_scalar_type(int(labels.max(initial=0)))))
+    packed = base64.b64encode(zlib.compress(small.tobytes(), 6)).decode()
+    return {"shape": list(small.shape), "dtype": small.dtype.str, "zlib": packed}
+
+
+#: A field for a label image: an array of whole numbers from 0, or the name of a file that holds one. The model that
+#: declares it needs ``arbitrary_types_allowed``.
+LabelImage = Annotated[Any, BeforeValidator(label_array), PlainSerializer(_to_json)]
