@@ -136,8 +136,8 @@ class Overlay:
             As `transforms`.
         """
         out, layer, kept = self.transforms, self._layer, self._kept
-        first = {**dict(zip(self._image.slice_axes, index, strict=True)), "C": 0}
-        first |= dict(zip("YX", (at + (side - 1) / 2 for at in corner), strict=True))
+        first: dict[str, float] = {**dict(zip(self._image.slice_axes, index, strict=True)), "C": 0}
+        first |= {axis: at + (side - 1) / 2 for axis, at in zip("YX", corner, strict=True)}
         turned = (np.asarray(layer.rotate, float) @ _shear_matrix(layer))[np.ix_(kept, kept)]
         out["translate"] = out["translate"] + turned @ (out["scale"] * [first[axis] for axis in self.axes])
         out["scale"] = out["scale"] * [side if axis in "YX" else 1 for axis in self.axes]
