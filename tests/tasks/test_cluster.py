@@ -211,6 +211,17 @@ def test_a_fitted_model_is_saved_once_and_applied_everywhere() -> None:
     assert set(np.unique(two[0])) <= {1, 2}
 
 
+@pytest.mark.parametrize(("given", "metric"), [
+    ({}, "euclidean"), ({"context": 8}, "cosine"), ({"nearness": "angle"}, "cosine"),
+    ({"context": 8, "nearness": "distance"}, "euclidean"),
+])  # fmt: skip
+def test_clusters_of_codes_are_found_by_distance_for_objects_and_by_angle_for_textures(given, metric) -> None:
+    _fit([_scene(shape=(40, 48))[0]], steps=2, **given)
+    model = load_model("mine")
+    assert model.clusters.metric == metric
+    assert cluster.of_model(model, cluster.StegoSettings(n_clusters=2)).metric == metric
+
+
 def test_equal_seeds_give_equal_models_and_a_stopped_fit_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     rgb, _ = _scene()
     whole = _fit([rgb], "whole")

@@ -216,7 +216,7 @@ def of_model(model: Clustering, settings: StegoSettings) -> Clusters:
             f"{model.name} has {len(model.clusters.ids)} clusters and keeps no codes to find {count} in; leave the "
             "number of clusters empty."
         )
-    return find_clusters(model.sample, count)
+    return find_clusters(model.sample, count, model.clusters.metric)
 
 
 def _sampled(image: Image, inputs: ClusterInputs, reader: _Reader, poll: Callable[[], None]) -> NDArray[np.float32]:

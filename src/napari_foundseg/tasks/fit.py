@@ -162,7 +162,7 @@ class _Session:
         self.state.write(self.fit)
         head, wanted = self.fit.best_head(), self.settings.n_clusters
         sample = _codes(head, self.fit.crops.maps)
-        clusters = find_clusters(sample, wanted)
+        clusters = find_clusters(sample, wanted, self.settings.metric)
         few = f"there are only {len(clusters.ids)} different codes for {wanted} clusters"
         if len(clusters.ids) < wanted and few not in self.notes:
             self.notes.append(few)
@@ -314,7 +314,8 @@ def _preview(fit: Fit, settings: FitSettings) -> NDArray[np.uint8]:
     with torch.no_grad():
         fit.head.eval()
         codes = fit.head(first.float().movedim(-1, 0)[None])[0].flatten(1).T.numpy()
-    clusters = find_clusters(codes[:: max(1, len(codes) // 1500)], settings.n_clusters, seed=settings.seed)
+    sample = codes[:: max(1, len(codes) // 1500)]
+    clusters = find_clusters(sample, settings.n_clusters, settings.metric, settings.seed)
     return np.asarray(clusters.nearest(codes).reshape(first.shape[:2]), np.uint8)
 
 

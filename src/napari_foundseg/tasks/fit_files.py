@@ -89,7 +89,7 @@ class FitState:
 
     def __init__(self, name: str, settings: FitSettings, model: FeatureExtractor, maps: Sequence[torch.Tensor]) -> None:
         self._path = models_folder() / "fits" / f"{name}.safetensors"
-        kept = settings.model_dump(mode="json", exclude={"steps", "n_clusters"})
+        kept = settings.model_dump(mode="json", exclude={"steps", "n_clusters", "nearness"})
         digest = hashlib.blake2b(json.dumps([kept, model.key], sort_keys=True).encode(), digest_size=16)
         for one in maps:
             digest.update(one.numpy().data)

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
+from napari_foundseg.core.clusters import Metric
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.settings import Settings
 
@@ -33,6 +34,9 @@ class FitSettings(Settings):
     """Average features over a square of this side: about the size of a texture's pattern; 0 for single objects."""
     steps: int = Field(400, ge=1, le=100_000, json_schema_extra={"step": 100})
     """How long to fit. The best head is kept, so more steps do no harm."""
+    nearness: Literal["auto", "angle", "distance"] = Field("auto", json_schema_extra=_MORE)
+    """When codes are of one cluster: by their angle (STEGO's cluster probe), or by their distance, which tells a few
+    objects from a large background. Auto: by distance where context is 0."""
     preset: Literal[
         "balanced",
         "directory",
@@ -66,3 +70,9 @@ class FitSettings(Settings):
     """Of Adam."""
     seed: int = Field(0, ge=0, json_schema_extra=_MORE)
     """Of chance: on a CPU equal seeds give equal models."""
+
+    @property
+    def metric(self) -> Metric:
+        """How the nearness of codes is measured."""
+        by_angle = self.nearness == "angle" or (self.nearness == "auto" and self.context > 0)
+        return "cosine" if by_angle else "euclidean"
