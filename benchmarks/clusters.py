@@ -114,12 +114,11 @@ def on_nuclei(every: int, kinds: list[str]) -> None:
     """Fit to training images, without labels; the scores are those of test images."""
     for kind in kinds:
         own = [image for _, k, image, _ in images("train") if k == kind][::FITTED]
-        shown = [(image, truth > 0) for _, k, image, truth in images("test") if k == kind and (truth > 0).any()][
-            ::every
-        ]
+        shown = [(image, truth > 0) for _, k, image, truth in images("test") if k == kind and truth.any()][::every]
+        start, cpu = time.perf_counter(), time.process_time()
         fs.fit_stego(own, name=kind)
-        print(f"{kind}: fitted to {len(own)} images of train; {len(shown)} of test; CRF on (but for pixels);")
-        print("  mean foreground IoU of the best union of clusters")
+        print(f"{kind}: fitted to {len(own)} images of train, {spent(start, cpu)}; {len(shown)} images of test")
+        print("  mean foreground IoU of the best union of clusters, CRF on (but for pixels)", flush=True)
         for count in (2, 3, 4):
             for name, way in ways(kind, count, OneForAll(load_model("foundseg-tiny"), own, count)).items():
                 each = [best_foreground(way(image), truth) for image, truth in shown]
