@@ -1,29 +1,37 @@
 """SAM: encoder, click and automatic masks against `segment_anything`, side by side; ratios are ours ÷ reference.
 
-    python benchmarks/sam.py [--side 32] [--only encoder click vit tiny fast live memory]
+    python benchmarks/sam.py [--side 32] [--only encoder click vit tiny fast live memory compiled]
 
 Seconds are of the processor (all threads), since they hardly depend on what else the machine does; wall time stands
 beside them. ViT-B has random weights: its arithmetic is the published model's. `--side` is the grid's points along each
 side; a quarter of the points takes a quarter of the time of both. Real image: a mosaic of held-out images of 1024².
+
+A roofline says how long the arithmetic that is left takes at least: its multiplications and additions, counted, at the
+speed of this machine's product of two large matrices. `compiled` (not among the defaults: compiling takes minutes)
+compares with torch.compile, and with ONNX Runtime and OpenVINO where they are installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import importlib.util
 import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_registry
+from torch.utils.flop_counter import FlopCounterMode
 
 from _held_out import mosaic
+from napari_foundseg.core.compare import match
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
@@ -31,11 +39,13 @@ from napari_foundseg.core.result import Segmentation, object_table
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.protocols import GridOptions
 from napari_foundseg.models.sam import SamModel
+from napari_foundseg.models.sam_embedding import SamEmbedding
 from napari_foundseg.tasks import TASKS, embeddings
 from napari_foundseg.tasks.automatic import GridSettings, derive
 from napari_foundseg.tasks.mask_generator import GeneratorOptions, generate
 
 PARTS = ("encoder", "click", "vit", "tiny", "fast", "live", "memory")
+MORE = ("compiled",)
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -55,6 +65,25 @@ def compare(name: str, ours: Callable[[], Any], reference: Callable[[], Any]) ->
         flush=True,
     )
     return found, expected
+
+
+@cache
+def peak_speed() -> float:
+    """Return how many floating-point operations a second large products of matrices reach here."""
+    a = torch.randn(2048, 2048)
+    return max(2 * 2048**3 / timed(lambda: a @ a)[2] for _ in range(5))
+
+
+def roofline(name: str, function: Callable[[], Any], times: float = 1.0) -> None:
+    """Print how long the arithmetic of something takes at least, done so many times."""
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        function()
+    work = counter.get_total_flops() * times
+    print(
+        f"  roofline, {name}: {work / 1e9:.0f} GFLOP, at {peak_speed() / 1e9:.0f} GFLOP/s at least "
+        f"{work / peak_speed():.2f} s",
+        flush=True,
+    )
 
 
 def vit_b(seed: int = 0) -> tuple[Any, SamModel]:
@@ -92,13 +121,9 @@ def same_masks(expected: list[dict[str, Any]], found: list[Mask], shape: tuple[i
 
 
 def panoptic_quality(truth: NDArray[Any], found: NDArray[Any]) -> float:
-    pairs, counts = np.unique(np.stack([truth.ravel(), found.ravel()]), axis=1, return_counts=True)
-    areas = [np.bincount(a.ravel()) for a in (truth, found)]
-    inside = (pairs > 0).all(0)
-    shared = counts[inside]
-    iou = shared / (areas[0][pairs[0, inside]] + areas[1][pairs[1, inside]] - shared)
-    matched = iou[iou > 0.5]
-    return float(matched.sum() / ((truth.max() + found.max()) / 2))
+    matching = match(truth, found)
+    matched = matching.iou[matching.iou > 0.5]
+    return float(matched.sum() / ((len(matching.truth) + len(matching.found)) / 2))
 
 
 def encoder(_side: int) -> None:
@@ -109,6 +134,24 @@ def encoder(_side: int) -> None:
             "ViT-B encoder", lambda: model.sam.image_encoder(picture), lambda: sam.image_encoder(picture)
         )
     print(f"  largest difference {float((found - expected).abs().max()):.1e}, deviation {float(expected.std()):.2f}")
+    roofline("ours", lambda: model.sam.image_encoder(picture))
+
+
+def compiled(_side: int) -> None:
+    """What a compiler or another runtime makes of the reference's encoder, beside ours."""
+    sam, model = vit_b()
+    picture = torch.randn(1, 3, 1024, 1024)
+    with torch.inference_mode():
+        _, processor, clock = timed(lambda: model.sam.image_encoder(picture))
+        print(f"ViT-B encoder, ours: {processor:.2f} s (clock {clock:.2f})", flush=True)
+        for name, encoder in (("the reference's", sam.image_encoder), ("ours", model.sam.image_encoder)):
+            fast = torch.compile(encoder)
+            clock = timed(lambda fast=fast: fast(picture))[2]
+            _, processor, again = timed(lambda fast=fast: fast(picture))
+            print(f"torch.compile of {name}: {processor:.2f} s (clock {again:.2f}), compiled in {clock - again:.0f} s")
+    for package in ("onnxruntime", "openvino"):
+        if importlib.util.find_spec(package) is None:
+            print(f"{package}: not installed, not measured")
 
 
 def encoded_once() -> tuple[Any, SamModel, SamPredictor, Any]:
@@ -118,8 +161,6 @@ def encoded_once() -> tuple[Any, SamModel, SamPredictor, Any]:
     predictor.features = torch.randn(1, 256, 64, 64, generator=torch.Generator().manual_seed(1))
     predictor.original_size = predictor.input_size = (1024, 1024)
     predictor.is_image_set = True
-    from napari_foundseg.models.sam import SamEmbedding
-
     return sam, model, predictor, SamEmbedding(predictor.features, (1024, 1024), (1024, 1024))
 
 
@@ -166,7 +207,15 @@ def tiny(side: int) -> None:
     model, rgb = load_model("foundseg-tiny"), Image(mosaic(1024)[0]).rgb()
     predictor = SamPredictor(model.sam)
     predictor.set_image(rgb)
-    embeddings.embedding(model, rgb)
+    features = embeddings.embedding(model, rgb)
+    points = np.random.default_rng(0).random((64, 2))
+    coordinates = torch.as_tensor(points[:, None] * model.window)
+    work = {
+        "reference": lambda: predictor.predict_torch(coordinates, torch.ones(64, 1), return_logits=True),
+        "ours": lambda: model.grid_masks(features, points, GeneratorOptions().grid, lambda: None),
+    }
+    for who, decode in work.items():
+        roofline(f"{who}, {side}² points", decode, side**2 / 64)
     for options in ({}, {"pred_iou_thresh": 0.5, "stability_score_thresh": 0.7}):
         every = {"points_per_side": side} | options
         found, expected = compare(
@@ -245,7 +294,7 @@ def peak(who: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--side", type=int, default=32)
-    parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--only", nargs="*", choices=PARTS + MORE, default=PARTS)
     parser.add_argument("--peak", choices=("ours", "reference"))
     arguments = parser.parse_args()
     if arguments.peak:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,69 +13,20 @@ from numpy.testing import assert_allclose
 from safetensors.torch import save_file
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
+from small_sam import SMALL, randomised
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError, PromptError
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models import catalog, loading
+from napari_foundseg.models import catalog
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.nets.sam_build import build_sam
 from napari_foundseg.models.nets.tiny_vit import TinyViT
 from napari_foundseg.models.nets.unetr import Unetr
+from napari_foundseg.models.store import state
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 LAYOUTS = Path(__file__).parents[1] / "data" / "layouts"
-#: A ViT of the published layout, but 128 pixels wide and with one windowed and one global block.
-SMALL = {"width": 32, "grid": 8, "window": 3, "depth": 2, "prompt": 16}
-
-
-def small_shapes() -> dict[str, tuple[int, ...]]:
-    """Return what `build_sam` reads sizes from."""
-    width, grid, prompt = SMALL["width"], SMALL["grid"], SMALL["prompt"]
-    shapes: dict[str, tuple[int, ...]] = {
-        "image_encoder.patch_embed.proj.weight": (width, 3, 16, 16),
-        "image_encoder.pos_embed": (1, grid, grid, width),
-        "image_encoder.neck.2.weight": (prompt, prompt, 3, 3),
-        "image_encoder.blocks.0.mlp.lin1.weight": (64, width),
-        "prompt_encoder.mask_downscaling.3.weight": (16, 4, 2, 2),
-        "mask_decoder.mask_tokens.weight": (4, prompt),
-        "mask_decoder.transformer.layers.0.mlp.lin1.weight": (24, prompt),
-        "mask_decoder.iou_prediction_head.layers.0.weight": (20, prompt),
-    }
-    for block, side in enumerate((SMALL["window"], grid)):
-        shapes[f"image_encoder.blocks.{block}.attn.rel_pos_h"] = (2 * side - 1, width // 4)
-    return shapes
-
-
-def randomised(network: torch.nn.Module, seed: int = 0) -> Any:
-    """Give every tensor random values of a lively size, those that start as zeros too."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, value in network.state_dict().items():
-            if value.is_floating_point():
-                value.copy_(torch.randn(value.shape, generator=generator) * (0.5 if value.ndim < 2 else 0.2))
-                if name.endswith("running_var") or (name.endswith("weight") and value.ndim == 1):
-                    value.abs_().add_(0.5)
-    return network
-
-
-@pytest.fixture
-def sam() -> Sam:
-    return randomised(build_sam(small_shapes()))
-
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(loading, "_loaded", type(loading._loaded)())
-    return
-
-
-@pytest.fixture
-def picture() -> np.ndarray:
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 60, (90, 130, 3), dtype=np.uint8)
-    picture[30:60, 40:90] += 150
-    return picture
 
 
 def expected_by_the_reference(sam: Sam, picture: np.ndarray, prompt: Prompt, several: bool) -> tuple[Any, Any]:
@@ -159,38 +109,6 @@ def test_a_folder_of_transformers_is_the_same_model(tmp_path: Path, sam: Sam, pi
         logits, iou = model._low_resolution(encoded, coordinates, torch.tensor([[1]]), None, None, several=True)
     assert_allclose(logits[0], expected.pred_masks[0, 0], atol=1e-4)
     assert_allclose(iou[0], expected.iou_scores[0, 0], atol=1e-4)
-
-
-@pytest.mark.parametrize("several", [True, False])
-def test_sam_hq_is_transformers(tmp_path: Path, picture: np.ndarray, several: bool) -> None:
-    import transformers
-
-    vision = transformers.SamHQVisionConfig(
-        hidden_size=32, output_channels=16, num_hidden_layers=2, num_attention_heads=4, image_size=128,
-        global_attn_indexes=[1], window_size=3, mlp_dim=64, num_pos_feats=8,
-    )  # fmt: skip
-    prompts = transformers.SamHQPromptEncoderConfig(hidden_size=16, image_size=128, mask_input_channels=16)
-    decoder = transformers.SamHQMaskDecoderConfig(hidden_size=16, mlp_dim=24, iou_head_hidden_dim=20, vit_dim=32)
-    config = transformers.SamHQConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder)
-    hub = randomised(transformers.SamHQModel(config).eval(), 1)
-    hub.save_pretrained(tmp_path / "hq")
-    row = import_model(tmp_path / "hq")
-    assert row.family == "sam_hq"
-    model = fs.load_model(row.name)
-    rgb = np.ascontiguousarray(picture[:90, :128])
-    with torch.inference_mode():
-        pixels = model.sam.preprocess(torch.as_tensor(rgb).movedim(-1, 0)[None])
-        expected = hub(
-            pixel_values=pixels,
-            input_points=torch.tensor([[[[60.0, 40.0]]]]),
-            input_labels=torch.tensor([[[1]]]),
-            multimask_output=several,
-        )
-        whole = model.sam.postprocess_masks(expected.pred_masks[0], (90, 128), (90, 128))[0]
-    found = model.decode(model.encode(rgb), [Prompt(points=[(40, 60)])], multimask=several)[0]
-    assert_allclose(found.logits, whole, atol=1e-4)
-    assert_allclose(found.predicted_iou, expected.iou_scores[0, 0], atol=1e-4)
-    assert fs.automatic(rgb, model=row.name, method="grid", points_per_side=2).labels.shape == (90, 128)
 
 
 def test_medsam_stretches_and_interpolates_probabilities(tmp_path: Path, sam: Sam, picture: np.ndarray) -> None:
@@ -308,6 +226,32 @@ def written_out(z12: torch.Tensor, d: Any) -> torch.Tensor:
         x = block(torch.cat([x, other[:, more : more + x.shape[1]]], 1))
     x = torch.cat([sampled(x, d.deconv_out), z0], 1)
     return d.out_conv(d.decoder_head(x))
+
+
+def test_micro_sams_published_files_are_one_model(tmp_path: Path, sam: Sam, picture: np.ndarray) -> None:
+    """The bioimage.io files are a SAM and its decoder in one folder; micro-sam's cache has them without a suffix."""
+    decoder = randomised(Unetr(transposed=True, width=SMALL["prompt"]).eval())
+    for folder, stem, suffix in (("diplomatic-bug", "vit_s", ".pt"), ("models", "vit_s_lm", "")):
+        (tmp_path / folder).mkdir()
+        torch.save(sam.state_dict(), tmp_path / folder / f"{stem}{suffix}")
+        torch.save(decoder.state_dict(), tmp_path / folder / f"{stem}_decoder{suffix}")
+    maps = []
+    for path in (tmp_path / "diplomatic-bug", tmp_path / "models" / "vit_s_lm"):
+        row = import_model(path)
+        assert (row.family, row.size_mb > 0) == ("micro_sam", True)
+        maps.append(fs.load_model(row.name).instance_maps(picture))
+    assert_allclose(maps[0], maps[1])
+    with pytest.raises(CheckpointError, match=r"instance decoder alone.*beside"):
+        import_model(tmp_path / "models" / "vit_s_lm_decoder")
+    (tmp_path / "diplomatic-bug" / "vit_s_decoder.pt").unlink()
+    assert import_model(tmp_path / "diplomatic-bug" / "vit_s.pt").family == "sam_vit"
+
+
+def test_the_catalogue_says_which_files_make_a_micro_sam() -> None:
+    row = catalog.row("micro-sam-vit-b-lm")
+    assert "vit_b.pt and https://" in state(row)
+    with pytest.raises(CheckpointError, match=r"vit_b\.pt and .*vit_b_decoder\.pt, into one folder called vit_b_lm,"):
+        fs.load_model(row.name)
 
 
 def test_a_checkpoint_that_is_not_whole_is_named(tmp_path: Path, sam: Sam) -> None:

@@ -54,6 +54,8 @@ class CatalogRow(Declared):
     """Weights file, or folder with weights: relative to this package or to `models_folder`, or a full path."""
     source: str = ""
     """Where the weights come from: ``hf:owner/name``, a URL, or the path that was imported."""
+    beside: tuple[str, ...] = ()
+    """URLs of further published files that belong into the same folder, such as micro-sam's instance decoder."""
     sha256: str
     """Hash of the weights, as `store.hash_of` gives it, or `UNVERIFIED`."""
     size_mb: float

@@ -32,7 +32,7 @@ FAMILIES = (
     "dino",
 )
 #: Fields that are the imported file's own, whatever the package's row of it says.
-_OF_THE_FILE = {"name", "family", "file", "source", "sha256", "size_mb"}
+_OF_THE_FILE = {"name", "family", "file", "source", "beside", "sha256", "size_mb"}
 #: What a row says where the family knows no better.
 _UNKNOWN = {"revision": "imported", "code_licence": "unknown", "weights_licence": "unknown", "input": "2-D",
             "citation": "See where the weights come from."}  # fmt: skip
@@ -196,6 +196,9 @@ def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, 
         if row.sha256 == sha256:
             return row
         if not row.source or (path.name != row.file and source != row.source):
+            continue
+        if len(weight_files(path)) <= len(row.beside):
+            # A part of what was published: a model of its own.
             continue
         if row.family != family or row.options != fields.get("options", {}):
             raise CheckpointError(

@@ -15,6 +15,11 @@ VERIFIED = {
     "torchvision_segmenters": "torchvision: its forward pass, equal",
     "clipseg": "transformers: its forward pass, equal within 2e-5",
     "clip": "transformers: its logits, equal within 1e-4",
+    "sam_vit": "segment-anything: encoder, decoder and generator, equal within 1e-4",
+    "mobile_sam": "timm: its encoder, equal within 1e-4; the rest as SAM",
+    "medsam": "the authors' recipe on segment-anything, equal within 1e-4",
+    "sam_hq": "transformers and the authors' decoder written out, equal within 1e-4",
+    "micro_sam": "torch-em's decoder written out, equal within 1e-4; the rest as SAM",
 }
 
 
@@ -39,7 +44,7 @@ def as_markdown(rows: Iterable[CatalogRow]) -> str:
         if source.startswith("hf:"):
             source = f"[{source[3:]}](https://huggingface.co/{source[3:]})"
         elif source.startswith("http"):
-            source = f"[{row.file}]({source})"
+            source = ", ".join(f"[{link.rpartition('/')[2]}]({link})" for link in (source, *row.beside))
         cells = [row.name, row.title, ", ".join(row.tasks), f"{row.size_mb:g}", row.code_licence, row.weights_licence]
         lines.append([*cells, classes, source, VERIFIED.get(row.family, "see the page of its family")])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -17,7 +17,8 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.checkpoints import read_tensors
 from napari_foundseg.models.protocols import Candidates
-from napari_foundseg.models.sam import SamEmbedding, SamModel
+from napari_foundseg.models.sam import SamModel
+from napari_foundseg.models.sam_embedding import SamEmbedding
 from napari_foundseg.models.sam_layout import built, load_sam, sam_tensors
 
 if TYPE_CHECKING:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.checkpoints import read_tensors
-from napari_foundseg.models.sam import SamEmbedding, SamModel
+from napari_foundseg.models.sam import SamModel
+from napari_foundseg.models.sam_embedding import SamEmbedding
 from napari_foundseg.models.sam_layout import built, check, load_sam, sam_tensors, size_name
 from napari_foundseg.models.sam_vit import FIELDS
 
@@ -134,12 +136,17 @@ def recognise(found: Found) -> dict[str, Any] | None:
     Raises
     ------
     CheckpointError
-        If they are, but some are missing.
+        If they are, but some are missing, the SAM itself for one.
     """
     from napari_foundseg.models.nets.unetr import build_unetr
 
     shapes, decoder = sam_tensors(found.shapes)
-    if not shapes or not decoder:
+    if decoder and not shapes:
+        raise CheckpointError(
+            f"{found.path} is {_DECODER} alone. Put it beside the SAM that it belongs to (vit_b_decoder.pt beside "
+            "vit_b.pt) and import that, or their folder."
+        )
+    if not decoder:
         return None
     built(found.path, shapes, empty=True)
     expected = build_unetr(decoder).state_dict()

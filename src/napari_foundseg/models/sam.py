@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,16 +15,16 @@ from numpy.typing import NDArray
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.memory import Fallbacks, with_fallbacks
 from napari_foundseg.models.protocols import Candidates, GridOptions
+from napari_foundseg.models.sam_embedding import SamEmbedding
+from napari_foundseg.models.sam_masks import stable_masks
 
 if TYPE_CHECKING:
     import torch
     from segment_anything.modeling import Sam
 
     from napari_foundseg.core.prompts import Prompt
-    from napari_foundseg.models.nets.enlarging import Enlarger
-    from napari_foundseg.models.nets.sam_decoder import Picture
 
-__all__ = ["SamEmbedding", "SamModel"]
+__all__ = ["SamModel"]
 
 #: Logit given to the inside of a mask prompt, and its negative to the outside.
 MASK_PROMPT_LOGIT = 6.0
@@ -35,33 +34,6 @@ _BATCH = 16
 _LARGE = 512
 #: Last clicks that are given one by one; the networks were trained on no longer rows of them.
 _ONE_BY_ONE = 8
-
-
-@dataclass(frozen=True, eq=False)
-class SamEmbedding:
-    """Features of one picture, and the sizes that map its pixels to the encoder's.
-
-    Parameters
-    ----------
-    features : (1, C, H, W) tensor
-        What the image encoder returned.
-    original_size : tuple of int
-        Rows and columns of the picture.
-    input_size : tuple of int
-        Rows and columns after its longer side was resized to the window.
-    """
-
-    features: torch.Tensor
-    original_size: tuple[int, int]
-    input_size: tuple[int, int]
-    prepared: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What decoding makes of them once, whatever the prompt."""
-
-    @property
-    def nbytes(self) -> int:
-        """Memory of the features, and of what was made of them."""
-        picture = self.prepared.get("picture")
-        return int(self.features.nbytes) + (0 if picture is None else picture.nbytes)
 
 
 class SamModel:
@@ -78,12 +50,11 @@ class SamModel:
     """
 
     def __init__(self, sam: Sam, name: str, key: str) -> None:
-        from napari_foundseg.models.nets.sam_decoder import FastDecoder
         from napari_foundseg.models.nets.sam_vit import accelerated
 
         sam.image_encoder = accelerated(sam.image_encoder)
         self.sam = sam
-        self._fast = FastDecoder.of(sam)
+        self._fast = self._fast_decoder()
         self.name = name
         self.key = key
         self.fallbacks = Fallbacks()
@@ -130,21 +101,19 @@ class SamModel:
         """
         from torch import nn
 
-        from napari_foundseg.models.nets.sam_decoder import FastDecoder
-
         if self.device == "cpu":
             return False
         for part in vars(self).values():
             if isinstance(part, nn.Module):
                 part.to("cpu")
-        self._fast = FastDecoder.of(self.sam)
+        self._fast = self._fast_decoder()
         return True
 
-    def _here(self, embedding: SamEmbedding) -> SamEmbedding:
-        """Return an embedding on the model's device, which may have changed since it was made."""
-        if str(embedding.features.device) == self.device:
-            return embedding
-        return replace(embedding, features=embedding.features.to(self.device), prepared={})
+    def _fast_decoder(self) -> Any:
+        """Return a decoder that gives the network's results faster, None where there is none."""
+        from napari_foundseg.models.nets.sam_decoder import FastDecoder
+
+        return FastDecoder.of(self.sam)
 
     @property
     def features_window(self) -> int:
@@ -205,12 +174,7 @@ class SamModel:
         bytes
             For `unpacked`.
         """
-        import torch
-        from safetensors.torch import save
-
-        sizes = torch.tensor([*embedding.original_size, *embedding.input_size])
-        features = embedding.features.detach().to("cpu", getattr(torch, self.stored_as)).contiguous().clone()
-        return bytes(save({"features": features, "sizes": sizes}))
+        return embedding.packed(self.stored_as)
 
     def unpacked(self, data: bytes) -> SamEmbedding:
         """Return the embedding that `packed` made bytes of.
@@ -225,13 +189,7 @@ class SamModel:
         SamEmbedding
             In float32, on the model's device.
         """
-        import torch
-        from safetensors.torch import load
-
-        tensors = load(data)
-        height, width, used_height, used_width = tensors["sizes"].tolist()
-        features = tensors["features"].to(self.device, torch.float32)
-        return SamEmbedding(features, (height, width), (used_height, used_width))
+        return SamEmbedding.unpacked(data, self.device)
 
     def decode(
         self, embedding: SamEmbedding, prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
@@ -266,7 +224,7 @@ class SamModel:
                 alike: list[Candidates] = []
                 for start in range(0, len(group), batch):
                     some = [prompts[i] for i in group[start : start + batch]]
-                    alike += self._decode_alike(self._here(embedding), some, multimask, one_by_one)
+                    alike += self._decode_alike(embedding.on(self.device), some, multimask, one_by_one)
                 return alike
 
             alike = with_fallbacks(decoded, _BATCH, "decoding prompts", self.fallbacks, self.to_cpu)
@@ -301,7 +259,7 @@ class SamModel:
             nonlocal done
             while done < len(points):
                 poll()
-                masks.extend(self._masks_at(self._here(embedding), points[done : done + batch], options))
+                masks.extend(self._masks_at(embedding.on(self.device), points[done : done + batch], options))
                 done += batch
 
         with_fallbacks(rest, options.points_per_batch, "decoding points", self.fallbacks, self.to_cpu)
@@ -311,11 +269,12 @@ class SamModel:
         import torch
 
         height, width = embedding.original_size
-        coordinates = self._in_window(points[:, None] * (width, height), embedding)
+        coordinates = embedding.in_window(points[:, None] * (width, height))
         labels = torch.ones(coordinates.shape[:2], dtype=torch.int, device=self.device)
         with torch.inference_mode():
             logits, iou = self._wanted(embedding, coordinates, labels, options)
-            return self._cut_out(logits, iou, embedding, options)
+            enlarger = embedding.enlarger((int(logits.shape[-2]), int(logits.shape[-1])), self.window)
+            return stable_masks(logits, iou, enlarger, self.sam.mask_threshold, options)
 
     def _wanted(
         self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, options: GridOptions
@@ -326,41 +285,12 @@ class SamModel:
             return iou > options.pred_iou_thresh if options.pred_iou_thresh > 0 else iou == iou
 
         if self._fast is not None:
-            sparse, _ = self.sam.prompt_encoder(points=(coordinates, labels), boxes=None, masks=None)
-            logits, iou, made = self._fast.decode(self._prepared(embedding), sparse, slice(1, None), wanted)
+            picture = self._prepared(embedding)
+            logits, iou, made = self._fast.decode(picture, (coordinates, labels), None, slice(1, None), wanted)
             return logits, iou[made]
         logits, iou = self._low_resolution(embedding, coordinates, labels, None, None, several=True)
         made = wanted(iou)
         return logits[made], iou[made]
-
-    def _cut_out(
-        self, logits: torch.Tensor, iou: torch.Tensor, embedding: SamEmbedding, options: GridOptions
-    ) -> list[Mask]:
-        """Enlarge masks and keep the stable ones, each in its box."""
-        threshold, offset = self.sam.mask_threshold, options.stability_score_offset
-        numbered: list[tuple[int, Mask]] = []
-        for group in self._enlarger(embedding, logits).masks(logits.float(), threshold, offset):
-            stable = group.stability >= options.stability_score_thresh
-            if not bool(stable.any()):
-                continue
-            which, stability = group.which[stable], group.stability[stable]
-            arrays = [
-                a.cpu().numpy() for a in (which, group.origin[stable], group.crops[stable], iou[which], stability)
-            ]
-            for number, origin, crop, quality, score in zip(*arrays, strict=True):
-                scores = {"predicted_iou": float(quality), "stability_score": float(score)}
-                numbered.append((int(number), Mask.from_array(crop, (int(origin[0]), int(origin[1])), **scores)))
-        return [mask for _, mask in sorted(numbered, key=lambda pair: pair[0]) if mask.crop.size]
-
-    def _enlarger(self, embedding: SamEmbedding, logits: torch.Tensor) -> Enlarger:
-        from napari_foundseg.models.nets.enlarging import Enlarger
-
-        if "enlarger" not in embedding.prepared:
-            small = (int(logits.shape[-2]), int(logits.shape[-1]))
-            sizes = (self.window, self.window), embedding.input_size, embedding.original_size
-            embedding.prepared["enlarger"] = Enlarger(small, *sizes, logits.device)
-        enlarger: Enlarger = embedding.prepared["enlarger"]
-        return enlarger
 
     def _decode_alike(
         self, embedding: SamEmbedding, prompts: Sequence[Prompt], multimask: bool, one_by_one: bool
@@ -374,14 +304,16 @@ class SamModel:
         if first.points:
             # (y, x) becomes (x, y); the prompt encoder itself adds the half pixel.
             yx = np.array([prompt.points for prompt in prompts], float)
-            coordinates = self._in_window(yx[..., ::-1], embedding).float()
+            coordinates = embedding.in_window(yx[..., ::-1]).float()
             labels = torch.as_tensor([prompt.labels for prompt in prompts], dtype=torch.int, device=self.device)
         if first.box is not None:
             yxyx = np.array([prompt.box for prompt in prompts], float)
             corners = yxyx.reshape(-1, 2, 2)[..., ::-1]
-            boxes = self._in_window(corners, embedding).float().reshape(-1, 4)
+            boxes = embedding.in_window(corners).float().reshape(-1, 4)
         if first.mask is not None:
-            masks = torch.stack([self._mask_input(prompt.mask, embedding) for prompt in prompts])
+            side = self.sam.prompt_encoder.mask_input_size[0]
+            given = [embedding.mask_input(p.mask, side, self.window, MASK_PROMPT_LOGIT) for p in prompts]  # type: ignore[arg-type]
+            masks = torch.stack(given)
         with torch.inference_mode():
             if masks is None and one_by_one and coordinates is not None and labels is not None:
                 masks = self._before_last(embedding, coordinates, labels, boxes)
@@ -391,13 +323,6 @@ class SamModel:
             stability = calculate_stability_score(logits, threshold, 1.0).nan_to_num(0.0)
             arrays = ((logits - threshold).cpu().numpy(), iou.cpu().numpy(), stability.cpu().numpy())
         return [Candidates(*parts) for parts in zip(*arrays, strict=True)]
-
-    def _in_window(self, xy: NDArray[np.float64], embedding: SamEmbedding) -> torch.Tensor:
-        """Return (x, y) in the picture's pixels as (x, y) in the encoder's."""
-        import torch
-
-        (height, width), (used_height, used_width) = embedding.original_size, embedding.input_size
-        return torch.as_tensor(xy * (used_width / width, used_height / height), device=self.device)
 
     def _low_resolution(
         self,
@@ -411,11 +336,11 @@ class SamModel:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return low-resolution logits (B, K, h, w) and predicted IoU (B, K), as ``predict_torch`` does."""
         points = None if coordinates is None else (coordinates, labels)
-        sparse, dense = self.sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
         if self._fast is not None and masks is None:
             kinds = slice(1, None) if several else slice(0, 1)
-            logits, iou, _ = self._fast.decode(self._prepared(embedding), sparse, kinds)
+            logits, iou, _ = self._fast.decode(self._prepared(embedding), points, boxes, kinds)
             return logits.unflatten(0, iou.shape), iou
+        sparse, dense = self.sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
         low, iou = self.sam.mask_decoder(
             image_embeddings=embedding.features,
             image_pe=self.sam.prompt_encoder.get_dense_pe(),
@@ -436,13 +361,11 @@ class SamModel:
             return enlarged
         return functional.interpolate(enlarged, embedding.original_size, mode="bilinear", align_corners=False)
 
-    def _prepared(self, embedding: SamEmbedding) -> Picture:
+    def _prepared(self, embedding: SamEmbedding) -> Any:
         """Return what the fast decoder needs of a picture, made at its first prompt."""
         if "picture" not in embedding.prepared:
-            dense = self.sam.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1)
-            embedding.prepared["picture"] = self._fast.picture(embedding.features, dense)  # type: ignore[union-attr]
-        picture: Picture = embedding.prepared["picture"]
-        return picture
+            embedding.prepared["picture"] = self._fast.picture(embedding.features)
+        return embedding.prepared["picture"]
 
     def _before_last(
         self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None
@@ -460,16 +383,3 @@ class SamModel:
             logits, iou = self._low_resolution(embedding, clicked, kinds, boxes, masks, several=several)
             masks = logits[torch.arange(len(logits)), iou.argmax(dim=1)][:, None]
         return masks
-
-    def _mask_input(self, mask: NDArray[np.bool_], embedding: SamEmbedding) -> torch.Tensor:
-        """Return a mask of the picture as the low-resolution logits that the prompt encoder takes."""
-        import torch
-        from torch.nn import functional
-
-        height, width = self.sam.prompt_encoder.mask_input_size
-        scale = height / self.window
-        size = [max(1, round(n * scale)) for n in embedding.input_size]
-        inside = torch.as_tensor(mask, dtype=torch.float, device=self.sam.device)[None, None]
-        small = functional.interpolate(inside, size, mode="bilinear", align_corners=False, antialias=True)[0]
-        padded = functional.pad(small, (0, width - size[1], 0, height - size[0]))
-        return (padded * 2 - 1) * MASK_PROMPT_LOGIT

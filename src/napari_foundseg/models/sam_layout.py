@@ -1,7 +1,8 @@
 """Layouts of SAM checkpoints: where the network's tensors are in a file, and what they are called.
 
-A published ``.pth`` is the state dict itself; micro-sam puts it under ``model_state``, others under ``state_dict`` or
-``model``; transformers has names of its own, which are read without transformers.
+A published ``.pth`` is the state dict itself; micro-sam's trainer puts it under ``model_state``, others under
+``state_dict`` or ``model``; transformers has names of its own, which are read without transformers. micro-sam's decoder
+is the ``decoder_state`` of its trainer's checkpoints, and a file of its own beside the published ones.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from segment_anything.modeling import Sam
 
-__all__ = ["built", "check", "load_sam", "sam_tensors", "size_name"]
+__all__ = ["DOES_NOT_BUILD", "built", "check", "from_transformers", "load_sam", "odd", "sam_tensors", "size_name"]
 
 _T = TypeVar("_T")
 #: Encoders of the published networks by width and depth.
@@ -47,7 +48,23 @@ _FROM_TRANSFORMERS = [(re.compile(pattern), name) for pattern, name in [
     (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_in", r"\1.layers.0"),
     (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.0", r"\1.layers.1"),
     (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_out", r"\1.layers.2"),
+    # SAM-HQ's own.
+    (r"^mask_decoder\.hq_token\.", "mask_decoder.hf_token."),
+    (r"^mask_decoder\.hq_mask_mlp\.proj_in", "mask_decoder.hf_mlp.layers.0"),
+    (r"^mask_decoder\.hq_mask_mlp\.layers\.0", "mask_decoder.hf_mlp.layers.1"),
+    (r"^mask_decoder\.hq_mask_mlp\.proj_out", "mask_decoder.hf_mlp.layers.2"),
+    *((rf"^mask_decoder\.{theirs}_{part}\.", f"mask_decoder.{ours}.{number}.")
+      for theirs, ours in (("compress_vit", "compress_vit_feat"), ("encoder", "embedding_encoder"),
+                           ("mask", "embedding_maskfeature"))
+      for part, number in (("conv1", 0), ("norm", 1), ("conv2", 3))),
 ]]  # fmt: skip
+#: What building a network of shapes that fit no network raises.
+DOES_NOT_BUILD = (
+    KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError, RuntimeError,
+)  # fmt: skip
+#: Names by which micro-sam's decoder is known in a file of its own, and what all of its names begin with.
+_DECODER_MARKS = ("base.block.1.weight", "out_conv.weight")
+_DECODER_PARTS = ("base.", "decoder.", "deconv", "decoder_head.", "out_conv.")
 #: In transformers' files twice.
 _TIED = "prompt_encoder.shared_embedding.positional_embedding"
 
@@ -68,19 +85,23 @@ def sam_tensors(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]
         micro-sam's instance decoder; empty where there is none.
     """
     if any(name.startswith("vision_encoder.layers.") for name in tensors):
-        return {_renamed(name): value for name, value in tensors.items() if name != _TIED}, {}
+        return {from_transformers(name): value for name, value in tensors.items() if name != _TIED}, {}
     marks = ("image_encoder.patch_embed.proj.weight", "image_encoder.patch_embed.seq.0.c.weight")
     prefix = next((name[: -len(mark)] for name in tensors for mark in marks if name.endswith(mark)), None)
     if prefix is None:
-        return {}, {}
+        return {}, _instance_decoder(tensors)
     parts = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
     sam = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-    decoder = {
-        name.removeprefix("decoder_state."): value
-        for name, value in tensors.items()
-        if name.startswith("decoder_state.")
-    }
-    return {name: value for name, value in sam.items() if name.startswith(parts)}, decoder
+    return {name: value for name, value in sam.items() if name.startswith(parts)}, _instance_decoder(tensors)
+
+
+def _instance_decoder(tensors: Mapping[str, _T]) -> dict[str, _T]:
+    """Return micro-sam's decoder by its own names: of a checkpoint's ``decoder_state``, or of a file of its own."""
+    state = "decoder_state."
+    found = {name.removeprefix(state): value for name, value in tensors.items() if name.startswith(state)}
+    if found or not set(_DECODER_MARKS) <= tensors.keys():
+        return found
+    return {name: value for name, value in tensors.items() if name.startswith(_DECODER_PARTS)}
 
 
 def size_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
@@ -189,16 +210,50 @@ def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = Fa
     try:
         with torch.device("meta" if empty else "cpu"):
             sam = build_sam(shapes)
-    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is taken for {what}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
-            "another model; get it again."
-        ) from error
+    except DOES_NOT_BUILD as error:
+        raise odd(path, what, error) from error
     check(path, {name: tuple(value.shape) for name, value in sam.state_dict().items()}, shapes, what)
     return sam
 
 
-def _renamed(name: str) -> str:
+def odd(path: Path, what: str, error: Exception) -> CheckpointError:
+    """Return the error of a checkpoint for whose shapes no network can be built.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    what : str
+        What it is taken for, in words.
+    error : Exception
+        What building raised, one of `DOES_NOT_BUILD`.
+
+    Returns
+    -------
+    CheckpointError
+        To be raised.
+    """
+    return CheckpointError(
+        f"{path} is taken for {what}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
+        "another model; get it again."
+    )
+
+
+def from_transformers(name: str) -> str:
+    """Return what a tensor of transformers' SAM or SAM-HQ is called in the authors' files.
+
+    Parameters
+    ----------
+    name : str
+        Its name in transformers.
+
+    Returns
+    -------
+    str
+        Its name in segment-anything, or in SAM-HQ's package.
+    """
+    if name == _TIED:
+        name = "shared_image_embedding.positional_embedding"
     for pattern, replacement in _FROM_TRANSFORMERS:
         name, count = pattern.subn(replacement, name)
         if count:

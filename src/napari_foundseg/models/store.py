@@ -15,6 +15,8 @@ __all__ = ["hash_of", "hub_folder", "known", "locate", "state", "weight_files", 
 
 #: What weights of a folder are called, the safe kind first: of two kinds only the first is read.
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt")
+#: What the names of micro-sam's files begin with: ``vit_b.pt`` and ``vit_b_decoder.pt``, or ``vit_b_lm`` in its cache.
+_MICRO_SAM = "vit_"
 
 
 def weights(row: CatalogRow) -> Path:
@@ -130,10 +132,11 @@ def weight_files(path: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Sorted; of several kinds in a folder the safest.
+        Sorted; of several kinds in a folder the safest. With a file of micro-sam its decoder, if that lies beside it.
     """
     if not path.is_dir():
-        return [path]
+        decoder = path.with_name(f"{path.stem}_decoder{path.suffix}")
+        return [path, decoder] if path.name.startswith(_MICRO_SAM) and decoder.is_file() else [path]
     kinds = (sorted(path.glob(pattern)) for pattern in _WEIGHTS)
     return next((found for found in kinds if found), [])
 
@@ -149,7 +152,7 @@ def hash_of(path: Path) -> str:
     Returns
     -------
     str
-        sha256 of a file; of a folder sha256 of the names and hashes of its sorted weight files.
+        sha256 of a file; of a folder, or of several files, sha256 of the names and hashes of the sorted weight files.
 
     Raises
     ------
@@ -166,7 +169,7 @@ def hash_of(path: Path) -> str:
                 hashes[part.name] = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if not path.is_dir():
+    if not path.is_dir() and len(found) == 1:
         return hashes[path.name]
     return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
 
@@ -211,7 +214,8 @@ def _missing(row: CatalogRow) -> str:
 
 
 def _link(row: CatalogRow) -> str:
-    return row.source.replace("hf:", "https://huggingface.co/", 1)
+    link = row.source.replace("hf:", "https://huggingface.co/", 1)
+    return " and ".join((link, *row.beside)) + (f", into one folder called {row.file}," if row.beside else "")
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:

@@ -41,6 +41,11 @@ class TinyModel(SamModel):
         super().__init__(sam, name, key)
         self.instance_decoder = instance_decoder
 
+    def _fast_decoder(self) -> Any:
+        from napari_foundseg.models.nets.tiny_decoder import FastTinyDecoder
+
+        return FastTinyDecoder.of(self.sam)
+
     #: Larger ones gain nothing and cost memory.
     maps_window = 512
     features_window = 512

@@ -2,7 +2,8 @@
 
 A mask that touches a side of its window is dropped, since the next coarser level holds it whole, and what is found
 twice is found once after suppression. What comes back is raw: thresholds and suppression act on it without a model
-(`core.suppression`). In `fast` mode a coarse grid comes first, and further points only where no mask lies that passes.
+(`core.suppression`). In `fast` mode a coarse grid comes first, and further points only where no mask lies that passes,
+and, of a model that has an instance decoder, only where that sees an object at all.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,11 @@ from numpy.typing import NDArray
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.suppression import select
+from napari_foundseg.models.catalog import row
 from napari_foundseg.models.protocols import GridOptions, PointGrid
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.embeddings import embedding
+from napari_foundseg.tasks.instance_maps import decode_maps
 
 if TYPE_CHECKING:
     from napari_foundseg.tasks.automatic import GridSettings
@@ -29,6 +32,8 @@ __all__ = ["LIVE", "floors", "grid_masks", "grid_passes", "passing"]
 
 #: By how much the two thresholds can be lowered after a run.
 LIVE = 0.2
+#: Foreground from which on fast mode looks for an object; half of it keeps what the decoder doubts.
+_LIKELY = 0.1
 
 
 def grid_masks(
@@ -67,14 +72,16 @@ def grid_masks(
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
     last = tiling.coarsest(shape, model.window)
     levels = range(min(0, last), last + 1) if settings.tile else [last]
-    passes = [p * np.array(shape)[::-1] for p in grid_passes(settings.points_per_side, fast=settings.mode == "fast")]
+    fast = settings.mode == "fast"
+    likely = _likely(image, index, region, settings, model, poll) if fast else np.ones(shape, bool)
+    passes = [p * np.array(shape)[::-1] for p in grid_passes(settings.points_per_side, fast=fast)]
     steps = len(levels) * len(passes)
     kept: list[Mask] = []
     raw: list[Mask] = []
     for step, (level, points) in enumerate(itertools.product(levels, passes)):
         side = tiling.side(model.window, level)
         windows = list(tiling.cover(shape, (side, side), side // 2))
-        left = _uncovered(points, kept, shape)
+        left = _wanted(points, kept, likely)
         for i, (window, core) in enumerate(windows):
             if len(inside := _inside(left, core)):
                 rgb = image.rgb(index, tiling.shifted(window, region[:2]))
@@ -164,11 +171,27 @@ def _inside(points: NDArray[np.float64], core: Box) -> NDArray[np.float64]:
     return inside
 
 
-def _uncovered(points: NDArray[np.float64], masks: list[Mask], shape: tuple[int, int]) -> NDArray[np.float64]:
-    """Return the points (x, y) that no mask covers: the only ones worth another look at a coarser level."""
-    covered = np.zeros(shape, bool)
+def _wanted(points: NDArray[np.float64], masks: list[Mask], likely: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the points (x, y) that no mask covers, where an object is likely: the only ones worth another look."""
+    open_to_objects = likely.copy()
     for mask in masks:
-        tiling.part(covered, mask.box)[mask.crop] = True
+        tiling.part(open_to_objects, mask.box)[mask.crop] = False
     x, y = points.astype(int).T
-    left: NDArray[np.float64] = points[~covered[y, x]]
+    left: NDArray[np.float64] = points[open_to_objects[y, x]]
     return left
+
+
+def _likely(
+    image: Image,
+    index: tuple[int, ...],
+    region: Box,
+    settings: GridSettings,
+    model: Any,
+    poll: Callable[[], None],
+) -> NDArray[np.bool_]:
+    """Return where the instance decoder of a model sees an object, everywhere if it has none."""
+    if "InstanceDecoding" not in row(model.name).protocols:
+        return np.ones((region[2] - region[0] + 1, region[3] - region[1] + 1), bool)
+    maps = decode_maps(image, index, region, model, poll, lambda _: None, tile=settings.tile)
+    likely: NDArray[np.bool_] = maps[0] > _LIKELY
+    return likely

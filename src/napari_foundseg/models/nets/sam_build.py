@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from napari_foundseg.models.nets.tiny_vit import TinyViT
 
-__all__ = ["build_sam"]
+__all__ = ["ViTSizes", "build_sam", "vit_sizes"]
 
 _MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -62,7 +63,40 @@ def build_sam(shapes: Shapes) -> Sam:
     return sam.eval()
 
 
-def _vit(shapes: Shapes) -> ImageEncoderViT:
+@dataclass(frozen=True)
+class ViTSizes:
+    """Sizes of a ViT encoder: side of the picture and of a patch, widths, depth, heads, windows."""
+
+    picture: int
+    patch: int
+    channels: int
+    width: int
+    depth: int
+    heads: int
+    mlp: int
+    out: int
+    window: int
+    whole: tuple[int, ...]
+
+
+def vit_sizes(shapes: Shapes) -> ViTSizes:
+    """Read the sizes of a ViT encoder off a checkpoint.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        Shapes of its tensors, by `segment_anything`'s names.
+
+    Returns
+    -------
+    ViTSizes
+        ``whole`` numbers the blocks that attend to the whole picture.
+
+    Raises
+    ------
+    KeyError
+        Naming a tensor without which a size is not known.
+    """
     prefix = "image_encoder."
     width, channels, patch, _ = shapes[f"{prefix}patch_embed.proj.weight"]
     grid = shapes[f"{prefix}pos_embed"][1]
@@ -70,17 +104,33 @@ def _vit(shapes: Shapes) -> ImageEncoderViT:
     tables = {i: shapes[f"{prefix}blocks.{i}.attn.rel_pos_h"] for i in sorted(blocks)}
     whole = tuple(i for i, table in tables.items() if table[0] == 2 * grid - 1)
     windows = [(table[0] + 1) // 2 for i, table in tables.items() if i not in whole]
-    return ImageEncoderViT(
-        img_size=grid * patch,
-        patch_size=patch,
-        in_chans=channels,
-        embed_dim=width,
+    return ViTSizes(
+        picture=grid * patch,
+        patch=patch,
+        channels=channels,
+        width=width,
         depth=len(blocks),
-        num_heads=width // tables[min(tables)][1],
-        mlp_ratio=shapes[f"{prefix}blocks.0.mlp.lin1.weight"][0] / width,
-        out_chans=shapes[f"{prefix}neck.2.weight"][0],
+        heads=width // tables[min(tables)][1],
+        mlp=shapes[f"{prefix}blocks.0.mlp.lin1.weight"][0],
+        out=shapes[f"{prefix}neck.2.weight"][0],
+        window=windows[0] if windows else 0,
+        whole=whole,
+    )
+
+
+def _vit(shapes: Shapes) -> ImageEncoderViT:
+    sizes = vit_sizes(shapes)
+    return ImageEncoderViT(
+        img_size=sizes.picture,
+        patch_size=sizes.patch,
+        in_chans=sizes.channels,
+        embed_dim=sizes.width,
+        depth=sizes.depth,
+        num_heads=sizes.heads,
+        mlp_ratio=sizes.mlp / sizes.width,
+        out_chans=sizes.out,
         norm_layer=partial(torch.nn.LayerNorm, eps=1e-6),
         use_rel_pos=True,
-        window_size=windows[0] if windows else 0,
-        global_attn_indexes=whole,
+        window_size=sizes.window,
+        global_attn_indexes=sizes.whole,
     )

@@ -4,15 +4,15 @@ The reference copies the picture's features for every prompt and projects each c
 
 - what does not depend on the prompt is computed once a picture (`Picture`): the first layer's projections of the
   features, and every projection of the positional encoding;
-- in the later layers the projections are moved from the 4096 places of the picture to the few tokens of the prompt,
-  which attention allows, being linear in its keys and values;
+- in the later layers the projections are moved from the 4096 places of the picture to the few tokens of the prompt
+  (`two_way`);
 - the predicted IoU comes before the masks, so that masks which nobody wants are never enlarged;
 - the enlarged features stay in the order in which matrix products make them, until the masks themselves are laid out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +20,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from segment_anything.modeling import MaskDecoder, Sam
+from napari_foundseg.models.nets.two_way import TwoWay, by_head, scale_of
 
-__all__ = ["FastDecoder", "Picture"]
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+__all__ = ["FastDecoder", "Picture", "Wanted", "doubled", "joined"]
+
+#: From predicted IoU (B, K) to a boolean of that shape: which masks are to be made. None makes all.
+Wanted = Callable[[Tensor], Tensor] | None
 
 #: Prompts decoded at once on a CPU: their features stay near the processor.
 _AT_ONCE = 4
@@ -58,22 +63,14 @@ class FastDecoder:
 
     Parameters
     ----------
-    decoder : MaskDecoder
-        `segment_anything`'s mask decoder with its two-way transformer of two layers; used, not copied.
-    positions : Tensor, shape (1, C, H, W)
-        The positional encoding of the picture's places.
+    sam : Sam
+        With `segment_anything`'s prompt encoder, and its mask decoder of two layers; used, not copied.
     """
 
-    def __init__(self, decoder: MaskDecoder, positions: Tensor) -> None:
-        self._decoder = decoder
-        self._where = positions[0].flatten(1).T.contiguous()
-        self._final = decoder.transformer.final_attn_token_to_image
-        self._first, self._second = decoder.transformer.layers
-        self._heads = self._final.num_heads
-        # The positional encoding as keys of the second layer, as its queries, and as keys of the last attention.
-        self._as_keys = self._by_head(self._where @ self._second.cross_attn_token_to_image.k_proj.weight.T)
-        self._as_queries = self._by_head(self._second.cross_attn_image_to_token.q_proj(self._where))
-        self._as_last_keys = self._by_head(self._where @ self._final.k_proj.weight.T)
+    def __init__(self, sam: Sam) -> None:
+        self._prompts, self._decoder = sam.prompt_encoder, sam.mask_decoder
+        self._where = self._prompts.get_dense_pe()[0].flatten(1).T.contiguous()
+        self._two_way = TwoWay(self._decoder.transformer, self._where)
 
     @classmethod
     def of(cls, sam: Sam) -> FastDecoder | None:
@@ -91,40 +88,41 @@ class FastDecoder:
         """
         from segment_anything.modeling import MaskDecoder, PromptEncoder
 
-        decoder = sam.mask_decoder
-        fits = type(decoder) is MaskDecoder and type(sam.prompt_encoder) is PromptEncoder
-        if not fits or len(decoder.transformer.layers) != 2:
+        fits = type(sam.mask_decoder) is MaskDecoder and type(sam.prompt_encoder) is PromptEncoder
+        if not fits or len(sam.mask_decoder.transformer.layers) != 2:
             return None
         with torch.inference_mode():
-            return cls(decoder, sam.prompt_encoder.get_dense_pe())
+            return cls(sam)
 
-    def picture(self, features: Tensor, dense: Tensor) -> Picture:
+    def picture(self, features: Tensor) -> Picture:
         """Compute what does not depend on the prompt.
 
         Parameters
         ----------
         features : Tensor, shape (1, C, H, W)
             What the image encoder returned.
-        dense : Tensor, shape (1, C, H, W) or (1, C, 1, 1)
-            The dense embedding of *no mask*.
 
         Returns
         -------
         Picture
             For `decode`.
         """
+        dense = self._prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
         places = (features + dense)[0].flatten(1).T.contiguous()
-        into, back = self._first.cross_attn_token_to_image, self._first.cross_attn_image_to_token
+        layer = self._two_way.layers[0]
+        into, back = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
         located = places + self._where
         first = (into.k_proj(located), into.v_proj(places), back.q_proj(located))
-        return Picture(
-            places,
-            (features.shape[2], features.shape[3]),
-            (self._by_head(first[0]), self._by_head(first[1]), self._by_head(first[2])),
-        )
+        keys, values, asking = (by_head(part, self._two_way.heads) for part in first)
+        return Picture(places, (features.shape[2], features.shape[3]), (keys, values, asking))
 
     def decode(
-        self, picture: Picture, sparse: Tensor, kinds: slice, wanted: Callable[[Tensor], Tensor] | None = None
+        self,
+        picture: Picture,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        kinds: slice,
+        wanted: Wanted = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Decode prompts.
 
@@ -132,8 +130,10 @@ class FastDecoder:
         ----------
         picture : Picture
             The picture.
-        sparse : Tensor, shape (B, T, C)
-            Embedded points and boxes.
+        points : tuple of Tensor, shapes (B, N, 2) and (B, N), or None
+            Coordinates (x, y) in the encoder's pixels, and labels.
+        boxes : Tensor, shape (B, 4), or None
+            (x0, y0, x1, y1) in the encoder's pixels.
         kinds : slice
             Which of the decoder's masks: ``slice(1, None)`` for three, ``slice(0, 1)`` for the single one.
         wanted : callable, optional
@@ -148,20 +148,17 @@ class FastDecoder:
         made : Tensor of bool, shape (B, K)
             Which were wanted.
         """
+        sparse, _ = self._prompts(points=points, boxes=boxes, masks=None)
         step = len(sparse) if sparse.is_cuda else _AT_ONCE
-        parts = [self._decode(picture, part, kinds, wanted) for part in sparse.split(step)]
-        return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts]), torch.cat([p[2] for p in parts])
+        return joined(self._decode(picture, part, kinds, wanted) for part in sparse.split(step))
 
-    def _decode(
-        self, picture: Picture, sparse: Tensor, kinds: slice, wanted: Callable[[Tensor], Tensor] | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _decode(self, picture: Picture, sparse: Tensor, kinds: slice, wanted: Wanted) -> tuple[Tensor, Tensor, Tensor]:
         decoder = self._decoder
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(len(sparse), -1, -1), sparse.to(tokens.dtype)], dim=1)
         queries, places = self._first_layer(picture, tokens)
-        queries, places = self._second_layer(queries, tokens, places)
-        queries = queries + self._look(self._final, queries + tokens, places, self._as_last_keys)
-        queries = decoder.transformer.norm_final_attn(queries)
+        queries, places = self._two_way.layer(1, queries, tokens, places)
+        queries = self._two_way.last(queries, tokens, places)
         iou = decoder.iou_prediction_head(queries[:, 0])[:, kinds]
         made = torch.ones_like(iou, dtype=torch.bool) if wanted is None else wanted(iou)
         which = made.any(dim=1)
@@ -172,97 +169,68 @@ class FastDecoder:
         return logits[made[which]], iou, made
 
     def _first_layer(self, picture: Picture, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        layer, (keys, values, asking) = self._first, picture.first
+        """Run the layer whose projections of the picture are known."""
+        layer, (keys, values, asking) = self._two_way.layers[0], picture.first
+        heads = self._two_way.heads
         queries = layer.norm1(layer.self_attn(tokens, tokens, tokens))
         into = layer.cross_attn_token_to_image
         b, t, _ = tokens.shape
         # All prompts look at the same keys: one long row of queries.
-        q = self._by_head(into.q_proj(queries + tokens).flatten(0, 1))
+        q = by_head(into.q_proj(queries + tokens).flatten(0, 1), heads)
         seen = F.scaled_dot_product_attention(q[None], keys[None], values[None])[0]
         queries = layer.norm2(queries + into.out_proj(seen.transpose(0, 1).reshape(b, t, -1)))
         queries = layer.norm3(queries + layer.mlp(queries))
         back = layer.cross_attn_image_to_token
-        k = self._by_head(back.k_proj(queries + tokens))
-        shares = _softmax_over_tokens(k @ asking.transpose(1, 2) * _scale(back))
-        return queries, self._told(layer, picture.places.expand(b, -1, -1), shares, queries)
-
-    def _second_layer(self, queries: Tensor, tokens: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-        layer = self._second
-        again = queries + tokens
-        queries = layer.norm1(queries + layer.self_attn(again, again, queries))
-        into = layer.cross_attn_token_to_image
-        queries = layer.norm2(queries + self._look(into, queries + tokens, places, self._as_keys))
-        queries = layer.norm3(queries + layer.mlp(queries))
-        back = layer.cross_attn_image_to_token
-        k = self._by_head(back.k_proj(queries + tokens)) * _scale(back)
-        # (place + position) · Wq · k: the first part by moving Wq to the tokens, the second is known.
-        moved = _moved_to_tokens(k, back.q_proj.weight)
-        scores = torch.baddbmm((k @ self._as_queries.transpose(1, 2)).flatten(1, 2), moved, places.transpose(1, 2))
-        return queries, self._told(layer, places, _softmax_over_tokens(scores.unflatten(1, k.shape[1:3])), queries)
-
-    def _look(self, attention: Any, asked: Tensor, places: Tensor, positions: Tensor) -> Tensor:
-        """Tokens look at the picture: the projections of keys and values are moved to the tokens.
-
-        The bias of the keys adds the same to all scores of a token, so that it changes nothing.
-        """
-        q = self._by_head(attention.q_proj(asked)) * _scale(attention)
-        moved = _moved_to_tokens(q, attention.k_proj.weight)
-        known = (q @ positions.transpose(1, 2)).flatten(1, 2)
-        shares = torch.softmax(torch.baddbmm(known, moved, places.transpose(1, 2)), dim=-1)
-        seen = (shares @ places).unflatten(1, q.shape[1:3])
-        weight = attention.v_proj.weight.unflatten(0, (self._heads, -1))
-        values = (seen @ weight.transpose(1, 2)).transpose(1, 2).flatten(2) + attention.v_proj.bias
-        looked: Tensor = attention.out_proj(values)
-        return looked
-
-    def _told(self, layer: Any, places: Tensor, shares: Tensor, queries: Tensor) -> Tensor:
-        """Let the picture look at the tokens: by shares (B, H, T, N), places become (B, N, C)."""
-        back = layer.cross_attn_image_to_token
-        values = self._by_head(back.v_proj(queries))
-        weight = back.out_proj.weight.unflatten(1, (self._heads, -1)).permute(1, 2, 0)
-        moved = (values @ weight).flatten(1, 2)
-        told = torch.baddbmm(places, shares.flatten(1, 2).transpose(1, 2), moved)
-        norm = layer.norm4
-        told += back.out_proj.bias
-        return F.layer_norm(told, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        k = by_head(back.k_proj(queries + tokens), heads) * scale_of(back)
+        places = picture.places.expand(b, -1, -1)
+        return queries, self._two_way.told(0, places, k @ asking.transpose(1, 2), queries)
 
     def _enlarge(self, places: Tensor, filters: Tensor, size: tuple[int, int]) -> Tensor:
         """Make masks of places (B, N, C) and filters (B, K, C / 8): (B, K, 4 H, 4 W)."""
         wide, norm, _, wider, _ = self._decoder.output_upscaling
         (height, width), (b, k, _) = size, filters.shape
-        x = _doubled(places, wide)
+        x = doubled(places, wide)
         x = F.gelu(F.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps))
-        x = F.gelu(_doubled(x.flatten(1, 2), wider))
+        x = F.gelu(doubled(x.flatten(1, 2), wider))
         masks = filters @ x.flatten(1, 2).transpose(1, 2)
         # Row and column of the place, of its quarter, and of the quarter's quarter.
         laid: Tensor = masks.view(b, k, height, width, 2, 2, 2, 2).permute(0, 1, 2, 4, 6, 3, 5, 7)
         masks_in_rows: Tensor = laid.reshape(b, k, 4 * height, 4 * width)
         return masks_in_rows
 
-    def _by_head(self, x: Tensor) -> Tensor:
-        """Return (..., T, C) as (..., H, T, C / H)."""
-        parted: Tensor = x.unflatten(-1, (self._heads, -1)).transpose(-3, -2)
-        return parted
+
+def joined(parts: Iterable[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Join what was decoded for some prompts after others.
+
+    Parameters
+    ----------
+    parts : iterable of tuple of Tensor
+        Logits, predicted IoU and which were made, as `FastDecoder.decode` returns them.
+
+    Returns
+    -------
+    tuple of Tensor
+        The same of all.
+    """
+    logits, iou, made = zip(*parts, strict=True)
+    return torch.cat(logits), torch.cat(iou), torch.cat(made)
 
 
-def _scale(attention: Any) -> float:
-    return float((attention.internal_dim // attention.num_heads) ** -0.5)
+def doubled(x: Tensor, convolution: Any) -> Tensor:
+    """Compute a transposed convolution of kernel and stride 2 as one product.
 
+    Parameters
+    ----------
+    x : Tensor, shape (B, N, C)
+        Places.
+    convolution : ConvTranspose2d
+        From C to C' channels.
 
-def _moved_to_tokens(tokens: Tensor, weight: Tensor) -> Tensor:
-    """Return tokens (B, H, T, D) times a projection's rows of each head, (B, H T, C)."""
-    moved: Tensor = (tokens @ weight.unflatten(0, (tokens.shape[1], -1))).flatten(1, 2)
-    return moved
-
-
-def _softmax_over_tokens(scores: Tensor) -> Tensor:
-    """Softmax of (B, H, T, N) over the few tokens, written so that the many places are next to one another."""
-    scores = torch.exp_(scores - scores.amax(dim=2, keepdim=True))
-    return scores.div_(scores.sum(dim=2, keepdim=True))
-
-
-def _doubled(x: Tensor, convolution: Any) -> Tensor:
-    """Transposed convolution of kernel and stride 2 as one product: (B, N, C) becomes (B, N, 4, C')."""
+    Returns
+    -------
+    Tensor, shape (B, N, 4, C')
+        The four quarters of each place, row by row.
+    """
     weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
     bias = convolution.bias.repeat(4)
     return torch.addmm(bias, x.flatten(0, 1), weight).view(*x.shape[:2], 4, -1)

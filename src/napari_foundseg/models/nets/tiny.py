@@ -122,36 +122,86 @@ class TinyPromptEncoder(PromptEncoder):  # type: ignore[misc]
         -------
         tuple of Tensor, shapes (B, N + 2, 128) and (B, 128, 32, 32)
         """
+        placed = self.placed(points, boxes, masks)
+        maps = [self.drawn(*placed, boxes=True), self._mask_maps(len(placed[0]), masks)]
+        return self.tokens(*placed), self.mask_downscaling(torch.cat(maps, dim=1))
+
+    def placed(
+        self, points: tuple[Tensor, Tensor] | None, boxes: Tensor | None, masks: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return prompts with what is not given filled in.
+
+        Parameters
+        ----------
+        points : tuple of Tensor, shapes (B, N, 2) and (B, N), or None
+            As for `forward`.
+        boxes : Tensor, shape (B, 4), or None
+            As for `forward`.
+        masks : Tensor, shape (B, 1, 128, 128), or None
+            As for `forward`; says how many prompts there are where nothing else does.
+
+        Returns
+        -------
+        tuple of Tensor, shapes (B, N, 2), (B, N), (B, 4) and (B,)
+            Points and their labels, boxes by the middle of their corners' pixels, and which of these are boxes.
+        """
         count = self._get_batch_size(points, boxes, masks)
         device = self._get_device()
         if points is None:
             points = torch.zeros(count, 1, 2, device=device), -torch.ones(count, 1, device=device)
         corners = torch.full((count, 4), torch.nan, device=device) if boxes is None else boxes.reshape(-1, 4)
-        # The generator's points are float64; SAM's own encoder casts them too.
-        coords, labels = points[0].float(), points[1]
         boxed = torch.isfinite(corners).all(dim=1)
-        corners = corners.nan_to_num(0.0) + 0.5
-        sparse = torch.cat([self._embed_points(coords, labels, pad=False), self._corner_tokens(corners, boxed)], dim=1)
-        return sparse, self._draw(coords + 0.5, labels, corners, boxed, masks)
+        # The generator's points are float64; SAM's own encoder casts them too.
+        return points[0].float(), points[1], corners.nan_to_num(0.0) + 0.5, boxed
 
-    def _corner_tokens(self, corners: Tensor, boxed: Tensor) -> Tensor:
-        tokens = self.pe_layer.forward_with_coords(corners.reshape(-1, 2, 2), self.input_image_size)
+    def tokens(self, coords: Tensor, labels: Tensor, corners: Tensor, boxed: Tensor) -> Tensor:
+        """Embed prompts as tokens.
+
+        Parameters
+        ----------
+        coords, labels, corners, boxed : Tensor
+            As `placed` returns them.
+
+        Returns
+        -------
+        Tensor, shape (B, N + 2, 128)
+        """
+        points = self._embed_points(coords, labels, pad=False)
+        ends = self.pe_layer.forward_with_coords(corners.reshape(-1, 2, 2), self.input_image_size)
         kinds = torch.cat([self.point_embeddings[2].weight, self.point_embeddings[3].weight])
-        chosen: Tensor = torch.where(boxed[:, None, None], tokens + kinds, self.not_a_point_embed.weight)
-        return chosen
+        ends = torch.where(boxed[:, None, None], ends + kinds, self.not_a_point_embed.weight)
+        return torch.cat([points, ends], dim=1)
 
-    def _draw(self, coords: Tensor, labels: Tensor, corners: Tensor, boxed: Tensor, masks: Tensor | None) -> Tensor:
-        size = self.mask_input_size[0]
-        stride = self.input_image_size[0] / size
-        clicks = draw_points(coords, labels, size, stride, CLICK_WIDTHS)
-        box = draw_boxes(corners, size, stride) * boxed[:, None, None, None]
+    def drawn(
+        self, coords: Tensor, labels: Tensor, corners: Tensor, boxed: Tensor, *, boxes: bool, size: int | None = None
+    ) -> Tensor:
+        """Draw points and boxes as maps.
+
+        Parameters
+        ----------
+        coords, labels, corners, boxed : Tensor
+            As `placed` returns them.
+        boxes : bool
+            Whether boxes are drawn, too; their maps are the last.
+        size : int, optional
+            Side of the maps; by default of the whole window.
+
+        Returns
+        -------
+        Tensor, shape (B, 4, size, size) or (B, 6, size, size)
+        """
+        stride = self.input_image_size[0] / self.mask_input_size[0]
+        size = size or self.mask_input_size[0]
+        clicks = draw_points(coords + 0.5, labels, size, stride, CLICK_WIDTHS)
+        if not boxes:
+            return clicks
+        return torch.cat([clicks, draw_boxes(corners, size, stride) * boxed[:, None, None, None]], dim=1)
+
+    def _mask_maps(self, count: int, masks: Tensor | None) -> Tensor:
         if masks is None:
-            mask = clicks.new_zeros(clicks.shape[0], 2, size, size)
-        else:
-            given = torch.isfinite(masks[:, :, :1, :1]).to(clicks.dtype)
-            mask = torch.cat([torch.tanh(masks.nan_to_num(0.0) / 4), given.expand_as(masks)], dim=1)
-        dense: Tensor = self.mask_downscaling(torch.cat([clicks, box, mask], dim=1))
-        return dense
+            return torch.zeros(count, 2, *self.mask_input_size, device=self._get_device())
+        given = torch.isfinite(masks[:, :, :1, :1]).to(masks.dtype)
+        return torch.cat([torch.tanh(masks.nan_to_num(0.0) / 4), given.expand_as(masks)], dim=1)
 
 
 class TinyMaskDecoder(MaskDecoder):  # type: ignore[misc]
