@@ -74,8 +74,28 @@ class AuthorsDecoder(nn.Module):
         return masks[:, [best]] + more, iou[:, [best]]
 
 
+def mended(hub: Any) -> Any:
+    """Let transformers' decoder enlarge what its transformer returns.
+
+    It enlarges what it has handed to the transformer instead, rows and columns exchanged (5.24); its predicted IoU,
+    and all before, are right.
+    """
+    transformer = hub.mask_decoder.transformer
+    forward = transformer.forward
+
+    def told(point_embeddings: torch.Tensor, image_embeddings: torch.Tensor, **others: Any) -> Any:
+        queries, places = forward(point_embeddings, image_embeddings, **others)[:2]
+        image_embeddings.copy_(places[0].transpose(1, 2).reshape(image_embeddings.shape).transpose(2, 3))
+        return queries, places
+
+    transformer.forward = told
+    return hub
+
+
 @pytest.mark.parametrize("several", [True, False])
-def test_a_folder_is_transformers(tmp_path: Path, picture: np.ndarray, several: bool) -> None:
+def test_a_folder_of_transformers_is_its_model_but_for_its_slip(
+    tmp_path: Path, picture: np.ndarray, several: bool
+) -> None:
     hub = hub_model()
     hub.save_pretrained(tmp_path / "hq")
     row = import_model(tmp_path / "hq")
@@ -83,17 +103,18 @@ def test_a_folder_is_transformers(tmp_path: Path, picture: np.ndarray, several: 
     model = fs.load_model(row.name)
     rgb = np.ascontiguousarray(picture[:90, :128])
     with torch.inference_mode():
-        pixels = model.sam.preprocess(torch.as_tensor(rgb).movedim(-1, 0)[None])
-        expected = hub(
-            pixel_values=pixels,
+        expected = mended(hub)(
+            pixel_values=model.sam.preprocess(torch.as_tensor(rgb).movedim(-1, 0)[None]),
             input_points=torch.tensor([[[[60.0, 40.0]]]]),
             input_labels=torch.tensor([[[1]]]),
             multimask_output=several,
         )
         whole = model.sam.postprocess_masks(expected.pred_masks[0], (90, 128), (90, 128))[0]
     found = model.decode(model.encode(rgb), [Prompt(points=[(40, 60)])], multimask=several)[0]
-    assert_allclose(found.logits, whole, atol=1e-4)
-    assert_allclose(found.predicted_iou, expected.iou_scores[0, 0], atol=1e-4)
+    # transformers sorts its masks by predicted IoU.
+    order = np.argsort(-found.predicted_iou)
+    assert_allclose(found.predicted_iou[order], expected.iou_scores[0, 0], atol=1e-4)
+    assert_allclose(found.logits[order], whole, atol=1e-4)
     assert fs.automatic(rgb, model=row.name, method="grid", points_per_side=2).labels.shape == (90, 128)
 
 
@@ -101,7 +122,7 @@ def test_a_folder_is_transformers(tmp_path: Path, picture: np.ndarray, several: 
 def test_a_file_of_the_authors_is_their_network(tmp_path: Path, sam: Sam, picture: np.ndarray, several: bool) -> None:
     """Weights in the published layout; what is expected is computed by SAM's own modules and `AuthorsDecoder`.
 
-    Of three masks the authors give the best, transformers all, the best first.
+    Of three masks the authors give the best.
     """
     more = randomised(AuthorsDecoder(SMALL["prompt"], SMALL["width"]).eval(), 2)
     state = sam.state_dict() | {f"mask_decoder.{name}": value for name, value in more.state_dict().items()}
@@ -119,10 +140,11 @@ def test_a_file_of_the_authors_is_their_network(tmp_path: Path, sam: Sam, pictur
         low, iou = more(sam, features, early[0].permute(0, 3, 1, 2), sparse, several)
         expected = sam.postprocess_masks(low, (90, 128), (90, 128))[0]
     found = model.decode(model.encode(rgb), [Prompt(points=[(40, 60)])], multimask=several)[0]
-    assert expected.std() > 0.05
     assert len(found.logits) == (3 if several else 1)
-    assert_allclose(found.logits[:1], expected, atol=2e-4 * float(expected.std()))
-    assert_allclose(found.predicted_iou[:1], iou[0], atol=1e-4)
+    best = [int(found.predicted_iou.argmax())]
+    assert expected.std() > 0.05
+    assert_allclose(found.logits[best], expected, atol=1e-4 * float(expected.std()))
+    assert_allclose(found.predicted_iou[best], iou[0], atol=1e-4)
 
 
 def test_a_file_that_is_not_whole_or_has_another_encoder_is_named(tmp_path: Path, sam: Sam) -> None:

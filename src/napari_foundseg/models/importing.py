@@ -19,10 +19,10 @@ __all__ = ["FAMILIES", "Found", "import_model", "look_at", "remove_model"]
 #: Modules of `models` with a function `recognise`, the more particular first.
 FAMILIES = (
     "tiny",
+    "sam_hq",
     "micro_sam",
     "medsam",
     "mobile_sam",
-    "sam_hq",
     "sam_vit",
     "segmenters",
     "clipseg",

@@ -312,7 +312,7 @@ class SamModel:
             boxes = embedding.in_window(corners).float().reshape(-1, 4)
         if first.mask is not None:
             side = self.sam.prompt_encoder.mask_input_size[0]
-            given = [embedding.mask_input(p.mask, side, self.window, MASK_PROMPT_LOGIT) for p in prompts]  # type: ignore[arg-type]
+            given = [embedding.mask_input(p.mask, side, self.window, MASK_PROMPT_LOGIT) for p in prompts]
             masks = torch.stack(given)
         with torch.inference_mode():
             if masks is None and one_by_one and coordinates is not None and labels is not None:
@@ -321,7 +321,8 @@ class SamModel:
             logits = self._enlarged(small, embedding)
             threshold = self.sam.mask_threshold
             stability = calculate_stability_score(logits, threshold, 1.0).nan_to_num(0.0)
-            arrays = ((logits - threshold).cpu().numpy(), iou.cpu().numpy(), stability.cpu().numpy())
+            logits = logits - threshold if threshold else logits
+            arrays = (logits.cpu().numpy(), iou.cpu().numpy(), stability.cpu().numpy())
         return [Candidates(*parts) for parts in zip(*arrays, strict=True)]
 
     def _low_resolution(

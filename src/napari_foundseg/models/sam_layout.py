@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from segment_anything.modeling import Sam
 
-__all__ = ["DOES_NOT_BUILD", "built", "check", "from_transformers", "load_sam", "odd", "sam_tensors", "size_name"]
+__all__ = ["built", "check", "is_hq", "load_sam", "sam_tensors", "size_name"]
 
 _T = TypeVar("_T")
 #: Encoders of the published networks by width and depth.
@@ -58,10 +58,6 @@ _FROM_TRANSFORMERS = [(re.compile(pattern), name) for pattern, name in [
                            ("mask", "embedding_maskfeature"))
       for part, number in (("conv1", 0), ("norm", 1), ("conv2", 3))),
 ]]  # fmt: skip
-#: What building a network of shapes that fit no network raises.
-DOES_NOT_BUILD = (
-    KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError, RuntimeError,
-)  # fmt: skip
 #: Names by which micro-sam's decoder is known in a file of its own, and what all of its names begin with.
 _DECODER_MARKS = ("base.block.1.weight", "out_conv.weight")
 _DECODER_PARTS = ("base.", "decoder.", "deconv", "decoder_head.", "out_conv.")
@@ -85,7 +81,7 @@ def sam_tensors(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]
         micro-sam's instance decoder; empty where there is none.
     """
     if any(name.startswith("vision_encoder.layers.") for name in tensors):
-        return {from_transformers(name): value for name, value in tensors.items() if name != _TIED}, {}
+        return {_renamed(name): value for name, value in tensors.items() if name != _TIED}, {}
     marks = ("image_encoder.patch_embed.proj.weight", "image_encoder.patch_embed.seq.0.c.weight")
     prefix = next((name[: -len(mark)] for name in tensors for mark in marks if name.endswith(mark)), None)
     if prefix is None:
@@ -122,6 +118,22 @@ def size_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
     width = shapes.get("image_encoder.patch_embed.proj.weight", (0,))[0]
     depth = len({name.split(".")[2] for name in shapes if name.startswith("image_encoder.blocks.")})
     return _SIZES.get((width, depth), f"ViT of width {width} and depth {depth}")
+
+
+def is_hq(shapes: Mapping[str, Any]) -> bool:
+    """Tell whether a SAM has SAM-HQ's token.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        As `sam_tensors` names them.
+
+    Returns
+    -------
+    bool
+        True for SAM-HQ.
+    """
+    return "mask_decoder.hf_token.weight" in shapes
 
 
 def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
@@ -206,54 +218,20 @@ def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = Fa
 
     from napari_foundseg.models.nets.sam_build import build_sam
 
-    what = f"a SAM with {size_name(shapes)}"
+    what = f"a {'SAM-HQ' if is_hq(shapes) else 'SAM'} with {size_name(shapes)}"
     try:
         with torch.device("meta" if empty else "cpu"):
             sam = build_sam(shapes)
-    except DOES_NOT_BUILD as error:
-        raise odd(path, what, error) from error
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is taken for {what}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
+            "another model; get it again."
+        ) from error
     check(path, {name: tuple(value.shape) for name, value in sam.state_dict().items()}, shapes, what)
     return sam
 
 
-def odd(path: Path, what: str, error: Exception) -> CheckpointError:
-    """Return the error of a checkpoint for whose shapes no network can be built.
-
-    Parameters
-    ----------
-    path : Path
-        The checkpoint.
-    what : str
-        What it is taken for, in words.
-    error : Exception
-        What building raised, one of `DOES_NOT_BUILD`.
-
-    Returns
-    -------
-    CheckpointError
-        To be raised.
-    """
-    return CheckpointError(
-        f"{path} is taken for {what}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
-        "another model; get it again."
-    )
-
-
-def from_transformers(name: str) -> str:
-    """Return what a tensor of transformers' SAM or SAM-HQ is called in the authors' files.
-
-    Parameters
-    ----------
-    name : str
-        Its name in transformers.
-
-    Returns
-    -------
-    str
-        Its name in segment-anything, or in SAM-HQ's package.
-    """
-    if name == _TIED:
-        name = "shared_image_embedding.positional_embedding"
+def _renamed(name: str) -> str:
     for pattern, replacement in _FROM_TRANSFORMERS:
         name, count = pattern.subn(replacement, name)
         if count:

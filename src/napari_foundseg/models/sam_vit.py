@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.checkpoints import read_tensors
 from napari_foundseg.models.sam import SamModel
-from napari_foundseg.models.sam_layout import built, load_sam, sam_tensors, size_name
+from napari_foundseg.models.sam_layout import built, is_hq, load_sam, sam_tensors, size_name
 
 if TYPE_CHECKING:
     from napari_foundseg.models.importing import Found
@@ -69,7 +69,7 @@ def recognise(found: Found) -> dict[str, Any] | None:
         If they are, but some are missing.
     """
     shapes, decoder = sam_tensors(found.shapes)
-    if not shapes or decoder or size_name(shapes) == "TinyViT" or any(".hf_" in n or ".hq_" in n for n in shapes):
+    if not shapes or decoder or size_name(shapes) == "TinyViT" or is_hq(shapes):
         return None
     built(found.path, shapes, empty=True)
     return FIELDS | {"title": f"SAM {size_name(shapes)}", "options": {"encoder": size_name(shapes)}}

@@ -32,7 +32,7 @@ __all__ = ["LIVE", "floors", "grid_masks", "grid_passes", "passing"]
 
 #: By how much the two thresholds can be lowered after a run.
 LIVE = 0.2
-#: Foreground from which on fast mode looks for an object; half of it keeps what the decoder doubts.
+#: Foreground from which on fast mode looks for an object: far below what makes one, so that doubt is looked into.
 _LIKELY = 0.1
 
 

@@ -2,10 +2,8 @@
 
 The reference copies the picture's features for every prompt and projects each copy. Here
 
-- what does not depend on the prompt is computed once a picture (`Picture`): the first layer's projections of the
-  features, and every projection of the positional encoding;
-- in the later layers the projections are moved from the 4096 places of the picture to the few tokens of the prompt
-  (`two_way`);
+- the projections are moved from the 4096 places of the picture to the few tokens of the prompt (`two_way`);
+- of many prompts, the first layer's projections of the features are computed once a picture instead (`Picture`);
 - the predicted IoU comes before the masks, so that masks which nobody wants are never enlarged;
 - the enlarged features stay in the order in which matrix products make them, until the masks themselves are laid out.
 """
@@ -32,9 +30,11 @@ Wanted = Callable[[Tensor], Tensor] | None
 
 #: Prompts decoded at once on a CPU: their features stay near the processor.
 _AT_ONCE = 4
+#: Prompts for which it is worth projecting the picture.
+_MANY = 4
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Picture:
     """What the decoder needs of a picture, whatever the prompt.
 
@@ -44,18 +44,19 @@ class Picture:
         Features of each place, with the embedding of *no mask* added.
     size : tuple of int
         Rows and columns of the N places.
-    first : tuple of Tensor, each (H, N, D)
-        Keys and values of the first layer's tokens-to-picture attention, and queries of its picture-to-tokens one.
+    first : tuple of Tensor, each (H, N, D), or None
+        Keys and values of the first layer's tokens-to-picture attention, and queries of its picture-to-tokens one;
+        made when many prompts come at once, since for a click they cost more than they save.
     """
 
     places: Tensor
     size: tuple[int, int]
-    first: tuple[Tensor, Tensor, Tensor]
+    first: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
     def nbytes(self) -> int:
         """Memory it holds."""
-        return int(self.places.nbytes + sum(part.nbytes for part in self.first))
+        return int(self.places.nbytes + sum(part.nbytes for part in self.first or ()))
 
 
 class FastDecoder:
@@ -109,12 +110,16 @@ class FastDecoder:
         """
         dense = self._prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
         places = (features + dense)[0].flatten(1).T.contiguous()
+        return Picture(places, (features.shape[2], features.shape[3]))
+
+    def _projected(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the first layer's projections of a picture, (H, N, D) each."""
         layer = self._two_way.layers[0]
         into, back = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
         located = places + self._where
         first = (into.k_proj(located), into.v_proj(places), back.q_proj(located))
         keys, values, asking = (by_head(part, self._two_way.heads) for part in first)
-        return Picture(places, (features.shape[2], features.shape[3]), (keys, values, asking))
+        return keys, values, asking
 
     def decode(
         self,
@@ -149,6 +154,8 @@ class FastDecoder:
             Which were wanted.
         """
         sparse, _ = self._prompts(points=points, boxes=boxes, masks=None)
+        if picture.first is None and len(sparse) >= _MANY:
+            picture.first = self._projected(picture.places)
         step = len(sparse) if sparse.is_cuda else _AT_ONCE
         return joined(self._decode(picture, part, kinds, wanted) for part in sparse.split(step))
 
@@ -156,7 +163,10 @@ class FastDecoder:
         decoder = self._decoder
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(len(sparse), -1, -1), sparse.to(tokens.dtype)], dim=1)
-        queries, places = self._first_layer(picture, tokens)
+        if picture.first is None:
+            queries, places = self._two_way.layer(0, tokens, tokens, picture.places.expand(len(tokens), -1, -1))
+        else:
+            queries, places = self._first_layer(picture.places, picture.first, tokens)
         queries, places = self._two_way.layer(1, queries, tokens, places)
         queries = self._two_way.last(queries, tokens, places)
         iou = decoder.iou_prediction_head(queries[:, 0])[:, kinds]
@@ -168,9 +178,11 @@ class FastDecoder:
         logits = self._enlarge(places[which], filters, picture.size)
         return logits[made[which]], iou, made
 
-    def _first_layer(self, picture: Picture, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def _first_layer(
+        self, places: Tensor, first: tuple[Tensor, Tensor, Tensor], tokens: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Run the layer whose projections of the picture are known."""
-        layer, (keys, values, asking) = self._two_way.layers[0], picture.first
+        layer, (keys, values, asking) = self._two_way.layers[0], first
         heads = self._two_way.heads
         queries = layer.norm1(layer.self_attn(tokens, tokens, tokens))
         into = layer.cross_attn_token_to_image
@@ -182,8 +194,7 @@ class FastDecoder:
         queries = layer.norm3(queries + layer.mlp(queries))
         back = layer.cross_attn_image_to_token
         k = by_head(back.k_proj(queries + tokens), heads) * scale_of(back)
-        places = picture.places.expand(b, -1, -1)
-        return queries, self._two_way.told(0, places, k @ asking.transpose(1, 2), queries)
+        return queries, self._two_way.told(0, places.expand(b, -1, -1), k @ asking.transpose(1, 2), queries)
 
     def _enlarge(self, places: Tensor, filters: Tensor, size: tuple[int, int]) -> Tensor:
         """Make masks of places (B, N, C) and filters (B, K, C / 8): (B, K, 4 H, 4 W)."""

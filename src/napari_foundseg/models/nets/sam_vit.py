@@ -58,12 +58,12 @@ class FastViT(nn.Module):
         self.img_size = encoder.img_size
         self.patch_embed, self.blocks, self.neck = encoder.patch_embed, encoder.blocks, encoder.neck
         self.pos_embed = encoder.pos_embed
-        # What depends on the weights alone: the positional terms of every block.
+        # What depends on the weights alone: the positional terms of every block, rows before columns.
         for i, block in enumerate(encoder.blocks):
             side = block.window_size or encoder.img_size // encoder.patch_embed.proj.kernel_size[0]
-            for name in ("rel_pos_h", "rel_pos_w"):
-                table = _positions(side, getattr(block.attn, name).detach()) if block.attn.use_rel_pos else None
-                self.register_buffer(f"{name}_{i}", table, persistent=False)
+            tables = [getattr(block.attn, name).detach() for name in ("rel_pos_h", "rel_pos_w")]
+            both = torch.cat([_positions(side, table) for table in tables]) if block.attn.use_rel_pos else None
+            self.register_buffer(f"positions_{i}", both, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode pictures.
@@ -77,13 +77,31 @@ class FastViT(nn.Module):
         -------
         Tensor, shape (B, 256, S / 16, S / 16)
         """
+        return self.with_early(x)[0]
+
+    def with_early(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode pictures, and keep what the first block that attends to the whole picture returned.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, 3, S, S)
+            As for `forward`.
+
+        Returns
+        -------
+        tuple of Tensor, shapes (B, 256, S / 16, S / 16) and (B, S / 16, S / 16, C)
+            The features, and the early ones; the last block's where every block attends within windows.
+        """
         x = self.patch_embed(x)
         if self.pos_embed is not None:
             x = x + self.pos_embed
-        for i in range(len(self.blocks)):
+        early = None
+        for i, block in enumerate(self.blocks):
             x = self._block(i, x)
+            if early is None and not block.window_size:
+                early = x
         features: Tensor = self.neck(x.permute(0, 3, 1, 2))
-        return features
+        return features, x if early is None else early
 
     def _block(self, i: int, x: Tensor) -> Tensor:
         block: Any = self.blocks[i]
@@ -111,50 +129,64 @@ class FastViT(nn.Module):
         b, height, width, _ = qkv.shape
         heads, n = attn.num_heads, height * width
         q, k, v = qkv.reshape(b, n, 3, heads, -1).permute(2, 0, 3, 1, 4).reshape(3, b * heads, n, -1).unbind()
-        of_rows, of_columns = getattr(self, f"rel_pos_h_{i}"), getattr(self, f"rel_pos_w_{i}")
-        rows = columns = None
-        if of_rows is not None:
-            square = q.view(b * heads, height, width, -1)
-            rows = torch.einsum("bhwc,hkc->bhwk", square, of_rows).reshape(-1, n, height, 1)
-            columns = torch.einsum("bhwc,wkc->bhwk", square, of_columns).reshape(-1, n, 1, width)
-        out = (
-            _fused(q, k, v, rows, columns, attn.scale) if q.is_cuda else _in_pieces(q, k, v, rows, columns, attn.scale)
-        )
+        positions = getattr(self, f"positions_{i}")
+        terms = None if positions is None else _terms(q, positions, height)
+        attend = _fused if q.is_cuda else _in_pieces
+        out = attend(q, k, v, terms, attn.scale, width)
         return out.view(b, heads, height, width, -1).permute(0, 2, 3, 1, 4).reshape(b, height, width, -1)
 
 
+#: For each place of squares of S × S, what it adds to the attention of each row and of each column: (B, S, S, S) both.
+_Terms = tuple[Tensor, Tensor]
+
+
 def _positions(side: int, table: Tensor) -> Tensor:
-    """Return the positional vector of every pair of places along an axis, `(side, side, C)`."""
+    """Return the positional vector of every distance along an axis, the farthest before first, `(2 side - 1, C)`."""
     from segment_anything.modeling.image_encoder import get_rel_pos
 
-    positions: Tensor = get_rel_pos(side, side, table).contiguous()
-    return positions
+    of_pairs: Tensor = get_rel_pos(side, side, table)
+    return torch.cat([of_pairs[:, 0].flip(0), of_pairs[0, 1:]])
 
 
-def _in_pieces(q: Tensor, k: Tensor, v: Tensor, rows: Tensor | None, columns: Tensor | None, scale: float) -> Tensor:
-    """Attend some rows at a time, each piece small enough to stay near the processor."""
+def _terms(q: Tensor, positions: Tensor, side: int) -> _Terms:
+    """Return what positions add to the attention of queries (B, S², C).
+
+    Each query is multiplied with every distance there is, once; the distances from its own row, or column, to the S
+    there are lie next to one another in that, one further for each row, so that they are a view of it.
+    """
+    many, n, _ = q.shape
+    known = q @ positions.T
+    length = known.shape[-1]
+    whole, line = n * length, side * length
+    rows = known.as_strided((many, side, side, side), (whole, line - 1, length, 1), side - 1)
+    columns = known.as_strided((many, side, side, side), (whole, line, length - 1, 1), 3 * side - 2)
+    return rows, columns
+
+
+def _in_pieces(q: Tensor, k: Tensor, v: Tensor, terms: _Terms | None, scale: float, width: int) -> Tensor:
+    """Attend some lines of places at a time, each piece small enough to stay near the processor."""
     many, n, _ = q.shape
     out = torch.empty_like(q)
-    squares, step = max(1, _NEAR // (n * n)), min(n, max(1, _NEAR // n))
+    squares, step = max(1, _NEAR // (n * n)), min(n // width, max(1, _NEAR // (n * width)))
     q = q * scale
     for first in range(0, many, squares):
         some = slice(first, first + squares)
         keys = k[some].transpose(1, 2)
-        for start in range(0, n, step):
-            part = slice(start, start + step)
+        for start in range(0, n // width, step):
+            lines, part = slice(start, start + step), slice(start * width, (start + step) * width)
             attention = q[some, part] @ keys
-            if rows is not None and columns is not None:
-                spread = attention.view(*attention.shape[:2], rows.shape[2], columns.shape[3])
-                spread += rows[some, part]
-                spread += columns[some, part]
+            if terms is not None:
+                rows, columns = (term[some, lines] for term in terms)
+                spread = attention.view(*rows.shape, columns.shape[-1])
+                spread += rows[..., None]
+                spread += columns[..., None, :]
             out[some, part] = torch.softmax(attention, dim=-1) @ v[some]
     return out
 
 
-def _fused(q: Tensor, k: Tensor, v: Tensor, rows: Tensor | None, columns: Tensor | None, scale: float) -> Tensor:
-    bias = None if rows is None or columns is None else (rows + columns).flatten(2)[None]
-    out = F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=bias, scale=scale)
-    return out[0]
+def _fused(q: Tensor, k: Tensor, v: Tensor, terms: _Terms | None, scale: float, _width: int) -> Tensor:
+    bias = None if terms is None else (terms[0][..., None] + terms[1][..., None, :]).reshape(1, len(q), q.shape[1], -1)
+    return F.scaled_dot_product_attention(q[None], k[None], v[None], attn_mask=bias, scale=scale)[0]
 
 
 def _with_mlp(block: Any, x: Tensor) -> Tensor:

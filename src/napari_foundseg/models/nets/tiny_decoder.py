@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FastTinyDecoder", "TinyPicture"]
 
 #: Prompts decoded at once on a CPU, and prompts enlarged at once: their maps stay near the processor.
-_AT_ONCE, _FINE_AT_ONCE = 8, 1
+_AT_ONCE, _FINE_AT_ONCE = 16, 2
 #: Places beyond a click at which its widest drawing (a deviation of 12 pixels) has fallen below 1e-6; each is 8 pixels.
 _REACH = 8
 #: Places that the two convolutions before the transformer carry it further.

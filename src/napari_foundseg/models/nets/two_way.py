@@ -57,14 +57,13 @@ class TwoWay:
         else:
             again = queries + tokens
             queries = layer.norm1(queries + layer.self_attn(again, again, queries))
-        located = places + self._where
-        queries = layer.norm2(queries + self._look(layer.cross_attn_token_to_image, queries + tokens, places, located))
+        queries = layer.norm2(queries + self._look(layer.cross_attn_token_to_image, queries + tokens, places))
         queries = layer.norm3(queries + layer.mlp(queries))
         back = layer.cross_attn_image_to_token
         k = by_head(back.k_proj(queries + tokens), self.heads) * scale_of(back)
         # The bias of what the places ask: the same for all places, but not for all tokens.
-        same = (k @ back.q_proj.bias.view(1, self.heads, -1, 1)).flatten(1, 2)
-        scores = torch.baddbmm(same, _moved_to_tokens(k, back.q_proj.weight), located.transpose(1, 2))
+        same = k @ back.q_proj.bias.view(1, self.heads, -1, 1)
+        scores = self._scores(_moved_to_tokens(k, back.q_proj.weight), places, same.view(-1, 1))
         return queries, self.told(number, places, scores.unflatten(1, k.shape[1:3]), queries)
 
     def told(self, number: int, places: Tensor, scores: Tensor, queries: Tensor) -> Tensor:
@@ -111,16 +110,22 @@ class TwoWay:
         Tensor, shape (B, T, C)
             The tokens.
         """
-        looked: Tensor = self._norm(queries + self._look(self._final, queries + tokens, places, places + self._where))
+        looked: Tensor = self._norm(queries + self._look(self._final, queries + tokens, places))
         return looked
 
-    def _look(self, attention: Any, asked: Tensor, places: Tensor, located: Tensor) -> Tensor:
+    def _scores(self, moved: Tensor, places: Tensor, same: Tensor) -> Tensor:
+        """Return moved tokens (B, K, C) times places and their positions, (B, K, N), and what all places have."""
+        of_positions = torch.addmm(same, moved.flatten(0, 1), self._where.T).view(*moved.shape[:2], -1)
+        return of_positions.baddbmm_(moved, places.transpose(1, 2))
+
+    def _look(self, attention: Any, asked: Tensor, places: Tensor) -> Tensor:
         """Tokens look at the picture: the projections of keys and values are moved to the tokens.
 
         The bias of keys adds the same to all scores of a token, so that it changes nothing.
         """
         q = by_head(attention.q_proj(asked), self.heads) * scale_of(attention)
-        shares = torch.softmax(_moved_to_tokens(q, attention.k_proj.weight) @ located.transpose(1, 2), dim=-1)
+        moved = _moved_to_tokens(q, attention.k_proj.weight)
+        shares = torch.softmax(self._scores(moved, places, moved.new_zeros(1)), dim=-1)
         seen = (shares @ places).unflatten(1, q.shape[1:3])
         weight = attention.v_proj.weight.unflatten(0, (self.heads, -1))
         values = (seen @ weight.transpose(1, 2)).transpose(1, 2).flatten(2) + attention.v_proj.bias
