@@ -23,6 +23,7 @@ from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.nets.sam_build import build_sam
 from napari_foundseg.models.nets.tiny_vit import TinyViT
 from napari_foundseg.models.nets.unetr import Unetr
+from napari_foundseg.models.protocols import GridOptions
 from napari_foundseg.models.store import state
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -67,6 +68,13 @@ def test_the_fast_network_decodes_what_the_reference_decodes(
     ):
         assert_allclose(found.logits, logits, atol=1e-4 * logits.std())
         assert_allclose(found.predicted_iou, iou, atol=1e-4)
+
+
+def test_points_of_which_nothing_is_wanted_give_nothing(tmp_path: Path, sam: Sam, picture: np.ndarray) -> None:
+    torch.save(sam.state_dict(), tmp_path / "small.pth")
+    model = fs.load_model(import_model(tmp_path / "small.pth").name)
+    encoded, points = model.encode(picture), np.random.default_rng(0).random((9, 2))
+    assert model.grid_masks(encoded, points, GridOptions(9, 1e9, 0.0, 1.0), lambda: None) == []
 
 
 def test_the_published_names_of_every_size_are_recognised(tmp_path: Path) -> None:

@@ -244,4 +244,4 @@ def doubled(x: Tensor, convolution: Any) -> Tensor:
     """
     weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
     bias = convolution.bias.repeat(4)
-    return torch.addmm(bias, x.flatten(0, 1), weight).view(*x.shape[:2], 4, -1)
+    return torch.addmm(bias, x.flatten(0, 1), weight).view(*x.shape[:2], 4, convolution.out_channels)
