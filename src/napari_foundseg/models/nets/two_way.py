@@ -1,7 +1,8 @@
 """SAM's two-way transformer, computed faster: the same weights, the same result to float32's rounding.
 
 The reference projects every place of the picture to keys, values and queries, for every prompt anew. Attention is
-linear in its keys and values, so here the projections are moved from the many places to the few tokens of a prompt.
+linear in its keys and values, so here the projections are moved from the many places to the few tokens of a prompt, and
+those of the positional encoding, which no prompt changes, are computed once.
 """
 
 from __future__ import annotations
@@ -28,9 +29,12 @@ class TwoWay:
 
     def __init__(self, transformer: Any, where: Tensor) -> None:
         self.layers = transformer.layers
-        self._where = where
         self._final, self._norm = transformer.final_attn_token_to_image, transformer.norm_final_attn
         self.heads = self._final.num_heads
+        # The positional encoding as keys and as queries of each layer, and as keys of the last attention: (H, D, N).
+        self._as_keys = [self._laid(where @ layer.cross_attn_token_to_image.k_proj.weight.T) for layer in self.layers]
+        self._as_queries = [self._laid(layer.cross_attn_image_to_token.q_proj(where)) for layer in self.layers]
+        self._as_last_keys = self._laid(where @ self._final.k_proj.weight.T)
 
     def layer(self, number: int, queries: Tensor, tokens: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """Run one layer.
@@ -57,14 +61,13 @@ class TwoWay:
         else:
             again = queries + tokens
             queries = layer.norm1(queries + layer.self_attn(again, again, queries))
-        queries = layer.norm2(queries + self._look(layer.cross_attn_token_to_image, queries + tokens, places))
+        looked = self._look(layer.cross_attn_token_to_image, queries + tokens, places, self._as_keys[number])
+        queries = layer.norm2(queries + looked)
         queries = layer.norm3(queries + layer.mlp(queries))
         back = layer.cross_attn_image_to_token
         k = by_head(back.k_proj(queries + tokens), self.heads) * scale_of(back)
-        # The bias of what the places ask: the same for all places, but not for all tokens.
-        same = k @ back.q_proj.bias.view(1, self.heads, -1, 1)
-        scores = self._scores(_moved_to_tokens(k, back.q_proj.weight), places, same.view(-1, 1))
-        return queries, self.told(number, places, scores.unflatten(1, k.shape[1:3]), queries)
+        scores = _scores(k, back.q_proj.weight, places, self._as_queries[number])
+        return queries, self.told(number, places, scores, queries)
 
     def told(self, number: int, places: Tensor, scores: Tensor, queries: Tensor) -> Tensor:
         """Let the picture look at the tokens.
@@ -110,22 +113,20 @@ class TwoWay:
         Tensor, shape (B, T, C)
             The tokens.
         """
-        looked: Tensor = self._norm(queries + self._look(self._final, queries + tokens, places))
+        looked: Tensor = self._norm(queries + self._look(self._final, queries + tokens, places, self._as_last_keys))
         return looked
 
-    def _scores(self, moved: Tensor, places: Tensor, same: Tensor) -> Tensor:
-        """Return moved tokens (B, K, C) times places and their positions, (B, K, N), and what all places have."""
-        of_positions = torch.addmm(same, moved.flatten(0, 1), self._where.T).view(*moved.shape[:2], -1)
-        return of_positions.baddbmm_(moved, places.transpose(1, 2))
+    def _laid(self, projected: Tensor) -> Tensor:
+        """Return projected places (N, C) as matrices of each head, (H, D, N)."""
+        return by_head(projected, self.heads).transpose(1, 2).contiguous()
 
-    def _look(self, attention: Any, asked: Tensor, places: Tensor) -> Tensor:
+    def _look(self, attention: Any, asked: Tensor, places: Tensor, positions: Tensor) -> Tensor:
         """Tokens look at the picture: the projections of keys and values are moved to the tokens.
 
         The bias of keys adds the same to all scores of a token, so that it changes nothing.
         """
         q = by_head(attention.q_proj(asked), self.heads) * scale_of(attention)
-        moved = _moved_to_tokens(q, attention.k_proj.weight)
-        shares = torch.softmax(self._scores(moved, places, moved.new_zeros(1)), dim=-1)
+        shares = torch.softmax(_scores(q, attention.k_proj.weight, places, positions).flatten(1, 2), dim=-1)
         seen = (shares @ places).unflatten(1, q.shape[1:3])
         weight = attention.v_proj.weight.unflatten(0, (self.heads, -1))
         values = (seen @ weight.transpose(1, 2)).transpose(1, 2).flatten(2) + attention.v_proj.bias
@@ -168,10 +169,17 @@ def scale_of(attention: Any) -> float:
     return float((attention.internal_dim // attention.num_heads) ** -0.5)
 
 
-def _moved_to_tokens(tokens: Tensor, weight: Tensor) -> Tensor:
-    """Return tokens (B, H, T, D) times a projection's rows of each head, (B, H T, C)."""
-    moved: Tensor = (tokens @ weight.unflatten(0, (tokens.shape[1], -1))).flatten(1, 2)
-    return moved
+def _scores(tokens: Tensor, weight: Tensor, places: Tensor, positions: Tensor) -> Tensor:
+    """Return tokens (B, H, T, D) times projected places and positions, (B, H, T, N).
+
+    The projection's rows of each head are moved to the tokens. All prompts are multiplied with the positions of a head
+    at once: a product for each of them would copy the positions for each.
+    """
+    b, h, t, d = tokens.shape
+    moved = (tokens @ weight.unflatten(0, (h, -1))).flatten(1, 2)
+    scores: Tensor = (moved @ places.transpose(1, 2)).view(b, h, t, -1)
+    of_positions = tokens.transpose(0, 1).reshape(h, b * t, d) @ positions
+    return scores.add_(of_positions.view(h, b, t, -1).transpose(0, 1))
 
 
 def _softmax_over_tokens(scores: Tensor) -> Tensor:
