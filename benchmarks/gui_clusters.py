@@ -32,12 +32,18 @@ from clusters import textures
 from napari_foundseg.widgets.cluster import ClusterWidget
 from napari_foundseg.widgets.jobs import close_engine
 
+#: Of the pictures of the walk.
+SIDE = 256
 
-def until(condition: Callable[[], bool], seconds: float = 900) -> None:
+
+def until(condition: Callable[[], bool], form: ClusterWidget, seconds: float = 900) -> None:
+    """Wait; end with what the form says where it says that something went wrong."""
     end = time.monotonic() + seconds
     while not condition():
         QTest.qWait(20)
-        assert time.monotonic() < end
+        said = [message.text() for message in form.messages.values() if message.text()]
+        assert not said, said
+        assert time.monotonic() < end, form.words.text()
 
 
 def click(button: Any) -> None:
@@ -62,18 +68,18 @@ def fit(count: int, steps: int) -> None:
     form.fit_fold.button.setChecked(True)
     form.fit.form.set_values({"steps": steps})
     QTest.qWait(2000)
-    told = []
+    told: list[tuple[str, Gaps]] = []
     with Gaps() as looking:
         start = time.perf_counter()
         click(form.fit.fit_button)
-        until(lambda: form.fit.words.text().startswith("step"))
+        until(lambda: form.fit.words.text().startswith("step"), form)
     told.append(("looking at the images", looking))
     with Gaps() as fitting:
-        until(lambda: form.fit.current is None)
+        until(lambda: form.fit.current is None, form)
     told.append(("fitting", fitting))
     seconds = time.perf_counter() - start
     with Gaps() as showing:
-        until(lambda: "stack clusters" in viewer.layers and form.current is None)
+        until(lambda: "stack clusters" in viewer.layers and form.current is None, form)
     told.append(("showing the clusters", showing))
     print(f"fit to {count} images of 512 x 512 from the window: {seconds:.0f} s, {form.fit.words.text()!r}")
     for words, gaps in told:
@@ -99,18 +105,18 @@ class Walk:
         return self.form.current is None and not self.form._beside._asked
 
     def listed(self, count: int) -> None:
-        until(lambda: self.form.clusters.list.count() == count and self.idle())
+        until(lambda: self.form.clusters.list.count() == count and self.idle(), self.form)
 
     def fit(self, steps: int) -> None:
         form = self.form
-        self.viewer.add_image(textures(0, 384)[0], name="one")
+        self.viewer.add_image(textures(0, SIDE)[0], name="one")
         form.fit_fold.button.setChecked(True)
         form.fit.form.set_values({"steps": steps, "context": 32, "n_clusters": 3})
         form.fit.name.setText("textures")
         click(form.fit.fit_button)
-        until(lambda: "fit preview" in self.viewer.layers and len(form.fit.curve.values) > 20)
+        until(lambda: "fit preview" in self.viewer.layers and len(form.fit.curve.values) > 8, form)
         self.picture("1-fit")
-        until(lambda: "one clusters" in self.viewer.layers and self.idle())
+        until(lambda: "one clusters" in self.viewer.layers and self.idle(), form)
         print(form.fit.words.text(), "|", form.result.text())
         form.fit_fold.button.setChecked(False)
         self.picture("2-fitted")
@@ -124,31 +130,31 @@ class Walk:
         click(form.clusters.merge)
         self.listed(4)
         form.clusters.items()[0].setText("wall")
-        until(lambda: form.clusters.items()[0].text() == "wall" and self.idle())
+        until(lambda: form.clusters.items()[0].text() == "wall" and self.idle(), form)
         self.picture("3-merged")
         form.clusters.select(1)
         click(form.objects_button)
-        until(lambda: "one wall" in self.viewer.layers and self.idle())
+        until(lambda: "one wall" in self.viewer.layers and self.idle(), form)
         form.refine_by.setCurrentIndex(1)
         click(form.objects_button)
-        until(lambda: "one wall [1]" in self.viewer.layers and self.idle())
+        until(lambda: "one wall [1]" in self.viewer.layers and self.idle(), form)
         self.picture("4-objects")
 
     def apply(self) -> None:
         form, viewer = self.form, self.viewer
         form.name.setText("saved")
         click(form.save_button)
-        until(lambda: form.model.currentData() == "saved" and self.idle())
+        until(lambda: form.model.currentData() == "saved" and self.idle(), form)
         print(form.result.text())
-        image, truth = textures(1, 384)
+        image, truth = textures(1, SIDE)
         two = viewer.add_image(image, name="two")
-        until(lambda: form.image.layer is two)
+        until(lambda: form.image.layer is two, form)
         click(form.run_button)
-        until(lambda: "two clusters" in viewer.layers and self.idle())
+        until(lambda: "two clusters" in viewer.layers and self.idle(), form)
         viewer.add_labels(truth + 1, name="truth", visible=False)
         form.reference.choice.combo.setCurrentText("truth")
         click(form.reference.match_button)
-        until(lambda: form.reference.words.isVisible())
+        until(lambda: form.reference.words.isVisible(), form)
         print(form.reference.words.text())
         self.picture("5-applied")
         viewer.theme = "light"
@@ -164,16 +170,14 @@ class Walk:
         viewer.add_labels(strokes, name="strokes")
         form.reference.choice.combo.setCurrentText("strokes")
         click(form.reference.learn_button)
-        until(
-            lambda: [row.text() for row in form.clusters.items()] == ["class 1", "class 2", "class 3"] and self.idle()
-        )
+        until(lambda: form.clusters.name_of(3) == "class 3" and self.idle(), form)
         form.reference.choice.combo.setCurrentText("truth")
         form.reference.say("")
         click(form.reference.match_button)
-        until(lambda: form.reference.words.isVisible())
+        until(lambda: form.reference.words.isVisible(), form)
         print("learnt:", form.reference.words.text())
         click(form.view_button)
-        until(lambda: "two features" in viewer.layers and self.idle())
+        until(lambda: "two features" in viewer.layers and self.idle(), form)
         self.picture("7-learnt")
         viewer.theme = "dark"
 
