@@ -162,6 +162,7 @@ def test_what_runs_beside_is_cancelled_and_fails_in_words(qtbot: Any, viewer: An
     click(qtbot, form.cancel_button)
     assert engine.jobs[-1].state == "cancelled"
     assert not form.cancel_button.isEnabled()
+    assert form.words.text() == "cancelled"
     click(qtbot, form.view_button)
     engine.jobs[-1].fail(EngineError("The engine was stopped."))
     qtbot.waitUntil(lambda: "stopped" in form.messages["run"].text())

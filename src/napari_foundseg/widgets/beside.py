@@ -51,6 +51,7 @@ class Beside(QObject):
         for run in asked:
             run.cancel()
         if asked:
+            self.said.emit("cancelled")
             self.busy.emit(False)
 
     def _progress(self, _share: float, words: str) -> None:
