@@ -1,12 +1,17 @@
-"""How long a moved threshold takes on 2048 x 2048 pixels, and how much memory heat maps of 2000 x 3000 take.
+"""How long a moved threshold takes on 2048 x 2048 pixels, and what heat maps of 2000 x 3000 pixels cost.
 
-python benchmarks/concepts.py
+With ``--network`` a CLIPSeg of the published size draws them, with random weights, at the form's number of scales and
+at one more.
+
+python benchmarks/concepts.py [--network]
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
 import time
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -40,7 +45,52 @@ def result(side: int, concepts: int) -> tuple[object, TextInputs]:
     return Segmentation(labels, table, inputs.class_table(), told, maps={(): maps.astype(np.float16)}), inputs
 
 
+def clipseg() -> Any:
+    """Return a CLIPSeg rd64 with random weights, which is asked with pictures and so needs no tokenizer."""
+    import torch
+    from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, ViTImageProcessor
+
+    from napari_foundseg.models import catalog
+    from napari_foundseg.models.clipseg import ClipSegModel
+
+    torch.manual_seed(0)
+    config = CLIPSegConfig(vision_config={"image_size": 352, "patch_size": 16}, reduce_dim=64)
+    network = CLIPSegForImageSegmentation(config).eval().requires_grad_(False)
+    images = ViTImageProcessor(size={"height": 352, "width": 352})
+    return ClipSegModel(network, images, None, catalog.row("clipseg-rd64-refined"))
+
+
+def drawn(model: Any, pixels: np.ndarray, prompts: list[Any], scales: int = 9) -> np.ndarray:
+    image = Image(pixels, normalisation=Limits(low=0, high=255))
+    region = (0, 0, pixels.shape[0] - 1, pixels.shape[1] - 1)
+    return blended_maps(image, (), region, model, prompts, lambda: None, lambda _: None, most_scales=scales)
+
+
+def of_network() -> None:
+    model, rng = clipseg(), np.random.default_rng(0)
+    prompts = [rng.integers(0, 255, (100, 120, 3), np.uint8) for _ in range(5)]
+    model.text_maps(np.zeros((352, 352, 3), np.uint8), prompts)
+    before = _memory()
+    for scales in (2, 3):
+        started = time.perf_counter()
+        drawn(model, np.full((2000, 3000), 128, np.uint8), prompts, scales)
+        took, more = time.perf_counter() - started, _memory() - before
+        print(
+            f"2000 x 3000, {scales} scales: {took:.0f} s, at most {more:.0f} MB more, {_memory():.0f} MB in all",
+            flush=True,
+        )
+
+
+def _memory() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", action="store_true", help="draw heat maps with a CLIPSeg of random weights")
+    if parser.parse_args().network:
+        of_network()
+        return
     segmentation, inputs = result(2048, 5)
     for smoothing in (0.0, 2.0):
         derive(segmentation, TextSettings(smoothing=smoothing), inputs)
@@ -58,11 +108,9 @@ def main() -> None:
                 f"{name} moved, smoothing {smoothing}: median {np.median(times):.0f} ms, of which the processor worked "
                 f"{np.median(processor):.0f} ms; {len(found)} objects"
             )
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    image = Image(np.zeros((2000, 3000), np.uint8), normalisation=Limits(low=0, high=255))
-    blended_maps(image, (), (0, 0, 1999, 2999), Brightness(), ["a"] * 5, lambda: None, lambda _: None, most_scales=9)
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    more, whole = (after - before) / 1024, after / 1024
+    before = _memory()
+    drawn(Brightness(), np.zeros((2000, 3000), np.uint8), ["a"] * 5)
+    more, whole = _memory() - before, _memory()
     print(f"heat maps of 2000 x 3000, 5 concepts: at most {more:.0f} MB more, {whole:.0f} MB in all")
 
 

@@ -303,15 +303,24 @@ def _command(name: str) -> Callable[..., None]:
     task = TASKS[name]
 
     def command(**options: Any) -> None:
-        image, out = options.pop("image"), options.pop("out")
+        from napari_foundseg.io.writers import write_table
+
+        image, out, table = options.pop("image"), options.pop("out"), options.pop("table")
+        # What a task says of objects that are there stands in the table alone.
+        table = table or (out.with_suffix(".csv") if task.of_labels else None)
         given = {key: value for key, value in options.items() if value is not None}
         result = _segment(name, image, out, given)
-        console.print(f"{len(result)} objects: {out}")
+        if table is not None:
+            write_table(table, result.table)
+        console.print(f"{len(result)} objects: {out}{'' if table is None else f', {table}'}")
 
     command.__doc__ = f"{task.title}: write the labels of an image."
     fixed: dict[str, Any] = {
         "image": Annotated[Path, typer.Argument(help="TIFF, PNG or JPEG.")],
         "out": Annotated[Path, typer.Option(help="Labels file, .tif or .png.")],
+        "table": _option(
+            Path, f"Table of the objects (CSV).{' Default: beside the labels.' if task.of_labels else ''}"
+        ),
         "model": _option(str, "Model; see: napari-foundseg models list."),
         "method": _option(str, f"{' or '.join(task.methods)}; by default the first that the model has."),
         **{key: _option(str, text) for key, text in IMAGE_OPTIONS.items()},

@@ -100,6 +100,42 @@ def test_a_click_on_run_adds_objects_classes_and_a_legend(qtbot: Any, viewer: An
     assert form.legend.table.item(0, 2).text() == "2"
 
 
+def test_panoptic_ids_are_a_layer_on_demand(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    engine.answer = lambda _: panoptic_result(scene)
+    layer = viewer.add_image(scene.image, name="cells", scale=(2, 0.5))
+    form = docked(viewer, PanopticWidget)
+    assert not form.ids_button.isVisible()
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: form.ids_button.isVisible())
+    click(qtbot, form.ids_button)
+    ids = viewer.layers["cells panoptic ids"]
+    assert np.unique(ids.data).tolist() == [1001, 2001, 3000]
+    assert np.array_equal(ids.data == 2001, scene.automatic.labels == 2)
+    np.testing.assert_allclose(ids.scale, layer.scale)
+    assert "debris" in str(ids.get_status(layer.data_to_world((90, 110)), world=True))
+
+
+def test_the_legend_on_the_canvas_goes_with_its_layers(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    def answer(job: Any) -> Segmentation:
+        return text_result(scene, *job.arguments[1:3]) if job.task == "text" else panoptic_result(scene)
+
+    engine.answer = answer
+    viewer.add_image(scene.image, name="cells")
+    text, panoptic = docked(viewer, TextWidget), docked(viewer, PanopticWidget)
+    qtbot.keyClicks(text.concepts.rows[0].text, "nucleus")
+    click(qtbot, text.run_button)
+    qtbot.waitUntil(lambda: "nucleus" in on_canvas(viewer))
+    viewer.layers.selection.active = viewer.layers["cells"]
+    click(qtbot, panoptic.run_button)
+    qtbot.waitUntil(lambda: "debris" in on_canvas(viewer))
+    assert "nucleus" not in on_canvas(viewer), "two panels would lie on one another"
+    viewer.layers.remove(panoptic.layers.semantic)
+    assert on_canvas(viewer).endswith("nucleus")
+    assert not panoptic.legend.isVisible()
+    viewer.layers.clear()
+    assert on_canvas(viewer) == ""
+
+
 def text_result(scene: Any, inputs: TextInputs, settings: TextSettings) -> Segmentation:
     bright = np.where(scene.automatic.labels == 1, 0.9, np.where(scene.automatic.labels == 2, 0.6, 0.1))
     maps = np.stack([bright, np.full(bright.shape, 0.12)])[: len(inputs.concepts)].astype(np.float16)
@@ -130,7 +166,9 @@ def test_concepts_are_typed_and_thresholds_act_at_once(qtbot: Any, viewer: Any, 
     heat = viewer.layers["cells nucleus heat map"]
     assert heat.data.max() == pytest.approx(0.9, abs=1e-3)
     assert TOOL in heat.metadata
+    viewer.layers.selection.active = heat
     assert form.image.combo.currentText() == "cells", "a heat map is no image to work on"
+    assert form.image.combo.count() == 1
 
     form.concepts.rows[0].threshold.value = 0.7
     qtbot.waitUntil(lambda: np.array_equal(objects.data > 0, scene.automatic.labels == 1))
@@ -185,6 +223,7 @@ def test_names_need_labels_and_words(qtbot: Any, viewer: Any, engine: Any, scene
     with pytest.raises(PromptError, match="No name"):
         form.inputs(form.image.layer, form.chosen_image())
     form.names.setPlainText("cell, a cell\n\ndebris")
+    assert form.input_layers() == {"labels": "objects"}, "what is copied as Python names the layer"
     given = form.inputs(form.image.layer, form.chosen_image())
     assert given.vocabulary == ("cell, a cell", "debris")
     np.testing.assert_array_equal(given.labels, scene.automatic.labels)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import collections
 import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -45,6 +47,53 @@ def test_a_folder_is_read_whole_and_its_safe_files_before_its_pickles(tmp_path: 
     (tmp_path / "config.json").write_text('{"model_type": "sam"}')
     assert read_shapes(tmp_path) == {"a": (1,), "b": (2,)}
     assert read_config(tmp_path) == {"model_type": "sam"}
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_a_pickle_of_arrays_gives_tensors(tmp_path: Path, protocol: int) -> None:
+    """As detectron2 publishes weights; protocol 2 writes bytes as text."""
+    by_columns = np.asfortranarray(np.arange(6.0).reshape(2, 3))
+    arrays = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": by_columns,
+        "c": np.array(7, np.int64),
+        "d": np.arange(3, dtype=">f4"),
+        "e": np.float32(2),
+    }
+    content = {"model": collections.OrderedDict(arrays), "__author__": "somebody", "iterations": [1, 2]}
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    found = read_tensors(tmp_path / "w.pkl")
+    assert found.keys() == {f"model.{name}" for name in arrays}
+    for name, array in arrays.items():
+        assert np.array_equal(found[f"model.{name}"].numpy(), array)
+    assert read_shapes(tmp_path / "w.pkl")["model.c"] == ()
+
+
+class Called:
+    """Has a function called wherever it is unpickled."""
+
+    def __init__(self, function: object, *values: object) -> None:
+        self.parts = (function, values)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return self.parts
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        np.array([{}], object),
+        np.array(["text"]),
+        Called(np.ndarray, (3,)),
+        Called(np.frombuffer, b"1234", np.uint8),
+        Called(codecs.encode, "text", "rot13"),
+        argparse.Namespace(x=1),
+    ],
+)
+def test_whatever_else_a_pickle_of_arrays_holds_is_refused(tmp_path: Path, content: object) -> None:
+    (tmp_path / "w.pkl").write_bytes(pickle.dumps({"a": np.zeros(2), "x": [content]}))
+    with pytest.raises(CheckpointError, match=r"may hold code; nothing of it was run"):
+        read_tensors(tmp_path / "w.pkl")
 
 
 def test_options_of_a_training_package_are_left_empty(tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from skimage.io import imread
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError, PromptError
+from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
+from napari_foundseg.tasks.heat_maps import blended_maps
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -60,6 +62,39 @@ def test_clipseg_gives_what_the_library_gives_for_texts_and_pictures(tmp_path: P
     with pytest.raises(PromptError, match=r"tokens; clipseg-small takes 77"):
         fs.text(rgb, ["w" * 90], model=name)
     assert np.array_equal(fs.replay(result.provenance, rgb).labels, result.labels)
+
+
+def test_windows_of_a_network_are_blended_without_seams(tmp_path: Path) -> None:
+    """CLIPSeg draws no constant map of a constant picture: it knows where in a window it is. That alone remains."""
+    model = load_model(import_model(tiny_checkpoints.write("CLIPSegForImageSegmentation", tmp_path / "clipseg")).name)
+
+    def fine(pixels: np.ndarray) -> np.ndarray:
+        """Return what the windows of 64 pixels have drawn: the mean of both scales without that of the whole."""
+        region = (0, 0, pixels.shape[0] - 1, pixels.shape[1] - 1)
+        image = fs.Image(pixels, normalisation=Limits(low=0, high=255))
+        both, whole = (
+            blended_maps(image, (), region, model, ["cell"], lambda: None, lambda _: None, most_scales=n)[0]
+            for n in (2, 1)
+        )
+        return 2 * both.astype(float) - whole
+
+    tolerance = 3e-3  # of half precision, thrice
+    grey = np.full((128, 128), 128, np.uint8)
+    window, found = model.text_maps(np.full((64, 64, 3), 128, np.uint8), ["cell"])[0], fine(grey)
+    assert found[32:64, 32:64] == pytest.approx(found[64:96, 64:96], abs=tolerance), "half a window on, it is the same"
+    assert window.min() - tolerance <= found.min()
+    assert found.max() <= window.max() + tolerance
+    # Each pixel is a mean of four windows, weighted by squared sines: rows of weights that sum to 1.
+    rise = np.sin((np.arange(32) + 0.5) / 32 * np.pi / 2) ** 2
+    ramp = np.concatenate([rise, rise[::-1]])
+    halves = (np.s_[:32], np.s_[32:64])
+    expected = sum(window[y, x] * ramp[y, None] * ramp[None, x] for y in halves for x in halves)
+    assert found[32:64, 32:64] == pytest.approx(expected, abs=2 * tolerance)
+
+    texture = np.kron(np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8), np.ones((8, 8), np.uint8))
+    one, other = fine(texture), fine(texture[32:, 32:])
+    assert one[64:, 64:].std() > 0.1
+    assert one[64:, 64:] == pytest.approx(other[32:, 32:], abs=tolerance)
 
 
 @pytest.mark.parametrize("architecture", ["CLIPModel", "SiglipModel"])

@@ -20,10 +20,11 @@ from napari_foundseg.batch.replay import replay
 from napari_foundseg.core.errors import CheckpointError, FoundsegError
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import loading
-from napari_foundseg.models.hub import class_names, class_table
+from napari_foundseg.models.class_protocols import PanopticOptions
+from napari_foundseg.models.hub import class_names
 from napari_foundseg.models.importing import import_model
+from napari_foundseg.models.loaded import class_table
 from napari_foundseg.models.loading import load_model
-from napari_foundseg.models.protocols import PanopticOptions
 from napari_foundseg.models.segmenters import ARCHITECTURES
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -31,6 +32,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny_checkpoints
 
 OPTIONS = {"threshold": 0.2, "mask_threshold": 0.4, "overlap_mask_area_threshold": 0.6}
+#: With these nothing that a model proposes is dropped.
+EVERYTHING = {"threshold": 0.01, "mask_threshold": 0.0, "overlap_mask_area_threshold": 0.0}
 
 
 @pytest.fixture(autouse=True)
@@ -80,38 +83,48 @@ def test_a_published_folder_gives_what_the_library_gives(tmp_path: Path, archite
         stack = semantic(np.stack([rgb, rgb[::-1]]), model=row.name, axes="ZYXC")
         assert np.array_equal(stack.labels[0], expected)
     if "PanopticSegments" in row.protocols:
-        same_segments(folder, row.name, architecture, rgb)
+        same_segments(folder, row.name, architecture, rgb, OPTIONS)
+        assert same_segments(folder, row.name, architecture, rgb, EVERYTHING) > 0
     if "InstanceMasks" in row.protocols:
-        same_instances(folder, row.name, architecture, rgb)
+        same_instances(folder, row.name, architecture, rgb, OPTIONS)
+        assert same_instances(folder, row.name, architecture, rgb, EVERYTHING) > 0
 
 
-def same_segments(folder: Path, name: str, architecture: str, rgb: NDArray[np.uint8]) -> None:
-    options: dict[str, Any] = dict(OPTIONS)
+def same_segments(
+    folder: Path, name: str, architecture: str, rgb: NDArray[np.uint8], thresholds: dict[str, float]
+) -> int:
+    """Compare panoptic results, and return how many segments there are."""
+    options: dict[str, Any] = dict(thresholds)
     options["stuff_classes" if architecture.startswith("Eomt") else "label_ids_to_fuse"] = (
         [] if "Eomt" in architecture else set()
     )
     expected = by_the_library(folder, architecture, rgb, "panoptic", **options)
     segments = expected["segmentation"].numpy()
-    found = panoptic(rgb, model=name, method="segments", **OPTIONS)
+    found = panoptic(rgb, model=name, method="segments", **thresholds)
     infos = [info for info in expected["segments_info"] if (segments == info["id"]).any()]
     assert len(found) == len(infos)
     for label, info in enumerate(infos, 1):
         assert np.array_equal(found.labels == label, segments == info["id"])
         assert found.table["class"][label - 1] == info["label_id"] + 1
         assert found.table["predicted_iou"][label - 1] == pytest.approx(info["score"], abs=1e-6)
-    stack = panoptic(np.stack([rgb, rgb]), model=name, method="segments", axes="ZYXC", link=True, **OPTIONS)
+    stack = panoptic(np.stack([rgb, rgb]), model=name, method="segments", axes="ZYXC", link=True, **thresholds)
     assert len(stack) == len(found), "the same in both slices is one object"
+    return len(infos)
 
 
-def same_instances(folder: Path, name: str, architecture: str, rgb: NDArray[np.uint8]) -> None:
-    options: dict[str, Any] = dict(OPTIONS)
+def same_instances(
+    folder: Path, name: str, architecture: str, rgb: NDArray[np.uint8], thresholds: dict[str, float]
+) -> int:
+    """Compare instances, and return how many there are."""
+    options: dict[str, Any] = dict(thresholds)
     if architecture.startswith("Eomt"):
-        options = {"threshold": OPTIONS["threshold"]}
+        options = {"threshold": thresholds["threshold"]}
     if architecture.startswith("RfDetr"):
-        options = {"threshold": OPTIONS["threshold"], "mask_threshold": float(np.log(0.4 / 0.6))}
+        share = max(thresholds["mask_threshold"], 1e-6)
+        options = {"threshold": thresholds["threshold"], "mask_threshold": float(np.log(share / (1 - share)))}
     expected = by_the_library(folder, architecture, rgb, "instance", **options)
     segments = expected["segmentation"].numpy()
-    masks = load_model(name).instances(rgb, PanopticOptions(**OPTIONS))
+    masks = load_model(name).instances(rgb, PanopticOptions(**thresholds))
     infos = [info for info in expected["segments_info"] if (segments == info["id"]).any()]
     assert len(masks) == len(infos)
     for mask, info in zip(masks, infos, strict=True):
@@ -120,8 +133,17 @@ def same_instances(folder: Path, name: str, architecture: str, rgb: NDArray[np.u
         whole[y0 : y1 + 1, x0 : x1 + 1] = mask.crop
         assert np.array_equal(whole, segments == info["id"])
         assert (mask.class_id, mask.predicted_iou) == (info["label_id"] + 1, pytest.approx(info["score"], abs=1e-6))
-    found = panoptic(rgb, model=name, method="instances", **OPTIONS)
+    found = panoptic(rgb, model=name, method="instances", **thresholds)
     assert np.array_equal(found.labels > 0, np.isin(segments, [info["id"] for info in infos]))
+    planes = np.stack([rgb, rgb, rgb[::-1]])
+    stack = panoptic(planes, model=name, method="instances", axes="ZYXC", **thresholds)
+    assert np.array_equal(stack.labels[1] > 0, found.labels > 0)
+    own, other = stack.labels[0][found.labels > 0], stack.labels[1][found.labels > 0]
+    assert not np.isin(own, other).any(), "unlinked, each slice has objects of its own"
+    linked = panoptic(planes[:2], model=name, method="instances", axes="ZYXC", link=True, **thresholds)
+    assert linked.table["class"].tolist() == found.table["class"].tolist(), "the same in both slices is one object"
+    assert np.array_equal(linked.labels[0], linked.labels[1])
+    return len(infos)
 
 
 def test_every_architecture_exists_in_the_library() -> None:

@@ -52,6 +52,16 @@ def test_a_form_shows_defaults_units_and_help(qtbot: Any) -> None:
     assert form.values()["diameter"] is None
 
 
+def test_a_model_is_chosen_among_those_at_hand_that_can_do_it(qtbot: Any) -> None:
+    form = SettingsForm(TASKS["text"].methods["heat maps"], "text")
+    qtbot.addWidget(form)
+    assert form.values()["refine_model"] == ""
+    form.set_values({"refine_model": "foundseg-tiny"})
+    assert form.values()["refine_model"] == "foundseg-tiny"
+    form.set_values({"refine_model": "sam-vit-h"})
+    assert form.values()["refine_model"] == "foundseg-tiny", "of a model that is not here nothing can be made"
+
+
 def test_a_form_remembers_its_last_values(qtbot: Any) -> None:
     form = SettingsForm(Sample, "sample")
     qtbot.addWidget(form)

@@ -31,7 +31,15 @@ IMAGE_OPTIONS = {
 }
 
 
-def as_command(task: str, image: Image, layer: str, inputs: Inputs, settings: Settings, model: str) -> str:
+def as_command(
+    task: str,
+    image: Image,
+    layer: str,
+    inputs: Inputs,
+    settings: Settings,
+    model: str,
+    layers: Mapping[str, str] | None = None,
+) -> str:
     """Write a run as a command line.
 
     Parameters
@@ -48,6 +56,8 @@ def as_command(task: str, image: Image, layer: str, inputs: Inputs, settings: Se
         How.
     model : str
         The model's name.
+    layers : mapping of str to str, optional
+        Inputs that are the pixels of a layer, by the layer's name, which stands for a file that it is saved to.
 
     Returns
     -------
@@ -71,7 +81,8 @@ def as_command(task: str, image: Image, layer: str, inputs: Inputs, settings: Se
         words += ["--normalisation", image.normalisation.model_dump_json()]
     if image.spacing:
         words += ["--spacing", _json({axis: [size, image.units.get(axis, "")] for axis, size in image.spacing.items()})]
-    given = inputs.model_dump(mode="json", exclude_none=True)
+    given = inputs.model_dump(mode="json", exclude_none=True, exclude=set(layers or ()))
+    given |= {name: f"{other}.tif" for name, other in (layers or {}).items()}
     if given:
         words += ["--inputs", _json(given)]
     for name, value in settings.model_dump(mode="json", exclude_none=True).items():

@@ -165,6 +165,16 @@ class Recipe(Declared):
     outputs: Outputs = Field(default_factory=Outputs)
     """What is written."""
 
+    @model_validator(mode="after")
+    def _begun(self) -> Self:
+        first = self.steps[0]
+        if TASKS[first.task].of_labels and first.inputs.get("labels") is None:
+            raise ValueError(
+                f"the first step, {first.task}, says something of objects, and there are none yet: give it labels, or "
+                "let a step before make some"
+            )
+        return self
+
     def digest(self) -> str:
         """Return a hash of all that determines a result, but neither paths nor the models' hashes.
 

@@ -14,7 +14,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap, label_dtype
 from napari_foundseg.core.result import Segmentation, named_classes, object_table
 from napari_foundseg.engine.stages import Seat
-from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks import TASKS, Inputs, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,9 +60,13 @@ def run_steps(
             seat.progress((i + part) / len(steps), words)
 
         model = seat.model(step.model.name, step.protocol)
-        found = TASKS[step.task].run(image, step.parsed_inputs(), step.parsed_settings(), model, share, seat.cancelled)
-        provenance.append({**found.provenance, "rule": step.rule} if i else found.provenance)
-        if labels is None or table is None:
+        task, inputs = TASKS[step.task], step.parsed_inputs()
+        given = _given(task, inputs, labels)
+        found = task.run(image, given, step.parsed_settings(), model, share, seat.cancelled)
+        told = {**found.provenance, "rule": step.rule} if i else found.provenance
+        # What the steps before have made is not written down again.
+        provenance.append(told if given is inputs else {**told, "inputs": inputs.model_dump(mode="json")})
+        if labels is None or table is None or given is not inputs:
             labels, table, classes = found.labels, found.table, found.classes
         else:
             classes, numbers = classes.joined(found.classes)
@@ -72,6 +76,13 @@ def run_steps(
     assert table is not None
     provenance[-1] = {**provenance[-1], "classes": classes.measured(None, table["class"]).to_json()}
     return labels, table, tuple(provenance)
+
+
+def _given(task: Task, inputs: Inputs, labels: NDArray[Any] | None) -> Inputs:
+    """Return what a step works on: one that says something of objects, those of the steps before."""
+    if task.of_labels and labels is not None and getattr(inputs, "labels", None) is None:
+        return inputs.model_copy(update={"labels": labels})
+    return inputs
 
 
 def _added(

@@ -122,7 +122,7 @@ def grouped(
     centre_threshold : float
         Least height of a centre.
     nms_kernel : int
-        Side in pixels of the square within which a centre must be the highest.
+        Side in pixels, odd, of the square within which a centre must be the highest.
     top_k : int
         Only so many of the highest centres are taken.
     stuff_area : int
@@ -133,33 +133,60 @@ def grouped(
     Panoptic
         An object's class is the one that most of its pixels have; its score is the height of its centre. Pixels of
         things are without class where there is no centre at all.
-    """
-    from scipy import ndimage
-    from scipy.spatial import cKDTree
 
-    highest = ndimage.maximum_filter(centres, nms_kernel, mode="constant", cval=-1)
-    peaks = np.argwhere((centres == highest) & (centres > centre_threshold))
-    heights = centres[tuple(peaks.T)]
-    order = np.argsort(-heights, kind="stable")[:top_k]
-    peaks, heights = peaks[order], heights[order]
-    nearest = np.zeros(semantic.shape, np.int64)
+    Raises
+    ------
+    SettingsError
+        If `nms_kernel` is even.
+    """
+    if nms_kernel % 2 == 0:
+        raise SettingsError(f"nms_kernel = {nms_kernel}: a square around a pixel has an odd side, such as 7.")
     of_things = np.isin(semantic, list(things))
-    if len(peaks):
-        pixels = np.argwhere(of_things)
-        pointed = pixels + offsets[:, of_things].T
-        nearest[of_things] = cKDTree(peaks).query(pointed)[1] + 1
-    number = int(semantic.max(initial=0)) + 1
-    votes = np.bincount(nearest[of_things] * number + semantic[of_things], minlength=number * (len(peaks) + 1))
-    votes = votes.reshape(-1, number)[1:]
+    points, heights = _highest(centres, centre_threshold, nms_kernel, top_k)
+    nearest = _nearest(points, offsets, of_things)
+    votes = _votes(nearest, semantic, of_things, len(points))
     present = votes.any(axis=1)
     ids = np.concatenate([[0], np.where(present, np.cumsum(present), 0)])
     labels = ids[nearest].astype(label_dtype(int(present.sum())))
     classes = votes.argmax(axis=1)[present]
     out = np.where(labels > 0, np.concatenate([[0], classes])[labels], np.where(of_things, 0, semantic))
-    areas = np.bincount(out[labels == 0], minlength=number)
+    areas = np.bincount(out[labels == 0], minlength=votes.shape[1])
     small = (areas > 0) & (areas < stuff_area)
     out[(labels == 0) & small[out]] = 0
     return Panoptic(labels, out.astype(semantic.dtype), classes, np.asarray(heights[present], float))
+
+
+def _highest(
+    centres: NDArray[Any], threshold: float, kernel: int, top_k: int
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return where the centres are, the highest first, and their heights."""
+    from scipy import ndimage
+
+    around = ndimage.maximum_filter(centres, kernel, mode="constant", cval=-1)
+    points = np.argwhere((centres == around) & (centres > threshold))
+    heights = centres[tuple(points.T)]
+    order = np.argsort(-heights, kind="stable")[:top_k]
+    return points[order], heights[order]
+
+
+def _nearest(points: NDArray[np.int64], offsets: NDArray[Any], of_things: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each pixel of things the centre, from 1, nearest to where it points; 0 elsewhere."""
+    from scipy.spatial import cKDTree
+
+    nearest = np.zeros(of_things.shape, np.int64)
+    if len(points):
+        pointed = np.argwhere(of_things) + offsets[:, of_things].T
+        nearest[of_things] = cKDTree(points).query(pointed)[1] + 1
+    return nearest
+
+
+def _votes(
+    nearest: NDArray[np.int64], semantic: NDArray[Any], of_things: NDArray[np.bool_], count: int
+) -> NDArray[np.int64]:
+    """Count for each centre (row) its pixels of each class (column)."""
+    number = int(semantic.max(initial=0)) + 1
+    pairs = nearest[of_things] * number + semantic[of_things]
+    return np.bincount(pairs, minlength=number * (count + 1)).reshape(-1, number)[1:]
 
 
 def panoptic_ids(semantic: NDArray[Any], labels: NDArray[Any], *, divisor: int = 1000) -> NDArray[np.uint32]:

@@ -11,11 +11,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
 
 from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.io.atomic import atomic_write, named_errors
+from napari_foundseg.models.class_sets import class_set
 
 __all__ = [
     "UNVERIFIED",
@@ -73,11 +74,22 @@ class CatalogRow(Declared):
     citation: str
     """What to cite."""
     classes: tuple[str, ...] = ()
-    """Names of the classes it tells apart, by number from 0, where it does."""
+    """Names of the classes it tells apart, by number from 0, where it does; or the name of one of
+    `class_sets.CLASS_SETS`."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """What the family alone understands."""
     calibration: tuple[float, float, float] | None = None
     """Of an instance decoder's scores, as `core.maps.instance_scores` takes it; None where nobody measured it."""
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return class_set(value) if isinstance(value, str) else value
+
+    @property
+    def key(self) -> str:
+        """Name and hash of the weights: equal keys give equal results."""
+        return f"{self.name}@{self.sha256[:16]}"
 
 
 @cache

@@ -1,9 +1,9 @@
 """Reading files of weights without running anything that they hold.
 
-A ``.pth``, ``.pt``, ``.ckpt`` or ``.bin`` is a pickle: a program that builds objects and can call any function. Here
-only tensors, numbers and plain containers are built. A file that also names classes of packages that write
-checkpoints (a Lightning module's options, say) is read with those left empty; one that names anything else is refused
-before any of it runs.
+A ``.pth``, ``.pt``, ``.ckpt``, ``.bin`` or ``.pkl`` is a pickle: a program that builds objects and can call any
+function. Here only tensors, arrays, numbers and plain containers are built. A file that also names classes of packages
+that write checkpoints (a Lightning module's options, say) is read with those left empty; one that names anything else
+is refused before any of it runs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.numpy_pickles import is_array_pickle, read_arrays
 from napari_foundseg.models.store import weight_files
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["describe", "flattened", "read_config", "read_shapes", "read_tensors"]
+__all__ = ["check", "describe", "flattened", "read_config", "read_shapes", "read_tensors"]
 
 #: Packages whose objects stand in checkpoints beside the weights; they are left out.
 _INERT = {"argparse", "lightning", "lightning_fabric", "micro_sam", "mmcv", "mmengine", "numpy", "omegaconf",
@@ -45,7 +46,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     Parameters
     ----------
     path : Path
-        A ``.safetensors``, ``.pth``, ``.pt``, ``.ckpt`` or ``.bin`` file, or a folder of such.
+        A ``.safetensors``, ``.pth``, ``.pt``, ``.ckpt``, ``.bin`` or ``.pkl`` file, or a folder of such.
 
     Returns
     -------
@@ -158,7 +159,7 @@ def describe(path: Path) -> str:
         return "is a ZIP archive without weights: unpack it" if zipfile.is_zipfile(path) else _CUT_SHORT
     if head[:1] == b"\x80" or _is_safetensors_name(path):
         return "is damaged or cut short: get it again"
-    return "is no weights file that is known (.safetensors, .pth, .pt, .ckpt, .bin)"
+    return "is no weights file that is known (.safetensors, .pth, .pt, .ckpt, .bin, .pkl)"
 
 
 _OTHERS = {b"\x89PNG": "a picture (PNG)", b"\xff\xd8\xff": "a picture (JPEG)", b"II*\0": "a TIFF image",
@@ -166,12 +167,43 @@ _OTHERS = {b"\x89PNG": "a picture (PNG)", b"\xff\xd8\xff": "a picture (JPEG)", b
            b"ONNX": "an ONNX model", b"\x08\x03": "an ONNX model"}  # fmt: skip
 
 
+def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
+    """Make sure that a checkpoint has the tensors that a network needs.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint.
+    expected : mapping of str to tuple of int
+        Shapes of the network's tensors.
+    found : mapping of str to tuple of int
+        Shapes of the checkpoint's.
+    what : str
+        What it is meant to be, in words.
+
+    Raises
+    ------
+    CheckpointError
+        Naming the first that are missing, unknown or of another shape.
+    """
+    missing = [name for name in expected if name not in found]
+    unknown = [name for name in found if name not in expected]
+    wrong = [name for name in expected if name in found and tuple(expected[name]) != tuple(found[name])]
+    for names, words in ((missing, "lacks"), (unknown, "has besides"), (wrong, "has with another shape")):
+        if names:
+            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            raise CheckpointError(
+                f"{path} is taken for {what}, but {words} {len(names)} of {len(expected)} tensors: {some}. It is "
+                "incomplete or of another model; get it again."
+            )
+
+
 def flattened(content: Any, prefix: str = "") -> dict[str, torch.Tensor]:
     """Return the tensors of nested containers under names joined by dots.
 
     Parameters
     ----------
-    content : mapping, sequence or tensor
+    content : mapping, sequence, tensor or ndarray
         What a checkpoint holds.
     prefix : str
         Before every name.
@@ -179,10 +211,13 @@ def flattened(content: Any, prefix: str = "") -> dict[str, torch.Tensor]:
     Returns
     -------
     dict of str to tensor
-        Whatever is no tensor is left out.
+        Arrays become tensors; whatever else is no tensor is left out.
     """
+    import numpy as np
     import torch
 
+    if isinstance(content, np.ndarray):
+        content = torch.from_numpy(content)
     if isinstance(content, torch.Tensor):
         return {prefix: content}
     found: dict[str, torch.Tensor] = {}
@@ -243,6 +278,8 @@ def _safetensors(path: Path) -> dict[str, torch.Tensor]:
 def _pickled(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
+    if is_array_pickle(path):
+        return flattened(_arrays(path))
     zipped = zipfile.is_zipfile(path)
     try:
         with warnings.catch_warnings():
@@ -254,6 +291,15 @@ def _pickled(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # whatever a damaged file makes of the unpickler, it is a damaged file
         raise CheckpointError(f"{path} {describe(path)}.") from error
     return flattened(content)
+
+
+def _arrays(path: Path) -> Any:
+    try:
+        return read_arrays(path)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path} {_of_a_bare_pickle(path)} ({error}).") from error
+    except Exception as error:  # whatever a damaged file makes of the unpickler, it is a damaged file
+        raise CheckpointError(f"{path} {describe(path)}.") from error
 
 
 def _without_objects(path: Path, zipped: bool, error: Exception) -> Any:

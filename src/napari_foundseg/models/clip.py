@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.models import hub
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.loaded import LoadedWords
 
 if TYPE_CHECKING:
     import torch
@@ -25,32 +26,8 @@ ARCHITECTURES = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "
 _BATCH = 16
 
 
-class TextImageModel:
-    """A network that embeds texts and pictures in one space.
-
-    Parameters
-    ----------
-    network : transformers.PreTrainedModel
-        The network.
-    images : transformers image processor
-        Of the same folder.
-    tokenizer : transformers tokenizer
-        Of the same folder.
-    row : CatalogRow
-        Its row.
-    """
-
-    def __init__(self, network: Any, images: Any, tokenizer: Any, row: CatalogRow) -> None:
-        self.network = network
-        self.images = images
-        self.tokenizer = tokenizer
-        self.name = row.name
-        self.key = f"{row.name}@{row.sha256[:16]}"
-
-    @property
-    def device(self) -> str:
-        """Where it runs, as torch writes it."""
-        return str(self.network.device)
+class TextImageModel(LoadedWords):
+    """A network that embeds texts and pictures in one space."""
 
     @property
     def window(self) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.models import hub
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.loaded import LoadedWords
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +28,7 @@ _BATCH = 8
 _KEPT = 512
 
 
-class ClipSegModel:
+class ClipSegModel(LoadedWords):
     """CLIPSeg with its processors.
 
     Parameters
@@ -43,17 +44,8 @@ class ClipSegModel:
     """
 
     def __init__(self, network: Any, images: Any, tokenizer: Any, row: CatalogRow) -> None:
-        self.network = network
-        self.images = images
-        self.tokenizer = tokenizer
-        self.name = row.name
-        self.key = f"{row.name}@{row.sha256[:16]}"
+        super().__init__(network, images, tokenizer, row)
         self._conditions: OrderedDict[Any, torch.Tensor] = OrderedDict()
-
-    @property
-    def device(self) -> str:
-        """Where it runs, as torch writes it."""
-        return str(self.network.device)
 
     @property
     def window(self) -> int:

@@ -106,7 +106,7 @@ def load(row: CatalogRow, path: Path, device: str) -> DinoModel:
     CheckpointError
         If it has another layout.
     """
-    key = f"{row.name}@{row.sha256[:16]}"
+    key = row.key
     kind = read_config(path).get("model_type") if path.is_dir() else None
     try:
         if kind in (None, "vit"):

@@ -7,32 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from napari_foundseg.core.classes import ClassRow, ClassTable, class_colour
 from napari_foundseg.core.errors import CheckpointError
 
-__all__ = ["architecture_of", "class_names", "class_table", "image_processor", "network", "tokenizer", "window_of"]
-
-#: Classes of stuff by the data set that a model was trained on; what tells the data set; facts, not guesses.
-_STUFF = {
-    "COCO": (
-        {"wall-other-merged", "sky-other-merged"},
-        [
-            "banner", "blanket", "bridge", "cardboard", "counter", "curtain", "door-stuff", "floor-wood", "flower",
-            "fruit", "gravel", "house", "light", "mirror-stuff", "net", "pillow", "platform", "playingfield",
-            "railroad", "river", "road", "roof", "sand", "sea", "shelf", "snow", "stairs", "tent", "towel",
-            "wall-brick", "wall-stone", "wall-tile", "wall-wood", "water-other", "window-blind", "window-other",
-            "tree-merged", "fence-merged", "ceiling-merged", "sky-other-merged", "cabinet-merged", "table-merged",
-            "floor-other-merged", "pavement-merged", "mountain-merged", "grass-merged", "dirt-merged", "paper-merged",
-            "food-other-merged", "building-other-merged", "rock-merged", "wall-other-merged", "rug-merged",
-        ],
-    ),
-    "Cityscapes": (
-        {"vegetation", "terrain"},
-        ["road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation",
-         "terrain", "sky"],
-    ),
-}  # fmt: skip
-_BACKGROUND = {"background", "__background__", "_background_", "unlabeled", "unlabelled"}
+__all__ = ["architecture_of", "class_names", "image_processor", "network", "network_of", "tokenizer", "window_of"]
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:
@@ -83,44 +60,6 @@ def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
             f"id2label of config.json has the numbers {min(names)} to {max(names)}; 0 to 65000 can be."
         )
     return tuple(names.get(i) or f"class {i}" for i in range(max(names) + 1))
-
-
-def class_table(
-    names: tuple[str, ...], *, things: bool, stuff: tuple[str, ...] | None = None
-) -> tuple[ClassTable, int]:
-    """Make the class table of a model.
-
-    Parameters
-    ----------
-    names : tuple of str
-        Its classes by number from 0.
-    things : bool
-        Whether it tells objects apart at all.
-    stuff : tuple of str, optional
-        Names of those that come in no objects; by default as the data set has them, where that is known.
-
-    Returns
-    -------
-    table : ClassTable
-        A row a class.
-    first : int
-        What is added to a model's number to get the class's id: 0 where number 0 is background, which has no row.
-    """
-    background = bool(names) and names[0].strip().lower() in _BACKGROUND
-    first = 0 if background else 1
-    if stuff is None:
-        stuff = next((tuple(own) for signs, own in _STUFF.values() if signs <= set(names)), ())
-    rows = [
-        ClassRow(
-            id=i + first,
-            name=name,
-            colour=class_colour(i + first),
-            kind="thing" if things and name not in stuff else "stuff",
-        )
-        for i, name in enumerate(names)
-        if i + first
-    ]
-    return ClassTable(tuple(rows)), first
 
 
 @contextmanager
@@ -185,28 +124,64 @@ def network(path: Path, architecture: str, device: str) -> Any:
     import transformers
 
     with named(path, "The network"):
-        kind = getattr(transformers, architecture)
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         if getattr(config, "id2label", None):
             names = class_names({"id2label": config.id2label})
             config.id2label = dict(enumerate(names))
-        model, info = kind.from_pretrained(
-            path, config=config, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True
+        model = _checked(path, path, architecture, config)
+    return model.to(device)
+
+
+def network_of(path: Path, architecture: str, config: Any, tensors: Mapping[str, Any]) -> Any:
+    """Make a network of tensors that stand in no folder.
+
+    Parameters
+    ----------
+    path : Path
+        Where they come from, for messages.
+    architecture : str
+        A class of transformers.
+    config : transformers.PreTrainedConfig
+        The network's.
+    tensors : mapping of str to Tensor
+        Under the names that a folder would have.
+
+    Returns
+    -------
+    transformers.PreTrainedModel
+        In evaluation mode, on the CPU.
+
+    Raises
+    ------
+    CheckpointError
+        If tensors are missing or do not fit.
+    """
+    with named(path, "The network"):
+        return _checked(path, None, architecture, config, state_dict=dict(tensors))
+
+
+def _checked(path: Path, folder: Path | None, architecture: str, config: Any, **options: Any) -> Any:
+    """Load a network; what is missing or does not fit is an error."""
+    import transformers
+
+    kind = getattr(transformers, architecture)
+    model, info = kind.from_pretrained(
+        folder, config=config, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
+    )
+    if info["mismatched_keys"]:
+        name, found, expected = next(iter(info["mismatched_keys"]))
+        raise CheckpointError(
+            f"config.json and the weights of {path} disagree: {name} has the shape {tuple(found)} in the file, and "
+            f"{tuple(expected)} by config.json (which names {config.num_labels} classes). Get both files of one "
+            "version."
         )
-        if info["mismatched_keys"]:
-            name, found, expected = next(iter(info["mismatched_keys"]))
-            raise CheckpointError(
-                f"config.json and the weights of {path} disagree: {name} has the shape {tuple(found)} in the file, and "
-                f"{tuple(expected)} by config.json (which names {config.num_labels} classes). Get both files of one "
-                "version."
-            )
-        if info["missing_keys"]:
-            missing = sorted(info["missing_keys"])
-            raise CheckpointError(
-                f"The weights of {path} lack {len(missing)} of the tensors of {architecture}: "
-                f"{', '.join(missing[:3])}…. Get the whole folder again."
-            )
-    return model.to(device).eval().requires_grad_(False)
+    if info["missing_keys"]:
+        missing = sorted(info["missing_keys"])
+        raise CheckpointError(
+            f"The weights of {path} lack {len(missing)} of the tensors of {architecture}: {', '.join(missing[:3])}…. "
+            "Get all of it again."
+        )
+    return model.eval().requires_grad_(False)
 
 
 def image_processor(path: Path, **options: Any) -> Any:

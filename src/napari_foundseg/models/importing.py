@@ -27,6 +27,8 @@ FAMILIES = (
     "segmenters",
     "clipseg",
     "clip",
+    "panoptic_deeplab",
+    "detr",
     "torchvision_segmenters",
     "stego",
     "dino",

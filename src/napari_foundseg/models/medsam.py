@@ -133,7 +133,7 @@ def load(row: CatalogRow, path: Path, device: str) -> MedSamModel:
         If the file has another layout.
     """
     sam = load_sam(path, sam_tensors(read_tensors(path))[0])
-    return MedSamModel(sam.to(device), row.name, f"{row.name}@{row.sha256[:16]}")
+    return MedSamModel(sam.to(device), row.name, row.key)
 
 
 def recognise(found: Found) -> dict[str, Any] | None:

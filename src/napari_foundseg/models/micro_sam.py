@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.checkpoints import read_tensors
+from napari_foundseg.models.checkpoints import check, read_tensors
 from napari_foundseg.models.sam import SamModel
 from napari_foundseg.models.sam_embedding import SamEmbedding
-from napari_foundseg.models.sam_layout import built, check, load_sam, sam_tensors, size_name
+from napari_foundseg.models.sam_layout import built, load_sam, sam_tensors, size_name
 from napari_foundseg.models.sam_vit import FIELDS
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def load(row: CatalogRow, path: Path, device: str) -> MicroSamModel:
     decoder = build_unetr(shapes)
     check(path, {name: tuple(value.shape) for name, value in decoder.state_dict().items()}, shapes, _DECODER)
     decoder.load_state_dict(of_decoder)
-    return MicroSamModel(sam.to(device), decoder.to(device), row.name, f"{row.name}@{row.sha256[:16]}")
+    return MicroSamModel(sam.to(device), decoder.to(device), row.name, row.key)
 
 
 def recognise(found: Found) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What a task may ask of a model: a protocol, never a class."""
+"""What a task may ask of a model: a protocol, never a class. Those of classes and words are in `class_protocols`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.classes import ClassTable
 from napari_foundseg.core.clusters import Clusters
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.core.prompts import Prompt
 
 __all__ = [
@@ -21,15 +19,9 @@ __all__ = [
     "FeatureExtractor",
     "GridOptions",
     "InstanceDecoding",
-    "InstanceMasks",
     "Model",
-    "PanopticOptions",
-    "PanopticSegments",
     "PointGrid",
     "Promptable",
-    "SemanticClasses",
-    "TextImage",
-    "TextMaps",
 ]
 
 
@@ -175,155 +167,6 @@ class PointGrid(Promptable, Protocol):
         -------
         list of Mask
             In the picture's pixels, in the order of the points; none is suppressed for another.
-        """
-
-
-class Classed(Model, Protocol):
-    """A model that knows classes of its own."""
-
-    @property
-    def classes(self) -> ClassTable:
-        """Its classes, with areas and counts of 0."""
-
-
-class SemanticClasses(Classed, Protocol):
-    """Says the class of each pixel."""
-
-    def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Say the class of each pixel of a picture, which the model sees resized as its own processor resizes it.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        (M, N) ndarray of uint16
-            Ids of `classes`; 0 where a model says background and has no class for it.
-        """
-
-
-@dataclass(frozen=True)
-class PanopticOptions:
-    """Thresholds of instance and panoptic post-processing, as transformers names them."""
-
-    threshold: float = 0.5
-    mask_threshold: float = 0.5
-    overlap_mask_area_threshold: float = 0.8
-
-
-class PanopticSegments(Classed, Protocol):
-    """Says the class of each pixel, and the object of each thing's."""
-
-    def panoptic(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> Panoptic:
-        """Part a picture into objects and stuff.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-        options : PanopticOptions
-            Thresholds.
-
-        Returns
-        -------
-        Panoptic
-            With ids of `classes`.
-        """
-
-
-class InstanceMasks(Classed, Protocol):
-    """Finds objects of classes, each with a mask of its own; masks may overlap."""
-
-    def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
-        """Find the objects of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-        options : PanopticOptions
-            Thresholds.
-
-        Returns
-        -------
-        list of Mask
-            With ids of `classes`; the score is `predicted_iou`.
-        """
-
-
-class TextMaps(Model, Protocol):
-    """Draws a heat map of what a text, or another picture, shows."""
-
-    @property
-    def longest_text(self) -> int:
-        """Tokens that a text may have."""
-
-    def text_maps(self, rgb: NDArray[np.uint8], prompts: Sequence[str | NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Draw a heat map of each prompt.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture, seen as `window` by `window` pixels.
-        prompts : sequence of str or (P, Q, 3) ndarray of uint8
-            Texts, or pictures of what is looked for.
-
-        Returns
-        -------
-        (K, M, N) ndarray of float32
-            Probabilities, 0 to 1.
-        """
-
-    def token_count(self, text: str) -> int:
-        """Return how many tokens a text has.
-
-        Parameters
-        ----------
-        text : str
-            The text.
-
-        Returns
-        -------
-        int
-            Tokens, start and end included.
-        """
-
-
-class TextImage(Model, Protocol):
-    """Compares pictures with texts (CLIP, SigLIP)."""
-
-    @property
-    def scale(self) -> float:
-        """What cosines are multiplied with before a softmax."""
-
-    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed texts.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            The texts.
-
-        Returns
-        -------
-        (K, D) ndarray of float32
-            Rows of length 1.
-        """
-
-    def embed_pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed pictures.
-
-        Parameters
-        ----------
-        pictures : sequence of (M, N, 3) ndarray of uint8
-            Of any sizes.
-
-        Returns
-        -------
-        (K, D) ndarray of float32
-            Rows of length 1.
         """
 
 

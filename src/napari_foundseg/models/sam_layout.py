@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.checkpoints import check
 
 if TYPE_CHECKING:
     import torch
     from segment_anything.modeling import Sam
 
-__all__ = ["built", "check", "is_hq", "load_sam", "sam_tensors", "size_name"]
+__all__ = ["built", "is_hq", "load_sam", "sam_tensors", "size_name"]
 
 _T = TypeVar("_T")
 #: Encoders of the published networks by width and depth.
@@ -134,37 +135,6 @@ def is_hq(shapes: Mapping[str, Any]) -> bool:
         True for SAM-HQ.
     """
     return "mask_decoder.hf_token.weight" in shapes
-
-
-def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
-    """Make sure that a checkpoint has the tensors that a network needs.
-
-    Parameters
-    ----------
-    path : Path
-        The checkpoint.
-    expected : mapping of str to tuple of int
-        Shapes of the network's tensors.
-    found : mapping of str to tuple of int
-        Shapes of the checkpoint's.
-    what : str
-        What it is meant to be, in words.
-
-    Raises
-    ------
-    CheckpointError
-        Naming the first that are missing, unknown or of another shape.
-    """
-    missing = [name for name in expected if name not in found]
-    unknown = [name for name in found if name not in expected]
-    wrong = [name for name in expected if name in found and tuple(expected[name]) != tuple(found[name])]
-    for names, words in ((missing, "lacks"), (unknown, "has besides"), (wrong, "has with another shape")):
-        if names:
-            some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            raise CheckpointError(
-                f"{path} is taken for {what}, but {words} {len(names)} of {len(expected)} tensors: {some}. It is "
-                "incomplete or of another model; get it again."
-            )
 
 
 def load_sam(path: Path, tensors: Mapping[str, torch.Tensor]) -> Sam:

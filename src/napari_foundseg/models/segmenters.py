@@ -19,7 +19,8 @@ from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.models import hub
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.checkpoints import read_config
-from napari_foundseg.models.protocols import PanopticOptions
+from napari_foundseg.models.class_protocols import PanopticOptions
+from napari_foundseg.models.loaded import LoadedClasses
 
 if TYPE_CHECKING:
     from napari_foundseg.models.importing import Found
@@ -49,7 +50,7 @@ ARCHITECTURES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-class Segmenter:
+class Segmenter(LoadedClasses):
     """A network of transformers with its image processor.
 
     Parameters
@@ -63,24 +64,13 @@ class Segmenter:
     """
 
     def __init__(self, network: Any, processor: Any, row: CatalogRow) -> None:
-        self.network = network
+        super().__init__(network, row)
         self.processor = processor
-        self.name = row.name
-        self.key = f"{row.name}@{row.sha256[:16]}"
         #: The processor of a model that wants a task in words holds another for images.
         self.images = getattr(processor, "image_processor", processor)
-        stuff = row.options.get("stuff")
-        things = "InstanceMasks" in row.protocols
-        named = tuple(str(name) for name in stuff) if isinstance(stuff, list) else None
-        self.classes, self._first = hub.class_table(row.classes, things=things, stuff=named)
-        self._stuff = {entry.id - self._first for entry in self.classes if entry.kind == "stuff"}
+        self._stuff = {entry.id - self.first for entry in self.classes if entry.kind == "stuff"}
         if self.images is not processor:
             self.images.metadata = {"thing_ids": [i for i in range(len(row.classes)) if i not in self._stuff]}
-
-    @property
-    def device(self) -> str:
-        """Where it runs, as torch writes it."""
-        return str(self.network.device)
 
     @property
     def window(self) -> int:
@@ -101,7 +91,7 @@ class Segmenter:
             Ids of `classes`; 0 for background.
         """
         found = self._post("semantic", rgb, {})
-        return np.asarray(found.cpu().numpy() + self._first, np.uint16)
+        return np.asarray(found.cpu().numpy() + self.first, np.uint16)
 
     def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
         """Find the objects of a picture.
@@ -122,7 +112,7 @@ class Segmenter:
         segments = found["segmentation"].cpu().numpy()
         masks = [
             Mask.from_array(
-                segments == info["id"], predicted_iou=float(info["score"]), class_id=int(info["label_id"]) + self._first
+                segments == info["id"], predicted_iou=float(info["score"]), class_id=int(info["label_id"]) + self.first
             )
             for info in found["segments_info"]
         ]
@@ -152,9 +142,9 @@ class Segmenter:
         classes, scores = [], []
         for info in infos:
             own, number = segments == info["id"], int(info["label_id"])
-            semantic[own] = number + self._first
+            semantic[own] = number + self.first
             if number not in self._stuff and own.any():
-                classes.append(number + self._first)
+                classes.append(number + self.first)
                 scores.append(float(info.get("score", 1.0)))
                 labels[own] = len(classes)
         return Panoptic(labels, semantic, np.array(classes, np.int64), np.array(scores, float))
@@ -223,7 +213,8 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
         processor = OneFormerProcessor(image_processor=images, tokenizer=tokenizer)
     else:
         processor = hub.image_processor(path)
-    known = row if row.classes else row.model_copy(update={"classes": hub.class_names(read_config(path))})
+    # What the folder says of its classes holds, whatever the published model of that name has.
+    known = row.model_copy(update={"classes": hub.class_names(read_config(path))})
     return Segmenter(hub.network(path, architecture, device), processor, known)
 
 

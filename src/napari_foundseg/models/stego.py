@@ -207,7 +207,7 @@ def load(row: CatalogRow, path: Path, device: str) -> StegoModel:
     CheckpointError
         If it has another layout, or its backbone is gone or another one.
     """
-    key = f"{row.name}@{row.sha256[:16]}"
+    key = row.key
     tensors = read_tensors(path)
     try:
         if path.is_dir():

@@ -89,7 +89,7 @@ def published(tensors: Mapping[str, torch.Tensor], row: CatalogRow, device: str)
     from napari_foundseg.models.stego import StegoWeights
 
     own = {name.removeprefix(PREFIX): value.float() for name, value in tensors.items() if name.startswith(PREFIX)}
-    key = f"{row.name}@{row.sha256[:16]}"
+    key = row.key
     net = {name.removeprefix("net.model."): v for name, v in own.items() if name.startswith("net.model.")}
     backbone = vit_model(net, row.name, f"{key}#backbone", device)
     dim, inputs = own["net.cluster1.0.weight"].shape[:2]

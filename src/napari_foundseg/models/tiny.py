@@ -147,7 +147,7 @@ def load(row: CatalogRow, path: Path, device: str) -> TinyModel:
         sam, decoder = load_foundseg_tiny(path)
     except (SafetensorError, ValueError) as error:
         raise CheckpointError(f"{path} does not hold the weights of {row.name}: {error}") from error
-    return TinyModel(sam.to(device), decoder.to(device), row.name, f"{row.name}@{row.sha256[:16]}")
+    return TinyModel(sam.to(device), decoder.to(device), row.name, row.key)
 
 
 def recognise(found: Found) -> dict[str, Any] | None:

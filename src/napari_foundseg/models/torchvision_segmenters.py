@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.models import hub
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.protocols import PanopticOptions
+from napari_foundseg.models.class_protocols import PanopticOptions
+from napari_foundseg.models.class_sets import CLASS_SETS
+from napari_foundseg.models.loaded import LoadedClasses
 
 if TYPE_CHECKING:
     from napari_foundseg.models.importing import Found
 
 __all__ = ["MaskRcnn", "Pixelwise", "load", "recognise"]
 
-#: Title, module of torchvision.models and its name of the weights whose transforms and classes are used.
+#: Title, module of torchvision.models and its name of the published weights.
 ARCHITECTURES = {
     "fcn_resnet50": ("FCN ResNet-50", "segmentation", "FCN_ResNet50_Weights"),
     "fcn_resnet101": ("FCN ResNet-101", "segmentation", "FCN_ResNet101_Weights"),
@@ -33,30 +34,7 @@ ARCHITECTURES = {
 }
 
 
-class _Loaded:
-    """A network of torchvision.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        The network.
-    row : CatalogRow
-        Its row.
-    """
-
-    def __init__(self, network: Any, row: CatalogRow) -> None:
-        self.network = network
-        self.name = row.name
-        self.key = f"{row.name}@{row.sha256[:16]}"
-        self.classes, self._first = hub.class_table(row.classes, things="InstanceMasks" in row.protocols)
-
-    @property
-    def device(self) -> str:
-        """Where it runs, as torch writes it."""
-        return str(next(self.network.parameters()).device)
-
-
-class Pixelwise(_Loaded):
+class Pixelwise(LoadedClasses):
     """A semantic network of torchvision: pictures are shown with their shorter side resized to 520 pixels."""
 
     window = 1024
@@ -86,10 +64,10 @@ class Pixelwise(_Loaded):
             logits = self.network(seen)["out"]
             logits = functional.interpolate(logits, rgb.shape[:2], mode="bilinear", align_corners=False)
             found = logits[0].argmax(0)
-        return np.asarray(found.cpu().numpy() + self._first, np.uint16)
+        return np.asarray(found.cpu().numpy() + self.first, np.uint16)
 
 
-class MaskRcnn(_Loaded):
+class MaskRcnn(LoadedClasses):
     """Mask R-CNN of torchvision, with its own resizing (shorter side 800, longer at most 1333) and thresholds."""
 
     window = 1333
@@ -118,11 +96,11 @@ class MaskRcnn(_Loaded):
         for mask, score, number in zip(found["masks"], found["scores"], found["labels"], strict=True):
             own = mask[0] >= options.mask_threshold
             if score >= options.threshold and own.any():
-                masks.append(Mask.from_array(own, predicted_iou=float(score), class_id=int(number) + self._first))
+                masks.append(Mask.from_array(own, predicted_iou=float(score), class_id=int(number) + self.first))
         return [mask for mask in masks if mask.class_id in self.classes]
 
 
-def load(row: CatalogRow, path: Path, device: str) -> _Loaded:
+def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
     """Load a model.
 
     Parameters
@@ -222,10 +200,7 @@ def _class_count(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> in
 
 
 def _published_classes(architecture: str) -> tuple[str, ...]:
-    from torchvision import models
-
-    _, module, weights = ARCHITECTURES[architecture]
-    return tuple(getattr(getattr(models, module), weights).DEFAULT.meta["categories"])
+    return CLASS_SETS["COCO" if architecture.startswith("maskrcnn") else "VOC"]
 
 
 def _stripped(tensors: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from napari_foundseg.core.classes import ClassTable
 from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import PromptError, SettingsError
-from napari_foundseg.models.protocols import TextMaps
+from napari_foundseg.models.class_protocols import TextMaps
 from napari_foundseg.tasks.regions import Region
 
 __all__ = ["Concept", "Prompts", "TextInputs", "example_of", "prompts_of"]

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from napari_foundseg.core.errors import SettingsError
 
-__all__ = ["LabelImage", "label_array"]
+__all__ = ["LabelImage", "OptionalLabelImage", "label_array"]
 
 
 def label_array(value: Any) -> NDArray[Any]:
@@ -59,3 +59,9 @@ def _to_json(labels: NDArray[Any]) -> dict[str, Any]:
 #: A field for a label image: an array of whole numbers from 0, or the name of a file that holds one. The model that
 #: declares it needs ``arbitrary_types_allowed``.
 LabelImage = Annotated[Any, BeforeValidator(label_array), PlainSerializer(_to_json)]
+#: The same, or None.
+OptionalLabelImage = Annotated[
+    Any,
+    BeforeValidator(lambda value: None if value is None else label_array(value)),
+    PlainSerializer(lambda labels: None if labels is None else _to_json(labels)),
+]

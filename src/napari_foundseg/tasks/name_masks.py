@@ -22,8 +22,8 @@ from napari_foundseg.core.errors import Cancelled, PromptError, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.result import Segmentation, named_classes, object_table
-from napari_foundseg.models.protocols import TextImage
-from napari_foundseg.tasks.label_image import LabelImage
+from napari_foundseg.models.class_protocols import TextImage
+from napari_foundseg.tasks.label_image import OptionalLabelImage
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 
@@ -44,8 +44,9 @@ class NameInputs(Inputs):
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
-    labels: LabelImage
-    """A label image of the image's shape; as JSON the name of a labels file."""
+    labels: OptionalLabelImage = None
+    """A label image of the image's shape; as JSON the name of a labels file. In a recipe it may be left out: then the
+    objects of the steps before are named."""
     vocabulary: tuple[str, ...] = Field(min_length=1, max_length=5000)
     """What an object may be: names, each with synonyms behind commas, such as "cell, a living cell"."""
 
@@ -137,41 +138,67 @@ def run(
         ``probability_k``; `predicted_iou` is the first probability.
     """
     started = time.perf_counter()
-    if inputs.labels.shape != image.shape:
-        raise PromptError(
-            f"The labels have the shape {inputs.labels.shape}, the image {image.shape} (without channels): choose "
-            "labels of this image."
-        )
+    labels = _checked_labels(image, inputs)
     names = [*inputs.vocabulary, *([settings.background] if settings.background.strip() else [])]
     classes = _class_table(names, settings)
     texts = _text_embeddings(names, settings, model)
-    ids, counted = np.unique(inputs.labels, return_inverse=True)
+    ids, counted = np.unique(labels, return_inverse=True)
     dense = (counted.reshape(image.shape) + (ids[0] != 0)).astype(label_dtype(len(ids)))
     ids = ids[ids > 0]
     shown = _Shown(image, dense, settings)
-    probabilities = np.zeros((len(ids), len(names)))
-    for first in range(0, len(ids), _BATCH):
-        if cancelled():
-            raise Cancelled("Naming was cancelled.")
-        numbers = range(first + 1, min(first + _BATCH, len(ids)) + 1)
-        cosines = _embedded(shown, numbers, model) @ texts.T
-        probabilities[first : first + len(numbers)] = _softmax(cosines.astype(np.float64) * model.scale)
-        progress((first + len(numbers)) / len(ids), "naming objects")
-    best = probabilities.argmax(axis=1) + 1 if len(ids) else np.empty(0, np.int64)
+    probabilities = _probabilities(shown, len(ids), texts, model, progress, cancelled)
+    best = probabilities.argmax(axis=1) + 1
     semantic = np.concatenate([[0], best]).astype(np.min_scalar_type(len(names)))[dense]
     measured = classes.measured(semantic, best)
-    top = probabilities.max(axis=1) if len(ids) else np.empty(0)
     table = object_table(
-        dense, image.label_axes, predicted_iou=top, stability_score=np.ones(len(ids)), classes=best
+        dense,
+        image.label_axes,
+        predicted_iou=probabilities.max(axis=1),
+        stability_score=np.ones(len(ids)),
+        classes=best,
     ).assign(label=ids.astype(np.int64))
     table = _with_top(named_classes(table, measured), probabilities, measured, settings.top_k)
     told = record("name_masks", image, inputs, settings, model, started)
-    labels = inputs.labels.astype(np.promote_types(label_dtype(int(inputs.labels.max(initial=0))), np.uint16))
-    return Segmentation(labels, table, measured, {**told, "classes": measured.to_json()}, semantic=semantic)
+    wide = labels.astype(np.promote_types(label_dtype(int(labels.max(initial=0))), np.uint16))
+    return Segmentation(wide, table, measured, {**told, "classes": measured.to_json()}, semantic=semantic)
+
+
+def _checked_labels(image: Image, inputs: NameInputs) -> NDArray[Any]:
+    if inputs.labels is None:
+        raise PromptError("No labels are given: name a label image, or in a recipe let a step before make one.")
+    labels: NDArray[Any] = inputs.labels
+    if labels.shape != image.shape:
+        raise PromptError(
+            f"The labels have the shape {labels.shape}, the image {image.shape} (without channels): choose labels of "
+            "this image."
+        )
+    return labels
+
+
+def _probabilities(
+    shown: _Shown,
+    count: int,
+    texts: NDArray[np.float32],
+    model: TextImage,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> NDArray[np.float64]:
+    """Return how probable each name (column) is for each object (row)."""
+    found = np.zeros((count, len(texts)))
+    for first in range(0, count, _BATCH):
+        if cancelled():
+            raise Cancelled("Naming was cancelled.")
+        numbers = range(first + 1, min(first + _BATCH, count) + 1)
+        cosines = _embedded(shown, numbers, model) @ texts.T
+        found[first : first + len(numbers)] = _softmax(cosines.astype(np.float64) * model.scale)
+        progress((first + len(numbers)) / count, "naming objects")
+    return found
 
 
 def _slices(image: Image, inputs: NameInputs) -> list[tuple[int, ...]]:
-    """Return the slices that hold objects."""
+    """Return the slices that hold objects; all, where it is not known yet what is to be named."""
+    if inputs.labels is None:
+        return list(image.indices())
     return [index for index in image.indices() if plane_view(inputs.labels, image.label_axes, index).any()]
 
 
@@ -277,4 +304,5 @@ TASK = Task(
     protocols={"crops": "TextImage"},
     function=run,
     slices=_slices,
+    of_labels=True,
 )

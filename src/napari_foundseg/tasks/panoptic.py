@@ -1,13 +1,14 @@
 """Panoptic segmentation: every pixel gets a class, and things are told apart.
 
-Four ways: the built-in model's nuclei over background; a model that does it all; a model of objects alone; and the
-fusion of one for objects with one for classes.
+Five ways: the built-in model's nuclei over background; a model that does it all; a model of objects alone; the fusion
+of one for objects with one for classes; and a model that points at the objects' centres.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +20,9 @@ from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.panoptic import Panoptic, fused
+from napari_foundseg.core.panoptic import Panoptic, fused, grouped
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.protocols import PanopticOptions
+from napari_foundseg.models.class_protocols import CentreOffsets, PanopticOptions
 from napari_foundseg.tasks import automatic, tiling
 from napari_foundseg.tasks.classed import Output, assembled, assembled_in, each_slice, in_windows
 from napari_foundseg.tasks.provenance import record
@@ -58,7 +59,14 @@ class NucleiSettings(automatic.DecoderSettings, ClassedSettings):
     method: Literal["nuclei"] = "nuclei"  # type: ignore[assignment] # a method has its own name
 
 
-class SegmentsSettings(ClassedSettings):
+class TiledSettings(ClassedSettings):
+    """What methods have that see a picture as large as the model's input."""
+
+    tile: bool = Field(True, json_schema_extra=_MORE)
+    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+
+
+class SegmentsSettings(TiledSettings):
     """Objects and stuff in one pass (Mask2Former, MaskFormer, OneFormer, EoMT, DETR)."""
 
     method: Literal["segments"] = "segments"
@@ -68,11 +76,9 @@ class SegmentsSettings(ClassedSettings):
     """Least probability of a segment's pixels."""
     overlap_mask_area_threshold: float = Field(0.8, ge=0, le=1, json_schema_extra={**_SHARE, **_MORE})
     """A segment that loses more than the rest of its pixels to others is dropped."""
-    tile: bool = Field(True, json_schema_extra=_MORE)
-    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
 
 
-class InstancesSettings(ClassedSettings):
+class InstancesSettings(TiledSettings):
     """Objects alone, each with its class (Mask R-CNN, RF-DETR, Mask2Former for instances)."""
 
     method: Literal["instances"] = "instances"
@@ -82,15 +88,13 @@ class InstancesSettings(ClassedSettings):
     """Least probability of an object's pixels."""
     overlap_mask_area_threshold: float = Field(0.8, ge=0, le=1, json_schema_extra={**_SHARE, **_MORE})
     """Of the model's own post-processing, where it has this."""
-    tile: bool = Field(True, json_schema_extra=_MORE)
-    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
 
 
-class FusionSettings(ClassedSettings):
+class FusionSettings(TiledSettings):
     """Objects of one model over the classes of another (Kirillov's heuristic)."""
 
     method: Literal["fusion"] = "fusion"
-    semantic_model: str = ""
+    semantic_model: str = Field("", json_schema_extra={"model": "SemanticClasses"})
     """The model that says the class of each pixel; a name of the catalogue."""
     threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
     """Objects that the model itself trusts less are dropped."""
@@ -100,8 +104,21 @@ class FusionSettings(ClassedSettings):
     """An object of which a larger share is covered by better ones is dropped."""
     stuff_area: int = Field(4096, ge=0, json_schema_extra={"unit": "pixels"})
     """Stuff of fewer pixels, in one window, is dropped."""
-    tile: bool = Field(True, json_schema_extra=_MORE)
-    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+
+
+class CentresSettings(TiledSettings):
+    """Pixels grouped by the centre that each points at (Panoptic-DeepLab)."""
+
+    method: Literal["centres"] = "centres"
+    centre_threshold: float = Field(0.1, ge=0, le=1, json_schema_extra=_SHARE)
+    """Least height of an object's centre in the heat map of centres."""
+    nms_kernel: int | None = Field(None, ge=1, json_schema_extra={"unit": "pixels"})
+    """Centres lie at least half of this apart: each is the highest within a square of this side, which is odd. Empty:
+    as the model was published with."""
+    top_k: int = Field(200, ge=1, json_schema_extra=_MORE)
+    """Only so many of the highest centres are taken, in one window."""
+    stuff_area: int | None = Field(None, ge=0, json_schema_extra={"unit": "pixels", **_MORE})
+    """Stuff of fewer pixels, in one window, is dropped. Empty: as the model was published with."""
 
 
 def run(
@@ -120,7 +137,7 @@ def run(
         The image.
     inputs : PanopticInputs
         Where to look.
-    settings : NucleiSettings, SegmentsSettings, InstancesSettings or FusionSettings
+    settings : NucleiSettings, SegmentsSettings, InstancesSettings, FusionSettings or CentresSettings
         The method.
     model : loaded model
         As the method needs.
@@ -202,10 +219,15 @@ def _over_background(
     return assembled_in(shape, axes, region, parts, NUCLEI, told, maps=found.maps, **options)
 
 
-def _predictor(settings: Any, model: Any) -> tuple[Callable[[NDArray[np.uint8]], Panoptic], ClassTable, dict[str, Any]]:
-    """Return what makes a panoptic result of a picture, its classes, and what more is to be recorded."""
+#: What makes a panoptic result of a picture, its classes, and what more is to be recorded.
+_Predictor = tuple[Callable[[NDArray[np.uint8]], Panoptic], ClassTable, dict[str, Any]]
+
+
+def _predictor(settings: Any, model: Any) -> _Predictor:
     if isinstance(settings, FusionSettings):
         return _fusion(settings, model)
+    if isinstance(settings, CentresSettings):
+        return _grouping(settings, model)
     names = ("threshold", "mask_threshold", "overlap_mask_area_threshold")
     options = PanopticOptions(**{name: getattr(settings, name) for name in names})
     if isinstance(settings, SegmentsSettings):
@@ -219,14 +241,25 @@ def _from_masks(masks: Any, shape: tuple[int, int], options: PanopticOptions) ->
     return fused(nothing, masks, stuff=(), score_threshold=options.threshold, overlap_threshold=1.0)
 
 
-def _fusion(
-    settings: FusionSettings, model: Any
-) -> tuple[Callable[[NDArray[np.uint8]], Panoptic], ClassTable, dict[str, Any]]:
+def _grouping(settings: CentresSettings, model: CentreOffsets) -> _Predictor:
+    given = {name: value for name in asdict(model.grouping) if (value := getattr(settings, name)) is not None}
+    options = asdict(model.grouping) | given
+
+    def predict(rgb: NDArray[np.uint8]) -> Panoptic:
+        maps = model.centre_maps(rgb)
+        return grouped(maps.centres, maps.offsets, maps.semantic, things=model.classes.things, **options)
+
+    return predict, model.classes, {"grouping": options}
+
+
+def _fusion(settings: FusionSettings, model: Any) -> _Predictor:
     from napari_foundseg.models.catalog import row
     from napari_foundseg.models.loading import load_model
 
     if not settings.semantic_model:
-        raise SettingsError("semantic_model is empty: name the model that says the class of each pixel.")
+        raise SettingsError(
+            "semantic_model is empty: name the model that says the class of each pixel; where none is here, import one."
+        )
     semantic_model = load_model(settings.semantic_model, device=model.device, protocol="SemanticClasses")
     things = ClassTable(tuple(entry.model_copy(update={"kind": "thing"}) for entry in model.classes))
     classes, numbers = things.joined(semantic_model.classes)
@@ -262,12 +295,14 @@ TASK = Task(
         "segments": SegmentsSettings,
         "instances": InstancesSettings,
         "fusion": FusionSettings,
+        "centres": CentresSettings,
     },
     protocols={
         "nuclei": "InstanceDecoding",
         "segments": "PanopticSegments",
         "instances": "InstanceMasks",
         "fusion": "InstanceMasks",
+        "centres": "CentreOffsets",
     },
     function=run,
     slices=slices,

@@ -88,6 +88,9 @@ class Task:
         Runs it; takes what `run` takes.
     slices : callable
         Given the image and the inputs, the slices that a run looks at.
+    of_labels : bool
+        Whether it says something of objects that are there, its input ``labels``: as a step of a recipe of those of the
+        steps before.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Task:
     protocols: Mapping[str, str]
     function: Callable[..., Segmentation]
     slices: Callable[[Any, Any], list[tuple[int, ...]]]
+    of_labels: bool = False
 
     def settings(self, method: str, values: Mapping[str, Any]) -> Settings:
         """Check a method's settings.

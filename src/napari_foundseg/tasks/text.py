@@ -22,7 +22,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.protocols import TextMaps
+from napari_foundseg.models.class_protocols import TextMaps
 from napari_foundseg.tasks.classed import assembled_in, each_slice
 from napari_foundseg.tasks.concepts import TextInputs, prompts_of
 from napari_foundseg.tasks.heat_maps import blended_maps
@@ -54,7 +54,7 @@ class TextSettings(Settings):
     """What the labels are: connected parts, or classes. The window shows both."""
     scales: int = Field(2, ge=1, le=8, json_schema_extra=_MORE)
     """1 shows the model the whole picture at once; each more halves what it sees and finds smaller things."""
-    refine_model: str = Field("", json_schema_extra=_MORE)
+    refine_model: str = Field("", json_schema_extra={"model": "Promptable", **_MORE})
     """A promptable model that draws each part anew, such as foundseg-tiny; empty to leave parts as they are."""
     link: bool = Field(False, json_schema_extra=_MORE)
     """In stacks, objects that lie on one another in neighbouring slices become one."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.classes import ClassTable
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.panoptic import panoptic_ids
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import object_features, unique_name
@@ -41,7 +42,7 @@ class ClassLayers:
     """
 
     def __init__(self, viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> None:
-        self._viewer, self._overlay = viewer, Overlay(layer, image)
+        self._viewer, self._overlay, self._name = viewer, Overlay(layer, image), name
         self.classes: ClassTable = segmentation.classes
         self.hidden: frozenset[int] = frozenset()
         self.edited = False
@@ -141,6 +142,37 @@ class ClassLayers:
             self.objects.features = table
         self._relabel()
         self._paint()
+
+    def add_panoptic_ids(self) -> Labels:
+        """Add a layer with class and object of each pixel as one number, as the two layers are now.
+
+        Returns
+        -------
+        napari.layers.Labels
+            Class × 1000 + object; what the person has painted or merged counts.
+
+        Raises
+        ------
+        SettingsError
+            If a class has a thousand objects or more.
+        """
+        import pandas as pd
+
+        assert self.objects is not None
+        semantic, objects = np.asarray(self.semantic.data), np.asarray(self.objects.data)
+        ids = panoptic_ids(semantic, objects)
+        known, first = np.unique(ids, return_index=True)
+        numbers = semantic.ravel()[first]
+        names = [self.classes.name_of(int(n)) if n in self.classes else "" for n in numbers]
+        labels = Labels(
+            ids,
+            name=unique_name(self._viewer.layers, f"{self._name} panoptic ids"),
+            features=pd.DataFrame({"index": known, "class": numbers, "class_name": names}),
+            metadata=dict(self.semantic.metadata),
+            **self._overlay.transforms,
+        )
+        self._viewer.add_layer(labels)
+        return labels
 
     def disconnect(self) -> None:
         """Stop watching the layers, which stay."""

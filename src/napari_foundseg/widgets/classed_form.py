@@ -7,8 +7,10 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from qtpy.QtWidgets import QWidget
+from qtpy.QtWidgets import QPushButton, QWidget
 
+from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import Inputs, Task
@@ -44,6 +46,7 @@ class ClassedForm(TaskForm):
         self.canvas_legend = CanvasLegend(self)
         super().__init__(viewer, task)
         self._latest.done.connect(self._show_derived)
+        viewer.layers.events.removed.connect(self._layer_removed)
 
     # What a task's own widget fills in.
 
@@ -105,19 +108,25 @@ class ClassedForm(TaskForm):
             self.seen.refresh()
 
     def result_rows(self) -> list[QWidget]:
-        """Return the legend.
+        """Return the legend, and the way to panoptic ids.
 
         Returns
         -------
         list of QWidget
-            One.
+            From top to bottom.
         """
+        self.ids_button = QPushButton("Add panoptic ids")
+        self.ids_button.setToolTip(
+            "Add a layer with class and object as one number: a thousand times the class, plus the object."
+        )
+        self.ids_button.clicked.connect(self._add_ids)
+        self.ids_button.hide()
         self.legend = Legend()
         self.legend.shown.connect(self._toggle)
         self.legend.renamed.connect(lambda number, name: self._change(lambda layers: layers.rename(number, name)))
         self.legend.recoloured.connect(lambda number, to: self._change(lambda layers: layers.recolour(number, to)))
         self.legend.merged.connect(lambda numbers, into: self._change(lambda layers: layers.merge(numbers, into)))
-        return [self.legend]
+        return [self.legend, self.ids_button]
 
     def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
         """Return slice and region as chosen.
@@ -188,6 +197,7 @@ class ClassedForm(TaskForm):
 
     def release(self) -> None:
         """Let go of the viewer, the engine, the layers and the canvas."""
+        self.viewer.layers.events.removed.disconnect(self._layer_removed)
         self._forget()
         super().release()
 
@@ -229,10 +239,26 @@ class ClassedForm(TaskForm):
     def _show_legend(self) -> None:
         if self.layers is not None:
             self.legend.show_classes(self.layers.classes, self.layers.hidden)
+            self.ids_button.setVisible(self.layers.objects is not None)
             self.canvas_legend.show(self.layers.classes, self.layers.hidden)
+
+    def _add_ids(self) -> None:
+        assert self.layers is not None
+        self._clear_messages()
+        try:
+            self.layers.add_panoptic_ids()
+        except FoundsegError as error:
+            self.messages["run"].say(str(error))
+
+    def _layer_removed(self, _event: Any = None) -> None:
+        """Take the legend away with the layers that it explains."""
+        if self.layers is not None and not self.layers.in_viewer:
+            self._forget()
 
     def _forget(self) -> None:
         if self.layers is not None:
             self.layers.disconnect()
         self.layers = self._result = None
+        self.legend.show_classes(ClassTable())
+        self.ids_button.hide()
         self.canvas_legend.clear()

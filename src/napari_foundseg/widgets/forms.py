@@ -12,6 +12,8 @@ from pydantic.fields import FieldInfo
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
+from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import Settings
 from napari_foundseg.widgets.remembered import recall, remember
 
@@ -187,7 +189,9 @@ def _form() -> QFormLayout:
 def _control(name: str, field: FieldInfo, tooltip: str) -> Any:
     kind, nullable = _plain_type(field.annotation)
     options: dict[str, Any] = {"tooltip": tooltip}
-    if get_origin(kind) is Literal:
+    if protocol := _extra(field).get("model"):
+        options |= {"choices": _models(str(protocol)), "widget_type": "ComboBox"}
+    elif get_origin(kind) is Literal:
         options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox", "nullable": nullable}
     elif kind is bool:
         # The name stands in the form's own column.
@@ -202,6 +206,12 @@ def _control(name: str, field: FieldInfo, tooltip: str) -> Any:
             options["widget_type"] = "FloatSlider"
     default = 0 if field.default is None and kind in (int, float) else field.default
     return create_widget(value=default, annotation=kind, name=name, options=options)
+
+
+def _models(protocol: str) -> list[tuple[str, str]]:
+    """Return the models at hand that can do something, after an entry for none."""
+    rows = [row for row in catalog().values() if protocol in row.protocols and locate(row) is not None]
+    return [("none", ""), *((row.name, row.name) for row in rows)]
 
 
 def _plain_type(annotation: Any) -> tuple[Any, bool]:

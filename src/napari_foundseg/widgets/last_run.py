@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -48,6 +49,8 @@ class RunRecord:
         Name of the image's layer.
     level : Level, optional
         The level of the image's pyramid that was looked at; the finest by default.
+    layers : mapping of str to str
+        Inputs that are the pixels of a layer, by the layer's name: what is copied names the layer.
     """
 
     task: str
@@ -57,6 +60,7 @@ class RunRecord:
     model: str
     layer: str
     level: Level | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
 
     def as_python(self) -> str:
         """Write the run as Python.
@@ -66,7 +70,9 @@ class RunRecord:
         str
             Lines.
         """
-        return as_python(self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.level)
+        return as_python(
+            self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.level, self.layers
+        )
 
     def as_command(self) -> str:
         """Write the run as a command.
@@ -84,7 +90,7 @@ class RunRecord:
         from napari_foundseg.batch.command import as_command
 
         self._refuse_levels()
-        return as_command(self.task, self.image, self.layer, self.inputs, self.settings, self.model)
+        return as_command(self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.layers)
 
     def as_recipe(self, folder: Path) -> Recipe:
         """Make a recipe that does the same to the same image; it reads the image's file.

@@ -173,9 +173,8 @@ class CanvasLegend:
             self.clear()
             return
         # One panel a window: the last result's.
-        for other in canvas.findChildren(QLabel, _PANEL):
-            if other is not self.label:
-                other.hide()
+        for other in _panels(canvas):
+            other.hide()
         if self.label is None:
             self.label = QLabel(canvas)
             self.label.setObjectName(_PANEL)
@@ -193,11 +192,23 @@ class CanvasLegend:
         self.label.raise_()
 
     def clear(self) -> None:
-        """Take the panel away."""
-        if self.label is not None:
-            label, self.label = self.label, None
-            label.hide()
-            label.deleteLater()
+        """Take the panel away; that of the result before is seen again."""
+        if self.label is None:
+            return
+        label, self.label = self.label, None
+        shown, canvas = label.isVisible(), label.parentWidget()
+        label.setObjectName("")
+        label.hide()
+        label.deleteLater()
+        rest = _panels(canvas) if canvas is not None else []
+        if shown and rest:
+            rest[-1].show()
+            rest[-1].raise_()
+
+
+def _panels(canvas: QWidget) -> list[QLabel]:
+    """Return the panels of all results, the last one made last."""
+    return canvas.findChildren(QLabel, _PANEL)
 
 
 def _canvas_of(widget: QWidget) -> QWidget | None:

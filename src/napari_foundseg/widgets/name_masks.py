@@ -88,6 +88,17 @@ class NameMasksWidget(ClassedForm):
             raise PromptError("No name is given: type what the objects may be, one name a line.")
         return self.task.inputs.parse({"labels": pixels, "vocabulary": names})
 
+    def input_layers(self) -> dict[str, str]:
+        """Return which layer the labels are.
+
+        Returns
+        -------
+        dict of str to str
+            Its name; empty for a pyramid, of which a script could not say which level is meant.
+        """
+        chosen = self.labels.layer
+        return {} if chosen is None or chosen.multiscale else {"labels": chosen.name}
+
     def release(self) -> None:
         """Let go of the viewer, the engine and the layers."""
         self.labels.disconnect_viewer()

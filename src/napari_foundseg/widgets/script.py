@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from napari_foundseg.core.image import Image
@@ -14,7 +15,14 @@ __all__ = ["as_python"]
 
 
 def as_python(
-    task: str, image: Image, layer: str, inputs: Inputs, settings: Settings, model: str, level: Level | None = None
+    task: str,
+    image: Image,
+    layer: str,
+    inputs: Inputs,
+    settings: Settings,
+    model: str,
+    level: Level | None = None,
+    layers: Mapping[str, str] | None = None,
 ) -> str:
     """Write a run as Python.
 
@@ -34,6 +42,8 @@ def as_python(
         The model's name.
     level : Level, optional
         The level of the image's pyramid that was looked at; the finest by default.
+    layers : mapping of str to str, optional
+        Inputs that are the pixels of a layer, by the layer's name.
 
     Returns
     -------
@@ -59,10 +69,7 @@ def as_python(
         arguments += f", normalisation={image.normalisation!r}"
     values = settings.model_dump(mode="json")
     keywords = "".join(f"    {name}={value!r},\n" for name, value in values.items())
-    given = {k: v for k, v in inputs.model_dump(mode="python", exclude={"prompts"}).items() if v is not None}
-    shown = repr(given)
-    if hasattr(inputs, "prompts"):
-        shown = f"{{'prompts': [{', '.join(_prompt(item) for item in inputs.prompts)}]}}"
+    shown = _inputs(inputs, layers or {})
     lines.append(f"image = fs.Image({data}{arguments})\n")
     of, end = "image", ""
     if level is not None:
@@ -71,6 +78,16 @@ def as_python(
         of, end = "level.image", "seg = level.result(seg)\n"
     lines.append(f"seg = run(\n    {task!r},\n    {of},\n    {shown},\n")
     return "".join([*lines, f"    model={model!r},\n", keywords, ")\n", end])
+
+
+def _inputs(inputs: Inputs, layers: Mapping[str, str]) -> str:
+    if hasattr(inputs, "prompts"):
+        return f"{{'prompts': [{', '.join(_prompt(item) for item in inputs.prompts)}]}}"
+    given = inputs.model_dump(mode="python", exclude={"prompts", *layers})
+    shown = {name: repr(value) for name, value in given.items() if value is not None}
+    # A layer may have axes of length 1 that the image has not.
+    shown |= {name: f"viewer.layers[{layer!r}].data.reshape(image.shape)" for name, layer in layers.items()}
+    return f"{{{', '.join(f'{name!r}: {text}' for name, text in shown.items())}}}"
 
 
 def _prompt(prompt: Any) -> str:

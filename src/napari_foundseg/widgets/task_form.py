@@ -118,6 +118,16 @@ class TaskForm(Dock):
         """
         return []
 
+    def input_layers(self) -> dict[str, str]:
+        """Return which of the task's inputs are the pixels of a layer; what is copied as Python names that layer.
+
+        Returns
+        -------
+        dict of str to str
+            Names of layers by input.
+        """
+        return {}
+
     def result_rows(self) -> list[QWidget]:
         """Return the task's own controls below the result.
 
@@ -156,7 +166,9 @@ class TaskForm(Dock):
         layer, image, inputs, settings, model = request
         self._job_layer, self._started = layer, time.perf_counter()
         level = self.image.level(image, self._wanted_pixel(layer, image))
-        self.last_run.keep(RunRecord(self.task.name, image, inputs, settings, model, layer.name, level))
+        self.last_run.keep(
+            RunRecord(self.task.name, image, inputs, settings, model, layer.name, level, self.input_layers())
+        )
         self.forms[self.method.currentText()].remember()
         self.current = Run(self.task.name, image, inputs, settings, model, replace, level)
         self.current.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)

@@ -1,0 +1,158 @@
+"""Text, names, classes and panoptic models on the command line and in recipes give what Python gives."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from skimage.io import imread
+from typer.testing import CliRunner
+
+import napari_foundseg as fs
+from napari_foundseg.batch.command import as_command
+from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step
+from napari_foundseg.batch.replay import compare
+from napari_foundseg.batch.steps import run_steps
+from napari_foundseg.cli import app
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.engine.stages import Seat
+from napari_foundseg.io.samples import sample
+from napari_foundseg.io.writers import write_labels
+from napari_foundseg.models import loading
+from napari_foundseg.models.importing import import_model
+from napari_foundseg.tasks import TASKS
+from napari_foundseg.widgets.script import as_python
+
+sys.path.insert(0, str(Path(__file__).parent / "models"))
+
+import tiny_checkpoints
+
+LABELS = np.zeros((64, 64), np.uint16)
+LABELS[5:20, 5:30], LABELS[40:60, 30:50] = 3, 8
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(loading, "_loaded", OrderedDict())
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A stack of two slices, in colours."""
+    rgb = np.ascontiguousarray(imread(sample("tissue"))[:64, :64, :3])
+    tifffile.imwrite(tmp_path / "image.tif", np.stack([rgb, rgb[::-1]]), photometric="rgb", metadata={"axes": "ZYXS"})
+    return tmp_path / "image.tif"
+
+
+def model(tmp_path: Path, architecture: str) -> str:
+    return import_model(tiny_checkpoints.write(architecture, tmp_path / architecture.lower())).name
+
+
+def command(*words: str) -> None:
+    done = CliRunner().invoke(app, ["run", *words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+
+
+def written(folder: Path, expected: Segmentation) -> None:
+    """Compare the files of a command with a result."""
+    labels = tifffile.imread(folder / "labels.tif")
+    assert labels.any()
+    assert np.array_equal(labels, expected.labels)
+    table = pd.read_csv(folder / "labels.csv")
+    assert table["class_name"].tolist() == expected.table["class_name"].tolist()
+    assert compare(folder / "labels.tif", fs.replay(folder / "labels.tif")).equal is True
+
+
+def outputs(folder: Path) -> list[str]:
+    return ["--out", str(folder / "labels.tif"), "--table", str(folder / "labels.csv")]
+
+
+def test_text(tmp_path: Path, image: Path) -> None:
+    name = model(tmp_path, "CLIPSegForImageSegmentation")
+    concepts = [{"text": "nucleus, nuclei", "negative": "debris", "threshold": 0.45}, "background"]
+    given = json.dumps({"concepts": concepts})
+    command("text", str(image), *outputs(tmp_path), "--model", name, "--inputs", given, "--threshold", "0.5")
+    written(tmp_path, fs.text(image, concepts, model=name, threshold=0.5))
+
+
+def test_name_masks(tmp_path: Path, image: Path) -> None:
+    name = model(tmp_path, "CLIPModel")
+    labels = np.stack([LABELS, LABELS[::-1]])
+    write_labels(tmp_path / "objects.tif", labels, "ZYX")
+    given = json.dumps({"labels": str(tmp_path / "objects.tif"), "vocabulary": "cell, a living cell; debris"})
+    # The names stand in the table alone, so it is written unasked.
+    out = str(tmp_path / "labels.tif")
+    command("name-masks", str(image), "--out", out, "--model", name, "--inputs", given, "--top-k", "2")
+    expected = fs.name_masks(image, labels, ["cell, a living cell", "debris"], model=name, top_k=2)
+    written(tmp_path, expected)
+    table = pd.read_csv(tmp_path / "labels.csv")
+    assert table["probability_2"].to_numpy() == pytest.approx(expected.table["probability_2"].to_numpy())
+
+
+def test_semantic(tmp_path: Path, image: Path) -> None:
+    name = model(tmp_path, "SegformerForSemanticSegmentation")
+    command("semantic", str(image), *outputs(tmp_path), "--model", name)
+    written(tmp_path, fs.semantic(image, model=name))
+    command("semantic", str(image), *outputs(tmp_path), "--model", name, "--output", "objects", "--min-area", "9")
+    written(tmp_path, fs.semantic(image, model=name, output="objects", min_area=9))
+
+
+def test_panoptic(tmp_path: Path, image: Path) -> None:
+    name = model(tmp_path, "Mask2FormerForUniversalSegmentation")
+    options = {"threshold": 0.05, "mask_threshold": 0.0, "overlap_mask_area_threshold": 0.0}
+    words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    command("panoptic", str(image), *outputs(tmp_path), "--model", name, "--link", *words)
+    written(tmp_path, fs.panoptic(image, model=name, link=True, **options))
+
+
+def test_a_recipe_finds_objects_and_names_them(tmp_path: Path) -> None:
+    """The labels to be named are those of the step before, whatever the image."""
+    name = model(tmp_path, "CLIPModel")
+    steps = (
+        Step(task="automatic", model=ModelOf(name="foundseg-tiny")),
+        Step(task="name_masks", model=ModelOf(name=name), inputs={"vocabulary": ["cell", "debris"]}),
+    )
+    picture = fs.Image(imread(sample("tissue"))[:64, :64, :3], "YXC")
+    seat = Seat(None, lambda *_: None, bool)
+    labels, table, provenance = run_steps(steps, picture, seat)
+    objects = fs.automatic(picture).labels
+    expected = fs.name_masks(picture, objects, ["cell", "debris"], model=name)
+    assert len(table) > 0
+    assert np.array_equal(labels, objects)
+    assert table["class_name"].tolist() == expected.table["class_name"].tolist()
+    assert provenance[-1]["inputs"]["labels"] is None, "what the step before made is not written down again"
+    with pytest.raises(PromptError, match="let a step before make one"):
+        run_steps(steps[1:], picture, seat)
+    with pytest.raises(ValueError, match="the first step, name_masks, says something of objects"):
+        Recipe(inputs=Sources(paths=("a.tif",)), steps=steps[1:])
+
+
+def test_copied_names_run_again_with_the_layers_of_the_viewer(tmp_path: Path) -> None:
+    name = model(tmp_path, "CLIPModel")
+    picture = fs.Image(imread(sample("tissue"))[:64, :64, :3], "YXC")
+    task = TASKS["name_masks"]
+    inputs = task.inputs.parse({"labels": LABELS, "vocabulary": ["cell", "debris"]})
+    settings, layers = task.settings("crops", {"top_k": 2}), {"labels": "my objects"}
+    text = as_python("name_masks", picture, "cells", inputs, settings, name, layers=layers)
+    assert "viewer.layers['my objects'].data" in text
+    assert len(text) < 1000
+    viewer = SimpleNamespace(
+        layers={"cells": SimpleNamespace(data=picture.data), "my objects": SimpleNamespace(data=LABELS[None])}
+    )
+    names: dict[str, Any] = {"viewer": viewer}
+    exec(text, names)
+    expected = fs.name_masks(picture, LABELS, ["cell", "debris"], model=name, top_k=2)
+    assert names["seg"].table.equals(expected.table)
+    line = as_command("name_masks", picture, "cells", inputs, settings, name, layers)
+    assert '"labels": "my objects.tif"' in line
+    assert len(line) < 600
