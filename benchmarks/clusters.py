@@ -77,7 +77,8 @@ def best_foreground(found: Any, truth: Any) -> float:
 
 
 def on_pixels(image: Any, count: int) -> Any:
-    pixels = image[..., :3].reshape(len(image) * image.shape[1], -1).astype(np.float32)
+    channels = image[..., :3] if image.ndim == 3 else image[..., None]
+    pixels = channels.reshape(-1, channels.shape[-1]).astype(np.float32)
     sample = pixels[:: max(1, len(pixels) // 20_000)]
     return find_clusters(sample, count, "euclidean").nearest(pixels).reshape(image.shape[:2])
 

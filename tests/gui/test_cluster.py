@@ -116,6 +116,12 @@ def test_fit_slide_merge_rename_convert_save_and_apply(qtbot: Any, viewer: Any, 
     click(qtbot, form.reference.match_button)
     qtbot.waitUntil(lambda: "Accuracy 1.000" in form.reference.words.text(), timeout=30_000)
 
+    # What the fitted model sees.
+    click(qtbot, form.view_button)
+    qtbot.waitUntil(lambda: "two features" in viewer.layers, timeout=60_000)
+    assert viewer.layers["two features"].data.shape == (96, 128, 3)
+    viewer.layers.selection.active = other
+
     # Learn classes from strokes on a layer of another scale.
     strokes = np.zeros((48, 64), np.uint8)
     strokes[2:4, 4:40], strokes[12:28, 12:26] = 3, 5

@@ -242,6 +242,14 @@ def test_equal_seeds_give_equal_models_and_a_stopped_fit_goes_on(monkeypatch: py
     )
 
 
+@pytest.mark.parametrize(("given", "expected"), [
+    ({}, True), ({"context": 8}, False), ({"context": 8, "preset": "cityscapes"}, True),
+    ({"context": 8, "pointwise": "on"}, True), ({"pointwise": "off"}, False),
+])  # fmt: skip
+def test_the_mean_of_each_point_is_left_where_textures_are_wanted(given, expected) -> None:
+    assert FitSettings.parse(given).is_pointwise is expected
+
+
 def test_a_fit_shows_its_loss_and_a_preview() -> None:
     rgb, _ = _scene()
     news: list[Any] = []

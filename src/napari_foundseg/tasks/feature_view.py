@@ -18,7 +18,7 @@ from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, slices
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 
-__all__ = ["TASK", "ViewSettings"]
+__all__ = ["TASK", "CodeSettings", "ViewSettings"]
 
 
 class ViewSettings(Settings):
@@ -29,10 +29,16 @@ class ViewSettings(Settings):
     """Average features over a square of this side."""
 
 
+class CodeSettings(Settings):
+    """Three principal components of a fitted model's codes, whose features are averaged as they were for the fit."""
+
+    method: Literal["codes"] = "codes"
+
+
 def run(
     image: Image,
     inputs: Region,
-    settings: ViewSettings,
+    settings: ViewSettings | CodeSettings,
     model: FeatureExtractor,
     progress: Progress,
     cancelled: Callable[[], bool],
@@ -45,10 +51,10 @@ def run(
         The image.
     inputs : Region
         Which slices; the region is not looked at.
-    settings : ViewSettings
+    settings : ViewSettings or CodeSettings
         The averaging.
     model : FeatureExtractor
-        The model.
+        The model; a fitted one's features are codes.
     progress : callable
         Told the share of slices done.
     cancelled : callable
@@ -65,11 +71,11 @@ def run(
         if cancelled():
             raise Cancelled("The run was cancelled.")
 
-    planes = slices(image, inputs)
-    maps = {}
+    planes, maps = slices(image, inputs), {}
+    context = settings.context if isinstance(settings, ViewSettings) else 0
     for i, index in enumerate(planes):
         progress(i / len(planes), "looking")
-        maps[index] = np.moveaxis(feature_rgb(image, model, index, settings.context, poll), -1, 0)
+        maps[index] = np.moveaxis(feature_rgb(image, model, index, context, poll), -1, 0)
     labels = np.zeros(image.shape, np.uint16)
     table = object_table(labels, image.label_axes, predicted_iou=[], stability_score=[])
     return Segmentation(
@@ -81,8 +87,8 @@ TASK = Task(
     name="features",
     title="Features",
     inputs=Region,
-    methods={"components": ViewSettings},
-    protocols={"components": "FeatureExtractor"},
+    methods={"codes": CodeSettings, "components": ViewSettings},
+    protocols={"codes": "Clustering", "components": "FeatureExtractor"},
     function=run,
     slices=slices,
 )

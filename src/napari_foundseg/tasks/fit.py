@@ -258,7 +258,7 @@ def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
     crops = Crops(maps)
     chosen = replace(
         PRESETS["directory" if settings.preset == "balanced" else settings.preset],
-        pointwise=settings.pointwise,
+        pointwise=settings.is_pointwise,
         zero_clamp=settings.zero_clamp,
         stabilised=settings.stabilised,
         feature_samples=settings.feature_samples,

@@ -50,8 +50,9 @@ class FitSettings(Settings):
         "cityscapes-older",
     ] = Field("balanced", json_schema_extra=_MORE)
     """Weights and biases of the loss: measured on your images (balanced), or as published for a data set."""
-    pointwise: bool = Field(True, json_schema_extra=_MORE)
-    """Take each point's mean correspondence off, so that small structures count."""
+    pointwise: Literal["auto", "on", "off"] = Field("auto", json_schema_extra=_MORE)
+    """Take each point's mean correspondence off, so that small structures count. Auto: off for textures, that is where
+    context is above 0 and the preset balanced; on elsewhere, as published."""
     zero_clamp: bool = Field(True, json_schema_extra=_MORE)
     """Do not push codes further apart than at right angles."""
     stabilised: bool = Field(False, json_schema_extra=_MORE)
@@ -70,6 +71,12 @@ class FitSettings(Settings):
     """Of Adam."""
     seed: int = Field(0, ge=0, json_schema_extra=_MORE)
     """Of chance: on a CPU equal seeds give equal models."""
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each point's mean correspondence is taken off."""
+        textures = self.preset == "balanced" and self.context > 0
+        return self.pointwise == "on" or (self.pointwise == "auto" and not textures)
 
     @property
     def metric(self) -> Metric:

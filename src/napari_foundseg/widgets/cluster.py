@@ -15,7 +15,7 @@ from napari_foundseg.core.clusters import Edit
 from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import default_model
+from napari_foundseg.models.catalog import default_model, row
 from napari_foundseg.tasks import FITS, TASKS, Inputs, Settings
 from napari_foundseg.widgets.beside import Beside
 from napari_foundseg.widgets.cluster_layer import ClusterLayer
@@ -126,11 +126,11 @@ class ClusterWidget(TaskForm):
         )
         self.objects_button.clicked.connect(self._convert)
         self.refine_by = QComboBox()
-        self.refine_by.addItems(["as they are", "each refined by a prompt"])
+        self.refine_by.addItems(["as they are", "drawn anew"])
         self.refine_by.setAccessibleName("Objects")
         self.refine_by.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.refine_by.setMinimumContentsLength(8)
-        self.refine_by.setToolTip("Connected parts as they are, or each given as a box to the promptable model.")
+        self.refine_by.setToolTip("Connected parts as they are, or each drawn anew by the promptable model.")
         return side_by_side(self.objects_button, self.refine_by)
 
     def _save_row(self) -> QWidget:
@@ -378,8 +378,9 @@ class ClusterWidget(TaskForm):
             assert layer is not None
             index = self._index(layer, image)
             inputs = task.inputs.parse({"index": index, **given(layer, image, index)})
-            [(method, declared)] = task.methods.items()
-            settings = task.settings(method, {k: v for k, v in values.items() if k in declared.model_fields})
+            method = task.method_for(row(str(self.model.currentData())).protocols)
+            fields = task.methods[method].model_fields
+            settings = task.settings(method, {name: value for name, value in values.items() if name in fields})
         except FoundsegError as error:
             self.fail(error)
             return

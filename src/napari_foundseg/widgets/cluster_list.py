@@ -132,7 +132,10 @@ class ClusterList(QWidget):
             item = QListWidgetItem(row.name)
             pixmap = QPixmap(14, 14)
             pixmap.fill(QColor(row.colour))
-            item.setIcon(QIcon(pixmap))
+            icon = QIcon(pixmap)
+            # Else Qt tints it where the row is selected, and it is the cluster's colour no more.
+            icon.addPixmap(pixmap, QIcon.Mode.Selected)
+            item.setIcon(icon)
             item.setData(_ID, row.id)
             item.setToolTip(f"Cluster {row.id}: {row.area / whole:.1%} of the pixels")
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsEditable | Qt.ItemFlag.ItemIsUserCheckable)
