@@ -24,7 +24,7 @@ _shared: tuple[tuple[str | None, str], Engine] | None = None
 #: Reads the preferences for the first engine.
 _starting: Background | None = None
 #: Milliseconds after which a form that has just been opened is drawn.
-_DRAWN = 250
+_DRAWN = 600
 
 
 def make_engine(address: str | None, device: str) -> Engine:
