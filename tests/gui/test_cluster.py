@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import Qt
 
+from napari_foundseg.core.classes import class_colour
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.loading import load_model
@@ -67,6 +69,9 @@ def test_fit_slide_merge_rename_convert_save_and_apply(qtbot: Any, viewer: Any, 
     assert len(form.fit.curve.values) == 12
     assert "fit preview" not in viewer.layers
     assert form.clusters.list.count() == 3
+    shown = [labels.get_color(number) for number in (1, 2, 3)]
+    expected = [transform_color(class_colour(number))[0] for number in (1, 2, 3)]
+    np.testing.assert_allclose(shown, expected, atol=0.01)
 
     # Another number of clusters, without another fit, in the same layer.
     fits = sum(job.task == "fit_stego" for job in on_the_spot.jobs)

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.widgets.colours import listed
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import add_labels, object_features
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image as ImageLayer
     from napari.layers import Labels
+    from napari.utils.colormaps import CyclicLabelColormap
 
     from napari_foundseg.core.classes import ClassTable
     from napari_foundseg.core.image import Image
@@ -118,7 +119,7 @@ class ClusterLayer(QObject):
             self.clicked.emit(int(value), "Control" in event.modifiers or "Shift" in event.modifiers)
 
 
-def _colours(classes: ClassTable) -> DirectLabelColormap:
-    colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
-    colours |= {row.id: row.colour for row in classes}
-    return DirectLabelColormap(color_dict=colours)
+def _colours(classes: ClassTable) -> CyclicLabelColormap:
+    """Return each cluster's colour; numbers that are no cluster any more are transparent, as nothing has them."""
+    by_number = {row.id: row.colour for row in classes}
+    return listed([by_number.get(number, "transparent") for number in range(1, max(by_number) + 1)])

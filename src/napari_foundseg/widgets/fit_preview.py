@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
+from napari_foundseg.core.classes import class_colour
+from napari_foundseg.widgets.colours import listed
 from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import unique_name
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["FitPreview"]
 
 _NAME = "fit preview"
+#: Clusters that a fit may have.
+_MOST = 64
 
 
 class FitPreview:
@@ -54,7 +58,8 @@ class FitPreview:
             return
         active = self._viewer.layers.selection.active
         name = unique_name(self._viewer.layers, _NAME)
-        self._labels = Labels(pixels, name=name, metadata={TOOL: True}, opacity=0.5, **place)
+        colours = listed([class_colour(number) for number in range(1, _MOST + 1)])
+        self._labels = Labels(pixels, name=name, colormap=colours, metadata={TOOL: True}, opacity=0.5, **place)
         self._viewer.add_layer(self._labels)
         self._viewer.layers.selection.active = active
 
