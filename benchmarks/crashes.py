@@ -51,17 +51,17 @@ def started(folder: Path, out: str, **environment: str) -> subprocess.Popen[byte
     )
 
 
-def killed(folder: Path, out: str, after: float) -> bool:
-    """Start the command and kill it after some seconds; False where it had ended, and its results are gone."""
-    process = started(folder, out)
-    time.sleep(after)
-    ended = process.poll() is not None
-    if ended:
-        shutil.rmtree(folder / out)
-    else:
+def killed(folder: Path, out: str, after: float) -> float | None:
+    """Start the command and kill it after some seconds; where it ends before, return when: its results are gone."""
+    process, began = started(folder, out), time.monotonic()
+    try:
+        process.wait(after)
+    except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return not ended
+        process.wait()
+        return None
+    shutil.rmtree(folder / out)
+    return time.monotonic() - began
 
 
 def fault(folder: Path, out: str, whole: dict[str, Any], least: int = 0) -> str:
@@ -92,10 +92,11 @@ def main() -> int:
         began = time.monotonic()
         assert started(folder, "whole").wait() == 0
         seconds, whole = time.monotonic() - began, crashing.content(folder / "whole")
-        moments = (chance.uniform(0.3, 1.0) * seconds for _ in iter(int, 1))
+        lasts = seconds
         for number in range(count):
             out = f"random {number}"
-            after = next(moment for moment in moments if killed(folder, out, moment))
+            while (ended := killed(folder, out, after := chance.uniform(0.3, 1.0) * lasts)) is not None:
+                lasts = ended
             said.append(f"killed after {after:.2f} s: {fault(folder, out, whole)}")
             print(said[-1], flush=True)
         for number, point in enumerate(crashing.POINTS):
