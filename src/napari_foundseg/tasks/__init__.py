@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from importlib import import_module
 
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
@@ -10,24 +10,31 @@ from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 __all__ = ["FITS", "TASKS", "Inputs", "Progress", "Settings", "Task"]
 
 
-class _Tasks(Mapping[str, Task]):
+class _Tasks(MutableMapping[str, Task]):
     """Tasks by name; a task's module is imported when it is first asked for, since a form needs no other."""
 
-    def __init__(self, modules: Mapping[str, str]) -> None:
-        self._modules = modules
+    def __init__(self, known: Mapping[str, Task | str]) -> None:
+        self._known = dict(known)
 
     def __getitem__(self, name: str) -> Task:
-        task: Task = import_module(f"{__name__}.{self._modules[name]}").TASK
+        known = self._known[name]
+        task: Task = import_module(f"{__name__}.{known}").TASK if isinstance(known, str) else known
         return task
 
+    def __setitem__(self, name: str, task: Task) -> None:
+        self._known[name] = task
+
+    def __delitem__(self, name: str) -> None:
+        del self._known[name]
+
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self._known)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._known)
 
     def __or__(self, others: _Tasks) -> _Tasks:
-        return _Tasks({**self._modules, **others._modules})
+        return _Tasks({**self._known, **others._known})
 
 
 TASKS = _Tasks(
