@@ -69,67 +69,18 @@ class _Opening(QWidget):
         """Never run: the form is of another class."""
 
 
-class Automatic(_Opening):
-    """Opens *Automatic masks*."""
-
-    module, form = "automatic", "AutomaticWidget"
+def _opens(module: str, form: str) -> type[_Opening]:
+    return type(form, (_Opening,), {"module": module, "form": form})
 
 
-class Prompt(_Opening):
-    """Opens *Prompt*."""
-
-    module, form = "prompt", "PromptWidget"
-
-
-class Text(_Opening):
-    """Opens *Text*."""
-
-    module, form = "text", "TextWidget"
-
-
-class Panoptic(_Opening):
-    """Opens *Panoptic*."""
-
-    module, form = "panoptic", "PanopticWidget"
-
-
-class Semantic(_Opening):
-    """Opens *Semantic*."""
-
-    module, form = "panoptic", "SemanticWidget"
-
-
-class NameMasks(_Opening):
-    """Opens *Name the masks*."""
-
-    module, form = "name_masks", "NameMasksWidget"
-
-
-class Cluster(_Opening):
-    """Opens *Cluster*."""
-
-    module, form = "cluster", "ClusterWidget"
-
-
-class Correct(_Opening):
-    """Opens *Correct*."""
-
-    module, form = "correct", "CorrectWidget"
-
-
-class Objects(_Opening):
-    """Opens *Objects*."""
-
-    module, form = "objects_dock", "ObjectsWidget"
-
-
-class Worklist(_Opening):
-    """Opens *Worklist*."""
-
-    module, form = "worklist", "WorklistWidget"
-
-
-class Batch(_Opening):
-    """Opens *Batch*."""
-
-    module, form = "batch", "BatchWidget"
+Automatic = _opens("automatic", "AutomaticWidget")
+Prompt = _opens("prompt", "PromptWidget")
+Text = _opens("text", "TextWidget")
+Panoptic = _opens("panoptic", "PanopticWidget")
+Semantic = _opens("panoptic", "SemanticWidget")
+NameMasks = _opens("name_masks", "NameMasksWidget")
+Cluster = _opens("cluster", "ClusterWidget")
+Correct = _opens("correct", "CorrectWidget")
+Objects = _opens("objects_dock", "ObjectsWidget")
+Worklist = _opens("worklist", "WorklistWidget")
+Batch = _opens("batch", "BatchWidget")
