@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
@@ -72,8 +73,8 @@ def shared_engine() -> Engine:
 def start_engine() -> None:
     """Start the engine in the background, so that the first run finds it warm.
 
-    The first time, napari looks through all plugins for the preferences: that is done beside the window, too, and not
-    while a form is being opened, which would have to wait for it.
+    The first time, napari looks through all plugins for the preferences and the engine's modules are imported: that is
+    done beside the window, too, and not while a form is being opened, which would have to wait for it.
     """
     global _starting
     if _shared is not None:
@@ -85,7 +86,12 @@ def start_engine() -> None:
 
 def _read_and_start(starting: Background) -> None:
     if _starting is starting:
-        starting.ask(read_preferences, lambda _read: shared_engine().start())
+        starting.ask(_prepare, lambda _: shared_engine().start())
+
+
+def _prepare() -> None:
+    read_preferences()
+    import_module("napari_foundseg.engine.client")
 
 
 def engine_started() -> bool:

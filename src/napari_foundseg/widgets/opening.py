@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, ClassVar
@@ -40,13 +41,18 @@ def _imported(name: str) -> Any:
     if name not in sys.modules:
         thread = threading.Thread(target=_try, args=(name,), daemon=True)
         thread.start()
-        loop, timer = QEventLoop(), QTimer()
-        timer.timeout.connect(lambda: None if thread.is_alive() else loop.quit())
-        timer.start(_LOOK)
-        loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
-        timer.stop()
+        _draw_until(lambda: not thread.is_alive())
     # What went wrong in the thread goes wrong here again, where napari shows it.
     return import_module(name)
+
+
+def _draw_until(done: Callable[[], bool]) -> None:
+    """Let the window draw, without taking clicks or keys, and look now and then."""
+    loop, timer = QEventLoop(), QTimer()
+    timer.timeout.connect(lambda: loop.quit() if done() else None)
+    timer.start(_LOOK)
+    loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+    timer.stop()
 
 
 def _try(name: str) -> None:
@@ -63,7 +69,10 @@ class _Opening(QWidget):
     form: ClassVar[str]
 
     def __new__(cls, napari_viewer: Viewer) -> Any:
-        return getattr(_imported(f"{_FOLDER}.{cls.module}"), cls.form)(napari_viewer)
+        form = getattr(_imported(f"{_FOLDER}.{cls.module}"), cls.form)(napari_viewer)
+        # napari lays it out next: the window draws between the two.
+        _draw_until(lambda: True)
+        return form
 
     def __init__(self, napari_viewer: Viewer) -> None:
         """Never run: the form is of another class."""
