@@ -96,7 +96,8 @@ class OneForAll:
         flat = [one.reshape(len(one), -1).T for one in cells]
         sample = np.concatenate([one[np.linspace(0, len(one) - 1, each).astype(int)] for one in flat])
         self._mean, self._scale = sample.mean(0), np.maximum(sample.std(0), 1e-4)
-        self._model, self.name, self.key, self.device = model, "k-means", f"k-means-{count}", model.device
+        # The catalogue knows the name of the model underneath.
+        self._model, self.name, self.key, self.device = model, model.name, f"k-means-{count}", model.device
         self.window, self.features_window, self.feature_stride = model.window, model.features_window, 4
         self.feature_offset, self.feature_margin = model.feature_offset, model.feature_margin
         self.sample = (sample - self._mean) / self._scale

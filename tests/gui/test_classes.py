@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
@@ -75,12 +74,15 @@ def test_a_click_on_run_adds_objects_classes_and_a_legend(qtbot: Any, viewer: An
     qtbot.waitUntil(lambda: "debris" in on_canvas(viewer))
 
     form.legend.table.item(1, 0).setCheckState(Qt.CheckState.Unchecked)
-    assert classes.colormap.color_dict[2][3] == 0
-    assert objects.colormap.color_dict[2][3] == 0
-    assert objects.colormap.color_dict[1][3] == 1
+    assert classes.get_color(2)[3] == 0
+    assert objects.get_color(2)[3] == 0
+    assert objects.get_color(1)[3] == 1
+    # What somebody paints that is no class is seen, and is not taken for one.
+    np.testing.assert_allclose(classes.get_color(9), (0.5, 0.5, 0.5, 1), atol=0.01)
+    np.testing.assert_allclose(classes.get_color(400), (0.5, 0.5, 0.5, 1), atol=0.01)
     assert "debris" not in on_canvas(viewer)
     form.legend.table.item(1, 0).setCheckState(Qt.CheckState.Checked)
-    assert not isinstance(objects.colormap, DirectLabelColormap)
+    assert objects.get_color(2)[3] == classes.get_color(2)[3] == 1
 
     form.legend.table.item(0, 0).setText("living cell")
     assert "living cell" in str(objects.get_status(place, world=True))

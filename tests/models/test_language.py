@@ -65,7 +65,6 @@ def test_clipseg_gives_what_the_library_gives_for_texts_and_pictures(tmp_path: P
 
 
 def test_windows_of_a_network_are_blended_without_seams(tmp_path: Path) -> None:
-    """CLIPSeg draws no constant map of a constant picture: it knows where in a window it is. That alone remains."""
     model = load_model(import_model(tiny_checkpoints.write("CLIPSegForImageSegmentation", tmp_path / "clipseg")).name)
 
     def fine(pixels: np.ndarray) -> np.ndarray:
@@ -78,19 +77,11 @@ def test_windows_of_a_network_are_blended_without_seams(tmp_path: Path) -> None:
         )
         return 2 * both.astype(float) - whole
 
-    tolerance = 3e-3  # of half precision, thrice
-    grey = np.full((128, 128), 128, np.uint8)
-    window, found = model.text_maps(np.full((64, 64, 3), 128, np.uint8), ["cell"])[0], fine(grey)
-    assert found[32:64, 32:64] == pytest.approx(found[64:96, 64:96], abs=tolerance), "half a window on, it is the same"
-    assert window.min() - tolerance <= found.min()
-    assert found.max() <= window.max() + tolerance
-    # Each pixel is a mean of four windows, weighted by squared sines: rows of weights that sum to 1.
-    rise = np.sin((np.arange(32) + 0.5) / 32 * np.pi / 2) ** 2
-    ramp = np.concatenate([rise, rise[::-1]])
-    halves = (np.s_[:32], np.s_[32:64])
-    expected = sum(window[y, x] * ramp[y, None] * ramp[None, x] for y in halves for x in halves)
-    assert found[32:64, 32:64] == pytest.approx(expected, abs=2 * tolerance)
+    grey = fine(np.full((128, 192), 128, np.uint8))
+    assert np.ptp(model.text_maps(np.full((64, 64, 3), 128, np.uint8), ["cell"])) > 0.01, "it knows places in a window"
+    assert np.ptp(grey) <= 1e-3
 
+    tolerance = 3e-3  # of half precision, thrice
     texture = np.kron(np.random.default_rng(0).integers(0, 255, (16, 16), np.uint8), np.ones((8, 8), np.uint8))
     one, other = fine(texture), fine(texture[32:, 32:])
     assert one[64:, 64:].std() > 0.1

@@ -86,18 +86,37 @@ def blended_maps(
     levels = [list(_overlapping(shape, sides)) for sides in scales(shape, model.window, most_scales)]
     total, done = sum(map(len, levels)), 0
     mean = np.zeros((len(prompts), *shape), np.float32)
+    ask = _answers(model, prompts)
     for windows in levels:
         weights = np.zeros(shape, np.float32)
         for box, own in windows:
             tiling.part(weights, box)[:] += own
         for box, own in windows:
             poll()
-            maps = model.text_maps(image.rgb(index, tiling.shifted(box, region[:2])), prompts)
+            maps = ask(image.rgb(index, tiling.shifted(box, region[:2])))
             tiling.part(mean, box)[:] += maps * (own / tiling.part(weights, box) / len(levels))
             done += 1
             share(done / total)
     # Sums of weights may end a hair above 1.
     return np.clip(mean, 0, 1, out=mean).astype(np.float16)
+
+
+def _answers(
+    model: TextMaps, prompts: Sequence[str | NDArray[np.uint8]]
+) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """Return what draws the maps of a window; of windows of one colour, as of a blank slide, it asks the model once."""
+    flat: dict[bytes, NDArray[np.float32]] = {}
+
+    def ask(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        colour = rgb[0, 0]
+        if (rgb != colour).any():
+            return model.text_maps(rgb, prompts)
+        key = colour.tobytes()
+        if key not in flat:
+            flat[key] = model.text_maps(rgb, prompts).mean((1, 2), keepdims=True)
+        return flat[key]
+
+    return ask
 
 
 def _overlapping(shape: tuple[int, int], sides: tuple[int, int]) -> Iterator[tuple[Box, NDArray[np.float32]]]:

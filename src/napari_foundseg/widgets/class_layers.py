@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels, Layer
-from napari.utils.colormaps import DirectLabelColormap, label_colormap
+from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
 
 from napari_foundseg.core.classes import ClassTable
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.panoptic import panoptic_ids
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.widgets.colours import listed
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import object_features, unique_name
 
 __all__ = ["ClassLayers"]
 
-_CLEAR = np.zeros(4, np.float32)
+_CLEAR = "transparent"
 #: What stands in the place of a class that has no colour of its own.
-_GREY = np.array([0.5, 0.5, 0.5, 1], np.float32)
+_GREY = "#808080"
 
 
 class ClassLayers:
@@ -230,21 +231,19 @@ class ClassLayers:
             own.metadata = {**own.metadata, "foundseg": known}
 
     def _paint(self) -> None:
-        colours: dict[int | None, Any] = {None: _GREY, 0: _CLEAR}
-        for row in self.classes:
-            colours[row.id] = _CLEAR if row.id in self.hidden else _rgba(row.colour)
-        self.semantic.colormap = DirectLabelColormap(color_dict=colours)
+        colours = {row.id: _CLEAR if row.id in self.hidden else row.colour for row in self.classes}
+        self.semantic.colormap = listed([colours.get(i, _GREY) for i in range(1, max(colours, default=0) + 1)], _GREY)
         if self.objects is None:
             return
         table = self.objects.features
         gone = table.loc[table["class"].isin(self.hidden), "index"].to_numpy()
+        own = label_colormap(49)
         if len(gone):
-            own = label_colormap(49)
-            shown: dict[int | None, Any] = {int(i): own.map(np.array([int(i)]))[0] for i in table["index"] if i}
-            shown |= {None: _GREY, 0: _CLEAR} | {int(i): _CLEAR for i in gone if i}
-            self.objects.colormap = DirectLabelColormap(color_dict=shown)
-        elif isinstance(self.objects.colormap, DirectLabelColormap):
-            self.objects.colormap = label_colormap(49)
+            shown = own.map(np.arange(1, table["index"].max() + 1))
+            shown[gone[gone > 0] - 1] = 0
+            self.objects.colormap = listed(shown, _GREY)
+        else:
+            self.objects.colormap = own
 
     def _mark_edited(self, _event: Any = None) -> None:
         self.edited |= not self._writing
@@ -257,7 +256,3 @@ def _semantic_of(segmentation: Segmentation) -> NDArray[Any]:
 
 def _has_objects(segmentation: Segmentation) -> bool:
     return bool(segmentation.provenance.get("settings", {}).get("output", "objects") == "objects")
-
-
-def _rgba(colour: str) -> NDArray[np.float32]:
-    return np.array([*(int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)), 1], np.float32)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from napari.utils.colormaps import CyclicLabelColormap
+    from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
 __all__ = ["GUESS", "NEGATIVE", "POSITIVE", "PREVIEW", "listed", "theme_colour"]
 
@@ -21,28 +21,38 @@ PREVIEW = "#f0e442"
 #: The mask that a click would make: paler than one that a click made.
 GUESS = "#f8f3b3"
 
+#: Colours that napari's cyclic colormap of labels can hold, the background's among them.
+_MOST = 2**16 - 1
 
-def listed(colours: Sequence[Any]) -> CyclicLabelColormap:
+
+def listed(colours: Sequence[Any], others: Any = None) -> CyclicLabelColormap | DirectLabelColormap:
     """Return a colormap of labels 1 to n; the background is transparent.
 
     A `DirectLabelColormap` would say the same, but has numba compile a dictionary first: the window stands still for a
-    second.
+    second. So it comes only where there are more labels than the other can hold.
 
     Parameters
     ----------
     colours : sequence of n colours
         As napari takes them.
+    others : colour, optional
+        Of labels beyond n. Without it label n + 1 has the first colour again.
 
     Returns
     -------
-    napari.utils.colormaps.CyclicLabelColormap
-        Label n + 1 would have the first colour again.
+    napari.utils.colormaps.CyclicLabelColormap or napari.utils.colormaps.DirectLabelColormap
+        For a Labels layer.
     """
-    from napari.utils.colormaps import CyclicLabelColormap
+    from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
     from napari.utils.colormaps.standardize_color import transform_color
 
-    # One by one: napari takes either names or numbers.
-    colors = np.concatenate([transform_color(colour) for colour in ("transparent", *colours)])
+    # One by one where they are not numbers all: napari takes either names or numbers.
+    known = colours if isinstance(colours, np.ndarray) else [transform_color(colour)[0] for colour in colours]
+    colors = np.concatenate([transform_color("transparent"), np.reshape(known, (-1, 4))])
+    if len(colors) > _MOST:
+        return DirectLabelColormap(color_dict={None: others or "transparent"} | dict(enumerate(colors)))
+    if others is not None:
+        colors = np.concatenate([colors, np.repeat(transform_color(others), _MOST - len(colors), 0)])
     return CyclicLabelColormap(name="listed", colors=colors)
 
 
