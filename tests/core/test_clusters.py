@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_foundseg.core.clusters import Clusters, Edit, find_clusters
+from napari_foundseg.core.clusters import Clusters, Edit, clusters_of_codes, find_clusters
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.matching import match
 from napari_foundseg.core.principal import as_rgb
@@ -52,10 +52,22 @@ def test_log_probabilities_are_a_softmax_of_twice_the_cosine() -> None:
     (np.random.default_rng(0).normal(size=(30, 3)), 1, 1),
 ])  # fmt: skip
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
-def test_there_are_as_many_clusters_as_different_features_at_most(features, count, found, metric) -> None:
-    clusters = find_clusters(features, count, metric)
+@pytest.mark.parametrize("find", [find_clusters, clusters_of_codes])
+def test_there_are_as_many_clusters_as_different_features_at_most(find, features, count, found, metric) -> None:
+    clusters = find(features, count, metric)
     assert len(clusters.ids) == found
     assert np.isfinite(clusters.log_probabilities(clusters.scores(features).T)).all()
+
+
+def test_more_clusters_of_codes_divide_the_large_one_and_not_the_few_objects() -> None:
+    rng = np.random.default_rng(0)
+    background, objects = rng.normal(0, 1.0, (900, 4)), rng.normal(0, 0.3, (60, 4)) + [9, 0, 0, 0]
+    codes = np.concatenate([background, objects]).astype(np.float32)
+    for count in (2, 3, 4, 5):
+        found = clusters_of_codes(codes, count, "euclidean").nearest(codes)
+        assert len(set(found[900:])) == 1
+        assert found[900] not in found[:900]
+    assert len(set(find_clusters(codes, 4, "euclidean").nearest(codes))) == 4
 
 
 def test_merging_keeps_the_first_number_and_joins_the_pixels() -> None:

@@ -243,11 +243,20 @@ def test_equal_seeds_give_equal_models_and_a_stopped_fit_goes_on(monkeypatch: py
 
 
 @pytest.mark.parametrize(("given", "expected"), [
-    ({}, True), ({"context": 8}, False), ({"context": 8, "preset": "cityscapes"}, True),
-    ({"context": 8, "pointwise": "on"}, True), ({"pointwise": "off"}, False),
+    ({}, False), ({"context": 8}, False), ({"context": 8, "preset": "cityscapes"}, True),
+    ({"context": 8, "pointwise": "on"}, True), ({"preset": "potsdam", "pointwise": "off"}, False),
 ])  # fmt: skip
-def test_the_mean_of_each_point_is_left_where_textures_are_wanted(given, expected) -> None:
+def test_the_mean_of_each_point_is_left_unless_the_preset_is_published(given, expected) -> None:
     assert FitSettings.parse(given).is_pointwise is expected
+
+
+def test_features_are_the_same_up_to_the_border_of_a_picture() -> None:
+    """A flat picture has nothing at its border that it has not elsewhere."""
+    model = load_model("foundseg-tiny")
+    found = model.features(np.full((97, 130, 3), 90, np.uint8)).astype(float)
+    assert found.shape == (448, 25, 33)
+    spread = found.std((1, 2)) / (np.abs(found).mean((1, 2)) + 1e-3)
+    assert np.median(spread) < 0.15
 
 
 def test_a_fit_shows_its_loss_and_a_preview() -> None:

@@ -19,7 +19,7 @@ from napari_foundseg.core.declared import Declared
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.validation import in_words
 
-__all__ = ["Clusters", "Edit", "Metric", "find_clusters", "normalised"]
+__all__ = ["Clusters", "Edit", "Metric", "clusters_of_codes", "find_clusters", "normalised"]
 
 _Floats = NDArray[np.float32]
 #: How near a feature is to a centre: by their angle, by their distance, or as a linear classifier says.
@@ -268,7 +268,31 @@ def normalised(features: NDArray[Any]) -> _Floats:
     return np.asarray(own / np.maximum(length, _EPS), np.float32)
 
 
-def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", seed: int = 0) -> Clusters:
+def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: int = 0) -> Clusters:
+    """Find clusters of STEGO's codes: by their distance one is split after the other.
+
+    Parameters
+    ----------
+    sample : (n, D) ndarray of float
+        Codes.
+    count : int
+        How many clusters.
+    metric : {'cosine', 'euclidean'}
+        How nearness is measured.
+    seed : int
+        Of chance.
+
+    Returns
+    -------
+    Clusters
+        As `find_clusters` gives them.
+    """
+    return find_clusters(sample, count, metric, seed, bisecting=metric == "euclidean")
+
+
+def find_clusters(
+    sample: NDArray[Any], count: int, metric: Metric = "cosine", seed: int = 0, *, bisecting: bool = False
+) -> Clusters:
     """Find clusters by k-means (`euclidean`) or spherical k-means (`cosine`, Dhillon and Modha 2001).
 
     Parameters
@@ -281,13 +305,16 @@ def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", s
         How nearness is measured.
     seed : int
         Of chance: equal seeds give equal clusters.
+    bisecting : bool
+        Whether the largest cluster is halved again and again (Steinbach, Karypis and Kumar 2000). A large background is
+        divided then and not the few objects, and what two clusters tell apart more clusters do, too.
 
     Returns
     -------
     Clusters
         Numbered by size, the largest first.
     """
-    from sklearn.cluster import KMeans
+    from sklearn.cluster import BisectingKMeans, KMeans
 
     own = normalised(sample) if metric == "cosine" else np.asarray(sample, np.float32)
     own = own[np.isfinite(own).all(1)]
@@ -298,7 +325,10 @@ def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", s
     if distinct < count:
         distinct = min(count, len(np.unique(own.round(6), axis=0)))
     k = min(count, distinct)
-    model = KMeans(k, n_init=4, random_state=seed).fit(own)
+    if bisecting:
+        model = BisectingKMeans(k, n_init=4, random_state=seed, bisecting_strategy="largest_cluster").fit(own)
+    else:
+        model = KMeans(k, n_init=4, random_state=seed).fit(own)
     centres = model.cluster_centers_.astype(np.float32)
     if metric == "cosine":
         centres = _spherical(own, centres)

@@ -67,17 +67,18 @@ class TinyModel(SamModel):
             Not normalised.
         """
         import torch
-        from torch.nn import functional
 
         from napari_foundseg.models.nets.tiny_features import STRIDE, dense_features
 
-        height, width = rgb.shape[:2]
+        # What lies beyond the picture would else be nothing, and its border a cluster of its own.
+        margin = self.feature_margin
+        mirrored = np.pad(rgb, [*((margin, margin + -n % 32) for n in rgb.shape[:2]), (0, 0)], mode="reflect")
         with torch.inference_mode():
-            picture = torch.as_tensor(rgb, device=self.device).movedim(-1, 0)[None].float()
+            picture = torch.as_tensor(mirrored, device=self.device).movedim(-1, 0)[None].float()
             picture = (picture - self.sam.pixel_mean) / self.sam.pixel_std
-            picture = functional.pad(picture, (0, -width % 32, 0, -height % 32), mode="replicate")
-            maps = dense_features(self.sam.image_encoder, picture)
-            maps = maps[0, :, : -(-height // STRIDE), : -(-width // STRIDE)]
+            maps = dense_features(self.sam.image_encoder, picture)[0]
+            rows, columns = (slice(margin // STRIDE, (margin + n + STRIDE - 1) // STRIDE) for n in rgb.shape[:2])
+            maps = maps[:, rows, columns]
         return np.asarray(maps.half().cpu().numpy())
 
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from napari_foundseg.core.clusters import Clusters, Edit, Metric, find_clusters
+from napari_foundseg.core.clusters import Clusters, Edit, Metric, clusters_of_codes, find_clusters
 from napari_foundseg.core.components import components
 from napari_foundseg.core.crf import refine
 from napari_foundseg.core.errors import Cancelled, SettingsError
@@ -216,7 +216,7 @@ def of_model(model: Clustering, settings: StegoSettings) -> Clusters:
             f"{model.name} has {len(model.clusters.ids)} clusters and keeps no codes to find {count} in; leave the "
             "number of clusters empty."
         )
-    return find_clusters(model.sample, count, model.clusters.metric)
+    return clusters_of_codes(model.sample, count, model.clusters.metric)
 
 
 def _sampled(image: Image, inputs: ClusterInputs, reader: _Reader, poll: Callable[[], None]) -> NDArray[np.float32]:

@@ -19,12 +19,16 @@ from napari_foundseg.tasks.embeddings import embedding
 __all__ = ["enlarged", "feature_rgb", "feature_windows", "features_of"]
 
 
+#: What is kept of a model; the number goes up when features of the same weights become others.
+_KIND = "#features2"
+
+
 class _Encoder:
     """A feature extractor as the cache of embeddings takes it."""
 
     def __init__(self, model: FeatureExtractor) -> None:
         self._model = model
-        self.name, self.key, self.device, self.window = model.name, f"{model.key}#features", model.device, model.window
+        self.name, self.key, self.device, self.window = model.name, f"{model.key}{_KIND}", model.device, model.window
 
     def encode(self, rgb: NDArray[np.uint8]) -> Any:
         return self._model.features(rgb)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.clusters import find_clusters
+from napari_foundseg.core.clusters import clusters_of_codes
 from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
@@ -162,7 +162,7 @@ class _Session:
         self.state.write(self.fit)
         head, wanted = self.fit.best_head(), self.settings.n_clusters
         sample = _codes(head, self.fit.crops.maps)
-        clusters = find_clusters(sample, wanted, self.settings.metric)
+        clusters = clusters_of_codes(sample, wanted, self.settings.metric)
         few = f"there are only {len(clusters.ids)} different codes for {wanted} clusters"
         if len(clusters.ids) < wanted and few not in self.notes:
             self.notes.append(few)
@@ -266,7 +266,7 @@ def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
     )
     if settings.preset == "balanced":
         chosen = balanced(crops, chosen, settings.seed)
-    options = FitOptions(settings.dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed)
+    options = FitOptions(settings.code_dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed)
     return Fit(crops, chosen, options)
 
 
@@ -315,7 +315,7 @@ def _preview(fit: Fit, settings: FitSettings) -> NDArray[np.uint8]:
         fit.head.eval()
         codes = fit.head(first.float().movedim(-1, 0)[None])[0].flatten(1).T.numpy()
     sample = codes[:: max(1, len(codes) // 1500)]
-    clusters = find_clusters(sample, settings.n_clusters, settings.metric, settings.seed)
+    clusters = clusters_of_codes(sample, settings.n_clusters, settings.metric, settings.seed)
     return np.asarray(clusters.nearest(codes).reshape(first.shape[:2]), np.uint8)
 
 

@@ -51,14 +51,13 @@ class FitSettings(Settings):
     ] = Field("balanced", json_schema_extra=_MORE)
     """Weights and biases of the loss: measured on your images (balanced), or as published for a data set."""
     pointwise: Literal["auto", "on", "off"] = Field("auto", json_schema_extra=_MORE)
-    """Take each point's mean correspondence off, so that small structures count. Auto: off for textures, that is where
-    context is above 0 and the preset balanced; on elsewhere, as published."""
+    """Take each point's mean correspondence off. Auto: off where the preset is balanced; on elsewhere, as published."""
     zero_clamp: bool = Field(True, json_schema_extra=_MORE)
     """Do not push codes further apart than at right angles."""
     stabilised: bool = Field(False, json_schema_extra=_MORE)
     """Do not draw codes together that are alike already."""
-    dim: int = Field(64, ge=2, le=512, json_schema_extra=_MORE)
-    """Channels of the codes."""
+    dim: int | None = Field(None, ge=2, le=512, json_schema_extra=_MORE)
+    """Channels of the codes. Auto: 64 by angle; 4 by distance, where more would keep what is no object, too."""
     feature_samples: int = Field(11, ge=2, le=40, json_schema_extra=_MORE)
     """Points along each side of the grid at which crops are compared."""
     neg_samples: int = Field(5, ge=1, le=20, json_schema_extra=_MORE)
@@ -75,11 +74,15 @@ class FitSettings(Settings):
     @property
     def is_pointwise(self) -> bool:
         """Whether each point's mean correspondence is taken off."""
-        textures = self.preset == "balanced" and self.context > 0
-        return self.pointwise == "on" or (self.pointwise == "auto" and not textures)
+        return self.pointwise == "on" or (self.pointwise == "auto" and self.preset != "balanced")
 
     @property
     def metric(self) -> Metric:
         """How the nearness of codes is measured."""
         by_angle = self.nearness == "angle" or (self.nearness == "auto" and self.context > 0)
         return "cosine" if by_angle else "euclidean"
+
+    @property
+    def code_dim(self) -> int:
+        """Channels of the codes."""
+        return self.dim or (64 if self.metric == "cosine" else 4)
