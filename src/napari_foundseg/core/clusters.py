@@ -1,12 +1,14 @@
 """Clusters of features: finding them, telling which a feature belongs to, and what a person makes of them.
 
-A cluster is one or more centres. Merging gives one cluster the centres of others, splitting gives it two, so that every
-change is one of the clusters, not of pixels: it holds in every slice and every file.
+A cluster is one or more centres. Merging gives one cluster the centres of others, splitting divides each of its centres
+among two further ones, so that every change is one of the clusters, not of pixels: it holds in every slice and every
+file, and alters no other cluster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -51,7 +53,7 @@ class Clusters:
     centres : (P, D) ndarray of float32
         The centres.
     owner : (P,) ndarray of int64
-        The cluster of each centre.
+        The cluster of each centre; 0 where others divide what is nearest to it.
     classes : ClassTable
         Names and colours, a row a cluster.
     metric : {'cosine', 'euclidean', 'linear'}
@@ -62,6 +64,8 @@ class Clusters:
         Of a linear classifier.
     hidden : frozenset of int
         Clusters whose pixels become background.
+    within : (P,) ndarray of int64 or None
+        The centre, further up, of which each divides what is nearest to it; -1 for none. None where all are side by side.
     """
 
     centres: _Floats
@@ -71,6 +75,7 @@ class Clusters:
     spread: float = 1.0
     offset: _Floats | None = None
     hidden: frozenset[int] = field(default_factory=frozenset)
+    within: NDArray[np.int64] | None = None
 
     @classmethod
     def of(
@@ -127,11 +132,17 @@ class Clusters:
         """The clusters' numbers, in the table's order."""
         return self.classes.ids
 
+    @property
+    def leaves(self) -> NDArray[np.int64]:
+        """The cluster of each centre that no other divides, in the order of their scores."""
+        return self.owner[self.owner > 0]
+
     def scores(self, features: NDArray[Any], alpha: float = 2.0) -> _Floats:
-        """Return how near features are to each centre.
+        """Return how near features are to each centre that no other divides.
 
         By the angle: cosines times `alpha` (STEGO's cluster probe). By the distance: logarithms of Gaussians around the
-        centres. A linear classifier: its logits.
+        centres. A linear classifier: its logits. Of centres that divide another the best has that one's score, so that a
+        division leaves all else as it was.
 
         Parameters
         ----------
@@ -142,9 +153,18 @@ class Clusters:
 
         Returns
         -------
-        (n, P) ndarray of float32
-            A column a centre.
+        (n, L) ndarray of float32
+            A column for each of `leaves`.
         """
+        out = self._side_by_side(features, alpha)
+        if self.within is None:
+            return out
+        for divided in np.unique(self.within[self.within >= 0]):
+            parts = self.within == divided
+            out[:, parts] += (out[:, divided] - out[:, parts].max(1))[:, None]
+        return out[:, self.owner > 0]
+
+    def _side_by_side(self, features: NDArray[Any], alpha: float) -> _Floats:
         if self.metric == "cosine":
             return normalised(features) @ normalised(self.centres).T * np.float32(alpha)
         own = np.asarray(features, np.float32)
@@ -159,12 +179,12 @@ class Clusters:
 
         Parameters
         ----------
-        scores : (P, ...) ndarray of float
-            A row a centre.
+        scores : (L, ...) ndarray of float
+            A row for each of `leaves`.
 
         Returns
         -------
-        (P, ...) ndarray of float32
+        (L, ...) ndarray of float32
             Logarithms of probabilities.
         """
         out = np.array(scores, np.float32)
@@ -184,7 +204,7 @@ class Clusters:
         (n,) ndarray of int64
             Clusters' numbers.
         """
-        return np.asarray(self.owner[self.scores(features).argmax(1)])
+        return np.asarray(self.leaves[self.scores(features).argmax(1)])
 
     def edited(self, edits: Iterable[Edit], sample: NDArray[Any]) -> Self:
         """Return the clusters as a person changed them.
@@ -234,7 +254,6 @@ class Clusters:
             raise SettingsError(
                 "These classes were learnt, not found, or their codes are not kept: they cannot be split."
             )
-        own = self.owner == number
         members = sample[self.nearest(sample) == number]
         found = find_clusters(members, 2, self.metric) if len(members) > 1 else None
         if found is None or len(found.ids) < 2:
@@ -243,10 +262,13 @@ class Clusters:
         row = ClassRow(
             id=new, name=f"{self.classes.name_of(number)} b", colour=class_colour(new), kind=self.classes[number].kind
         )
+        divided = np.flatnonzero(self.owner == number)
+        within = np.full(len(self.owner), -1, np.int64) if self.within is None else self.within
         return replace(
             self,
-            centres=np.concatenate([self.centres[~own], found.centres]),
-            owner=np.concatenate([self.owner[~own], [number, new]]),
+            centres=np.concatenate([self.centres, *[found.centres] * len(divided)]),
+            owner=np.concatenate([np.where(self.owner == number, 0, self.owner), *[(number, new)] * len(divided)]),
+            within=np.concatenate([within, np.repeat(divided, 2)]),
             classes=ClassTable((*self.classes, row)),
         )
 
@@ -269,14 +291,17 @@ def normalised(features: NDArray[Any]) -> _Floats:
 
 
 def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: int = 0) -> Clusters:
-    """Find clusters of STEGO's codes: by their distance one is split after the other.
+    """Find clusters of STEGO's codes: by their angle side by side, by their distance by halving the largest one.
+
+    Halving (bisecting k-means; Steinbach, Karypis and Kumar 2000) divides a large background and not the few objects, and
+    what two clusters tell apart is told apart by more clusters, too: those of one number lie in those of a smaller one.
 
     Parameters
     ----------
     sample : (n, D) ndarray of float
         Codes.
     count : int
-        How many clusters.
+        How many clusters; where there are fewer distinct codes there are as many clusters as those.
     metric : {'cosine', 'euclidean'}
         How nearness is measured.
     seed : int
@@ -285,14 +310,26 @@ def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: in
     Returns
     -------
     Clusters
-        As `find_clusters` gives them.
+        By their angle numbered by size; by their distance each new half has the next number.
     """
-    return find_clusters(sample, count, metric, seed, bisecting=metric == "euclidean")
+    if metric != "euclidean":
+        return find_clusters(sample, count, metric, seed)
+    found = find_clusters(sample, min(count, 2), metric, seed)
+    while len(found.ids) < count:
+        sizes = np.bincount(found.nearest(sample))
+        halves = None
+        for number in sorted(found.ids, key=lambda i: -sizes[i]):
+            with suppress(SettingsError):
+                halves = found.edited([Edit(kind="split", clusters=(number,))], sample)
+                break
+        if halves is None:
+            break
+        found = halves
+    named = [f"cluster {number}" for number in found.ids]
+    return replace(found, classes=ClassTable.of(named, stuff=named))
 
 
-def find_clusters(
-    sample: NDArray[Any], count: int, metric: Metric = "cosine", seed: int = 0, *, bisecting: bool = False
-) -> Clusters:
+def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", seed: int = 0) -> Clusters:
     """Find clusters by k-means (`euclidean`) or spherical k-means (`cosine`, Dhillon and Modha 2001).
 
     Parameters
@@ -305,16 +342,13 @@ def find_clusters(
         How nearness is measured.
     seed : int
         Of chance: equal seeds give equal clusters.
-    bisecting : bool
-        Whether the largest cluster is halved again and again (Steinbach, Karypis and Kumar 2000). A large background is
-        divided then and not the few objects, and what two clusters tell apart more clusters do, too.
 
     Returns
     -------
     Clusters
         Numbered by size, the largest first.
     """
-    from sklearn.cluster import BisectingKMeans, KMeans
+    from sklearn.cluster import KMeans
 
     own = normalised(sample) if metric == "cosine" else np.asarray(sample, np.float32)
     own = own[np.isfinite(own).all(1)]
@@ -325,10 +359,7 @@ def find_clusters(
     if distinct < count:
         distinct = min(count, len(np.unique(own.round(6), axis=0)))
     k = min(count, distinct)
-    if bisecting:
-        model = BisectingKMeans(k, n_init=4, random_state=seed, bisecting_strategy="largest_cluster").fit(own)
-    else:
-        model = KMeans(k, n_init=4, random_state=seed).fit(own)
+    model = KMeans(k, n_init=4, random_state=seed).fit(own)
     centres = model.cluster_centers_.astype(np.float32)
     if metric == "cosine":
         centres = _spherical(own, centres)

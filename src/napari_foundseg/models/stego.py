@@ -163,8 +163,9 @@ def save(folder: Path, weights: StegoWeights, config: Mapping[str, Any]) -> None
 
     clusters = weights.clusters
     tensors = {f"head.{name}": value for name, value in weights.head.state_dict().items()}
-    arrays = {"mean": weights.mean, "scale": weights.scale, "centres": clusters.centres, "owner": clusters.owner,
+    arrays: dict[str, Any] = {"mean": weights.mean, "scale": weights.scale, "centres": clusters.centres, "owner": clusters.owner,
               "sample": weights.sample.astype(np.float16)}  # fmt: skip
+    arrays |= {} if clusters.within is None else {"within": clusters.within}
     tensors |= {name: torch.as_tensor(np.ascontiguousarray(array)) for name, array in arrays.items()}
     told = {
         **config,
@@ -255,6 +256,7 @@ def read_weights(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any],
         config["metric"],
         float(config["spread"]),
         hidden=frozenset(config["hidden"]),
+        within=tensors["within"].numpy() if "within" in tensors else None,
     )
     linear = None
     if "linear.weight" in tensors:

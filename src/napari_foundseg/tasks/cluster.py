@@ -254,10 +254,10 @@ def _clustered(
     for i, (block, core) in enumerate(blocks):
         rgb = image.rgb(index, tiling.shifted(block, region[:2]))
         scores = _scores(rgb, reader, clusters, poll, flip=settings.flip)
-        if settings.crf and len(clusters.owner) > 1:
+        if settings.crf and len(clusters.leaves) > 1:
             # Of centres, not of clusters: so a merge only joins pixels, and moves no border.
             scores = refine(np.exp(clusters.log_probabilities(scores)), rgb, poll=poll)
-        tiling.part(out, core)[:] = clusters.owner[tiling.part(scores, core, block[:2]).argmax(0)]
+        tiling.part(out, core)[:] = clusters.leaves[tiling.part(scores, core, block[:2]).argmax(0)]
         share((i + 1) / len(blocks))
     return out
 
@@ -267,7 +267,7 @@ def _scores(
 ) -> NDArray[np.float32]:
     """Return the scores of a block's pixels for each centre, (P, M, N)."""
     shape = (rgb.shape[0], rgb.shape[1])
-    out = np.empty((len(clusters.owner), *shape), np.float32)
+    out = np.empty((len(clusters.leaves), *shape), np.float32)
     for window, core in reader.windows(shape):
         poll()
         picture = np.ascontiguousarray(tiling.part(np.moveaxis(rgb, -1, 0), window).transpose(1, 2, 0))

@@ -33,7 +33,7 @@ __all__ = ["LIVE", "floors", "grid_masks", "grid_passes", "passing"]
 #: By how much the two thresholds can be lowered after a run.
 LIVE = 0.2
 #: Foreground from which on fast mode looks for an object: far below what makes one, so that doubt is looked into.
-_LIKELY = 0.1
+_LIKELY = 0.2
 
 
 def grid_masks(

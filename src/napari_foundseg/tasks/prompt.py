@@ -3,7 +3,7 @@
 At which scale an object is looked at: a click at native resolution first, in the window where it lies most central;
 several points in the finest window that holds them all; a box where it comes nearest to filling a third of the window.
 A mask that reaches the window's border is decoded again at half the scale, and so is one of clicks that the model
-doubts: a large object looks like nothing in a small window. The mask of one click is decoded again where *it* comes
+doubts: a large object looks like nothing in a small window. The mask of clicks is decoded again where *it* comes
 nearest to filling a third of the window, as if a box had been drawn around it, unless windows are slow to encode. Of
 the masks that fit their windows one that obeys the clicks is taken, and of those the most trusted.
 
@@ -200,7 +200,7 @@ def _further_levels(target: _Target, mask: Mask, cut: bool, shape: tuple[int, in
     levels = []
     if cut or (target.by_clicks and mask.predicted_iou < DOUBT):
         levels.append(min(target.level + 1, tiling.coarsest(shape, window)))
-    if window <= QUICK and target.by_clicks and len(target.prompt.points) == 1 and not cut and mask.area:
+    if window <= QUICK and target.by_clicks and not cut and mask.area:
         levels.append(_holding(target, tiling.box_level(mask.box, shape, window), shape, window))
     return levels
 
