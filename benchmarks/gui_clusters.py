@@ -5,13 +5,16 @@
 
 `fit` fits to a stack of 512 x 512 images and prints the largest gap of the window's event loop before, while and after
 it runs. `walk` does what a person does, by clicks: fit, another number of clusters, merge, rename, convert to objects,
-save, apply to another layer, match, learn from strokes; with pictures in the dark and the light theme.
+save, apply to another layer, match, learn from strokes, and in a second session apply what was saved again; with pictures
+in the dark and the light theme.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -151,6 +154,7 @@ class Walk:
         until(lambda: form.image.layer is two, form)
         click(form.run_button)
         until(lambda: "two clusters" in viewer.layers and self.idle(), form)
+        np.save(_kept(), viewer.layers["two clusters"].data)
         viewer.add_labels(truth + 1, name="truth", visible=False)
         form.reference.choice.combo.setCurrentText("truth")
         click(form.reference.match_button)
@@ -182,6 +186,26 @@ class Walk:
         viewer.theme = "dark"
 
 
+def again(folder: Path | None) -> None:
+    """In a session of its own: what was saved gives what it gave."""
+    way = Walk(folder)
+    form, viewer = way.form, way.viewer
+    viewer.add_image(textures(1, SIDE)[0], name="two")
+    form.model.setCurrentIndex(form.model.findData("saved"))
+    until(way.idle, form)
+    click(form.run_button)
+    until(lambda: "two clusters" in viewer.layers and way.idle(), form)
+    names = [form.clusters.name_of(number) for number in form.clusters.numbers]
+    same = np.array_equal(viewer.layers["two clusters"].data, np.load(_kept()))
+    print(f"in another session: {names}, the same pixels: {same}")
+    way.picture("8-another-session")
+    viewer.close()
+
+
+def _kept() -> Path:
+    return Path(os.environ["FOUNDSEG_CACHE"]) / "two clusters.npy"
+
+
 def walk(steps: int, folder: Path | None) -> None:
     way = Walk(folder)
     for stage in (lambda: way.fit(steps), way.change, way.apply, way.learn):
@@ -189,17 +213,23 @@ def walk(steps: int, folder: Path | None) -> None:
             stage()
         print(f"  largest gap {1e3 * gaps.largest:.0f} ms, work {1e3 * gaps.busiest:.0f} ms", flush=True)
     way.viewer.close()
+    close_engine()
+    subprocess.run(
+        [sys.executable, __file__, "again", *(["--pictures", str(folder)] if folder else [])], check=True
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["fit", "walk"])
+    parser.add_argument("what", choices=["fit", "walk", "again"])
     parser.add_argument("--images", type=int, default=30)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--pictures", type=Path)
     options = parser.parse_args()
     if options.what == "fit":
         fit(options.images, options.steps or 400)
+    elif options.what == "again":
+        again(options.pictures)
     else:
         if options.pictures is not None:
             options.pictures.mkdir(parents=True, exist_ok=True)

@@ -162,6 +162,7 @@ def test_features_are_shown_as_colours(qtbot: Any, viewer: Any, on_the_spot: Any
     click(qtbot, form.view_button)
     qtbot.waitUntil(lambda: "one features" in viewer.layers, timeout=60_000)
     assert viewer.layers["one features"].data.shape == (96, 128, 3)
+    assert form.image.layer is viewer.layers["one"], "what is shown is not the next image"
 
 
 def test_what_runs_beside_is_cancelled_and_fails_in_words(qtbot: Any, viewer: Any, engine: Any) -> None:

@@ -10,6 +10,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 
 from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.overlay import Overlay
 
 if TYPE_CHECKING:
@@ -101,7 +102,13 @@ def add_colours(viewer: ViewerModel, layer: Layer, image: Image, segmentation: S
         for index, found in (segmentation.maps or {}).items():
             image.plane_view(whole, index)[:] = found[colour]
         channels.append(overlay.expanded(whole))
-    shown = ImageLayer(np.stack(channels, -1), name=unique_name(viewer.layers, name), rgb=True, **overlay.transforms)
+    shown = ImageLayer(
+        np.stack(channels, -1),
+        name=unique_name(viewer.layers, name),
+        rgb=True,
+        metadata={TOOL: "features"},
+        **overlay.transforms,
+    )
     viewer.add_layer(shown)
     return shown
 
