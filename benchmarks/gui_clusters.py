@@ -154,7 +154,6 @@ class Walk:
         until(lambda: form.image.layer is two, form)
         click(form.run_button)
         until(lambda: "two clusters" in viewer.layers and self.idle(), form)
-        np.save(_kept(), viewer.layers["two clusters"].data)
         viewer.add_labels(truth + 1, name="truth", visible=False)
         form.reference.choice.combo.setCurrentText("truth")
         click(form.reference.match_button)
@@ -182,6 +181,7 @@ class Walk:
         print("learnt:", form.reference.words.text())
         click(form.view_button)
         until(lambda: "two features" in viewer.layers and self.idle(), form)
+        np.save(_kept(), viewer.layers["two clusters"].data)
         self.picture("7-learnt")
         viewer.theme = "dark"
 
