@@ -5,8 +5,8 @@
 
 `fit` fits to a stack of 512 x 512 images and prints the largest gap of the window's event loop before, while and after
 it runs. `walk` does what a person does, by clicks: fit, another number of clusters, merge, rename, convert to objects,
-save, apply to another layer, match, learn from strokes, and in a second session apply what was saved again; with pictures
-in the dark and the light theme.
+save, apply to another layer, match, learn from strokes, and in a second session apply what was saved again; with
+pictures in the dark and the light theme.
 """
 
 from __future__ import annotations
@@ -214,9 +214,7 @@ def walk(steps: int, folder: Path | None) -> None:
         print(f"  largest gap {1e3 * gaps.largest:.0f} ms, work {1e3 * gaps.busiest:.0f} ms", flush=True)
     way.viewer.close()
     close_engine()
-    subprocess.run(
-        [sys.executable, __file__, "again", *(["--pictures", str(folder)] if folder else [])], check=True
-    )
+    subprocess.run([sys.executable, __file__, "again", *(["--pictures", str(folder)] if folder else [])], check=True)
 
 
 def main() -> None:

@@ -71,7 +71,7 @@ def test_more_clusters_of_codes_lie_in_the_fewer(seed, count) -> None:
 
 def test_more_clusters_of_codes_divide_the_large_one_and_not_the_few_objects() -> None:
     rng = np.random.default_rng(0)
-    background, objects = rng.normal(0, 1.0, (900, 4)), rng.normal(0, 0.3, (60, 4)) + [9, 0, 0, 0]
+    background, objects = rng.normal(0, 1.0, (900, 4)), rng.normal([9, 0, 0, 0], 0.3, (60, 4))
     codes = np.concatenate([background, objects]).astype(np.float32)
     for count in (2, 3, 4, 5):
         found = clusters_of_codes(codes, count, "euclidean").nearest(codes)

@@ -65,7 +65,8 @@ class Clusters:
     hidden : frozenset of int
         Clusters whose pixels become background.
     within : (P,) ndarray of int64 or None
-        The centre, further up, of which each divides what is nearest to it; -1 for none. None where all are side by side.
+        The centre, further up, of which each divides what is nearest to it; -1 for none. None where all are side by
+        side.
     """
 
     centres: _Floats
@@ -141,8 +142,8 @@ class Clusters:
         """Return how near features are to each centre that no other divides.
 
         By the angle: cosines times `alpha` (STEGO's cluster probe). By the distance: logarithms of Gaussians around the
-        centres. A linear classifier: its logits. Of centres that divide another the best has that one's score, so that a
-        division leaves all else as it was.
+        centres. A linear classifier: its logits. Of centres that divide another the best has that one's score, so that
+        a division leaves all else as it was.
 
         Parameters
         ----------
@@ -293,8 +294,9 @@ def normalised(features: NDArray[Any]) -> _Floats:
 def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: int = 0) -> Clusters:
     """Find clusters of STEGO's codes: by their angle side by side, by their distance by halving the largest one.
 
-    Halving (bisecting k-means; Steinbach, Karypis and Kumar 2000) divides a large background and not the few objects, and
-    what two clusters tell apart is told apart by more clusters, too: those of one number lie in those of a smaller one.
+    Halving (bisecting k-means; Steinbach, Karypis and Kumar 2000) divides a large background and not the few objects,
+    and what two clusters tell apart is told apart by more clusters, too: those of one number lie in those of a smaller
+    one.
 
     Parameters
     ----------

@@ -163,8 +163,13 @@ def save(folder: Path, weights: StegoWeights, config: Mapping[str, Any]) -> None
 
     clusters = weights.clusters
     tensors = {f"head.{name}": value for name, value in weights.head.state_dict().items()}
-    arrays: dict[str, Any] = {"mean": weights.mean, "scale": weights.scale, "centres": clusters.centres, "owner": clusters.owner,
-              "sample": weights.sample.astype(np.float16)}  # fmt: skip
+    arrays: dict[str, Any] = {
+        "mean": weights.mean,
+        "scale": weights.scale,
+        "centres": clusters.centres,
+        "owner": clusters.owner,
+        "sample": weights.sample.astype(np.float16),
+    }
     arrays |= {} if clusters.within is None else {"within": clusters.within}
     tensors |= {name: torch.as_tensor(np.ascontiguousarray(array)) for name, array in arrays.items()}
     told = {

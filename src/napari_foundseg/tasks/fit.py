@@ -266,7 +266,9 @@ def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
     )
     if settings.preset == "balanced":
         chosen = balanced(crops, chosen, settings.seed)
-    options = FitOptions(settings.code_dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed)
+    options = FitOptions(
+        settings.code_dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed
+    )
     return Fit(crops, chosen, options)
 
 

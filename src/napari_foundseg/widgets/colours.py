@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
@@ -25,7 +26,7 @@ GUESS = "#f8f3b3"
 _MOST = 2**16 - 1
 
 
-def listed(colours: Sequence[Any], others: Any = None) -> CyclicLabelColormap | DirectLabelColormap:
+def listed(colours: Sequence[Any] | NDArray[Any], others: Any = None) -> CyclicLabelColormap | DirectLabelColormap:
     """Return a colormap of labels 1 to n; the background is transparent.
 
     A `DirectLabelColormap` would say the same, but has numba compile a dictionary first: the window stands still for a
@@ -33,7 +34,7 @@ def listed(colours: Sequence[Any], others: Any = None) -> CyclicLabelColormap | 
 
     Parameters
     ----------
-    colours : sequence of n colours
+    colours : sequence of n colours, or (n, 4) ndarray of float
         As napari takes them.
     others : colour, optional
         Of labels beyond n. Without it label n + 1 has the first colour again.

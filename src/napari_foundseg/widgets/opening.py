@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from typing import Any, ClassVar
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QEventLoop, QTimer
 from qtpy.QtWidgets import QWidget
+
+from napari_foundseg.widgets.turns import draw_until, next_turn
 
 __all__ = [
     "Automatic",
@@ -32,8 +32,6 @@ __all__ = [
 ]
 
 _FOLDER = "napari_foundseg.widgets"
-#: Milliseconds between two looks whether a module is there.
-_LOOK = 5
 
 
 def _imported(name: str) -> Any:
@@ -41,18 +39,9 @@ def _imported(name: str) -> Any:
     if name not in sys.modules:
         thread = threading.Thread(target=_try, args=(name,), daemon=True)
         thread.start()
-        _draw_until(lambda: not thread.is_alive())
+        draw_until(lambda: not thread.is_alive())
     # What went wrong in the thread goes wrong here again, where napari shows it.
     return import_module(name)
-
-
-def _draw_until(done: Callable[[], bool]) -> None:
-    """Let the window draw, without taking clicks or keys, and look now and then."""
-    loop, timer = QEventLoop(), QTimer()
-    timer.timeout.connect(lambda: loop.quit() if done() else None)
-    timer.start(_LOOK)
-    loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
-    timer.stop()
 
 
 def _try(name: str) -> None:
@@ -71,7 +60,7 @@ class _Opening(QWidget):
     def __new__(cls, napari_viewer: Viewer) -> Any:
         form = getattr(_imported(f"{_FOLDER}.{cls.module}"), cls.form)(napari_viewer)
         # napari lays it out next: the window draws between the two.
-        _draw_until(lambda: True)
+        next_turn()
         return form
 
     def __init__(self, napari_viewer: Viewer) -> None:

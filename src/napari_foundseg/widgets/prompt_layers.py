@@ -17,6 +17,7 @@ from napari_foundseg.widgets.preview import Preview
 from napari_foundseg.widgets.prompt_rules import prompts_from_layers
 from napari_foundseg.widgets.results import unique_name
 from napari_foundseg.widgets.scribble import Scribble
+from napari_foundseg.widgets.turns import next_turn
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -71,6 +72,8 @@ class PromptLayers:
         #: Whether each point means an object of its own.
         self.each = False
         self.preview = Preview(viewer, layer, image)
+        # napari takes its time for the first layer of a kind: for three at once the window would stand still too long.
+        next_turn()
         transforms = Overlay(layer, image).transforms
         ndim = len(transforms["scale"])
         self.boxes = Shapes(
@@ -93,6 +96,7 @@ class PromptLayers:
         self.points.face_color_cycle = {"positive": POSITIVE, "negative": NEGATIVE}
         self.points.face_color = POLARITY
         for added in (self.boxes, self.points):
+            next_turn()
             viewer.add_layer(added)
             added.events.data.connect(self._on_data)
         self.points.mouse_drag_callbacks.insert(0, self._set_polarity)
