@@ -36,8 +36,7 @@ def in_words(error: ValidationError, noun: str = "field", known: Iterable[str] =
         if item["type"] == "too_short" and any(len(p) > len(place) and p[: len(place)] == place for p in places):
             # It is short only because what is wrong in it was left out.
             continue
-        # People count from one.
-        name = "".join(f" {p + 1}" if isinstance(p, int) else f".{p}" for p in place).strip(" .") or "the whole"
+        name = ".".join(map(str, place)) or "the whole"
         if item["type"] == "extra_forbidden":
             names = ", ".join(known)
             parts.append(f"{name}: there is no such {noun}" + (f"; the {noun}s are {names}" if names else ""))
