@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari.utils.colormaps import label_colormap
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
@@ -83,6 +84,9 @@ def test_a_click_on_run_adds_objects_classes_and_a_legend(qtbot: Any, viewer: An
     assert "debris" not in on_canvas(viewer)
     form.legend.table.item(1, 0).setCheckState(Qt.CheckState.Checked)
     assert objects.get_color(2)[3] == classes.get_color(2)[3] == 1
+    chosen = objects.colormap = label_colormap(7)
+    form.layers.recolour(2, "#123456")
+    assert objects.colormap is chosen
 
     form.legend.table.item(0, 0).setText("living cell")
     assert "living cell" in str(objects.get_status(place, world=True))

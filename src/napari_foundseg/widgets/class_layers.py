@@ -14,7 +14,7 @@ from napari_foundseg.core.classes import ClassTable
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.panoptic import panoptic_ids
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.widgets.colours import listed
+from napari_foundseg.widgets.colours import LISTED, listed
 from napari_foundseg.widgets.overlay import Overlay
 from napari_foundseg.widgets.results import object_features, unique_name
 
@@ -242,7 +242,8 @@ class ClassLayers:
             shown = own.map(np.arange(1, table["index"].max() + 1))
             shown[gone[gone > 0] - 1] = 0
             self.objects.colormap = listed(shown, _GREY)
-        else:
+        elif self.objects.colormap.name == LISTED:
+            # Nothing is hidden any more; a colormap that the person chose is left alone.
             self.objects.colormap = own
 
     def _mark_edited(self, _event: Any = None) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
-__all__ = ["GUESS", "NEGATIVE", "POSITIVE", "PREVIEW", "listed", "theme_colour"]
+__all__ = ["GUESS", "LISTED", "NEGATIVE", "POSITIVE", "PREVIEW", "listed", "theme_colour"]
 
 #: A point on the object, a box around it.
 POSITIVE = "#009e73"
@@ -22,6 +22,8 @@ PREVIEW = "#f0e442"
 #: The mask that a click would make: paler than one that a click made.
 GUESS = "#f8f3b3"
 
+#: Name of the colormaps that `listed` makes.
+LISTED = "listed"
 #: Colours that napari's cyclic colormap of labels can hold, the background's among them.
 _MOST = 2**16 - 1
 
@@ -51,10 +53,10 @@ def listed(colours: Sequence[Any] | NDArray[Any], others: Any = None) -> CyclicL
     known = colours if isinstance(colours, np.ndarray) else [transform_color(colour)[0] for colour in colours]
     colors = np.concatenate([transform_color("transparent"), np.reshape(known, (-1, 4))])
     if len(colors) > _MOST:
-        return DirectLabelColormap(color_dict={None: others or "transparent"} | dict(enumerate(colors)))
+        return DirectLabelColormap(name=LISTED, color_dict={None: others or "transparent"} | dict(enumerate(colors)))
     if others is not None:
         colors = np.concatenate([colors, np.repeat(transform_color(others), _MOST - len(colors), 0)])
-    return CyclicLabelColormap(name="listed", colors=colors)
+    return CyclicLabelColormap(name=LISTED, colors=colors)
 
 
 def theme_colour(theme: str, name: str) -> str:
