@@ -29,7 +29,7 @@ from napari_foundseg.models.nets.tiny import load_foundseg_tiny
 from napari_foundseg.models.tiny import TinyModel
 from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.automatic import DecoderSettings
-from napari_foundseg.tasks.instance_maps import decode_maps
+from napari_foundseg.tasks.instance_maps import fitted_maps
 
 CROP = 512
 #: The thresholds that are searched, and by how much they may change in one step.
@@ -56,7 +56,7 @@ def middle(image: NDArray[np.uint8], truth: Labels) -> tuple[NDArray[np.uint8], 
 def maps_of(model: TinyModel, image: NDArray[np.uint8]) -> NDArray[np.float16]:
     """Decode the maps of a whole picture."""
     box = (0, 0, image.shape[0] - 1, image.shape[1] - 1)
-    return decode_maps(Image(image), (), box, model, lambda: None, silent)
+    return fitted_maps(Image(image), (), box, model, lambda: None, silent, shipped())
 
 
 def shipped() -> Thresholds:

@@ -88,14 +88,18 @@ def test_scores_are_the_decoders_certainty() -> None:
     assert stability == pytest.approx([1.0, 0.0])
 
 
-def two_hills(bridge: float, small: int = 9) -> np.ndarray[Any, Any]:
-    """Maps of a bar with two places that are deep inside, the second `small` pixels wide, and `bridge` between."""
+def two_hills(bridge: float, small: int = 9, ridge: float = 0.2) -> np.ndarray[Any, Any]:
+    """Maps of a bar with two places that are deep inside, the second `small` pixels wide, and `bridge` between.
+
+    There the boundary is nearer by `ridge`, too.
+    """
     maps = np.ones((3, 20, 60), np.float32)
     maps[0] = 0
     maps[0, 5:15, 5:55] = 1
     maps[1, 5:15, 5:55] = bridge
     maps[2, 5:15, 5:55] = 0.2
     maps[1, 8:12, 10:19] = maps[1, 8 : 8 + min(4, small), 40 : 40 + small] = 0.1
+    maps[2, 5:15, 28:31] += ridge
     return maps
 
 
@@ -103,6 +107,12 @@ def test_a_seed_that_falls_apart_at_a_lower_threshold_is_two() -> None:
     assert instances(two_hills(0.5), centre_threshold=0.6).max() == 2
     assert instances(two_hills(0.7), centre_threshold=0.6).max() == 2
     assert instances(two_hills(0.1), centre_threshold=0.6).max() == 1
+
+
+def test_parts_of_a_seed_without_a_ridge_between_are_one() -> None:
+    assert instances(two_hills(0.5, ridge=0.02), centre_threshold=0.6).max() == 1
+    # Seeds that are apart at the threshold that was asked for stay apart.
+    assert instances(two_hills(0.5, ridge=0.02), centre_threshold=0.4).max() == 2
 
 
 def test_a_few_pixels_do_not_make_a_seed_of_their_own() -> None:

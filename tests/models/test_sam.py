@@ -8,6 +8,10 @@ from numpy.testing import assert_allclose
 
 import napari_foundseg as fs
 from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.samples import sample
+from napari_foundseg.models.device import half_precision
+from napari_foundseg.models.protocols import GridOptions
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +57,25 @@ def test_a_mask_prompt_is_followed(model: Any, picture: np.ndarray) -> None:
 def test_one_mask_is_asked_for_by_its_flag(model: Any, picture: np.ndarray) -> None:
     found = model.decode(model.encode(picture), [Prompt(points=[(70, 80)])], multimask=False)
     assert found[0].logits.shape == (1, 180, 230)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.7, 0.99])
+def test_sifting_in_half_precision_changes_no_mask(model: Any, threshold: float) -> None:
+    if half_precision(model.device) is None:
+        pytest.skip("this processor is not faster in half precision, so that nothing is sifted")
+    encoded = model.encode(read_image(sample("nuclei")).rgb())
+    points = np.stack(np.meshgrid(*[(np.arange(10) + 0.5) / 10] * 2), -1).reshape(-1, 2)
+    options = GridOptions(64, threshold, 0.5, 1.0)
+    sifted = model.grid_masks(encoded, points, options, lambda: None)
+    half, model._half = model._half, None
+    try:
+        expected = model.grid_masks(encoded, points, options, lambda: None)
+    finally:
+        model._half = half
+    assert len(expected) > 3 or threshold > 0.9
+    assert [m.box for m in sifted] == [m.box for m in expected]
+    assert_allclose([m.predicted_iou for m in sifted], [m.predicted_iou for m in expected], atol=1e-5)
+    assert all(np.array_equal(a.crop, b.crop) for a, b in zip(sifted, expected, strict=True))
 
 
 def test_maps_have_the_pictures_size(model: Any, picture: np.ndarray) -> None:

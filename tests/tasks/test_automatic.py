@@ -64,8 +64,9 @@ def test_real_touching_nuclei_come_back_through_tiles(oracle: Any, true_maps: Ma
     for row in dsb[::12]:
         truth = imread(row["labels"]).astype(np.int64)
         image = Image(true_maps(truth), normalisation=Limits(low=0, high=255))
-        tiled = fs.automatic(image, model=oracle, min_area=0).labels
-        assert np.array_equal(tiled, fs.automatic(image, model=oracle, min_area=0, tile=False).labels)
+        once = {"min_area": 0, "diameter": 30}  # as they are, and no second look
+        tiled = fs.automatic(image, model=oracle, **once).labels
+        assert np.array_equal(tiled, fs.automatic(image, model=oracle, **once, tile=False).labels)
 
 
 def test_the_grid_cuts_and_doubles_nothing(oracle: Any, true_maps: Maps) -> None:
@@ -124,6 +125,25 @@ def test_objects_are_shown_to_the_model_at_the_size_it_knows(
     if seen >= 1:
         assert 0.9 <= len(found) / truth.max() <= 1.1
         assert ((found.labels > 0) != (truth > 0)).mean() < 0.05
+
+
+@pytest.mark.parametrize(("diameter", "looks"), [(11, 1 + 2**2), (25, 1), (61, 1 + 0.7**2)])
+def test_small_and_large_objects_are_looked_at_twice(oracle: Any, true_maps: Maps, diameter: int, looks: float) -> None:
+    disc = np.hypot(*(np.indices((diameter + 5,) * 2) - diameter // 2 - 2)) <= diameter / 2
+    truth = ndimage.label(np.tile(disc, (-(-260 // len(disc)),) * 2))[0]
+    image = Image(true_maps(truth), normalisation=Limits(low=0, high=255))
+    found = fs.automatic(image, model=oracle)
+    looked = sum(h * w for h, w in oracle.seen) / truth.size
+    assert looks <= looked <= 4 * looks  # windows overlap
+    assert len(found) == truth.max()
+    oracle.seen.clear()
+    fs.automatic(image, model=oracle, diameter=30)
+    assert sum(h * w for h, w in oracle.seen) / truth.size < (looked if looks > 1 else 1.01 * looked)
+    # Where windows take seconds one look is all there is.
+    oracle.seen.clear()
+    oracle.maps_window = 1024
+    fs.automatic(image, model=oracle)
+    assert len(oracle.seen) == 1
 
 
 def test_a_diameter_in_micrometres_wants_a_known_pixel_size(oracle: Any, true_maps: Maps) -> None:

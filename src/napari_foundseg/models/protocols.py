@@ -142,6 +142,8 @@ class GridOptions:
     pred_iou_thresh: float
     stability_score_thresh: float
     stability_score_offset: float
+    exact: bool = True
+    """Whether masks are those of float32; else the device's half precision serves where it is faster."""
 
 
 class PointGrid(Promptable, Protocol):

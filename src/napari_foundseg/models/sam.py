@@ -7,12 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Mask
+from napari_foundseg.models.device import half_precision
 from napari_foundseg.models.memory import Fallbacks, with_fallbacks
 from napari_foundseg.models.protocols import Candidates, GridOptions
 from napari_foundseg.models.sam_embedding import SamEmbedding
@@ -107,13 +109,20 @@ class SamModel:
             if isinstance(part, nn.Module):
                 part.to("cpu")
         self._fast = self._fast_decoder()
+        vars(self).pop("_half", None)
         return True
 
-    def _fast_decoder(self) -> Any:
+    def _fast_decoder(self, *dtype: torch.dtype) -> Any:
         """Return a decoder that gives the network's results faster, None where there is none."""
         from napari_foundseg.models.nets.sam_decoder import FastDecoder
 
-        return FastDecoder.of(self.sam)
+        return FastDecoder.of(self.sam, *dtype)
+
+    @cached_property
+    def _half(self) -> Any:
+        """The fast decoder in half precision, None where the device is not faster so."""
+        dtype = half_precision(self.device)
+        return None if dtype is None else self._fast_decoder(dtype)
 
     @property
     def features_window(self) -> int:
@@ -284,9 +293,10 @@ class SamModel:
         def wanted(iou: torch.Tensor) -> torch.Tensor:
             return iou > options.pred_iou_thresh if options.pred_iou_thresh > 0 else iou == iou
 
-        if self._fast is not None:
-            picture = self._prepared(embedding)
-            logits, iou, made = self._fast.decode(picture, (coordinates, labels), None, slice(1, None), wanted)
+        fast = self._fast if options.exact or self._half is None else self._half
+        if fast is not None:
+            picture = self._prepared(embedding, fast)
+            logits, iou, made = fast.decode(picture, (coordinates, labels), None, slice(1, None), wanted)
             return logits, iou[made]
         logits, iou = self._low_resolution(embedding, coordinates, labels, None, None, several=True)
         made = wanted(iou)
@@ -339,7 +349,7 @@ class SamModel:
         points = None if coordinates is None else (coordinates, labels)
         if self._fast is not None and masks is None:
             kinds = slice(1, None) if several else slice(0, 1)
-            logits, iou, _ = self._fast.decode(self._prepared(embedding), points, boxes, kinds)
+            logits, iou, _ = self._fast.decode(self._prepared(embedding, self._fast), points, boxes, kinds)
             return logits.unflatten(0, iou.shape), iou
         sparse, dense = self.sam.prompt_encoder(points=points, boxes=boxes, masks=masks)
         low, iou = self.sam.mask_decoder(
@@ -362,11 +372,12 @@ class SamModel:
             return enlarged
         return functional.interpolate(enlarged, embedding.original_size, mode="bilinear", align_corners=False)
 
-    def _prepared(self, embedding: SamEmbedding) -> Any:
-        """Return what the fast decoder needs of a picture, made at its first prompt."""
-        if "picture" not in embedding.prepared:
-            embedding.prepared["picture"] = self._fast.picture(embedding.features)
-        return embedding.prepared["picture"]
+    def _prepared(self, embedding: SamEmbedding, fast: Any) -> Any:
+        """Return what a fast decoder needs of a picture, made at its first prompt."""
+        name = f"picture {fast.dtype}"
+        if name not in embedding.prepared:
+            embedding.prepared[name] = fast.picture(embedding.features)
+        return embedding.prepared[name]
 
     def _before_last(
         self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None

@@ -39,8 +39,8 @@ class SamEmbedding:
     @property
     def nbytes(self) -> int:
         """Memory of the features, and of what was made of them."""
-        picture = self.prepared.get("picture")
-        return int(self.features.nbytes) + (0 if picture is None else picture.nbytes)
+        prepared = sum(int(getattr(part, "nbytes", 0)) for part in self.prepared.values())
+        return int(self.features.nbytes) + prepared
 
     def on(self, device: str) -> Self:
         """Return the embedding on a device.

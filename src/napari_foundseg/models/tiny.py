@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     from torch import nn
 
     from napari_foundseg.models.importing import Found
+    from napari_foundseg.models.protocols import GridOptions
+    from napari_foundseg.models.sam_embedding import SamEmbedding
 
 __all__ = ["TinyModel", "load", "recognise"]
+
+
+#: By how much half precision may be wrong of a predicted IoU: of 18,000 masks on seven images the largest error was
+#: 0.03, where either was above 0.3.
+_HALF_OFF = 0.06
+#: Predicted IoU from which on so few points give a mask that it pays to sift them in half precision first.
+_SIFTED = 0.5
 
 
 class TinyModel(SamModel):
@@ -41,10 +50,25 @@ class TinyModel(SamModel):
         super().__init__(sam, name, key)
         self.instance_decoder = instance_decoder
 
-    def _fast_decoder(self) -> Any:
+    def _fast_decoder(self, *dtype: torch.dtype) -> Any:
         from napari_foundseg.models.nets.tiny_decoder import FastTinyDecoder
 
-        return FastTinyDecoder.of(self.sam)
+        return FastTinyDecoder.of(self.sam, *dtype)
+
+    def _wanted(
+        self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, options: GridOptions
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Decode only those points in float32 of which half precision leaves hope: the others give no mask."""
+        if options.exact and self._half is not None and options.pred_iou_thresh >= _SIFTED:
+            picture = self._prepared(embedding, self._half)
+            points = (coordinates, labels)
+            _, iou, _ = self._half.decode(picture, points, None, slice(1, None), lambda iou: iou > 1)
+            hopeful = (iou > options.pred_iou_thresh - _HALF_OFF).any(dim=1)
+            if not bool(hopeful.any()):
+                side = self.sam.prompt_encoder.mask_input_size[0]
+                return iou.new_empty((0, side, side)), iou.new_empty(0)
+            coordinates, labels = coordinates[hopeful], labels[hopeful]
+        return super()._wanted(embedding, coordinates, labels, options)
 
     #: Larger ones gain nothing and cost memory.
     maps_window = 512

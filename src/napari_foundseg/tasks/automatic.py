@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from napari_foundseg.core.masks import Box, Mask, Nesting, paint
 from napari_foundseg.core.result import Segmentation, object_table
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.instance_maps import decode_maps, scale_for
+from napari_foundseg.tasks.instance_maps import fitted_maps
 from napari_foundseg.tasks.point_grid import LIVE, grid_masks, passing
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
@@ -149,8 +150,9 @@ def run(
 
             if isinstance(settings, DecoderSettings):
                 around = _with_surroundings(region, image.plane_shape)
-                scale = scale_for(diameter_in_pixels(image, settings))
-                yield index, decode_maps(image, index, around, model, poll, share, tile=settings.tile, scale=scale)
+                diameter, how = diameter_in_pixels(image, settings), _of_instances(settings)
+                look = partial(fitted_maps, tile=settings.tile, diameter=diameter)
+                yield index, look(image, index, around, model, poll, share, how)
             else:
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
 
@@ -297,18 +299,17 @@ def _assemble(
     return Segmentation(labels, table, masks=kept_masks, maps=maps)
 
 
+def _of_instances(settings: DecoderSettings) -> dict[str, Any]:
+    """Return what `core.maps.instances` needs to know."""
+    names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "seed_smoothing", "min_area")
+    return {name: getattr(settings, name) for name in names}
+
+
 def _from_maps(
     maps: NDArray[Any], settings: DecoderSettings, origin: tuple[int, int], region: Box, calibration: Calibration
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Make the instances of maps whose first pixel lies at `origin`, and cut out the region."""
-    whole = instances(
-        maps,
-        foreground_threshold=settings.foreground_threshold,
-        centre_threshold=settings.centre_threshold,
-        boundary_threshold=settings.boundary_threshold,
-        seed_smoothing=settings.seed_smoothing,
-        min_area=settings.min_area,
-    )
+    whole = instances(maps, **_of_instances(settings))
     scores = np.stack(instance_scores(maps, whole, calibration))
     plane = tiling.part(whole, region, origin)
     large = np.bincount(plane.ravel(), minlength=scores.shape[1] + 1)[1:] >= max(1, settings.min_area)

@@ -2,30 +2,38 @@
 
 Large images are decoded in overlapping windows and each pixel is taken from the window in which it lies most central.
 Where objects are much larger or smaller than the model knows them, the picture is shrunk or enlarged before and the
-maps are brought back after.
+maps are brought back after. How large they are is told by the person, or by a first look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.maps import instances
 from napari_foundseg.core.masks import Box
 from napari_foundseg.models.memory import is_out_of_memory, with_fallbacks
 from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.embeddings import embedding
 
-__all__ = ["decode_maps", "map_windows", "scale_for"]
+__all__ = ["decode_maps", "fitted_maps", "map_windows", "scale_for"]
 
 #: Diameter in pixels at which a model of ours sees objects best.
 BEST_DIAMETER = 30.0
 #: Least and largest factor by which pictures are resized.
 SCALES = (1 / 16, 4.0)
+#: Median diameters in pixels below and above which a picture is looked at once more, and by how much it is resized
+#: then; chosen on `val` and `train`.
+_SMALL, _ENLARGED = 15.0, 2.0
+_LARGE, _SHRUNK = 40.0, 0.7
+#: Side in pixels of the middle of a picture whose objects tell their size.
+_MIDDLE = 1024
 #: Side of a picture that is decoded whole, whatever the memory.
 _WHOLE = 128
 #: Pixels that neighbouring windows share, as the model sees them.
@@ -46,6 +54,78 @@ def scale_for(diameter: float | None) -> float:
         Below 1 shrinks.
     """
     return 1.0 if diameter is None else float(np.clip(BEST_DIAMETER / diameter, *SCALES))
+
+
+def fitted_maps(
+    image: Image,
+    index: tuple[int, ...],
+    region: Box,
+    model: InstanceDecoding,
+    poll: Callable[[], None],
+    progress: Callable[[float], None],
+    thresholds: Mapping[str, float],
+    *,
+    tile: bool = True,
+    diameter: float | None = None,
+) -> NDArray[np.float16]:
+    """Decode the maps of a region at sizes of the picture that suit its objects.
+
+    With a diameter the picture is resized so that they have the size that the model knows best. Without one it is
+    decoded as it is; where most of what is found then is small or large, it is decoded resized as well, unless windows
+    are slow to encode, and the mean of both is returned.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    index : tuple of int
+        The slice.
+    region : tuple of int
+        First and last row and column, (y0, x0, y1, x1), both included.
+    model : InstanceDecoding
+        The model.
+    poll : callable
+        Called before each window; may raise to stop.
+    progress : callable
+        Told the share of windows done.
+    thresholds : mapping of str to float
+        As `core.maps.instances` takes them: what counts as an object at the first look.
+    tile : bool
+        False hands the whole region to the model at once.
+    diameter : float, optional
+        Of the objects, in pixels.
+
+    Returns
+    -------
+    (3, M, N) ndarray of float16
+        As `decode_maps`.
+    """
+    decode = partial(decode_maps, image, index, region, model, poll, tile=tile)
+    if diameter is not None or not tile or model.maps_window > tiling.QUICK:
+        return decode(progress, scale=scale_for(diameter))
+    maps = decode(lambda share: progress(share / 2))
+    again = _another_scale(maps, thresholds)
+    if again is None:
+        progress(1.0)
+        return maps
+    # In place and in float16: of a large picture there are gigabytes of maps.
+    maps += decode(lambda share: progress((1 + share) / 2), scale=again)
+    maps *= np.float16(0.5)
+    return maps
+
+
+def _another_scale(maps: NDArray[np.float16], thresholds: Mapping[str, float]) -> float | None:
+    """Return at which other size a picture of these maps is to be looked at, None if its own suits its objects."""
+    y, x = ((n - min(n, _MIDDLE)) // 2 for n in maps.shape[1:])
+    found: NDArray[Any] = np.empty(0)
+    for part in (maps[:, y : y + _MIDDLE, x : x + _MIDDLE], maps):
+        found = instances(part, **thresholds)  # type: ignore[arg-type]
+        if found.any():
+            break
+    else:
+        return None
+    diameter = float(np.median(np.sqrt(4 / np.pi * np.bincount(found.ravel())[1:])))
+    return _ENLARGED if diameter < _SMALL else _SHRUNK if diameter > _LARGE else None
 
 
 def map_windows(shape: tuple[int, int], model: InstanceDecoding, scale: float = 1.0) -> Iterator[tuple[Box, Box]]:

@@ -42,7 +42,12 @@ class GeneratorOptions:
     @property
     def grid(self) -> GridOptions:
         """What the model needs to know of them."""
-        return GridOptions(**{name: getattr(self, name) for name in GridOptions.__dataclass_fields__})
+        return GridOptions(
+            points_per_batch=self.points_per_batch,
+            pred_iou_thresh=self.pred_iou_thresh,
+            stability_score_thresh=self.stability_score_thresh,
+            stability_score_offset=self.stability_score_offset,
+        )
 
 
 def generate(

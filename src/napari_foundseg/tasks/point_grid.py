@@ -3,7 +3,8 @@
 A mask that touches a side of its window is dropped, since the next coarser level holds it whole, and what is found
 twice is found once after suppression. What comes back is raw: thresholds and suppression act on it without a model
 (`core.suppression`). In `fast` mode a coarse grid comes first, and further points only where no mask lies that passes,
-and, of a model that has an instance decoder, only where that sees an object at all.
+and, of a model that has an instance decoder, only where that sees an object at all; points are decoded in half
+precision where that is faster.
 """
 
 from __future__ import annotations
@@ -112,6 +113,7 @@ def floors(settings: GridSettings) -> GridOptions:
         pred_iou_thresh=max(0.0, settings.pred_iou_thresh - LIVE),
         stability_score_thresh=max(0.0, settings.stability_score_thresh - LIVE),
         stability_score_offset=settings.stability_score_offset,
+        exact=settings.mode == "exact",
     )
 
 

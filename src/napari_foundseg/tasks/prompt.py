@@ -41,8 +41,6 @@ __all__ = ["DOUBT", "TASK", "PromptInputs", "PromptSettings"]
 DOUBT = 0.6
 #: Predicted IoU by which an enlarged picture may be trusted less and is taken all the same; chosen likewise.
 ENLARGED = 0.03
-#: Side in pixels of the largest window that is encoded only to see the same object better; larger ones take seconds.
-QUICK = 512
 #: Whether a mask fits its window; the level where not, else minus the clicks disobeyed; what the model trusts it.
 _Rank = tuple[bool, int, float]
 
@@ -200,7 +198,7 @@ def _further_levels(target: _Target, mask: Mask, cut: bool, shape: tuple[int, in
     levels = []
     if cut or (target.by_clicks and mask.predicted_iou < DOUBT):
         levels.append(min(target.level + 1, tiling.coarsest(shape, window)))
-    if window <= QUICK and target.by_clicks and not cut and mask.area:
+    if window <= tiling.QUICK and target.by_clicks and not cut and mask.area:
         levels.append(_holding(target, tiling.box_level(mask.box, shape, window), shape, window))
     return levels
 

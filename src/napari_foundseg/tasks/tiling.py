@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Box
 
-__all__ = ["box_level", "coarsest", "cover", "fitted", "part", "shifted", "side", "surrounding", "touches"]
+__all__ = ["QUICK", "box_level", "coarsest", "cover", "fitted", "part", "shifted", "side", "surrounding", "touches"]
 
 #: The finest level: more than four times enlarged, nothing is gained.
 FINEST = -2
+#: Side in pixels of the largest window that is encoded only to see the same objects better; larger ones take seconds.
+QUICK = 512
 
 
 def coarsest(shape: tuple[int, int], window: int) -> int:

@@ -59,6 +59,20 @@ def test_it_decodes_what_the_network_decodes(model: Any, features: torch.Tensor,
     assert_allclose(found_iou, iou, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["click", "box"])
+def test_half_precision_is_near(model: Any, features: torch.Tensor, kind: str) -> None:
+    points, boxes = prompts_of(kind)
+    exact, half = FastTinyDecoder.of(model.sam), FastTinyDecoder.of(model.sam, torch.bfloat16)
+    assert exact is not None
+    assert half is not None
+    with torch.inference_mode():
+        expected, iou, _ = exact.decode(exact.picture(features), points, boxes, slice(1, None))
+        found, found_iou, _ = half.decode(half.picture(features), points, boxes, slice(1, None))
+    assert found.dtype == found_iou.dtype == torch.float32
+    assert ((found > 0) != (expected > 0)).float().mean() < 0.01
+    assert_allclose(found_iou, iou, atol=0.06)
+
+
 def test_only_wanted_masks_are_returned(model: Any, features: torch.Tensor) -> None:
     points, _ = prompts_of("click")
     fast = FastTinyDecoder.of(model.sam)

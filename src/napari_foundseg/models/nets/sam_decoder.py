@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_foundseg.models.nets.two_way import TwoWay, by_head, scale_of
+from napari_foundseg.models.nets.two_way import TwoWay, by_head, in_dtype, scale_of
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -66,21 +66,26 @@ class FastDecoder:
     ----------
     sam : Sam
         With `segment_anything`'s prompt encoder, and its mask decoder of two layers; used, not copied.
+    dtype : torch.dtype
+        What the decoder is computed in; logits and predicted IoU are float32 again.
     """
 
-    def __init__(self, sam: Sam) -> None:
-        self._prompts, self._decoder = sam.prompt_encoder, sam.mask_decoder
-        self._where = self._prompts.get_dense_pe()[0].flatten(1).T.contiguous()
+    def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
+        self._prompts, self._decoder = sam.prompt_encoder, in_dtype(sam.mask_decoder, dtype)
+        self.dtype = dtype
+        self._where = self._prompts.get_dense_pe()[0].flatten(1).T.contiguous().to(dtype)
         self._two_way = TwoWay(self._decoder.transformer, self._where)
 
     @classmethod
-    def of(cls, sam: Sam) -> FastDecoder | None:
+    def of(cls, sam: Sam, dtype: torch.dtype = torch.float32) -> FastDecoder | None:
         """Return the fast decoder of a network, None where its decoder is another.
 
         Parameters
         ----------
         sam : Sam
             The network.
+        dtype : torch.dtype
+            What the decoder is computed in.
 
         Returns
         -------
@@ -93,7 +98,7 @@ class FastDecoder:
         if not fits or len(sam.mask_decoder.transformer.layers) != 2:
             return None
         with torch.inference_mode():
-            return cls(sam)
+            return cls(sam, dtype)
 
     def picture(self, features: Tensor) -> Picture:
         """Compute what does not depend on the prompt.
@@ -109,7 +114,7 @@ class FastDecoder:
             For `decode`.
         """
         dense = self._prompts.no_mask_embed.weight.reshape(1, -1, 1, 1)
-        places = (features + dense)[0].flatten(1).T.contiguous()
+        places = (features + dense)[0].flatten(1).T.contiguous().to(self.dtype)
         return Picture(places, (features.shape[2], features.shape[3]))
 
     def _projected(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -169,13 +174,13 @@ class FastDecoder:
             queries, places = self._first_layer(picture.places, picture.first, tokens)
         queries, places = self._two_way.layer(1, queries, tokens, places)
         queries = self._two_way.last(queries, tokens, places)
-        iou = decoder.iou_prediction_head(queries[:, 0])[:, kinds]
+        iou = decoder.iou_prediction_head(queries[:, 0])[:, kinds].float()
         made = torch.ones_like(iou, dtype=torch.bool) if wanted is None else wanted(iou)
         which = made.any(dim=1)
         numbers = range(decoder.num_mask_tokens)[kinds]
         mlps = decoder.output_hypernetworks_mlps
         filters = torch.stack([mlps[i](queries[which, 1 + i]) for i in numbers], dim=1)
-        logits = self._enlarge(places[which], filters, picture.size)
+        logits = self._enlarge(places[which], filters, picture.size).float()
         return logits[made[which]], iou, made
 
     def _first_layer(

@@ -5,6 +5,9 @@
 - Normalisations are folded into the convolutions that they stand beside.
 - The two-way transformer never projects the places of the picture (`two_way`).
 - Channels are last throughout: convolutions are faster so, and the transformer needs no other order.
+
+In another dtype than float32 is what follows once the prompt is drawn into the picture: that drawing is a small
+difference of large numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from napari_foundseg.models.nets.sam_decoder import Wanted, joined
 from napari_foundseg.models.nets.tiny import TinyMaskDecoder, TinyPromptEncoder, split_features
-from napari_foundseg.models.nets.two_way import TwoWay
+from napari_foundseg.models.nets.two_way import TwoWay, in_dtype
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -70,22 +73,25 @@ class FastTinyDecoder:
     ----------
     sam : Sam
         foundseg-tiny; its weights are folded, so that later changes of them are not seen.
+    dtype : torch.dtype
+        What the transformer and all that follows it are computed in; logits and predicted IoU are float32 again.
     """
 
-    def __init__(self, sam: Sam) -> None:
-        self._prompts, decoder = sam.prompt_encoder, sam.mask_decoder
-        self._decoder = decoder
+    def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
+        self._prompts, self._before = sam.prompt_encoder, sam.mask_decoder.before
+        self._decoder = decoder = in_dtype(sam.mask_decoder, dtype)
+        self.dtype = dtype
         where = self._prompts.get_dense_pe()[0].flatten(1).T.contiguous()
-        self._two_way = TwoWay(decoder.transformer, where)
+        self._two_way = TwoWay(decoder.transformer, where.to(dtype))
         down = self._prompts.mask_downscaling
         self._drawn = [fuse_conv_bn_eval(down[i], down[i + 1]) for i in (0, 3)]
         to_dense = down[6].weight[:, :, 0, 0]
         self._dense = to_dense.T.contiguous()
         self._nothing = self._hidden(where.new_zeros(1, 4, 4, 4))[0, 0, 0]
-        scale, _ = _affine(decoder.before.norm)
-        squeeze = decoder.before.squeeze.weight * scale[:, None, None]
-        self._prompted = _Convolution(decoder.before.squeeze, torch.einsum("ocyx,ci->oiyx", squeeze, to_dense))
-        self._expanded = _Convolution(decoder.before.expand, decoder.before.expand.weight)
+        scale, _ = _affine(self._before.norm)
+        squeeze = self._before.squeeze.weight * scale[:, None, None]
+        self._prompted = _Convolution(self._before.squeeze, torch.einsum("ocyx,ci->oiyx", squeeze, to_dense))
+        self._expanded = _Convolution(self._before.expand, self._before.expand.weight)
         scale, shift = _affine(decoder.after.norm)
         self._after = _Convolution(decoder.after.squeeze, decoder.after.squeeze.weight * scale[:, None, None])
         self._afterwards = _Convolution(decoder.after.expand)
@@ -97,13 +103,15 @@ class FastTinyDecoder:
         self._mix = [_Convolution(fuse_conv_bn_eval(mix4[0], mix4[1])), _Convolution(mix2)]
 
     @classmethod
-    def of(cls, sam: Sam) -> FastTinyDecoder | None:
+    def of(cls, sam: Sam, dtype: torch.dtype = torch.float32) -> FastTinyDecoder | None:
         """Return the fast decoder of a network, None where its decoder is another.
 
         Parameters
         ----------
         sam : Sam
             The network.
+        dtype : torch.dtype
+            What most of it is computed in.
 
         Returns
         -------
@@ -113,7 +121,7 @@ class FastTinyDecoder:
         if type(sam.mask_decoder) is not TinyMaskDecoder or type(sam.prompt_encoder) is not TinyPromptEncoder:
             return None
         with torch.inference_mode():
-            return cls(sam)
+            return cls(sam, dtype)
 
     def picture(self, features: Tensor) -> TinyPicture:
         """Compute what does not depend on the prompt.
@@ -129,13 +137,15 @@ class FastTinyDecoder:
             For `decode`.
         """
         coarse, *finer = split_features(features)
-        before = self._decoder.before
+        before = self._before
         dense = self._nothing @ self._dense + self._prompts.mask_downscaling[6].bias
         places = coarse + dense[:, None, None]
         squeezed = before.squeeze(before.norm(places))
         source = places + before.expand(squeezed.relu())
         wide4, _, wide2, _ = self._decoder.output_upscaling
-        fine4, fine2 = (_last(fine) + wide.bias for fine, wide in zip(finer, (wide4, wide2), strict=True))
+        fine4, fine2 = (
+            _last(fine).to(self.dtype) + wide.bias for fine, wide in zip(finer, (wide4, wide2), strict=True)
+        )
         return TinyPicture(_last(source), _last(squeezed), fine4, fine2)
 
     def decode(
@@ -181,7 +191,7 @@ class FastTinyDecoder:
         decoder = self._decoder
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(len(placed[0]), -1, -1), self._prompts.tokens(*placed)], dim=1)
-        source = self._source(picture, placed, boxed)
+        tokens, source = tokens.to(self.dtype), self._source(picture, placed, boxed).to(self.dtype)
         queries, places = tokens, source.flatten(1, 2)
         for number in range(len(self._two_way.layers)):
             queries, places = self._two_way.layer(number, queries, tokens, places)
@@ -195,8 +205,8 @@ class FastTinyDecoder:
         fine = zip(source.split(step), filters.split(step), strict=True)
         parts = [self._masks(picture, *some, decoder.mask_bias[kinds, None]) for some in fine]
         masks, facts = (torch.cat(of_all) for of_all in zip(*parts, strict=True))
-        known = torch.cat([queries[:, :1].expand_as(of_masks), of_masks, facts], dim=2)
-        iou = torch.sigmoid(decoder.iou_prediction_head(known).squeeze(2))
+        known = torch.cat([queries[:, :1].expand_as(of_masks), of_masks, facts.to(self.dtype)], dim=2)
+        iou = torch.sigmoid(decoder.iou_prediction_head(known).squeeze(2).float())
         made = torch.ones_like(iou, dtype=torch.bool) if wanted is None else wanted(iou)
         return masks[made].unflatten(1, (2 * source.shape[1], -1)), iou, made
 
@@ -246,7 +256,7 @@ class FastTinyDecoder:
     def _masks(self, picture: TinyPicture, source: Tensor, filters: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits (B, K, N) and what they say of their own certainty, (B, K, 21)."""
         up = self._doubled(1, source, picture.fine2).flatten(1, 2)
-        masks = torch.baddbmm(bias, filters, up.transpose(1, 2))
+        masks = torch.baddbmm(bias, filters, up.transpose(1, 2)).float()
         sure = masks.sigmoid()
         hard = (sure > 0.5).to(sure.dtype)
         area, total, both = hard.sum(2), sure.sum(2), torch.linalg.vecdot(sure, hard)
@@ -254,7 +264,7 @@ class FastTinyDecoder:
         stable = ((sure > _SURE).sum(2) + 1e-3) / ((sure > _PERHAPS).sum(2) + 1e-3)
         doubt = (total - torch.linalg.vecdot(sure, sure)) / union
         facts = torch.stack([both / union, stable, sure.amax(2), torch.log1p(area) / 5, doubt], dim=2)
-        return masks, torch.cat([facts, hard @ up / (area + 1e-3)[..., None]], dim=2)
+        return masks, torch.cat([facts, (hard.to(up.dtype) @ up).float() / (area + 1e-3)[..., None]], dim=2)
 
 
 class _Convolution:

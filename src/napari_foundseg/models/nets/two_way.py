@@ -7,13 +7,14 @@ those of the positional encoding, which no prompt changes, are computed once.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["TwoWay", "by_head", "scale_of"]
+__all__ = ["TwoWay", "by_head", "in_dtype", "scale_of"]
 
 
 class TwoWay:
@@ -167,6 +168,24 @@ def scale_of(attention: Any) -> float:
         One over the root of a head's width.
     """
     return float((attention.internal_dim // attention.num_heads) ** -0.5)
+
+
+def in_dtype(module: nn.Module, dtype: torch.dtype) -> Any:
+    """Return a module whose weights have a dtype.
+
+    Parameters
+    ----------
+    module : Module
+        Of float32.
+    dtype : torch.dtype
+        The dtype.
+
+    Returns
+    -------
+    Module
+        The same for float32, else a copy.
+    """
+    return module if dtype == torch.float32 else copy.deepcopy(module).to(dtype)
 
 
 def _scores(tokens: Tensor, weight: Tensor, places: Tensor, positions: Tensor) -> Tensor:
