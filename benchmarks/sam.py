@@ -1,14 +1,14 @@
 """SAM: encoder, click and automatic masks against `segment_anything`, side by side; ratios are ours ÷ reference.
 
-    python benchmarks/sam.py [--side 32] [--only encoder click vit tiny fast live memory compiled]
+    python benchmarks/sam.py [--side 32] [--only encoder click vit tiny fast live memory compiled runtimes]
 
 Seconds are of the processor (all threads), since they hardly depend on what else the machine does; wall time stands
 beside them. ViT-B has random weights: its arithmetic is the published model's. `--side` is the grid's points along each
 side; a quarter of the points takes a quarter of the time of both. Real image: a mosaic of held-out images of 1024².
 
 A roofline says how long the arithmetic that is left takes at least: its multiplications and additions, counted, at the
-speed of this machine's product of two large matrices. `compiled` (not among the defaults: compiling takes minutes)
-compares with torch.compile, and with ONNX Runtime and OpenVINO where they are installed.
+speed of this machine's product of two large matrices. Not among the defaults: `compiled` (it takes minutes) compares
+with torch.compile, `runtimes` with ONNX Runtime and OpenVINO where they and onnx are installed.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import re
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -47,7 +48,7 @@ from napari_foundseg.tasks.automatic import GridSettings, derive
 from napari_foundseg.tasks.mask_generator import GeneratorOptions, generate
 
 PARTS = ("encoder", "click", "vit", "tiny", "fast", "live", "memory")
-MORE = ("compiled",)
+MORE = ("compiled", "runtimes")
 
 
 def timed(function: Callable[[], Any]) -> tuple[Any, float, float]:
@@ -153,9 +154,41 @@ def compiled(_side: int) -> None:
             clock = timed(lambda fast=fast: fast(picture))[2]
             _, processor, again = timed(lambda fast=fast: fast(picture))
             print(f"torch.compile of {name}: {processor:.2f} s (clock {again:.2f}), compiled in {clock - again:.0f} s")
-    for package in ("onnxruntime", "openvino"):
-        if importlib.util.find_spec(package) is None:
-            print(f"{package}: not installed, not measured")
+
+
+def runtimes(_side: int) -> None:
+    """What other runtimes make of the reference's encoder, beside ours."""
+    wanted = ("onnx", "onnxruntime", "openvino")
+    if missing := [package for package in wanted if importlib.util.find_spec(package) is None]:
+        print(f"ONNX Runtime and OpenVINO are not measured: {', '.join(missing)} not installed")
+        return
+    sam, model = vit_b()
+    picture = torch.randn(1, 3, 1024, 1024)
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/encoder.onnx"
+        torch.onnx.export(sam.image_encoder, (picture,), file, dynamo=False, input_names=["picture"])
+        with torch.inference_mode():
+            for name, run in exported(file).items():
+                ours, theirs = compare(
+                    f"ViT-B encoder, {name} as the reference",
+                    lambda: model.sam.image_encoder(picture),
+                    lambda run=run: torch.as_tensor(run(picture.numpy())),
+                    times=3,
+                )
+                print(f"  largest difference {float((ours - theirs).abs().max()):.1e}", flush=True)
+
+
+def exported(file: str) -> dict[str, Callable[[NDArray[Any]], Any]]:
+    """Return a network in ONNX's format as other runtimes run it."""
+    import onnxruntime
+    import openvino
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    out = {"ONNX Runtime": lambda picture: session.run(None, {"picture": picture})[0]}
+    for precision in ("f32", "bf16"):
+        network = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+        out[f"OpenVINO in {precision}"] = lambda picture, network=network: network(picture)[0]
+    return out
 
 
 def encoded_once() -> tuple[Any, SamModel, SamPredictor, Any]:

@@ -70,11 +70,31 @@ def test_the_fast_network_decodes_what_the_reference_decodes(
         assert_allclose(found.predicted_iou, iou, atol=1e-4)
 
 
-def test_points_of_which_nothing_is_wanted_give_nothing(tmp_path: Path, sam: Sam, picture: np.ndarray) -> None:
+def test_half_precision_decodes_nearly_the_same(tmp_path: Path, sam: Sam, picture: np.ndarray) -> None:
+    """Fast mode's decoder: bfloat16 has three digits, of which the network's sums leave about two."""
+    torch.save(sam.state_dict(), tmp_path / "small.pth")
+    model = fs.load_model(import_model(tmp_path / "small.pth").name)
+    features = model.encode(picture).features
+    points = (torch.as_tensor(np.random.default_rng(0).uniform(0, 128, (6, 1, 2))), torch.ones(6, 1))
+    with torch.inference_mode():
+        (expected, iou, _), (found, found_iou, _) = (
+            fast.decode(fast.picture(features), points, None, slice(1, None))
+            for fast in (model._fast, model._fast_decoder(torch.bfloat16))
+        )
+    assert found.dtype == found_iou.dtype == torch.float32
+    assert float((found - expected).abs().mean()) < 0.03 * float(expected.std())
+    assert_allclose(found, expected, atol=0.3 * float(expected.std()))
+    assert_allclose(found_iou, iou, atol=0.03 * float(iou.abs().max()))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_points_of_which_nothing_is_wanted_give_nothing(
+    tmp_path: Path, sam: Sam, picture: np.ndarray, exact: bool
+) -> None:
     torch.save(sam.state_dict(), tmp_path / "small.pth")
     model = fs.load_model(import_model(tmp_path / "small.pth").name)
     encoded, points = model.encode(picture), np.random.default_rng(0).random((9, 2))
-    assert model.grid_masks(encoded, points, GridOptions(9, 1e9, 0.0, 1.0), lambda: None) == []
+    assert model.grid_masks(encoded, points, GridOptions(9, 1e9, 0.0, 1.0, exact), lambda: None) == []
 
 
 def test_the_published_names_of_every_size_are_recognised(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ SCALES = (1 / 16, 4.0)
 _SMALL, _ENLARGED = 15.0, 2.0
 _LARGE, _SHRUNK = 40.0, 0.7
 #: Side in pixels of the middle of a picture whose objects tell their size.
-_MIDDLE = 1024
+_MIDDLE = 512
 #: Side of a picture that is decoded whole, whatever the memory.
 _WHOLE = 128
 #: Pixels that neighbouring windows share, as the model sees them.
