@@ -60,8 +60,8 @@ class DecoderSettings(Settings):
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
     """Smaller objects are dropped."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
-    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best. Without
-    one, an image of mostly small or large objects is looked at twice."""
+    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best.
+    Without one, an image of mostly small or large objects is looked at twice."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", json_schema_extra=_MORE)
     """What the diameter is counted in."""
     tile: bool = Field(True, json_schema_extra=_MORE)
