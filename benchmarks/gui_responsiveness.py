@@ -45,9 +45,9 @@ def measured_run(viewer: Any, form: AutomaticWidget) -> tuple[float, Any]:
 
 
 def control_run(viewer: Any, image: Any, made: Any, form: AutomaticWidget) -> float:
-    segmentation, core_image, _ = form._result
+    segmentation, run, _ = form._result
     labels, features = made.data.copy(), object_features(segmentation)
-    transforms = Overlay(image, core_image).transforms
+    transforms = Overlay(image, run.image).transforms
     viewer.layers.remove(made)
     settle()
     with Gaps() as gaps:
