@@ -117,12 +117,11 @@ def fitted_maps(
 def _another_scale(maps: NDArray[np.float16], thresholds: Mapping[str, float]) -> float | None:
     """Return at which other size a picture of these maps is to be looked at, None if its own suits its objects."""
     y, x = ((n - min(n, _MIDDLE)) // 2 for n in maps.shape[1:])
-    found: NDArray[Any] = np.empty(0)
-    for part in (maps[:, y : y + _MIDDLE, x : x + _MIDDLE], maps):
-        found = instances(part, **thresholds)  # type: ignore[arg-type]
-        if found.any():
-            break
-    else:
+    middle = maps[:, y : y + _MIDDLE, x : x + _MIDDLE]
+    found = instances(middle, **thresholds)  # type: ignore[arg-type]
+    if not found.any() and middle.shape != maps.shape:
+        found = instances(maps, **thresholds)  # type: ignore[arg-type]
+    if not found.any():
         return None
     diameter = float(np.median(np.sqrt(4 / np.pi * np.bincount(found.ravel())[1:])))
     return _ENLARGED if diameter < _SMALL else _SHRUNK if diameter > _LARGE else None
