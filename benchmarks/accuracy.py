@@ -17,8 +17,8 @@ from scipy import ndimage
 
 import napari_foundseg as fs
 from _held_out import images
-from napari_foundseg.core.compare import match
 from napari_foundseg.core.masks import Mask, iou
+from napari_foundseg.core.measuring.comparison import match
 
 
 def prompts(truth: NDArray[np.int64]) -> tuple[list[int], list[fs.Prompt], list[fs.Prompt]]:

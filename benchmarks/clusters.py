@@ -24,9 +24,9 @@ from skimage import data
 
 import napari_foundseg as fs
 from _held_out import images, mosaic
-from napari_foundseg.core.clusters import find_clusters
-from napari_foundseg.core.crf import refine
-from napari_foundseg.core.matching import match
+from napari_foundseg.core.clusters.cluster_matching import match
+from napari_foundseg.core.clusters.clusters import find_clusters
+from napari_foundseg.core.clusters.crf import refine
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.features import feature_windows, features_of

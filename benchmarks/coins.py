@@ -14,7 +14,7 @@ from skimage import data, filters, measure, morphology, segmentation
 
 import napari_foundseg as fs
 from accuracy import prompt_iou, prompts
-from napari_foundseg.core.compare import match
+from napari_foundseg.core.measuring.comparison import match
 
 
 def coins() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -34,7 +34,8 @@ class Brightness:
 
 def result(side: int, concepts: int) -> tuple[object, TextInputs]:
     """Return a result whose maps look like CLIPSeg's: blobs of about 30 pixels."""
-    from napari_foundseg.core.result import Segmentation, object_table
+    from napari_foundseg.core.object_table import object_table
+    from napari_foundseg.core.result import Segmentation
 
     rng = np.random.default_rng(0)
     maps = np.stack([ndimage.zoom(rng.random((side // 32, side // 32)), 32, order=1) for _ in range(concepts)])

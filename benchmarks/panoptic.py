@@ -15,7 +15,7 @@ import numpy as np
 
 import napari_foundseg as fs
 from _held_out import images
-from napari_foundseg.core.panoptic import panoptic_quality
+from napari_foundseg.core.classes.panoptic import panoptic_quality
 
 
 def main() -> None:

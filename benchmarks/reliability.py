@@ -16,8 +16,8 @@ from PIL import Image, ImageDraw
 import napari_foundseg as fs
 from _held_out import images
 from accuracy import best_masks, prompts
-from napari_foundseg.core.compare import match
 from napari_foundseg.core.masks import Mask, iou
+from napari_foundseg.core.measuring.comparison import match
 
 BINS = 10
 SIDE, EDGE = 360, 40

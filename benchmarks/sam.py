@@ -34,11 +34,12 @@ from segment_anything import SamAutomaticMaskGenerator, SamPredictor, sam_model_
 from torch.utils.flop_counter import FlopCounterMode
 
 from _held_out import mosaic
-from napari_foundseg.core.compare import match
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.measuring.comparison import match
+from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.protocols import GridOptions
 from napari_foundseg.models.sam import SamModel

@@ -10,7 +10,7 @@ import pytest
 from skimage.io import imread
 
 import napari_foundseg as fs
-from napari_foundseg.core.compare import match
+from napari_foundseg.core.measuring.comparison import match
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 

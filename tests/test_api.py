@@ -13,7 +13,7 @@ from scipy import ndimage
 from skimage.io import imread
 
 import napari_foundseg as fs
-from napari_foundseg.core.result import TABLE_COLUMNS
+from napari_foundseg.core.object_table import TABLE_COLUMNS
 from napari_foundseg.io.samples import sample
 
 TRUTH = Path(__file__).parent / "data" / "nuclei-truth.png"

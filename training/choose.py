@@ -20,11 +20,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from _held_out import images
 from accuracy import prompts
-from napari_foundseg.core.compare import match
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.maps import instance_scores, instances
 from napari_foundseg.core.masks import Mask, iou
+from napari_foundseg.core.measuring.comparison import match
 from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.core.watershed import instance_scores, instances
 from napari_foundseg.models.nets.tiny import load_foundseg_tiny
 from napari_foundseg.models.tiny import TinyModel
 from napari_foundseg.tasks import prompt as prompting
@@ -87,7 +87,7 @@ def search(found: list[tuple[NDArray[np.float16], Labels]]) -> Thresholds:
 
 
 def calibrate(found: list[tuple[NDArray[np.float16], Labels]], thresholds: Thresholds) -> NDArray[np.float64]:
-    """Return the three numbers of `core.maps.instance_scores`: least squares of every object's best IoU."""
+    """Return the three numbers of `core.watershed.instance_scores`: least squares of every object's best IoU."""
     facts, actual = [], []
     for maps, truth in found:
         labels = instances(maps, **thresholds)  # type: ignore[arg-type]

@@ -21,7 +21,8 @@ from napari_foundseg.batch import ledger, steps, work
 from napari_foundseg.batch.recipe import ModelOf, Step
 from napari_foundseg.core.errors import Cancelled, CheckpointError, OutputError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.object_table import object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import Ended, Seat
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.settings import unheard

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.levels import Level, fitting_level
 from napari_foundseg.core.masks import Mask, iou
+from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.result import Segmentation
 
 
 def pyramid(shape: tuple[int, ...] = (400, 600), factors: tuple[int, ...] = (1, 2, 4), axes: str = "YX") -> Image:

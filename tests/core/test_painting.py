@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import EMPTY_BOX, Mask, paint
+from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.painting import Painting
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.result import Segmentation
 
 
 def random_masks(seed: int, n: int, index_of: Any = lambda _rng: ()) -> tuple[Mask, ...]:

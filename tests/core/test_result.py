@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_foundseg.core.result import TABLE_COLUMNS, Segmentation, object_table
+from napari_foundseg.core.object_table import TABLE_COLUMNS, object_table
+from napari_foundseg.core.result import Segmentation
 
 
 def table_of(labels: np.ndarray[Any, Any], axes: str = "YX", n: int | None = None) -> pd.DataFrame:

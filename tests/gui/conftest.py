@@ -11,7 +11,8 @@ import pytest
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.object_table import object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets import jobs
 
 CHILD = str(Path(__file__).parent / "child")

@@ -11,10 +11,10 @@ from napari.utils.colormaps import label_colormap
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks.classed import assembled
 from napari_foundseg.tasks.concepts import TextInputs

@@ -9,7 +9,7 @@ import pytest
 from napari.utils.colormaps.standardize_color import transform_color
 from qtpy.QtCore import Qt
 
-from napari_foundseg.core.classes import class_colour
+from napari_foundseg.core.classes.class_table import class_colour
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.loading import load_model

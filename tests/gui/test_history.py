@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_foundseg.core.difference import Difference
-from napari_foundseg.core.history import Step
+from napari_foundseg.core.editing.difference import Difference
+from napari_foundseg.core.editing.history import Step
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_journals
 from napari_foundseg.widgets.history import LabelsHistory

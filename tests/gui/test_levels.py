@@ -10,8 +10,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.painting import Painting
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.automatic import AutomaticWidget
 from napari_foundseg.widgets.prompt import PromptWidget
 

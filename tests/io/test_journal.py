@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_foundseg.core.difference import Difference
+from napari_foundseg.core.editing.difference import Difference
+from napari_foundseg.core.editing.history import History, Step
 from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.core.history import History, Step
 from napari_foundseg.io.journal import KEPT, Header, Journal, end_journal, kept_journals, read_journal
 
 SHAPE = (3, 20, 24)

@@ -207,7 +207,7 @@ def test_a_damaged_or_foreign_vit_is_named() -> None:
 
 
 def test_a_model_of_another_backbone_is_refused(tmp_path: Path) -> None:
-    from napari_foundseg.core.clusters import Clusters
+    from napari_foundseg.core.clusters.clusters import Clusters
     from napari_foundseg.models.nets.stego import SegmentationHead
     from napari_foundseg.models.stego import StegoWeights, save
 

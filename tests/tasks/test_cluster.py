@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import napari_foundseg as fs
-from napari_foundseg.core.clusters import Edit
+from napari_foundseg.core.clusters.cluster_matching import match
+from napari_foundseg.core.clusters.clusters import Edit
 from napari_foundseg.core.errors import AxesError, BadImageError, Cancelled, SettingsError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.matching import match
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS, cluster, fit

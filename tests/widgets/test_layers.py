@@ -12,7 +12,8 @@ from napari.layers import Points, Shapes
 
 from napari_foundseg.core.errors import AxesError, FoundsegError, PromptError
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.object_table import object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.layers import (
     current_index,
     displayed_axes,

@@ -7,7 +7,7 @@ import pytest
 from napari.layers import Labels
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.measure import measure
+from napari_foundseg.core.measuring.measurements import measure
 from napari_foundseg.widgets.known import ACCEPTED, REJECTED, know, known_of
 from napari_foundseg.widgets.review import least_certain
 from napari_foundseg.widgets.tables import grey_values, object_table, unit_spacing

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from napari_foundseg.batch.work import Outcome
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.io.atomic import atomic_write
 
 __all__ = ["REPORT_NAME", "Report", "ReportedItem", "read_report", "reported", "write_report"]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
 

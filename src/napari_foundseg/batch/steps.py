@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.batch.recipe import Step
-from napari_foundseg.core.classes import OBJECT
+from napari_foundseg.core.classes.class_table import OBJECT
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap, label_dtype
-from napari_foundseg.core.result import Segmentation, named_classes, object_table
+from napari_foundseg.core.object_table import named_classes, object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import Seat
 from napari_foundseg.tasks import TASKS, Inputs, Task
 

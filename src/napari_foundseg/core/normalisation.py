@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.declared_fields import Declared
 
 __all__ = ["CTWindow", "Limits", "Normalisation", "Percentile", "doubts_of", "to_uint8"]
 

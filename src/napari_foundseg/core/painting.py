@@ -60,7 +60,7 @@ class Painting:
         pandas.DataFrame
             As `core.result.object_table`; a mask of which nothing is left keeps its row.
         """
-        from napari_foundseg.core.result import table_of
+        from napari_foundseg.core.object_table import table_of
 
         count = len(self.masks)
         areas, boxes = np.zeros(count, np.int64), np.tile(np.array([0, 0, -1, -1]), (count, 1))

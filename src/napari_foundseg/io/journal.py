@@ -25,10 +25,10 @@ from typing import Any, BinaryIO, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.difference import Difference
+from napari_foundseg.core.editing.difference import Difference
+from napari_foundseg.core.editing.history import Step
+from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.core.facts import Facts
-from napari_foundseg.core.history import Step
 
 __all__ = ["Header", "Journal", "Kept", "Recovered", "end_journal", "journal_folder", "kept_journals", "read_journal"]
 

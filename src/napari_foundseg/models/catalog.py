@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from pydantic import Field, JsonValue, field_validator
 
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.io.atomic import atomic_write, named_errors
 from napari_foundseg.models.class_sets import class_set
@@ -79,7 +79,7 @@ class CatalogRow(Declared):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """What the family alone understands."""
     calibration: tuple[float, float, float] | None = None
-    """Of an instance decoder's scores, as `core.maps.instance_scores` takes it; None where nobody measured it."""
+    """Of an instance decoder's scores, as `core.watershed.instance_scores` takes it; None where nobody measured it."""
 
     @field_validator("classes", mode="before")
     @classmethod

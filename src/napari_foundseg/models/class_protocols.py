@@ -9,9 +9,9 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.models.protocols import Model
 
 __all__ = [
@@ -116,7 +116,7 @@ class CentreMaps(NamedTuple):
 
 @dataclass(frozen=True)
 class Grouping:
-    """How pixels are grouped around centres, as `core.panoptic.grouped` takes it."""
+    """How pixels are grouped around centres, as `core.classes.panoptic.grouped` takes it."""
 
     centre_threshold: float = 0.1
     nms_kernel: int = 7

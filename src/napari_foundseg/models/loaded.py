@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_foundseg.core.classes import ClassRow, ClassTable, class_colour
+from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_sets import known_stuff
 

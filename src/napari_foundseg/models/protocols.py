@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.clusters import Clusters
+from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
 
@@ -113,7 +113,7 @@ class Promptable(Model, Protocol):
 
 
 class InstanceDecoding(Model, Protocol):
-    """Gives the maps from which `core.maps.instances` makes instances."""
+    """Gives the maps from which `core.watershed.instances` makes instances."""
 
     @property
     def maps_window(self) -> int:

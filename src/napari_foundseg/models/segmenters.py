@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.models import hub
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.checkpoints import read_config

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.classes import ClassTable
-from napari_foundseg.core.clusters import Clusters
-from napari_foundseg.core.context import local_mean
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.clusters.clusters import Clusters
+from napari_foundseg.core.clusters.local_mean import local_mean
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.io.atomic import atomic_folder
 from napari_foundseg.models.catalog import CatalogRow

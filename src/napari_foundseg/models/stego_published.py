@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_foundseg.core.clusters import Clusters
+from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.dino import DinoModel, vit_model
 

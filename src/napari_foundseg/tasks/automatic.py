@@ -19,9 +19,10 @@ from pydantic import Field, JsonValue
 from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
-from napari_foundseg.core.maps import instance_scores, instances
 from napari_foundseg.core.masks import Box, Mask, Nesting, paint
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.object_table import object_table
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.core.watershed import instance_scores, instances
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.instance_maps import fitted_maps
@@ -33,7 +34,7 @@ from napari_foundseg.tasks.settings import Progress, Settings, Task
 __all__ = ["TASK", "AutomaticInputs", "DecoderSettings", "GridSettings", "derive", "diameter_in_pixels", "run"]
 
 _MORE: dict[str, JsonValue] = {"more": True}
-#: As `core.maps.instance_scores` takes it.
+#: As `core.watershed.instance_scores` takes it.
 Calibration = tuple[float, float, float] | None
 
 
@@ -301,7 +302,7 @@ def _assemble(
 
 
 def _of_instances(settings: DecoderSettings) -> dict[str, Any]:
-    """Return what `core.maps.instances` needs to know."""
+    """Return what `core.watershed.instances` needs to know."""
     names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "seed_smoothing", "min_area")
     return {name: getattr(settings, name) for name in names}
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.classes.linking import linked
+from napari_foundseg.core.classes.panoptic import Panoptic, panoptic_ids
+from napari_foundseg.core.classes.stitching import Window, stitched
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
-from napari_foundseg.core.linking import linked
-from napari_foundseg.core.panoptic import Panoptic, panoptic_ids
-from napari_foundseg.core.result import Segmentation, named_classes, object_table, table_of
-from napari_foundseg.core.stitching import Window, stitched
+from napari_foundseg.core.object_table import named_classes, object_table, table_of
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.settings import Progress

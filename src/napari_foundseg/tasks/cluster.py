@@ -11,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from napari_foundseg.core.clusters import Clusters, Edit, Metric, clusters_of_codes, find_clusters
-from napari_foundseg.core.components import components
-from napari_foundseg.core.crf import refine
+from napari_foundseg.core.classes.components import components
+from napari_foundseg.core.classes.panoptic import Panoptic
+from napari_foundseg.core.clusters.clusters import Clusters, Edit, Metric, clusters_of_codes, find_clusters
+from napari_foundseg.core.clusters.crf import refine
 from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Clustering, FeatureExtractor
 from napari_foundseg.tasks import tiling

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
-from napari_foundseg.core.classes import ClassTable
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import PromptError, SettingsError
 from napari_foundseg.models.class_protocols import TextMaps
 from napari_foundseg.tasks.regions import Region

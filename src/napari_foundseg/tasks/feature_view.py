@@ -11,7 +11,8 @@ from pydantic import Field
 
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.result import Segmentation, object_table
+from napari_foundseg.core.object_table import object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks.features import feature_rgb
 from napari_foundseg.tasks.provenance import record

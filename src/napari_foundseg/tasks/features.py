@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.context import local_mean
+from napari_foundseg.core.clusters.feature_colours import as_rgb
+from napari_foundseg.core.clusters.local_mean import local_mean
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.principal import as_rgb
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.embeddings import embedding
@@ -132,7 +132,7 @@ def feature_rgb(
     (M, N, 3) ndarray of uint8
         Of the slice's size.
     """
-    from napari_foundseg.core.principal import principal_axes
+    from napari_foundseg.core.clusters.feature_colours import principal_axes
 
     shape = image.plane_shape
     windows = list(feature_windows(shape, model, context))

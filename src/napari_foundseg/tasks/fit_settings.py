@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue
 
-from napari_foundseg.core.clusters import Metric
+from napari_foundseg.core.clusters.clusters import Metric
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.settings import Settings
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.maps import instances
 from napari_foundseg.core.masks import Box
+from napari_foundseg.core.watershed import instances
 from napari_foundseg.models.memory import is_out_of_memory, with_fallbacks
 from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks import tiling
@@ -89,7 +89,7 @@ def fitted_maps(
     progress : callable
         Told the share of windows done.
     thresholds : mapping of str to float
-        As `core.maps.instances` takes them: what counts as an object at the first look.
+        As `core.watershed.instances` takes them: what counts as an object at the first look.
     tile : bool
         False hands the whole region to the model at once.
     diameter : float, optional

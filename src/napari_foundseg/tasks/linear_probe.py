@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.clusters import Clusters
+from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.core.errors import AxesError, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view

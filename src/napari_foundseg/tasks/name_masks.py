@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, JsonValue, field_validator
 
-from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.errors import Cancelled, PromptError, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
-from napari_foundseg.core.result import Segmentation, named_classes, object_table
+from napari_foundseg.core.object_table import named_classes, object_table
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import TextImage
 from napari_foundseg.tasks.label_image import OptionalLabelImage
 from napari_foundseg.tasks.provenance import record

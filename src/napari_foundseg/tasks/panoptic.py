@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.classes.panoptic import Panoptic, fused, grouped
 from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.panoptic import Panoptic, fused, grouped
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import CentreOffsets, PanopticOptions
 from napari_foundseg.tasks import automatic, tiling

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from napari_foundseg.core.classes.panoptic import Panoptic, fused
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
-from napari_foundseg.core.panoptic import Panoptic, fused
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.tasks import prompt as prompting
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from napari_foundseg.core.components import components
+from napari_foundseg.core.classes.components import components
+from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import SemanticClasses
 from napari_foundseg.tasks.classed import assembled, each_slice, in_windows, of_classes

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import SettingsError
-from napari_foundseg.core.validation import in_words
+from napari_foundseg.core.validation_messages import in_words
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image

@@ -1,7 +1,7 @@
 """Text: classes and objects of what is named or shown, from heat maps that are kept.
 
 A heat map a concept; then thresholds, smoothing, a least size and an overlap rule make classes and objects of them
-(`core.concept_maps`), which needs no model and so can be moved afterwards.
+(`core.classes.concept_maps`), which needs no model and so can be moved afterwards.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
-from napari_foundseg.core.classes import ClassTable
-from napari_foundseg.core.concept_maps import Overlap, concept_components, smoothed
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.classes.concept_maps import Overlap, concept_components, smoothed
+from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.panoptic import Panoptic
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import TextMaps
 from napari_foundseg.tasks.classed import assembled_in, each_slice

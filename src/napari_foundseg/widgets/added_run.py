@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.boxes import box_around
+from napari_foundseg.core.editing.object_boxes import box_around
 from napari_foundseg.core.labels import label_dtype
 
 if TYPE_CHECKING:
-    from napari_foundseg.core.facts import Facts
-    from napari_foundseg.core.history import Step
+    from napari_foundseg.core.editing.history import Step
+    from napari_foundseg.core.editing.object_facts import Facts
     from napari_foundseg.core.labels import Overlap
     from napari_foundseg.core.result import Segmentation
     from napari_foundseg.widgets.history import LabelsHistory

@@ -10,9 +10,9 @@ from napari.layers import Labels, Layer
 from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
 
-from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.classes.panoptic import panoptic_ids
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.panoptic import panoptic_ids
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.colours import LISTED, listed
 from napari_foundseg.widgets.overlay import Overlay

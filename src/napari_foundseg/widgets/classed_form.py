@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_foundseg.core.classes import ClassTable
+from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation

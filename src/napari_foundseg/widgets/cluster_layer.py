@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from napari.utils.colormaps import CyclicLabelColormap
 
-    from napari_foundseg.core.classes import ClassTable
+    from napari_foundseg.core.classes.class_table import ClassTable
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.result import Segmentation
 

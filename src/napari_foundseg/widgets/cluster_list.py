@@ -17,8 +17,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_foundseg.core.classes import ClassTable
-from napari_foundseg.core.clusters import Edit
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.clusters.clusters import Edit
 
 __all__ = ["ClusterList"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.difference import Box
+from napari_foundseg.core.editing.difference import Box
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.labels import Overlap, add_mask
 from napari_foundseg.core.masks import Mask

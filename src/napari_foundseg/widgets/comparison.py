@@ -10,8 +10,8 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.core.compare import Comparison, compare
 from napari_foundseg.core.errors import FoundsegError, PromptError
+from napari_foundseg.core.measuring.comparison import Comparison, compare
 from napari_foundseg.widgets.layer_choice import LayerChoice
 from napari_foundseg.widgets.live import Latest
 from napari_foundseg.widgets.message import Message

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_foundseg.core.classes import class_colour
+from napari_foundseg.core.classes.class_table import class_colour
 
 __all__ = ["ConceptList", "ConceptRow"]
 

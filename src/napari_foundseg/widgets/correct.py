@@ -11,10 +11,10 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton
 
-from napari_foundseg.core import edits
-from napari_foundseg.core.difference import Box
+from napari_foundseg.core.editing import edits
+from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.core.facts import Facts
 from napari_foundseg.widgets.keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.known import known_of
 from napari_foundseg.widgets.labels_dock import LabelsDock

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
-from napari_foundseg.core.census import Census
+from napari_foundseg.core.editing.object_sizes import Census
 from napari_foundseg.widgets.live import Latest
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
-    from napari_foundseg.core.difference import Difference
+    from napari_foundseg.core.editing.difference import Difference
 
 __all__ = ["Counted"]
 

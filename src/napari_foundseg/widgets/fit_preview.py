@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 
-from napari_foundseg.core.classes import class_colour
+from napari_foundseg.core.classes.class_table import class_colour
 from napari_foundseg.widgets.colours import listed
 from napari_foundseg.widgets.layer_choice import TOOL
 from napari_foundseg.widgets.overlay import Overlay

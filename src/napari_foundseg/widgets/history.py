@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.core.difference import Box, Difference
-from napari_foundseg.core.history import History, Step, compared, painted
+from napari_foundseg.core.editing.difference import Box, Difference
+from napari_foundseg.core.editing.history import History, Step, compared, painted
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.journal import Header, Journal, journal_folder
 from napari_foundseg.widgets.commit import refused
@@ -26,7 +26,7 @@ from napari_foundseg.widgets.live import Latest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from napari_foundseg.core.facts import Facts
+    from napari_foundseg.core.editing.object_facts import Facts
     from napari_foundseg.core.image import Image
 
 __all__ = ["LabelsHistory", "shared_history"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_foundseg.core.facts import Facts, facts_of_table, table_of_facts, with_facts
+from napari_foundseg.core.editing.object_facts import Facts, facts_of_table, table_of_facts, with_facts
 
 if TYPE_CHECKING:
     import pandas as pd

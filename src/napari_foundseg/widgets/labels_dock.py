@@ -9,9 +9,9 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QPushButton
 
-from napari_foundseg.core.difference import Box
+from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import FoundsegError
-from napari_foundseg.core.facts import Facts
 from napari_foundseg.core.image import Image
 from napari_foundseg.widgets.commit import refused
 from napari_foundseg.widgets.dock import Dock

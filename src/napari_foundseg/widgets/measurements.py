@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.core.measure import measure, remeasure
+from napari_foundseg.core.measuring.measurements import measure, remeasure
 from napari_foundseg.widgets.layers import layer_axes
 from napari_foundseg.widgets.live import Latest
 from napari_foundseg.widgets.tables import grey_values, object_table, unit_spacing
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
-    from napari_foundseg.core.difference import Box
-    from napari_foundseg.core.history import Step
+    from napari_foundseg.core.editing.difference import Box
+    from napari_foundseg.core.editing.history import Step
     from napari_foundseg.core.image import Image
     from napari_foundseg.widgets.history import LabelsHistory
 

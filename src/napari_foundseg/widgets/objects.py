@@ -18,7 +18,7 @@ from napari_foundseg.widgets.results import unique_name
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_foundseg.core.facts import Facts
+    from napari_foundseg.core.editing.object_facts import Facts
     from napari_foundseg.core.image import Image
 
 __all__ = ["Objects", "assign_objects", "assigned_objects"]

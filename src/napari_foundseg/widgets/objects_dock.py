@@ -9,9 +9,9 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QWidget
 
-from napari_foundseg.core import edits
+from napari_foundseg.core.editing import edits
 from napari_foundseg.core.errors import FoundsegError
-from napari_foundseg.core.measure import boxes_of
+from napari_foundseg.core.measuring.measurements import boxes_of
 from napari_foundseg.io.writers import write_table
 from napari_foundseg.widgets.comparison import ComparisonPanel
 from napari_foundseg.widgets.forms import Fold

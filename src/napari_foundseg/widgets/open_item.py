@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.core.editing.object_facts import Facts, facts_of_table, table_of_facts
 from napari_foundseg.core.errors import OutputError, WorklistError
-from napari_foundseg.core.facts import Facts, facts_of_table, table_of_facts
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.content import Content as LabelsContent

@@ -19,7 +19,7 @@ from napari_foundseg.widgets.layers import layer_letters
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-    from napari_foundseg.core.difference import Box
+    from napari_foundseg.core.editing.difference import Box
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.masks import Mask
 

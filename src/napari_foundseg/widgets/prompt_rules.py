@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.editing.strokes import is_stroke, medial_points
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.core.strokes import is_stroke, medial_points
 from napari_foundseg.widgets.marks import labels_on_slice, outlines_on_slice, points_on_slice
 
 if TYPE_CHECKING:

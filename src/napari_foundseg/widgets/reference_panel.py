@@ -12,8 +12,8 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.core.clusters.cluster_matching import Match, match
 from napari_foundseg.core.labels import label_dtype
-from napari_foundseg.core.matching import Match, match
 from napari_foundseg.widgets.layer_choice import LayerChoice
 from napari_foundseg.widgets.live import Latest
 from napari_foundseg.widgets.marks import labels_on_slice

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from qtpy.QtWidgets import QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
-from napari_foundseg.core import edits
+from napari_foundseg.core.editing import edits
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.widgets.known import ACCEPTED, REJECTED, known_of
 from napari_foundseg.widgets.layers import layer_axes

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
-    from napari_foundseg.core.difference import Box
+    from napari_foundseg.core.editing.difference import Box
     from napari_foundseg.core.image import Image
-    from napari_foundseg.core.measure import GreyValues
+    from napari_foundseg.core.measuring.measurements import GreyValues
 
 __all__ = ["grey_values", "object_table", "unit_spacing"]
 
@@ -105,7 +105,7 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
     Parameters
     ----------
     measured : pandas.DataFrame
-        As `core.measure` gives it.
+        As `core.measuring.measurements` gives it.
     features : pandas.DataFrame
         The layer's; the column ``index`` holds the label.
 

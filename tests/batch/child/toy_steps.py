@@ -12,7 +12,7 @@ from napari_foundseg.batch import ledger, work
 from napari_foundseg.batch.items import items_of, output_folder
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.result import object_table
+from napari_foundseg.core.object_table import object_table
 from napari_foundseg.io.writers import write_labels
 
 

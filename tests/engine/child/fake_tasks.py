@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from napari_foundseg.core.errors import BadImageError, Cancelled
-from napari_foundseg.core.result import TABLE_COLUMNS, Segmentation
+from napari_foundseg.core.object_table import TABLE_COLUMNS
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models import loading
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.settings import Inputs, Settings, Task

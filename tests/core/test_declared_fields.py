@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import Field, ValidationError
 
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.declared_fields import Declared
 
 
 class Part(Declared):

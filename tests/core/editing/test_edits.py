@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_foundseg.core import edits
-from napari_foundseg.core.boxes import box_of, object_boxes
+from napari_foundseg.core.editing import edits
+from napari_foundseg.core.editing.object_boxes import box_of, object_boxes
 from napari_foundseg.core.errors import PromptError
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_foundseg.core.facts import facts_of_table, table_of_facts, with_facts
+from napari_foundseg.core.editing.object_facts import facts_of_table, table_of_facts, with_facts
 
 values = st.one_of(st.integers(-9, 9), st.floats(-1, 1), st.text("abc", min_size=1, max_size=3))
 rows = st.dictionaries(st.sampled_from(["review", "note", "predicted_iou"]), values, max_size=3)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 from skimage.draw import disk
 
-from napari_foundseg.core.maps import instance_scores, instances
+from napari_foundseg.core.watershed import instance_scores, instances
 
 
 def true_maps(labels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_foundseg.core.difference import Difference
-from napari_foundseg.core.history import History, Step, painted
+from napari_foundseg.core.editing.difference import Difference
+from napari_foundseg.core.editing.history import History, Step, painted
 
 edits = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=12)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_foundseg.core.difference import Difference
+from napari_foundseg.core.editing.difference import Difference
 from napari_foundseg.core.labels import label_sizes
 
 __all__ = ["Census"]

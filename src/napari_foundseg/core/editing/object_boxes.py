@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.difference import Box
+from napari_foundseg.core.editing.difference import Box
 
 __all__ = ["box_around", "box_of", "object_boxes"]
 

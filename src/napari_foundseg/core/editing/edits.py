@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.boxes import box_of
-from napari_foundseg.core.difference import Box
+from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.object_boxes import box_of
 from napari_foundseg.core.errors import PromptError
 
 __all__ = [

@@ -3,7 +3,7 @@
 The model is Krähenbühl and Koltun's (NeurIPS 2011) with Potts compatibility: every pixel is joined to every other one,
 by a Gaussian kernel in space and by one in space and colour. `refine` runs its mean-field inference; small images by
 the kernels' matrices, larger ones by filters: a separable convolution for the first kernel, the permutohedral lattice
-(Adams, Baek and Davis 2010, `core.lattice`) for the second.
+(Adams, Baek and Davis 2010, `core.clusters.lattice`) for the second.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from napari_foundseg.core.declared import Declared
-from napari_foundseg.core.lattice import Lattice
+from napari_foundseg.core.clusters.lattice import Lattice
+from napari_foundseg.core.declared_fields import Declared
 
 __all__ = ["CRF", "refine"]
 

@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from napari_foundseg.core.classes import ClassRow, ClassTable, class_colour
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
+from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import SettingsError
-from napari_foundseg.core.validation import in_words
+from napari_foundseg.core.validation_messages import in_words
 
 __all__ = ["Clusters", "Edit", "Metric", "clusters_of_codes", "find_clusters", "normalised"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.boxes import object_boxes
-from napari_foundseg.core.difference import Box
+from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.object_boxes import object_boxes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_foundseg.core.clusters import Clusters, Edit, clusters_of_codes, find_clusters
+from napari_foundseg.core.clusters.cluster_matching import match
+from napari_foundseg.core.clusters.clusters import Clusters, Edit, clusters_of_codes, find_clusters
+from napari_foundseg.core.clusters.feature_colours import as_rgb
 from napari_foundseg.core.errors import SettingsError
-from napari_foundseg.core.matching import match
-from napari_foundseg.core.principal import as_rgb
 
 
 def _blobs(counts=(60, 40, 20), dim: int = 5, seed: int = 0):

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_foundseg.core.compare import THRESHOLDS, compare, match
 from napari_foundseg.core.errors import AxesError
+from napari_foundseg.core.measuring.comparison import THRESHOLDS, compare, match
 
 LABELS = arrays(np.uint16, (5, 7), elements=st.sampled_from([0, 0, 1, 2, 3, 40]))
 

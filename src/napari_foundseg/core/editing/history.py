@@ -16,8 +16,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.difference import Box, Difference
-from napari_foundseg.core.facts import Facts
+from napari_foundseg.core.editing.difference import Box, Difference
+from napari_foundseg.core.editing.object_facts import Facts
 
 __all__ = ["Atom", "History", "Step", "compared", "painted"]
 

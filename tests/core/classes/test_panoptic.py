@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_foundseg.core.classes.linking import linked
+from napari_foundseg.core.classes.panoptic import Panoptic, fused, grouped, panoptic_ids, panoptic_quality
+from napari_foundseg.core.classes.stitching import Window, stitched
 from napari_foundseg.core.errors import SettingsError
-from napari_foundseg.core.linking import linked
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.core.panoptic import Panoptic, fused, grouped, panoptic_ids, panoptic_quality
-from napari_foundseg.core.stitching import Window, stitched
 
 THINGS, STUFF = (1, 2), (3, 4)
 

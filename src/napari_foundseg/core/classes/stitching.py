@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.panoptic import Panoptic
 
 __all__ = ["Window", "stitched"]
 

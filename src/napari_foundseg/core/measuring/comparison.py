@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.boxes import object_boxes
+from napari_foundseg.core.editing.object_boxes import object_boxes
 from napari_foundseg.core.errors import AxesError
 
 if TYPE_CHECKING:

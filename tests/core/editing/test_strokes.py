@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_foundseg.core.strokes import is_stroke, medial_points
+from napari_foundseg.core.editing.strokes import is_stroke, medial_points
 
 
 def painted(shape: tuple[int, int], path: Any, brush: int) -> NDArray[np.bool_]:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from napari_foundseg.core.components import components
-from napari_foundseg.core.concept_maps import concept_components, concept_pixels, smoothed
+from napari_foundseg.core.classes.components import components
+from napari_foundseg.core.classes.concept_maps import concept_components, concept_pixels, smoothed
 
 EIGHT = np.ones((3, 3))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_foundseg.core.classes import ClassTable, class_colour
+from napari_foundseg.core.classes.class_table import ClassTable, class_colour
 
 TABLE = ClassTable.of(["cell", "debris", "background"], stuff=["background"])
 

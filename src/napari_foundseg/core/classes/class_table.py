@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from napari_foundseg.core.declared import Declared
+from napari_foundseg.core.declared_fields import Declared
 
 if TYPE_CHECKING:
     import pandas as pd

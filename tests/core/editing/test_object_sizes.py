@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_foundseg.core.census import Census
-from napari_foundseg.core.difference import Difference
+from napari_foundseg.core.editing.difference import Difference
+from napari_foundseg.core.editing.object_sizes import Census
 
 ids = st.sampled_from([0, 0, 1, 2, 3, 2**21, 2**60])
 images = arrays(np.uint64, (4, 5), elements=ids)

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from napari_foundseg.core.crf import CRF, refine
+from napari_foundseg.core.clusters.crf import CRF, refine
 
 
 def _scene(side: int, *, grey: bool, seed: int = 0):
@@ -76,7 +76,7 @@ def test_it_mends_what_is_wrong_and_keeps_the_borders() -> None:
 def test_the_sparse_filter_of_large_images_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     _, rgb, p = _scene(64, grey=False, seed=3)
     dense = refine(p, rgb)
-    monkeypatch.setattr("napari_foundseg.core.crf._SPARSE_PIXELS", 100)
+    monkeypatch.setattr("napari_foundseg.core.clusters.crf._SPARSE_PIXELS", 100)
     assert (refine(p, rgb).argmax(0) == dense.argmax(0)).mean() > 0.99
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.components import Components, components
+from napari_foundseg.core.classes.components import Components, components
 
 __all__ = ["Overlap", "concept_components", "concept_pixels", "smoothed"]
 

@@ -1,0 +1,1 @@
+"""Measurements of objects, and their comparison with a reference."""
