@@ -329,7 +329,7 @@ def fit_stego(
     FoundsegError
         Of a kind that names what is wrong.
     """
-    from napari_foundseg.io.given import given_images
+    from napari_foundseg.io.image_sources import given_images
     from napari_foundseg.tasks import fit
     from napari_foundseg.tasks.fit_settings import FitSettings
     from napari_foundseg.tasks.label_image import label_array
@@ -387,7 +387,7 @@ def run(
     FoundsegError
         Of a kind that names what is wrong.
     """
-    from napari_foundseg.io.given import given_image
+    from napari_foundseg.io.image_sources import given_image
 
     row = TASKS[task]
     picture = given_image(image, axes)

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.content import Colour, Content
+from napari_foundseg.io.formats.content import Colour, Content
+from napari_foundseg.io.formats.units import is_known, symbol
 from napari_foundseg.io.naming import stem_of, stem_of_labels
 from napari_foundseg.io.readers import read_labels
-from napari_foundseg.io.units import is_known, symbol
 from napari_foundseg.io.writers import write_labels, write_table
 
 if TYPE_CHECKING:

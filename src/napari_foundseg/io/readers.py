@@ -10,10 +10,10 @@ import numpy as np
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
-from napari_foundseg.io.content import Content, check_memory
-from napari_foundseg.io.ome_zarr import is_ome_zarr, read_ome_zarr
-from napari_foundseg.io.picture import JPEG, PNG, read_picture
-from napari_foundseg.io.tiff import read_tiff
+from napari_foundseg.io.formats.content import Content, check_memory
+from napari_foundseg.io.formats.ome_zarr import is_ome_zarr, read_ome_zarr
+from napari_foundseg.io.formats.png_jpeg import JPEG, PNG, read_picture
+from napari_foundseg.io.formats.tiff import read_tiff
 
 __all__ = ["EXTENSIONS", "read_image", "read_labels"]
 

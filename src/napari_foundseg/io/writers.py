@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, OutputError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.content import Colour, texts_of
-from napari_foundseg.io.ome_zarr_writer import write_ome_zarr
-from napari_foundseg.io.picture import NOTE
-from napari_foundseg.io.tiff_metadata import COLOURS, NAMESPACE, SIZES
+from napari_foundseg.io.formats.content import Colour, texts_of
+from napari_foundseg.io.formats.ome_zarr_writer import write_ome_zarr
+from napari_foundseg.io.formats.png_jpeg import NOTE
+from napari_foundseg.io.formats.tiff_metadata import COLOURS, NAMESPACE, SIZES
 
 if TYPE_CHECKING:
     import pandas as pd

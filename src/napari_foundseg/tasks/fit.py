@@ -366,7 +366,7 @@ def run(
     Segmentation
         Of the first slice; its provenance names the new model and the notes of the fit.
     """
-    from napari_foundseg.io.given import images_in
+    from napari_foundseg.io.image_sources import images_in
     from napari_foundseg.models.loading import load_model
 
     pictures = [(image, index) for index in slices(image, inputs)]

@@ -21,7 +21,7 @@ from napari_foundseg.core.editing.object_facts import Facts, facts_of_table, tab
 from napari_foundseg.core.errors import OutputError, WorklistError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
-from napari_foundseg.io.content import Content as LabelsContent
+from napari_foundseg.io.formats.content import Content as LabelsContent
 from napari_foundseg.io.layer_files import properties_of, write_with_properties
 from napari_foundseg.io.naming import is_there
 from napari_foundseg.io.readers import read_image, read_labels

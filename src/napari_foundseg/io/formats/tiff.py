@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, BadImageError
-from napari_foundseg.io.content import Content, LazyArray, check_memory, damaged, kept_axes
-from napari_foundseg.io.memory import available_memory, in_words
-from napari_foundseg.io.tiff_metadata import add_metadata
+from napari_foundseg.io.formats.content import Content, LazyArray, check_memory, damaged, kept_axes
+from napari_foundseg.io.formats.free_memory import available_memory, in_words
+from napari_foundseg.io.formats.tiff_metadata import add_metadata
 
 __all__ = ["read_tiff"]
 

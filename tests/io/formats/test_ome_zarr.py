@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError, OutputError
-from napari_foundseg.io import content, ome_zarr_writer, read_image, write_labels
+from napari_foundseg.io import read_image, write_labels
+from napari_foundseg.io.formats import content, ome_zarr_writer
 from napari_foundseg.io.readers import read_labels
 
 RANDOM = np.random.default_rng(0)

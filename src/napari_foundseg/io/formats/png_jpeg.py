@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.io.content import Content, check_memory, colours_of, damaged
+from napari_foundseg.io.formats.content import Content, check_memory, colours_of, damaged
 
 __all__ = ["JPEG", "NOTE", "PNG", "read_picture"]
 

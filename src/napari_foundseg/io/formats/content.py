@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.io.memory import available_memory, in_words
+from napari_foundseg.io.formats.free_memory import available_memory, in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.io.atomic import atomic_folder
-from napari_foundseg.io.content import Colour
-from napari_foundseg.io.ome_zarr import is_ome_zarr
-from napari_foundseg.io.units import unit_name
+from napari_foundseg.io.formats.content import Colour
+from napari_foundseg.io.formats.ome_zarr import is_ome_zarr
+from napari_foundseg.io.formats.units import unit_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_foundseg.core.errors import AxesError, BadImageError
-from napari_foundseg.io.content import Colour, Content, LazyArray, check_memory, damaged, kept_axes
-from napari_foundseg.io.units import symbol
+from napari_foundseg.io.formats.content import Colour, Content, LazyArray, check_memory, damaged, kept_axes
+from napari_foundseg.io.formats.units import symbol
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_foundseg.io.content import Content, colours_of
-from napari_foundseg.io.units import symbol
+from napari_foundseg.io.formats.content import Content, colours_of
+from napari_foundseg.io.formats.units import symbol
 
 __all__ = ["COLOURS", "NAMESPACE", "SIZES", "add_metadata"]
 
