@@ -52,7 +52,7 @@ def clipseg() -> Any:
     from transformers import CLIPSegConfig, CLIPSegForImageSegmentation, ViTImageProcessor
 
     from napari_foundseg.models import catalog
-    from napari_foundseg.models.clipseg import ClipSegModel
+    from napari_foundseg.models.families.language.clipseg import ClipSegModel
 
     torch.manual_seed(0)
     config = CLIPSegConfig(vision_config={"image_size": 352, "patch_size": 16}, reduce_dim=64)

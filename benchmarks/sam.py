@@ -42,8 +42,8 @@ from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.protocols import GridOptions
-from napari_foundseg.models.sam import SamModel
-from napari_foundseg.models.sam_embedding import SamEmbedding
+from napari_foundseg.models.sam.sam_embedding import SamEmbedding
+from napari_foundseg.models.sam.sam_model import SamModel
 from napari_foundseg.tasks import TASKS, embeddings
 from napari_foundseg.tasks.automatic import GridSettings, derive
 from napari_foundseg.tasks.mask_generator import GeneratorOptions, generate

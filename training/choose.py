@@ -25,8 +25,8 @@ from napari_foundseg.core.masks import Mask, iou
 from napari_foundseg.core.measuring.comparison import match
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.watershed import instance_scores, instances
-from napari_foundseg.models.nets.tiny import load_foundseg_tiny
-from napari_foundseg.models.tiny import TinyModel
+from napari_foundseg.models.families.promptable.tiny import TinyModel
+from napari_foundseg.models.nets.tiny.tiny import load_foundseg_tiny
 from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.automatic import DecoderSettings
 from napari_foundseg.tasks.instance_maps import fitted_maps

@@ -23,7 +23,7 @@ from losses import instance_loss, prompt_loss
 from samples import Windows, collate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
-from napari_foundseg.models.nets.tiny import (
+from napari_foundseg.models.nets.tiny.tiny import (
     InstanceDecoder,
     build_foundseg_tiny,
     load_foundseg_tiny,

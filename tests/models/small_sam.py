@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from segment_anything.modeling import Sam
 
-from napari_foundseg.models.nets.sam_build import build_sam
+from napari_foundseg.models.nets.sam.sam_build import build_sam
 
 #: A ViT of the published layout, but 128 pixels wide and with one windowed and one global block.
 SMALL = {"width": 32, "grid": 8, "window": 3, "depth": 2, "prompt": 16}

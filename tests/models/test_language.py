@@ -17,7 +17,7 @@ from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
-from napari_foundseg.tasks.heat_maps import blended_maps
+from napari_foundseg.tasks.windows.heat_maps import blended_maps
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -20,9 +20,9 @@ from napari_foundseg.core.errors import CheckpointError, PromptError
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models import catalog
 from napari_foundseg.models.importing import import_model
-from napari_foundseg.models.nets.sam_build import build_sam
-from napari_foundseg.models.nets.tiny_vit import TinyViT
-from napari_foundseg.models.nets.unetr import Unetr
+from napari_foundseg.models.nets.sam.sam_build import build_sam
+from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
+from napari_foundseg.models.nets.sam.unetr import Unetr
 from napari_foundseg.models.protocols import GridOptions
 from napari_foundseg.models.store import state
 
@@ -103,8 +103,8 @@ def test_the_published_names_of_every_size_are_recognised(tmp_path: Path) -> Non
     with torch.device("meta"):
         names = {kind: sam_model_registry[kind]() for kind in ("vit_b", "vit_l", "vit_h")}
     assert len(names["vit_b"].state_dict()) == 314
+    from napari_foundseg.models.families.promptable.sam_vit import recognise
     from napari_foundseg.models.importing import Found
-    from napari_foundseg.models.sam_vit import recognise
 
     for kind, network in names.items():
         shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}

@@ -10,9 +10,10 @@ import pytest
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError, EngineError, ModelNotFoundError
-from napari_foundseg.models import loading, store, tiny
+from napari_foundseg.models import loading, store
 from napari_foundseg.models.catalog import catalog, models_for, row
 from napari_foundseg.models.device import choose_device
+from napari_foundseg.models.families.promptable import tiny
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.tasks import TASKS
 

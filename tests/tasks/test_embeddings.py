@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 import napari_foundseg as fs
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.models import sam as sam_module
+from napari_foundseg.models.sam import sam_model as sam_module
 from napari_foundseg.tasks import FITS, TASKS, embeddings
 from napari_foundseg.tasks.encode import EncodeSettings
 from napari_foundseg.tasks.regions import Region

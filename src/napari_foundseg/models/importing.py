@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,7 +10,8 @@ from typing import Any
 
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, SettingsError
 from napari_foundseg.models.catalog import CatalogRow, catalog, delete_row, packaged, save_row, user_rows
-from napari_foundseg.models.checkpoints import read_config, read_shapes
+from napari_foundseg.models.families import family_module
+from napari_foundseg.models.files.checkpoints import read_config, read_shapes
 from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
 
 __all__ = ["FAMILIES", "Found", "import_model", "look_at", "remove_model"]
@@ -49,7 +49,7 @@ class Found:
     path : Path
         The file or folder.
     shapes : mapping of str to tuple of int
-        Shape of each tensor by name, as `models.checkpoints.read_shapes` gives it.
+        Shape of each tensor by name, as `models.files.checkpoints.read_shapes` gives it.
     config : mapping
         A folder's ``config.json`` (transformers) or ``foundseg.json`` (ours), or a safetensors file's metadata.
     asked_for : str, optional
@@ -180,7 +180,7 @@ def _recognised(found: Found, family: str | None) -> tuple[str, dict[str, Any]]:
     if family is not None and family not in FAMILIES:
         raise ModelNotFoundError(f"There is no family {family!r}; choose one of {', '.join(FAMILIES)}.")
     for candidate in FAMILIES if family is None else (family,):
-        module = importlib.import_module(f"napari_foundseg.models.{candidate}")
+        module = family_module(candidate)
         fields: dict[str, Any] | None = module.recognise(found)
         if fields is not None:
             return candidate, fields

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections import OrderedDict
 from threading import RLock
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.device import choose_device
+from napari_foundseg.models.families import family_module
 from napari_foundseg.models.store import known, weights
 
 __all__ = ["load_model"]
@@ -57,8 +57,7 @@ def _by_name(name: str, device: str) -> Any:
         path = weights(found)
         key = (found.name, found.sha256, device)
         if key not in _loaded:
-            family = importlib.import_module(f"napari_foundseg.models.{found.family}")
-            _loaded[key] = family.load(found, path, device)
+            _loaded[key] = family_module(found.family).load(found, path, device)
             while len(_loaded) > _KEPT:
                 _loaded.popitem(last=False)
         _loaded.move_to_end(key)

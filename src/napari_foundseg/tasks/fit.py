@@ -33,8 +33,8 @@ from napari_foundseg.tasks.settings import Task
 if TYPE_CHECKING:
     import torch
 
-    from napari_foundseg.models.nets.stego import SegmentationHead
-    from napari_foundseg.models.nets.stego_fit import Fit
+    from napari_foundseg.models.nets.stego.stego import SegmentationHead
+    from napari_foundseg.models.nets.stego.stego_fit import Fit
 
 __all__ = ["TASK", "Fitted", "News", "fit_stego", "pictures_in"]
 
@@ -157,7 +157,7 @@ class _Session:
 
     def keep(self) -> CatalogRow:
         """Find the clusters of the best head; write what goes on from here, the model's folder and its row."""
-        from napari_foundseg.models.stego import StegoWeights, save
+        from napari_foundseg.models.families.features.stego_weights import StegoWeights, save
 
         self.state.write(self.fit)
         head, wanted = self.fit.best_head(), self.settings.n_clusters
@@ -252,8 +252,8 @@ def _normalise(maps: list[torch.Tensor]) -> tuple[NDArray[np.float32], NDArray[n
 
 
 def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
-    from napari_foundseg.models.nets.stego import PRESETS
-    from napari_foundseg.models.nets.stego_fit import Crops, Fit, FitOptions, balanced
+    from napari_foundseg.models.nets.stego.stego import PRESETS
+    from napari_foundseg.models.nets.stego.stego_fit import Crops, Fit, FitOptions, balanced
 
     crops = Crops(maps)
     chosen = replace(

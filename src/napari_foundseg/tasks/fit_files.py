@@ -17,7 +17,7 @@ from napari_foundseg.tasks.fit_settings import FitSettings
 if TYPE_CHECKING:
     import torch
 
-    from napari_foundseg.models.nets.stego_fit import Fit
+    from napari_foundseg.models.nets.stego.stego_fit import Fit
 
 __all__ = ["FitState", "free_name", "register"]
 

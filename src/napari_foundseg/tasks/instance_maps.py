@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.watershed import instances
-from napari_foundseg.models.memory import is_out_of_memory, with_fallbacks
+from napari_foundseg.models.out_of_memory import is_out_of_memory, with_fallbacks
 from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.embeddings import embedding

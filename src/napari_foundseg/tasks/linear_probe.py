@@ -53,8 +53,8 @@ def learn(
     AxesError
         If labels do not have the shape of their image.
     """
+    from napari_foundseg.models.families.features.stego_weights import save
     from napari_foundseg.models.loading import load_model
-    from napari_foundseg.models.stego import save
     from napari_foundseg.tasks.fit_files import register
 
     known = row(name)
@@ -64,7 +64,7 @@ def learn(
     model = load_model(name)
     codes, classes = _labelled(model, images, labels, poll)
     probe = fitted_probe(codes, classes)
-    from napari_foundseg.models.checkpoints import read_config
+    from napari_foundseg.models.files.checkpoints import read_config
 
     save(folder, replace(model.weights, linear=probe), read_config(folder))
     return register(name, folder)

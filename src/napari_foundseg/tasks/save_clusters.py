@@ -50,8 +50,8 @@ def save_clusters(model: Any, settings: cluster.StegoSettings, edits: Any, name:
     SettingsError
         If the model was not fitted here, or the name is taken.
     """
-    from napari_foundseg.models.checkpoints import read_config
-    from napari_foundseg.models.stego import save
+    from napari_foundseg.models.families.features.stego_weights import save
+    from napari_foundseg.models.files.checkpoints import read_config
 
     known = row(model.name)
     if known.family != "stego" or not Path(known.file).is_dir():

@@ -1,0 +1,1 @@
+"""Families that classify pixels: semantic, panoptic and instance segmentation."""

@@ -1,0 +1,215 @@
+"""DETR's panoptic models from their authors' own files (``.pth``), run by transformers' network.
+
+Names and the packed projections of attention are changed to those that transformers' folders have; what files do not
+say (eight heads, pictures of 800 to 1333 pixels) is as published. A file with a dilated last stage (DC5) has the same
+tensors as one without and is told by its name alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.class_sets import CLASS_SETS
+from napari_foundseg.models.families.classes.transformers_segmenters import ARCHITECTURES, Segmenter
+from napari_foundseg.models.files import transformers_folder
+from napari_foundseg.models.files.checkpoints import read_tensors
+
+if TYPE_CHECKING:
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["load", "recognise"]
+
+_ARCHITECTURE = "DetrForSegmentation"
+_MARKS = ("detr.transformer.encoder.layers.0.self_attn.in_proj_weight", "bbox_attention.q_linear.weight")
+#: As published: what a picture's shorter and longer side are resized to at most.
+_SIZES = {"shorter": 800, "longest": 1333}
+_HEADS = 8
+_BODY, _ENCODER = r"^detr\.backbone\.0\.body\.", "detr.model.backbone.conv_encoder.model."
+#: From the authors' names to those of transformers' folders.
+_NAMES = [(re.compile(pattern), name) for pattern, name in [
+    (_BODY + r"conv1\.", _ENCODER + "embedder.embedder.convolution."),
+    (_BODY + r"bn1\.", _ENCODER + "embedder.embedder.normalization."),
+    (r"^detr\.transformer\.decoder\.norm\.", "detr.model.decoder.layernorm."),
+    (r"^detr\.transformer\.", "detr.model."),
+    (r"^detr\.input_proj\.", "detr.model.input_projection."),
+    (r"^detr\.query_embed\.", "detr.model.query_position_embeddings."),
+    (r"^detr\.class_embed\.", "detr.class_labels_classifier."),
+    (r"^detr\.bbox_embed\.", "detr.bbox_predictor."),
+]]  # fmt: skip
+_STAGE = re.compile(_BODY + r"layer(\d)\.(\d+)\.(conv|bn|downsample\.)(\d)\.")
+_LAYER = re.compile(r"^detr\.model\.(encoder|decoder)\.layers\.\d+\.")
+_IN_LAYERS = {
+    "encoder": {"linear1": "fc1", "linear2": "fc2", "norm1": "self_attn_layer_norm", "norm2": "final_layer_norm"},
+    "decoder": {
+        "linear1": "fc1", "linear2": "fc2", "multihead_attn": "encoder_attn", "norm1": "self_attn_layer_norm",
+        "norm2": "encoder_attn_layer_norm", "norm3": "final_layer_norm",
+    },
+}  # fmt: skip
+
+
+def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
+    """Load a model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its weights.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    Segmenter
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If tensors are missing, or of odd shapes.
+    """
+    from transformers import DetrImageProcessor
+
+    tensors = _own(read_tensors(path))
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    known = row if row.classes else row.model_copy(update={"classes": _classes(shapes)})
+    try:
+        config = _config(shapes, known.classes)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} lacks {error} of a panoptic DETR. It is incomplete; get it again.") from error
+    network = transformers_folder.network_of(path, _ARCHITECTURE, config, _renamed(tensors)).to(device)
+    size = {name: int(known.options.get(name, own)) for name, own in _SIZES.items()}  # type: ignore[arg-type] # numbers
+    processor = DetrImageProcessor(
+        size={"shortest_edge": size["shorter"], "longest_edge": size["longest"]}, format="coco_panoptic"
+    )
+    return Segmenter(network, processor, known)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether a file is of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The file.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+
+    Raises
+    ------
+    CheckpointError
+        If its last stage is dilated.
+    """
+    shapes = _own(found.shapes)
+    if not all(mark in shapes for mark in _MARKS):
+        return None
+    if "dc5" in found.path.name.lower():
+        raise CheckpointError(
+            f"{found.path} is a DETR with a dilated last stage (DC5), which is read as a folder of transformers only: "
+            "get facebook/detr-resnet-50-dc5-panoptic from the Hugging Face hub."
+        )
+    title, protocols = ARCHITECTURES[_ARCHITECTURE]
+    layers = 3 * sum(_count(shapes, f"detr.backbone.0.body.layer{stage}.") for stage in range(1, 5)) + 2
+    return {
+        "title": f"{title} ResNet-{layers}",
+        "tasks": ("panoptic", "semantic"),
+        "protocols": protocols,
+        "classes": _classes(shapes),
+        "options": {**_SIZES, "layers": layers},
+        "code_licence": "Apache-2.0",
+        "input": "2-D, any dtype, grey or RGB",
+        "citation": "Carion et al., ECCV 2020 (arXiv 2005.12872)",
+    }
+
+
+def _own(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what lies around the weights: the key ``model``, and what training needs."""
+    named = {name.removeprefix("model."): value for name, value in tensors.items()}
+    return {
+        name: value
+        for name, value in named.items()
+        if name.startswith(("detr.", "bbox_attention.", "mask_head.")) and not name.endswith(".num_batches_tracked")
+    }
+
+
+def _classes(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    count = shapes["detr.class_embed.weight"][0] - 1
+    known = CLASS_SETS["COCO panoptic by id"]
+    return known if len(known) == count else tuple(f"class {i}" for i in range(count))
+
+
+def _count(shapes: Mapping[str, Any], prefix: str) -> int:
+    return len({name[len(prefix) :].split(".")[0] for name in shapes if name.startswith(prefix)})
+
+
+def _config(shapes: Mapping[str, tuple[int, ...]], classes: tuple[str, ...]) -> Any:
+    """Return the configuration of transformers that fits the shapes."""
+    from transformers import DetrConfig, ResNetConfig
+
+    body, parts, stages = "detr.backbone.0.body.", "detr.transformer.", range(1, 5)
+    resnet: dict[str, Any] = {
+        "embedding_size": shapes[f"{body}conv1.weight"][0],
+        "hidden_sizes": [shapes[f"{body}layer{stage}.0.conv3.weight"][0] for stage in stages],
+        "depths": [_count(shapes, f"{body}layer{stage}.") for stage in stages],
+        "layer_type": "bottleneck",
+        "out_features": [f"stage{stage}" for stage in stages],
+    }
+    queries, width = shapes["detr.query_embed.weight"]
+    options: dict[str, Any] = {
+        "use_timm_backbone": False,
+        "use_pretrained_backbone": False,
+        "backbone": None,
+        "backbone_config": ResNetConfig(**resnet),
+        "d_model": width,
+        "num_queries": queries,
+        "id2label": dict(enumerate(classes)),
+        "label2id": {name: i for i, name in enumerate(classes)},
+    }
+    for part in ("encoder", "decoder"):
+        options |= {
+            f"{part}_attention_heads": _HEADS,
+            f"{part}_layers": _count(shapes, f"{parts}{part}.layers."),
+            f"{part}_ffn_dim": shapes[f"{parts}{part}.layers.0.linear1.weight"][0],
+        }
+    return DetrConfig(**options)
+
+
+def _renamed(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors under the names of transformers' folders, packed projections parted."""
+    renamed: dict[str, Any] = {}
+    for name, value in tensors.items():
+        new = _new_name(name)
+        if ".in_proj_" not in new:
+            renamed[new] = value
+            continue
+        for part, rows in zip("qkv", value.chunk(3), strict=True):
+            renamed[new.replace("in_proj_", f"{part}_proj.")] = rows.clone()
+    return renamed
+
+
+def _new_name(name: str) -> str:
+    if stage := _STAGE.match(name):
+        number, layer, kind, i = stage.groups()
+        where = f"{_ENCODER}encoder.stages.{int(number) - 1}.layers.{layer}."
+        if kind == "downsample.":
+            where += f"shortcut.{('convolution', 'normalization')[int(i)]}."
+        else:
+            where += f"layer.{int(i) - 1}.{'convolution' if kind == 'conv' else 'normalization'}."
+        return where + name[stage.end() :]
+    for pattern, new in _NAMES:
+        name, found = pattern.subn(new, name)
+        if found:
+            break
+    if layer_of := _LAYER.match(name):
+        part, _, rest = name[layer_of.end() :].partition(".")
+        return f"{layer_of[0]}{_IN_LAYERS[layer_of[1]].get(part, part)}.{rest}"
+    return name

@@ -1,0 +1,233 @@
+"""Panoptic-DeepLab from detectron2's published weights (``.pkl``): classes, centres and offsets of a picture.
+
+Pictures are resized, normalised and padded as detectron2's published configurations do it. Offsets are scaled with the
+maps where a picture was resized, so that they are pixels of the picture; detectron2 leaves them as they are, which is
+the same where nothing is resized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.class_protocols import CentreMaps, Grouping
+from napari_foundseg.models.class_sets import CLASS_SETS
+from napari_foundseg.models.files.checkpoints import check, read_tensors
+from napari_foundseg.models.loaded import LoadedClasses
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["CentreModel", "load", "recognise"]
+
+#: detectron2's mean and deviation of RGB where the file has none of its own.
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_MARKS = ("backbone.stem.conv3.weight", "ins_embed_head.center_predictor.weight", "sem_seg_head.predictor.weight")
+#: What the published configurations have, by the data set: side lengths that a picture's shorter and longer side are
+#: resized to (0: as it is), the crops of training, and how pixels are grouped.
+_PUBLISHED: dict[str, dict[str, Any]] = {
+    "Cityscapes": {"shorter": 1024, "longest": 2048, "crop": [512, 1024], "nms_kernel": 7, "stuff_area": 2048},
+    "COCO panoptic": {"shorter": 640, "longest": 640, "crop": [640, 640], "nms_kernel": 41, "stuff_area": 4096},
+}
+#: Of weights of another training: pictures as they are, pooling over all of one, and detectron2's defaults.
+_OTHERWISE: dict[str, Any] = {"shorter": 0, "longest": 1024, "crop": [], "nms_kernel": 7, "stuff_area": 2048}
+
+
+class CentreModel(LoadedClasses):
+    """Panoptic-DeepLab.
+
+    Parameters
+    ----------
+    network : PanopticDeepLab
+        The network.
+    row : CatalogRow
+        Its row, whose options say what pictures are resized to.
+    mean, std : (3,) Tensor of float
+        Of red, green and blue.
+    """
+
+    def __init__(self, network: Any, row: CatalogRow, mean: torch.Tensor, std: torch.Tensor) -> None:
+        super().__init__(network, row)
+        options: dict[str, Any] = {**_OTHERWISE, **row.options}
+        self._shorter, self._longest = int(options["shorter"]), int(options["longest"])
+        self._crop: tuple[int, ...] = tuple(options["crop"])
+        self._mean, self._std = mean.reshape(3, 1, 1), std.reshape(3, 1, 1)
+        self.grouping = Grouping(nms_kernel=int(options["nms_kernel"]), stuff_area=int(options["stuff_area"]))
+
+    @property
+    def window(self) -> int:
+        """Longest side in pixels of what the network sees."""
+        return self._longest
+
+    def centre_maps(self, rgb: NDArray[np.uint8]) -> CentreMaps:
+        """Run the network on a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+
+        Returns
+        -------
+        CentreMaps
+            At the picture's resolution, with ids of `classes`.
+        """
+        import torch
+        from torch.nn import functional
+
+        shape = rgb.shape[:2]
+        with torch.inference_mode():
+            seen = self._seen(rgb)
+            height, width = seen.shape[-2:]
+            found = [maps[..., :height, :width] for maps in self.network(self._padded(seen)[None])]
+            logits, centres, offsets = (
+                functional.interpolate(maps, shape, mode="bilinear", align_corners=False)[0] for maps in found
+            )
+            semantic = logits.argmax(0).cpu().numpy()
+        scale = np.array([shape[0] / height, shape[1] / width], np.float32)[:, None, None]
+        return CentreMaps(
+            np.asarray(semantic + self.first, np.uint16), centres[0].cpu().numpy(), offsets.cpu().numpy() * scale
+        )
+
+    def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Say the class of each pixel of a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+
+        Returns
+        -------
+        (M, N) ndarray of uint16
+            Ids of `classes`.
+        """
+        return self.centre_maps(rgb).semantic
+
+    def _seen(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
+        """Return the picture resized and normalised, (3, M', N')."""
+        import torch
+        from PIL.Image import Resampling, fromarray
+
+        height, width = rgb.shape[:2]
+        factor = (self._shorter or min(height, width)) / min(height, width)
+        factor = min(factor, self._longest / max(height, width))
+        # Rounded as detectron2 rounds.
+        size = (max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5)))
+        picture = rgb if size == (width, height) else np.array(fromarray(rgb).resize(size, Resampling.BILINEAR))
+        seen = torch.as_tensor(picture).to(self.device).movedim(-1, 0).float()
+        return (seen - self._mean) / self._std
+
+    def _padded(self, picture: torch.Tensor) -> torch.Tensor:
+        """Fill up with zeros below and to the right to multiples of the crops that the network was trained on."""
+        from torch.nn import functional
+
+        if not self._crop:
+            return picture
+        (rows, columns), (height, width) = self._crop, picture.shape[-2:]
+        return functional.pad(picture, (0, -width % columns, 0, -height % rows))
+
+
+def load(row: CatalogRow, path: Path, device: str) -> CentreModel:
+    """Load a model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its weights.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    CentreModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the file has another layout, or more or fewer classes than the row.
+    """
+    import torch
+
+    from napari_foundseg.models.nets.classes.panoptic_deeplab import STRIDE, PanopticDeepLab
+
+    tensors = _named(read_tensors(path))
+    mean, std = (tensors.pop(name, torch.tensor(own)) for name, own in (("pixel_mean", _MEAN), ("pixel_std", _STD)))
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    crop: Any = row.options.get("crop")
+    try:
+        network = PanopticDeepLab(shapes, (crop[0] // STRIDE, crop[1] // STRIDE) if crop else None)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is taken for Panoptic-DeepLab, but tensors are missing or of odd shapes ({error}). It is "
+            "incomplete or of another model; get it again."
+        ) from error
+    wanted = _counted_out({name: tuple(value.shape) for name, value in network.state_dict().items()})
+    check(path, wanted, _counted_out(shapes), "Panoptic-DeepLab")
+    network.load_state_dict({name: value.float() for name, value in _counted_out(tensors).items()}, strict=False)
+    count = shapes["sem_seg_head.predictor.weight"][0]
+    known = row if row.classes else row.model_copy(update={"classes": _classes(count)[0]})
+    if len(known.classes) != count:
+        raise CheckpointError(f"{path} has {count} classes, and its row names {len(known.classes)}. Import it again.")
+    return CentreModel(network.to(device).eval().requires_grad_(False), known, mean.to(device), std.to(device))
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether a file is of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The file.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+    """
+    shapes = _named(found.shapes)
+    if not all(mark in shapes for mark in _MARKS):
+        return None
+    classes, options = _classes(shapes["sem_seg_head.predictor.weight"][0])
+    separable = "sem_seg_head.head.depthwise.weight" in shapes
+    return {
+        "title": "Panoptic-DeepLab",
+        "tasks": ("panoptic", "semantic"),
+        "protocols": ("CentreOffsets", "SemanticClasses"),
+        "classes": classes,
+        "options": {**options, "separable": separable},
+        "code_licence": "Apache-2.0",
+        "input": "2-D, any dtype, grey or RGB",
+        "citation": "Cheng et al., CVPR 2020 (arXiv 1911.10194)",
+    }
+
+
+def _classes(count: int) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return names of classes, and what pictures are resized to, by the number of classes: files say neither."""
+    for name, options in _PUBLISHED.items():
+        if len(CLASS_SETS[name]) == count:
+            return CLASS_SETS[name], options
+    return tuple(f"class {i}" for i in range(count)), _OTHERWISE
+
+
+def _named(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what lies around the weights: the key ``model``, and what training needs."""
+    if any(name.startswith("model.") for name in tensors):
+        return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    return dict(tensors)
+
+
+def _counted_out(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out how many batches were seen in training, which not every file has and nothing needs."""
+    return {name: value for name, value in tensors.items() if not name.endswith(".num_batches_tracked")}

@@ -1,0 +1,210 @@
+"""Segmentation models of torchvision: FCN, DeepLabV3, LR-ASPP and Mask R-CNN, from its own weights files (``.pth``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.class_protocols import PanopticOptions
+from napari_foundseg.models.class_sets import CLASS_SETS
+from napari_foundseg.models.loaded import LoadedClasses
+
+if TYPE_CHECKING:
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["MaskRcnn", "Pixelwise", "load", "recognise"]
+
+#: Title, module of torchvision.models and its name of the published weights.
+ARCHITECTURES = {
+    "fcn_resnet50": ("FCN ResNet-50", "segmentation", "FCN_ResNet50_Weights"),
+    "fcn_resnet101": ("FCN ResNet-101", "segmentation", "FCN_ResNet101_Weights"),
+    "deeplabv3_resnet50": ("DeepLabV3 ResNet-50", "segmentation", "DeepLabV3_ResNet50_Weights"),
+    "deeplabv3_resnet101": ("DeepLabV3 ResNet-101", "segmentation", "DeepLabV3_ResNet101_Weights"),
+    "deeplabv3_mobilenet_v3_large": ("DeepLabV3 MobileNetV3", "segmentation", "DeepLabV3_MobileNet_V3_Large_Weights"),
+    "lraspp_mobilenet_v3_large": ("LR-ASPP MobileNetV3", "segmentation", "LRASPP_MobileNet_V3_Large_Weights"),
+    "maskrcnn_resnet50_fpn": ("Mask R-CNN", "detection", "MaskRCNN_ResNet50_FPN_Weights"),
+    "maskrcnn_resnet50_fpn_v2": ("Mask R-CNN v2", "detection", "MaskRCNN_ResNet50_FPN_V2_Weights"),
+}
+
+
+class Pixelwise(LoadedClasses):
+    """A semantic network of torchvision: pictures are shown with their shorter side resized to 520 pixels."""
+
+    window = 1024
+    #: As torchvision's `SemanticSegmentation` transform.
+    resize, mean, std = 520, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+    def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Say the class of each pixel of a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+
+        Returns
+        -------
+        (M, N) ndarray of uint16
+            Ids of `classes`; 0 for background.
+        """
+        import torch
+        from torch.nn import functional
+        from torchvision.transforms._presets import SemanticSegmentation
+
+        transform = SemanticSegmentation(resize_size=self.resize, mean=self.mean, std=self.std)
+        with torch.inference_mode():
+            seen = transform(torch.as_tensor(rgb).movedim(-1, 0))[None].to(self.device)
+            logits = self.network(seen)["out"]
+            logits = functional.interpolate(logits, rgb.shape[:2], mode="bilinear", align_corners=False)
+            found = logits[0].argmax(0)
+        return np.asarray(found.cpu().numpy() + self.first, np.uint16)
+
+
+class MaskRcnn(LoadedClasses):
+    """Mask R-CNN of torchvision, with its own resizing (shorter side 800, longer at most 1333) and thresholds."""
+
+    window = 1333
+
+    def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
+        """Find the objects of a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+        options : PanopticOptions
+            Thresholds; the network itself drops boxes below 0.05 and overlaps above 0.5.
+
+        Returns
+        -------
+        list of Mask
+            Best first.
+        """
+        import torch
+
+        with torch.inference_mode():
+            seen = torch.as_tensor(rgb).movedim(-1, 0).float().div(255).to(self.device)
+            found = {name: value.cpu().numpy() for name, value in self.network([seen])[0].items()}
+        masks = []
+        for mask, score, number in zip(found["masks"], found["scores"], found["labels"], strict=True):
+            own = mask[0] >= options.mask_threshold
+            if score >= options.threshold and own.any():
+                masks.append(Mask.from_array(own, predicted_iou=float(score), class_id=int(number) + self.first))
+        return [mask for mask in masks if mask.class_id in self.classes]
+
+
+def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
+    """Load a model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its weights.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    Pixelwise or MaskRcnn
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the file has another layout.
+    """
+    from torchvision import models
+
+    from napari_foundseg.models.files.checkpoints import read_tensors
+
+    architecture = str(row.options["architecture"])
+    row = row if row.classes else row.model_copy(update={"classes": _published_classes(architecture)})
+    module = getattr(models, ARCHITECTURES[architecture][1])
+    tensors = _stripped(read_tensors(path))
+    options: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": len(row.classes)}
+    if any(name.startswith("aux_classifier.") for name in tensors):
+        options["aux_loss"] = True
+    network = getattr(module, architecture)(**options)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"{path} does not hold the weights of {row.title} with {len(row.classes)} classes: {str(error)[:300]}"
+        ) from error
+    kind = MaskRcnn if architecture.startswith("maskrcnn") else Pixelwise
+    return kind(network.to(device).eval(), row)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether a file is of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The file.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+    """
+    shapes = _stripped(found.shapes)
+    architecture = _architecture(shapes)
+    if architecture is None:
+        return None
+    instances = architecture.startswith("maskrcnn")
+    count = _class_count(shapes, architecture)
+    published = _published_classes(architecture)
+    names = published if len(published) == count else ("background", *(f"class {i}" for i in range(1, count)))
+    return {
+        "title": ARCHITECTURES[architecture][0],
+        "tasks": ("panoptic",) if instances else ("semantic",),
+        "protocols": ("InstanceMasks",) if instances else ("SemanticClasses",),
+        "classes": names,
+        "options": {"architecture": architecture},
+        "code_licence": "BSD-3-Clause",
+        "input": "2-D, any dtype, grey or RGB",
+    }
+
+
+def _architecture(shapes: Mapping[str, Any]) -> str | None:
+    """Tell the architecture by the names and shapes of the tensors."""
+    if "roi_heads.mask_predictor.mask_fcn_logits.weight" in shapes:
+        second = "roi_heads.box_head.fc6.weight" not in shapes
+        return "maskrcnn_resnet50_fpn_v2" if second else "maskrcnn_resnet50_fpn"
+    if "classifier.cbr.0.weight" in shapes:
+        return "lraspp_mobilenet_v3_large"
+    if "backbone.conv1.weight" not in shapes:
+        return "deeplabv3_mobilenet_v3_large" if "classifier.0.convs.0.0.weight" in shapes else None
+    depth = "101" if "backbone.layer3.22.conv1.weight" in shapes else "50"
+    if "classifier.0.convs.0.0.weight" in shapes:
+        return f"deeplabv3_resnet{depth}"
+    return f"fcn_resnet{depth}" if "classifier.4.weight" in shapes else None
+
+
+def _class_count(shapes: Mapping[str, tuple[int, ...]], architecture: str) -> int:
+    if architecture.startswith("maskrcnn"):
+        last = "roi_heads.mask_predictor.mask_fcn_logits.weight"
+    else:
+        last = "classifier.low_classifier.weight" if architecture.startswith("lraspp") else "classifier.4.weight"
+    return int(shapes[last][0])
+
+
+def _published_classes(architecture: str) -> tuple[str, ...]:
+    return CLASS_SETS["COCO" if architecture.startswith("maskrcnn") else "VOC"]
+
+
+def _stripped(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what training scripts put around the weights (``model.``, as torchvision's references save them)."""
+    if any(name.startswith("model.backbone.") for name in tensors):
+        return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    return dict(tensors)

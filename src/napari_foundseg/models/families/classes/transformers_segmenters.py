@@ -1,0 +1,249 @@
+"""Segmentation models of transformers: panoptic, semantic and instance, from a folder as `save_pretrained` writes it.
+
+The image processor of the folder resizes and normalises, and its own post-processing is what is returned.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.classes.panoptic import Panoptic
+from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.class_protocols import PanopticOptions
+from napari_foundseg.models.files import transformers_folder
+from napari_foundseg.models.files.checkpoints import read_config
+from napari_foundseg.models.loaded import LoadedClasses
+
+if TYPE_CHECKING:
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["Segmenter", "load", "recognise"]
+
+_UNIVERSAL = ("PanopticSegments", "InstanceMasks", "SemanticClasses")
+_SEMANTIC = ("SemanticClasses",)
+#: Title and protocols of each class of transformers.
+ARCHITECTURES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Mask2FormerForUniversalSegmentation": ("Mask2Former", _UNIVERSAL),
+    "MaskFormerForInstanceSegmentation": ("MaskFormer", _UNIVERSAL),
+    "OneFormerForUniversalSegmentation": ("OneFormer", _UNIVERSAL),
+    "EomtForUniversalSegmentation": ("EoMT", _UNIVERSAL),
+    "EomtDinov3ForUniversalSegmentation": ("EoMT with DINOv3", _UNIVERSAL),
+    "DetrForSegmentation": ("DETR panoptic", _UNIVERSAL),
+    "ConditionalDetrForSegmentation": ("Conditional DETR panoptic", _UNIVERSAL),
+    "RfDetrForInstanceSegmentation": ("RF-DETR", ("InstanceMasks",)),
+    "SegformerForSemanticSegmentation": ("SegFormer", _SEMANTIC),
+    "UperNetForSemanticSegmentation": ("UperNet", _SEMANTIC),
+    "BeitForSemanticSegmentation": ("BEiT", _SEMANTIC),
+    "Data2VecVisionForSemanticSegmentation": ("Data2Vec", _SEMANTIC),
+    "DPTForSemanticSegmentation": ("DPT", _SEMANTIC),
+    "MobileViTForSemanticSegmentation": ("MobileViT DeepLabV3", _SEMANTIC),
+    "MobileViTV2ForSemanticSegmentation": ("MobileViTV2 DeepLabV3", _SEMANTIC),
+    "MobileNetV2ForSemanticSegmentation": ("MobileNetV2 DeepLabV3+", _SEMANTIC),
+}
+
+
+class Segmenter(LoadedClasses):
+    """A network of transformers with its image processor.
+
+    Parameters
+    ----------
+    network : transformers.PreTrainedModel
+        The network.
+    processor : transformers processor
+        Of the same folder.
+    row : CatalogRow
+        Its row.
+    """
+
+    def __init__(self, network: Any, processor: Any, row: CatalogRow) -> None:
+        super().__init__(network, row)
+        self.processor = processor
+        #: The processor of a model that wants a task in words holds another for images.
+        self.images = getattr(processor, "image_processor", processor)
+        self._stuff = {entry.id - self.first for entry in self.classes if entry.kind == "stuff"}
+        if self.images is not processor:
+            self.images.metadata = {"thing_ids": [i for i in range(len(row.classes)) if i not in self._stuff]}
+
+    @property
+    def window(self) -> int:
+        """Longest side in pixels of what the network sees."""
+        return transformers_folder.window_of(self.images)
+
+    def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Say the class of each pixel of a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+
+        Returns
+        -------
+        (M, N) ndarray of uint16
+            Ids of `classes`; 0 for background.
+        """
+        found = self._post("semantic", rgb, {})
+        return np.asarray(found.cpu().numpy() + self.first, np.uint16)
+
+    def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
+        """Find the objects of a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+        options : PanopticOptions
+            Thresholds.
+
+        Returns
+        -------
+        list of Mask
+            As the processor parts them: they do not overlap.
+        """
+        found = self._post("instance", rgb, self._thresholds(options))
+        segments = found["segmentation"].cpu().numpy()
+        masks = [
+            Mask.from_array(
+                segments == info["id"], predicted_iou=float(info["score"]), class_id=int(info["label_id"]) + self.first
+            )
+            for info in found["segments_info"]
+        ]
+        return [mask for mask in masks if mask.area and mask.class_id in self.classes]
+
+    def panoptic(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> Panoptic:
+        """Part a picture into objects and stuff.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+        options : PanopticOptions
+            Thresholds.
+
+        Returns
+        -------
+        Panoptic
+            Objects in the processor's order.
+        """
+        fused = {"label_ids_to_fuse": self._stuff, "stuff_classes": sorted(self._stuff)}
+        found = self._post("panoptic", rgb, self._thresholds(options) | fused)
+        segments = found["segmentation"].cpu().numpy()
+        infos = found["segments_info"]
+        labels = np.zeros(segments.shape, label_dtype(len(infos)))
+        semantic = np.zeros(segments.shape, np.uint16)
+        classes, scores = [], []
+        for info in infos:
+            own, number = segments == info["id"], int(info["label_id"])
+            semantic[own] = number + self.first
+            if number not in self._stuff and own.any():
+                classes.append(number + self.first)
+                scores.append(float(info.get("score", 1.0)))
+                labels[own] = len(classes)
+        return Panoptic(labels, semantic, np.array(classes, np.int64), np.array(scores, float))
+
+    def _post(self, kind: str, rgb: NDArray[np.uint8], options: dict[str, Any]) -> Any:
+        import torch
+
+        process = getattr(self.images, f"post_process_{kind}_segmentation")
+        known = inspect.signature(process).parameters
+        with torch.inference_mode():
+            outputs = self.network(**self._inputs(rgb, kind))
+            chosen = {name: value for name, value in options.items() if name in known}
+            return process(outputs, target_sizes=[rgb.shape[:2]], **chosen)[0]
+
+    def _inputs(self, rgb: NDArray[np.uint8], kind: str) -> dict[str, Any]:
+        text = {"task_inputs": [kind]} if self.images is not self.processor else {}
+        inputs = self.processor(images=[rgb], return_tensors="pt", input_data_format="channels_last", **text)
+        return {
+            name: value.to(self.device) if hasattr(value, "to") else value
+            for name, value in inputs.items()
+            if name not in ("text_inputs",)
+        }
+
+    def _thresholds(self, options: PanopticOptions) -> dict[str, float]:
+        mask = options.mask_threshold
+        if type(self.network).__name__.startswith("RfDetr"):
+            # Its own threshold is on logits.
+            mask = math.log(max(mask, 1e-6) / max(1 - mask, 1e-6))
+        return {
+            "threshold": options.threshold,
+            "mask_threshold": mask,
+            "overlap_mask_area_threshold": options.overlap_mask_area_threshold,
+        }
+
+
+def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
+    """Load a model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its folder.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    Segmenter
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder lacks a file or its files disagree.
+    """
+    architecture = str(row.options["architecture"])
+    if architecture.startswith("OneFormer"):
+        # Its list of classes is a file of another place, which would be downloaded; the row says the same.
+        images = transformers_folder.image_processor(path, class_info_file=None)
+        images.class_info_file = ""
+        tokenizer = transformers_folder.tokenizer(path)
+        from transformers import OneFormerProcessor
+
+        processor = OneFormerProcessor(image_processor=images, tokenizer=tokenizer)
+    else:
+        processor = transformers_folder.image_processor(path)
+    # What the folder says of its classes holds, whatever the published model of that name has.
+    known = row.model_copy(update={"classes": transformers_folder.class_names(read_config(path))})
+    return Segmenter(transformers_folder.network(path, architecture, device), processor, known)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether a folder is of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The folder.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+    """
+    architecture = transformers_folder.architecture_of(found.config)
+    if architecture not in ARCHITECTURES:
+        return None
+    title, protocols = ARCHITECTURES[architecture]
+    tasks = (("panoptic",) if "InstanceMasks" in protocols else ()) + (
+        ("semantic",) if "SemanticClasses" in protocols else ()
+    )
+    return {
+        "title": title,
+        "tasks": tasks,
+        "protocols": protocols,
+        "classes": transformers_folder.class_names(found.config),
+        "options": {"architecture": architecture},
+        "code_licence": "Apache-2.0",
+        "input": "2-D, any dtype, grey or RGB",
+    }

@@ -1,0 +1,1 @@
+"""Families that describe an image by features, and clusters of these."""

@@ -1,0 +1,239 @@
+"""DINO's vision transformers as feature extractors: v1 by our own network, v2 and v3 through transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.files.checkpoints import read_config, read_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["DinoModel", "load", "recognise"]
+
+#: ImageNet's, of grey values 0 to 255.
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+#: transformers' names of the kinds that are read, and what they are called.
+_KINDS = {
+    "vit": "DINO",
+    "dinov2": "DINOv2",
+    "dinov2_with_registers": "DINOv2 with registers",
+    "dinov3_vit": "DINOv3",
+    "dinov3_convnext": "DINOv3 ConvNeXt",
+}
+
+
+class DinoModel:
+    """A network that turns a normalised picture into a map of features; implements `FeatureExtractor`.
+
+    Parameters
+    ----------
+    net : callable
+        From (1, 3, H, W), both sides multiples of the stride, to (1, D, H / stride, W / stride).
+    stride : int
+        Side of the patches.
+    name : str
+        Its name in the catalogue.
+    key : str
+        Name and hash of the weights.
+    device : str
+        Where it runs.
+    """
+
+    feature_margin = 32
+
+    def __init__(self, net: Any, stride: int, name: str, key: str, device: str) -> None:
+        self.net, self.name, self.key, self.device = net, name, key, device
+        self.feature_stride = stride
+        self.feature_offset = (stride - 1) / 2
+        # Attention grows with the fourth power of the side.
+        self.window = self.features_window = 28 * 2 * stride if stride <= 8 else 32 * stride
+
+    def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Return the features of a picture, one for each patch.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture; continued at its lower and right border to whole patches.
+
+        Returns
+        -------
+        (D, ceil(M / stride), ceil(N / stride)) ndarray of float16
+            Of the last block.
+        """
+        import torch
+        from torch.nn import functional
+
+        height, width = rgb.shape[:2]
+        with torch.inference_mode():
+            picture = torch.as_tensor(rgb, device=self.device).movedim(-1, 0)[None].float()
+            mean, std = (torch.tensor(v, device=self.device)[:, None, None] for v in (_MEAN, _STD))
+            side = self.feature_stride
+            picture = functional.pad((picture - mean) / std, (0, -width % side, 0, -height % side), mode="replicate")
+            found = self.net(picture)[0]
+        return np.asarray(found.clamp(-60_000, 60_000).half().cpu().numpy())
+
+
+def load(row: CatalogRow, path: Path, device: str) -> DinoModel:
+    """Load a model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        A ``.pth`` of DINO's release, or a folder as transformers writes it.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    DinoModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If it has another layout.
+    """
+    key = row.key
+    kind = read_config(path).get("model_type") if path.is_dir() else None
+    try:
+        if kind in (None, "vit"):
+            return vit_model(named_like_release(read_tensors(path)), row.name, key, device)
+        net, stride = _of_transformers(path, str(kind))
+    except (KeyError, ValueError, RuntimeError, OSError, ImportError) as error:
+        raise CheckpointError(f"{path} does not hold the weights of {row.name}: {error}") from error
+    return DinoModel(net.to(device), stride, row.name, key, device)
+
+
+def vit_model(tensors: dict[str, torch.Tensor], name: str, key: str, device: str) -> DinoModel:
+    """Make a model of DINO v1 weights.
+
+    Parameters
+    ----------
+    tensors : dict of str to Tensor
+        Named like DINO's release.
+    name, key : str
+        Of the model.
+    device : str
+        Where it is to run.
+
+    Returns
+    -------
+    DinoModel
+        In evaluation mode.
+    """
+    from napari_foundseg.models.nets.features.vit import vit_of
+
+    net = vit_of(tensors).to(device)
+    return DinoModel(net, net.patch, name, key, device)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether weights are a DINO's.
+
+    Parameters
+    ----------
+    found : Found
+        The file or folder.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+    """
+    kind = found.config.get("model_type")
+    shapes = {name: shape for name, shape in found.shapes.items() if not name.startswith(("head.", "fc."))}
+    release = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "norm.weight"}
+    if kind in _KINDS:
+        width = found.config.get("hidden_size") or (found.config.get("hidden_sizes") or [0])[-1]
+        title = f"{_KINDS[str(kind)]}, width {width}"
+        if kind == "vit" and not _is_dino_vit(found.config):
+            return None
+    elif release <= set(shapes):
+        dim, _, patch, _ = shapes["patch_embed.proj.weight"]
+        title = f"DINO ViT-{ {384: 'S', 768: 'B'}.get(dim, dim) }/{patch}"
+    else:
+        return None
+    return {
+        "title": title,
+        "tasks": ("cluster",),
+        "protocols": ("FeatureExtractor",),
+        "input": "2-D, grey or RGB",
+        "citation": "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021 (DINO); "
+        "Oquab et al. 2023 (DINOv2); Siméoni et al. 2025 (DINOv3).",
+    }
+
+
+def _is_dino_vit(config: Mapping[str, Any]) -> bool:
+    return config.get("num_channels", 3) == 3 and "ForImageClassification" not in str(config.get("architectures"))
+
+
+def named_like_release(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return DINO v1 weights under their release's names.
+
+    Parameters
+    ----------
+    tensors : mapping of str to Tensor
+        Of a release, a checkpoint of training (the teacher's), or a folder of transformers' ``ViTModel``.
+
+    Returns
+    -------
+    dict of str to Tensor
+        For `nets.vit.vit_of`.
+    """
+    import torch
+
+    own = dict(tensors)
+    for prefix in ("teacher.backbone.", "teacher.module.backbone.", "vit.", "module."):
+        if any(name.startswith(prefix) for name in own):
+            own = {name.removeprefix(prefix): v for name, v in own.items() if name.startswith(prefix)}
+    if "embeddings.cls_token" not in own:
+        return own
+    out = {
+        "cls_token": own["embeddings.cls_token"],
+        "pos_embed": own["embeddings.position_embeddings"],
+        **{f"patch_embed.proj.{p}": own[f"embeddings.patch_embeddings.projection.{p}"] for p in ("weight", "bias")},
+        **{f"norm.{p}": own[f"layernorm.{p}"] for p in ("weight", "bias")},
+    }
+    depth = 1 + max(int(name.split(".")[2]) for name in own if name.startswith("encoder.layer."))
+    for i in range(depth):
+        old, new = f"encoder.layer.{i}.", f"blocks.{i}."
+        for part in ("weight", "bias"):
+            qkv = [own[f"{old}attention.attention.{kind}.{part}"] for kind in ("query", "key", "value")]
+            out[f"{new}attn.qkv.{part}"] = torch.cat(qkv)
+            for here, there in _HUB_NAMES.items():
+                out[f"{new}{here}.{part}"] = own[f"{old}{there}.{part}"]
+    return out
+
+
+#: A block's layers: the release's names and transformers'.
+_HUB_NAMES = {
+    "norm1": "layernorm_before",
+    "attn.proj": "attention.output.dense",
+    "norm2": "layernorm_after",
+    "mlp.fc1": "intermediate.dense",
+    "mlp.fc2": "output.dense",
+}
+
+
+def _of_transformers(path: Path, kind: str) -> tuple[Any, int]:
+    """Return a folder's network as a map from pictures to features, and its stride."""
+    from transformers import AutoModel
+
+    from napari_foundseg.models.nets.features.patch_features import PatchFeatures
+
+    net = AutoModel.from_pretrained(str(path), local_files_only=True).eval()
+    stride = 32 if kind == "dinov3_convnext" else int(net.config.patch_size)
+    return PatchFeatures(net, stride), stride

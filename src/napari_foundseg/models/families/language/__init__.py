@@ -1,0 +1,1 @@
+"""Families that relate images to text."""

@@ -1,0 +1,149 @@
+"""CLIP and SigLIP: how well a text describes a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.files import transformers_folder
+from napari_foundseg.models.loaded import LoadedWords
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["TextImageModel", "load", "recognise"]
+
+#: Title of each class of transformers.
+ARCHITECTURES = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "SigLIP 2"}
+#: Pictures encoded at once.
+_BATCH = 16
+
+
+class TextImageModel(LoadedWords):
+    """A network that embeds texts and pictures in one space."""
+
+    @property
+    def window(self) -> int:
+        """Side in pixels of the square that the network sees."""
+        return transformers_folder.window_of(self.images, 224)
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied with before a softmax: the temperature that was learnt."""
+        return float(self.network.logit_scale.detach().exp())
+
+    def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts.
+
+        Parameters
+        ----------
+        texts : sequence of str
+            The texts; too long ones are cut, as the tokenizer of the folder cuts them.
+
+        Returns
+        -------
+        (K, D) ndarray of float32
+            Rows of length 1.
+        """
+        import torch
+
+        # SigLIP was trained on texts padded to full length.
+        padding = "longest" if type(self.network).__name__ == "CLIPModel" else "max_length"
+        longest = self.network.config.text_config.max_position_embeddings
+        with torch.inference_mode():
+            tokens = self.tokenizer(
+                list(texts), padding=padding, truncation=True, max_length=longest, return_tensors="pt"
+            ).to(self.device)
+            return _unit(self.network.get_text_features(**tokens).pooler_output)
+
+    def embed_pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Embed pictures.
+
+        Parameters
+        ----------
+        pictures : sequence of (M, N, 3) ndarray of uint8
+            Of any sizes.
+
+        Returns
+        -------
+        (K, D) ndarray of float32
+            Rows of length 1.
+        """
+        import torch
+
+        parts = []
+        with torch.inference_mode():
+            for first in range(0, len(pictures), _BATCH):
+                batch = list(pictures[first : first + _BATCH])
+                inputs = self.images(images=batch, return_tensors="pt", input_data_format="channels_last")
+                pixels = {name: value.to(self.device) for name, value in inputs.items()}
+                parts.append(_unit(self.network.get_image_features(**pixels).pooler_output))
+        return (
+            np.concatenate(parts) if parts else np.empty((0, self.network.config.text_config.hidden_size), np.float32)
+        )
+
+
+def load(row: CatalogRow, path: Path, device: str) -> TextImageModel:
+    """Load a model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its folder.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    TextImageModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder lacks a file or its files disagree.
+    """
+    images, tokenizer = transformers_folder.image_processor(path), transformers_folder.tokenizer(path)
+    return TextImageModel(
+        transformers_folder.network(path, str(row.options["architecture"]), device), images, tokenizer, row
+    )
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether a folder is of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The folder.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+    """
+    architecture = transformers_folder.architecture_of(found.config)
+    if architecture not in ARCHITECTURES:
+        return None
+    return {
+        "title": ARCHITECTURES[architecture],
+        "tasks": ("name_masks",),
+        "protocols": ("TextImage",),
+        "options": {"architecture": architecture},
+        "code_licence": "Apache-2.0",
+        "input": "2-D, any dtype, grey or RGB",
+    }
+
+
+def _unit(features: torch.Tensor) -> NDArray[np.float32]:
+    found = features / features.norm(dim=-1, keepdim=True)
+    return np.asarray(found.float().cpu().numpy(), np.float32)

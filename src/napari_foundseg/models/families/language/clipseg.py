@@ -1,0 +1,180 @@
+"""CLIPSeg (Lüddecke and Ecker, CVPR 2022): heat maps of what a text, or another picture, shows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.files import transformers_folder
+from napari_foundseg.models.loaded import LoadedWords
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["ClipSegModel", "load", "recognise"]
+
+_ARCHITECTURE = "CLIPSegForImageSegmentation"
+#: Prompts decoded at once.
+_BATCH = 8
+#: Texts and pictures whose embeddings are kept.
+_KEPT = 512
+
+
+class ClipSegModel(LoadedWords):
+    """CLIPSeg with its processors.
+
+    Parameters
+    ----------
+    network : transformers.CLIPSegForImageSegmentation
+        The network.
+    images : transformers image processor
+        Of the same folder.
+    tokenizer : transformers tokenizer
+        Of the same folder.
+    row : CatalogRow
+        Its row.
+    """
+
+    def __init__(self, network: Any, images: Any, tokenizer: Any, row: CatalogRow) -> None:
+        super().__init__(network, images, tokenizer, row)
+        self._conditions: OrderedDict[Any, torch.Tensor] = OrderedDict()
+
+    @property
+    def window(self) -> int:
+        """Side in pixels of the square that the network sees."""
+        return transformers_folder.window_of(self.images, 352)
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens that a text may have, start and end included."""
+        return int(self.network.config.text_config.max_position_embeddings)
+
+    def token_count(self, text: str) -> int:
+        """Return how many tokens a text has.
+
+        Parameters
+        ----------
+        text : str
+            The text.
+
+        Returns
+        -------
+        int
+            Tokens, start and end included.
+        """
+        return len(self.tokenizer(text)["input_ids"])
+
+    def text_maps(self, rgb: NDArray[np.uint8], prompts: Sequence[str | NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Draw a heat map of each prompt.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture, seen as `window` by `window` pixels.
+        prompts : sequence of str or (P, Q, 3) ndarray of uint8
+            Texts, or pictures of what is looked for.
+
+        Returns
+        -------
+        (K, M, N) ndarray of float32
+            Probabilities, 0 to 1: the sigmoid of the network's logits, which are resized to the picture before.
+        """
+        import torch
+        from torch.nn import functional
+
+        out = np.empty((len(prompts), *rgb.shape[:2]), np.float32)
+        with torch.inference_mode():
+            conditions = torch.stack([self._condition(prompt) for prompt in prompts])
+            layers = self._activations(rgb)
+            for first in range(0, len(prompts), _BATCH):
+                part = conditions[first : first + _BATCH]
+                repeated = [layer.expand(len(part), -1, -1) for layer in layers]
+                logits = self.network.decoder(repeated, part).logits.reshape(len(part), 1, self.window, self.window)
+                if logits.shape[-2:] != rgb.shape[:2]:
+                    logits = functional.interpolate(logits, rgb.shape[:2], mode="bilinear", align_corners=False)
+                out[first : first + len(part)] = logits[:, 0].sigmoid().float().cpu().numpy()
+        return out
+
+    def _activations(self, rgb: NDArray[np.uint8]) -> list[torch.Tensor]:
+        """Encode the picture once for all prompts."""
+        pixels = self._pixels(rgb)
+        seen = self.network.clip.get_image_features(pixels, output_hidden_states=True, interpolate_pos_encoding=True)
+        return [seen.hidden_states[i + 1] for i in self.network.extract_layers]
+
+    def _condition(self, prompt: str | NDArray[np.uint8]) -> torch.Tensor:
+        key = prompt if isinstance(prompt, str) else (prompt.shape, prompt.tobytes())
+        if key not in self._conditions:
+            if isinstance(prompt, str):
+                tokens = self.tokenizer([prompt], return_tensors="pt").to(self.device)
+                found = self.network.clip.get_text_features(**tokens).pooler_output
+            else:
+                found = self.network.clip.get_image_features(self._pixels(prompt)).pooler_output
+            self._conditions[key] = found[0]
+            while len(self._conditions) > _KEPT:
+                self._conditions.popitem(last=False)
+        self._conditions.move_to_end(key)
+        return self._conditions[key]
+
+    def _pixels(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
+        inputs = self.images(images=[rgb], return_tensors="pt", input_data_format="channels_last")
+        pixels: torch.Tensor = inputs["pixel_values"].to(self.device)
+        return pixels
+
+
+def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
+    """Load a model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its folder.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    ClipSegModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder lacks a file or its files disagree.
+    """
+    images, tokenizer = transformers_folder.image_processor(path), transformers_folder.tokenizer(path)
+    return ClipSegModel(transformers_folder.network(path, _ARCHITECTURE, device), images, tokenizer, row)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether a folder is of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The folder.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+    """
+    if transformers_folder.architecture_of(found.config) != _ARCHITECTURE:
+        return None
+    return {
+        "title": "CLIPSeg",
+        "tasks": ("text",),
+        "protocols": ("TextMaps",),
+        "options": {"architecture": _ARCHITECTURE},
+        "code_licence": "Apache-2.0",
+        "input": "2-D, any dtype, grey or RGB",
+    }

@@ -1,0 +1,1 @@
+"""Families that turn prompts into masks: SAM and its relatives."""

@@ -1,0 +1,168 @@
+"""MedSAM (Ma et al., Nature Communications 2024): SAM ViT-B finetuned on medical images, with another preprocessing.
+
+The picture is stretched to 1024 × 1024 pixels whatever its shape, its grey values to 0 to 1; SAM's mean and deviation
+are not used. It was trained on boxes; its single mask is interpolated as a probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.files.checkpoints import read_tensors
+from napari_foundseg.models.protocols import Candidates
+from napari_foundseg.models.sam.sam_checkpoint import built, load_sam, sam_tensors
+from napari_foundseg.models.sam.sam_embedding import SamEmbedding
+from napari_foundseg.models.sam.sam_model import SamModel
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_foundseg.core.prompts import Prompt
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["MedSamModel", "load", "recognise"]
+
+
+class MedSamModel(SamModel):
+    """A SAM that implements `Promptable` for boxes, with MedSAM's preprocessing."""
+
+    preprocessing = "medsam"
+
+    def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
+        """Encode a picture, stretched to the window."""
+        import torch
+
+        with torch.inference_mode():
+            picture = torch.as_tensor(stretched(rgb, self.window), device=self.device).movedim(-1, 0)[None]
+            features = self.sam.image_encoder(picture)
+        return SamEmbedding(features, (rgb.shape[0], rgb.shape[1]), (self.window, self.window))
+
+    def decode(
+        self,
+        embedding: SamEmbedding,
+        prompts: Sequence[Prompt],
+        *,
+        multimask: bool = False,  # noqa: ARG002 - MedSAM has one mask, whatever is asked for
+        one_by_one: bool = False,  # noqa: ARG002 - of no meaning for boxes
+    ) -> list[Candidates]:
+        """Decode boxes in an encoded picture.
+
+        Parameters
+        ----------
+        embedding : SamEmbedding
+            What `encode` returned.
+        prompts : sequence of Prompt
+            In pixels (y, x) of the picture; each with a box alone.
+        multimask : bool
+            MedSAM has one mask, whatever is asked for.
+        one_by_one : bool
+            Of no meaning for boxes.
+
+        Returns
+        -------
+        list of Candidates
+            One for each prompt.
+
+        Raises
+        ------
+        PromptError
+            If a prompt is no box.
+        """
+        if any(prompt.box is None or prompt.points or prompt.mask is not None for prompt in prompts):
+            raise PromptError(f"{self.name} knows boxes only; draw a rectangle around the object, or choose a SAM.")
+        return super().decode(embedding, prompts, multimask=False, one_by_one=False)
+
+    def _enlarged(self, logits: torch.Tensor, embedding: SamEmbedding) -> torch.Tensor:
+        from torch.nn import functional
+
+        size = embedding.original_size
+        return functional.interpolate(logits.sigmoid(), size, mode="bilinear", align_corners=False).logit(1e-6)
+
+
+def stretched(rgb: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
+    """Return a picture as MedSAM's encoder takes it.
+
+    Parameters
+    ----------
+    rgb : (M, N, 3) ndarray of uint8
+        The picture.
+    side : int
+        Rows and columns of the result.
+
+    Returns
+    -------
+    (side, side, 3) ndarray of float32
+        Resized by cubic interpolation with anti-aliasing, then least and largest value made 0 and 1.
+    """
+    from skimage.transform import resize
+
+    # As the authors do it: values are kept, and cut to whole numbers.
+    large = resize(rgb, (side, side), order=3, preserve_range=True, anti_aliasing=True).astype(np.uint8)
+    low, high = int(large.min()), int(large.max())
+    normal: NDArray[np.float32] = ((large - low) / np.clip(high - low, 1e-8, None)).astype(np.float32)
+    return normal
+
+
+def load(row: CatalogRow, path: Path, device: str) -> MedSamModel:
+    """Load the model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its weights.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    MedSamModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the file has another layout.
+    """
+    sam = load_sam(path, sam_tensors(read_tensors(path))[0])
+    return MedSamModel(sam.to(device), row.name, row.key)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether weights are of this family: SAM's tensors, so that the name of file or folder decides.
+
+    Parameters
+    ----------
+    found : Found
+        The file or folder.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+
+    Raises
+    ------
+    CheckpointError
+        If they are, but some are missing.
+    """
+    shapes, decoder = sam_tensors(found.shapes)
+    named = any("medsam" in part.lower() for part in (found.path.name, found.path.parent.parent.name))
+    if not shapes or decoder or not (named or found.asked_for == "medsam"):
+        return None
+    built(found.path, shapes, empty=True)
+    return {
+        "title": "MedSAM",
+        "tasks": ("prompt",),
+        "protocols": ("Promptable",),
+        "input": "2-D medical images; boxes only",
+        "citation": "Ma et al., Segment anything in medical images, Nature Communications 15, 654, 2024.",
+    }

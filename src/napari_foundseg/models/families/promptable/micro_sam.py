@@ -1,0 +1,159 @@
+"""micro-sam (Archit et al., Nature Methods 2025): SAMs for microscopy, some with an instance decoder beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.families.promptable.sam_vit import FIELDS
+from napari_foundseg.models.files.checkpoints import check, read_tensors
+from napari_foundseg.models.sam.sam_checkpoint import built, load_sam, sam_tensors, size_name
+from napari_foundseg.models.sam.sam_embedding import SamEmbedding
+from napari_foundseg.models.sam.sam_model import SamModel
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+    from torch import nn
+
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["MicroSamModel", "load", "recognise"]
+
+_DECODER = "micro-sam's instance decoder"
+
+
+class MicroSamModel(SamModel):
+    """A SAM that implements `InstanceDecoding` too, on the features that prompts use.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+        The network.
+    instance_decoder : torch.nn.Module
+        From the encoder's features to three maps.
+    name : str
+        Its name in the catalogue.
+    key : str
+        Name and hash of the weights.
+    """
+
+    def __init__(self, sam: Sam, instance_decoder: nn.Module, name: str, key: str) -> None:
+        super().__init__(sam, name, key)
+        self.instance_decoder = instance_decoder
+
+    @property
+    def maps_window(self) -> int:
+        """Largest side in pixels of a picture that is decoded as it is."""
+        return self.window
+
+    def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Decode the maps of a picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture; its longer side is resized to `window`.
+
+        Returns
+        -------
+        (3, M, N) ndarray of float32
+            Foreground, centre distance and boundary distance, 0 to 1.
+        """
+        return self.maps_of(self.encode(rgb))
+
+    def maps_of(self, embedding: SamEmbedding) -> NDArray[np.float32]:
+        """Decode the maps of an encoded picture.
+
+        Parameters
+        ----------
+        embedding : SamEmbedding
+            What `encode` returned.
+
+        Returns
+        -------
+        (3, M, N) ndarray of float32
+            As `instance_maps` returns them.
+        """
+        import torch
+
+        with torch.inference_mode():
+            maps = self.instance_decoder(embedding.features)
+            maps = self.sam.postprocess_masks(maps, embedding.input_size, embedding.original_size)
+        return np.asarray(maps[0].float().cpu().numpy(), np.float32)
+
+
+def load(row: CatalogRow, path: Path, device: str) -> MicroSamModel:
+    """Load the model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its weights.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    MicroSamModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the file has another layout.
+    """
+    from napari_foundseg.models.nets.sam.unetr import build_unetr
+
+    tensors, of_decoder = sam_tensors(read_tensors(path))
+    sam = load_sam(path, tensors)
+    shapes = {name: tuple(tensor.shape) for name, tensor in of_decoder.items()}
+    decoder = build_unetr(shapes)
+    check(path, {name: tuple(value.shape) for name, value in decoder.state_dict().items()}, shapes, _DECODER)
+    decoder.load_state_dict(of_decoder)
+    return MicroSamModel(sam.to(device), decoder.to(device), row.name, row.key)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether weights are of this family; one without a decoder is a plain SAM or MobileSAM.
+
+    Parameters
+    ----------
+    found : Found
+        The file.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+
+    Raises
+    ------
+    CheckpointError
+        If they are, but some are missing, the SAM itself for one.
+    """
+    from napari_foundseg.models.nets.sam.unetr import build_unetr
+
+    shapes, decoder = sam_tensors(found.shapes)
+    if decoder and not shapes:
+        raise CheckpointError(
+            f"{found.path} is {_DECODER} alone. Put it beside the SAM that it belongs to (vit_b_decoder.pt beside "
+            "vit_b.pt) and import that, or their folder."
+        )
+    if not decoder:
+        return None
+    built(found.path, shapes, empty=True)
+    expected = build_unetr(decoder).state_dict()
+    check(found.path, {name: tuple(value.shape) for name, value in expected.items()}, decoder, _DECODER)
+    return FIELDS | {
+        "title": f"micro-sam {size_name(shapes)}",
+        "protocols": ("InstanceDecoding", "PointGrid", "Promptable", "FeatureExtractor"),
+        "options": {"encoder": size_name(shapes)},
+        "citation": "Archit et al., Segment Anything for Microscopy, Nature Methods 22, 579-591, 2025.",
+    }

@@ -1,0 +1,38 @@
+"""MobileSAM (Zhang et al. 2023): SAM with a TinyViT encoder, a twentieth of the work of ViT-B."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from napari_foundseg.models.families.promptable.sam_vit import FIELDS, load
+from napari_foundseg.models.sam.sam_checkpoint import built, sam_tensors, size_name
+
+if TYPE_CHECKING:
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["load", "recognise"]
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether weights are of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The file.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+
+    Raises
+    ------
+    CheckpointError
+        If they are, but some are missing.
+    """
+    shapes, decoder = sam_tensors(found.shapes)
+    if not shapes or decoder or size_name(shapes) != "TinyViT":
+        return None
+    built(found.path, shapes, empty=True)
+    return FIELDS | {"title": "MobileSAM", "citation": "Zhang et al., Faster Segment Anything, arXiv 2306.14289, 2023."}

@@ -1,0 +1,104 @@
+"""SAM-HQ (Ke et al., NeurIPS 2023): SAM with one more mask, of finer borders; the authors' files and transformers'."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.families.promptable.sam_vit import FIELDS
+from napari_foundseg.models.files.checkpoints import read_tensors
+from napari_foundseg.models.sam.sam_checkpoint import built, is_hq, load_sam, sam_tensors, size_name
+from napari_foundseg.models.sam.sam_model import SamModel
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["SamHqModel", "load", "recognise"]
+
+
+class SamHqModel(SamModel):
+    """A SAM-HQ that implements `Promptable`, `PointGrid` and `FeatureExtractor`.
+
+    Parameters
+    ----------
+    sam : segment_anything.modeling.Sam
+        The network with SAM-HQ's mask decoder, on its device, in evaluation mode.
+    name : str
+        Its name in the catalogue.
+    key : str
+        Name and hash of the weights.
+    """
+
+    #: Not what SAM keeps of a picture: the finer features are part of it.
+    preprocessing = "sam-hq with finer features"
+
+    def __init__(self, sam: Sam, name: str, key: str) -> None:
+        from napari_foundseg.models.nets.sam.sam_hq import HqEncoder
+
+        sam.image_encoder = HqEncoder(sam.image_encoder, sam.mask_decoder)
+        super().__init__(sam, name, key)
+
+
+def load(row: CatalogRow, path: Path, device: str) -> SamHqModel:
+    """Load the model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        A file of the authors, or a folder of transformers.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    SamHqModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If it has another layout.
+    """
+    sam = load_sam(path, sam_tensors(read_tensors(path))[0])
+    return SamHqModel(sam.to(device), row.name, row.key)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether weights are of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The file or folder.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+
+    Raises
+    ------
+    CheckpointError
+        If they are, but some are missing, or have an encoder that is not read.
+    """
+    shapes, _ = sam_tensors(found.shapes)
+    if not is_hq(shapes):
+        return None
+    size = size_name(shapes)
+    if size == "TinyViT":
+        raise CheckpointError(
+            f"{found.path} is a Light HQ-SAM (encoder TinyViT), which is not read here; get a SAM-HQ with an encoder "
+            "ViT-B, ViT-L or ViT-H."
+        )
+    built(found.path, shapes, empty=True)
+    return FIELDS | {
+        "title": f"SAM-HQ {size}",
+        "options": {"encoder": size},
+        "citation": "Ke et al., Segment Anything in High Quality, NeurIPS 2023.",
+    }

@@ -1,0 +1,75 @@
+"""SAM 1 with ViT encoders: the published ``.pth`` files, transformers' folders, and finetuned ones of their layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.files.checkpoints import read_tensors
+from napari_foundseg.models.sam.sam_checkpoint import built, is_hq, load_sam, sam_tensors, size_name
+from napari_foundseg.models.sam.sam_model import SamModel
+
+if TYPE_CHECKING:
+    from napari_foundseg.models.importing import Found
+
+__all__ = ["FIELDS", "load", "recognise"]
+
+#: Fields of the row of any SAM.
+FIELDS: dict[str, Any] = {
+    "tasks": ("automatic", "prompt", "cluster"),
+    "protocols": ("PointGrid", "Promptable", "FeatureExtractor"),
+    "input": "2-D, any dtype, grey or RGB",
+    "citation": "Kirillov et al., Segment Anything, ICCV 2023.",
+}
+
+
+def load(row: CatalogRow, path: Path, device: str) -> SamModel:
+    """Load the model.
+
+    Parameters
+    ----------
+    row : CatalogRow
+        Its row.
+    path : Path
+        Its weights.
+    device : str
+        Where it is to run, as torch writes it.
+
+    Returns
+    -------
+    SamModel
+        In evaluation mode.
+
+    Raises
+    ------
+    CheckpointError
+        If the file has another layout.
+    """
+    sam = load_sam(path, sam_tensors(read_tensors(path))[0])
+    return SamModel(sam.to(device), row.name, row.key)
+
+
+def recognise(found: Found) -> dict[str, Any] | None:
+    """Tell whether weights are of this family.
+
+    Parameters
+    ----------
+    found : Found
+        The file or folder.
+
+    Returns
+    -------
+    dict or None
+        Fields of its row.
+
+    Raises
+    ------
+    CheckpointError
+        If they are, but some are missing.
+    """
+    shapes, decoder = sam_tensors(found.shapes)
+    if not shapes or decoder or size_name(shapes) == "TinyViT" or is_hq(shapes):
+        return None
+    built(found.path, shapes, empty=True)
+    return FIELDS | {"title": f"SAM {size_name(shapes)}", "options": {"encoder": size_name(shapes)}}

@@ -1,0 +1,1 @@
+"""Reading model files without running anything in them."""

@@ -1,0 +1,1 @@
+"""Backbones that describe an image by features."""

@@ -1,0 +1,1 @@
+"""STEGO's head and its fit."""

@@ -1,0 +1,290 @@
+"""foundseg-tiny's mask decoder, computed faster: the same network and weights, the same result to float32's rounding.
+
+- What the picture alone decides is computed once (`TinyPicture`). A click changes that in its surroundings only, beyond
+  which its drawing is below float32's rounding: there the convolutions before the transformer are computed anew.
+- Normalisations are folded into the convolutions that they stand beside.
+- The two-way transformer never projects the places of the picture (`two_way`).
+- Channels are last throughout: convolutions are faster so, and the transformer needs no other order.
+
+In another dtype than float32 is what follows once the prompt is drawn into the picture: that drawing is a small
+difference of large numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from napari_foundseg.models.nets.sam.sam_decoder import Wanted, joined
+from napari_foundseg.models.nets.sam.two_way import TwoWay, in_dtype
+from napari_foundseg.models.nets.tiny.tiny import TinyMaskDecoder, TinyPromptEncoder, split_features
+
+if TYPE_CHECKING:
+    from segment_anything.modeling import Sam
+
+__all__ = ["FastTinyDecoder", "TinyPicture"]
+
+#: Prompts decoded at once on a CPU, and prompts enlarged at once: their maps stay near the processor.
+_AT_ONCE, _FINE_AT_ONCE = 16, 2
+#: Places beyond a click at which its widest drawing (a deviation of 12 pixels) has fallen below 1e-6; each is 8 pixels.
+_REACH = 8
+#: Places that the two convolutions before the transformer carry it further.
+_FURTHER = 3
+#: Of the logits, where the mask's certainty is measured; the numbers of `TinyMaskDecoder`.
+_SURE, _PERHAPS = 0.73, 0.27
+
+
+@dataclass(frozen=True, eq=False)
+class TinyPicture:
+    """What the decoder needs of a picture, whatever the prompt; channels last.
+
+    Parameters
+    ----------
+    source : Tensor, shape (1, H, W, 128)
+        What the transformer sees where no prompt is near.
+    squeezed : Tensor, shape (1, H, W, 64)
+        What the first convolution before it gives there.
+    fine4 : Tensor, shape (1, 2 H, 2 W, 32)
+        The map at twice the resolution, and the bias of what it is added to.
+    fine2 : Tensor, shape (1, 4 H, 4 W, 16)
+        The same at four times the resolution.
+    """
+
+    source: Tensor
+    squeezed: Tensor
+    fine4: Tensor
+    fine2: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it holds."""
+        return int(sum(part.nbytes for part in (self.source, self.squeezed, self.fine4, self.fine2)))
+
+
+class FastTinyDecoder:
+    """Decodes points and boxes without a mask prompt.
+
+    Parameters
+    ----------
+    sam : Sam
+        foundseg-tiny; its weights are folded, so that later changes of them are not seen.
+    dtype : torch.dtype
+        What the transformer and all that follows it are computed in; logits and predicted IoU are float32 again.
+    """
+
+    def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
+        self._prompts, self._before = sam.prompt_encoder, sam.mask_decoder.before
+        self._decoder = decoder = in_dtype(sam.mask_decoder, dtype)
+        self.dtype = dtype
+        where = self._prompts.get_dense_pe()[0].flatten(1).T.contiguous()
+        self._two_way = TwoWay(decoder.transformer, where.to(dtype))
+        down = self._prompts.mask_downscaling
+        self._drawn = [fuse_conv_bn_eval(down[i], down[i + 1]) for i in (0, 3)]
+        to_dense = down[6].weight[:, :, 0, 0]
+        self._dense = to_dense.T.contiguous()
+        self._nothing = self._hidden(where.new_zeros(1, 4, 4, 4))[0, 0, 0]
+        scale, _ = _affine(self._before.norm)
+        squeeze = self._before.squeeze.weight * scale[:, None, None]
+        self._prompted = _Convolution(self._before.squeeze, torch.einsum("ocyx,ci->oiyx", squeeze, to_dense))
+        self._expanded = _Convolution(self._before.expand, self._before.expand.weight)
+        scale, shift = _affine(decoder.after.norm)
+        self._after = _Convolution(decoder.after.squeeze, decoder.after.squeeze.weight * scale[:, None, None])
+        self._afterwards = _Convolution(decoder.after.expand)
+        # In the padding there is no shift, so that behind a convolution it depends on the place.
+        plane = shift[None, :, None, None].expand(1, -1, *self._prompts.image_embedding_size)
+        self._shifted = _last(decoder.after.squeeze(plane))
+        wide4, mix4, wide2, mix2 = decoder.output_upscaling
+        self._wide = [wide.weight.permute(0, 2, 3, 1).flatten(1).contiguous() for wide in (wide4, wide2)]
+        self._mix = [_Convolution(fuse_conv_bn_eval(mix4[0], mix4[1])), _Convolution(mix2)]
+
+    @classmethod
+    def of(cls, sam: Sam, dtype: torch.dtype = torch.float32) -> FastTinyDecoder | None:
+        """Return the fast decoder of a network, None where its decoder is another.
+
+        Parameters
+        ----------
+        sam : Sam
+            The network.
+        dtype : torch.dtype
+            What most of it is computed in.
+
+        Returns
+        -------
+        FastTinyDecoder or None
+            None for subclasses, which may do anything.
+        """
+        if type(sam.mask_decoder) is not TinyMaskDecoder or type(sam.prompt_encoder) is not TinyPromptEncoder:
+            return None
+        with torch.inference_mode():
+            return cls(sam, dtype)
+
+    def picture(self, features: Tensor) -> TinyPicture:
+        """Compute what does not depend on the prompt.
+
+        Parameters
+        ----------
+        features : Tensor, shape (1, 512, H, W)
+            What the image encoder returned.
+
+        Returns
+        -------
+        TinyPicture
+            For `decode`.
+        """
+        coarse, *finer = split_features(features)
+        before = self._before
+        dense = self._nothing @ self._dense + self._prompts.mask_downscaling[6].bias
+        places = coarse + dense[:, None, None]
+        squeezed = before.squeeze(before.norm(places))
+        source = places + before.expand(squeezed.relu())
+        wide4, _, wide2, _ = self._decoder.output_upscaling
+        fine4, fine2 = (
+            _last(fine).to(self.dtype) + wide.bias for fine, wide in zip(finer, (wide4, wide2), strict=True)
+        )
+        return TinyPicture(_last(source), _last(squeezed), fine4, fine2)
+
+    def decode(
+        self,
+        picture: TinyPicture,
+        points: tuple[Tensor, Tensor] | None,
+        boxes: Tensor | None,
+        kinds: slice,
+        wanted: Wanted = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Decode prompts.
+
+        Parameters
+        ----------
+        picture : TinyPicture
+            The picture.
+        points : tuple of Tensor, shapes (B, N, 2) and (B, N), or None
+            Coordinates (x, y) in the encoder's pixels, and labels.
+        boxes : Tensor, shape (B, 4), or None
+            (x0, y0, x1, y1) in the encoder's pixels.
+        kinds : slice
+            Which of the decoder's masks: ``slice(1, None)`` for three, ``slice(0, 1)`` for the single one.
+        wanted : callable, optional
+            From predicted IoU (B, K) to a boolean of that shape: which masks are to be returned; by default all.
+
+        Returns
+        -------
+        logits : Tensor, shape (M, 4 H, 4 W)
+            Of the wanted masks, prompt by prompt.
+        predicted_iou : Tensor, shape (B, K)
+            Of all.
+        made : Tensor of bool, shape (B, K)
+            Which were wanted.
+        """
+        placed = self._prompts.placed(points, boxes)
+        step = len(placed[0]) if picture.source.is_cuda else _AT_ONCE
+        several = zip(*(part.split(step) for part in placed), strict=True)
+        return joined(self._decode(picture, some, boxes is not None, kinds, wanted) for some in several)
+
+    def _decode(
+        self, picture: TinyPicture, placed: tuple[Tensor, ...], boxed: bool, kinds: slice, wanted: Wanted
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        decoder = self._decoder
+        tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        tokens = torch.cat([tokens.expand(len(placed[0]), -1, -1), self._prompts.tokens(*placed)], dim=1)
+        tokens, source = tokens.to(self.dtype), self._source(picture, placed, boxed).to(self.dtype)
+        queries, places = tokens, source.flatten(1, 2)
+        for number in range(len(self._two_way.layers)):
+            queries, places = self._two_way.layer(number, queries, tokens, places)
+        queries = self._two_way.last(queries, tokens, places)
+        asked = range(decoder.num_mask_tokens)[kinds]
+        of_masks = queries[:, 1 + asked.start : 1 + asked.stop]
+        mlps = decoder.output_hypernetworks_mlps
+        filters = torch.stack([mlps[i](of_masks[:, j]) for j, i in enumerate(asked)], dim=1) / 4
+        source = self._refined(picture, places.view_as(source) + source)
+        step = len(source) if source.is_cuda else _FINE_AT_ONCE
+        fine = zip(source.split(step), filters.split(step), strict=True)
+        parts = [self._masks(picture, *some, decoder.mask_bias[kinds, None]) for some in fine]
+        masks, facts = (torch.cat(of_all) for of_all in zip(*parts, strict=True))
+        known = torch.cat([queries[:, :1].expand_as(of_masks), of_masks, facts.to(self.dtype)], dim=2)
+        iou = torch.sigmoid(decoder.iou_prediction_head(known).squeeze(2).float())
+        made = torch.ones_like(iou, dtype=torch.bool) if wanted is None else wanted(iou)
+        return masks[made].unflatten(1, (2 * source.shape[1], -1)), iou, made
+
+    def _source(self, picture: TinyPicture, placed: tuple[Tensor, ...], boxed: bool) -> Tensor:
+        """Return what the transformer sees of the picture, (B, H, W, 128)."""
+        coords, labels, corners, boxes = placed
+        side = picture.source.shape[1]
+        near = min(side, 2 * (_REACH + _FURTHER) + 2) if coords.shape[1] == 1 and not boxed else side
+        scale = self._prompts.input_image_size[0] / side
+        first = (coords[:, 0] / scale).floor() - _REACH - _FURTHER
+        first = first.clamp(0, side - near)
+        shown = coords - scale * first[:, None]
+        size = near * self._prompts.mask_input_size[0] // side
+        added = self._hidden(self._prompts.drawn(shown, labels, corners, boxes, boxes=boxed, size=size)) - self._nothing
+        windows = [(slice(y, y + near), slice(x, x + near)) for x, y in first.int().tolist()]
+        alone = torch.cat([picture.squeezed[:, rows, columns] for rows, columns in windows])
+        squeezed = F.relu_(self._prompted(added).add_(alone)).sub_(F.relu_(alone))
+        more = self._expanded(squeezed).add_(added @ self._dense)
+        source = picture.source.repeat(len(coords), 1, 1, 1)
+        for one, part, (rows, columns) in zip(source, more, windows, strict=True):
+            one[rows, columns] += part
+        return source
+
+    def _hidden(self, maps: Tensor) -> Tensor:
+        """Return what the dense embedding of maps (B, K, 4 H, 4 W) is linear in: (B, H, W, 64).
+
+        Of what is not given the prompt encoder has empty maps, which are left out here: the last ones.
+        """
+        first, second = self._drawn
+        maps = F.relu_(F.conv2d(maps, first.weight[:, : maps.shape[1]], first.bias, stride=2))
+        return _last(F.relu_(F.conv2d(maps, second.weight, second.bias, stride=2)))
+
+    def _refined(self, picture: TinyPicture, source: Tensor) -> Tensor:
+        """Return the features behind the transformer at twice the resolution, (B, 2 H, 2 W, 32)."""
+        squeezed = F.relu_(self._after(source).add_(self._shifted))
+        source = self._afterwards(squeezed).add_(source)
+        return self._doubled(0, source, picture.fine4)
+
+    def _doubled(self, number: int, source: Tensor, fine: Tensor) -> Tensor:
+        """Enlarge features 2×, the finer map let in."""
+        # Of each place its quarters' rows and columns, which are then laid in rows of the picture.
+        quarters = (source @ self._wide[number]).unflatten(3, (2, 2, -1)).transpose(2, 3)
+        laid = quarters.new_empty(quarters.shape)
+        torch.add(quarters, fine.unflatten(2, (-1, 2)).unflatten(1, (-1, 2)), out=laid)
+        return F.relu_(self._mix[number](F.relu_(laid.flatten(3, 4).flatten(1, 2))))
+
+    def _masks(self, picture: TinyPicture, source: Tensor, filters: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits (B, K, N) and what they say of their own certainty, (B, K, 21)."""
+        up = self._doubled(1, source, picture.fine2).flatten(1, 2)
+        masks = torch.baddbmm(bias, filters, up.transpose(1, 2)).float()
+        sure = masks.sigmoid()
+        hard = (sure > 0.5).to(sure.dtype)
+        area, total, both = hard.sum(2), sure.sum(2), torch.linalg.vecdot(sure, hard)
+        union = area + total - both + 1e-3
+        stable = ((sure > _SURE).sum(2) + 1e-3) / ((sure > _PERHAPS).sum(2) + 1e-3)
+        doubt = (total - torch.linalg.vecdot(sure, sure)) / union
+        facts = torch.stack([both / union, stable, sure.amax(2), torch.log1p(area) / 5, doubt], dim=2)
+        return masks, torch.cat([facts, (hard.to(up.dtype) @ up).float() / (area + 1e-3)[..., None]], dim=2)
+
+
+class _Convolution:
+    """A convolution of maps whose channels are last, without its bias where it has other weights."""
+
+    def __init__(self, convolution: Any, weight: Tensor | None = None) -> None:
+        self._weight = (convolution.weight if weight is None else weight).to(memory_format=torch.channels_last)
+        self._bias = convolution.bias if weight is None else None
+        self._how = (convolution.stride, convolution.padding, convolution.dilation)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return F.conv2d(x.permute(0, 3, 1, 2), self._weight, self._bias, *self._how).permute(0, 2, 3, 1)
+
+
+def _affine(norm: Any) -> tuple[Tensor, Tensor]:
+    """Return what a batch normalisation multiplies and adds to each channel."""
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def _last(maps: Tensor) -> Tensor:
+    """Return maps (B, C, H, W) with their channels last, next to one another in memory."""
+    return maps.permute(0, 2, 3, 1).contiguous()

@@ -1,0 +1,1 @@
+"""What the SAM families share."""

@@ -1,0 +1,209 @@
+"""Layouts of SAM checkpoints: where the network's tensors are in a file, and what they are called.
+
+A published ``.pth`` is the state dict itself; micro-sam's trainer puts it under ``model_state``, others under
+``state_dict`` or ``model``; transformers has names of its own, which are read without transformers. micro-sam's decoder
+is the ``decoder_state`` of its trainer's checkpoints, and a file of its own beside the published ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.files.checkpoints import check
+
+if TYPE_CHECKING:
+    import torch
+    from segment_anything.modeling import Sam
+
+__all__ = ["built", "is_hq", "load_sam", "sam_tensors", "size_name"]
+
+_T = TypeVar("_T")
+#: Encoders of the published networks by width and depth.
+_SIZES = {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}
+#: From transformers' names to segment-anything's.
+_FROM_TRANSFORMERS = [(re.compile(pattern), name) for pattern, name in [
+    (r"^shared_image_embedding\.positional_embedding$", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"^vision_encoder\.patch_embed\.projection", "image_encoder.patch_embed.proj"),
+    (r"^vision_encoder\.layers\.(\d+)\.layer_norm(\d)", r"image_encoder.blocks.\1.norm\2"),
+    (r"^vision_encoder\.layers\.", "image_encoder.blocks."),
+    (r"^vision_encoder\.neck\.conv1", "image_encoder.neck.0"),
+    (r"^vision_encoder\.neck\.layer_norm1", "image_encoder.neck.1"),
+    (r"^vision_encoder\.neck\.conv2", "image_encoder.neck.2"),
+    (r"^vision_encoder\.neck\.layer_norm2", "image_encoder.neck.3"),
+    (r"^vision_encoder\.", "image_encoder."),
+    (r"^prompt_encoder\.point_embed\.", "prompt_encoder.point_embeddings."),
+    (r"^prompt_encoder\.mask_embed\.conv1", "prompt_encoder.mask_downscaling.0"),
+    (r"^prompt_encoder\.mask_embed\.layer_norm1", "prompt_encoder.mask_downscaling.1"),
+    (r"^prompt_encoder\.mask_embed\.conv2", "prompt_encoder.mask_downscaling.3"),
+    (r"^prompt_encoder\.mask_embed\.layer_norm2", "prompt_encoder.mask_downscaling.4"),
+    (r"^prompt_encoder\.mask_embed\.conv3", "prompt_encoder.mask_downscaling.6"),
+    (r"^mask_decoder\.transformer\.layer_norm_final_attn", "mask_decoder.transformer.norm_final_attn"),
+    (r"^(mask_decoder\.transformer\.layers\.\d+)\.layer_norm(\d)", r"\1.norm\2"),
+    (r"^mask_decoder\.upscale_conv1", "mask_decoder.output_upscaling.0"),
+    (r"^mask_decoder\.upscale_layer_norm", "mask_decoder.output_upscaling.1"),
+    (r"^mask_decoder\.upscale_conv2", "mask_decoder.output_upscaling.3"),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_in", r"\1.layers.0"),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.layers\.0", r"\1.layers.1"),
+    (r"^(mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head))\.proj_out", r"\1.layers.2"),
+    # SAM-HQ's own.
+    (r"^mask_decoder\.hq_token\.", "mask_decoder.hf_token."),
+    (r"^mask_decoder\.hq_mask_mlp\.proj_in", "mask_decoder.hf_mlp.layers.0"),
+    (r"^mask_decoder\.hq_mask_mlp\.layers\.0", "mask_decoder.hf_mlp.layers.1"),
+    (r"^mask_decoder\.hq_mask_mlp\.proj_out", "mask_decoder.hf_mlp.layers.2"),
+    *((rf"^mask_decoder\.{theirs}_{part}\.", f"mask_decoder.{ours}.{number}.")
+      for theirs, ours in (("compress_vit", "compress_vit_feat"), ("encoder", "embedding_encoder"),
+                           ("mask", "embedding_maskfeature"))
+      for part, number in (("conv1", 0), ("norm", 1), ("conv2", 3))),
+]]  # fmt: skip
+#: Names by which micro-sam's decoder is known in a file of its own, and what all of its names begin with.
+_DECODER_MARKS = ("base.block.1.weight", "out_conv.weight")
+_DECODER_PARTS = ("base.", "decoder.", "deconv", "decoder_head.", "out_conv.")
+#: In transformers' files twice.
+_TIED = "prompt_encoder.shared_embedding.positional_embedding"
+
+
+def sam_tensors(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
+    """Find a SAM among the tensors of a checkpoint.
+
+    Parameters
+    ----------
+    tensors : mapping of str to tensor or shape
+        As `models.files.checkpoints` reads them.
+
+    Returns
+    -------
+    sam : dict
+        By segment-anything's names; empty where there is none.
+    decoder : dict
+        micro-sam's instance decoder; empty where there is none.
+    """
+    if any(name.startswith("vision_encoder.layers.") for name in tensors):
+        return {_renamed(name): value for name, value in tensors.items() if name != _TIED}, {}
+    marks = ("image_encoder.patch_embed.proj.weight", "image_encoder.patch_embed.seq.0.c.weight")
+    prefix = next((name[: -len(mark)] for name in tensors for mark in marks if name.endswith(mark)), None)
+    if prefix is None:
+        return {}, _instance_decoder(tensors)
+    parts = ("image_encoder.", "prompt_encoder.", "mask_decoder.")
+    sam = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {name: value for name, value in sam.items() if name.startswith(parts)}, _instance_decoder(tensors)
+
+
+def _instance_decoder(tensors: Mapping[str, _T]) -> dict[str, _T]:
+    """Return micro-sam's decoder by its own names: of a checkpoint's ``decoder_state``, or of a file of its own."""
+    state = "decoder_state."
+    found = {name.removeprefix(state): value for name, value in tensors.items() if name.startswith(state)}
+    if found or not set(_DECODER_MARKS) <= tensors.keys():
+        return found
+    return {name: value for name, value in tensors.items() if name.startswith(_DECODER_PARTS)}
+
+
+def size_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Say in words which encoder a SAM has.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        As `sam_tensors` names them.
+
+    Returns
+    -------
+    str
+        Such as ``ViT-B``.
+    """
+    if "image_encoder.patch_embed.seq.0.c.weight" in shapes:
+        return "TinyViT"
+    width = shapes.get("image_encoder.patch_embed.proj.weight", (0,))[0]
+    depth = len({name.split(".")[2] for name in shapes if name.startswith("image_encoder.blocks.")})
+    return _SIZES.get((width, depth), f"ViT of width {width} and depth {depth}")
+
+
+def is_hq(shapes: Mapping[str, Any]) -> bool:
+    """Tell whether a SAM has SAM-HQ's token.
+
+    Parameters
+    ----------
+    shapes : mapping of str to tuple of int
+        As `sam_tensors` names them.
+
+    Returns
+    -------
+    bool
+        True for SAM-HQ.
+    """
+    return "mask_decoder.hf_token.weight" in shapes
+
+
+def load_sam(path: Path, tensors: Mapping[str, torch.Tensor]) -> Sam:
+    """Build the network of a checkpoint and fill it.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint, for messages.
+    tensors : mapping of str to tensor
+        As `sam_tensors` names them.
+
+    Returns
+    -------
+    Sam
+        On the CPU, in evaluation mode, in float32.
+
+    Raises
+    ------
+    CheckpointError
+        If it does not fit.
+    """
+    sam = built(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    sam.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
+    return sam
+
+
+def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = False) -> Sam:
+    """Build the network that fits shapes, and check that every one fits.
+
+    Parameters
+    ----------
+    path : Path
+        The checkpoint, for messages.
+    shapes : mapping of str to tuple of int
+        As `sam_tensors` names them.
+    empty : bool
+        Whether without memory for its weights, only to look at it.
+
+    Returns
+    -------
+    Sam
+        With random weights, or none.
+
+    Raises
+    ------
+    CheckpointError
+        If it does not fit.
+    """
+    import torch
+
+    from napari_foundseg.models.nets.sam.sam_build import build_sam
+
+    what = f"a {'SAM-HQ' if is_hq(shapes) else 'SAM'} with {size_name(shapes)}"
+    try:
+        with torch.device("meta" if empty else "cpu"):
+            sam = build_sam(shapes)
+    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is taken for {what}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
+            "another model; get it again."
+        ) from error
+    check(path, {name: tuple(value.shape) for name, value in sam.state_dict().items()}, shapes, what)
+    return sam
+
+
+def _renamed(name: str) -> str:
+    for pattern, replacement in _FROM_TRANSFORMERS:
+        name, count = pattern.subn(replacement, name)
+        if count:
+            break
+    return name

@@ -1,0 +1,172 @@
+"""What SAM's encoders return of a picture: features, and the way from the picture's pixels to the encoder's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+    from napari_foundseg.models.nets.sam.mask_enlargement import Enlarger
+
+__all__ = ["SamEmbedding"]
+
+
+@dataclass(frozen=True, eq=False)
+class SamEmbedding:
+    """Features of one picture, and the sizes that map its pixels to the encoder's.
+
+    Parameters
+    ----------
+    features : (1, C, H, W) tensor
+        What the image encoder returned.
+    original_size : tuple of int
+        Rows and columns of the picture.
+    input_size : tuple of int
+        Rows and columns after its longer side was resized to the window.
+    """
+
+    features: torch.Tensor
+    original_size: tuple[int, int]
+    input_size: tuple[int, int]
+    prepared: dict[str, Any] = field(default_factory=dict, repr=False)
+    """What decoding makes of them once, whatever the prompt."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the features, and of what was made of them."""
+        prepared = sum(int(getattr(part, "nbytes", 0)) for part in self.prepared.values())
+        return int(self.features.nbytes) + prepared
+
+    def on(self, device: str) -> Self:
+        """Return the embedding on a device.
+
+        Parameters
+        ----------
+        device : str
+            As torch writes it.
+
+        Returns
+        -------
+        SamEmbedding
+            Itself where it is there already.
+        """
+        if str(self.features.device) == device:
+            return self
+        return replace(self, features=self.features.to(device), prepared={})
+
+    def in_window(self, xy: NDArray[np.float64]) -> torch.Tensor:
+        """Turn places of the picture into places of the encoder's window.
+
+        Parameters
+        ----------
+        xy : (..., 2) ndarray of float
+            (x, y) in the picture's pixels.
+
+        Returns
+        -------
+        (..., 2) tensor of float64
+            (x, y) in the encoder's pixels.
+        """
+        import torch
+
+        (height, width), (used_height, used_width) = self.original_size, self.input_size
+        return torch.as_tensor(xy * (used_width / width, used_height / height), device=self.features.device)
+
+    def mask_input(self, mask: NDArray[np.bool_], side: int, window: int, logit: float) -> torch.Tensor:
+        """Turn a mask of the picture into the small logits that a prompt encoder takes.
+
+        Parameters
+        ----------
+        mask : (M, N) ndarray of bool
+            The mask.
+        side : int
+            Rows and columns of the logits.
+        window : int
+            Rows and columns of the encoder's window.
+        logit : float
+            Inside; outside it is its negative.
+
+        Returns
+        -------
+        (1, side, side) tensor of float32
+            Logits.
+        """
+        import torch
+        from torch.nn import functional
+
+        size = [max(1, round(n * side / window)) for n in self.input_size]
+        inside = torch.as_tensor(mask, dtype=torch.float, device=self.features.device)[None, None]
+        small = functional.interpolate(inside, size, mode="bilinear", align_corners=False, antialias=True)[0]
+        padded = functional.pad(small, (0, side - size[1], 0, side - size[0]))
+        return (padded * 2 - 1) * logit
+
+    def enlarger(self, small: tuple[int, int], window: int) -> Enlarger:
+        """Return what enlarges small logits to the picture, made at the first call.
+
+        Parameters
+        ----------
+        small : tuple of int
+            Rows and columns of the logits.
+        window : int
+            Rows and columns of the encoder's window.
+
+        Returns
+        -------
+        Enlarger
+            For any number of masks.
+        """
+        from napari_foundseg.models.nets.sam.mask_enlargement import Enlarger
+
+        if "enlarger" not in self.prepared:
+            sizes = (window, window), self.input_size, self.original_size
+            self.prepared["enlarger"] = Enlarger(small, *sizes, self.features.device)
+        enlarger: Enlarger = self.prepared["enlarger"]
+        return enlarger
+
+    def packed(self, dtype: str) -> bytes:
+        """Return the embedding as bytes, for a disk.
+
+        Parameters
+        ----------
+        dtype : str
+            ``float16`` or ``float32``, of the features.
+
+        Returns
+        -------
+        bytes
+            For `unpacked`.
+        """
+        import torch
+        from safetensors.torch import save
+
+        sizes = torch.tensor([*self.original_size, *self.input_size])
+        features = self.features.detach().to("cpu", getattr(torch, dtype)).contiguous().clone()
+        return bytes(save({"features": features, "sizes": sizes}))
+
+    @classmethod
+    def unpacked(cls, data: bytes, device: str) -> Self:
+        """Return the embedding that `packed` made bytes of.
+
+        Parameters
+        ----------
+        data : bytes
+            What `packed` returned.
+        device : str
+            Where the features are to be, as torch writes it.
+
+        Returns
+        -------
+        SamEmbedding
+            In float32.
+        """
+        import torch
+        from safetensors.torch import load
+
+        tensors = load(data)
+        height, width, used_height, used_width = tensors["sizes"].tolist()
+        return cls(tensors["features"].to(device, torch.float32), (height, width), (used_height, used_width))
