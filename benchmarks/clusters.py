@@ -29,7 +29,7 @@ from napari_foundseg.core.clusters.clusters import find_clusters
 from napari_foundseg.core.clusters.crf import refine
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import cluster
-from napari_foundseg.tasks.features import feature_windows, features_of
+from napari_foundseg.tasks.windows.features import feature_windows, features_of
 
 TEXTURES = ("brick", "grass", "gravel")
 #: Pixels over which features of textures are averaged, for every method.

@@ -19,8 +19,8 @@ from scipy import ndimage
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.tasks.concepts import TextInputs
-from napari_foundseg.tasks.heat_maps import blended_maps
 from napari_foundseg.tasks.text import TextSettings, derive
+from napari_foundseg.tasks.windows.heat_maps import blended_maps
 
 
 class Brightness:

@@ -44,9 +44,11 @@ from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.protocols import GridOptions
 from napari_foundseg.models.sam.sam_embedding import SamEmbedding
 from napari_foundseg.models.sam.sam_model import SamModel
-from napari_foundseg.tasks import TASKS, embeddings
-from napari_foundseg.tasks.automatic import GridSettings, derive
-from napari_foundseg.tasks.mask_generator import GeneratorOptions, generate
+from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.automatic import derive
+from napari_foundseg.tasks.automatic_settings import GridSettings
+from napari_foundseg.tasks.windows import embeddings
+from napari_foundseg.tasks.windows.mask_generator import GeneratorOptions, generate
 
 PARTS = ("encoder", "click", "vit", "tiny", "fast", "live", "memory")
 MORE = ("compiled", "runtimes")

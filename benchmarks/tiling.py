@@ -44,7 +44,7 @@ def measure(side: int) -> tuple[float, float]:
 
 def crossing(truth: NDArray[np.int64], model: Any, count: int) -> NDArray[np.bool_]:
     """Return, for ids 0 to `count`, whether the object crosses a border between two windows' cores."""
-    from napari_foundseg.tasks.instance_maps import map_windows
+    from napari_foundseg.tasks.windows.instance_maps import map_windows
 
     crossed = np.zeros(count + 1, bool)
     for _, (y0, x0, _, _) in map_windows(truth.shape, model):

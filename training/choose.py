@@ -28,8 +28,8 @@ from napari_foundseg.core.watershed import instance_scores, instances
 from napari_foundseg.models.families.promptable.tiny import TinyModel
 from napari_foundseg.models.nets.tiny.tiny import load_foundseg_tiny
 from napari_foundseg.tasks import prompt as prompting
-from napari_foundseg.tasks.automatic import DecoderSettings
-from napari_foundseg.tasks.instance_maps import fitted_maps
+from napari_foundseg.tasks.automatic_settings import DecoderSettings
+from napari_foundseg.tasks.windows.instance_maps import fitted_maps
 
 CROP = 512
 #: The thresholds that are searched, and by how much they may change in one step.

@@ -14,7 +14,7 @@ from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.tasks.settings import Progress, unheard
 
 if TYPE_CHECKING:
-    from napari_foundseg.tasks.fit import Fitted
+    from napari_foundseg.tasks.side_tasks.fit_stego import Fitted
 
 __all__ = [
     "automatic",
@@ -330,15 +330,15 @@ def fit_stego(
         Of a kind that names what is wrong.
     """
     from napari_foundseg.io.image_sources import given_images
-    from napari_foundseg.tasks import fit
-    from napari_foundseg.tasks.fit_settings import FitSettings
     from napari_foundseg.tasks.label_image import label_array
-    from napari_foundseg.tasks.linear_probe import learn
+    from napari_foundseg.tasks.side_tasks import fit_stego
+    from napari_foundseg.tasks.side_tasks.fit_settings import FitSettings
+    from napari_foundseg.tasks.side_tasks.linear_probe import learn
 
     checked = FitSettings.parse(settings)
     opened = given_images(images, axes)
     backbone = load_model(model, protocol="FeatureExtractor")
-    fitted = fit.fit_stego(fit.pictures_in(opened), checked, backbone, name, progress)
+    fitted = fit_stego.fit_stego(fit_stego.pictures_in(opened), checked, backbone, name, progress)
     if labels is None:
         return fitted
     given = labels if isinstance(labels, list | tuple) else [labels]

@@ -16,7 +16,7 @@ from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.tasks.classed import assembled
+from napari_foundseg.tasks.class_results import assembled
 from napari_foundseg.tasks.concepts import TextInputs
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.text import TextSettings, derive

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_foundseg.tasks.embeddings import disk_cache
+from napari_foundseg.tasks.windows.embeddings import disk_cache
 from napari_foundseg.widgets.prompt import PromptWidget
 
 pytestmark = pytest.mark.gui

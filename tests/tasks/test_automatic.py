@@ -15,7 +15,8 @@ from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.tasks import TASKS
-from napari_foundseg.tasks.automatic import AutomaticInputs, DecoderSettings, GridSettings, derive
+from napari_foundseg.tasks.automatic import derive
+from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings, GridSettings
 
 Maps = Callable[[NDArray[Any]], NDArray[np.uint8]]
 

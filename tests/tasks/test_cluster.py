@@ -15,9 +15,10 @@ from napari_foundseg.core.errors import AxesError, BadImageError, Cancelled, Set
 from napari_foundseg.core.image import Image
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.loading import load_model
-from napari_foundseg.tasks import TASKS, cluster, fit
-from napari_foundseg.tasks.features import enlarged, feature_rgb, feature_windows, features_of
-from napari_foundseg.tasks.fit_settings import FitSettings
+from napari_foundseg.tasks import TASKS, cluster
+from napari_foundseg.tasks.side_tasks import fit_stego
+from napari_foundseg.tasks.side_tasks.fit_settings import FitSettings
+from napari_foundseg.tasks.windows.features import enlarged, feature_rgb, feature_windows, features_of
 
 
 @pytest.fixture(autouse=True)
@@ -189,10 +190,10 @@ def test_it_is_cancelled_between_windows() -> None:
 QUICK: dict[str, Any] = {"steps": 30, "feature_samples": 6, "batch_size": 8, "dim": 8, "n_clusters": 3}
 
 
-def _fit(images: Any, name: str = "mine", **more: Any) -> fit.Fitted:
+def _fit(images: Any, name: str = "mine", **more: Any) -> fit_stego.Fitted:
     settings = FitSettings.parse({**QUICK, **more})
     opened = [one if isinstance(one, Image) else Image(one) for one in images]
-    return fit.fit_stego(fit.pictures_in(opened), settings, load_model("foundseg-tiny"), name)
+    return fit_stego.fit_stego(fit_stego.pictures_in(opened), settings, load_model("foundseg-tiny"), name)
 
 
 def test_a_fitted_model_is_saved_once_and_applied_everywhere() -> None:
@@ -230,7 +231,7 @@ def test_equal_seeds_give_equal_models_and_a_stopped_fit_goes_on(monkeypatch: py
     settings = FitSettings.parse(QUICK)
     # One window and ten steps, then the person cancels.
     with pytest.raises(Cancelled, match="best of 10 steps was kept"):
-        fit.fit_stego(
+        fit_stego.fit_stego(
             [(Image(rgb), ())], settings, load_model("foundseg-tiny"), "stopped", cancelled=lambda: next(calls) > 10
         )
     assert fs.cluster(rgb, model="stopped", crf=False).labels.max() > 0
@@ -262,7 +263,7 @@ def test_features_are_the_same_up_to_the_border_of_a_picture() -> None:
 def test_a_fit_shows_its_loss_and_a_preview() -> None:
     rgb, _ = _scene()
     news: list[Any] = []
-    fit.fit_stego(
+    fit_stego.fit_stego(
         [(Image(rgb), ())], FitSettings.parse(QUICK), load_model("foundseg-tiny"), "told",
         progress=lambda *told: news.append(told),
     )  # fmt: skip

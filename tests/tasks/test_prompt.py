@@ -85,7 +85,7 @@ def test_a_click_is_looked_at_again_where_its_mask_fills_a_third_of_the_window(
 
 
 def test_a_model_whose_windows_take_seconds_looks_at_a_click_once(oracle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_foundseg.tasks.tiling.QUICK", oracle.window - 1)
+    monkeypatch.setattr("napari_foundseg.tasks.windows.tiling.QUICK", oracle.window - 1)
     fs.prompt(squares(10), fs.Prompt(points=[(205, 155)]), model=oracle)
     assert [seen[0] for seen in oracle.seen] == [oracle.window]
 

@@ -16,8 +16,8 @@ from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.concepts import Concept, TextInputs, example_of
-from napari_foundseg.tasks.heat_maps import blended_maps, scales
 from napari_foundseg.tasks.text import TextSettings, derive, not_found
+from napari_foundseg.tasks.windows.heat_maps import blended_maps, scales
 
 ROW = catalog.CatalogRow(
     name="stub", title="stub", family="stub", tasks=("text",), protocols=("TextMaps",), sha256="0" * 64, size_mb=0,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.tasks.tiling import surrounding
+from napari_foundseg.tasks.windows.tiling import surrounding
 from napari_foundseg.widgets.encode_ahead import clicks
 from napari_foundseg.widgets.layers import image_from_layer
 from napari_foundseg.widgets.overlay import image_layer

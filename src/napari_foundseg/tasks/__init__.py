@@ -40,7 +40,7 @@ class _Tasks(MutableMapping[str, Task]):
 TASKS = _Tasks(
     {name: name for name in ("automatic", "prompt", "text", "panoptic", "semantic", "name_masks", "cluster")}
 )
-_SAME = ("save_clusters", "learn_classes", "encode")
+_SAME = ("fit_stego", "save_clusters", "learn_classes", "encode")
 #: What the engine runs as it runs tasks, but what is no step of a recipe: it makes models, shows what they see, or
 #: prepares for clicks.
-FITS = _Tasks({"fit_stego": "fit", "features": "feature_view", **{name: name for name in _SAME}})
+FITS = _Tasks({"features": "side_tasks.feature_view", **{name: f"side_tasks.{name}" for name in _SAME}})

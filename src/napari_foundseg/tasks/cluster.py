@@ -21,13 +21,13 @@ from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Clustering, FeatureExtractor
-from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.classed import assembled, each_slice, of_classes
-from napari_foundseg.tasks.features import enlarged, feature_windows, features_of
+from napari_foundseg.tasks.class_results import assembled, each_slice, of_classes
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.refining import Refiner
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.windows import tiling
+from napari_foundseg.tasks.windows.features import enlarged, feature_windows, features_of
 
 __all__ = ["TASK", "ClusterInputs", "KMeansSettings", "SphericalSettings", "StegoSettings", "of_model", "run"]
 

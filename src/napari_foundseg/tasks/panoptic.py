@@ -23,11 +23,13 @@ from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import CentreOffsets, PanopticOptions
-from napari_foundseg.tasks import automatic, tiling
-from napari_foundseg.tasks.classed import Output, assembled, assembled_in, each_slice, in_windows
+from napari_foundseg.tasks import automatic
+from napari_foundseg.tasks.automatic_settings import DecoderSettings
+from napari_foundseg.tasks.class_results import Output, assembled, assembled_in, each_slice, in_windows
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
 from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["NUCLEI", "TASK", "PanopticInputs", "derive", "run"]
 
@@ -53,7 +55,7 @@ class ClassedSettings(Settings):
     """In stacks, objects that lie on one another in neighbouring slices become one."""
 
 
-class NucleiSettings(automatic.DecoderSettings, ClassedSettings):
+class NucleiSettings(DecoderSettings, ClassedSettings):
     """Nuclei over background, by the built-in model's instance decoder."""
 
     method: Literal["nuclei"] = "nuclei"  # type: ignore[assignment] # a method has its own name

@@ -30,10 +30,10 @@ from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Candidates, Promptable
-from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.embeddings import embedding
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
+from napari_foundseg.tasks.windows import tiling
+from napari_foundseg.tasks.windows.embeddings import embedding
 
 __all__ = ["DOUBT", "TASK", "PromptInputs", "PromptSettings"]
 

@@ -16,8 +16,9 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import TASKS, Inputs, Settings
-from napari_foundseg.tasks.automatic import derive, diameter_in_pixels
-from napari_foundseg.tasks.coarser import at_level
+from napari_foundseg.tasks.automatic import derive
+from napari_foundseg.tasks.automatic_settings import diameter_in_pixels
+from napari_foundseg.tasks.level_inputs import at_level
 from napari_foundseg.widgets.added_run import AddedRun
 from napari_foundseg.widgets.commit import misfit, refused
 from napari_foundseg.widgets.edit_row import EditRow

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.tasks import FITS
-from napari_foundseg.tasks.embeddings import disk_cache
+from napari_foundseg.tasks.windows.embeddings import disk_cache
 from napari_foundseg.widgets.jobs import Run
 from napari_foundseg.widgets.rows import quiet_label, side_by_side
 

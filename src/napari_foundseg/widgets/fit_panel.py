@@ -22,7 +22,7 @@ from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.tasks import FITS
-from napari_foundseg.tasks.fit_files import free_name
+from napari_foundseg.tasks.side_tasks.fit_files import free_name
 from napari_foundseg.widgets.curve import Curve
 from napari_foundseg.widgets.forms import SettingsForm
 from napari_foundseg.widgets.jobs import Run

@@ -49,7 +49,7 @@ class FitPreview:
         image : Image
             The layer as an image.
         shown : dict
-            What `tasks.fit.fit_stego` tells: cells, their shape and side, and where they lie.
+            What `tasks.side_tasks.fit_stego.fit_stego` tells: cells, their shape and side, and where they lie.
         """
         cells = np.frombuffer(shown["preview"], np.uint8).reshape(shown["shape"])
         pixels, place = Overlay(layer, image).cells(cells, tuple(shown["index"]), shown["box"][:2], shown["stride"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.tasks.coarser import at_level
+from napari_foundseg.tasks.level_inputs import at_level
 from napari_foundseg.widgets.background import Background
 from napari_foundseg.widgets.preferences import read_preferences
 

@@ -9,7 +9,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.levels import Level
 from napari_foundseg.core.normalisation import Percentile
 from napari_foundseg.tasks import Inputs, Settings
-from napari_foundseg.tasks.coarser import at_level
+from napari_foundseg.tasks.level_inputs import at_level
 
 __all__ = ["as_python"]
 

@@ -15,7 +15,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
-from napari_foundseg.tasks.coarser import at_level
+from napari_foundseg.tasks.level_inputs import at_level
 from napari_foundseg.widgets import estimate
 from napari_foundseg.widgets.dock import Dock
 from napari_foundseg.widgets.forms import SettingsForm

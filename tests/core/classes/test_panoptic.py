@@ -165,7 +165,7 @@ def test_panoptic_quality_is_torchmetrics(seed: int) -> None:
 
 
 def cut(semantic: np.ndarray, labels: np.ndarray, side: int, overlap: int) -> list[Window]:
-    from napari_foundseg.tasks.tiling import cover, part
+    from napari_foundseg.tasks.windows.tiling import cover, part
 
     windows = []
     for box, core in cover(semantic.shape, (side, side), overlap):

@@ -45,7 +45,7 @@ def stitched(windows: Sequence[Window], shape: tuple[int, int], *, agreement: fl
     Parameters
     ----------
     windows : sequence of Window
-        As `tasks.tiling.cover` cuts them.
+        As `tasks.windows.tiling.cover` cuts them.
     shape : tuple of int
         Rows and columns of the picture.
     agreement : float

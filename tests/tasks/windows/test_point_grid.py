@@ -16,8 +16,8 @@ from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import catalog
-from napari_foundseg.tasks import point_grid
-from napari_foundseg.tasks.point_grid import grid_passes
+from napari_foundseg.tasks.windows import point_grid
+from napari_foundseg.tasks.windows.point_grid import grid_passes
 
 
 @pytest.fixture

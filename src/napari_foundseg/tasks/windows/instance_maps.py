@@ -19,8 +19,8 @@ from napari_foundseg.core.masks import Box
 from napari_foundseg.core.watershed import instances
 from napari_foundseg.models.out_of_memory import is_out_of_memory, with_fallbacks
 from napari_foundseg.models.protocols import InstanceDecoding
-from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.embeddings import embedding
+from napari_foundseg.tasks.windows import tiling
+from napari_foundseg.tasks.windows.embeddings import embedding
 
 __all__ = ["decode_maps", "fitted_maps", "map_windows", "scale_for"]
 

@@ -13,8 +13,8 @@ from napari_foundseg.core.clusters.local_mean import local_mean
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.models.protocols import FeatureExtractor
-from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.embeddings import embedding
+from napari_foundseg.tasks.windows import tiling
+from napari_foundseg.tasks.windows.embeddings import embedding
 
 __all__ = ["enlarged", "feature_rgb", "feature_windows", "features_of"]
 

@@ -14,9 +14,10 @@ import napari_foundseg as fs
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.models.sam import sam_model as sam_module
-from napari_foundseg.tasks import FITS, TASKS, embeddings
-from napari_foundseg.tasks.encode import EncodeSettings
+from napari_foundseg.tasks import FITS, TASKS
 from napari_foundseg.tasks.regions import Region
+from napari_foundseg.tasks.side_tasks.encode import EncodeSettings
+from napari_foundseg.tasks.windows import embeddings
 
 
 class Counting:

@@ -14,10 +14,10 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import FeatureExtractor
-from napari_foundseg.tasks.features import feature_rgb
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, slices
 from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.windows.features import feature_rgb
 
 __all__ = ["TASK", "CodeSettings", "ViewSettings"]
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.disk_cache import DiskCache, cache_folder
 from napari_foundseg.models.protocols import Embedding, Promptable
-from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.settings import Progress
+from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["disk_cache", "embedding", "encode_ahead", "flush", "windows_of"]
 

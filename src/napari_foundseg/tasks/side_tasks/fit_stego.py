@@ -24,11 +24,11 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import CatalogRow, models_folder
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks import cluster
-from napari_foundseg.tasks.features import feature_windows, features_of
-from napari_foundseg.tasks.fit_files import FitState, free_name, register
-from napari_foundseg.tasks.fit_settings import FitInputs, FitSettings
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Task
+from napari_foundseg.tasks.side_tasks.fit_files import FitState, free_name, register
+from napari_foundseg.tasks.side_tasks.fit_settings import FitInputs, FitSettings
+from napari_foundseg.tasks.windows.features import feature_windows, features_of
 
 if TYPE_CHECKING:
     import torch

@@ -1,4 +1,4 @@
-"""Encoding in advance: slices are encoded before anybody clicks into them, and kept (`tasks.embeddings`)."""
+"""Encoding in advance: slices are encoded before anybody clicks into them, and kept (`tasks.windows.embeddings`)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Promptable
-from napari_foundseg.tasks.embeddings import encode_ahead
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, slices
 from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.windows.embeddings import encode_ahead
 
 __all__ = ["TASK", "EncodeSettings"]
 

@@ -17,9 +17,9 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.object_table import named_classes, object_table, table_of
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.tasks import tiling
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.settings import Progress
+from napari_foundseg.tasks.windows import tiling
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,9 +12,9 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import CatalogRow, models_folder, row
 from napari_foundseg.tasks import cluster
-from napari_foundseg.tasks.fit_files import free_name, register
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Progress, Task
+from napari_foundseg.tasks.side_tasks.fit_files import free_name, register
 
 __all__ = ["TASK", "SaveInputs", "save_clusters"]
 

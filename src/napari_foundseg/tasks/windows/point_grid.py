@@ -22,12 +22,12 @@ from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.suppression import select
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.protocols import GridOptions, PointGrid
-from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.embeddings import embedding
-from napari_foundseg.tasks.instance_maps import decode_maps
+from napari_foundseg.tasks.windows import tiling
+from napari_foundseg.tasks.windows.embeddings import embedding
+from napari_foundseg.tasks.windows.instance_maps import decode_maps
 
 if TYPE_CHECKING:
-    from napari_foundseg.tasks.automatic import GridSettings
+    from napari_foundseg.tasks.automatic_settings import GridSettings
 
 __all__ = ["LIVE", "floors", "grid_masks", "grid_passes", "passing"]
 

@@ -16,8 +16,8 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.models.catalog import CatalogRow, row
 from napari_foundseg.models.protocols import Clustering
-from napari_foundseg.tasks import tiling
-from napari_foundseg.tasks.features import enlarged, feature_windows, features_of
+from napari_foundseg.tasks.windows import tiling
+from napari_foundseg.tasks.windows.features import enlarged, feature_windows, features_of
 
 __all__ = ["fitted_probe", "learn"]
 
@@ -55,7 +55,7 @@ def learn(
     """
     from napari_foundseg.models.families.features.stego_weights import save
     from napari_foundseg.models.loading import load_model
-    from napari_foundseg.tasks.fit_files import register
+    from napari_foundseg.tasks.side_tasks.fit_files import register
 
     known = row(name)
     folder = Path(known.file)

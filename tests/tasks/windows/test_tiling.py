@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_foundseg.tasks import tiling
+from napari_foundseg.tasks.windows import tiling
 
 shapes = st.tuples(st.integers(1, 900), st.integers(1, 900))
 

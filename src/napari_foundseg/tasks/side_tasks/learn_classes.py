@@ -12,9 +12,9 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.label_image import LabelImage
-from napari_foundseg.tasks.linear_probe import learn
 from napari_foundseg.tasks.regions import Region, slices
 from napari_foundseg.tasks.settings import Progress, Task
+from napari_foundseg.tasks.side_tasks.linear_probe import learn
 
 __all__ = ["TASK", "LearnInputs"]
 

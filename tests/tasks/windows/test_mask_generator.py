@@ -12,7 +12,7 @@ import napari_foundseg as fs
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
-from napari_foundseg.tasks.mask_generator import GeneratorOptions, clean_small_regions, generate
+from napari_foundseg.tasks.windows.mask_generator import GeneratorOptions, clean_small_regions, generate
 
 
 def full(mask: Mask, shape: tuple[int, int]) -> np.ndarray:

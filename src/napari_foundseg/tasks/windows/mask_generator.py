@@ -1,7 +1,7 @@
 """SAM's automatic mask generator of our own: the reference's masks, several times faster.
 
 `generate` has the reference's options and defaults, crops and cleaning of small regions included, and returns its
-masks. `tasks.point_grid` uses the same steps in windows of our own.
+masks. `tasks.windows.point_grid` uses the same steps in windows of our own.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.suppression import boxes_of, select, suppress
 from napari_foundseg.models.protocols import GridOptions, PointGrid
-from napari_foundseg.tasks.embeddings import embedding
+from napari_foundseg.tasks.windows.embeddings import embedding
 
 __all__ = ["GeneratorOptions", "clean_small_regions", "generate"]
 
