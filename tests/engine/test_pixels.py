@@ -14,7 +14,7 @@ from asking import submit
 from napari_foundseg.core.errors import BadImageError, EngineError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine
-from napari_foundseg.engine.planes import PlaneStore, SentImage, describe, plane_key, read_plane
+from napari_foundseg.engine.image_planes import PlaneStore, SentImage, describe, plane_key, read_plane
 
 Asked = list[tuple[str, int]]
 
@@ -90,7 +90,7 @@ def test_only_the_slices_that_are_looked_at_are_computed_and_sent(
 def test_a_stack_too_large_to_go_at_once_goes_plane_by_plane(
     engine: Engine, asked: Asked, stack: np.ndarray[Any, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_foundseg.engine.exchange._AHEAD_BYTES", 1)
+    monkeypatch.setattr("napari_foundseg.engine.run_transfer._AHEAD_BYTES", 1)
     image = Image(da.from_array(stack, chunks=(1, 48, 64)), "ZYX")
     assert (submit(engine, image).wait(20).labels == expected(image)).all()
     assert asked == [("run", 1)] + [("deliver", 1)] * 4
@@ -136,7 +136,7 @@ def test_a_file_with_other_content_is_not_believed(
 def test_a_slice_that_cannot_be_read_is_a_named_error(
     engine: Engine, image: Image, stack: np.ndarray[Any, Any], monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    monkeypatch.setattr("napari_foundseg.engine.exchange._AHEAD_BYTES", 1)
+    monkeypatch.setattr("napari_foundseg.engine.run_transfer._AHEAD_BYTES", 1)
     pid = engine.diagnostics()["pid"]
     lazy = Image(da.from_array(stack, chunks=(1, 48, 64)), "ZYX")
     _ = lazy.limits, lazy.fingerprint()

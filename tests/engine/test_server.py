@@ -167,7 +167,7 @@ def test_another_catalogue_row_is_refused(engine: Engine, image: Image, monkeypa
     from napari_foundseg.models.catalog import row
 
     other = row("foundseg-tiny").model_copy(update={"sha256": "0" * 64})
-    monkeypatch.setattr("napari_foundseg.engine.exchange.row", lambda _: other)
+    monkeypatch.setattr("napari_foundseg.engine.run_transfer.row", lambda _: other)
     with pytest.raises(EngineError, match=r"another foundseg-tiny.*sha256"):
         submit(engine, image).wait(10)
 
@@ -180,7 +180,7 @@ def test_a_model_that_the_worker_does_not_know_comes_by_its_row(
 
     path = str(weights(row("foundseg-tiny")))
     mine = row("foundseg-tiny").model_copy(update={"name": "mine", "file": path, "source": path})
-    monkeypatch.setattr("napari_foundseg.engine.exchange.row", lambda _: mine)
+    monkeypatch.setattr("napari_foundseg.engine.run_transfer.row", lambda _: mine)
     assert len(submit(engine, image, model="mine").wait(60)) == len(submit(engine, image).wait(10))
 
 

@@ -27,7 +27,7 @@ from napari_foundseg.core.errors import (
     OutputError,
 )
 from napari_foundseg.core.image import Image
-from napari_foundseg.engine import faults
+from napari_foundseg.engine import error_translation
 from napari_foundseg.engine.stages import Ended, Seat
 from napari_foundseg.io.naming import place
 from napari_foundseg.io.writers import write_labels, write_overlay, write_table
@@ -303,7 +303,7 @@ def _failed(order: Order, held: Held | None, error: BaseException, started: floa
         held.release()
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
-    shown = faults.of_exception(error)
+    shown = error_translation.of_exception(error)
     if isinstance(shown, Cancelled):
         return Ended(_outcome(order, "stopped", seconds=_since(started), reason=str(shown)))
     if isinstance(shown, KeptError):

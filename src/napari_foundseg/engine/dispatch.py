@@ -15,10 +15,10 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
-from napari_foundseg.engine.exchange import Exchange
+from napari_foundseg.engine.image_planes import Index
 from napari_foundseg.engine.job import Job
 from napari_foundseg.engine.link import Link
-from napari_foundseg.engine.planes import Index
+from napari_foundseg.engine.run_transfer import Exchange
 from napari_foundseg.engine.worker import Outcome
 
 __all__ = ["Dispatcher"]

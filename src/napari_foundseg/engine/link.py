@@ -14,7 +14,7 @@ from uuid import uuid4
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.engine import worker
 from napari_foundseg.engine.certificates import Certificates
-from napari_foundseg.engine.child import Child
+from napari_foundseg.engine.engine_process import Child
 
 __all__ = ["Link"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.errors import FoundsegError
-from napari_foundseg.engine import faults
+from napari_foundseg.engine import error_translation
 
 if TYPE_CHECKING:
     from napari_foundseg.tasks.settings import Progress
@@ -133,7 +133,7 @@ def _answer(stage: Stage, value: Any, seat: Seat) -> Answer:
     try:
         return Answer(stage(value, seat), None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library would end the worker's event loop
-        shown = faults.of_exception(error)
+        shown = error_translation.of_exception(error)
         # Frames hold the arrays that were too large.
         error.__traceback__ = None
         return Answer(None, shown)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
 from napari_foundseg.core.image import Image
-from napari_foundseg.engine import faults
-from napari_foundseg.engine.planes import Index, PlaneStore, SentImage, plane_key, read_plane
+from napari_foundseg.engine import error_translation
+from napari_foundseg.engine.image_planes import Index, PlaneStore, SentImage, plane_key, read_plane
 from napari_foundseg.engine.stages import Answer, Seat, Stages
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ def _outcome(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller) -> Outco
     try:
         return Outcome(_run(request, fetcher, tell, device.append), None, device[0] if device else None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library must not be lost with the thread
-        shown = faults.of_exception(error)
+        shown = error_translation.of_exception(error)
         # Frames hold the arrays that were too large.
         error.__traceback__ = None
     _free_device_memory()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.engine.planes import Index, describe, plane_key, read_plane
+from napari_foundseg.engine.image_planes import Index, describe, plane_key, read_plane
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import FITS, TASKS
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.engine.certificates import Certificates
-from napari_foundseg.engine.faults import of_death
+from napari_foundseg.engine.error_translation import of_death
 
 __all__ = ["Child"]
 
