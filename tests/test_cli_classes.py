@@ -17,10 +17,10 @@ from skimage.io import imread
 from typer.testing import CliRunner
 
 import napari_foundseg as fs
-from napari_foundseg.batch.command import as_command
+from napari_foundseg.batch.command_text import as_command
 from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step
+from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.replay import compare
-from napari_foundseg.batch.steps import run_steps
 from napari_foundseg.cli import app
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.result import Segmentation

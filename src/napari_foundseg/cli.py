@@ -23,7 +23,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from napari_foundseg.batch.command import IMAGE_OPTIONS, image_of, inputs_of
+from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import catalog, default_model, packaged
@@ -32,10 +32,10 @@ from napari_foundseg.models.store import state
 from napari_foundseg.tasks import TASKS
 
 if TYPE_CHECKING:
+    from napari_foundseg.batch.item_stages import Outcome
     from napari_foundseg.batch.items import Item
     from napari_foundseg.batch.report import Report
     from napari_foundseg.batch.runner import Runner
-    from napari_foundseg.batch.work import Outcome
 
 __all__ = ["main"]
 
@@ -269,7 +269,7 @@ def fit_stego(
 
 def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segmentation:
     from napari_foundseg import api
-    from napari_foundseg.batch.single import check_sidecar, write_result
+    from napari_foundseg.batch.result_file import check_sidecar, write_result
 
     check_sidecar(out)
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})

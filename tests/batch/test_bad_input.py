@@ -12,8 +12,8 @@ import pytest
 import tifffile
 import zarr
 
-from napari_foundseg.batch import work
-from napari_foundseg.batch.work import Outcome
+from napari_foundseg.batch import item_stages
+from napari_foundseg.batch.item_stages import Outcome
 from napari_foundseg.io.readers import read_labels
 from napari_foundseg.io.writers import write_labels
 
@@ -29,7 +29,7 @@ BLOBS = np.kron(RANDOM.uniform(size=(6, 7)) > 0.6, np.ones((8, 8)))
 @pytest.fixture
 def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bright parts are objects, for tests that are about files alone."""
-    monkeypatch.setattr(work, "run_steps", toy_steps.steps_without_model)
+    monkeypatch.setattr(item_stages, "run_steps", toy_steps.steps_without_model)
 
 
 def batch(folder: Path, files: dict[str, Any], **options: Any) -> dict[str, Outcome]:

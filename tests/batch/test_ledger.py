@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_foundseg.batch import ledger, work
+from napari_foundseg.batch import item_stages, ledger
 from napari_foundseg.batch.sidecar import read_sidecar
 from napari_foundseg.core.errors import FolderLostError, OutputError
 from napari_foundseg.engine.stages import Ended, Seat
@@ -34,7 +34,7 @@ SEAT = Seat(None, unheard, bool)
 
 @pytest.fixture(autouse=True)
 def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "run_steps", toy_steps.steps_without_model)
+    monkeypatch.setattr(item_stages, "run_steps", toy_steps.steps_without_model)
 
 
 @pytest.fixture
@@ -193,19 +193,19 @@ def test_labels_that_nobody_has_touched_in_the_worklist_are_ours(tmp_path: Path,
 
 def test_a_person_who_saves_while_the_item_is_computed_keeps_the_labels(tmp_path: Path, results: Path) -> None:
     [order] = toy_steps.orders(toy_steps.recipe(min_area=20), tmp_path)
-    computed = work.compute(work.read(order, SEAT), SEAT)
+    computed = item_stages.compute(item_stages.read(order, SEAT), SEAT)
     edit_labels(results)
     before = snapshot(results)
-    assert work.write(computed, SEAT).state == "kept"
+    assert item_stages.write(computed, SEAT).state == "kept"
     assert snapshot(results) == before
 
 
 def test_an_image_that_changes_while_it_is_computed_has_no_result(tmp_path: Path, results: Path) -> None:
     [order] = toy_steps.orders(toy_steps.recipe(min_area=20), tmp_path)
-    computed = work.compute(work.read(order, SEAT), SEAT)
+    computed = item_stages.compute(item_stages.read(order, SEAT), SEAT)
     toy_steps.picture_file(tmp_path / "images" / "a.tif", seed=1)
     before = snapshot(results)
-    outcome = work.write(computed, SEAT)
+    outcome = item_stages.write(computed, SEAT)
     assert (outcome.state, outcome.error) == ("failed", "BadImageError")
     assert "changed while" in outcome.reason
     assert snapshot(results) == before
@@ -310,10 +310,10 @@ def test_a_folder_that_is_swapped_for_another_gets_nothing(
         monkeypatch.setattr(ledger, "publish", publish)
     elif moment == "before reading":
         swap()
-    passed: Any = work.read(order, SEAT)
+    passed: Any = item_stages.read(order, SEAT)
     if moment == "before writing":
         swap()
-    for stage in (work.compute, work.write):
+    for stage in (item_stages.compute, item_stages.write):
         passed = passed if isinstance(passed, Ended) else stage(passed, SEAT)
     outcome = passed.value if isinstance(passed, Ended) else passed
     assert (outcome.state, outcome.error, outcome.ends_batch) == ("failed", "FolderLostError", True)
@@ -336,10 +336,10 @@ def test_the_lock_is_the_processs_and_dies_with_it(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        assert work.run_here(order).state == "elsewhere"
+        assert item_stages.run_here(order).state == "elsewhere"
         holder.kill()
         holder.wait()
-    assert work.run_here(order).state == "done"
+    assert item_stages.run_here(order).state == "done"
 
 
 def test_an_item_is_held_once_in_a_process_too(tmp_path: Path) -> None:
@@ -370,7 +370,7 @@ def test_the_thumbnail_is_small_and_no_part_of_the_result(tmp_path: Path) -> Non
     assert states(tmp_path) == ["done"]
     path = tmp_path / "results" / ledger.HIDDEN / "a.png"
     with PIL.Image.open(path) as picture:
-        assert max(picture.size) <= work.THUMBNAIL
+        assert max(picture.size) <= item_stages.THUMBNAIL
         assert len(np.unique(np.asarray(picture).reshape(-1, 3), axis=0)) > 5
     path.unlink()
     assert states(tmp_path) == ["already done"]

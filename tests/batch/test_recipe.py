@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import napari_foundseg as fs
-from napari_foundseg.batch.pictures import picture
+from napari_foundseg.batch.item_image import picture
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step, read_recipe, recipe_of, write_recipe
 from napari_foundseg.core.errors import CheckpointError, OutputError, RecipeError
 from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile

@@ -15,10 +15,10 @@ from skimage.io import imread
 
 import napari_foundseg as fs
 from napari_foundseg.api import run
-from napari_foundseg.batch import items, ledger, work
+from napari_foundseg.batch import item_stages, items, ledger
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
+from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.replay import compare
-from napari_foundseg.batch.steps import run_steps
 from napari_foundseg.core.errors import BadImageError, CheckpointError, ReplayError
 from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile
 from napari_foundseg.engine.stages import Seat
@@ -126,7 +126,7 @@ def test_a_result_of_every_task_is_made_again() -> None:
 
 
 def made(path: Path, task: str, options: dict[str, Any]) -> fs.Segmentation:
-    from napari_foundseg.batch.pictures import picture
+    from napari_foundseg.batch.item_image import picture
 
     options = dict(options)
     image = picture(path, None, options.pop("channels", None), options.pop("normalisation", Percentile()))
@@ -160,7 +160,7 @@ def test_a_batchs_results_are_made_again_from_their_sidecars(tmp_path: Path, sta
     recipe = Recipe(inputs=sources, steps=steps, outputs=Outputs(labels=".ome.tif"))
     folder = ledger.open_folder(tmp_path / "results")
     for item in items.items_of(recipe, tmp_path):
-        assert work.run_here(work.Order(recipe.model_dump_json(), item, folder)).state == "done"
+        assert item_stages.run_here(item_stages.Order(recipe.model_dump_json(), item, folder)).state == "done"
         labels = folder.path / f"{item.stem}_labels.ome.tif"
         again = fs.replay(labels)
         assert np.array_equal(again.labels, tifffile.imread(labels))
@@ -189,7 +189,7 @@ def test_slices_see_the_grey_values_of_their_stack(tmp_path: Path, stack: Path) 
     recipe = Recipe(inputs=Sources(paths=(stack.name,), stacks="slices"), steps=(step,))
     folder = ledger.open_folder(tmp_path / "results")
     for item in items.items_of(recipe, tmp_path):
-        assert work.run_here(work.Order(recipe.model_dump_json(), item, folder)).state == "done"
+        assert item_stages.run_here(item_stages.Order(recipe.model_dump_json(), item, folder)).state == "done"
     whole = fs.automatic(stack, method="decoder").labels
     for z in range(3):
         alone = tifffile.imread(folder.path / f"stack_z{z}_labels.tif")
@@ -197,7 +197,7 @@ def test_slices_see_the_grey_values_of_their_stack(tmp_path: Path, stack: Path) 
 
 
 def test_a_persons_changes_are_told_from_what_the_run_wrote(tmp_path: Path, grey: Path) -> None:
-    from napari_foundseg.batch.single import write_result
+    from napari_foundseg.batch.result_file import write_result
     from napari_foundseg.io.readers import read_image
 
     image = read_image(grey)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from napari_foundseg.batch.pictures import file_digest, picture
+from napari_foundseg.batch.item_image import file_digest, picture
 from napari_foundseg.batch.recipe import step_of
+from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.sidecar import Sidecar, digest_of, sidecar_of
-from napari_foundseg.batch.steps import run_steps
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image

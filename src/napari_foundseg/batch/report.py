@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, get_args
 
-from napari_foundseg.batch.work import Outcome
+from napari_foundseg.batch.item_stages import Outcome
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.io.atomic import atomic_write
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from napari_foundseg.batch.items import output_folder
-from napari_foundseg.batch.layers import files_of_layers
+from napari_foundseg.batch.layer_sources import files_of_layers
 from napari_foundseg.batch.recipe import Recipe, write_recipe
 from napari_foundseg.batch.runner import OnChange, Runner
 from napari_foundseg.core.errors import RecipeError

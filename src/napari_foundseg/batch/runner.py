@@ -14,10 +14,10 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
+from napari_foundseg.batch.item_stages import STAGES, Order, Outcome, State
 from napari_foundseg.batch.items import Item, items_of, output_folder
 from napari_foundseg.batch.ledger import open_folder, thumbnail_of
 from napari_foundseg.batch.report import Report, reported, write_report
-from napari_foundseg.batch.work import STAGES, Order, Outcome, State
 from napari_foundseg.core.errors import Cancelled, EngineStartError, OutputError, WorkerLostError
 from napari_foundseg.engine.pool import Pool
 from napari_foundseg.io.atomic import sweep

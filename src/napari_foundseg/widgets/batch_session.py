@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.batch.pictures import picture
+from napari_foundseg.batch.item_image import picture
 from napari_foundseg.batch.recipe import Recipe, read_recipe
 from napari_foundseg.batch.report import Report, read_report
 from napari_foundseg.batch.request import Request
@@ -21,8 +21,8 @@ from napari_foundseg.core.errors import EngineError, FoundsegError, RecipeError
 from napari_foundseg.widgets.background import Background
 
 if TYPE_CHECKING:
+    from napari_foundseg.batch.item_stages import Outcome
     from napari_foundseg.batch.items import Item
-    from napari_foundseg.batch.work import Outcome
     from napari_foundseg.core.image import Image
 
 __all__ = ["BatchSession", "Line", "Result"]

@@ -87,7 +87,7 @@ class RunRecord:
         RecipeError
             If another level than the finest was looked at.
         """
-        from napari_foundseg.batch.command import as_command
+        from napari_foundseg.batch.command_text import as_command
 
         self._refuse_levels()
         return as_command(self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.layers)

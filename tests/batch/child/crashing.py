@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from napari_foundseg.batch import ledger, sidecar, work
+from napari_foundseg.batch import item_stages, ledger, sidecar
 
 #: In the order in which they are passed: six of issue 5, and two between them.
 POINTS = (
@@ -143,7 +143,9 @@ def _serve(folder: Path) -> None:
             out = Path(asked["out"])
             opened = ledger.open_folder(out)
             text = recipe.model_dump_json()
-            outcomes = [work.run_here(work.Order(text, item, opened)) for item in items_of(recipe, folder, out)]
+            outcomes = [
+                item_stages.run_here(item_stages.Order(text, item, opened)) for item in items_of(recipe, folder, out)
+            ]
             Path(asked["answer"]).write_text(json.dumps([asdict(outcome) for outcome in outcomes]))
             os._exit(0)
         _, status = os.waitpid(pid, 0)

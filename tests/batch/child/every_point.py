@@ -14,9 +14,9 @@ from pathlib import Path
 
 import toy_steps
 
-from napari_foundseg.batch import work
+from napari_foundseg.batch import item_stages
 
-work.run_steps = toy_steps.steps_without_model
+item_stages.run_steps = toy_steps.steps_without_model
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "ctypes.dlsym")
 
 

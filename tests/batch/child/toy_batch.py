@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from napari_foundseg.batch.work import Order, Outcome
+from napari_foundseg.batch.item_stages import Order, Outcome
 from napari_foundseg.core.errors import Cancelled, OutputError
 from napari_foundseg.engine.stages import Ended, Seat
 

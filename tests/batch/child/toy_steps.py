@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from napari_foundseg.batch import ledger, work
+from napari_foundseg.batch import item_stages, ledger
 from napari_foundseg.batch.items import items_of, output_folder
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
 from napari_foundseg.core.image import Image
@@ -42,10 +42,10 @@ def recipe(*paths: str, min_area: int = 0, labels: Any = ".tif", **options: Any)
     return Recipe(inputs=Sources(paths=paths or ("images",), **options), steps=(step,), outputs=Outputs(labels=labels))
 
 
-def orders(what: Recipe, folder: Path, out: Path | None = None) -> list[work.Order]:
+def orders(what: Recipe, folder: Path, out: Path | None = None) -> list[item_stages.Order]:
     results = ledger.open_folder(output_folder(what, folder, out))
-    return [work.Order(what.model_dump_json(), item, results) for item in items_of(what, folder, out)]
+    return [item_stages.Order(what.model_dump_json(), item, results) for item in items_of(what, folder, out)]
 
 
-def run(what: Recipe, folder: Path, out: Path | None = None) -> list[work.Outcome]:
-    return [work.run_here(order) for order in orders(what, folder, out)]
+def run(what: Recipe, folder: Path, out: Path | None = None) -> list[item_stages.Outcome]:
+    return [item_stages.run_here(order) for order in orders(what, folder, out)]

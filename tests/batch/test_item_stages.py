@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from napari_foundseg.batch import ledger, steps, work
+from napari_foundseg.batch import item_stages, ledger, recipe_steps
 from napari_foundseg.batch.recipe import ModelOf, Step
 from napari_foundseg.core.errors import Cancelled, CheckpointError, OutputError
 from napari_foundseg.core.image import Image
@@ -36,10 +36,10 @@ POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such 
 
 @pytest.fixture(autouse=True)
 def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "run_steps", toy_steps.steps_without_model)
+    monkeypatch.setattr(item_stages, "run_steps", toy_steps.steps_without_model)
 
 
-def outcomes(folder: Path, **options: Any) -> dict[str, work.Outcome]:
+def outcomes(folder: Path, **options: Any) -> dict[str, item_stages.Outcome]:
     return {outcome.stem: outcome for outcome in toy_steps.run(toy_steps.recipe(**options), folder)}
 
 
@@ -102,7 +102,7 @@ def test_an_order_is_small_and_travels(tmp_path: Path) -> None:
     [order] = toy_steps.orders(toy_steps.recipe(), tmp_path)
     packed = pickle.dumps(order)
     assert len(packed) < 2000
-    outcome = work.run_here(pickle.loads(packed))
+    outcome = item_stages.run_here(pickle.loads(packed))
     assert pickle.loads(pickle.dumps(outcome)) == outcome
 
 
@@ -125,7 +125,7 @@ def test_whatever_a_step_raises_is_an_outcome_and_the_item_is_free_again(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "run_steps", fail)
+        patch.setattr(item_stages, "run_steps", fail)
         outcome = outcomes(tmp_path)["a"]
     assert (outcome.state, outcome.ends_batch) == (state, ends)
     assert words in outcome.reason
@@ -140,7 +140,7 @@ def test_a_keyboard_interrupt_goes_on_and_frees_the_item(tmp_path: Path, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(work, "run_steps", interrupt)
+        patch.setattr(item_stages, "run_steps", interrupt)
         with pytest.raises(KeyboardInterrupt):
             outcomes(tmp_path)
     assert outcomes(tmp_path)["a"].state == "done"
@@ -193,7 +193,7 @@ def both(first: np.ndarray, second: np.ndarray, rule: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, "automatic", task)
         patch.setattr(Seat, "model", lambda *_: None)
-        return steps.run_steps(chain, Image(np.zeros((6, 7))), seat)
+        return recipe_steps.run_steps(chain, Image(np.zeros((6, 7))), seat)
 
 
 @given(LABELS, LABELS)
@@ -214,10 +214,10 @@ def test_read_says_elsewhere_and_leaves_no_lock_behind(tmp_path: Path) -> None:
     toy_steps.picture_file(tmp_path / "images" / "a.tif")
     [order] = toy_steps.orders(toy_steps.recipe(), tmp_path)
     seat = Seat(None, unheard, bool)
-    ready = work.read(order, seat)
-    assert isinstance(ready, work.Ready)
-    other = work.read(order, seat)
+    ready = item_stages.read(order, seat)
+    assert isinstance(ready, item_stages.Ready)
+    other = item_stages.read(order, seat)
     assert isinstance(other, Ended)
     assert other.value.state == "elsewhere"
     ready.held.release()
-    assert work.run_here(order).state == "done"
+    assert item_stages.run_here(order).state == "done"

@@ -15,7 +15,7 @@ from skimage.io import imread
 from typer.testing import CliRunner
 
 import napari_foundseg as fs
-from napari_foundseg.batch.command import as_command, image_of, inputs_of
+from napari_foundseg.batch.command_text import as_command, image_of, inputs_of
 from napari_foundseg.batch.replay import compare
 from napari_foundseg.cli import app
 from napari_foundseg.core.errors import AxesError, SettingsError

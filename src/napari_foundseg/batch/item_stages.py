@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
+from napari_foundseg.batch.item_image import file_digest, picture
 from napari_foundseg.batch.items import Item
 from napari_foundseg.batch.ledger import Folder, Held, hold
-from napari_foundseg.batch.pictures import file_digest, picture
 from napari_foundseg.batch.recipe import Recipe
+from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.sidecar import SourceFile, state_of
-from napari_foundseg.batch.steps import run_steps
 from napari_foundseg.core.errors import (
     BadImageError,
     Cancelled,
