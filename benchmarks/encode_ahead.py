@@ -1,8 +1,8 @@
 """What encoding the next image in advance gains: the first clicks on an image, with its windows encoded and without.
 
 Two pictures of the held-out mosaic that have no pixel in common. The windows of the second are encoded by the clicks
-of the worklist (`widgets.encode_ahead.clicks`) before it is clicked on; then objects of both are clicked, in one
-process. The processor's time, all threads together, so that other programs do not count.
+of the worklist (`widgets.worklist.next_image_encoding.clicks`) before it is clicked on; then objects of both are
+clicked, in one process. The processor's time, all threads together, so that other programs do not count.
 
     python benchmarks/encode_ahead.py [--side 512]
 """
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 import napari_foundseg as fs
 from _held_out import mosaic
-from napari_foundseg.widgets.encode_ahead import clicks
+from napari_foundseg.widgets.worklist.next_image_encoding import clicks
 
 _OBJECTS = 20
 

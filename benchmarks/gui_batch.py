@@ -31,7 +31,7 @@ from _gaps import Gaps
 from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step, write_recipe
 from napari_foundseg.batch.report import read_report
 from napari_foundseg.io.readers import read_image
-from napari_foundseg.widgets.batch import BatchWidget
+from napari_foundseg.widgets.batch.batch_dock import BatchWidget
 
 DATA = Path(os.environ.get("FOUNDSEG_DATA", Path(__file__).parents[1] / "../shared/data")) / "dsb2018" / "images"
 BROKEN = ("broken-cut.png", "broken-page.tif")

@@ -32,8 +32,8 @@ from qtpy.QtTest import QTest
 from _gaps import Gaps
 from _held_out import mosaic
 from clusters import textures
-from napari_foundseg.widgets.cluster import ClusterWidget
-from napari_foundseg.widgets.jobs import close_engine
+from napari_foundseg.widgets.cluster.cluster_dock import ClusterWidget
+from napari_foundseg.widgets.runs.shared_engine import close_engine
 
 #: Of the pictures of the walk.
 SIDE = 256

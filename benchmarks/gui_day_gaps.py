@@ -83,7 +83,7 @@ def crowd_with_plugin(folder: Path, record: Record) -> None:
         _, objects = day.viewer.window.add_plugin_dock_widget("napari-foundseg", "Objects")
         day.until(lambda: objects.table.model_.rowCount() == labels.max())
         QTest.qWait(500)
-    from napari_foundseg.widgets.objects import assign_objects
+    from napari_foundseg.widgets.editing.image_objects import assign_objects
 
     assign_objects(day.layer, layer)
     removal = objects.removal

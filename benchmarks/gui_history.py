@@ -19,7 +19,7 @@ import numpy as np
 from qtpy.QtTest import QTest
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.widgets.history import LabelsHistory, shared_history
+from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
 
 SHAPE = (64, 512, 512)
 

@@ -24,8 +24,8 @@ from qtpy.QtTest import QTest
 from scipy import ndimage
 
 from _held_out import mosaic
-from napari_foundseg.widgets.jobs import close_engine
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from napari_foundseg.widgets.runs.shared_engine import close_engine
 
 
 def canvas_place(viewer: Any, layer: Any, data: tuple[int, int]) -> QPoint:

@@ -22,10 +22,10 @@ from qtpy.QtTest import QTest
 
 from _gaps import Gaps
 from _held_out import mosaic
-from napari_foundseg.widgets.automatic import AutomaticWidget
-from napari_foundseg.widgets.jobs import close_engine
-from napari_foundseg.widgets.overlay import Overlay
-from napari_foundseg.widgets.results import object_features
+from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.result_layers import object_features
+from napari_foundseg.widgets.runs.shared_engine import close_engine
 
 
 def settle(milliseconds: int = 600) -> None:

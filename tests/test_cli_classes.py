@@ -30,7 +30,7 @@ from napari_foundseg.io.writers import write_labels
 from napari_foundseg.models import loading
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.tasks import TASKS
-from napari_foundseg.widgets.script import as_python
+from napari_foundseg.widgets.runs.python_text import as_python
 
 sys.path.insert(0, str(Path(__file__).parent / "models"))
 

@@ -79,7 +79,9 @@ def demo(
     console.print(f"{len(result)} objects in {image.name}: {out / 'labels.tif'} and {out / 'overlay.png'}")
     if _has_display():
         # A process of its own: this one has torch, the window must not.
-        sys.exit(subprocess.call([sys.executable, "-m", "napari_foundseg.widgets.demo", str(out / "labels.tif")]))
+        sys.exit(
+            subprocess.call([sys.executable, "-m", "napari_foundseg.widgets.demo_window", str(out / "labels.tif")])
+        )
 
 
 @app.command()

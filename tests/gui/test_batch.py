@@ -27,9 +27,9 @@ from napari_foundseg.cli import app
 from napari_foundseg.engine.stages import Ended, Seat
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
-from napari_foundseg.widgets.automatic import AutomaticWidget
-from napari_foundseg.widgets.batch import BatchWidget
-from napari_foundseg.widgets.worklist import WorklistWidget
+from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.batch.batch_dock import BatchWidget
+from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "batch" / "child"))
 

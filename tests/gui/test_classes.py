@@ -20,11 +20,11 @@ from napari_foundseg.tasks.class_results import assembled
 from napari_foundseg.tasks.concepts import TextInputs
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.text import TextSettings, derive
-from napari_foundseg.widgets.forms import Fold
-from napari_foundseg.widgets.layer_choice import TOOL
-from napari_foundseg.widgets.name_masks import NameMasksWidget
-from napari_foundseg.widgets.panoptic import PanopticWidget, SemanticWidget
-from napari_foundseg.widgets.text import TextWidget
+from napari_foundseg.widgets.classes.name_masks_dock import NameMasksWidget
+from napari_foundseg.widgets.classes.panoptic_dock import PanopticWidget, SemanticWidget
+from napari_foundseg.widgets.classes.text_dock import TextWidget
+from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.layers.layer_tags import TOOL
 
 pytestmark = pytest.mark.gui
 

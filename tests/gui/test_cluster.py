@@ -14,8 +14,8 @@ from napari_foundseg.core.errors import EngineError
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import FITS, TASKS
-from napari_foundseg.widgets.cluster import ClusterWidget
-from napari_foundseg.widgets.forms import Fold
+from napari_foundseg.widgets.cluster.cluster_dock import ClusterWidget
+from napari_foundseg.widgets.controls.fold import Fold
 
 pytestmark = pytest.mark.gui
 

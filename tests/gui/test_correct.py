@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_foundseg.widgets.correct import CorrectWidget
-from napari_foundseg.widgets.known import known_of
+from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 
 pytestmark = pytest.mark.gui
 SHIFT = Qt.KeyboardModifier.ShiftModifier

@@ -9,7 +9,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_foundseg.tasks.windows.embeddings import disk_cache
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
 

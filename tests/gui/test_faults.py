@@ -16,10 +16,10 @@ from qtpy.QtCore import Qt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS
-from napari_foundseg.widgets.automatic import AutomaticWidget
-from napari_foundseg.widgets.correct import CorrectWidget
-from napari_foundseg.widgets.known import known_of
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
 

@@ -13,9 +13,9 @@ from napari_foundseg.core.editing.difference import Difference
 from napari_foundseg.core.editing.history import Step
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_journals
-from napari_foundseg.widgets.history import LabelsHistory
-from napari_foundseg.widgets.known import known_of
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_foundseg.widgets.automatic import AutomaticWidget
-from napari_foundseg.widgets.known import known_of
-from napari_foundseg.widgets.marking import REFINE
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.prompt.mark_controls import REFINE
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
 
@@ -99,7 +99,7 @@ def test_a_run_into_a_layer_is_one_step_and_thresholds_replace_it(
     fewer = dataclasses.replace(
         found, pixels=np.where(found.labels == 1, 1, 0).astype(np.uint16), table=found.table.iloc[:1]
     )
-    monkeypatch.setattr("napari_foundseg.widgets.automatic.derive", lambda *_: fewer)
+    monkeypatch.setattr("napari_foundseg.widgets.automatic.automatic_dock.derive", lambda *_: fewer)
     viewer.add_image(scene.image, name="cells")
     mine = viewer.add_labels(np.zeros((128, 160), np.uint8), name="mine")
     mine.data[85:95, 100:110] = 200

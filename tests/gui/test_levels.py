@@ -13,8 +13,8 @@ from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.widgets.automatic import AutomaticWidget
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
 

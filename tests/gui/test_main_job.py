@@ -14,8 +14,8 @@ from qtpy.QtCore import QPoint, Qt
 from scipy import ndimage
 from skimage.io import imread
 
-from napari_foundseg.widgets.automatic import AutomaticWidget
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
 
@@ -95,7 +95,7 @@ import sys, warnings
 warnings.simplefilter("ignore")
 import napari
 from qtpy.QtTest import QTest
-from napari_foundseg.widgets.jobs import close_engine
+from napari_foundseg.widgets.runs.shared_engine import close_engine
 viewer = napari.Viewer()
 viewer.open_sample("napari-foundseg", "tissue")
 viewer.window.add_plugin_dock_widget("napari-foundseg", "Prompt")

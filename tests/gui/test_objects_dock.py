@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_foundseg.widgets.correct import CorrectWidget
-from napari_foundseg.widgets.objects_dock import ObjectsWidget
+from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
+from napari_foundseg.widgets.objects.objects_dock import ObjectsWidget
 
 pytestmark = pytest.mark.gui
 
@@ -172,7 +172,7 @@ def test_objects_that_cannot_be_measured_are_said(
     def full(*_: Any) -> None:
         raise MemoryError("no memory left")
 
-    monkeypatch.setattr("napari_foundseg.widgets.measurements.remeasure", full)
+    monkeypatch.setattr("napari_foundseg.widgets.objects.measurements.remeasure", full)
     dock.history.write("edit", [((slice(0, 2), slice(0, 2)), np.full((2, 2), 9))])
     qtbot.waitUntil(lambda: "no memory left" in dock.message.text())
     dock.history.write("edit", [((slice(4, 5), slice(0, 2)), np.full((1, 2), 9))])

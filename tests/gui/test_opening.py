@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from napari_foundseg.widgets import opening
+from napari_foundseg.widgets import menu
 
 pytestmark = pytest.mark.gui
 
@@ -39,14 +39,14 @@ def test_the_window_goes_on_while_the_first_form_is_imported(tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("engine")
 def test_every_form_of_the_manifest_opens(viewer: Any) -> None:
-    manifest = yaml.safe_load((Path(opening.__file__).parents[1] / "napari.yaml").read_text())
+    manifest = yaml.safe_load((Path(menu.__file__).parents[1] / "napari.yaml").read_text())
     for widget in manifest["contributions"]["widgets"]:
         _, form = viewer.window.add_plugin_dock_widget("napari-foundseg", widget["display_name"])
         assert type(form).__name__.endswith("Widget")
-        assert type(form).__module__ != opening.__name__
+        assert type(form).__module__ != menu.__name__
 
 
 def test_what_goes_wrong_in_a_forms_module_is_told(monkeypatch: pytest.MonkeyPatch, viewer: Any) -> None:
-    monkeypatch.setattr(opening.Prompt, "module", "no_such_form")
+    monkeypatch.setattr(menu.Prompt, "module", "no_such_form")
     with pytest.raises(ModuleNotFoundError, match="no_such_form"):
-        opening.Prompt(viewer)
+        menu.Prompt(viewer)

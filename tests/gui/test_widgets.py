@@ -9,9 +9,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_foundseg.core.errors import EngineError
-from napari_foundseg.widgets.automatic import AutomaticWidget
-from napari_foundseg.widgets.forms import Fold
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
 
@@ -176,7 +176,7 @@ def test_a_threshold_acts_live_until_the_person_paints(
     emptied = dataclasses.replace(
         scene.automatic, pixels=np.zeros_like(scene.automatic.labels), table=scene.automatic.table.iloc[:0]
     )
-    monkeypatch.setattr("napari_foundseg.widgets.automatic.derive", lambda *_: emptied)
+    monkeypatch.setattr("napari_foundseg.widgets.automatic.automatic_dock.derive", lambda *_: emptied)
     viewer.add_image(scene.image, name="cells")
     form = docked(viewer, AutomaticWidget)
     click(qtbot, form.run_button)

@@ -14,7 +14,7 @@ import pytest
 import working_day as day
 from qtpy.QtCore import Qt
 
-from napari_foundseg.widgets.prompt import PromptWidget
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
 

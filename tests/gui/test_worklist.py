@@ -17,11 +17,11 @@ from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_jou
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.worklist import STATE_FILE
 from napari_foundseg.io.writers import write_labels
-from napari_foundseg.widgets.correct import CorrectWidget
-from napari_foundseg.widgets.known import known_of
-from napari_foundseg.widgets.prompt import PromptWidget
-from napari_foundseg.widgets.results import add_labels
-from napari_foundseg.widgets.worklist import WorklistWidget
+from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.layers.result_layers import add_labels
+from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
 
 pytestmark = pytest.mark.gui
 

@@ -15,11 +15,17 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Points, Shapes
 
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.widgets.layers import affine_between, carried, current_index, displayed_axes, image_from_layer
-from napari_foundseg.widgets.marks import POLARITY, labels_on_slice, point_at
-from napari_foundseg.widgets.overlay import Overlay
-from napari_foundseg.widgets.prompt_layers import PromptLayers
-from napari_foundseg.widgets.prompt_rules import NOT_IT, Scribbles, prompts_from_layers
+from napari_foundseg.widgets.layers.layer_conversion import (
+    affine_between,
+    carried,
+    current_index,
+    displayed_axes,
+    image_from_layer,
+)
+from napari_foundseg.widgets.layers.marks import POLARITY, labels_on_slice, point_at
+from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.prompt.prompt_layers import PromptLayers
+from napari_foundseg.widgets.prompt.prompt_rules import NOT_IT, Scribbles, prompts_from_layers
 
 # napari shows axes of slices that are turned as if they were not; coordinates do not depend on what it shows.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")

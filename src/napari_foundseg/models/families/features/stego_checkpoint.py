@@ -1,6 +1,6 @@
 """STEGO's published checkpoints: Lightning files that hold the backbone, the head and both probes.
 
-They name omegaconf's classes beside the weights; `models.files.checkpoints` reads them without running or needing these.
+They name omegaconf's classes beside the weights; `models.files.checkpoints` reads them without running these.
 """
 
 from __future__ import annotations

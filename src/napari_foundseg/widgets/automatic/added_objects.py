@@ -1,0 +1,111 @@
+"""The objects of a run, added to a layer that holds others: one step, and one still when a threshold is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.editing.object_boxes import box_around
+from napari_foundseg.core.labels import label_dtype
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.editing.history import Step
+    from napari_foundseg.core.editing.object_facts import Facts
+    from napari_foundseg.core.labels import Overlap
+    from napari_foundseg.core.result import Segmentation
+    from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+    from napari_foundseg.widgets.layers.overlay import Overlay
+
+__all__ = ["AddedRun"]
+
+_SCORES = ("predicted_iou", "stability_score")
+
+
+class AddedRun:
+    """Writes results of one run into a layer.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer, which can be written.
+    overlay : Overlay
+        Of the layer over its image.
+    overlap : {'keep others', 'overwrite', 'fill free only'}
+        Who has a pixel that both an object of the layer and one of the run want.
+    done : callable
+        Told whether anything was written, or what went wrong.
+    """
+
+    def __init__(
+        self,
+        history: LabelsHistory,
+        overlay: Overlay,
+        overlap: Overlap,
+        done: Callable[[bool | Exception], None],
+    ) -> None:
+        self.labels = history.layer
+        self._history = history
+        self._overlay, self._overlap, self._done = overlay, overlap, done
+        self._step: Step | None = None
+        self._busy: Segmentation | None = None
+        self._next: Segmentation | None = None
+
+    @property
+    def changeable(self) -> bool:
+        """Whether nothing was done in the layer since."""
+        return self._busy is not None or self._step is None or self._history.last is self._step
+
+    def write(self, segmentation: Segmentation) -> None:
+        """Write a result in the place of the one before.
+
+        Parameters
+        ----------
+        segmentation : Segmentation
+            The result.
+        """
+        if self._busy is not None:
+            self._next = segmentation
+            return
+        if self._step is not None and self._history.last is self._step:
+            self._history.undo()
+        self._busy, self._step = segmentation, None
+        self._history.write_soon("automatic masks", self._prepare, self._written)
+
+    def _prepare(self) -> tuple[Callable[[NDArray[Any]], Any], Facts]:
+        assert self._busy is not None
+        segmentation, before = self._busy, self._history.free_id() - 1
+        table = segmentation.table
+        scores = [name for name in _SCORES if name in table]
+        known: dict[int, dict[str, Any]] = {
+            int(label) + before: dict(zip(scores, map(float, row), strict=True))
+            for label, *row in table[["label", *scores]].itertuples(index=False)
+        }
+        overlap = self._overlap
+
+        def make(array: NDArray[Any]) -> list[tuple[tuple[slice, ...], NDArray[Any]]]:
+            found = self._overlay.expanded(segmentation.labels)
+            taken = found > 0 if overlap == "overwrite" else (found > 0) & (array == 0)
+            box = box_around(taken)
+            own = np.zeros(0, np.int64) if box is None else found[box][taken[box]].astype(np.int64) + before
+            for label in set(known) - set(np.unique(own).tolist()):
+                del known[label]
+            if box is None:
+                return []
+            values = array[box].astype(np.promote_types(array.dtype, label_dtype(int(own.max()))))
+            values[taken[box]] = own
+            return [(box, values)]
+
+        return make, known
+
+    def _written(self, result: bool | Exception) -> None:
+        self._busy = None
+        if result is True:
+            self._step = self._history.last
+        following, self._next = self._next, None
+        if following is None:
+            self._done(result)
+        else:
+            self.write(following)

@@ -1,0 +1,354 @@
+"""The dock widget *Batch*: a recipe over many images, and what becomes of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Image as ImageLayer
+from napari.viewer import Viewer
+from qtpy.QtCore import QCoreApplication
+from qtpy.QtWidgets import QComboBox, QFileDialog, QProgressBar, QPushButton, QSpinBox, QWidget
+
+from napari_foundseg.core.errors import BadImageError, FoundsegError, RecipeError
+from napari_foundseg.io.readers import EXTENSIONS
+from napari_foundseg.widgets.batch.batch_session import BatchSession
+from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
+from napari_foundseg.widgets.controls.rows import labelled, quiet_label, side_by_side
+from napari_foundseg.widgets.forms.dock import Dock
+from napari_foundseg.widgets.layers.layer_conversion import displayed_axes, image_from_layer
+from napari_foundseg.widgets.layers.layer_tags import TOOL
+from napari_foundseg.widgets.runs.last_run import RECIPES
+from napari_foundseg.widgets.runs.run_record import latest_run
+from napari_foundseg.widgets.saved.form_memory import recall, remember
+from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
+
+__all__ = ["BatchWidget"]
+
+_IMAGES = f"Images ({' '.join(f'*{ending}' for ending in EXTENSIONS)})"
+_RECIPES_PLACE, _ELSEWHERE = "As the recipe says", "In another folder…"
+_WHOLE, _SLICES = "One result a stack", "One result a slice"
+
+
+class BatchWidget(Dock):
+    """Run a recipe over many images.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer, "recipe", "image", "results")
+        self.session = BatchSession()
+        self._build()
+        self.session.working.connect(self._work)
+        self.session.listed.connect(self._listed)
+        self.session.changed.connect(self._changed)
+        self.session.settled.connect(self._settled)
+        self.session.failed.connect(self._failed)
+        self._application = QCoreApplication.instance()
+        if self._application is not None:
+            # Before Qt destroys anything.
+            self._application.aboutToQuit.connect(self.release)
+        self._settled()
+        before = Path(recall("batch").get("recipe") or "-")
+        if before.is_file():
+            self.session.open_recipe(before)
+
+    # What is chosen.
+
+    def ask_path(self, kind: str) -> list[str]:
+        """Let the person choose.
+
+        Parameters
+        ----------
+        kind : {'recipe', 'save', 'folder', 'files', 'results'}
+            What is asked for.
+
+        Returns
+        -------
+        list of str
+            Empty where the person did not.
+        """
+        here = str(self.session.request.folder)
+        if kind == "recipe":
+            chosen = [QFileDialog.getOpenFileName(self, "Open a recipe", here, RECIPES)[0]]
+        elif kind == "save":
+            chosen = [QFileDialog.getSaveFileName(self, "Save the recipe", f"{here}/recipe.yaml", RECIPES)[0]]
+        elif kind == "files":
+            chosen = QFileDialog.getOpenFileNames(self, "Images", here, _IMAGES)[0]
+        else:
+            title = "Folder of images" if kind == "folder" else "Folder of the results"
+            chosen = [QFileDialog.getExistingDirectory(self, title, here)]
+        return [path for path in chosen if path]
+
+    def open_recipe(self) -> None:
+        """Open a recipe that was saved before."""
+        self._clear_messages()
+        for path in self.ask_path("recipe"):
+            self.session.open_recipe(Path(path))
+            remember("batch", recall("batch") | {"recipe": str(Path(path).absolute())})
+
+    def use_last_run(self) -> None:
+        """Do what was run last in this window."""
+        self._clear_messages()
+        record = latest_run()
+        if record is None:
+            self._failed("recipe", RecipeError("Nothing was run yet. Run Automatic masks, or open a recipe."))
+            return
+        folder = Path(record.image.source).absolute().parent if record.image.source else Path.home()
+        if not record.image.source and not self.session.request.paths:
+            self.session.choose(layers=((record.layer, record.image),))
+        self.session.use(lambda: record.as_recipe(folder), folder, f"{record.task} of {record.layer}")
+
+    def save_recipe(self) -> None:
+        """Save the recipe with what is chosen here."""
+        self._clear_messages()
+        for path in self.ask_path("save"):
+            self.session.save_recipe(Path(path if Path(path).suffix else f"{path}.yaml"))
+
+    def choose_images(self, kind: str) -> None:
+        """Choose images instead of the recipe's.
+
+        Parameters
+        ----------
+        kind : {'folder', 'files'}
+            What is asked for.
+        """
+        self._clear_messages()
+        if chosen := self.ask_path(kind):
+            self.session.choose(paths=tuple(chosen), layers=())
+            self._settled()
+
+    def choose_layers(self) -> None:
+        """Take the image layers that are open, with their axes as they are shown."""
+        self._clear_messages()
+        try:
+            found = tuple(
+                (layer.name, image_from_layer(layer, displayed=displayed_axes(self.viewer, layer)))
+                for layer in self.viewer.layers
+                if type(layer) is ImageLayer and TOOL not in layer.metadata
+            )
+            if not found:
+                raise BadImageError(None, "There is no image layer. Open an image first, or choose files.")
+        except FoundsegError as error:
+            self._failed("image", error)
+            return
+        self.session.choose(paths=(), layers=found)
+        self._settled()
+
+    def choose_recipes_images(self) -> None:
+        """Take the images that the recipe names."""
+        self._clear_messages()
+        self.session.choose(paths=(), layers=())
+
+    def choose_results(self, choice: int) -> None:
+        """Choose where results are written.
+
+        Parameters
+        ----------
+        choice : int
+            Row of the combo box: 0 as the recipe says, 1 in a folder that is asked for.
+        """
+        self._clear_messages()
+        chosen = self.ask_path("results") if choice else []
+        if chosen or not choice:
+            self.session.choose(out=Path(chosen[0]) if chosen else None)
+        self._settled()
+
+    def open_item(self, row: int) -> None:
+        """Open an image with its result in the worklist, to correct it.
+
+        Parameters
+        ----------
+        row : int
+            In the table.
+        """
+        self._clear_messages()
+        docked = self.viewer.window.dock_widgets.values()
+        worklist = next((widget for widget in docked if isinstance(widget, WorklistWidget)), None)
+        if worklist is None:
+            # In front of this one: both want the height.
+            _, worklist = self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist", tabify=True)
+        dock = worklist.parentWidget()
+        assert dock is not None
+        dock.show()
+        dock.raise_()
+        worklist.open_results(self.session.results(), row)
+
+    def release(self) -> None:
+        """Let go of the viewer; a run stops in good order."""
+        if self._application is None:
+            return
+        self._application.aboutToQuit.disconnect(self.release)
+        self._application = None
+        self.session.release()
+        super().release()
+
+    # Building.
+
+    def _build(self) -> None:
+        self.source, self.place_label, self.reason = quiet_label(""), quiet_label(""), quiet_label("")
+        self.recipe_label, self.state = quiet_label(""), quiet_label("")
+        self.table = BatchTable()
+        self.table.wanted.connect(self.open_item)
+        self.table.pictures_wanted.connect(self._show_pictures)
+        self.table.currentItemChanged.connect(lambda *_: self._explain())
+        self.bar = QProgressBar()
+        self.bar.hide()
+        for widget in (*self._choices(), self.table, self.reason, self.bar, self.state, *self._buttons(),
+                       self.messages["run"]):  # fmt: skip
+            self._layout.addWidget(widget)
+        self._layout.setStretchFactor(self.table, 1)
+
+    def _choices(self) -> list[QWidget]:
+        button = self._button
+        self.recipe_button = button("Open…", "Open a recipe, such as a task's form has saved.", self.open_recipe)
+        self.last_button = button("Last run", "Do to all images what was run last in this window.", self.use_last_run)
+        self.save_button = button("Save…", "Save the recipe with the images and the folder below.", self.save_recipe)
+        self.folder_button = button("Folder…", "All images of a folder.", lambda: self.choose_images("folder"))
+        self.files_button = button("Files…", "Some images.", lambda: self.choose_images("files"))
+        self.layers_button = button("Layers", "The image layers that are open now.", self.choose_layers)
+        self.recipes_button = button(
+            "Take the recipe's images", "Go back to the images that the recipe names.", self.choose_recipes_images
+        )
+        self.stacks, self.place, self.workers = QComboBox(), QComboBox(), QSpinBox()
+        self.stacks.addItems([_WHOLE, _SLICES])
+        self.stacks.setAccessibleName("Stacks")
+        self.stacks.setToolTip("Whether a stack (T or Z) is one item with one labels file, or each slice is one.")
+        self.stacks.activated.connect(lambda at: self.session.choose(stacks="slices" if at else "whole"))
+        self.place.addItems([_RECIPES_PLACE, _ELSEWHERE])
+        self.place.setAccessibleName("Where results are written")
+        self.place.activated.connect(self.choose_results)
+        self.workers.setRange(1, max(1, os.cpu_count() or 1))
+        self.workers.setKeyboardTracking(False)
+        self.workers.setToolTip("Processes that work at the same time; the processors are divided among them.")
+        self.workers.setAccessibleName("Workers")
+        self.workers.valueChanged.connect(lambda count: self.session.choose(workers=count))
+        self._inputs = [
+            self.recipe_button, self.last_button, self.folder_button, self.files_button, self.layers_button,
+            self.recipes_button, self.stacks, self.place, self.workers,
+        ]  # fmt: skip
+        return [
+            labelled("Recipe", self.recipe_button, self.last_button, self.save_button),
+            self.recipe_label, self.messages["recipe"],
+            labelled("Images", self.folder_button, self.files_button, self.layers_button),
+            self.source, self.recipes_button, self.messages["image"],
+            labelled("Stacks", self.stacks),
+            labelled("Results", self.place), self.place_label, self.messages["results"],
+            labelled("Workers", self.workers),
+        ]  # fmt: skip
+
+    def _buttons(self) -> list[QWidget]:
+        self.start_button = self._button("Start", "Do what is not done yet.", self._start)
+        self.pause_button = self._button("Pause", "Begin no further image; those under way go on.", self.session.pause)
+        self.stop_button = self._button(
+            "Stop", "End within seconds. What is done stays done, and Continue does the rest.", self.session.stop
+        )
+        self.retry_button = self._button("Retry failed", "Try the images that have failed once more.", self._retry)
+        return [
+            side_by_side(self.start_button, self.pause_button),
+            side_by_side(self.stop_button, self.retry_button),
+        ]
+
+    def _button(self, text: str, help_text: str, act: Callable[[], Any]) -> QPushButton:
+        button = QPushButton(text)
+        button.setToolTip(help_text)
+        button.clicked.connect(lambda _checked=False: act())
+        return button
+
+    # What the session tells.
+
+    def _start(self) -> None:
+        self._clear_messages()
+        self.session.start()
+
+    def _retry(self) -> None:
+        self._clear_messages()
+        self.session.retry()
+
+    def _work(self, words: str) -> None:
+        self.state.setText(words)
+
+    def _failed(self, part: str, error: FoundsegError) -> None:
+        self.messages[part].say(str(error))
+        self.ensureWidgetVisible(self.messages[part])
+
+    def _listed(self) -> None:
+        self.table.fill(self.session.lines)
+        self._explain()
+
+    def _changed(self, rows: Any) -> None:
+        self.table.update_rows(rows)
+        self._explain()
+        self._show_progress()
+
+    def _show_pictures(self, rows: Any) -> None:
+        self.session.ask_pictures(rows, self.table.show_picture, read_picture)
+
+    def _explain(self) -> None:
+        """Say of the selected item why it failed or was kept."""
+        row = self.table.indexOfTopLevelItem(self.table.currentItem()) if self.table.currentItem() else -1
+        reason = self.session.lines[row].reason if 0 <= row < len(self.session.lines) else ""
+        self.reason.setText(reason)
+        self.reason.setVisible(bool(reason))
+
+    def _show_progress(self) -> None:
+        session = self.session
+        if not session.running:
+            return
+        self.bar.setMaximum(len(session.lines))
+        self.bar.setValue(session.ended)
+        left = session.seconds_left
+        told = f", about {timedelta(seconds=round(left))} left" if left else ""
+        paused = "Paused; what is under way is finished. " if session.paused else ""
+        self.state.setText(f"{paused}{session.in_words()}{told}.")
+
+    def _settled(self) -> None:
+        session, request = self.session, self.session.request
+        free = not session.running and not session.preparing
+        for control in self._inputs:
+            control.setEnabled(free)
+        ready = session.runner is not None and bool(session.lines)
+        stopped = session.report is not None and bool(session.report.stopped)
+        self.save_button.setEnabled(request.recipe is not None)
+        self.start_button.setEnabled(free and ready)
+        self.start_button.setText("Continue" if stopped else "Start")
+        self.pause_button.setEnabled(session.running)
+        self.pause_button.setText("Go on" if session.paused else "Pause")
+        self.stop_button.setEnabled(session.running)
+        self.retry_button.setEnabled(not session.preparing and session.failures > 0)
+        self.bar.setVisible(session.running)
+        self._show_choice()
+        if session.running:
+            self._show_progress()
+        elif session.report is not None:
+            why = f" ({session.report.stopped})" if stopped else ""
+            self.state.setText(f"{session.in_words()}{why}. The report is in {session.report.folder}.")
+        elif not session.preparing:
+            hint = "Open a recipe, or run a task and press 'Last run'."
+            self.state.setText(f"{len(session.lines)} items: {session.in_words()}." if ready else hint)
+
+    def _show_choice(self) -> None:
+        session, request = self.session, self.session.request
+        recipe = request.recipe
+        steps = ", ".join(f"{step.task} with {step.model.name}" for step in recipe.steps) if recipe else ""
+        self.recipe_label.setText(f"{session.recipe_name}: {steps}" if recipe else "No recipe.")
+        own = bool(request.paths or request.layers)
+        paths = request.paths or (recipe.inputs.paths if recipe else ())
+        named = (
+            f"{request.folder / paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}"
+            if paths
+            else "No images."
+        )
+        self.source.setText(f"{len(request.layers)} layers." if request.layers else named)
+        self.recipes_button.setVisible(own and recipe is not None)
+        stacks = (request.stacks or recipe.inputs.stacks) if recipe else "whole"
+        self.stacks.setCurrentIndex(int(stacks == "slices"))
+        self.place.setCurrentIndex(int(request.out is not None))
+        self.place_label.setText(str(request.results) if recipe else "")

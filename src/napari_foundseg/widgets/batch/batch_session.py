@@ -1,0 +1,371 @@
+"""A batch in the window: what is chosen, the runner in a thread of its own, and what it tells."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.batch.item_image import picture
+from napari_foundseg.batch.recipe import Recipe, read_recipe
+from napari_foundseg.batch.report import Report, read_report
+from napari_foundseg.batch.request import Request
+from napari_foundseg.batch.runner import OnChange, Runner
+from napari_foundseg.core.errors import EngineError, FoundsegError, RecipeError
+from napari_foundseg.widgets.qt.file_thread import Background
+
+if TYPE_CHECKING:
+    from napari_foundseg.batch.item_stages import Outcome
+    from napari_foundseg.batch.items import Item
+    from napari_foundseg.core.image import Image
+
+__all__ = ["BatchSession", "Line", "Result"]
+
+#: How often the window looks at what the runner has told; more often nobody could read it.
+_LOOK_MS = 100
+_ENDED = ("done", "already done", "kept", "failed")
+#: Name, image, labels file, and how the image is read.
+Result = tuple[str, Path, Path, Callable[[], "Image"]]
+
+
+@dataclass(eq=False)
+class Line:
+    """What is known of an item.
+
+    Parameters
+    ----------
+    item : Item
+        The item.
+    """
+
+    item: Item
+    state: str = "waiting"
+    share: float = 0.0
+    seconds: float = 0.0
+    objects: int | None = None
+    reason: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The name without folders."""
+        return self.item.name.rpartition("/")[2]
+
+
+class BatchSession(QObject):
+    """What a batch does to which images, and how far it is.
+
+    Files are looked at, and the runner works, in threads beside the window's.
+    """
+
+    #: Something that takes a while has begun; in words.
+    working = Signal(str)
+    #: The list of items is another one.
+    listed = Signal()
+    #: Rows that are to be shown anew.
+    changed = Signal(object)
+    #: A run has begun, was paused, has ended, or the list was made: what can be pressed is other.
+    settled = Signal()
+    #: What went wrong, and which part of the form it is about.
+    failed = Signal(str, object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.request = Request()
+        self.recipe_name = ""
+        self.lines: list[Line] = []
+        self.running = self.paused = self.preparing = False
+        self.report: Report | None = None
+        self.runner: Runner | None = None
+        self._rows: dict[str, int] = {}
+        self._files, self._runs = Background(), Background()
+        self._asked = 0
+        self._used = False
+        self._lock = threading.Lock()
+        self._news: dict[str, tuple[str, Outcome | None, float]] = {}
+        #: About how many seconds the run still takes; None where nobody knows.
+        self.seconds_left: float | None = None
+        self._timer = QTimer(self)
+        self._timer.setInterval(_LOOK_MS)
+        self._timer.timeout.connect(self._look)
+
+    # What is chosen.
+
+    def open_recipe(self, path: Path) -> None:
+        """Take a recipe from a file, and its images.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        """
+        self._files.ask(lambda: read_recipe(path), partial(self._take_recipe, path.parent.absolute(), path.name))
+
+    def use(self, make: Callable[[], Recipe], folder: Path, name: str) -> None:
+        """Take a recipe that is made from a run.
+
+        Parameters
+        ----------
+        make : callable
+            Returns the recipe; slow, so not in the window's thread.
+        folder : Path
+            The folder that its paths start from.
+        name : str
+            What it is called.
+        """
+        self._files.ask(make, partial(self._take_recipe, folder, name))
+
+    def save_recipe(self, path: Path) -> None:
+        """Save the recipe with the images, stacks and results that are chosen.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        """
+        request = self.request
+        self._files.ask(lambda: request.save(path), partial(self._saved, path))
+
+    def choose(self, **changed: Any) -> None:
+        """Choose other images, stacks, results or workers, and list the items anew.
+
+        Parameters
+        ----------
+        **changed
+            Fields of `Request`.
+        """
+        if self.running:
+            return
+        self.request = replace(self.request, **changed)
+        self.make_list()
+
+    def make_list(self, then: Callable[[], None] | None = None) -> None:
+        """List the items of what is chosen, and what an earlier run has made of them.
+
+        Parameters
+        ----------
+        then : callable, optional
+            Done after it where it could be done.
+        """
+        if self.request.recipe is None or self.running:
+            return
+        self._asked += 1
+        self.preparing = True
+        self.working.emit("Listing the images …")
+        self.settled.emit()
+        self._files.ask(partial(_prepare, self.request, self._note), partial(self._prepared, self._asked, then))
+
+    # Running.
+
+    def start(self) -> None:
+        """Do what is not done yet."""
+        if self.running or self.preparing or self.runner is None:
+            return
+        if self._used and not (self.report is not None and self.report.stopped):
+            # All has ended: look again at all, with what the person may have changed since.
+            self.make_list(self._run)
+        else:
+            self._run()
+
+    def pause(self) -> None:
+        """Begin no item, or go on."""
+        if not self.running or self.runner is None:
+            return
+        self.paused = not self.paused
+        (self.runner.pause if self.paused else self.runner.resume)()
+        self.settled.emit()
+
+    def stop(self) -> None:
+        """End the run within seconds; `start` goes on."""
+        if self.running and self.runner is not None:
+            self.working.emit("Stopping …")
+            self.runner.stop()
+
+    def retry(self) -> None:
+        """Try what has failed again, in this run or in one of its own."""
+        if self.runner is None or self.preparing or not self.failures:
+            return
+        failed = [line for line in self.lines if line.state == "failed"]
+        self.runner.retry([line.item.name for line in failed])
+        if not self.running:
+            self._run()
+
+    @property
+    def failures(self) -> int:
+        """How many items have failed."""
+        return sum(line.state == "failed" for line in self.lines)
+
+    @property
+    def ended(self) -> int:
+        """How many items have ended, well or badly."""
+        return sum(line.state in _ENDED for line in self.lines)
+
+    def in_words(self) -> str:
+        """Say how many items are how far.
+
+        Returns
+        -------
+        str
+            Such as ``198 done, 2 failed``.
+        """
+        counts = Counter(line.state for line in self.lines)
+        order = (*_ENDED, "running", "elsewhere", "waiting", "not done")
+        return ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+
+    def results(self) -> list[Result]:
+        """Return the items as pairs of an image and its labels, for the worklist.
+
+        Returns
+        -------
+        list of Result
+            Of all items, done or not.
+        """
+        assert self.runner is not None
+        seen = self.request.chosen().inputs
+        pairs: list[Result] = []
+        for line in self.lines:
+            item = line.item
+            read = partial(picture, item.path, seen.axes, seen.channels, seen.normalisation, item.index)
+            pairs.append((item.name, item.path, self.runner.labels_of(item), read))
+        return pairs
+
+    def ask_pictures(self, rows: Iterable[int], then: Callable[[int, Any], None], read: Callable[[Path], Any]) -> None:
+        """Read small pictures of results beside the window.
+
+        Parameters
+        ----------
+        rows : iterable of int
+            Of which items.
+        then : callable
+            Told the row and the picture, for each that is there.
+        read : callable
+            Reads a file.
+        """
+        runner, asked = self.runner, self._asked
+        if runner is None:
+            return
+        wanted = [(row, runner.thumbnail_of(self.lines[row].item)) for row in rows if self.lines[row].state in _ENDED]
+
+        def show(found: Any) -> None:
+            if asked == self._asked and not isinstance(found, Exception):
+                for row, image in found:
+                    then(row, image)
+
+        if wanted:
+            self._files.ask(lambda: [(row, read(path)) for row, path in wanted], show)
+
+    def release(self) -> None:
+        """Stop in good order without waiting for it: the runner ends its workers and writes its report by itself."""
+        self._timer.stop()
+        if self.runner is not None and self.running:
+            self.runner.stop()
+        self._runs.leave()
+        self._files.leave()
+
+    # How.
+
+    def _take_recipe(self, folder: Path, name: str, found: Any) -> None:
+        if isinstance(found, Exception):
+            self._fail("recipe", found)
+            return
+        self.recipe_name = name
+        self.choose(recipe=found, folder=folder, stacks=None)
+
+    def _saved(self, path: Path, found: Any) -> None:
+        if isinstance(found, Exception):
+            self._fail("recipe", found)
+        else:
+            self.working.emit(f"Saved {path.name}.")
+
+    def _prepared(self, asked: int, then: Callable[[], None] | None, found: Any) -> None:
+        if asked != self._asked:
+            return
+        self.preparing, self._used, self.report = False, False, None
+        if isinstance(found, Exception):
+            self.runner, self.lines = None, []
+            self.listed.emit()
+            self._fail("image" if isinstance(found, RecipeError) else "recipe", found)
+            return
+        self.request, self.runner, report = found
+        self.lines = [Line(item) for item in self.runner.items]
+        self._rows = {line.item.stem: row for row, line in enumerate(self.lines)}
+        for told in report.items if report is not None else ():
+            row = self._rows.get(told.stem)
+            if row is not None and told.state in _ENDED:
+                line = self.lines[row]
+                line.state, line.seconds, line.objects, line.reason = (
+                    told.state,
+                    told.seconds,
+                    told.objects,
+                    told.reason,
+                )
+        self.listed.emit()
+        self.settled.emit()
+        if then is not None:
+            then()
+
+    def _run(self) -> None:
+        runner = self.runner
+        assert runner is not None
+        for line in self.lines:
+            # What an earlier run has made of them is looked at anew.
+            if not self._used or line.state not in _ENDED:
+                line.state = "waiting"
+        self.running, self._used, self.report, self.seconds_left = True, True, None, None
+        runner.resume()
+        self.changed.emit(range(len(self.lines)))
+        self._timer.start()
+        self._runs.ask(runner.run, self._ran)
+        self.settled.emit()
+
+    def _ran(self, found: Any) -> None:
+        self._look()
+        self._timer.stop()
+        self.running = self.paused = False
+        left = [row for row, line in enumerate(self.lines) if line.state not in _ENDED]
+        for row in left:
+            self.lines[row].state = "not done"
+        self.changed.emit(left)
+        if isinstance(found, Exception):
+            self._fail("results", found)
+            return
+        self.report = found
+        self.settled.emit()
+
+    def _note(self, item: Item, state: str, outcome: Outcome | None, share: float, _words: str) -> None:
+        """Take down what the runner tells, in its thread; the window fetches it."""
+        if state in _ENDED and self.runner is not None:
+            self.seconds_left = self.runner.seconds_left()
+        with self._lock:
+            self._news[item.stem] = (state, outcome, share)
+
+    def _look(self) -> None:
+        with self._lock:
+            news, self._news = self._news, {}
+        rows = []
+        for stem, (state, outcome, share) in news.items():
+            line = self.lines[self._rows[stem]]
+            line.state, line.share = state, share
+            if outcome is not None:
+                line.objects, line.reason = outcome.objects, outcome.reason
+                line.seconds = outcome.seconds or (line.seconds if state == "already done" else 0.0)
+            rows.append(self._rows[stem])
+        self.changed.emit(rows)
+
+    def _fail(self, part: str, error: Exception) -> None:
+        self.settled.emit()
+        known = isinstance(error, FoundsegError)
+        self.failed.emit(part, error if known else EngineError(f"{type(error).__name__}: {error}"))
+
+
+def _prepare(request: Request, note: OnChange) -> tuple[Request, Runner, Report | None]:
+    request = request.with_files()
+    runner = request.runner(note)
+    report = read_report(runner.out)
+    same = report is not None and report.recipe == request.chosen().digest()
+    return request, runner, report if same else None

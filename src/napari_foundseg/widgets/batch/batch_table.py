@@ -1,0 +1,158 @@
+"""The table of a batch: its items, how far each is, how long it took, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QSize, Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtGui import QIcon, QImage, QPixmap, QResizeEvent
+
+from napari_foundseg.widgets.worklist.item_table import ItemTable
+
+if TYPE_CHECKING:
+    from napari_foundseg.widgets.batch.batch_session import Line
+
+__all__ = ["BatchTable", "read_picture"]
+
+_SIDE = 32
+_WITH_RESULT = ("done", "already done", "kept")
+_STATE_HELP = {
+    "waiting": "Not begun.",
+    "running": "Under way.",
+    "done": "Its result is written.",
+    "already done": "An earlier run, or another at the same time, has done it with the same recipe and models.",
+    "kept": "A person has worked on its labels, so they were left alone.",
+    "elsewhere": "Another run is at it.",
+    "failed": "There is no result.",
+    "not done": "The run ended before.",
+}
+
+
+class BatchTable(ItemTable):
+    """Items of a batch from top to bottom, with a small picture of each result.
+
+    Only rows in view are written, so that the number of items costs the window nothing.
+    """
+
+    #: Rows in view that have a result whose picture was not asked for.
+    pictures_wanted = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__("State", "Time", "Objects")
+        self.setIconSize(QSize(_SIDE, _SIDE))
+        self.setMinimumHeight(220)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        blank = QPixmap(_SIDE, _SIDE)
+        blank.fill(Qt.GlobalColor.transparent)
+        self._blank = QIcon(blank)
+        self._lines: Sequence[Line] = ()
+        self._stale: set[int] = set()
+        self._unpictured: set[int] = set()
+        scroll = self.verticalScrollBar()
+        assert scroll is not None
+        scroll.valueChanged.connect(lambda _value: self._write())
+
+    def fill(self, lines: Sequence[Line]) -> None:
+        """Show other items.
+
+        Parameters
+        ----------
+        lines : sequence of Line
+            From top to bottom; they may change, `update_rows` then says so.
+        """
+        self._lines = lines
+        self.make_rows(len(lines))
+        if lines:
+            # Rows are as high as the first, before there are pictures too.
+            self._set_icon(0, self._blank)
+        self._unpictured.clear()
+        self.update_rows(range(len(lines)))
+
+    def update_rows(self, rows: Iterable[int]) -> None:
+        """Show how far some items are now.
+
+        Parameters
+        ----------
+        rows : iterable of int
+            Which.
+        """
+        self._stale.update(rows)
+        self._write()
+
+    def show_picture(self, row: int, picture: QImage) -> None:
+        """Show the small picture of a result.
+
+        Parameters
+        ----------
+        row : int
+            Its row.
+        picture : QImage
+            Null where there is none.
+        """
+        if not picture.isNull():
+            self._set_icon(row, QIcon(QPixmap.fromImage(picture)))
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Write rows that come into view.
+
+        Parameters
+        ----------
+        event : QResizeEvent
+            Qt's.
+        """
+        super().resizeEvent(event)
+        self._write()
+
+    def _write(self) -> None:
+        view = self.viewport()
+        if view is None or not self._lines:
+            return
+        first, last = (self.indexAt(at).row() for at in (view.rect().topLeft(), view.rect().bottomLeft()))
+        rows = range(max(0, first), (last if last >= 0 else len(self._lines) - 1) + 1)
+        for row in self._stale.intersection(rows):
+            self._show_line(row, self._lines[row])
+        self._stale.difference_update(rows)
+        if wanted := self._unpictured.intersection(rows):
+            self._unpictured -= wanted
+            self.pictures_wanted.emit(sorted(wanted))
+
+    def _show_line(self, row: int, line: Line) -> None:
+        share = f" {line.share:.0%}" if line.state == "running" and line.share else ""
+        texts = (
+            line.shown,
+            f"{line.state}{share}",
+            f"{line.seconds:.1f} s" if line.seconds else "",
+            "" if line.objects is None else str(line.objects),
+        )
+        why = f"{_STATE_HELP[line.state]} {line.reason}".strip()
+        self.show_row(
+            row, texts, (line.item.name, why, "Time spent on it, waiting left out.", "Objects in its result.")
+        )
+        if line.state in _WITH_RESULT:
+            self._unpictured.add(row)
+
+    def _set_icon(self, row: int, icon: QIcon) -> None:
+        line = self.topLevelItem(row)
+        if line is not None:
+            line.setIcon(0, icon)
+
+
+def read_picture(path: Path) -> QImage:
+    """Read a small picture; any thread may.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    QImage
+        Null where there is none.
+    """
+    wanted = QImage(str(path))
+    if wanted.isNull():
+        return wanted
+    return wanted.scaled(_SIDE, _SIDE, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.SmoothTransformation)

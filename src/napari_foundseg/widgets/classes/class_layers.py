@@ -1,0 +1,260 @@
+"""The layers of a result with classes: objects and classes, which share one class table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Labels, Layer
+from napari.utils.colormaps import label_colormap
+from numpy.typing import NDArray
+
+from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.classes.panoptic import panoptic_ids
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.widgets.controls.colours import LISTED, listed
+from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.result_layers import object_features
+from napari_foundseg.widgets.layers.unique_name import unique_name
+
+__all__ = ["ClassLayers"]
+
+_CLEAR = "transparent"
+#: What stands in the place of a class that has no colour of its own.
+_GREY = "#808080"
+
+
+class ClassLayers:
+    """Two Labels layers over an image: each object's id, and below it each pixel's class.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    segmentation : Segmentation
+        The result, with `semantic`.
+    name : str
+        What the layers' names begin with.
+    """
+
+    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> None:
+        self._viewer, self._overlay, self._name = viewer, Overlay(layer, image), name
+        self.classes: ClassTable = segmentation.classes
+        self.hidden: frozenset[int] = frozenset()
+        self.edited = False
+        self._writing = False
+        #: Names and colours that a person gave, which other thresholds leave alone.
+        self._given: dict[int, dict[str, str]] = {}
+        self.semantic = self._added(_semantic_of(segmentation), f"{name} classes", 0.45)
+        self.objects: Labels | None = None
+        if _has_objects(segmentation):
+            self.objects = self._added(segmentation.labels, f"{name} objects", 0.7)
+        for own in self.layers:
+            own.events.paint.connect(self._mark_edited)
+            own.events.labels_update.connect(self._mark_edited)
+        self._describe(segmentation)
+
+    @property
+    def layers(self) -> list[Labels]:
+        """The layers that are there."""
+        return [own for own in (self.semantic, self.objects) if own is not None]
+
+    @property
+    def in_viewer(self) -> bool:
+        """Whether the class layer has not been removed."""
+        return self.semantic in self._viewer.layers
+
+    def show(self, segmentation: Segmentation) -> None:
+        """Show the same result with other thresholds; layers that nobody has painted in are replaced.
+
+        Parameters
+        ----------
+        segmentation : Segmentation
+            Of the same kind.
+        """
+        self._write(self.semantic, self._overlay.expanded(_semantic_of(segmentation)))
+        if self.objects is not None and _has_objects(segmentation):
+            self._write(self.objects, self._overlay.expanded(segmentation.labels))
+        self._describe(segmentation)
+
+    def rename(self, number: int, name: str) -> None:
+        """Give a class another name.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+        name : str
+            Its name.
+        """
+        self._give(number, name=name)
+        self._relabel()
+
+    def recolour(self, number: int, colour: str) -> None:
+        """Give a class another colour.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+        colour : str
+            ``#rrggbb``.
+        """
+        self._give(number, colour=colour)
+        self._relabel()
+        self._paint()
+
+    def toggle(self, number: int, on: bool) -> None:
+        """Show or hide a class in both layers.
+
+        Parameters
+        ----------
+        number : int
+            The class.
+        on : bool
+            Whether it is shown.
+        """
+        self.hidden = self.hidden - {number} if on else self.hidden | {number}
+        self._paint()
+
+    def merge(self, numbers: list[int], into: int) -> None:
+        """Make classes part of another; pixels that a person has painted are merged as they are now.
+
+        Parameters
+        ----------
+        numbers : list of int
+            The classes.
+        into : int
+            What they become.
+        """
+        self.edited = True
+        self.classes = self.classes.merged(numbers, into)
+        self.hidden -= set(numbers)
+        pixels = np.asarray(self.semantic.data)
+        self._write(self.semantic, np.where(np.isin(pixels, numbers), np.asarray(into, pixels.dtype), pixels))
+        if self.objects is not None:
+            table = self.objects.features
+            table.loc[table["class"].isin(numbers), "class"] = into
+            self.objects.features = table
+        self._relabel()
+        self._paint()
+
+    def add_panoptic_ids(self) -> Labels:
+        """Add a layer with class and object of each pixel as one number, as the two layers are now.
+
+        Returns
+        -------
+        napari.layers.Labels
+            Class × 1000 + object; what the person has painted or merged counts.
+
+        Raises
+        ------
+        SettingsError
+            If a class has a thousand objects or more.
+        """
+        import pandas as pd
+
+        assert self.objects is not None
+        semantic, objects = np.asarray(self.semantic.data), np.asarray(self.objects.data)
+        ids = panoptic_ids(semantic, objects)
+        known, first = np.unique(ids, return_index=True)
+        numbers = semantic.ravel()[first]
+        names = [self.classes.name_of(int(n)) if n in self.classes else "" for n in numbers]
+        labels = Labels(
+            ids,
+            name=unique_name(self._viewer.layers, f"{self._name} panoptic ids"),
+            features=pd.DataFrame({"index": known, "class": numbers, "class_name": names}),
+            metadata=dict(self.semantic.metadata),
+            **self._overlay.transforms,
+        )
+        self._viewer.add_layer(labels)
+        return labels
+
+    def disconnect(self) -> None:
+        """Stop watching the layers, which stay."""
+        for own in self.layers:
+            own.events.paint.disconnect(self._mark_edited)
+            own.events.labels_update.disconnect(self._mark_edited)
+
+    def _added(self, pixels: NDArray[Any], name: str, opacity: float) -> Labels:
+        labels = Labels(
+            self._overlay.expanded(pixels),
+            name=unique_name(self._viewer.layers, name),
+            opacity=opacity,
+            **self._overlay.transforms,
+        )
+        self._viewer.add_layer(labels)
+        return labels
+
+    def _write(self, layer: Labels, pixels: NDArray[Any]) -> None:
+        self._writing = True
+        try:
+            layer.data = np.reshape(pixels, layer.data.shape)
+        finally:
+            self._writing = False
+
+    def _describe(self, segmentation: Segmentation) -> None:
+        """Write class table, object table and provenance of a result into the layers."""
+        self.classes = segmentation.classes
+        for number, fields in self._given.items():
+            if number in self.classes:
+                self.classes = self.classes.with_row(number, **fields)
+        if self.objects is not None:
+            self.objects.features = object_features(segmentation)
+        for own in self.layers:
+            own.metadata = {**own.metadata, "foundseg": dict(segmentation.provenance)}
+        self._relabel()
+        self._paint()
+
+    def _give(self, number: int, **fields: str) -> None:
+        self._given[number] = self._given.get(number, {}) | fields
+        self.classes = self.classes.with_row(number, **fields)
+
+    def _relabel(self) -> None:
+        """Write the class table into features and metadata of both layers."""
+        import pandas as pd
+
+        frame = self.classes.to_frame().rename(columns={"id": "index", "name": "class_name"})
+        none = pd.DataFrame([{"index": 0, "class_name": "", "colour": "", "kind": "", "area": 0, "count": 0}])
+        self.semantic.features = pd.concat([none, frame], ignore_index=True)
+        if self.objects is not None:
+            table = self.objects.features
+            table["class_name"] = [self.classes.name_of(int(number)) for number in table["class"]]
+            self.objects.features = table
+        for own in self.layers:
+            known = {**own.metadata.get("foundseg", {}), "classes": self.classes.to_json()}
+            own.metadata = {**own.metadata, "foundseg": known}
+
+    def _paint(self) -> None:
+        colours = {row.id: _CLEAR if row.id in self.hidden else row.colour for row in self.classes}
+        self.semantic.colormap = listed([colours.get(i, _GREY) for i in range(1, max(colours, default=0) + 1)], _GREY)
+        if self.objects is None:
+            return
+        table = self.objects.features
+        gone = table.loc[table["class"].isin(self.hidden), "index"].to_numpy()
+        own = label_colormap(49)
+        if len(gone):
+            shown = own.map(np.arange(1, table["index"].max() + 1))
+            shown[gone[gone > 0] - 1] = 0
+            self.objects.colormap = listed(shown, _GREY)
+        elif self.objects.colormap.name == LISTED:
+            # Nothing is hidden any more; a colormap that the person chose is left alone.
+            self.objects.colormap = own
+
+    def _mark_edited(self, _event: Any = None) -> None:
+        self.edited |= not self._writing
+
+
+def _semantic_of(segmentation: Segmentation) -> NDArray[Any]:
+    assert segmentation.semantic is not None
+    return segmentation.semantic
+
+
+def _has_objects(segmentation: Segmentation) -> bool:
+    return bool(segmentation.provenance.get("settings", {}).get("output", "objects") == "objects")

@@ -1,0 +1,43 @@
+"""`Fold`: part of a form that can be folded away."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFormLayout, QToolButton, QVBoxLayout, QWidget
+
+__all__ = ["Fold"]
+
+
+class Fold(QWidget):
+    """A part of a form behind a small arrow.
+
+    Parameters
+    ----------
+    title : str
+        Beside the arrow.
+    content : QFormLayout
+        What is folded away.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    def __init__(self, title: str, content: QFormLayout, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.button = QToolButton()
+        self.button.setText(title)
+        self.button.setCheckable(True)
+        self.button.setAutoRaise(True)
+        self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._body = QWidget()
+        self._body.setLayout(content)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self.button)
+        layout.addWidget(self._body)
+        self.button.toggled.connect(self._show)
+        self._show(False)
+
+    def _show(self, opened: bool) -> None:
+        self.button.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
+        self._body.setVisible(opened)

@@ -1,0 +1,195 @@
+"""The image of a form: which layer, and behind a small arrow its axes, channels and normalisation."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from napari.components import ViewerModel
+from napari.layers import Image as ImageLayer
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.levels import Level, fitting_level
+from napari_foundseg.core.normalisation import CTWindow, Limits, Normalisation, Percentile
+from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.controls.layer_choice import LayerChoice
+from napari_foundseg.widgets.layers.layer_conversion import displayed_axes, image_from_layer, layer_axes
+
+__all__ = ["ImageChoice"]
+
+_PERCENTILES, _CONTRAST, _CT = "Percentiles", "As displayed", "CT window"
+
+
+class ImageChoice(QWidget):
+    """A choice among the image layers of a viewer, which follows the active layer.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    parent : QWidget, optional
+        The owner.
+    levels : bool
+        Whether to offer the levels of pyramids.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None, *, levels: bool = True) -> None:
+        super().__init__(parent)
+        self._viewer, self._offers_levels = viewer, levels
+        help_text = "The image to work on. It follows the layer that is selected in the layer list."
+        self._choice = LayerChoice(viewer, ImageLayer, help_text)
+        self.combo = self._choice.combo
+        self._axes, self._channels, self._normalisation, self._ct, details = self._details()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addWidget(self._choice)
+        self.levels = QComboBox()
+        self.levels.setAccessibleName("Level")
+        self.levels.setToolTip(
+            "The level of the image's pyramid that the model looks at. Automatic: the one that fits what is in view, "
+            "or the diameter of the objects. Results have the full resolution either way."
+        )
+        self.levels.hide()
+        layout.addWidget(self.levels)
+        layout.addWidget(Fold("Channels and contrast", details))
+        self._normalisation.currentTextChanged.connect(lambda text: self._ct.setVisible(text == _CT))
+        self._choice.changed.connect(self._chosen)
+        self._chosen()
+
+    @property
+    def layer(self) -> ImageLayer | None:
+        """The chosen layer; None where there is no image layer."""
+        layer: ImageLayer | None = self._choice.layer
+        return layer
+
+    def image(self) -> Image:
+        """Return the chosen layer as an image.
+
+        Returns
+        -------
+        Image
+            With the axes, channels and normalisation of the form.
+
+        Raises
+        ------
+        FoundsegError
+            If there is no image layer, or it cannot be worked on.
+        """
+        if self.layer is None:
+            raise BadImageError(
+                None, "There is no image layer. Open an image (File > Open, or File > Open Sample > napari-foundseg)."
+            )
+        return image_from_layer(
+            self.layer,
+            axes=self._axes.text().strip() or None,
+            channels=self._chosen_channels(),
+            normalisation=self._chosen_normalisation(),
+            displayed=displayed_axes(self._viewer, self.layer),
+        )
+
+    def level(self, image: Image, pixel: float) -> Level | None:
+        """Return the level of a pyramid to work at.
+
+        Parameters
+        ----------
+        image : Image
+            The chosen image.
+        pixel : float
+            How many of the finest pixels may become one, where a person leaves the choice to the form.
+
+        Returns
+        -------
+        Level or None
+            None for the finest.
+        """
+        if len(image.usable_levels) < 2:
+            return None
+        number = self.levels.currentData()
+        if number is None or number not in image.usable_levels:
+            number = fitting_level(image, pixel)
+        return Level(image, number) if number else None
+
+    def disconnect_viewer(self) -> None:
+        """Stop following the viewer."""
+        self._choice.disconnect_viewer()
+
+    def _details(self) -> tuple[QLineEdit, QLineEdit, QComboBox, QWidget, QFormLayout]:
+        axes, channels, normalisation = QLineEdit(), QLineEdit(), QComboBox()
+        axes.setToolTip(
+            "One letter an axis: T time, C channel, Z depth, Y rows, X columns, such as TZYX. Empty: automatic."
+        )
+        channels.setPlaceholderText("automatic")
+        channels.setToolTip(
+            "One to three channel numbers from 0, such as 1 or 2, 0, 1: grey, or red, green and blue. "
+            "Empty: all of RGB, else the first."
+        )
+        normalisation.addItems([_PERCENTILES, _CONTRAST, _CT])
+        normalisation.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        normalisation.setToolTip(
+            "Which grey values become black and white before the model sees the image. Percentiles: 0.5 and 99.5 "
+            "of the whole stack. As displayed: the layer's contrast limits. CT window: a level and a width."
+        )
+        ct = QWidget()
+        self._level, self._width = QDoubleSpinBox(), QDoubleSpinBox()
+        row = QHBoxLayout(ct)
+        row.setContentsMargins(0, 0, 0, 0)
+        for box, value, name in ((self._level, 40, "level"), (self._width, 400, "width")):
+            box.setRange(-1e5 if name == "level" else 1, 1e5)
+            box.setDecimals(0)
+            box.setValue(value)
+            box.setPrefix(f"{name} ")
+            box.setSuffix(" HU")
+            box.setToolTip(f"The {name} of the CT window, in Hounsfield units.")
+            row.addWidget(box)
+        ct.hide()
+        form = QFormLayout()
+        form.setContentsMargins(12, 0, 0, 0)
+        for text, widget in (("Axes", axes), ("Channels", channels), ("Contrast", normalisation)):
+            form.addRow(text, widget)
+        form.addRow(ct)
+        return axes, channels, normalisation, ct, form
+
+    def _chosen_channels(self) -> tuple[int, ...] | None:
+        text = self._channels.text().replace(",", " ").split()
+        try:
+            return tuple(int(part) for part in text) or None
+        except ValueError as error:
+            raise AxesError(
+                f"Channels {self._channels.text()!r} are not numbers; write one to three numbers from 0, such as 0, 2."
+            ) from error
+
+    def _chosen_normalisation(self) -> Normalisation:
+        choice = self._normalisation.currentText()
+        if choice == _CONTRAST and self.layer is not None:
+            low, high = self.layer.contrast_limits
+            return Limits(low=float(low), high=float(high))
+        if choice == _CT:
+            return CTWindow(level=self._level.value(), width=self._width.value())
+        return Percentile()
+
+    def _chosen(self) -> None:
+        self._axes.clear()
+        layer = self.layer
+        try:
+            self._axes.setPlaceholderText(layer_axes(layer, displayed_axes(self._viewer, layer)) if layer else "")
+        except AxesError:
+            self._axes.setPlaceholderText("")
+        self._list_levels()
+        self.changed.emit()
+
+    def _list_levels(self) -> None:
+        """Offer the levels of a pyramid."""
+        self.levels.clear()
+        with suppress(FoundsegError):
+            if self.layer is not None and self.layer.multiscale:
+                image = self.image()
+                self.levels.addItem("Level: automatic", None)
+                for number in image.usable_levels:
+                    height, width = image.at_level(number).plane_shape
+                    self.levels.addItem(f"Level {number}: {height} by {width} pixels", number)
+        self.levels.setVisible(self._offers_levels and self.levels.count() > 2)

@@ -1,0 +1,121 @@
+"""A choice among the layers of one kind, which follows the viewer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+
+from napari_foundseg.widgets.layers.layer_tags import TOOL
+
+__all__ = ["LayerChoice"]
+
+
+class LayerChoice(QWidget):
+    """A combo box of layers; the active layer is chosen where it is of the kind.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    kind : type
+        The layers' class.
+    help_text : str
+        The tooltip.
+    follow : bool
+        Whether to choose the layer that becomes active.
+    none : str, optional
+        A first entry that means no layer.
+    """
+
+    #: Another layer is chosen, or none.
+    changed = Signal()
+    #: A person chose; also what was chosen before.
+    picked = Signal()
+
+    def __init__(
+        self, viewer: ViewerModel, kind: type, help_text: str, *, follow: bool = True, none: str | None = None
+    ) -> None:
+        super().__init__()
+        self._viewer, self._kind, self._follows = viewer, kind, follow
+        self._none = [] if none is None else [none]
+        self._layers: list[Any] = []
+        self.combo = QComboBox()
+        self.combo.setToolTip(help_text)
+        self.combo.setAccessibleName(kind.__name__)
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.combo.setMinimumContentsLength(8)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.combo)
+        self.combo.currentIndexChanged.connect(self._chosen)
+        self.combo.activated.connect(lambda _at: self.picked.emit())
+        self._watch(True)
+        self._refill()
+        self._follow()
+
+    @property
+    def layer(self) -> Any:
+        """The chosen layer; None where there is none."""
+        at = self.combo.currentIndex() - len(self._none)
+        return self._layers[at] if 0 <= at < len(self._layers) else None
+
+    def show_layer(self, layer: Any) -> None:
+        """Choose a layer, or no layer where there is an entry for that.
+
+        Parameters
+        ----------
+        layer : Layer or None
+            One that is listed, or None.
+        """
+        if layer in self._layers:
+            self.combo.setCurrentIndex(self._layers.index(layer) + len(self._none))
+        elif self._none:
+            self.combo.setCurrentIndex(0)
+
+    def disconnect_viewer(self) -> None:
+        """Stop following the viewer."""
+        self._watch(False)
+        for layer in self._layers:
+            layer.events.name.disconnect(self._rename)
+
+    def _watch(self, on: bool) -> None:
+        layers = self._viewer.layers
+        for emitter, callback in (
+            (layers.events.inserted, self._refill),
+            (layers.events.removed, self._refill),
+            (layers.events.reordered, self._refill),
+            (layers.selection.events.active, self._follow),
+        ):
+            emitter.connect(callback) if on else emitter.disconnect(callback)
+
+    def _refill(self, _event: Any = None) -> None:
+        chosen = self.layer
+        for layer in self._layers:
+            layer.events.name.disconnect(self._rename)
+        listed = [layer for layer in self._viewer.layers if TOOL not in layer.metadata]
+        self._layers = [layer for layer in listed if type(layer) is self._kind]
+        for layer in self._layers:
+            layer.events.name.connect(self._rename)
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        self.combo.addItems([*self._none, *(layer.name for layer in self._layers)])
+        if chosen in self._layers:
+            self.show_layer(chosen)
+        self.combo.blockSignals(False)
+        if self.layer is not chosen:
+            self._chosen()
+
+    def _rename(self, _event: Any = None) -> None:
+        for i, layer in enumerate(self._layers, len(self._none)):
+            self.combo.setItemText(i, layer.name)
+
+    def _follow(self, _event: Any = None) -> None:
+        active = self._viewer.layers.selection.active
+        if self._follows and active in self._layers:
+            self.show_layer(active)
+
+    def _chosen(self, _at: int = 0) -> None:
+        self.changed.emit()

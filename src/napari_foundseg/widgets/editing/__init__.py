@@ -1,0 +1,1 @@
+"""Editing Labels layers: undo, the recovery journal, and writing masks."""

@@ -1,0 +1,400 @@
+"""Every write into a Labels layer that a person works on: one undo for all of them, journalled as they happen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.core.editing.difference import Box, Difference
+from napari_foundseg.core.editing.history import History, Step, compared, painted
+from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.io.journal import Header, Journal, journal_folder
+from napari_foundseg.widgets.editing.object_counts import Counted
+from napari_foundseg.widgets.editing.write_checks import refused
+from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
+from napari_foundseg.widgets.layers.object_features import REJECTED, know, known_of
+from napari_foundseg.widgets.qt.numpy_thread import Latest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from napari_foundseg.core.editing.object_facts import Facts
+    from napari_foundseg.core.image import Image
+
+__all__ = ["LabelsHistory", "shared_history"]
+
+#: Changed pixels up to which only their box is redrawn; beyond, naming each costs more than drawing the slice.
+_FEW = 300_000
+
+_shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
+
+
+def shared_history(layer: Labels, image: Image | None) -> LabelsHistory:
+    """Return the history of a layer, one for all widgets that work on it; each calls its `leave` at the end.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer.
+    image : Image or None
+        The image that it belongs to.
+
+    Returns
+    -------
+    LabelsHistory
+        Joined.
+    """
+    if layer not in _shared:
+        _shared[layer] = LabelsHistory(layer, image)
+    _shared[layer].join()
+    return _shared[layer]
+
+
+class LabelsHistory(QObject):
+    """Undo, redo and journal of one Labels layer. Begins to keep anything with the first change.
+
+    Ctrl+Z and Ctrl+Shift+Z act on it while the layer is active; napari's own undo would know of strokes only.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer; its data are a NumPy array.
+    image : Image or None
+        The image that it belongs to; without one the journal cannot be offered with an image again.
+    """
+
+    #: Something was done, undone or redone; in words, or empty.
+    changed = Signal(str)
+    #: A step was done, undone or redone; the `Step`, as it was written.
+    stepped = Signal(object)
+    #: All changes are on the disk; the time in seconds since 1970.
+    saved = Signal(float)
+    #: They are not; why.
+    failed = Signal(str)
+
+    def __init__(self, layer: Labels, image: Image | None) -> None:
+        super().__init__()
+        self.layer = layer
+        self._image = image
+        self._array = layer.data
+        #: How large each object is, and so which ids are free.
+        self.counted = Counted(layer)
+        self._steps = History()
+        self._journal: Journal | None = None
+        self._busy = False
+        self._users = 0
+        self._later = Latest()
+        layer.events.paint.connect(self._painted)
+        layer.events.data.connect(self._replaced)
+        self.bind(layer)
+
+    @property
+    def undo_name(self) -> str | None:
+        """What undo would take back."""
+        return self._steps.undo_name
+
+    @property
+    def redo_name(self) -> str | None:
+        """What redo would do again."""
+        return self._steps.redo_name
+
+    @property
+    def last(self) -> Step | None:
+        """The step that undo would take back."""
+        return self._steps.last
+
+    def bind(self, layer: Any) -> None:
+        """Let Ctrl+Z and Ctrl+Shift+Z act on this history while a layer is active.
+
+        Parameters
+        ----------
+        layer : napari.layers.Layer
+            The layer, or one that a person points on.
+        """
+        bind_keys(layer, {"Control-Z": self.undo, "Control-Shift-Z": self.redo})
+
+    def free_id(self) -> int:
+        """Return the next free id.
+
+        Returns
+        -------
+        int
+            One more than the largest in use; that of an object that was rejected is not free.
+        """
+        rejected = (label for label, facts in known_of(self.layer).items() if facts.get("review") == REJECTED)
+        return max(self.counted.census.largest, *rejected, 0) + 1
+
+    def write(self, name: str, pieces: Iterable[tuple[Box, NDArray[Any]]], known: Facts | None = None) -> bool:
+        """Write into the layer as one step.
+
+        Parameters
+        ----------
+        name : str
+            What is done.
+        pieces : iterable of (tuple of slice, ndarray of int)
+            Boxes of the array and what they are to hold. Each is asked for when those before it are written, so that
+            a generator can make it of what they left. If it raises, all of them are taken back.
+        known : mapping of int to mapping of str, optional
+            What is known of objects from now on; looked at when all pieces are written. Of other objects that come or
+            go by the step nothing is.
+
+        Returns
+        -------
+        bool
+            Whether anything changed.
+        """
+        self._begin()
+        parts: list[Difference] = []
+        try:
+            for box, values in pieces:
+                self._widen(int(values.max(initial=0)))
+                before = np.array(self.layer.data[box])
+                part = Difference.between([s.start for s in box], before, values)
+                if part is not None:
+                    parts.append(part)
+                    self._put(box, before, values)
+        except BaseException:
+            for part in reversed(parts):
+                self._do(part.reversed())
+            raise
+        return self._remember(name, parts, known or {})
+
+    def write_soon(
+        self,
+        name: str,
+        prepare: Callable[[], tuple[Callable[[NDArray[Any]], Iterable[tuple[Box, NDArray[Any]]]], Facts]],
+        done: Callable[[bool | Exception], None],
+    ) -> None:
+        """Write into the layer as one step what takes a while to make: it is made beside the window.
+
+        Parameters
+        ----------
+        name : str
+            What is done.
+        prepare : callable
+            Returns what makes the pieces of the label image, which it leaves alone, and what is known of objects when
+            they are written. Asked again where something else was written meanwhile.
+        done : callable
+            Told whether anything changed, or what went wrong: then nothing was.
+        """
+        self._begin()
+        make, known = prepare()
+        array, revision = self.layer.data, self.counted.revision
+
+        def write(_number: int, result: Any) -> None:
+            self._later.done.disconnect(write)
+            if isinstance(result, Exception):
+                done(result)
+            elif self._journal is None or array is not self.layer.data or revision != self.counted.revision:
+                self.write_soon(name, prepare, done)
+            else:
+                for box, values, _part in result:
+                    self._widen(int(values.max(initial=0)))
+                    with self._writing():
+                        self.layer.data[box] = values
+                if result:
+                    with self._writing():
+                        self.layer.refresh()
+                done(self._remember(name, [part for *_, part in result], known))
+
+        self._later.done.connect(write)
+        self._later.ask(lambda: compared(array, make(array)))
+
+    def note(self, name: str, ids: Iterable[int], **values: str) -> bool:
+        """Note what a person says of objects, as one step.
+
+        Parameters
+        ----------
+        name : str
+            What is done.
+        ids : iterable of int
+            The objects.
+        **values : str
+            By name, such as ``note``; what else is known of them stays.
+
+        Returns
+        -------
+        bool
+            Whether anything changed.
+        """
+        self._begin()
+        ids = list(ids)
+        before = known_of(self.layer, ids)
+        return self._remember(name, [], {i: {**before.get(i, {}), **values} for i in ids})
+
+    def use_image(self, image: Image) -> None:
+        """Let the layer belong to an image; with other pixels than the one before it gets a journal of its own.
+
+        Parameters
+        ----------
+        image : Image
+            The image.
+        """
+        before, self._image = self._image, image
+        if self._journal is None or before is None or before.describes_as(image):
+            return
+        if before.fingerprint() != image.fingerprint():
+            journal, self._journal = self._journal, None
+            journal.close()
+            self._begin()
+
+    def keep(self) -> None:
+        """Save what the layer holds now, before anything changes."""
+        self._begin()
+
+    def undo(self) -> None:
+        """Take the last step back."""
+        self._apply(self._steps.undo, "Undone")
+
+    def redo(self) -> None:
+        """Do the step again that was undone last."""
+        self._apply(self._steps.redo, "Redone")
+
+    def join(self) -> None:
+        """Count one more widget that works on the layer."""
+        self._users += 1
+
+    def leave(self) -> None:
+        """Count one less; the last one lets go of the layer."""
+        self._users -= 1
+        if self._users <= 0:
+            self.release()
+
+    def release(self) -> None:
+        """Let go of the layer and close the journal."""
+        _shared.pop(self.layer, None)
+        self.layer.events.paint.disconnect(self._painted)
+        self.layer.events.data.disconnect(self._replaced)
+        unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
+        self.counted.release()
+        if self._journal is not None:
+            journal, self._journal = self._journal, None
+            journal.close()
+
+    def _begin(self) -> None:
+        if self._journal is not None:
+            return
+        data, image, name = self.layer.data, self._image, self.layer.name
+
+        def header() -> Header:
+            whose: tuple[str, str | None] = ("no image", None)
+            if image is not None:
+                # A lazy image may be gone from the disk by now: that must not keep the labels from being saved.
+                with suppress(Exception):
+                    whose = image.fingerprint(), image.source
+            return Header.now(whose[0], name, data.shape, whose[1])
+
+        self._journal = Journal(journal_folder(), header, self.saved.emit, self._tell_failure)
+        known = known_of(self.layer)
+        if known or data.any():
+            self._journal.add_all(data.copy(), known)
+
+    def _tell_failure(self, error: OSError) -> None:
+        self.failed.emit(f"{error.strerror or error}: {error.filename or journal_folder()}")
+
+    def _apply(self, take: Callable[[], Step | None], done: str) -> None:
+        if why := refused(self.layer):
+            self.changed.emit(f"Nothing was done: {self.layer.name!r} is {why}.")
+            return
+        if (step := take()) is None:
+            self.changed.emit("")
+            return
+        skipped = sum(self._do(part) for part in step.parts)
+        know(self.layer, step.known_after)
+        self.counted.take(step.parts)
+        self._begin()
+        assert self._journal is not None
+        self._journal.add(step)
+        self.stepped.emit(step)
+        note = f" {skipped} pixels that something else had changed were left alone." if skipped else ""
+        self.changed.emit(f"{done}: {step.name}.{note}")
+
+    def _do(self, part: Difference) -> int:
+        """Write what a part of a step says; return how many pixels were left alone."""
+        before = np.array(self.layer.data[part.box])
+        after, left = part.onto(before)
+        self._put(part.box, before, after)
+        return left
+
+    def _remember(self, name: str, parts: Sequence[Difference], known: Facts) -> bool:
+        """Keep as a step what was written, with what is known of objects from now on; return whether there is any."""
+        self._begin()
+        assert self._journal is not None
+        turned = self.counted.take(parts)
+        before = known_of(self.layer, {*turned, *known})
+        # Ids are used again: what was known of an object goes with it.
+        now = {i: _said(known.get(i, {})) for i in {*turned, *known}}
+        after = {i: facts for i, facts in now.items() if facts != before.get(i, {})}
+        if not parts and not after:
+            return False
+        know(self.layer, after)
+        step = Step(name, tuple(parts), {i: before.get(i, {}) for i in after}, after)
+        self._steps.add(step)
+        self._journal.add(step)
+        self.stepped.emit(step)
+        self.changed.emit("")
+        return True
+
+    def _put(self, box: Box, before: NDArray[Any], values: NDArray[Any]) -> None:
+        """Write a box and redraw no more than needed."""
+        differs = before != values
+        count = int(np.count_nonzero(differs))
+        if not count:
+            return
+        with self._writing():
+            if count > _FEW:
+                self.layer.data[box] = values
+                self.layer.refresh()
+            else:
+                changed = np.nonzero(differs)
+                where = tuple(axis + part.start for axis, part in zip(changed, box, strict=True))
+                self.layer.data_setitem(where, values[changed])
+
+    def _widen(self, largest: int) -> None:
+        """Give the layer room for larger ids; nothing ever wraps."""
+        if largest > np.iinfo(self.layer.data.dtype).max:
+            with self._writing():
+                self.layer.data = self.layer.data.astype(label_dtype(largest))
+                self._array = self.layer.data
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self._busy = True
+        try:
+            yield
+        finally:
+            self._busy = False
+
+    def _painted(self, event: Any) -> None:
+        if not self._busy and (part := painted(self.layer.data, event.value)) is not None:
+            self._remember("painting", [part], {})
+
+    def _replaced(self, _event: Any = None) -> None:
+        """Note that something else gave the layer a new array: it can be undone like anything else."""
+        old, self._array = self._array, self.layer.data
+        if self._busy or self._journal is None or old is self._array:
+            return
+        if old.shape != self._array.shape:
+            # Other pixels altogether: no step fits them, and they want a journal of their own.
+            self._steps = History()
+            self.counted.restart()
+            journal, self._journal = self._journal, None
+            journal.close()
+            self.changed.emit("The layer has another shape now; what was done before cannot be undone.")
+            return
+        part = Difference.between((0,) * old.ndim, in_memory(old), in_memory(self._array))
+        if part is not None:
+            self._remember("new data", [part], {})
+
+
+def _said(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known without what is empty."""
+    return {name: value for name, value in facts.items() if value not in ("", None) and value == value}

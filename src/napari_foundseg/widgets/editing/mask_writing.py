@@ -1,0 +1,159 @@
+"""Masks and objects: what may be written into which Labels layer, and how, each time as one step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.labels import Overlap, add_mask
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.layers.overlay import Overlay
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+
+__all__ = ["commit", "outline_of", "refine"]
+
+#: What a run knows of a mask, and not of another outline.
+_OF_A_MASK = ("area", "y0", "x0", "y1", "x1")
+
+
+def commit(
+    history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], overlap: Overlap, name: str = "accept"
+) -> list[int]:
+    """Write masks as new objects, with their scores, in one step.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer to write into.
+    overlay : Overlay
+        Of the layer over its image.
+    masks : sequence of Mask
+        Of any slices.
+    overlap : {'keep others', 'overwrite', 'fill free only'}
+        Who has a pixel that both an object and a mask want.
+    name : str
+        Of the step.
+
+    Returns
+    -------
+    list of int
+        The new ids; a mask that is left without a pixel gets none.
+    """
+    first = history.free_id()
+    known: dict[int, dict[str, Any]] = {}
+
+    def pieces() -> Iterator[tuple[Box, NDArray[Any]]]:
+        for mask in masks:
+            label = first + len(known)
+            box = overlay.box(mask)
+            # A copy that holds any id; each mask sees what the ones before it have written.
+            values = np.array(history.layer.data[box], np.uint64)
+            if add_mask(overlay.plane(values, (0,) * len(mask.index)), mask.crop, label, overlap):
+                known[label] = _scores(mask)
+                yield box, values
+
+    history.write(name, pieces(), known)
+    return list(known)
+
+
+def _scores(mask: Mask) -> dict[str, Any]:
+    """Return what is known of the object that a mask becomes."""
+    return {"predicted_iou": float(mask.predicted_iou), "stability_score": float(mask.stability_score)}
+
+
+def outline_of(
+    history: LabelsHistory | None, overlay: Overlay, image: Image, prompts: Sequence[Prompt], label: int | None
+) -> tuple[int, Prompt]:
+    """Return a prompt for another outline of an accepted object: clicks, and the object as it is for a mask.
+
+    Parameters
+    ----------
+    history : LabelsHistory or None
+        Of the layer of objects.
+    overlay : Overlay
+        Of that layer over its image.
+    image : Image
+        The image.
+    prompts : sequence of Prompt
+        One, with a point.
+    label : int or None
+        The object; None for the one under the first point.
+
+    Returns
+    -------
+    int
+        The object.
+    Prompt
+        With its mask.
+
+    Raises
+    ------
+    PromptError
+        If it is not clear which object is meant.
+    """
+    if history is None:
+        raise PromptError("There are no accepted objects to refine yet. Choose 'one new object' first.")
+    if len(prompts) != 1 or not prompts[0].points:
+        raise PromptError("To refine, click on one accepted object; shapes are for new objects.")
+    index, flat = prompts[0].in_plane(image.shape, image.label_axes)
+    plane = overlay.plane(np.asarray(history.layer.data), index)
+    if label is None:
+        label = int(plane[tuple(int(np.floor(c + 0.5)) for c in flat.points[0])])
+    if not label:
+        raise PromptError("There is no accepted object under the first point. Press Clear and click on one.")
+    mask = plane == label
+    if not mask.any():
+        raise PromptError(f"Object {label} is not on this slice. Press Clear and click on one that is.")
+    return label, Prompt(prompts[0].points, prompts[0].labels, mask=mask)
+
+
+def refine(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, overlap: Overlap) -> bool:
+    """Give an object another outline on one slice, in one step.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer to write into.
+    overlay : Overlay
+        Of the layer over its image.
+    mask : Mask
+        The new outline.
+    label : int
+        The object.
+    overlap : {'keep others', 'overwrite', 'fill free only'}
+        Whether it may take pixels from other objects. What it gives up becomes background, but where only free pixels
+        are filled it gives up none.
+
+    Returns
+    -------
+    bool
+        Whether a pixel changed.
+    """
+    plane = overlay.plane(history.layer.data, mask.index)
+    rows, columns = np.nonzero(plane == label)
+    y0, x0, y1, x1 = mask.box
+    if len(rows):
+        y0, x0 = min(y0, int(rows.min())), min(x0, int(columns.min()))
+        y1, x1 = max(y1, int(rows.max())), max(x1, int(columns.max()))
+    around = Mask((y0, x0, y1, x1), np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool), index=mask.index)
+    box = overlay.box(around)
+    values = np.array(history.layer.data[box])
+    region = overlay.plane(values, (0,) * len(mask.index))
+    if overlap != "fill free only":
+        region[region == label] = 0
+    top, left = mask.box[0] - y0, mask.box[1] - x0
+    inside = region[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]]
+    if not add_mask(inside, mask.crop, label, overlap):
+        return False
+    kept = {k: v for k, v in known_of(history.layer, [label]).get(label, {}).items() if k not in _OF_A_MASK}
+    return history.write("refine", [(box, values)], {label: kept | _scores(mask)})

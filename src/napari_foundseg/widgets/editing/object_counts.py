@@ -1,0 +1,113 @@
+"""The sizes of a layer's objects, counted beside the window and kept up to date with every step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject, QTimer
+
+from napari_foundseg.core.editing.object_sizes import Census
+from napari_foundseg.widgets.qt.numpy_thread import Latest
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+
+    from napari_foundseg.core.editing.difference import Difference
+
+__all__ = ["Counted"]
+
+#: Pixels that are counted at once, in the window's own thread: about 10 ms.
+_FEW = 1 << 21
+#: Milliseconds without news from the layer after which it is counted again: something else may have written into it.
+_QUIET = 400
+
+
+class Counted(QObject):
+    """A census of a layer.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer; its data are a NumPy array.
+    """
+
+    def __init__(self, layer: Labels) -> None:
+        super().__init__()
+        self._layer = layer
+        self._census: Census | None = None
+        #: Another one after every step.
+        self.revision = 0
+        self._latest = Latest()
+        self._latest.done.connect(self._counted)
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.setInterval(_QUIET)
+        self._quiet.timeout.connect(self._count)
+        layer.events.set_data.connect(self._suspect)
+        self._count()
+
+    @property
+    def census(self) -> Census:
+        """The sizes of the objects, as far as steps and events of the layer tell."""
+        data = self._layer.data
+        if not isinstance(data, np.ndarray):
+            return Census({})
+        if self._census is None or data.size <= _FEW:
+            self._census = Census.of(data)
+        return self._census
+
+    def take(self, parts: Iterable[Difference]) -> set[int]:
+        """Take note of what a step has written.
+
+        Parameters
+        ----------
+        parts : iterable of Difference
+            Of the step.
+
+        Returns
+        -------
+        set of int
+            The ids that came or went by it.
+        """
+        self.revision += 1
+        if self._census is None:
+            # Not counted yet, and the step is in the array already: count what was there before it.
+            parts = list(parts)
+            self._census = Census.of(self._layer.data)
+            self._census.take([part.reversed() for part in parts])
+        return self._census.take(parts)
+
+    def restart(self) -> None:
+        """Forget the sizes: the layer holds other pixels altogether."""
+        self._census = None
+        self._count()
+
+    def release(self) -> None:
+        """Let go of the layer."""
+        self._quiet.stop()
+        self._layer.events.set_data.disconnect(self._suspect)
+
+    def _suspect(self, _event: Any = None) -> None:
+        data = self._layer.data
+        if isinstance(data, np.ndarray) and data.size > _FEW:
+            self._quiet.start()
+
+    def _count(self) -> None:
+        array, revision = self._layer.data, self.revision
+        if not isinstance(array, np.ndarray):
+            return
+        if array.size <= _FEW:
+            self._census = Census.of(array)
+        else:
+            self._latest.ask(lambda: (revision, array, Census.of(array)))
+
+    def _counted(self, number: int, result: Any) -> None:
+        if number != self._latest.number or isinstance(result, Exception):
+            return
+        revision, array, census = result
+        if revision == self.revision and array is self._layer.data:
+            self._census = census
+        else:
+            self._quiet.start()

@@ -1,0 +1,160 @@
+"""The offer to take up work that a crash interrupted."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Labels
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.image import Image
+from napari_foundseg.io.journal import Kept, Recovered, end_journal, journal_folder, kept_journals, read_journal
+from napari_foundseg.widgets.controls.message import Message
+from napari_foundseg.widgets.controls.rows import quiet_label, side_by_side
+from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+from napari_foundseg.widgets.layers.layer_tags import TOOL
+from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.unique_name import unique_name
+from napari_foundseg.widgets.qt.numpy_thread import Latest
+
+__all__ = ["RecoveryRow", "take_up"]
+
+
+class RecoveryRow(QWidget):
+    """Tells of objects that were never closed in order, shows them, and hands them over or puts them aside.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer that the preview is shown in.
+    """
+
+    #: The person wants them: the `Recovered`, and the journal that it comes from.
+    wanted = Signal(object, object)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self._latest = Latest()
+        self._latest.done.connect(self._answered)
+        self._kept: Kept | None = None
+        self._preview: Labels | None = None
+        self._place: tuple[Any, Image] | None = None
+        self.words = quiet_label("")
+        self.message = Message(viewer.theme)
+        self.show_button, self.keep_button = QPushButton("Show"), QPushButton("Recover")
+        self.discard_button = QPushButton("Put aside")
+        for button, act, text in (
+            (self.show_button, self._show, "Show the objects over the image before deciding."),
+            (self.keep_button, self._take, "Go on with these objects in a layer of their own."),
+            (self.discard_button, self._discard, "Do not offer these objects again. Their file stays for a while."),
+        ):
+            button.clicked.connect(act)
+            button.setToolTip(text)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.words)
+        layout.addWidget(side_by_side(self.show_button, self.keep_button, self.discard_button))
+        layout.addWidget(self.message)
+        self.hide()
+
+    def look(self, layer: Any, image: Image) -> None:
+        """Look for interrupted work on an image, in the background.
+
+        Parameters
+        ----------
+        layer : napari.layers.Image
+            The image's layer.
+        image : Image
+            The layer as an image.
+        """
+        self.close_preview()
+        self.hide()
+        self._kept, self._place = None, (layer, image)
+        shape = Overlay(layer, image).shape
+        self._latest.ask(lambda: _lost(image, shape))
+
+    def close_preview(self) -> None:
+        """Take the preview out of the viewer."""
+        if self._preview is not None and self._preview in self._viewer.layers:
+            self._viewer.layers.remove(self._preview)
+        self._preview = None
+
+    def _answered(self, number: int, kept: Any) -> None:
+        if number != self._latest.number or not isinstance(kept, Kept):
+            return
+        self._kept = kept
+        when = time.strftime("%d %b, %H:%M", time.localtime(kept.changed))
+        steps = "1 step" if kept.steps == 1 else f"{kept.steps} steps"
+        self.words.setText(f"Work of {when} on this image ({steps}) was interrupted. Recover it?")
+        self.show_button.setEnabled(True)
+        self.message.say("")
+        self.show()
+
+    def _read(self) -> Recovered | None:
+        assert self._kept is not None
+        try:
+            return read_journal(self._kept.path)
+        except FoundsegError as error:
+            self.message.say(str(error))
+            return None
+
+    def _show(self) -> None:
+        found = self._read()
+        if found is None or self._place is None:
+            return
+        self.close_preview()
+        layer, image = self._place
+        name = unique_name(self._viewer.layers, "foundseg recovery (preview)")
+        active = self._viewer.layers.selection.active
+        self._preview = Labels(found.labels, name=name, metadata={TOOL: True}, **Overlay(layer, image).transforms)
+        self._preview.editable = False
+        self._viewer.add_layer(self._preview)
+        self._viewer.layers.selection.active = active
+        self.show_button.setEnabled(False)
+
+    def _take(self) -> None:
+        found, kept = self._read(), self._kept
+        if found is None:
+            return
+        self.close_preview()
+        self.hide()
+        self.wanted.emit(found, kept)
+
+    def _discard(self) -> None:
+        assert self._kept is not None
+        self.close_preview()
+        self.hide()
+        with suppress(OSError):  # it may have been cleared away meanwhile
+            end_journal(self._kept.path)
+
+
+def take_up(history: LabelsHistory, kept: Kept) -> None:
+    """Go on with interrupted work: its journal ends when the layer's own, which holds it all, is on the disk.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer that holds the objects now.
+    kept : Kept
+        The interrupted journal.
+    """
+
+    def held(_when: float) -> None:
+        history.saved.disconnect(held)
+        with suppress(OSError):  # it may have been cleared away meanwhile
+            end_journal(kept.path)
+
+    history.saved.connect(held)
+    history.keep()
+
+
+def _lost(image: Image, shape: tuple[int, ...]) -> Kept | None:
+    """Return the latest interrupted journal of an image that fits it."""
+    found = kept_journals(journal_folder(), image.fingerprint())
+    return next((kept for kept in found if kept.lost and kept.header.shape == shape), None)

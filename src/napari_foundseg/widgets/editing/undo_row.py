@@ -1,0 +1,85 @@
+"""Undo, redo and the state of the journal, as a row of a form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_foundseg.widgets.controls.message import Message
+from napari_foundseg.widgets.controls.rows import quiet_label, side_by_side
+from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+
+__all__ = ["EditRow"]
+
+
+class EditRow(QWidget):
+    """Buttons for the history of one layer, and when it was saved last.
+
+    Parameters
+    ----------
+    theme : str
+        The viewer's theme.
+    """
+
+    def __init__(self, theme: str) -> None:
+        super().__init__()
+        self._history: LabelsHistory | None = None
+        self.undo_button, self.redo_button = QPushButton("Undo (Ctrl+Z)"), QPushButton("Redo (Ctrl+⇧+Z)")
+        self.state = quiet_label("")
+        self.message = Message(theme)
+        self.undo_button.clicked.connect(lambda: self._act(LabelsHistory.undo))
+        self.redo_button.clicked.connect(lambda: self._act(LabelsHistory.redo))
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(side_by_side(self.undo_button, self.redo_button))
+        layout.addWidget(self.state)
+        layout.addWidget(self.message)
+        self._show("")
+
+    def follow(self, history: LabelsHistory) -> None:
+        """Act on a history from now on.
+
+        Parameters
+        ----------
+        history : LabelsHistory
+            Of the layer that is worked on.
+        """
+        if history is self._history:
+            return
+        if self._history is not None:
+            self._history.changed.disconnect(self._show)
+            self._history.saved.disconnect(self._saved)
+            self._history.failed.disconnect(self._failed)
+        self._history = history
+        history.changed.connect(self._show)
+        history.saved.connect(self._saved)
+        history.failed.connect(self._failed)
+        self._show("")
+
+    def _act(self, act: Callable[[LabelsHistory], None]) -> None:
+        if self._history is not None:
+            act(self._history)
+
+    def _show(self, words: str) -> None:
+        names = (None, None) if self._history is None else (self._history.undo_name, self._history.redo_name)
+        for button, name, text, key in zip(
+            (self.undo_button, self.redo_button), names, ("Undo", "Redo"), ("Ctrl+Z", "Ctrl+Shift+Z"), strict=True
+        ):
+            button.setEnabled(name is not None)
+            what = f": {name}" if name else " is not possible: nothing was changed yet"
+            button.setToolTip(f"{text}{what} ({key} on the layer).")
+        if words:
+            self.state.setText(words)
+
+    def _saved(self, when: float) -> None:
+        self.message.say("")
+        self.state.setText(f"saved {time.strftime('%H:%M:%S', time.localtime(when))}")
+
+    def _failed(self, reason: str) -> None:
+        self.state.setText("not saved")
+        self.message.say(
+            f"The changes could not be saved for recovery ({reason}). It is tried again; meanwhile save the layer with "
+            "File > Save Selected Layers."
+        )

@@ -1,0 +1,69 @@
+"""The frame of every dock widget: a page that scrolls, and messages beside the controls they are about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.widgets.controls.message import Message, part_of
+from napari_foundseg.widgets.qt.widget_release import Ending
+
+__all__ = ["Dock"]
+
+#: Least width in pixels: the widest row with its folds open, and a vertical scroll bar.
+_WIDTH = 310
+
+
+class Dock(QScrollArea):
+    """A page of controls from top to bottom.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    *parts : str
+        Parts of the form, as `part_of` names them, that have a message of their own beside ``run``.
+    """
+
+    def __init__(self, viewer: ViewerModel, *parts: str) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.setWidgetResizable(True)
+        self.setFrameShape(QFrame.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setMinimumWidth(_WIDTH)
+        page = QWidget()
+        self._layout = QVBoxLayout(page)
+        self._layout.setContentsMargins(6, 6, 6, 6)
+        self.setWidget(page)
+        self.messages = {name: Message(viewer.theme) for name in (*parts, "run")}
+        viewer.events.theme.connect(self._retheme)
+        self.destroyed.connect(Ending(self))
+
+    def fail(self, error: FoundsegError) -> None:
+        """Say what went wrong beside the control it is about.
+
+        Parameters
+        ----------
+        error : FoundsegError
+            What went wrong.
+        """
+        message = self.messages.get(part_of(error), self.messages["run"])
+        message.say(str(error))
+        self.ensureWidgetVisible(message)
+
+    def release(self) -> None:
+        """Let go of the viewer: the widget is being closed."""
+        self.viewer.events.theme.disconnect(self._retheme)
+
+    def _clear_messages(self) -> None:
+        for message in self.messages.values():
+            message.say("")
+
+    def _retheme(self, _event: Any = None) -> None:
+        for message in self.messages.values():
+            message.set_theme(self.viewer.theme)

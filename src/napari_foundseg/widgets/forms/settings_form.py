@@ -1,0 +1,209 @@
+"""Forms made from a task's settings: one control a field, its range, unit and help as declared."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from magicgui.widgets import create_widget
+from pydantic.fields import FieldInfo
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.store import locate
+from napari_foundseg.tasks import Settings
+from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.saved.form_memory import recall, remember
+
+__all__ = ["SettingsForm", "plain_name"]
+
+_LARGEST_INT = 2**31 - 1
+
+
+def plain_name(field: str) -> str:
+    """Return a field's name as a person reads it.
+
+    Parameters
+    ----------
+    field : str
+        Such as ``min_area``.
+
+    Returns
+    -------
+    str
+        Such as ``Min area``.
+    """
+    words = field.replace("thresh", "threshold") if field.endswith("thresh") else field
+    words = words.replace("_", " ").replace("iou", "IoU").replace("nms", "NMS").replace("crf", "CRF")
+    words = words.replace("n clusters", "clusters")
+    return words[:1].upper() + words[1:]
+
+
+class SettingsForm(QWidget):
+    """The settings of one method.
+
+    Parameters
+    ----------
+    settings : type of Settings
+        Where the fields are declared.
+    key : str
+        Under which the last values are remembered.
+    parent : QWidget, optional
+        The owner.
+    """
+
+    changed = Signal(str)
+
+    def __init__(self, settings: type[Settings], key: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._settings = settings
+        self._key = key
+        self._remembered: dict[str, Any] | None = None
+        self._controls: dict[str, Any] = {}
+        #: Numbers that may be left out: the least value of their control stands for that.
+        self._may_be_none: set[str] = set()
+        few, more = _form(), _form()
+        for name, field in settings.model_fields.items():
+            if name != "method" and not _extra(field).get("elsewhere"):
+                self._add(more if _extra(field).get("more") else few, name, field)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(few)
+        if more.rowCount():
+            layout.addWidget(Fold("More", more))
+        self.set_values(recall(key))
+
+    def values(self) -> dict[str, Any]:
+        """Return what the controls show.
+
+        Returns
+        -------
+        dict
+            A value for each field but ``method``.
+        """
+        return {
+            name: None if name in self._may_be_none and control.value <= control.min else control.value
+            for name, control in self._controls.items()
+        }
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Show values; those that do not fit the field any more are passed over.
+
+        Parameters
+        ----------
+        values : mapping
+            Field names and values.
+        """
+        for name, control in self._controls.items():
+            if name in values:
+                try:
+                    control.value = control.min if values[name] is None else values[name]
+                except (TypeError, ValueError):
+                    continue
+
+    def remember(self) -> None:
+        """Keep the values for the next time."""
+        values = self._settings.parse(self.values()).model_dump(mode="json", exclude={"method"})
+        if values != self._remembered:
+            # A click must not wait for the disk.
+            self._remembered = values
+            remember(self._key, values)
+
+    def live_fields(self) -> set[str]:
+        """Return the fields that act on a result without a model.
+
+        Returns
+        -------
+        set of str
+            Their names.
+        """
+        return {name for name, field in self._settings.model_fields.items() if _extra(field).get("live")}
+
+    def _add(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
+        control = _control(name, field, self._settings.help_of(name))
+        if _plain_type(field.annotation)[1] and hasattr(control, "min"):
+            self._may_be_none.add(name)
+            control.native.setSpecialValueText("automatic")
+        unit = _extra(field).get("unit")
+        control.changed.connect(lambda _value, name=name: self.changed.emit(name))
+        control.native.setAccessibleName(plain_name(name))
+        control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self._controls[name] = control
+        label = QLabel(f"{plain_name(name)} ({unit})" if unit else plain_name(name))
+        label.setToolTip(control.tooltip)
+        label.setBuddy(control.native)
+        label.setWordWrap(True)
+        if control.widget_type == "FloatSlider":
+            # A slider needs the width of the form to be set finely: its name stands above it.
+            form.addRow(label)
+            form.addRow(control.native)
+        else:
+            form.addRow(label, control.native)
+
+
+def _form() -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+    return form
+
+
+def _control(name: str, field: FieldInfo, tooltip: str) -> Any:
+    kind, nullable = _plain_type(field.annotation)
+    options: dict[str, Any] = {"tooltip": tooltip}
+    if protocol := _extra(field).get("model"):
+        options |= {"choices": _models(str(protocol)), "widget_type": "ComboBox"}
+    elif get_origin(kind) is Literal:
+        options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox", "nullable": nullable}
+    elif kind is bool:
+        # The name stands in the form's own column.
+        options["text"] = " "
+    elif kind in (int, float):
+        options |= _bounds(kind, field)
+        if nullable:
+            options["min"] = 0
+        if "step" in (extra := _extra(field)):
+            options["step"] = extra["step"]
+        if kind is float and extra.get("live") and options["max"] < _LARGEST_INT:
+            options["widget_type"] = "FloatSlider"
+    default = 0 if field.default is None and kind in (int, float) else field.default
+    return create_widget(value=default, annotation=kind, name=name, options=options)
+
+
+def _models(protocol: str) -> list[tuple[str, str]]:
+    """Return the models at hand that can do something, after an entry for none."""
+    rows = [row for row in catalog().values() if protocol in row.protocols and locate(row) is not None]
+    return [("none", ""), *((row.name, row.name) for row in rows)]
+
+
+def _plain_type(annotation: Any) -> tuple[Any, bool]:
+    """Return the type without Optional, and whether None is allowed."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        rest = [part for part in get_args(annotation) if part is not type(None)]
+        if len(rest) == 1:
+            return rest[0], True
+    return annotation, False
+
+
+def _bounds(kind: type, field: FieldInfo) -> dict[str, Any]:
+    step = 1 if kind is int else 1e-6
+    bounds: dict[str, Any] = {"min": -_LARGEST_INT, "max": _LARGEST_INT}
+    for rule in field.metadata:
+        if isinstance(rule, Ge):
+            bounds["min"] = rule.ge
+        elif isinstance(rule, Gt):
+            bounds["min"] = rule.gt + step  # type: ignore[operator] # bounds of numbers are numbers
+        elif isinstance(rule, Le):
+            bounds["max"] = rule.le
+        elif isinstance(rule, Lt):
+            bounds["max"] = rule.lt - step  # type: ignore[operator]
+    return bounds
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}

@@ -1,0 +1,1 @@
+"""napari's layers: conversion to and from `core`, transforms, tags, keys."""

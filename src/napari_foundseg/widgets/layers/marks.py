@@ -1,0 +1,213 @@
+"""What the user marked over an image, in its data pixels; `widgets.layers.layer_conversion` for prompts."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.widgets.layers.layer_conversion import affine_between, carried, layer_letters
+
+if TYPE_CHECKING:
+    from napari.layers import Labels, Layer, Points, Shapes
+
+    from napari_foundseg.core.image import Image
+
+__all__ = ["POLARITY", "labels_on_slice", "outlines_on_slice", "point_at", "points_on_slice"]
+
+#: The column of a Points layer that says whether a point is on the object or not.
+POLARITY = "polarity"
+
+
+def point_at(position: Any, layer: Layer, image: Image) -> tuple[float, ...] | None:
+    """Return the place in an image that lies at a place in the world.
+
+    Parameters
+    ----------
+    position : sequence of float
+        World coordinates, such as the pointer's.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+
+    Returns
+    -------
+    tuple of float or None
+        One coordinate for each axis of the image's labels; None outside the image.
+    """
+    place = np.array(layer.world_to_data(position), float)[_label_columns(layer, image)]
+    inside = (np.floor(place + 0.5) >= 0) & (np.floor(place + 0.5) < image.shape)
+    return tuple(float(v) for v in place) if inside.all() else None
+
+
+def points_on_slice(
+    points: Points | None, layer: Layer, image: Image, index: tuple[int, ...]
+) -> tuple[NDArray[np.float64], list[int]]:
+    """Return the points of one slice of an image.
+
+    Parameters
+    ----------
+    points : napari.layers.Points or None
+        Its feature column `POLARITY` holds ``"positive"`` or ``"negative"``.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    index : tuple of int
+        The slice; points elsewhere are left out.
+
+    Returns
+    -------
+    (N, D) ndarray of float
+        In data pixels of the image, one coordinate for each axis of its labels.
+    list of int
+        1 for a positive point, 0 for a negative one.
+    """
+    if points is None or not len(points.data):
+        return np.empty((0, len(image.shape))), []
+    where = carried(points, layer, np.asarray(points.data, float))[:, _label_columns(layer, image)]
+    on = _on_slice(where, image, index)
+    positive = points.features[POLARITY].to_numpy() != "negative"
+    return where[on], [int(v) for v in positive[on]]
+
+
+def outlines_on_slice(
+    shapes: Shapes | None, layer: Layer, image: Image, index: tuple[int, ...]
+) -> list[tuple[str, NDArray[np.float64]]]:
+    """Return the shapes of one slice of an image.
+
+    Parameters
+    ----------
+    shapes : napari.layers.Shapes or None
+        The shapes.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    index : tuple of int
+        The slice; shapes that do not lie wholly on it are left out.
+
+    Returns
+    -------
+    list of (str, (V, D) ndarray of float)
+        Each shape's kind, as napari names it, and its vertices in data pixels of the image; an ellipse as a polygon.
+    """
+    found = []
+    for vertices, kind in [] if shapes is None else zip(shapes.data, shapes.shape_type, strict=True):
+        drawn = np.asarray(vertices, float)
+        corners = carried(shapes, layer, _around(drawn) if kind == "ellipse" else drawn)
+        corners = corners[:, _label_columns(layer, image)]
+        if _on_slice(corners, image, index).all():
+            # Exactly on their slice, so that rounding cannot tear them apart.
+            corners[:, [image.label_axes.index(axis) for axis in image.slice_axes]] = index
+            found.append((str(kind), corners))
+    return found
+
+
+def labels_on_slice(
+    labels: Labels, layer: Layer, image: Image, index: tuple[int, ...]
+) -> tuple[tuple[int, int], NDArray[Any]] | None:
+    """Return what is painted over one slice of an image, pixel for pixel of the image.
+
+    Parameters
+    ----------
+    labels : napari.layers.Labels
+        With any transforms, in memory, lazy or multiscale; only the part that is needed is read.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    index : tuple of int
+        The slice.
+
+    Returns
+    -------
+    tuple of int
+        First row and column of the part that is painted.
+    (M, N) ndarray of int
+        The ids there, each the id under the centre of an image's pixel.
+    None
+        Where nothing is painted on the slice.
+    """
+    letters = layer_letters(layer, image)
+    fixed = {"C": 0, **dict(zip(image.slice_axes, index, strict=True))}
+    rows, columns = letters.index("Y"), letters.index("X")
+    at = np.array([float(fixed.get(letter, 0)) for letter in letters])
+    far = at.copy()
+    far[[rows, columns]] = np.array(image.plane_shape) - 1
+    found = _painted_part(labels, _hull(carried(layer, labels, _corners(at, far))))
+    if found is None:
+        return None
+    block, first = found
+    low, high = _hull(carried(labels, layer, _corners(first, first + block.shape - 1)))
+    last = np.array(image.plane_shape) - 1
+    (y0, x0), (y1, x1) = np.clip(low[[rows, columns]], 0, last), np.clip(high[[rows, columns]], 0, last)
+    matrix, origin = affine_between(layer, labels)
+    start = matrix @ at + origin - first
+    ys, xs = np.arange(y0, y1 + 1)[:, None], np.arange(x0, x1 + 1)[None]
+    where = [_rounded(start[k], (matrix[k, rows], ys), (matrix[k, columns], xs)) for k in range(labels.ndim)]
+    inside = [(i >= 0) & (i < n) for i, n in zip(where, block.shape, strict=True)]
+    near = tuple(np.clip(i, 0, n - 1) for i, n in zip(where, block.shape, strict=True))
+    ids = np.where(np.logical_and.reduce(np.broadcast_arrays(*inside)), block[near], 0)
+    ids = np.broadcast_to(ids, (y1 - y0 + 1, x1 - x0 + 1))
+    return ((int(y0), int(x0)), ids) if ids.any() else None
+
+
+def _label_columns(layer: Layer, image: Image) -> list[int]:
+    return [i for i, letter in enumerate(layer_letters(layer, image)) if letter != "C"]
+
+
+def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Tell which of (..., D) coordinates, one for each axis of the labels, lie on a slice."""
+    slices = [image.label_axes.index(axis) for axis in image.slice_axes]
+    on = np.floor(coordinates[..., slices] + 0.5) == np.asarray(index, float)
+    return np.asarray(on.reshape(len(coordinates), -1).all(axis=1))
+
+
+def _around(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return points around the ellipse in a rectangle of four corners."""
+    middle = corners.mean(0)
+    across, along = (corners[1] - corners[0]) / 2, (corners[2] - corners[1]) / 2
+    turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)[:, None]
+    return np.asarray(middle + np.cos(turn) * across + np.sin(turn) * along)
+
+
+def _corners(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the corners of a box of pixels, whose first and last are given, at the pixels' outer edges."""
+    return np.array(list(itertools.product(*zip(low - 0.5, high + 0.5, strict=True))), float)
+
+
+def _hull(corners: NDArray[np.float64]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Return the first and last pixel that a box with some corners touches."""
+    return np.floor(corners.min(0) + 0.5).astype(int), np.floor(corners.max(0) + 0.5).astype(int)
+
+
+def _painted_part(
+    labels: Labels, hull: tuple[NDArray[np.int_], NDArray[np.int_]]
+) -> tuple[NDArray[Any], NDArray[np.int_]] | None:
+    """Return the smallest block of a layer's array that holds what is painted in a box, and its first pixel."""
+    data = labels.data[0] if labels.multiscale else labels.data
+    low, high = np.maximum(hull[0], 0), np.minimum(hull[1], np.array(data.shape) - 1)
+    if (low > high).any():
+        return None
+    block = in_memory(data[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))])
+    first, kept = [], []
+    for axis in range(block.ndim):
+        used = np.flatnonzero((block != 0).any(axis=tuple(i for i in range(block.ndim) if i != axis)))
+        if not len(used):
+            return None
+        first.append(int(used[0]))
+        kept.append(slice(int(used[0]), int(used[-1]) + 1))
+    return block[tuple(kept)], low + np.array(first, int)
+
+
+def _rounded(start: float, *along: tuple[float, NDArray[np.int_]]) -> NDArray[np.int_]:
+    """Return the nearest pixel; what does not change along rows or columns stays one long there."""
+    place = np.full((1, 1), start)
+    for slope, steps in along:
+        place = place + slope * steps if abs(slope) > 1e-9 else place
+    return np.asarray(np.floor(place + 0.5 + 1e-9), int)

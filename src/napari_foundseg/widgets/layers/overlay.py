@@ -1,0 +1,248 @@
+"""How label images, points and shapes are laid over the layer of their image.
+
+The way back from `widgets.layers.layer_conversion`: there layers become `core`'s types, here `core`'s types become
+layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels
+from numpy.typing import NDArray
+
+from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.widgets.layers.layer_conversion import layer_letters
+
+if TYPE_CHECKING:
+    from napari.layers import Layer
+
+    from napari_foundseg.core.editing.difference import Box
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.masks import Mask
+
+__all__ = ["Overlay", "image_layer"]
+
+
+def image_layer(image: Image, name: str) -> ImageLayer:
+    """Return an image as a layer, with its axes, spacing and units.
+
+    Parameters
+    ----------
+    image : Image
+        Such as a file holds.
+    name : str
+        The layer's name.
+
+    Returns
+    -------
+    napari.layers.Image
+        Not added to any viewer. Colours that come last are shown as such; other channels get a slider.
+    """
+    axes, levels = str(image.axes), list(image.levels)
+    rgb = axes.endswith("C") and levels[0].shape[-1] in (3, 4)
+    if axes.endswith("C") and not rgb:
+        # Rows and columns must come last.
+        levels, axes = [np.moveaxis(in_memory(level), -1, 0) for level in levels], f"C{axes[:-1]}"
+    letters = axes[:-1] if rgb else axes
+    attributes = {
+        "name": name,
+        "rgb": rgb,
+        "multiscale": len(levels) > 1,
+        "scale": [image.spacing.get(letter, 1.0) for letter in letters],
+        "axis_labels": [letter.lower() for letter in letters],
+    }
+    data = levels if len(levels) > 1 else levels[0]
+    try:
+        return ImageLayer(data, units=[image.units.get(letter, "pixel") for letter in letters], **attributes)
+    except ValueError:
+        # Files name units that napari does not know.
+        return ImageLayer(data, **attributes)
+
+
+class Overlay:
+    """A label image's place over the layer of its image.
+
+    napari aligns layers at their last axes. So a channel axis with others before it stays in the overlay, one pixel
+    long and as wide as all the channels together: the labels are there whichever channel is shown.
+
+    Parameters
+    ----------
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    """
+
+    def __init__(self, layer: Layer, image: Image) -> None:
+        self._layer, self._image = layer, image
+        letters = layer_letters(layer, image)
+        self._kept = [i for i, letter in enumerate(letters) if letter != "C" or i > 0]
+        #: A letter for each axis of the overlay.
+        self.axes = "".join(letters[i] for i in self._kept)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a Labels layer's array."""
+        return self.expanded(np.empty(self._image.shape, np.void)).shape
+
+    @property
+    def transforms(self) -> dict[str, Any]:
+        """Keywords scale, translate, rotate, shear, affine, units and axis_labels for a layer."""
+        layer, kept = self._layer, self._kept
+        whole = [*kept, layer.ndim]
+        rotate, shear = np.asarray(layer.rotate, float), _shear_matrix(layer)
+        scale, translate = np.array(layer.scale, float), np.array(layer.translate, float)
+        if "C" in self.axes:
+            axis = kept[self.axes.index("C")]
+            count = int(self._image.levels[0].shape[axis])
+            middle = np.zeros(layer.ndim)
+            middle[axis] = scale[axis] * (count - 1) / 2
+            translate += rotate @ shear @ middle
+            scale[axis] *= count
+        return {
+            "scale": scale[kept],
+            "translate": translate[kept],
+            "rotate": rotate[np.ix_(kept, kept)],
+            "shear": shear[np.ix_(kept, kept)],
+            "affine": np.asarray(layer.affine.affine_matrix)[np.ix_(whole, whole)],
+            "units": tuple(layer.units[i] for i in kept),
+            "axis_labels": tuple(layer.axis_labels[i] for i in kept),
+        }
+
+    def cells(
+        self, cells: NDArray[Any], index: tuple[int, ...], corner: tuple[int, int], side: int
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Return a map of cells over one slice as a layer holds it, with its transforms.
+
+        Parameters
+        ----------
+        cells : (M, N) ndarray
+            Each cell is some pixels high and wide.
+        index : tuple of int
+            The slice.
+        corner : tuple of int
+            Row and column of the first pixel under the first cell.
+        side : int
+            Of a cell, in pixels.
+
+        Returns
+        -------
+        ndarray
+            A view; of length 1 along all axes but rows and columns.
+        dict
+            As `transforms`.
+        """
+        out, layer, kept = self.transforms, self._layer, self._kept
+        first: dict[str, float] = {**dict(zip(self._image.slice_axes, index, strict=True)), "C": 0}
+        first |= {axis: at + (side - 1) / 2 for axis, at in zip("YX", corner, strict=True)}
+        turned = (np.asarray(layer.rotate, float) @ _shear_matrix(layer))[np.ix_(kept, kept)]
+        out["translate"] = out["translate"] + turned @ (out["scale"] * [first[axis] for axis in self.axes])
+        out["scale"] = out["scale"] * [side if axis in "YX" else 1 for axis in self.axes]
+        plane = cells if self.axes.index("Y") < self.axes.index("X") else cells.T
+        return np.expand_dims(plane, [i for i, axis in enumerate(self.axes) if axis not in "YX"]), out
+
+    def lies_under(self, labels: Layer) -> bool:
+        """Tell whether a layer of this overlay's shape lies where it does, pixel for pixel.
+
+        Parameters
+        ----------
+        labels : Layer
+            The layer.
+
+        Returns
+        -------
+        bool
+            True where the corners are less than half a pixel apart.
+        """
+        like = Labels(np.zeros((1,) * labels.ndim, np.uint8), **self.transforms)
+        corners = np.array([np.zeros(labels.ndim), np.array(self.shape, float)])
+        here, there = (np.array([one.data_to_world(corner) for corner in corners]) for one in (like, labels))
+        pixel = np.abs(np.array(like.data_to_world(np.ones(labels.ndim))) - np.array(like.data_to_world(corners[0])))
+        return bool((np.abs(here - there) <= pixel / 2 + 1e-9).all())
+
+    def expanded(self, labels: NDArray[Any]) -> NDArray[Any]:
+        """Return a label image as the layer holds it.
+
+        Parameters
+        ----------
+        labels : ndarray
+            Of the image's shape without channels.
+
+        Returns
+        -------
+        ndarray
+            A view.
+        """
+        return np.expand_dims(labels, self.axes.index("C")) if "C" in self.axes else labels
+
+    def plane(self, data: NDArray[Any], index: tuple[int, ...]) -> NDArray[Any]:
+        """Return one slice of a layer's array, or of a box of it, as a writable (rows, columns) view.
+
+        Parameters
+        ----------
+        data : ndarray
+            With one axis for each letter of `axes`.
+        index : tuple of int
+            The slice.
+
+        Returns
+        -------
+        (M, N) ndarray
+            A view, not a copy.
+        """
+        flat = data[(slice(None),) * self.axes.index("C") + (0,)] if "C" in self.axes else data
+        return self._image.plane_view(flat, index)
+
+    def box(self, mask: Mask) -> Box:
+        """Return where a mask lies in the layer's array.
+
+        Parameters
+        ----------
+        mask : Mask
+            Of one of the image's slices.
+
+        Returns
+        -------
+        tuple of slice
+            One for each axis.
+        """
+        y0, x0, y1, x1 = mask.box
+        at = {"Y": slice(y0, y1 + 1), "X": slice(x0, x1 + 1), "C": slice(0, 1)}
+        at |= {axis: slice(i, i + 1) for axis, i in zip(self._image.slice_axes, mask.index, strict=True)}
+        return tuple(at[axis] for axis in self.axes)
+
+    def pixels(
+        self, index: tuple[int, ...], rows: Iterable[int], columns: Iterable[int]
+    ) -> tuple[NDArray[np.intp], ...]:
+        """Return pixels of a slice as the index arrays that `Labels.data_setitem` takes.
+
+        Parameters
+        ----------
+        index : tuple of int
+            The slice.
+        rows, columns : (K,) iterable of int
+            The pixels.
+
+        Returns
+        -------
+        tuple of (K,) ndarray of int
+            One for each axis.
+        """
+        at: dict[str, Any] = {"Y": np.asarray(rows, np.intp), "X": np.asarray(columns, np.intp)}
+        fixed = dict(zip(self._image.slice_axes, index, strict=True)) | {"C": 0}
+        at |= {axis: np.full(len(at["Y"]), i, np.intp) for axis, i in fixed.items()}
+        return tuple(at[axis] for axis in self.axes)
+
+
+def _shear_matrix(layer: Layer) -> NDArray[np.float64]:
+    """Return the shear as a matrix: napari gives its upper triangle as a vector."""
+    shear = np.asarray(layer.shear, float)
+    if shear.ndim == 2:
+        return shear
+    matrix = np.eye(layer.ndim)
+    matrix[np.triu_indices(layer.ndim, 1)] = shear
+    return matrix

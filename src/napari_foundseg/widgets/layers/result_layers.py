@@ -1,0 +1,173 @@
+"""Results become layers: always new ones, named uniquely, laid over their image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels
+
+from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.widgets.layers.layer_tags import TOOL
+from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.unique_name import unique_name
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.result import Segmentation
+
+__all__ = ["add_colours", "add_labels", "editable_copy", "in_words", "object_features"]
+
+
+def add_labels(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> Labels:
+    """Add a result as a new Labels layer over its image.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image's layer; it need not be in the viewer any more.
+    image : Image
+        The layer as an image.
+    segmentation : Segmentation
+        The result; its table becomes the layer's features, its provenance ``metadata["foundseg"]``.
+    name : str
+        Made unique.
+
+    Returns
+    -------
+    napari.layers.Labels
+        The new layer.
+    """
+    overlay = Overlay(layer, image)
+    labels = Labels(
+        overlay.expanded(segmentation.labels),
+        name=unique_name(viewer.layers, name),
+        features=object_features(segmentation),
+        metadata={"foundseg": dict(segmentation.provenance)},
+        **overlay.transforms,
+    )
+    viewer.add_layer(labels)
+    return labels
+
+
+def add_colours(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> ImageLayer:
+    """Show a result's maps as colours.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    segmentation : Segmentation
+        With maps of three channels, of uint8.
+    name : str
+        Of the new layer; a number is added where there is one of that name.
+
+    Returns
+    -------
+    napari.layers.Image
+        RGB; slices without maps are black.
+    """
+    overlay, channels = Overlay(layer, image), []
+    for colour in range(3):
+        whole = np.zeros(image.shape, np.uint8)
+        for index, found in (segmentation.maps or {}).items():
+            image.plane_view(whole, index)[:] = found[colour]
+        channels.append(overlay.expanded(whole))
+    shown = ImageLayer(
+        np.stack(channels, -1),
+        name=unique_name(viewer.layers, name),
+        rgb=True,
+        metadata={TOOL: "features"},
+        **overlay.transforms,
+    )
+    viewer.add_layer(shown)
+    return shown
+
+
+def editable_copy(viewer: ViewerModel, layer: Labels) -> Labels:
+    """Return a Labels layer in memory with the pixels and the place of one that cannot be edited.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer that it is to be added to.
+    layer : napari.layers.Labels
+        Multiscale, lazy or read-only.
+
+    Returns
+    -------
+    napari.layers.Labels
+        At full resolution, named uniquely; not added yet.
+    """
+    kept = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "features")
+    return Labels(
+        np.array(in_memory(layer.data[0] if layer.multiscale else layer.data)),
+        name=unique_name(viewer.layers, f"{layer.name} copy"),
+        **{name: getattr(layer, name) for name in kept},
+    )
+
+
+def object_features(segmentation: Segmentation) -> Any:
+    """Return the object table as a Labels layer wants it.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The result.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for the background, of zeros and empty texts, then one an object; the column ``index`` holds the label.
+    """
+    import pandas as pd
+
+    table = segmentation.table.rename(columns={"label": "index"}).reset_index(drop=True)
+    background = table.reindex([-1]).astype(object)
+    for name, kind in table.dtypes.items():
+        background[name] = 0 if kind.kind in "biufc" else ""
+    if table.empty:
+        return background.reset_index(drop=True)
+    return pd.concat([background.astype(table.dtypes), table], ignore_index=True)
+
+
+def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
+    """Say what was found.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The result.
+    image : Image
+        Its image.
+    seconds : float
+        How long the run took; left out where it is 0.
+
+    Returns
+    -------
+    str
+        Such as ``132 objects, 2 touch the border, 1.8 s``.
+    """
+    n = len(segmentation)
+    found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
+    touching = _touching(segmentation, image)
+    parts = [found, f"{touching} touch{'es' if touching == 1 else ''} the border" if touching else ""]
+    return ", ".join([*filter(None, parts), *([f"{seconds:.1f} s"] if seconds else [])])
+
+
+def _touching(segmentation: Segmentation, image: Image) -> int:
+    height, width = image.plane_shape
+    region = segmentation.provenance.get("inputs", {}).get("region") or (0, 0, height - 1, width - 1)
+    table = segmentation.table[segmentation.table["area"] > 0]
+    first = (table["y0"] <= region[0]) | (table["x0"] <= region[1])
+    return int((first | (table["y1"] >= region[2]) | (table["x1"] >= region[3])).sum())

@@ -1,0 +1,315 @@
+"""The dock widget *Correct*: objects of a Labels layer are merged, split and mended, each step to be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton
+
+from napari_foundseg.core.editing import edits
+from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.object_facts import Facts
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.widgets.controls.rows import labelled
+from napari_foundseg.widgets.layers.layer_conversion import displayed_axes, label_spacing
+from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
+from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.objects.labels_dock import LabelsDock
+from napari_foundseg.widgets.objects.review import Review
+
+__all__ = ["CorrectWidget"]
+
+#: Pixels of the canvas from which on a press is a drag.
+_DRAG = 5
+
+
+class CorrectWidget(LabelsDock):
+    """Merge, split and mend objects.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self.chosen: list[int] = []
+        super().__init__(napari_viewer)
+
+    def choose(self, ids: list[int]) -> None:
+        """Choose objects for the tools.
+
+        Parameters
+        ----------
+        ids : list of int
+            In the order they were clicked.
+        """
+        self.chosen = ids
+        if ids and self.layer is not None:
+            self.layer.selected_label = ids[-1]
+        self.review.show_note()
+        self._describe()
+
+    def merge(self) -> None:
+        """Make one object of the chosen ones."""
+        if len(self.chosen) < 2:
+            self.fail(PromptError("To merge, click the first object, then Shift+click the others."))
+            return
+        first = self.chosen[0]
+        if self._edit("merge", lambda labels: edits.merge(labels, self.chosen)):
+            self.choose([first])
+
+    def delete(self) -> None:
+        """Remove the chosen objects."""
+        if self._edit("delete", lambda labels: edits.delete(labels, self._some())):
+            self.choose([])
+
+    def fill_holes(self) -> None:
+        """Fill the background that the chosen objects enclose."""
+        self._each("fill holes", edits.fill_holes)
+
+    def smooth(self) -> None:
+        """Round off the outlines of the chosen objects."""
+        self._each("smooth", lambda la, i, s: edits.smooth(la, i, self.amount.value(), s))
+
+    def grow(self) -> None:
+        """Move the outlines of the chosen objects outwards."""
+        self._each("grow", lambda la, i, s: edits.grow(la, i, self.amount.value(), s))
+
+    def shrink(self) -> None:
+        """Move the outlines of the chosen objects inwards."""
+        self._each("shrink", lambda la, i, s: edits.grow(la, i, -self.amount.value(), s))
+
+    def keep_largest(self) -> None:
+        """Remove all but the largest part of the chosen objects."""
+        self._each("keep largest part", lambda la, i, _: edits.keep_largest(la, i))
+
+    def renumber(self) -> None:
+        """Give the objects ids without gaps; what is known of them goes with them."""
+        if self.history is not None:
+            self.choose([])
+            self.write_soon("renumber", self._numbers, "Renumbering…")
+
+    def _numbers(self) -> tuple[Callable[[Any], edits.Pieces], Facts]:
+        assert self.history is not None
+        ids, before = self.history.counted.census.ids, known_of(self.history.layer)
+        # Objects that were rejected have no pixels, but a place in the table.
+        gone = [i for i in before if i not in set(ids)]
+        now: dict[int, Any] = {label: {} for label in before}
+        now |= {new: before.get(old, {}) for new, old in enumerate([*ids, *gone], 1)}
+        return lambda labels: edits.renumber(labels, ids), now
+
+    # Building.
+
+    def build(self) -> None:
+        """Add the tools and the review."""
+        self._tools()
+        self.review = Review(self)
+        self.keys |= self.review.keys
+        self._layout.addWidget(self.review)
+
+    def _tools(self) -> None:
+        self.keys: dict[str, Callable[[], None]] = {}
+        self.buttons: dict[str, QPushButton] = {}
+        self.split_button = QPushButton("Split (K)")
+        self.split_button.setCheckable(True)
+        self.split_button.setToolTip(
+            "Divide the chosen object: click once in each of its two parts, or drag a line across it."
+        )
+        self.split_button.toggled.connect(self._arm_split)
+        self.keys["K"] = self.split_button.toggle
+        self._points: list[tuple[float, ...]] = []
+        rows: list[list[tuple[str, str, Callable[[], None], str]]] = [
+            [("Merge", "J", self.merge, "Make one object of those that were clicked with Shift; the first id stays."),
+             ("Delete", "D", self.delete, "Remove the chosen objects.")],
+            [("Fill holes", "H", self.fill_holes, "Fill the background that the chosen objects enclose."),
+             ("Keep largest", "Q", self.keep_largest, "Remove loose pieces: only the largest part stays.")],
+            [("Grow", "G", self.grow, "Move the outline outwards by the amount; other objects keep their pixels."),
+             ("Shrink", "Shift-G", self.shrink, "Move the outline inwards by the amount.")],
+            [("Smooth", "S", self.smooth, "Round off the outline over the amount."),
+             ("Renumber", "", self.renumber, "Number the objects 1, 2, 3, … without gaps.")],
+        ]  # fmt: skip
+        self._amount_row()
+        grid = QGridLayout()
+        grid.addWidget(self.split_button, 0, 0, 1, 2)
+        for i, row in enumerate(rows, 1):
+            for k, (text, key, act, help_text) in enumerate(row):
+                button = QPushButton(f"{text} ({key.replace('Shift-', '⇧')})" if key else text)
+                button.setToolTip(f"{help_text} Key {key.replace('-', '+')} on the layer." if key else help_text)
+                button.clicked.connect(lambda _checked=False, act=act: act())
+                self.buttons[text] = button
+                self.keys |= {key: act} if key else {}
+                grid.addWidget(button, i, k)
+        self._layout.addLayout(grid)
+
+    def _amount_row(self) -> None:
+        self.amount = QDoubleSpinBox()
+        self.amount.setRange(0.01, 10_000)
+        self.amount.setValue(1)
+        self.amount.setToolTip("How far Grow, Shrink and Smooth go, in the layer's unit.")
+        self._layout.addWidget(labelled("Amount", self.amount))
+
+    # The layer.
+
+    def enter(self, layer: Labels) -> None:
+        """Take the mouse and the keys of a layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The layer.
+        """
+        # napari hands clicks and keys to the active layer; an image's own do nothing here.
+        if isinstance(self.viewer.layers.selection.active, ImageLayer | None):
+            self.viewer.layers.selection.active = layer
+        layer.mouse_drag_callbacks.append(self._pressed)
+        layer.events.selected_label.connect(self._follow_label)
+        bind_keys(layer, self.keys)
+        self.amount.setSuffix(f" {label_spacing(layer)[1]}")
+        assert self.history is not None
+        self.history.changed.connect(self._follow_edit)
+        self.review.enter()
+        self.choose([])
+
+    def leave(self, layer: Labels) -> None:
+        """Let go of the mouse and the keys of a layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The layer.
+        """
+        self.split_button.setChecked(False)
+        assert self.history is not None
+        self.history.changed.disconnect(self._follow_edit)
+        self.review.leave()
+        if self._pressed in layer.mouse_drag_callbacks:
+            layer.mouse_drag_callbacks.remove(self._pressed)
+        layer.events.selected_label.disconnect(self._follow_label)
+        unbind_keys(layer, self.keys)
+
+    def _follow_label(self, _event: Any = None) -> None:
+        """Choose the object whose label was selected elsewhere, such as in the table."""
+        layer = self.layer
+        if layer is not None and layer.selected_label not in self.chosen and not self.split_button.isChecked():
+            label = int(layer.selected_label)
+            self.choose([label] if self._pixels([label]) else [])
+
+    def _follow_edit(self) -> None:
+        """Say how large the chosen objects are now, or let them go where they are gone."""
+        if self.chosen and not self._pixels(self.chosen):
+            self.choose([])
+        else:
+            self._describe()
+
+    def _pixels(self, ids: list[int]) -> int:
+        census = None if self.history is None else self.history.counted.census
+        return 0 if census is None else sum(map(census.size, ids))
+
+    # Clicks.
+
+    def _pressed(self, layer: Labels, event: Any) -> Generator[None, None, None]:
+        """Choose the object that is clicked; while splitting, note points or a line."""
+        if layer.mode not in ("pan_zoom", "pick") or event.button != 1:
+            return
+        start = tuple(float(v) for v in layer.world_to_data(event.position))
+        label = int(
+            layer.get_value(event.position, view_direction=event.view_direction, dims_displayed=event.dims_displayed,
+                            world=True) or 0
+        )  # fmt: skip
+        more, pressed_at = "Shift" in event.modifiers, np.array(event.pos, float)
+        yield
+        while event.type == "mouse_move":
+            yield
+        # Not by the moves between: napari drops those that come quickly.
+        dragged = bool(np.hypot(*(np.array(event.pos, float) - pressed_at)) >= _DRAG)
+        if self.split_button.isChecked():
+            end = tuple(float(v) for v in layer.world_to_data(event.position))
+            self._split_at(start, end if dragged else None)
+        elif not dragged and label:
+            kept = [i for i in self.chosen if i != label] if more else []
+            self.choose([*kept, label])
+
+    def _arm_split(self, on: bool) -> None:
+        self._points.clear()
+        if self.layer is not None:
+            self.layer.mouse_pan = not on
+        if on:
+            self.message.say("")
+            if len(self.chosen) != 1:
+                self.split_button.setChecked(False)
+                self.fail(PromptError("To split, click one object first, then press Split."))
+                return
+            self.state.setText(f"Object {self.chosen[0]}: click in each part, or drag a line across it.")
+        else:
+            self._describe()
+
+    def _split_at(self, start: tuple[float, ...], end: tuple[float, ...] | None) -> None:
+        layer = self.layer
+        assert layer is not None
+        assert self.history is not None
+        label, free = self.chosen[0], self.history.free_id()
+        if self.viewer.dims.ndisplay != 2:
+            self.fail(PromptError("Splitting is for the 2-D view. Press the 2D/3D button below the layer list first."))
+            return
+        if end is not None:
+            plane = displayed_axes(self.viewer, layer)
+            done = self._edit("split", lambda labels: edits.split_by_line(labels, label, start, end, plane, free))
+        else:
+            self._points.append(start)
+            if len(self._points) < 2:
+                self.state.setText(f"Object {label}: now click in the other part.")
+                return
+            points, self._points = self._points, []
+            spacing = label_spacing(layer)[0]
+            done = self._edit("split", lambda labels: edits.split(labels, label, points, spacing, free))
+        if done:
+            self.split_button.setChecked(False)
+
+    # Writing.
+
+    def _some(self) -> list[int]:
+        if not self.chosen:
+            raise PromptError("No object is chosen. Click one (Shift+click for more).")
+        return self.chosen
+
+    def _each(self, name: str, make: Callable[[Any, int, edits.Spacing], edits.Pieces]) -> None:
+        layer = self.layer
+        if layer is None:
+            return
+        spacing = label_spacing(layer)[0]
+        # One object after the other: their boxes overlap, so each must see what was written for the last.
+        self._edit(name, lambda labels: (piece for i in self._some() for piece in make(labels, i, spacing)))
+
+    def _edit(self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]]) -> bool:
+        """Write what a tool makes of the labels; say what was wrong, or that nothing changed."""
+        changed = self.write(name, make)
+        if changed is None:
+            return False
+        self._describe()
+        if not changed:
+            self.unchanged()
+        return True
+
+    def unchanged(self) -> None:
+        """Say that there was nothing to change."""
+        self.state.setText(f"{self.state.text()} Nothing to change.")
+
+    def _describe(self) -> None:
+        layer = self.layer
+        if layer is None:
+            return
+        if not self.chosen:
+            self.state.setText("Click an object (Shift+click for more).")
+            return
+        pixels = self._pixels(self.chosen)
+        spacing, unit = label_spacing(layer)
+        known = [s for s in spacing if s is not None]
+        size = f", {pixels * float(np.prod(known)):.4g} {unit}{'²³'[len(known) - 2]}" if unit != "px" else ""
+        names = ", ".join(map(str, self.chosen))
+        self.state.setText(f"Object{'s' if len(self.chosen) > 1 else ''} {names}: {pixels} pixels{size}")

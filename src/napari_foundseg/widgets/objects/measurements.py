@@ -1,0 +1,161 @@
+"""The measurements of a layer's objects, kept up to date while the layer is worked on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.core.measuring.measurements import measure, remeasure
+from napari_foundseg.widgets.layers.layer_conversion import layer_axes
+from napari_foundseg.widgets.objects.measurement_columns import grey_values, object_table, unit_spacing
+from napari_foundseg.widgets.qt.numpy_thread import Latest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.layers import Labels
+
+    from napari_foundseg.core.editing.difference import Box
+    from napari_foundseg.core.editing.history import Step
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+
+__all__ = ["Measurements", "shared_measurements"]
+
+_shared: WeakKeyDictionary[Labels, Measurements] = WeakKeyDictionary()
+
+
+def shared_measurements(history: LabelsHistory) -> Measurements:
+    """Return the measurements of a layer, one for all widgets that show them; each calls its `leave` at the end.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer.
+
+    Returns
+    -------
+    Measurements
+        Joined.
+    """
+    if history.layer not in _shared:
+        _shared[history.layer] = Measurements(history)
+    _shared[history.layer].join()
+    return _shared[history.layer]
+
+
+class Measurements(QObject):
+    """The object table of one Labels layer; after an edit only the objects that it touched are measured again.
+
+    Parameters
+    ----------
+    history : LabelsHistory
+        Of the layer; it tells of the edits.
+    """
+
+    #: The table is another one.
+    changed = Signal()
+    #: The objects could not be measured; why.
+    failed = Signal(str)
+
+    def __init__(self, history: LabelsHistory) -> None:
+        super().__init__()
+        self.layer = history.layer
+        self._history = history
+        self._image: Image | None = None
+        self._array = self.layer.data
+        self._measured: pd.DataFrame | None = None
+        self._table: pd.DataFrame | None = None
+        self._ids: set[int] = set()
+        self._edited: list[Box] = []
+        self._all, self._busy, self._users = True, False, 0
+        self._latest = Latest("measure")
+        self._latest.done.connect(self._take)
+        history.stepped.connect(self._note)
+        self.layer.events.data.connect(self._replaced)
+        self.layer.events.features.connect(self._forget_table)
+
+    @property
+    def table(self) -> pd.DataFrame | None:
+        """A row per object, as `tables.object_table` lays it out; None until they are measured."""
+        if self._table is None and self._measured is not None:
+            self._table = object_table(self._measured, self.layer.features)
+        return self._table
+
+    @property
+    def current(self) -> bool:
+        """Whether every edit is in the table."""
+        return not (self._busy or self._all or self._ids)
+
+    def use_image(self, image: Image | None) -> None:
+        """Average the grey values of an image.
+
+        Parameters
+        ----------
+        image : Image or None
+            Whose pixels lie on those of the labels; others are left out.
+        """
+        old, self._image = self._image, image
+        if (old is None) != (image is None) or (old and image and old.levels[0] is not image.levels[0]):
+            self._all = True
+            self._ask()
+
+    def join(self) -> None:
+        """Count one more widget that shows the table."""
+        self._users += 1
+        self._ask()
+
+    def leave(self) -> None:
+        """Count one less; the last one lets go of the layer."""
+        self._users -= 1
+        if self._users > 0:
+            return
+        _shared.pop(self.layer, None)
+        self._history.stepped.disconnect(self._note)
+        self.layer.events.data.disconnect(self._replaced)
+        self.layer.events.features.disconnect(self._forget_table)
+
+    def _note(self, step: Step) -> None:
+        for part in step.parts:
+            self._ids |= part.ids - {0}
+            self._edited.append(part.box)
+        self._ask()
+
+    def _replaced(self, _event: Any = None) -> None:
+        if self.layer.data is not self._array:
+            self._array, self._all = self.layer.data, True
+            self._ask()
+
+    def _forget_table(self, _event: Any = None) -> None:
+        self._table = None
+        self.changed.emit()
+
+    def _ask(self) -> None:
+        """Have measured what is out of date; one request at a time, so that none overtakes another."""
+        if self._busy or self.current:
+            return
+        self._busy = True
+        labels, image, old = self.layer.data, self._image, None if self._all else self._measured
+        spacing, unit = unit_spacing(self.layer)
+        axes, ids, edited = layer_axes(self.layer), self._ids, self._edited
+        self._all, self._ids, self._edited = False, set(), []
+
+        def work() -> pd.DataFrame:
+            grey = None if image is None else grey_values(image, labels.shape)
+            if old is None:
+                return measure(labels, axes, spacing, unit, grey)
+            return remeasure(old, labels, axes, spacing, unit, grey, ids, edited)
+
+        self._latest.ask(work)
+
+    def _take(self, _number: int, measured: Any) -> None:
+        self._busy = False
+        if isinstance(measured, Exception):
+            # Nothing may be half right: all of it is measured again after the next edit.
+            self._all, self._measured = True, None
+            self.failed.emit(f"The objects could not be measured ({measured}). It is tried again after the next edit.")
+        else:
+            self._measured = measured
+            self._ask()
+        self._forget_table()

@@ -1,0 +1,178 @@
+"""The dock widget *Objects*: measurements of every object, deletion by size or score, comparison with a reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from napari.layers import Labels
+from napari.viewer import Viewer
+from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QWidget
+
+from napari_foundseg.core.editing import edits
+from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.measuring.measurements import boxes_of
+from napari_foundseg.io.writers import write_table
+from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.controls.sortable_table import TableView
+from napari_foundseg.widgets.layers.camera import centre_on
+from napari_foundseg.widgets.layers.layer_conversion import label_spacing, layer_axes
+from napari_foundseg.widgets.objects.comparison import ComparisonPanel
+from napari_foundseg.widgets.objects.labels_dock import LabelsDock
+from napari_foundseg.widgets.objects.measurements import Measurements, shared_measurements
+from napari_foundseg.widgets.objects.removal import Removal
+
+__all__ = ["ObjectsWidget"]
+
+#: Least height in pixels, so that the table can be read below another dock widget.
+_HEIGHT = 320
+
+
+class ObjectsWidget(LabelsDock):
+    """A table of the objects of a layer, linked with it both ways.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        self._measurements: Measurements | None = None
+        super().__init__(napari_viewer)
+        self.setMinimumHeight(_HEIGHT)
+
+    def save_table(self, path: str | None = None) -> None:
+        """Save the table as it is shown.
+
+        Parameters
+        ----------
+        path : str, optional
+            A CSV file; asked for by default.
+        """
+        layer = self.layer
+        if layer is None:
+            return
+        if path is None:
+            path, _ = QFileDialog.getSaveFileName(self, "Save table", f"{layer.name}.csv", "Table (*.csv)")
+        if not path:
+            return
+        self.message.say("")
+        try:
+            write_table(path, self.table.model_.table)
+        except FoundsegError as error:
+            self.fail(error)
+            return
+        self.state.setText(f"{len(self.table.model_.table)} rows saved as {path}.")
+
+    def build(self) -> None:
+        """Add the table and what acts on it."""
+        self.table = TableView("Objects", "label")
+        self.table.setMinimumHeight(180)
+        self.table.setToolTip("Click a row to go to the object; click a column's name to sort by it.")
+        self.table.chosen.connect(self._go_to_object)
+        self.save_button = QPushButton("Save table…")
+        self.save_button.setToolTip("Save what the table shows, in its order, as a CSV file for a spreadsheet.")
+        self.save_button.clicked.connect(lambda: self.save_table())
+        self.removal = Removal()
+        self.removal.wanted.connect(self._delete)
+        self.comparison = ComparisonPanel(self.viewer)
+        self.comparison.chosen.connect(self._go_to_error)
+        self.messages["comparison"] = self.comparison.message
+        self._layout.addWidget(self.table, 100)
+        self._layout.addWidget(self.save_button)
+        self._layout.addWidget(_folded("Delete by size or score", self.removal))
+        self._layout.addWidget(_folded("Compare with a reference", self.comparison))
+        self.image.changed.connect(self._use_image)
+
+    def enter(self, layer: Labels) -> None:
+        """Show the objects of a layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The layer.
+        """
+        assert self.history is not None
+        self.state.setText("Measuring the objects…")
+        self._measurements = shared_measurements(self.history)
+        self._measurements.changed.connect(self._show)
+        self._measurements.failed.connect(self._measuring_failed)
+        layer.events.selected_label.connect(self._follow_label)
+        self.comparison.follow(self.history)
+        self._use_image()
+        self._show()
+
+    def leave(self, layer: Labels) -> None:
+        """Let go of a layer.
+
+        Parameters
+        ----------
+        layer : napari.layers.Labels
+            The layer.
+        """
+        assert self._measurements is not None
+        layer.events.selected_label.disconnect(self._follow_label)
+        self._measurements.changed.disconnect(self._show)
+        self._measurements.failed.disconnect(self._measuring_failed)
+        self._measurements.leave()
+        self._measurements = None
+        self.comparison.follow(None)
+        self.table.show_table(pd.DataFrame())
+        self.removal.show_table(pd.DataFrame({"label": [], "pixels": []}), current=False)
+
+    def release(self) -> None:
+        """Let go of the layer and the viewer."""
+        super().release()
+        self.comparison.release()
+
+    def _use_image(self) -> None:
+        if self._measurements is not None:
+            self._measurements.use_image(self.chosen_image())
+
+    def _show(self) -> None:
+        measurements = self._measurements
+        if measurements is None or measurements.table is None:
+            return
+        table = measurements.table
+        here = int((table["pixels"] > 0).sum())
+        self.state.setText("1 object" if here == 1 else f"{here} objects")
+        self.table.show_table(table)
+        for name in ("review", "note"):
+            self.table.show_column(list(table).index(name), bool((table[name] != "").any()))
+        self.removal.show_table(table, current=measurements.current)
+        self._follow_label()
+
+    def _measuring_failed(self, reason: str) -> None:
+        self.state.setText("")
+        self.message.say(reason)
+
+    def _follow_label(self, _event: Any = None) -> None:
+        if self.layer is not None:
+            self.table.select(int(self.layer.selected_label))
+
+    def _go_to_object(self, row: pd.Series) -> None:
+        layer = self.layer
+        if layer is not None and row["pixels"]:
+            layer.selected_label = int(row["label"])
+            centre_on(self.viewer, layer, [float(row[axis]) for axis in layer_axes(layer).lower()])
+
+    def _go_to_error(self, row: pd.Series) -> None:
+        layer = self.layer
+        if layer is not None:
+            if pd.notna(row["label"]):
+                layer.selected_label = int(row["label"])
+            centre_on(self.viewer, layer, row["position"])
+
+    def _delete(self, rows: pd.DataFrame) -> None:
+        layer = self.layer
+        if layer is not None:
+            parts = boxes_of(rows, layer_axes(layer), label_spacing(layer)[0])
+            self.write("delete by size or score", lambda labels: edits.delete_parts(labels, parts))
+
+
+def _folded(title: str, widget: QWidget) -> Fold:
+    form = QFormLayout()
+    form.setContentsMargins(12, 0, 0, 0)
+    form.addRow(widget)
+    return Fold(title, form)

@@ -1,0 +1,159 @@
+"""What a person marks with, and what the marks mean: controls of the form *Prompt*."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.components import ViewerModel
+from napari.layers import Labels
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QComboBox,
+    QFormLayout,
+    QPushButton,
+    QRadioButton,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_foundseg.widgets.controls.colours import NEGATIVE, POSITIVE
+from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.controls.layer_choice import LayerChoice
+from napari_foundseg.widgets.controls.rows import labelled, side_by_side
+
+__all__ = ["EACH", "NEW", "REFINE", "Marking"]
+
+NEW, EACH, REFINE = "one new object", "an object each", "a better outline"
+_TOOLS = {
+    "points": "Click on objects: the points layer becomes the active one.",
+    "shapes": "Draw around objects: a rectangle is a box, an ellipse or polygon a rough mask, a line is points.",
+    "brush": "Paint on objects: a stroke is points, a filled area a rough mask. "
+    "Each colour is an object of its own (key M: the next colour). Undo: Ctrl+Z.",
+}
+
+
+class Marking(QWidget):
+    """Tool and sign of the marks, what they make, and the label of another layer as a prompt.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    """
+
+    #: Marks are on the object (True) or not.
+    sign_changed = Signal(bool)
+    #: What the marks make: `NEW`, `EACH` or `REFINE`.
+    makes_changed = Signal(str)
+    #: A tool is taken in hand: ``points``, ``shapes`` or ``brush``.
+    tool_chosen = Signal(str)
+    #: A label is to be a prompt: its layer and its id.
+    label_taken = Signal(object, int)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self.labels = LayerChoice(viewer, Labels, "The layer that has the object. It is only read.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for row in (self._tools(), self._signs(), self._makes(), self._label()):
+            layout.addWidget(row)
+        self.arm(False)
+
+    @property
+    def positive(self) -> bool:
+        """Whether marks are on the object."""
+        return self.signs.buttons()[0].isChecked()
+
+    def arm(self, on: bool) -> None:
+        """Let the tools be used, or not.
+
+        Parameters
+        ----------
+        on : bool
+            Whether there are layers to mark on.
+        """
+        for widget in (*self.tools.values(), self.take_button):
+            widget.setEnabled(on)
+
+    def release(self) -> None:
+        """Stop following the viewer."""
+        self._follow_label(None)
+        self.labels.disconnect_viewer()
+
+    def _tools(self) -> QWidget:
+        self.tools: dict[str, QPushButton] = {}
+        for tool, help_text in _TOOLS.items():
+            self.tools[tool] = button = QPushButton(tool.capitalize())
+            button.setToolTip(help_text)
+            button.clicked.connect(lambda _checked=False, tool=tool: self.tool_chosen.emit(tool))
+        return labelled("Mark with", *self.tools.values())
+
+    def _signs(self) -> QWidget:
+        self.signs, buttons = QButtonGroup(self), []
+        for text, colour, help_text in (
+            (
+                "on the object",
+                POSITIVE,
+                "Clicks and strokes mark the object. Right click or Alt+click: what is not.",
+            ),
+            (
+                "not on it",
+                NEGATIVE,
+                "Clicks and strokes mark what is not the object. Right click or Alt+click: the object.",
+            ),
+        ):
+            button = QRadioButton(text)
+            button.setToolTip(help_text)
+            button.setStyleSheet(f"QRadioButton {{ border-left: 4px solid {colour}; padding-left: 4px; }}")
+            self.signs.addButton(button)
+            buttons.append(button)
+        buttons[0].setChecked(True)
+        self.signs.buttonToggled.connect(lambda: self.sign_changed.emit(self.positive))
+        return labelled("Marks are", *buttons)
+
+    def _makes(self) -> QWidget:
+        self.makes = QComboBox()
+        self.makes.addItems([NEW, EACH, REFINE])
+        self.makes.setAccessibleName("What clicks make")
+        self.makes.setToolTip(
+            "One new object of all points; an object of each point; or a better outline of an accepted object: click "
+            "on it, then add clicks on what is missing or right clicks on what is too much. No other object changes. "
+            "Each rectangle, ellipse or polygon is an object of its own; a line marks what is on the object."
+        )
+        self.makes.currentTextChanged.connect(self.makes_changed.emit)
+        return labelled("Makes", self.makes)
+
+    def _label(self) -> QWidget:
+        self.label = QSpinBox()
+        self.label.setRange(1, 2**31 - 1)
+        self.label.setAccessibleName("Label")
+        self.label.setToolTip("The object's id. It follows the label that is selected in its layer (key L: pick).")
+        self.take_button = QPushButton("Use")
+        self.take_button.setToolTip("Make the object's pixels on this slice a prompt. Its own layer does not change.")
+        self.take_button.clicked.connect(self._take)
+        form = QFormLayout()
+        form.setContentsMargins(12, 0, 0, 0)
+        form.addRow("Layer", self.labels)
+        form.addRow("Label", side_by_side(self.label, self.take_button))
+        self._followed: Labels | None = None
+        self.labels.changed.connect(lambda: self._follow_label(self.labels.layer))
+        self._follow_label(self.labels.layer)
+        return Fold("A label as prompt", form)
+
+    def _follow_label(self, layer: Labels | None) -> None:
+        if self._followed is not None:
+            self._followed.events.selected_label.disconnect(self._show_label)
+        self._followed = layer
+        if layer is not None:
+            layer.events.selected_label.connect(self._show_label)
+            self._show_label()
+
+    def _show_label(self, _event: Any = None) -> None:
+        if self._followed is not None and self._followed.selected_label > 0:
+            self.label.setValue(int(self._followed.selected_label))
+
+    def _take(self) -> None:
+        if self.labels.layer is not None:
+            self.label_taken.emit(self.labels.layer, self.label.value())

@@ -1,0 +1,108 @@
+"""The preview of masks that are not accepted yet: a Labels layer in which only changed pixels are redrawn.
+
+It is the plugin's own, apart from every layer of the person's, and nothing is ever read back from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from napari.layers import Labels
+
+from napari_foundseg.widgets.controls.colours import GUESS, PREVIEW, listed
+from napari_foundseg.widgets.layers.layer_tags import TOOL
+from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.unique_name import unique_name
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.masks import Mask
+
+__all__ = ["Preview"]
+
+#: What the layer's pixels are, by their place among its colours.
+_MASK, _OUTLINE = 1, 2
+
+
+class Preview:
+    """A layer that shows masks of one slice at a time.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer; the layer is added to it.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    """
+
+    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image) -> None:
+        self._overlay = overlay = Overlay(layer, image)
+        self._shown: list[Mask] = []
+        self.layer = Labels(
+            np.zeros(overlay.shape, np.uint8),
+            name=unique_name(viewer.layers, "foundseg preview"),
+            colormap=listed([PREVIEW, GUESS]),
+            opacity=0.5,
+            metadata={TOOL: True},
+            **overlay.transforms,
+        )
+        self.layer.editable = False
+        viewer.add_layer(self.layer)
+
+    def show(self, masks: Sequence[Mask]) -> None:
+        """Show these masks and no others.
+
+        Parameters
+        ----------
+        masks : sequence of Mask
+            Of any slices; empty ones show nothing.
+        """
+        self._show(masks, _MASK)
+
+    def show_outline(self, mask: Mask | None) -> None:
+        """Show the outline of a mask that is only a guess, and nothing else.
+
+        Parameters
+        ----------
+        mask : Mask or None
+            None or an empty mask to show nothing.
+        """
+        self._show([] if mask is None or not mask.crop.size else [_outline(mask)], _OUTLINE)
+
+    def _show(self, masks: Sequence[Mask], value: int) -> None:
+        shown = [mask for mask in masks if mask.crop.size]
+        for index in {mask.index for mask in (*self._shown, *shown)}:
+            self._redraw(
+                index, [m for m in self._shown if m.index == index], [m for m in shown if m.index == index], value
+            )
+        self._shown = shown
+
+    def _redraw(self, index: tuple[int, ...], before: list[Mask], after: list[Mask], value: int) -> None:
+        boxes = np.array([mask.box for mask in (*before, *after)])
+        y0, x0 = boxes[:, :2].min(0)
+        y1, x1 = boxes[:, 2:].max(0)
+        wanted = np.zeros((y1 - y0 + 1, x1 - x0 + 1), np.uint8)
+        for mask in after:
+            top, left, bottom, right = mask.box
+            wanted[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1][mask.crop] = value
+        plane = self._overlay.plane(self.layer.data, index)[y0 : y1 + 1, x0 : x1 + 1]
+        rows, columns = np.nonzero(plane != wanted)
+        if len(rows):
+            self.layer.data_setitem(self._overlay.pixels(index, rows + y0, columns + x0), wanted[rows, columns])
+
+
+def _outline(mask: Mask) -> Mask:
+    """Return the rim of a mask, wide enough to be seen wherever the object is."""
+    from scipy import ndimage
+
+    width = max(1, round(np.sqrt(mask.area) / 25))
+    inner = ndimage.binary_erosion(mask.crop, np.ones((3, 3)), iterations=width)
+    return replace(mask, crop=mask.crop & ~inner)

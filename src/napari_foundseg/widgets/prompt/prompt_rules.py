@@ -1,0 +1,235 @@
+"""Which of a person's marks mean which object.
+
+A rectangle is a box, an ellipse or polygon a rough mask, a line or path a row of points on the object. Each rectangle,
+ellipse and polygon means an object of its own; a point or stroke belongs to the one in whose middle it lies nearest.
+Without any of them all points mean one object, or, where the person says so, each positive point its own.
+
+What is painted: a stroke no wider than the brush is a row of points along its middle, what is wider a rough mask. One
+colour is one object; colour `NOT_IT` marks what is not on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.editing.strokes import is_stroke, medial_points
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.widgets.layers.marks import labels_on_slice, outlines_on_slice, points_on_slice
+
+if TYPE_CHECKING:
+    from napari.layers import Labels, Layer, Points, Shapes
+
+    from napari_foundseg.core.image import Image
+
+__all__ = ["NOT_IT", "Scribbles", "prompts_from_layers"]
+
+#: The painted id that marks what is not on the object.
+NOT_IT = 2
+
+#: Pixels between the points that a stroke is made of, and how many there may be.
+_STROKE_STEP, _STROKE_POINTS = 8.0, 12
+
+
+@dataclass(frozen=True)
+class Scribbles:
+    """What is painted with a brush.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        Each id but `NOT_IT` is an object.
+    brush : float
+        Diameter in pixels of the widest brush that was used.
+    areas : collection of int
+        Ids that are areas however thin they are.
+    """
+
+    layer: Labels
+    brush: float
+    areas: Collection[int] = ()
+
+
+@dataclass
+class _Group:
+    """The marks that mean one object; `around` are corners of the shape or area that was drawn for it."""
+
+    around: NDArray[np.float64] | None = None
+    boxed: bool = False
+    mask: NDArray[np.bool_] | None = None
+    points: list[NDArray[np.float64]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+
+    def distance(self, point: NDArray[np.float64]) -> float:
+        """Distance of a point to the middle, in units of the group's size: below 1 inside, so inside wins."""
+        corners = np.array(self.points) if self.around is None else self.around
+        low, high = corners.min(0), corners.max(0)
+        return float(np.max(np.abs(point - (low + high) / 2) / np.maximum((high - low) / 2, 0.5)))
+
+    def prompt(self, index: tuple[int, ...]) -> Prompt:
+        """Return what the marks say."""
+        points, labels = [p.tolist() for p in self.points], list(self.labels)
+        if self.around is not None and self.boxed:
+            return Prompt(points, labels, [*self.around.min(0).tolist(), *self.around.max(0).tolist()])
+        return Prompt(points, labels, mask=self.mask, index=None if self.mask is None else index)
+
+
+#: Points that belong together, and whether they are on the object (1) or not (0).
+_Mark = tuple[list[NDArray[np.float64]], int]
+
+
+def prompts_from_layers(
+    points: Points | None,
+    shapes: Shapes | None,
+    layer: Layer,
+    image: Image,
+    index: tuple[int, ...],
+    each: bool = False,
+    scribbles: Scribbles | None = None,
+) -> list[Prompt]:
+    """Return the prompts that a person put on one slice of an image.
+
+    Parameters
+    ----------
+    points : napari.layers.Points or None
+        Its feature column `POLARITY` holds ``"positive"`` or ``"negative"``.
+    shapes : napari.layers.Shapes or None
+        Rectangles, ellipses, polygons, lines and paths.
+    layer : Layer
+        The image's layer.
+    image : Image
+        The layer as an image.
+    index : tuple of int
+        The slice; marks elsewhere are left out.
+    each : bool
+        Whether each positive point and each stroke means an object of its own, where no shape is around it.
+    scribbles : Scribbles, optional
+        What is painted.
+
+    Returns
+    -------
+    list of Prompt
+        In data pixels of the image, one coordinate for each axis of its labels; first those of the shapes, in the
+        order they were drawn, then the painted ones by id.
+    """
+    where, labels = points_on_slice(points, layer, image, index)
+    marks: list[_Mark] = [([point], label) for point, label in zip(where, labels, strict=True)]
+    groups: list[_Group] = []
+    for kind, vertices in outlines_on_slice(shapes, layer, image, index):
+        if kind in ("rectangle", "ellipse", "polygon"):
+            groups.append(_shaped(kind, vertices, image))
+        else:
+            marks.append((_along(vertices), 1))
+    if scribbles is not None:
+        painted, strokes = _painted(scribbles, layer, image, index)
+        groups += painted
+        marks += strokes
+    # Positive ones first: a negative point belongs to an object that is there.
+    for own, label in sorted(marks, key=lambda mark: -mark[1]):
+        group = _owner(groups, own[len(own) // 2], label == 1 and each)
+        group.points += own
+        group.labels += [label] * len(own)
+    return [group.prompt(index) for group in groups]
+
+
+def _owner(groups: list[_Group], point: NDArray[np.float64], alone: bool) -> _Group:
+    """Return the group that a mark belongs to, a new one where it stands alone."""
+    shaped = [group for group in groups if group.around is not None]
+    nearest = min(shaped or groups, key=lambda group: group.distance(point), default=None)
+    if nearest is None or (alone and not (nearest.around is not None and nearest.distance(point) <= 1)):
+        groups.append(_Group())
+        return groups[-1]
+    return nearest
+
+
+def _shaped(kind: str, vertices: NDArray[np.float64], image: Image) -> _Group:
+    if kind == "rectangle":
+        return _Group(vertices, boxed=True)
+    mask = _filled(vertices, image)
+    # Smaller than a pixel: where it lies is all that it says.
+    return _Group(vertices, mask=mask) if mask.any() else _Group(vertices, points=[vertices.mean(0)], labels=[1])
+
+
+def _painted(
+    scribbles: Scribbles, layer: Layer, image: Image, index: tuple[int, ...]
+) -> tuple[list[_Group], list[_Mark]]:
+    """Return the objects that are painted, and the strokes that may belong to any."""
+    from scipy import ndimage
+
+    found = labels_on_slice(scribbles.layer, layer, image, index)
+    if found is None:
+        return [], []
+    (top, left), ids = found
+    groups: list[_Group] = []
+    marks: list[_Mark] = []
+    boxes = {i: box for i, box in enumerate(ndimage.find_objects(ids), 1) if box is not None}
+    several = len(set(boxes) - {NOT_IT}) > 1
+    for label, box in boxes.items():
+        corner = top + box[0].start, left + box[1].start
+        strokes, area = _parts(ids[box] == label, scribbles.brush, label in scribbles.areas)
+        along = [list(_lifted(stroke + corner, image, index)) for stroke in strokes]
+        if label == NOT_IT:
+            marks += [(points, 0) for points in along]
+            continue
+        points = [point for stroke in along for point in stroke]
+        if area is None and not several:
+            marks.append((points, 1))
+            continue
+        corners = np.array([corner, np.add(corner, ids[box].shape) - 1], float)
+        mask = None if area is None else _placed(area, corner, image)
+        groups.append(_Group(_lifted(corners, image, index), mask=mask, points=points, labels=[1] * len(points)))
+    return groups, marks
+
+
+def _parts(
+    mask: NDArray[np.bool_], brush: float, whole: bool
+) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_] | None]:
+    """Take what is painted in one colour apart: points along each stroke, and what is filled."""
+    from scipy import ndimage
+
+    if whole:
+        return [], mask
+    parts, _ = ndimage.label(mask, np.ones((3, 3)))
+    strokes, area = [], np.zeros_like(mask)
+    for i, box in enumerate(ndimage.find_objects(parts), 1):
+        part = parts[box] == i
+        if is_stroke(part, brush):
+            corner = np.array([box[0].start, box[1].start])
+            strokes.append(medial_points(part, _STROKE_STEP, _STROKE_POINTS) + corner)
+        else:
+            area[box] |= part
+    return strokes, area if area.any() else None
+
+
+def _lifted(places: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return (N, 2) rows and columns of a slice with one coordinate for each axis of the labels."""
+    fixed = dict(zip(image.slice_axes, index, strict=True))
+    columns = {"Y": places[:, 0], "X": places[:, 1]} | {a: np.full(len(places), float(i)) for a, i in fixed.items()}
+    return np.stack([columns[axis] for axis in image.label_axes], axis=1)
+
+
+def _placed(crop: NDArray[np.bool_], corner: tuple[int, int], image: Image) -> NDArray[np.bool_]:
+    mask = np.zeros(image.plane_shape, bool)
+    mask[corner[0] : corner[0] + crop.shape[0], corner[1] : corner[1] + crop.shape[1]] = crop
+    return mask
+
+
+def _along(vertices: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Return points along a stroke, evenly spaced."""
+    lengths = np.linalg.norm(np.diff(vertices, axis=0), axis=1)
+    at = np.concatenate([[0.0], np.cumsum(lengths)])
+    count = int(np.clip(round(at[-1] / _STROKE_STEP) + 1, 2, _STROKE_POINTS))
+    places = np.linspace(0, at[-1], count)
+    return list(np.stack([np.interp(places, at, column) for column in vertices.T], axis=1))
+
+
+def _filled(outline: NDArray[np.float64], image: Image) -> NDArray[np.bool_]:
+    """Return the pixels whose centres lie inside an outline."""
+    from skimage.draw import polygon2mask
+
+    plane = outline[:, [image.label_axes.index("Y"), image.label_axes.index("X")]]
+    return np.asarray(polygon2mask(image.plane_shape, plane), bool)

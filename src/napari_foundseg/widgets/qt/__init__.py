@@ -1,0 +1,1 @@
+"""Qt tools without napari: threads, the event loop, drawing, clean-up."""

@@ -1,0 +1,56 @@
+"""What a person is asked for when something does not work."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+import qtpy
+
+from napari_foundseg.widgets.runs.shared_engine import shared_engine
+from napari_foundseg.widgets.saved.preferences import read_preferences
+
+__all__ = ["diagnostics"]
+
+_PACKAGES = (
+    "napari-foundseg",
+    "napari",
+    "npe2",
+    "magicgui",
+    "numpy",
+    "scikit-image",
+    "distributed",
+    "torch",
+    "pydantic",
+)
+
+
+def diagnostics() -> str:
+    """Describe the installation and the engine.
+
+    Returns
+    -------
+    str
+        One ``name: value`` a line; no pixels and no file names of images.
+    """
+    lines = {"system": platform.platform(), "python": platform.python_version()}
+    lines["Qt"] = f"{qtpy.API_NAME} {qtpy.QT_VERSION}"
+    lines |= {name: _version(name) for name in _PACKAGES}
+    wanted = read_preferences()
+    lines["device asked for"] = wanted.device
+    lines["engine address"] = wanted.address or "own process"
+    engine = shared_engine()
+    lines |= {f"engine {name}": str(value) for name, value in engine.diagnostics().items()}
+    return "\n".join([*(f"{name}: {value}" for name, value in lines.items()), "engine log:", _log(engine)])
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _log(engine: object) -> str:
+    tail = getattr(engine, "log_tail", lambda: "")()
+    return tail if isinstance(tail, str) else "\n".join(tail)

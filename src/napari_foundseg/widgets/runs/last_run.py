@@ -1,0 +1,154 @@
+"""The last run of a form, and what is made of it: Python, a command, or a recipe for many images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import FoundsegError, RecipeError
+from napari_foundseg.widgets.qt.file_thread import Background
+from napari_foundseg.widgets.runs.diagnostics import diagnostics
+from napari_foundseg.widgets.runs.run_record import RunRecord
+from napari_foundseg.widgets.saved.form_memory import recall, remember
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["RECIPES", "LastRun"]
+
+#: Filter of the dialogs.
+RECIPES = "Recipes (*.yaml *.yml *.json)"
+
+
+#: Held by its form, which goes with its viewer.
+_latest: ref[RunRecord] | None = None
+
+
+class LastRun(QWidget):
+    """Buttons for the last run of a form."""
+
+    #: Something was done; in words.
+    said = Signal(str)
+    #: Something went wrong.
+    failed = Signal(object)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record: RunRecord | None = None
+        self._files = Background()
+        python = ("Copy as Python", "Copy the last run as Python that gives the same result without the window.")
+        command = ("Copy as command", "Copy the last run as a command that writes the same labels without the window.")
+        recipe = ("Save as recipe…", "Save the last run as a recipe: Batch and the command line do it to many images.")
+        self.python_button, self.command_button, self.recipe_button = map(_button, (python, command, recipe))
+        self.diagnostics_button = _button(("…", "Copy diagnostics: versions, device and engine, for a bug report."))
+        self.diagnostics_button.setAccessibleName("Copy diagnostics")
+        self.python_button.clicked.connect(lambda: self._copy(RunRecord.as_python))
+        self.command_button.clicked.connect(lambda: self._copy(RunRecord.as_command))
+        self.recipe_button.clicked.connect(lambda: self.save_recipe())
+        self.diagnostics_button.clicked.connect(self._copy_diagnostics)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        for *buttons, last in ((self.python_button, self.command_button, None),
+                               (self.recipe_button, self.diagnostics_button)):  # fmt: skip
+            line = QHBoxLayout()
+            for button in buttons:
+                line.addWidget(button)
+            line.addStretch(1)
+            if last is not None:
+                line.addWidget(last)
+            page.addLayout(line)
+        self._enable()
+
+    def keep(self, record: RunRecord) -> None:
+        """Take note of a run.
+
+        Parameters
+        ----------
+        record : RunRecord
+            What was run.
+        """
+        global _latest
+        self.record, _latest = record, ref(record)
+        self._enable()
+
+    def ask_file(self, name: str) -> str:
+        """Let the person choose where to save.
+
+        Parameters
+        ----------
+        name : str
+            What is offered.
+
+        Returns
+        -------
+        str
+            Empty where the person did not.
+        """
+        return QFileDialog.getSaveFileName(self, "Save as recipe", name, RECIPES)[0]
+
+    def save_recipe(self) -> None:
+        """Save the last run as a recipe, where the person says."""
+        from napari_foundseg.batch.recipe import write_recipe
+
+        record = self.record
+        if record is None:
+            return
+        before = recall("batch").get("recipe")
+        folder = Path(record.image.source).parent if record.image.source else Path(before or "recipe").parent
+        chosen = self.ask_file(str(folder / f"{record.task}.yaml"))
+        if not chosen:
+            return
+        path = Path(chosen if Path(chosen).suffix else f"{chosen}.yaml").absolute()
+        self._files.ask(
+            lambda: write_recipe(path, record.as_recipe(path.parent)), lambda ended: self._saved(path, ended)
+        )
+
+    def release(self) -> None:
+        """Finish what is being saved."""
+        self._files.finish()
+
+    def _saved(self, path: Path, ended: Any) -> None:
+        if isinstance(ended, Exception):
+            known = isinstance(ended, FoundsegError)
+            self.failed.emit(ended if known else RecipeError(f"{type(ended).__name__}: {ended}"))
+            return
+        remember("batch", recall("batch") | {"recipe": str(path)})
+        record = self.record
+        from_file = record is None or record.image.source
+        named = "" if from_file else " This image comes from no file: choose in Batch which images it is for."
+        self.said.emit(f"Saved {path.name}.{named}")
+
+    def _copy(self, text: Any) -> None:
+        if self.record is None:
+            return
+        try:
+            _to_clipboard(text(self.record))
+        except FoundsegError as error:
+            self.failed.emit(error)
+            return
+        self.said.emit("Copied.")
+
+    def _copy_diagnostics(self) -> None:
+        _to_clipboard(diagnostics())
+        self.said.emit("Diagnostics copied.")
+
+    def _enable(self) -> None:
+        for button in (self.python_button, self.command_button, self.recipe_button):
+            button.setEnabled(self.record is not None)
+
+
+def _button(words: tuple[str, str]) -> QToolButton:
+    button = QToolButton()
+    button.setText(words[0])
+    button.setToolTip(words[1])
+    return button
+
+
+def _to_clipboard(text: str) -> None:
+    clipboard = QApplication.clipboard()
+    if clipboard is not None:
+        clipboard.setText(text)

@@ -1,0 +1,108 @@
+"""The window's way to the engine: one engine for the process, and runs whose news arrive as Qt signals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.tasks.level_inputs import at_level
+from napari_foundseg.widgets.qt.file_thread import Background
+from napari_foundseg.widgets.runs.shared_engine import shared_engine
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.levels import Level
+    from napari_foundseg.core.result import Segmentation
+    from napari_foundseg.engine.client import Engine, Job
+    from napari_foundseg.tasks import Inputs, Settings
+
+__all__ = ["Run"]
+
+_shared: tuple[tuple[str | None, str], Engine] | None = None
+#: Reads the preferences for the first engine.
+_starting: Background | None = None
+
+
+class Run(QObject):
+    """One run of a task.
+
+    The engine calls back on threads of its own; here its calls become signals, which Qt delivers on the
+    window's thread to every receiver that is a method of a Qt object.
+
+    Parameters
+    ----------
+    task : str
+        Name of the task.
+    image : Image
+        The image.
+    inputs : Inputs
+        What the task works on besides.
+    settings : Settings
+        How.
+    model : str
+        Name of the model.
+    replace : str, optional
+        Of waiting runs of one such name only the latest is done.
+    level : Level, optional
+        The level of the image's pyramid to run on; the finest by default. What is given is in the finest pixels.
+    """
+
+    progressed = Signal(float, str)
+    #: Of a fit: what there is to show, a dict.
+    shown = Signal(object)
+    ended = Signal(object, object)
+
+    def __init__(
+        self,
+        task: str,
+        image: Image,
+        inputs: Inputs,
+        settings: Settings,
+        model: str,
+        replace: str | None = None,
+        level: Level | None = None,
+    ) -> None:
+        super().__init__()
+        self.image = image
+        self.inputs = inputs
+        self.settings = settings
+        self.model = model
+        self.level = level
+        if level is not None:
+            image, (inputs, settings) = level.image, at_level(inputs, settings, level)
+        self._arguments = (task, image, inputs, settings, model)
+        self._replace = replace
+        self._job: Job | None = None
+
+    def start(self) -> None:
+        """Hand the run to the engine; returns at once."""
+        self._job = shared_engine().submit(*self._arguments, progress=self._tell, done=self._end, replace=self._replace)
+
+    def at_full_resolution(self, found: Segmentation) -> Segmentation:
+        """Return a result in the image's finest pixels.
+
+        Parameters
+        ----------
+        found : Segmentation
+            What the run gave, or what was derived of it.
+
+        Returns
+        -------
+        Segmentation
+            The same where the run was on the finest level.
+        """
+        return found if self.level is None else self.level.result(found)
+
+    def cancel(self) -> None:
+        """Stop the run; its late result is dropped."""
+        if self._job is not None:
+            self._job.cancel()
+
+    def _tell(self, share: float, words: str, shown: Any = None) -> None:
+        self.progressed.emit(share, words)
+        if shown:
+            self.shown.emit(shown)
+
+    def _end(self, job: Any) -> None:
+        self.ended.emit(self, job)

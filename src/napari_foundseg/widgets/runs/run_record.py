@@ -1,0 +1,128 @@
+"""`RunRecord`: what a form ran, for *Copy as Python* and the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_foundseg.core.errors import RecipeError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.levels import Level
+from napari_foundseg.tasks import Inputs, Settings
+from napari_foundseg.widgets.runs.python_text import as_python
+
+if TYPE_CHECKING:
+    from napari_foundseg.batch.recipe import Recipe
+from napari_foundseg.widgets.runs.last_run import _latest
+
+__all__ = ["RunRecord", "latest_run"]
+
+
+@dataclass(frozen=True, eq=False)
+class RunRecord:
+    """What a person has run: all that determines its result.
+
+    Parameters
+    ----------
+    task : str
+        The task's name.
+    image : Image
+        The image.
+    inputs : Inputs
+        Where to look.
+    settings : Settings
+        How.
+    model : str
+        The model's name.
+    layer : str
+        Name of the image's layer.
+    level : Level, optional
+        The level of the image's pyramid that was looked at; the finest by default.
+    layers : mapping of str to str
+        Inputs that are the pixels of a layer, by the layer's name: what is copied names the layer.
+    """
+
+    task: str
+    image: Image
+    inputs: Inputs
+    settings: Settings
+    model: str
+    layer: str
+    level: Level | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
+
+    def as_python(self) -> str:
+        """Write the run as Python.
+
+        Returns
+        -------
+        str
+            Lines.
+        """
+        return as_python(
+            self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.level, self.layers
+        )
+
+    def as_command(self) -> str:
+        """Write the run as a command.
+
+        Returns
+        -------
+        str
+            A line.
+
+        Raises
+        ------
+        RecipeError
+            If another level than the finest was looked at.
+        """
+        from napari_foundseg.batch.command_text import as_command
+
+        self._refuse_levels()
+        return as_command(self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.layers)
+
+    def as_recipe(self, folder: Path) -> Recipe:
+        """Make a recipe that does the same to the same image; it reads the image's file.
+
+        Parameters
+        ----------
+        folder : Path
+            Where the recipe will lie: files below it are named from there.
+
+        Returns
+        -------
+        Recipe
+            An image that comes from no file is named like its layer.
+
+        Raises
+        ------
+        RecipeError
+            If another level than the finest was looked at.
+        """
+        from napari_foundseg.batch.recipe import recipe_of
+
+        self._refuse_levels()
+        path = Path(self.image.source or f"{self.layer}.tif")
+        if path.is_relative_to(folder):
+            path = path.relative_to(folder)
+        return recipe_of(self.task, self.image, self.inputs, self.settings, self.model, (path.as_posix(),))
+
+    def _refuse_levels(self) -> None:
+        if self.level is not None:
+            raise RecipeError(
+                f"This run looked at level {self.level.number} of the pyramid; recipes and commands do at the finest. "
+                "Choose level 0 below the image and run again, or copy as Python."
+            )
+
+
+def latest_run() -> RunRecord | None:
+    """Return what was run last in any open form.
+
+    Returns
+    -------
+    RunRecord or None
+        None where nothing was.
+    """
+    return None if _latest is None else _latest()

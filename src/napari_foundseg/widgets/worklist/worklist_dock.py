@@ -1,0 +1,288 @@
+"""The dock widget *Worklist*: one image after the other, the labels of each saved before the next is opened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from napari.layers import Labels
+from napari.utils.notifications import show_error
+from napari.viewer import Viewer
+from qtpy.QtCore import QCoreApplication
+from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
+
+from napari_foundseg.core.errors import FoundsegError, WorklistError
+from napari_foundseg.io.journal import Kept, Recovered
+from napari_foundseg.widgets.controls.rows import labelled, quiet_label, side_by_side
+from napari_foundseg.widgets.editing.recovery import RecoveryRow, take_up
+from napari_foundseg.widgets.forms.dock import Dock
+from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
+from napari_foundseg.widgets.worklist.item_table import WorklistTable
+from napari_foundseg.widgets.worklist.open_image import OpenItem
+from napari_foundseg.widgets.worklist.worklist_session import WorklistSession
+
+__all__ = ["WorklistWidget"]
+
+_BESIDE, _ELSEWHERE = "Beside the images", "In another folder…"
+
+
+class WorklistWidget(Dock):
+    """Work through the images of a folder, or through open layers.
+
+    Parameters
+    ----------
+    napari_viewer : napari.Viewer
+        The viewer.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer, "image", "labels")
+        self.session = WorklistSession(napari_viewer)
+        self._keyed: Any = None
+        self._build()
+        self.session.working.connect(self._begun)
+        self.session.settled.connect(self._settled)
+        self.session.failed.connect(self._failed)
+        self.session.listed.connect(self._listed)
+        self.session.changed.connect(self._changed)
+        self.session.opened_other.connect(self._opened)
+        napari_viewer.layers.selection.events.active.connect(self._follow_keys)
+        self._application = QCoreApplication.instance()
+        if self._application is not None:
+            # Before Qt destroys anything.
+            self._application.aboutToQuit.connect(self.release)
+        self._settled()
+
+    def ask_folder(self, title: str) -> str:
+        """Let the person choose a folder.
+
+        Parameters
+        ----------
+        title : str
+            Of the dialog.
+
+        Returns
+        -------
+        str
+            Empty where the person did not.
+        """
+        return QFileDialog.getExistingDirectory(self, title, str(self.session.images or ""))
+
+    def choose_folder(self) -> None:
+        """Work through the images of a folder."""
+        self._clear_messages()
+        if chosen := self.ask_folder("Folder of images"):
+            self.session.list_images(Path(chosen))
+
+    def choose_layers(self) -> None:
+        """Work through the image layers that are open."""
+        self._clear_messages()
+        self.session.list_images(None)
+
+    def open_results(self, results: Sequence[Any], row: int) -> None:
+        """Work through the results of a batch; what is changed in them is a person's, and no run replaces it.
+
+        Parameters
+        ----------
+        results : sequence of tuple
+            As `WorklistSession.list_results` takes them.
+        row : int
+            Which to open.
+        """
+        self._clear_messages()
+        self.session.list_results(results, row)
+
+    def choose_labels(self, choice: int) -> None:
+        """Choose where labels are saved; the open image stays open and is saved there from now on.
+
+        Parameters
+        ----------
+        choice : int
+            Row of the combo box: 0 beside the images, 1 in a folder that is asked for.
+        """
+        self._clear_messages()
+        chosen = self.ask_folder("Folder for the labels") if choice else ""
+        if chosen or not choice:
+            self.session.move_labels(Path(chosen) if chosen else None)
+        self._show_place()
+
+    def open(self, row: int) -> None:
+        """Open an image; the labels of the open one are saved first.
+
+        Parameters
+        ----------
+        row : int
+            In the table.
+        """
+        self._clear_messages()
+        self.session.open(row)
+
+    def next(self) -> None:
+        """Open the next image."""
+        self._go(1, "This is the last image.")
+
+    def previous(self) -> None:
+        """Open the image before."""
+        self._go(-1, "This is the first image.")
+
+    def mark_done(self) -> None:
+        """Mark the open image as done, or as not done after all, and save it."""
+        self._clear_messages()
+        self.session.mark_done()
+
+    def use_selected(self) -> None:
+        """Make the selected Labels layer the labels of the open image."""
+        layer, opened = self.viewer.layers.selection.active, self.session.opened
+        self._clear_messages()
+        if opened is None or not isinstance(layer, Labels):
+            self.fail(WorklistError("Open an image, then select a Labels layer, such as the masks of a run."))
+            return
+        try:
+            opened.adopt(layer)
+        except FoundsegError as error:
+            self.fail(error)
+
+    def release(self) -> None:
+        """Save what is open and let go of the viewer; all layers stay."""
+        if self._application is None:
+            return
+        self._application.aboutToQuit.disconnect(self.release)
+        self._application = None
+        self.viewer.layers.selection.events.active.disconnect(self._follow_keys)
+        self._key(None)
+        try:
+            self.session.release()
+        except Exception as error:  # noqa: BLE001 - the widget is gone, so napari says it
+            show_error(f"Worklist: the labels were not saved; they are still in their layer. {error}")
+        super().release()
+
+    # Building.
+
+    def _build(self) -> None:
+        folder, layers = QPushButton("Folder…"), QPushButton("Open layers")
+        folder.setToolTip("Work through the images of a folder (TIFF, PNG and JPEG files).")
+        layers.setToolTip("Work through the image layers that are open now.")
+        folder.clicked.connect(lambda: self.choose_folder())
+        layers.clicked.connect(lambda: self.choose_layers())
+        self.folder_button, self.layers_button = folder, layers
+        self.source = quiet_label("Choose a folder of images, or take the layers that are open.")
+        self.place = QComboBox()
+        self.place.setAccessibleName("Where labels are saved")
+        self.place.addItems([_BESIDE, _ELSEWHERE])
+        self.place.activated.connect(self.choose_labels)
+        self.table = WorklistTable()
+        self.table.wanted.connect(self.open)
+        self.state = quiet_label("")
+        self.recovery = RecoveryRow(self.viewer)
+        self.recovery.wanted.connect(self._recover)
+        for widget in (labelled("Images", folder, layers), self.source, self.messages["image"],
+                       labelled("Labels", self.place), self.messages["labels"], self.table, *self._buttons(),
+                       self.state, self.messages["run"], self.recovery):  # fmt: skip
+            self._layout.addWidget(widget)
+        self._layout.setStretchFactor(self.table, 1)
+        self._show_place()
+
+    def _buttons(self) -> list[QWidget]:
+        self.previous_button, self.next_button = QPushButton("Previous (Page Up)"), QPushButton("Next (Page Down)")
+        self.done_button, self.use_button = QPushButton("Mark as done (⇧Enter)"), QPushButton("Use as labels")
+        self._keys: dict[str, Callable[[], None]] = {}
+        for button, act, key, help_text in (
+            (self.previous_button, self.previous, "PageUp", "Save the labels and open the image before."),
+            (self.next_button, self.next, "PageDown", "Save the labels and open the next image."),
+            (self.done_button, self.mark_done, "Shift-Enter", "Save the labels and mark the image as done, or not."),
+        ):
+            shown = key.replace("Page", "Page ").replace("-", "+")
+            button.setToolTip(f"{help_text} Key {shown} on any layer.")
+            button.clicked.connect(lambda _checked=False, act=act: act())
+            self._keys[key] = act
+        self.use_button.setToolTip(
+            "Make the selected Labels layer, such as the masks of a run, the labels of the open image: it is saved and "
+            "put away with it."
+        )
+        self.use_button.clicked.connect(lambda: self.use_selected())
+        return [
+            side_by_side(self.previous_button, self.next_button),
+            side_by_side(self.done_button, self.use_button),
+        ]
+
+    # What the session tells.
+
+    def _begun(self, words: str) -> None:
+        self.state.setText(words)
+
+    def _settled(self) -> None:
+        opened, items = self.session.opened, self.session.items
+        for button, usable in (
+            (self.previous_button, items), (self.next_button, items), (self.done_button, opened),
+            (self.use_button, opened),
+        ):  # fmt: skip
+            button.setEnabled(bool(usable))
+        self.done_button.setText(f"{'Not done yet' if opened and opened.state == 'done' else 'Mark as done'} (⇧Enter)")
+        if not items:
+            self.state.setText("")
+            return
+        done = f"{sum(item.record.state == 'done' for item in items)} of {len(items)} done."
+        if opened is None:
+            self.state.setText(f"{done} Double-click an image, or press Next.")
+            return
+        saved = f" Saved {time.strftime('%H:%M:%S', time.localtime(opened.saved_at))}." if opened.saved_at else ""
+        self.state.setText(f"{done}{saved}")
+
+    def _failed(self, part: str, error: FoundsegError) -> None:
+        self.messages[part].say(str(error))
+        self.ensureWidgetVisible(self.messages[part])
+
+    def _listed(self) -> None:
+        session = self.session
+        self.table.fill(session.items)
+        self.source.setText(session.source)
+        self._show_place()
+        if session.row is not None:
+            self._changed(session.row)
+        self._follow_keys()
+
+    def _changed(self, row: int) -> None:
+        self.table.show_item(row, self.session.items[row], opened=row == self.session.row)
+
+    def _opened(self, opened: OpenItem | None) -> None:
+        self.recovery.close_preview()
+        self.recovery.hide()
+        if opened is not None:
+            self.recovery.look(opened.layer, opened.image)
+
+    def _recover(self, found: Recovered, kept: Kept) -> None:
+        opened = self.session.opened
+        if opened is not None:
+            box = tuple(slice(0, n) for n in found.labels.shape)
+            opened.history.write("recover", [(box, found.labels)], found.known)
+            take_up(opened.history, kept)
+
+    # Small things.
+
+    def _go(self, by: int, nothing: str) -> None:
+        self._clear_messages()
+        if not self.session.go(by) and self.session.items:
+            self.state.setText(nothing)
+
+    def _show_place(self) -> None:
+        labels = self.session.labels
+        self.place.setCurrentIndex(0 if labels is None else 1)
+        self.place.setItemText(1, _ELSEWHERE if labels is None else f"In {labels.name or labels}")
+        self.place.setToolTip(
+            "Where labels are saved, as NAME_labels.tif: in the folder of the images, or in another."
+            if labels is None
+            else f"Labels are saved in {labels}. Choose again for another folder."
+        )
+
+    def _follow_keys(self, _event: Any = None) -> None:
+        self._key(self.viewer.layers.selection.active if self.session.items else None)
+
+    def _key(self, layer: Any) -> None:
+        """Let the keys act on one layer, the active one, and on no other."""
+        if self._keyed is not None:
+            unbind_keys(self._keyed, self._keys)
+        self._keyed = layer
+        if layer is not None:
+            bind_keys(layer, self._keys)

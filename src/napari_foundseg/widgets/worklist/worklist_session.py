@@ -1,0 +1,365 @@
+"""Going from image to image of a worklist: nothing is put away before its labels are on the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.layers import Image as ImageLayer
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.core.errors import FoundsegError, WorklistError
+from napari_foundseg.io.worklist import Item, items_of_folder, named_items, paired_items
+from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
+from napari_foundseg.widgets.qt.file_thread import Background
+from napari_foundseg.widgets.worklist.next_image_encoding import EncodeAhead
+from napari_foundseg.widgets.worklist.open_image import Content, OpenItem, read_content
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_foundseg.core.image import Image
+
+__all__ = ["WorklistSession"]
+
+
+class WorklistSession(QObject):
+    """The images of a folder or of open layers, of which one is open at a time.
+
+    Files are read and written beside the window. What is asked for while that is under way is left out.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer.
+    """
+
+    #: Something that takes a while has begun; in words.
+    working = Signal(str)
+    #: It is over: all is as it should be, or `failed` was told before.
+    settled = Signal()
+    #: What went wrong, and which part of the form it is about.
+    failed = Signal(str, object)
+    #: The list is another one.
+    listed = Signal()
+    #: One image of the list is another; its row.
+    changed = Signal(int)
+    #: Another image is open; the `OpenItem`, or None.
+    opened_other = Signal(object)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.items: list[Item] = []
+        self.opened: OpenItem | None = None
+        #: The folder of the images; None for open layers.
+        self.images: Path | None = None
+        #: The folder of the labels; None for that of the images.
+        self.labels: Path | None = None
+        self.busy = False
+        self._at = -1
+        self._layers: dict[str, ImageLayer] = {}
+        #: The items of a batch, where it is its results that are worked through.
+        self._results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()
+        self._visible: dict[ImageLayer, bool] = {}
+        self._files = Background()
+        self._ahead: Content | None = None
+        self._encode = EncodeAhead()
+        #: What the person was told of and passes over by asking again.
+        self._told: object = None
+
+    # The list.
+
+    def list_images(self, images: Path | None) -> None:
+        """Go over to other images; the open one is saved and put away first.
+
+        Parameters
+        ----------
+        images : Path or None
+            Their folder; None for the image layers that are open.
+        """
+        if not self.busy:
+            self._save(lambda: self._list(images))
+
+    def list_results(self, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]], row: int) -> None:
+        """Go over to the results of a batch and open one; they are saved where they lie, and are a person's then.
+
+        Parameters
+        ----------
+        results : sequence of (str, Path, Path, callable)
+            As `io.worklist.paired_items` takes them.
+        row : int
+            Which to open.
+        """
+        if self.busy:
+            return
+
+        def listed() -> None:
+            self._list(None, results)
+            if self.items:
+                self.open(row)
+
+        self._save(listed)
+
+    def move_labels(self, folder: Path | None) -> None:
+        """Save labels in another folder from now on, those of the open image too.
+
+        Parameters
+        ----------
+        folder : Path or None
+            The folder; None for that of the images.
+        """
+        if self.busy:
+            return
+        if self._results:
+            self.failed.emit("labels", WorklistError("The labels of a batch are saved among its results."))
+            return
+        try:
+            items = self._found(self.images, folder, list(self._layers)) if self.items else []
+            if self.opened is not None:
+                item = next(item for item in items if item.name == self.opened.item.name)
+                self.opened.move_labels(item)
+        except FoundsegError as error:
+            self.failed.emit("labels", error)
+            return
+        self.labels, self.items, self._ahead = folder, items, None
+        self.listed.emit()
+        self.settled.emit()
+
+    # Going on.
+
+    def open(self, row: int) -> None:
+        """Open an image; the labels of the open one are saved first.
+
+        Parameters
+        ----------
+        row : int
+            In the list.
+        """
+        if self.busy or self.row == row:
+            return
+        waiting = [] if self.opened is None else self.opened.waiting_masks()
+        if waiting and self._told is not waiting[0]:
+            self._told = waiting[0]
+            self._stay(
+                WorklistError(
+                    f"{waiting[0].name!r} would not be saved with this image. Select it and press 'Use as labels', or "
+                    "go on once more to leave it out."
+                )
+            )
+            return
+        self._save(lambda: self._read(row))
+
+    def go(self, by: int) -> bool:
+        """Open the next image, or the one before.
+
+        Parameters
+        ----------
+        by : int
+            1 or -1.
+
+        Returns
+        -------
+        bool
+            False where there is none.
+        """
+        rows: Iterable[int] = range(self._at + 1, len(self.items)) if by > 0 else range(self._at - 1, -1, -1)
+        row = next((row for row in rows if not self.items[row].missing), None)
+        if row is not None:
+            self.open(row)
+        return row is not None
+
+    @property
+    def source(self) -> str:
+        """Where the images come from, in words."""
+        if self._results:
+            return f"Results of a batch in {self.labels}."
+        return str(self.images or "Image layers that were open.")
+
+    @property
+    def row(self) -> int | None:
+        """The open image's row; None where none is open."""
+        names = [item.name for item in self.items]
+        return names.index(self.opened.item.name) if self.opened is not None else None
+
+    def mark_done(self) -> None:
+        """Mark the open image as done, or as not done after all, and save it."""
+        if self.opened is not None and not self.busy:
+            self.opened.mark("in work" if self.opened.state == "done" else "done")
+            self._save(self._rest)
+
+    def release(self) -> None:
+        """Save what is open, wait for it, and let go; all layers stay.
+
+        Raises
+        ------
+        FoundsegError
+            If the labels could not be saved; their journal then stays open, so that they are offered again.
+        """
+        for layer, visible in self._visible.items():
+            layer.visible = visible
+        self._encode.stop()
+        opened, self.opened = self.opened, None
+        self._files.finish(None if opened is None else opened.saving())
+        if opened is not None:
+            opened.close(remove=False)
+
+    # How.
+
+    def _list(self, images: Path | None, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()) -> None:
+        self._close()
+        self._show_only(None)
+        of_viewer = images is None and not results
+        layers = [layer for layer in self._viewer.layers if type(layer) is ImageLayer] if of_viewer else []
+        if self._results or results:
+            self.labels = results[0][2].parent if results else None
+        self._results = results
+        self.images, self._layers = images, {layer.name: layer for layer in layers}
+        self.items, self._at, self._ahead = [], -1, None
+        try:
+            self.items = self._found(images, self.labels, list(self._layers))
+            if not self.items:
+                where = "folder; TIFF, PNG and JPEG files are read" if images else "viewer"
+                raise WorklistError(f"There is no image in this {where}.")
+        except FoundsegError as error:
+            self.failed.emit("image", error)
+        self.listed.emit()
+        self._rest()
+
+    def _found(self, images: Path | None, labels: Path | None, names: Sequence[str]) -> list[Item]:
+        if self._results:
+            return paired_items(self._results)
+        folder = labels or images
+        if folder is None:
+            raise WorklistError("Layers lie in no folder. Choose first, below, in which folder their labels are saved.")
+        return named_items(names, folder) if images is None else items_of_folder(images, folder)
+
+    def _save(self, then: Callable[[], None]) -> None:
+        """Bring the open labels to the disk, then go on; where that fails, stay."""
+        self.busy = True
+        opened = self.opened
+        if opened is None:
+            then()
+            return
+        self.working.emit(f"Saving {opened.item.labels.name} …")
+
+        def saved(result: Any) -> None:
+            if isinstance(result, Exception):
+                self._stay(result)
+                return
+            opened.keep(result)
+            self._update()
+            if opened.unsaved:
+                # What was painted meanwhile is not left behind either.
+                self._save(then)
+            else:
+                then()
+
+        self._files.ask(opened.saving(), saved)
+
+    def _read(self, row: int) -> None:
+        # Also where it cannot be read: the next is the one behind it.
+        self._at = row
+        item, ahead = self.items[row], self._ahead
+        self.working.emit(f"Opening {item.name} …")
+        try:
+            image = None if item.path is not None else image_from_layer(self._layer(item))
+        except FoundsegError as error:
+            self._stay(error)
+            return
+
+        def read(result: Any) -> None:
+            if isinstance(result, Exception):
+                self._stay(result)
+            elif item.record.image not in ("", result.fingerprint) and self._told != result.fingerprint:
+                self._told = result.fingerprint
+                self._stay(
+                    WorklistError(
+                        f"{item.labels.name!r} was made on other pixels than {item.name!r} has now. Open it once more "
+                        "to use it all the same, or choose another folder for the labels."
+                    )
+                )
+            else:
+                self._save(lambda: self._swap(row, result))
+
+        self._files.ask(lambda: read_content(item, image, ahead), read)
+
+    def _swap(self, row: int, content: Content) -> None:
+        before, item = self.opened, self.items[row]
+        layer = None if item.path is not None else self._layer(item)
+        self._close()
+        self._show_only(layer)
+        self.opened = OpenItem(self._viewer, item, content, layer, before)
+        self.opened.changed.connect(self._update)
+        self.opened.lost.connect(self._lost)
+        self._viewer.fit_to_view(layers=[self.opened.layer])
+        self._told, self._ahead = None, None
+        self._update()
+        self.opened_other.emit(self.opened)
+        self._rest()
+        following = next((i for i in self.items[row + 1 :] if i.path is not None and not i.missing), None)
+        if following is not None:
+            self._files.ask(lambda: read_content(following), self._keep_ahead)
+
+    def _keep_ahead(self, result: Any) -> None:
+        # What cannot be read is said when it is opened.
+        self._ahead = result if isinstance(result, Content) else None
+        if self._ahead is not None:
+            self._encode.begin(self._ahead.image)
+
+    def _layer(self, item: Item) -> ImageLayer:
+        layer = self._layers[item.name]
+        if layer not in self._viewer.layers:
+            raise WorklistError(f"The layer {item.name!r} was removed. Press 'Open layers' for a new list.")
+        return layer
+
+    def _show_only(self, layer: ImageLayer | None) -> None:
+        """Hide the other layers of the list while one is open; None shows them as they were."""
+        if layer is None:
+            for other, visible in self._visible.items():
+                other.visible = visible
+            self._visible = {}
+            return
+        for other in self._layers.values():
+            self._visible.setdefault(other, other.visible)
+            other.visible = other is layer
+
+    def _update(self) -> None:
+        """Bring the open image's row up to date."""
+        row, opened = self.row, self.opened
+        if opened is not None and row is not None:
+            record = replace(opened.item.record, state=opened.state)
+            self.items[row] = replace(self.items[row], record=record)
+            self.changed.emit(row)
+
+    def _close(self) -> None:
+        """Take the open image away; its labels are on the disk."""
+        row, opened, self.opened = self.row, self.opened, None
+        self._encode.stop()
+        if opened is not None and row is not None:
+            self.opened_other.emit(None)
+            opened.close(remove=True)
+            self.changed.emit(row)
+
+    def _lost(self) -> None:
+        """Put the image away whose labels were removed from the layer list, once they are on the disk."""
+
+        def put_away() -> None:
+            self._close()
+            self._rest()
+
+        if not self.busy:
+            self._save(put_away)
+
+    def _stay(self, error: Exception) -> None:
+        if self.opened is not None:
+            self.opened.restore()
+        known = isinstance(error, FoundsegError)
+        self._rest()
+        self.failed.emit("run", error if known else WorklistError(f"{type(error).__name__}: {error}"))
+
+    def _rest(self) -> None:
+        self.busy = False
+        self.settled.emit()
