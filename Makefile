@@ -18,7 +18,7 @@ endif
 help:
 	@echo "make demo    segment a sample image; a window opens where there is a display"
 	@echo "make test    run all tests"
-	@echo "make lint    ruff, mypy, import contracts, docstrings, the plugin's manifest"
+	@echo "make lint    ruff, mypy, import contracts and circles, docstrings, the plugin's manifest"
 	@echo "make bench   run the benchmarks"
 	@echo "make clean   remove $(VENV) and all caches"
 
@@ -38,9 +38,9 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(IN_DISPLAY) $(BIN)/python -m pytest $(ARGS)
 
-lint: lint-ruff lint-format lint-types lint-imports lint-docstrings lint-manifest
+lint: lint-ruff lint-format lint-types lint-imports lint-structure lint-docstrings lint-manifest
 
-.PHONY: lint-ruff lint-format lint-types lint-imports lint-docstrings lint-manifest
+.PHONY: lint-ruff lint-format lint-types lint-imports lint-structure lint-docstrings lint-manifest
 lint-ruff: $(INSTALLED)
 	$(BIN)/ruff check .
 lint-format: $(INSTALLED)
@@ -49,6 +49,8 @@ lint-types: $(INSTALLED)
 	$(BIN)/mypy
 lint-imports: $(INSTALLED)
 	$(BIN)/lint-imports
+lint-structure:
+	$(PYTHON) .ci/check_structure.py
 lint-docstrings: $(INSTALLED)
 	$(BIN)/python -m numpydoc.hooks.validate_docstrings $(SOURCES)
 lint-manifest: $(INSTALLED)

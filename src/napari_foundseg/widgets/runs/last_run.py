@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from weakref import ref
+from typing import Any
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
@@ -12,20 +11,13 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, 
 from napari_foundseg.core.errors import FoundsegError, RecipeError
 from napari_foundseg.widgets.qt.file_thread import Background
 from napari_foundseg.widgets.runs.diagnostics import diagnostics
-from napari_foundseg.widgets.runs.run_record import RunRecord
+from napari_foundseg.widgets.runs.run_record import RunRecord, set_latest_run
 from napari_foundseg.widgets.saved.form_memory import recall, remember
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["RECIPES", "LastRun"]
 
 #: Filter of the dialogs.
 RECIPES = "Recipes (*.yaml *.yml *.json)"
-
-
-#: Held by its form, which goes with its viewer.
-_latest: ref[RunRecord] | None = None
 
 
 class LastRun(QWidget):
@@ -71,8 +63,8 @@ class LastRun(QWidget):
         record : RunRecord
             What was run.
         """
-        global _latest
-        self.record, _latest = record, ref(record)
+        self.record = record
+        set_latest_run(record)
         self._enable()
 
     def ask_file(self, name: str) -> str:

@@ -7,21 +7,16 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.tasks.level_inputs import at_level
-from napari_foundseg.widgets.qt.file_thread import Background
 from napari_foundseg.widgets.runs.shared_engine import shared_engine
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.levels import Level
     from napari_foundseg.core.result import Segmentation
-    from napari_foundseg.engine.client import Engine, Job
+    from napari_foundseg.engine.client import Job
     from napari_foundseg.tasks import Inputs, Settings
 
 __all__ = ["Run"]
-
-_shared: tuple[tuple[str | None, str], Engine] | None = None
-#: Reads the preferences for the first engine.
-_starting: Background | None = None
 
 
 class Run(QObject):

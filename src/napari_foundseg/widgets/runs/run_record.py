@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from napari_foundseg.core.errors import RecipeError
 from napari_foundseg.core.image import Image
@@ -15,9 +16,11 @@ from napari_foundseg.widgets.runs.python_text import as_python
 
 if TYPE_CHECKING:
     from napari_foundseg.batch.recipe import Recipe
-from napari_foundseg.widgets.runs.last_run import _latest
 
-__all__ = ["RunRecord", "latest_run"]
+__all__ = ["RunRecord", "latest_run", "set_latest_run"]
+
+#: The form holds its record, and goes with its viewer.
+_latest: ref[RunRecord] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,11 +121,11 @@ class RunRecord:
 
 
 def latest_run() -> RunRecord | None:
-    """Return what was run last in any open form.
-
-    Returns
-    -------
-    RunRecord or None
-        None where nothing was.
-    """
+    """Return the last run of any open form; None where there was none."""
     return None if _latest is None else _latest()
+
+
+def set_latest_run(record: RunRecord) -> None:
+    """Make a record the one that `latest_run` returns, as long as its form is open."""
+    global _latest
+    _latest = ref(record)

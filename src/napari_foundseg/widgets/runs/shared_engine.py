@@ -13,10 +13,13 @@ from napari_foundseg.widgets.saved.preferences import read_preferences
 
 if TYPE_CHECKING:
     from napari_foundseg.engine.client import Engine
-from napari_foundseg.widgets.runs.run import _shared, _starting
 
 __all__ = ["close_engine", "engine_started", "make_engine", "shared_engine", "start_engine"]
 
+#: The engine, and the preferences that it was made with.
+_shared: tuple[tuple[str | None, str], Engine] | None = None
+#: Reads the preferences for the first engine.
+_starting: Background | None = None
 
 #: Milliseconds after which a form that has just been opened is drawn.
 _DRAWN = 600
