@@ -30,7 +30,7 @@ def is_type_checking(node: ast.AST) -> bool:
 
 
 def find_imports(node: ast.AST, *, for_types: bool = False) -> Iterator[tuple[str, bool]]:
-    """Every dotted name that a module imports, and whether for type checking only."""
+    """Yield every dotted name that a module imports, and whether for type checking only."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Import):
             yield from ((alias.name, for_types) for alias in child.names)
@@ -46,7 +46,7 @@ def find_imports(node: ast.AST, *, for_types: bool = False) -> Iterator[tuple[st
 
 
 def read_graph(sources: Path) -> dict[str, dict[str, bool]]:
-    """Per module, the modules of the same sources that it imports, and whether for types alone."""
+    """Return, per module, the modules of the same sources that it imports, and whether for types alone."""
     paths = {module_name(path, sources): path for path in sorted(sources.rglob("*.py"))}
     graph: dict[str, dict[str, bool]] = {}
     for module, path in paths.items():
@@ -60,7 +60,7 @@ def read_graph(sources: Path) -> dict[str, dict[str, bool]]:
 
 
 def find_circles(graph: dict[str, set[str]]) -> list[list[str]]:
-    """The strongly connected components of more than one module (Tarjan's algorithm)."""
+    """Return the strongly connected components of more than one module (Tarjan's algorithm)."""
     index: dict[str, int] = {}
     lowest: dict[str, int] = {}
     stack: list[str] = []
@@ -89,7 +89,7 @@ def find_circles(graph: dict[str, set[str]]) -> list[list[str]]:
 
 
 def find_crowded_folders(sources: Path, most: int = MOST_MODULES) -> list[tuple[Path, int]]:
-    """The folders that hold more than `most` modules, `__init__` not among them."""
+    """Return the folders that hold more than `most` modules, `__init__` not among them."""
     folders = sorted({path.parent for path in sources.rglob("*.py")})
     counts = ((folder, sum(path.stem != "__init__" for path in folder.glob("*.py"))) for folder in folders)
     return [(folder, count) for folder, count in counts if count > most]

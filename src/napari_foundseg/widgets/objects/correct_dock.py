@@ -19,6 +19,7 @@ from napari_foundseg.widgets.controls.rows import labelled
 from napari_foundseg.widgets.layers.layer_conversion import displayed_axes, label_spacing
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.review import Review
 
@@ -38,22 +39,17 @@ class CorrectWidget(LabelsDock):
     """
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        self.chosen: list[int] = []
+        self.chosen_objects = ChosenObjects()
         super().__init__(napari_viewer)
 
-    def choose(self, ids: list[int]) -> None:
-        """Choose objects for the tools.
+    @property
+    def chosen(self) -> list[int]:
+        """Ids of the chosen objects, in the order in which the user clicked them."""
+        return self.chosen_objects.ids
 
-        Parameters
-        ----------
-        ids : list of int
-            In the order they were clicked.
-        """
-        self.chosen = ids
-        if ids and self.layer is not None:
-            self.layer.selected_label = ids[-1]
-        self.review.show_note()
-        self._describe()
+    def choose(self, ids: list[int]) -> None:
+        """Choose the objects that the tools act on."""
+        self.chosen_objects.choose(ids)
 
     def merge(self) -> None:
         """Make one object of the chosen ones."""
@@ -109,7 +105,10 @@ class CorrectWidget(LabelsDock):
     def build(self) -> None:
         """Add the tools and the review."""
         self._tools()
-        self.review = Review(self)
+        self.chosen_objects.changed.connect(self._show_chosen)
+        self.review = Review(self.viewer, self.chosen_objects, self.write)
+        self.review.said.connect(self.state.setText)
+        self.review.failed.connect(self.fail)
         self.keys |= self.review.keys
         self._layout.addWidget(self.review)
 
@@ -173,7 +172,7 @@ class CorrectWidget(LabelsDock):
         self.amount.setSuffix(f" {label_spacing(layer)[1]}")
         assert self.history is not None
         self.history.changed.connect(self._follow_edit)
-        self.review.enter()
+        self.review.enter(self.history)
         self.choose([])
 
     def leave(self, layer: Labels) -> None:
@@ -232,8 +231,10 @@ class CorrectWidget(LabelsDock):
             end = tuple(float(v) for v in layer.world_to_data(event.position))
             self._split_at(start, end if dragged else None)
         elif not dragged and label:
-            kept = [i for i in self.chosen if i != label] if more else []
-            self.choose([*kept, label])
+            if more:
+                self.chosen_objects.add(label)
+            else:
+                self.choose([label])
 
     def _arm_split(self, on: bool) -> None:
         self._points.clear()
@@ -299,6 +300,11 @@ class CorrectWidget(LabelsDock):
     def unchanged(self) -> None:
         """Say that there was nothing to change."""
         self.state.setText(f"{self.state.text()} Nothing to change.")
+
+    def _show_chosen(self) -> None:
+        if self.layer is not None and (last := self.chosen_objects.last) is not None:
+            self.layer.selected_label = last
+        self._describe()
 
     def _describe(self) -> None:
         layer = self.layer

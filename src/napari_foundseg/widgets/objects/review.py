@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.editing import edits
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pandas as pd
+    from napari.components import ViewerModel
 
-    from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
+    from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+    from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
 
 __all__ = ["Review", "least_certain"]
 
@@ -54,13 +57,25 @@ class Review(QWidget):
 
     Parameters
     ----------
-    form : CorrectWidget
-        Where objects are chosen and written.
+    viewer : ViewerModel
+        Its camera moves to the object that comes next.
+    chosen : ChosenObjects
+        The objects to accept, reject or note something on.
+    write : callable
+        Writes an edit as `LabelsDock.write` does.
     """
 
-    def __init__(self, form: CorrectWidget) -> None:
+    #: Progress in words.
+    said = Signal(str)
+    #: A `FoundsegError`.
+    failed = Signal(object)
+
+    def __init__(self, viewer: ViewerModel, chosen: ChosenObjects, write: Callable[..., bool | None]) -> None:
         super().__init__()
-        self._form = form
+        self._viewer = viewer
+        self._chosen = chosen
+        self._write = write
+        self._history: LabelsHistory | None = None
         self._measurements: Measurements | None = None
         self._seen: set[int] = set()
         self._waiting = False
@@ -88,17 +103,20 @@ class Review(QWidget):
         layout.addLayout(grid)
         layout.addWidget(self.state)
 
-    def enter(self) -> None:
-        """Begin with the form's layer."""
-        assert self._form.history is not None
+        chosen.changed.connect(self._show_note)
+
+    def enter(self, history: LabelsHistory) -> None:
+        """Begin to review the objects of a layer."""
+        self._history = history
         self._seen.clear()
-        self._measurements = shared_measurements(self._form.history)
+        self._measurements = shared_measurements(history)
         self._measurements.changed.connect(self._refresh)
         self._refresh()
 
     def leave(self) -> None:
         """Let go of the layer."""
         self._waiting = False
+        self._history = None
         if self._measurements is not None:
             self._measurements.changed.disconnect(self._refresh)
             self._measurements.leave()
@@ -106,54 +124,53 @@ class Review(QWidget):
 
     def accept(self) -> None:
         """Mark the chosen objects as right, as one step, and go on."""
-        history = self._form.history
-        if self._chosen() and history is not None:
-            history.note("mark as right", self._form.chosen, review=ACCEPTED, note=self._said())
+        chosen = self._require_chosen()
+        if chosen and self._history is not None:
+            self._history.note("mark as right", chosen, review=ACCEPTED, note=self._said())
             self.next()
 
     def reject(self) -> None:
         """Delete the chosen objects as one step, remember that they were rejected, and go on."""
-        chosen, layer = self._chosen(), self._form.layer
-        if not chosen or layer is None:
+        chosen = self._require_chosen()
+        if not chosen or self._history is None:
             return
-        before = known_of(layer, chosen)
+        before = known_of(self._history.layer, chosen)
         known = {i: {**before.get(i, {}), "review": REJECTED, "note": self._said()} for i in chosen}
-        if self._form.write("reject", lambda labels: edits.delete(labels, chosen), known):
+        if self._write("reject", lambda labels: edits.delete(labels, chosen), known):
             self._seen.update(chosen)
             self.next()
 
     def next(self) -> None:
-        """Choose the object, not looked at yet, that the model is least certain of, and show it."""
-        form, layer = self._form, self._form.layer
-        if layer is None or self._measurements is None:
+        """Choose and show the object that the model is least certain of, of those not yet looked at."""
+        if self._history is None or self._measurements is None:
             return
         table = self._measurements.table
         if table is None:
             self._waiting = True
-            form.state.setText("Measuring the objects…")
+            self.said.emit("Measuring the objects…")
             return
         label = least_certain(table, self._seen)
         if label is None:
             self._seen.clear()
-            form.choose([])
-            form.state.setText("All objects were looked at.")
+            self._chosen.choose([])
+            self.said.emit("You have seen all objects.")
             return
         self._seen.add(label)
         row = table[table["label"] == label].iloc[0]
-        centre_on(form.viewer, layer, [float(row[axis]) for axis in layer_axes(layer).lower()])
-        form.choose([label])
+        layer = self._history.layer
+        centre_on(self._viewer, layer, [float(row[axis]) for axis in layer_axes(layer).lower()])
+        self._chosen.choose([label])
 
-    def show_note(self) -> None:
-        """Show the note on the chosen object."""
-        layer, chosen = self._form.layer, self._form.chosen[-1:]
-        known = {} if layer is None else known_of(layer, chosen)
+    def _show_note(self) -> None:
+        last = self._chosen.last
+        known = {} if self._history is None or last is None else known_of(self._history.layer, [last])
         self.note.setText(next((str(facts.get("note", "")) for facts in known.values()), ""))
-        self.note.setEnabled(bool(chosen))
+        self.note.setEnabled(last is not None)
 
-    def _chosen(self) -> list[int]:
-        if self._form.layer is not None and not self._form.chosen:
-            self._form.fail(PromptError("No object is chosen. Click one, or press Next."))
-        return self._form.chosen
+    def _require_chosen(self) -> list[int]:
+        if self._history is not None and not self._chosen.ids:
+            self.failed.emit(PromptError("No object is chosen. Click one, or press Next."))
+        return self._chosen.ids
 
     def _said(self) -> str:
         """Return the note, which is kept with what follows."""
@@ -161,9 +178,9 @@ class Review(QWidget):
         return self.note.text()
 
     def _keep_note(self) -> None:
-        history = self._form.history
-        if history is not None and self._form.chosen and self.note.isModified():
-            history.note("note", self._form.chosen, note=self._said())
+        chosen = self._chosen.ids
+        if self._history is not None and chosen and self.note.isModified():
+            self._history.note("note", chosen, note=self._said())
 
     def _refresh(self) -> None:
         table = None if self._measurements is None else self._measurements.table

@@ -1,0 +1,39 @@
+"""The objects that the tools of *Correct* act on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+__all__ = ["ChosenObjects"]
+
+
+class ChosenObjects(QObject):
+    """Ids of the chosen objects, in the order in which the user clicked them."""
+
+    #: Also where the same objects are chosen again: their note may be another.
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ids: tuple[int, ...] = ()
+
+    @property
+    def ids(self) -> list[int]:
+        """A copy: `choose` changes them."""
+        return list(self._ids)
+
+    @property
+    def last(self) -> int | None:
+        """The object that was clicked last; None where none is chosen."""
+        return self._ids[-1] if self._ids else None
+
+    def choose(self, ids: Sequence[int]) -> None:
+        """Choose these objects and no others."""
+        self._ids = tuple(ids)
+        self.changed.emit()
+
+    def add(self, label: int) -> None:
+        """Choose one more object, or make one that is chosen already the last."""
+        self.choose([*(i for i in self._ids if i != label), label])
