@@ -13,7 +13,7 @@ from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.widgets.runs import run
+from napari_foundseg.widgets.runs import shared_engine
 
 CHILD = str(Path(__file__).parent / "child")
 sys.path.insert(0, CHILD)
@@ -70,14 +70,14 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("FOUNDSEG_ENGINE", raising=False)
     yield
-    run.close_engine()
+    shared_engine.close_engine()
 
 
 @pytest.fixture
 def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     fake = FakeEngine()
-    monkeypatch.setattr(run, "make_engine", lambda *_: fake)
-    run.close_engine()
+    monkeypatch.setattr(shared_engine, "make_engine", lambda *_: fake)
+    shared_engine.close_engine()
     return fake
 
 

@@ -153,7 +153,7 @@ class Review(QWidget):
         if label is None:
             self._seen.clear()
             self._chosen.choose([])
-            self.said.emit("You have seen all objects.")
+            self.said.emit("All objects have been shown.")
             return
         self._seen.add(label)
         row = table[table["label"] == label].iloc[0]
