@@ -24,7 +24,7 @@ from napari_foundseg.batch.replay import compare
 from napari_foundseg.cli import app
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.engine.stages import Seat
+from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.samples import sample
 from napari_foundseg.io.writers import write_labels
 from napari_foundseg.models import loading
@@ -123,8 +123,8 @@ def test_a_recipe_finds_objects_and_names_them(tmp_path: Path) -> None:
         Step(task="name_masks", model=ModelOf(name=name), inputs={"vocabulary": ["cell", "debris"]}),
     )
     picture = fs.Image(imread(sample("tissue"))[:64, :64, :3], "YXC")
-    seat = Seat(None, lambda *_: None, bool)
-    labels, table, provenance = run_steps(steps, picture, seat)
+    context = StageContext(None, lambda *_: None, bool)
+    labels, table, provenance = run_steps(steps, picture, context)
     objects = fs.automatic(picture).labels
     expected = fs.name_masks(picture, objects, ["cell", "debris"], model=name)
     assert len(table) > 0
@@ -132,7 +132,7 @@ def test_a_recipe_finds_objects_and_names_them(tmp_path: Path) -> None:
     assert table["class_name"].tolist() == expected.table["class_name"].tolist()
     assert provenance[-1]["inputs"]["labels"] is None, "what the step before made is not written down again"
     with pytest.raises(PromptError, match="let a step before make one"):
-        run_steps(steps[1:], picture, seat)
+        run_steps(steps[1:], picture, context)
     with pytest.raises(ValueError, match="the first step, name_masks, says something of objects"):
         Recipe(inputs=Sources(paths=("a.tif",)), steps=steps[1:])
 

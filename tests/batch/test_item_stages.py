@@ -23,7 +23,7 @@ from napari_foundseg.core.errors import Cancelled, CheckpointError, OutputError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.engine.stages import Ended, Seat
+from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.settings import unheard
 
@@ -162,7 +162,7 @@ def test_results_hold_the_labels_and_a_row_an_object(tmp_path: Path, ending: str
     path = toy_steps.picture_file(tmp_path / "images" / "a.tif")
     outcome = outcomes(tmp_path, labels=ending)["a"]
     expected = toy_steps.steps_without_model(
-        toy_steps.recipe().steps, Image(tifffile.imread(path)), Seat(None, unheard, bool)
+        toy_steps.recipe().steps, Image(tifffile.imread(path)), StageContext(None, unheard, bool)
     )
     written = np.asarray(read_image(tmp_path / "results" / f"a_labels{ending}").levels[0])
     assert np.array_equal(written, expected[0])
@@ -188,12 +188,12 @@ def task_that_gives(labels: np.ndarray) -> Callable[..., Segmentation]:
 def both(first: np.ndarray, second: np.ndarray, rule: Any) -> Any:
     made = iter([first, second])
     task = replace(TASKS["automatic"], function=lambda *a: task_that_gives(next(made))(*a))
-    seat = Seat(None, unheard, bool)
+    context = StageContext(None, unheard, bool)
     chain = [Step(task="automatic", model=ModelOf(name="foundseg-tiny"), rule=rule) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, "automatic", task)
-        patch.setattr(Seat, "model", lambda *_: None)
-        return recipe_steps.run_steps(chain, Image(np.zeros((6, 7))), seat)
+        patch.setattr(StageContext, "model", lambda *_: None)
+        return recipe_steps.run_steps(chain, Image(np.zeros((6, 7))), context)
 
 
 @given(LABELS, LABELS)
@@ -213,10 +213,10 @@ def test_objects_of_a_later_step_fill_what_is_free_or_win(first: np.ndarray, sec
 def test_read_says_elsewhere_and_leaves_no_lock_behind(tmp_path: Path) -> None:
     toy_steps.picture_file(tmp_path / "images" / "a.tif")
     [order] = toy_steps.orders(toy_steps.recipe(), tmp_path)
-    seat = Seat(None, unheard, bool)
-    ready = item_stages.read(order, seat)
+    context = StageContext(None, unheard, bool)
+    ready = item_stages.read(order, context)
     assert isinstance(ready, item_stages.Ready)
-    other = item_stages.read(order, seat)
+    other = item_stages.read(order, context)
     assert isinstance(other, Ended)
     assert other.value.state == "elsewhere"
     ready.held.release()

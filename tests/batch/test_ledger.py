@@ -18,7 +18,7 @@ import tifffile
 from napari_foundseg.batch import item_stages, ledger
 from napari_foundseg.batch.sidecar import read_sidecar
 from napari_foundseg.core.errors import FolderLostError, OutputError
-from napari_foundseg.engine.stages import Ended, Seat
+from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.io import atomic
 from napari_foundseg.io.worklist import Record, write_record
 from napari_foundseg.models import catalog
@@ -29,7 +29,7 @@ sys.path.insert(0, str(CHILD))
 
 import toy_steps  # noqa: E402
 
-SEAT = Seat(None, unheard, bool)
+SEAT = StageContext(None, unheard, bool)
 
 
 @pytest.fixture(autouse=True)

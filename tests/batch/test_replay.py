@@ -21,7 +21,7 @@ from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.replay import compare
 from napari_foundseg.core.errors import BadImageError, CheckpointError, ReplayError
 from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile
-from napari_foundseg.engine.stages import Seat
+from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS
@@ -176,7 +176,9 @@ def test_steps_with_classes_are_added_by_name(tmp_path: Path, grey: Path) -> Non
             task="prompt", model=tiny, inputs={"prompts": [fs.Prompt(box=(5, 5, 30, 30)).to_json()]}, rule="overwrite"
         ),
     )
-    labels, table, provenance = run_steps(steps, fs.Image(tifffile.imread(grey)), Seat(None, lambda *_: None, bool))
+    labels, table, provenance = run_steps(
+        steps, fs.Image(tifffile.imread(grey)), StageContext(None, lambda *_: None, bool)
+    )
     whole = fs.panoptic(tifffile.imread(grey))
     assert len(table) == len(whole) + 1 + 1, "nuclei, background, and the prompt's object"
     assert set(np.unique(labels)) <= set(table["label"])

@@ -170,8 +170,8 @@ def test_close_leaves_no_process_no_thread_and_no_folder(make_engine: MakeEngine
     submit(engine, image).wait(30)
     link = engine._dispatcher.link
     assert link is not None
-    assert link.child is not None
-    pid, folder = link.child.pid, link.child._folder
+    assert link.handle.pid is not None
+    pid, folder = link.handle.pid, link.handle.folder
     assert folder.is_dir()
     job = running(engine, image, "deaf", seconds=60)
     start = time.monotonic()

@@ -41,7 +41,7 @@ if sibling == 0:
     time.sleep(100)
     os._exit(0)
 link = engine._dispatcher.link
-print(link.child.pid, sibling, link.child._folder, flush=True)
+print(link.handle.pid, sibling, link.handle.folder, flush=True)
 time.sleep(100)
 """
 

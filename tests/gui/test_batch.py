@@ -24,7 +24,7 @@ from napari_foundseg.batch import runner as runner_module
 from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step, read_recipe, write_recipe
 from napari_foundseg.batch.report import read_report
 from napari_foundseg.cli import app
-from napari_foundseg.engine.stages import Ended, Seat
+from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
@@ -63,9 +63,9 @@ class NearPool:
         self._flag.set()
 
     def _do(self, stages: Any, value: Any, told: Any) -> Any:
-        seat = Seat(None, told, self._flag.is_set)
+        context = StageContext(None, told, self._flag.is_set)
         for stage in stages:
-            value = stage(value, seat)
+            value = stage(value, context)
             if isinstance(value, Ended):
                 return value.value
         return value

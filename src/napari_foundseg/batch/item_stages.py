@@ -27,8 +27,8 @@ from napari_foundseg.core.errors import (
     OutputError,
 )
 from napari_foundseg.core.image import Image
-from napari_foundseg.engine import error_translation
-from napari_foundseg.engine.stages import Ended, Seat
+from napari_foundseg.engine.error_translation import named_error
+from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.io.naming import place
 from napari_foundseg.io.writers import write_labels, write_overlay, write_table
 from napari_foundseg.tasks.settings import unheard
@@ -122,14 +122,14 @@ class Computed:
     times: dict[str, float]
 
 
-def read(order: Order, seat: Seat) -> Ready | Ended:  # noqa: ARG001 - a stage
+def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 - a stage
     """Take an item's lock, look whether it is done already, and read its image.
 
     Parameters
     ----------
     order : Order
         The order.
-    seat : Seat
+    context : StageContext
         The worker's.
 
     Returns
@@ -161,14 +161,14 @@ def read(order: Order, seat: Seat) -> Ready | Ended:  # noqa: ARG001 - a stage
     return Ready(order, recipe, held, image, source, state, {"read": _since(started)})
 
 
-def compute(ready: Ready, seat: Seat) -> Computed | Ended:
+def compute(ready: Ready, context: StageContext) -> Computed | Ended:
     """Run the steps of the recipe.
 
     Parameters
     ----------
     ready : Ready
         What `read` returned.
-    seat : Seat
+    context : StageContext
         The worker's.
 
     Returns
@@ -178,20 +178,20 @@ def compute(ready: Ready, seat: Seat) -> Computed | Ended:
     """
     started = time.perf_counter()
     try:
-        labels, table, steps = run_steps(ready.recipe.steps, ready.image, seat)
+        labels, table, steps = run_steps(ready.recipe.steps, ready.image, context)
     except BaseException as error:  # noqa: BLE001 - whatever a model raises, the others are done
         return _failed(ready.order, ready.held, error, started)
     return Computed(ready, labels, table, steps, ready.times | {"compute": _since(started)})
 
 
-def write(computed: Computed, seat: Seat) -> Outcome:  # noqa: ARG001 - a stage
+def write(computed: Computed, context: StageContext) -> Outcome:  # noqa: ARG001 - a stage
     """Write labels, table, thumbnail and the sidecar, and give the lock back.
 
     Parameters
     ----------
     computed : Computed
         What `compute` returned.
-    seat : Seat
+    context : StageContext
         The worker's.
 
     Returns
@@ -230,12 +230,12 @@ def run_here(order: Order, device: str | None = None) -> Outcome:
     Outcome
         What became of it.
     """
-    seat = Seat(device, unheard, bool)
-    passed: Any = read(order, seat)
+    context = StageContext(device, unheard, bool)
+    passed: Any = read(order, context)
     for stage in (compute, write):
         if isinstance(passed, Ended):
             break
-        passed = stage(passed, seat)
+        passed = stage(passed, context)
     outcome: Outcome = passed.value if isinstance(passed, Ended) else passed
     return outcome
 
@@ -303,7 +303,7 @@ def _failed(order: Order, held: Held | None, error: BaseException, started: floa
         held.release()
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
-    shown = error_translation.of_exception(error)
+    shown = named_error(error)
     if isinstance(shown, Cancelled):
         return Ended(_outcome(order, "stopped", seconds=_since(started), reason=str(shown)))
     if isinstance(shown, KeptError):

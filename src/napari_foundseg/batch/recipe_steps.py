@@ -14,7 +14,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap, label_dtype
 from napari_foundseg.core.object_table import named_classes, object_table
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.engine.stages import Seat
+from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.tasks import TASKS, Inputs, Task
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ __all__ = ["run_steps"]
 
 
 def run_steps(
-    steps: Sequence[Step], image: Image, seat: Seat
+    steps: Sequence[Step], image: Image, context: StageContext
 ) -> tuple[NDArray[Any], pd.DataFrame, tuple[dict[str, Any], ...]]:
     """Run the steps of a recipe on an image.
 
@@ -34,7 +34,7 @@ def run_steps(
         The steps.
     image : Image
         The image.
-    seat : Seat
+    context : StageContext
         Gives models, is told the progress, says whether to stop.
 
     Returns
@@ -58,12 +58,12 @@ def run_steps(
     for i, step in enumerate(steps):
 
         def share(part: float, words: str, i: int = i) -> None:
-            seat.progress((i + part) / len(steps), words)
+            context.progress((i + part) / len(steps), words)
 
-        model = seat.model(step.model.name, step.protocol)
+        model = context.model(step.model.name, step.protocol)
         task, inputs = TASKS[step.task], step.parsed_inputs()
         given = _given(task, inputs, labels)
-        found = task.run(image, given, step.parsed_settings(), model, share, seat.cancelled)
+        found = task.run(image, given, step.parsed_settings(), model, share, context.cancelled)
         told = {**found.provenance, "rule": step.rule} if i else found.provenance
         # What the steps before have made is not written down again.
         provenance.append(told if given is inputs else {**told, "inputs": inputs.model_dump(mode="json")})

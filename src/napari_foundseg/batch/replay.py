@@ -22,7 +22,7 @@ from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.normalisation import Normalisation
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.engine.stages import Seat
+from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.naming import LABEL_ENDINGS
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_labels
@@ -89,8 +89,8 @@ def replay(
     picture_again = _image(told, image)
     ran = told.steps[0]["model"]
     with _threads(ran.get("threads")):
-        seat = Seat(device or ran.get("device"), progress, bool)
-        labels, table, provenance = run_steps(steps, picture_again, seat)
+        context = StageContext(device or ran.get("device"), progress, bool)
+        labels, table, provenance = run_steps(steps, picture_again, context)
     return Segmentation(labels, table, ClassTable.from_json(provenance[-1]["classes"]), provenance[-1])
 
 

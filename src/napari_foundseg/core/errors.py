@@ -15,10 +15,12 @@ __all__ = [
     "DTypeError",
     "EngineError",
     "EngineStartError",
+    "FilesNotSharedError",
     "FolderLostError",
     "FoundsegError",
     "KeptError",
     "ModelNotFoundError",
+    "NoFreeWorkerError",
     "OutputError",
     "PromptError",
     "RecipeError",
@@ -110,6 +112,14 @@ class EngineError(FoundsegError):
 
 class EngineStartError(EngineError):
     """No worker of a batch can be started."""
+
+
+class FilesNotSharedError(EngineStartError):
+    """A worker does not see the files of a batch under the paths that they have here."""
+
+
+class NoFreeWorkerError(EngineError):
+    """A scheduler has no worker that is not in use."""
 
 
 class WorkerLostError(EngineError):

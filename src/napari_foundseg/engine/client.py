@@ -8,12 +8,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_foundseg.core.errors import EngineError
 from napari_foundseg.engine import worker
 from napari_foundseg.engine.certificates import Certificates
 from napari_foundseg.engine.dispatch import Dispatcher
 from napari_foundseg.engine.job import Job
 from napari_foundseg.engine.link import Link
+from napari_foundseg.engine.worker_source import OnDeath, find_worker_source
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
@@ -26,7 +26,6 @@ PICKLE_NOTICE = (
     "Only name a scheduler that you trust as you trust your own account: images and results travel as Python pickles, "
     "so each side can run code on the other."
 )
-_TLS_VARIABLES = ("FOUNDSEG_TLS_CA", "FOUNDSEG_TLS_CERT", "FOUNDSEG_TLS_KEY")
 
 
 class Engine:
@@ -53,8 +52,8 @@ class Engine:
         device: str | None = None,
         on_status: Callable[[str], None] | None = None,
     ) -> None:
-        self._address = address or os.environ.get("FOUNDSEG_ENGINE") or None
-        self._dispatcher = Dispatcher(partial(_link, self._address, security), device, on_status)
+        self._address = address or os.environ.get("FOUNDSEG_ENGINE") or ""
+        self._dispatcher = Dispatcher(partial(_make_link, self._address, security), device, on_status)
         # Also at the interpreter's end, and when nobody holds the engine any more.
         self._finalizer = weakref.finalize(self, _close, self._dispatcher, os.getpid())
 
@@ -123,7 +122,7 @@ class Engine:
             Empty where there is none.
         """
         link = self._dispatcher.link
-        return link.child.log_tail() if link is not None and link.child is not None else ""
+        return link.handle.log_tail() if link is not None else ""
 
     def diagnostics(self) -> dict[str, Any]:
         """Return what a report of a fault should hold; asks nobody, so it never waits.
@@ -136,7 +135,7 @@ class Engine:
         link = self._dispatcher.link
         facts = link.facts if link is not None else {}
         return {
-            "address": link.address if link is not None else self._address,
+            "address": link.address if link is not None else self._address or None,
             "alive": link is not None and link.alive and bool(facts),
             "pid": facts.get("pid"),
             "versions_here": worker.versions(),
@@ -158,25 +157,8 @@ class Engine:
         return ended
 
 
-def _link(address: str | None, security: Certificates | None, *callbacks: Any) -> Link:
-    if address is None:
-        return Link(None, None, *callbacks)
-    if not address.startswith("tls://"):
-        raise EngineError(
-            f"The engine's address must be tls://host:port, got {address!r}: without encryption and certificates "
-            "anybody in the network could run programs on both computers."
-        )
-    return Link(address, security or _from_environment(), *callbacks)
-
-
-def _from_environment() -> Certificates:
-    paths = [os.environ.get(name, "") for name in _TLS_VARIABLES]
-    if not all(paths):
-        missing = [name for name, path in zip(_TLS_VARIABLES, paths, strict=True) if not path]
-        raise EngineError(
-            f"A scheduler is joined with certificates: set {', '.join(missing)} to the paths of their PEM files."
-        )
-    return Certificates(*paths)
+def _make_link(address: str, security: Certificates | None, on_event: Callable[..., None], on_death: OnDeath) -> Link:
+    return Link(find_worker_source(address, security), on_event, on_death)
 
 
 def _close(dispatcher: Dispatcher, owner: int) -> None:
@@ -188,9 +170,9 @@ def _close(dispatcher: Dispatcher, owner: int) -> None:
 def _resident(link: Link | None) -> int | None:
     import psutil
 
-    if link is None or link.child is None:
+    if link is None or link.handle.pid is None:
         return None
     try:
-        return int(psutil.Process(link.child.pid).memory_info().rss)
+        return int(psutil.Process(link.handle.pid).memory_info().rss)
     except psutil.Error:
         return None

@@ -239,8 +239,8 @@ class Dispatcher:
             job.end("failed", error=outcome.error)
 
     def _give_up(self, link: Link) -> None:
-        """Replace a worker of our own that does not stop; a remote one may be another person's too."""
-        if link.child is not None:
+        """Replace a worker that does not stop, if it is ours; a remote one may serve other users too."""
+        if link.source.owns_workers:
             self._say("replacing the engine, which did not stop")
             link.close()
             self._linked()

@@ -9,14 +9,14 @@ import traceback
 
 from napari_foundseg.core.errors import EngineError, FoundsegError
 
-__all__ = ["of_death", "of_exception"]
+__all__ = ["death_error", "named_error"]
 
 _TO_DO = "Choose a smaller region or close other programs, then run again; your layers are untouched."
 #: Parts of the messages of allocators, which mostly raise a bare RuntimeError.
 _ALLOCATION = ("out of memory", "not enough memory", "allocate memory", "defaultcpuallocator", "alloc_failed")
 
 
-def of_exception(error: BaseException) -> FoundsegError:
+def named_error(error: BaseException) -> FoundsegError:
     """Return the error to show for an exception of a run.
 
     Parameters
@@ -39,7 +39,7 @@ def of_exception(error: BaseException) -> FoundsegError:
     return shown
 
 
-def of_death(code: int, log: str) -> EngineError:
+def death_error(code: int, log: str) -> EngineError:
     """Return the error to show when the engine's process has ended.
 
     Parameters

@@ -1,4 +1,4 @@
-"""`Link`: the connection to a worker, our own or one behind a scheduler that the user named."""
+"""`Link`: the connection to one worker, wherever it comes from."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ from concurrent.futures import Future
 from typing import Any
 from uuid import uuid4
 
-from napari_foundseg.core.errors import EngineError
+from napari_foundseg.core.errors import EngineError, NoFreeWorkerError
 from napari_foundseg.engine import worker
-from napari_foundseg.engine.certificates import Certificates
-from napari_foundseg.engine.engine_process import Child
+from napari_foundseg.engine.dask_client import CONNECT_SECONDS, open_client, unreachable
+from napari_foundseg.engine.worker_source import OnDeath, WorkerSource
 
 __all__ = ["Link"]
 
-_CONNECT_SECONDS = 10
 _CLOSE_SECONDS = 0.4
 _WATCH_SECONDS = 0.5
 
@@ -28,37 +27,37 @@ class Link:
 
     Parameters
     ----------
-    address : str or None
-        ``tls://host:port`` of a scheduler; None starts a process of our own.
-    certificates : Certificates or None
-        To show to the scheduler; our own process brings its own.
+    source : WorkerSource
+        Where the worker comes from.
     on_event : callable
-        Told what a run sends (progress, slices it needs), on the client's thread.
+        Called with each message of a run (progress, slices it needs), on the client's thread.
     on_death : callable
-        Told the error when the worker is lost.
+        Called with the error when the worker is lost.
     threads : int, optional
-        How many threads a process of our own computes with.
+        How many threads a worker of our own computes with.
     """
 
     def __init__(
         self,
-        address: str | None,
-        certificates: Certificates | None,
+        source: WorkerSource,
         on_event: Callable[[dict[str, Any]], None],
-        on_death: Callable[[EngineError], None],
+        on_death: OnDeath,
         threads: int | None = None,
     ) -> None:
-        self.address, self._certificates = address, certificates
-        self._on_event, self._on_death = on_event, on_death
+        self.source = source
+        self._on_event = on_event
+        self._on_death = on_death
         self.topic = f"foundseg-{uuid4().hex}"
+        #: Of the scheduler, once it is known.
+        self.address: str | None = source.address or None
         #: Keys of planes that were sent.
         self.sent: set[str] = set()
         self.facts: dict[str, Any] = {}
-        self.child = Child(self._died, threads) if address is None else None
         self.alive = True
         self._client: Any = None
         self._asked: set[Future[Any]] = set()
         self._lock = threading.Lock()
+        self.handle = source.start_worker(self._report_death, threads)
 
     def open(self) -> None:
         """Connect, compare versions and place the actor.
@@ -68,45 +67,18 @@ class Link:
         EngineError
             If the worker cannot be reached or does not fit.
         """
-        # Half a second, spent while our own process starts.
-        from distributed import Client
-
-        if self.child is not None:
-            self.address, self._certificates = self.child.greeting()
-        try:
-            client = Client(  # type: ignore[no-untyped-call]
-                self.address,
-                security=_security(self._certificates),
-                # A default client would make every dask-backed layer of the window compute in our worker.
-                set_as_default=False,
-                direct_to_workers=self.child is not None,
-                timeout=_CONNECT_SECONDS,
-                name="napari-foundseg",
-            )
-        except (OSError, TimeoutError, ValueError) as error:
-            raise self._unreachable(error) from error
+        connection = self.handle.connect()
+        self.address = connection.address
+        client = open_client(connection)
         with self._lock:
             self._client = client
         if not self.alive:
             self.close()
             raise EngineError("The engine was closed.")
-        self._place(client)
+        self._place_actor(client)
 
     def ask(self, method: str, *args: Any) -> Future[Any]:
-        """Call a method of the actor.
-
-        Parameters
-        ----------
-        method : str
-            Its name.
-        *args
-            Its arguments.
-
-        Returns
-        -------
-        Future
-            Of its answer.
-        """
+        """Call a method of the actor; the future has its answer."""
 
         async def answer() -> Any:
             return await getattr(self._actor, method)(*args)
@@ -114,13 +86,7 @@ class Link:
         return self._start(answer())
 
     def cancel(self, job: str) -> None:
-        """Set a run's flag.
-
-        Parameters
-        ----------
-        job : str
-            The job's id.
-        """
+        """Set the cancel flag of a run, given its job's id."""
 
         async def flag() -> None:
             await self._client.run(worker.request_cancel, job, workers=[self._worker], wait=False)
@@ -128,7 +94,7 @@ class Link:
         self._start(flag())
 
     def close(self) -> None:
-        """Leave the worker and stop our own process; from any thread, any number of times."""
+        """Leave the worker and stop it if it is ours; from any thread, any number of times."""
         self.alive = False
         with self._lock:
             client, self._client = self._client, None
@@ -138,15 +104,14 @@ class Link:
             # The client must not find out by itself, it would try to reconnect.
             with contextlib.suppress(Exception):
                 client.close(timeout=_CLOSE_SECONDS)
-        if self.child is not None:
-            self.child.stop()
+        self.handle.stop()
 
-    def _place(self, client: Any) -> None:
+    def _place_actor(self, client: Any) -> None:
         workers = client.scheduler_info(n_workers=-1)["workers"]
         if not workers:
-            raise EngineError(f"The scheduler at {self.address} has no worker. Start one and run again.")
-        self._worker = min(workers, key=lambda name: workers[name]["metrics"].get("cpu", 0))
-        self.facts = self._compared(client)
+            raise NoFreeWorkerError(f"The scheduler at {self.address} has no worker. Start one and run again.")
+        self._worker = self.handle.choose_worker(workers)
+        self.facts = self._read_facts(client)
         client.subscribe_topic(self.topic, lambda event: self._on_event(event[1]))
         # One actor a worker, whichever window asks: its name is the worker's.
         key = f"foundseg-runner-{self._worker}"
@@ -156,11 +121,12 @@ class Link:
             )
             self._actor = contextvars.copy_context().run(_bound_result, client, self._actor_future)
         except Exception as error:
-            raise self._unreachable(error) from error
-        if self.child is None:
+            raise unreachable(self.address, error) from error
+        if not self.source.reports_death:
             self._start(self._watch())
 
-    def _compared(self, client: Any) -> dict[str, Any]:
+    def _read_facts(self, client: Any) -> dict[str, Any]:
+        """Return the worker's facts; an EngineError says which versions differ from those here."""
         try:
             facts: dict[str, Any] = client.run(worker.facts, workers=[self._worker])[self._worker]
         except Exception as error:
@@ -168,7 +134,8 @@ class Link:
                 f"The worker {self._worker} cannot run napari-foundseg ({type(error).__name__}: {error}). "
                 "Install the same version there."
             ) from error
-        here, there = worker.versions(), facts["versions"]
+        here = worker.versions()
+        there = facts["versions"]
         if differing := [f"{name} {here[name]} here, {there.get(name)} there" for name in here
                          if here[name] != there.get(name)]:  # fmt: skip
             raise EngineError(f"The versions differ: {'; '.join(differing)}. Install the same on both sides.")
@@ -185,30 +152,23 @@ class Link:
         return asked
 
     async def _watch(self) -> None:
-        """See a remote worker go: the client alone would wait for another to take the actor."""
+        """Report the loss of a remote worker: the client alone would wait for another to take the actor."""
         client = self._client
         while self.alive:
             await asyncio.sleep(_WATCH_SECONDS)
             try:
-                found = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), _CONNECT_SECONDS)
+                found = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), CONNECT_SECONDS)
             except Exception as error:  # noqa: BLE001 - however the connection ends, it has ended
-                self._died(self._unreachable(error))
+                self._report_death(unreachable(self.address, error))
                 return
             if self._worker not in found["workers"]:
-                self._died(EngineError(f"The worker {self._worker} is gone, most likely because memory ran out or "
-                                       "its computer stopped. Run again, or choose a smaller region."))  # fmt: skip
+                self._report_death(EngineError(self.source.describe_loss(self._worker)))
                 return
 
-    def _died(self, error: EngineError) -> None:
+    def _report_death(self, error: EngineError) -> None:
         if self.alive:
             self.alive = False
             self._on_death(error)
-
-    def _unreachable(self, error: BaseException) -> EngineError:
-        return EngineError(
-            f"The engine at {self.address} cannot be reached ({type(error).__name__}: {error}). "
-            "Check that it runs, the address, and the certificates."
-        )
 
 
 def _bound_result(client: Any, future: Any) -> Any:
@@ -221,16 +181,4 @@ def _bound_result(client: Any, future: Any) -> Any:
     from distributed.client import _current_client
 
     _current_client.set(client)
-    return future.result(timeout=_CONNECT_SECONDS)
-
-
-def _security(certificates: Certificates | None) -> Any:
-    from distributed.security import Security
-
-    assert certificates is not None  # our own process brought some, an address is refused without
-    return Security(  # type: ignore[no-untyped-call]
-        require_encryption=True,
-        tls_ca_file=certificates.ca,
-        tls_client_cert=certificates.cert,
-        tls_client_key=certificates.key,
-    )
+    return future.result(timeout=CONNECT_SECONDS)

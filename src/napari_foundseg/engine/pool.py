@@ -1,38 +1,54 @@
-"""`Pool`: workers of our own for many works that do not depend on one another.
+"""`Pool`: several workers for many pieces of work that do not depend on one another.
 
-Each worker is a process as the window's engine is, with a thread here that owns it: only this thread opens its link and
-changes what it has under way, so there is nothing to lock but the pool's own count.
+Each worker has a thread here that owns it: only this thread opens its link and changes what it has under way, so only
+the pool's own count needs a lock.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for
 from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
-from napari_foundseg.core.errors import Cancelled, EngineError, EngineStartError, FoundsegError, WorkerLostError
+from napari_foundseg.core.errors import (
+    Cancelled,
+    EngineError,
+    EngineStartError,
+    FoundsegError,
+    NoFreeWorkerError,
+    WorkerLostError,
+)
 from napari_foundseg.engine.link import Link
+from napari_foundseg.engine.stages import single_stage
+from napari_foundseg.engine.worker_source import find_worker_source
 
 if TYPE_CHECKING:
     from napari_foundseg.engine.stages import Answer, Stage
+    from napari_foundseg.engine.worker_source import WorkerSource
     from napari_foundseg.tasks.settings import Progress
 
 __all__ = ["Pool"]
 
 _log = logging.getLogger(__name__)
-#: How often a process is started before the pool gives up: another program may have taken the memory for a moment.
+#: How often a worker is started before the pool gives up: another program may have taken the memory for a moment.
 _STARTS = 3
+#: How long a slot waits for a free worker: a scheduler may be starting a lost one again.
+_FREE_WORKER_SECONDS = 5.0
+#: How long a slot without a worker gets no work.
+_UNUSED_SECONDS = 60.0
 #: How much later than the broken connection the news of the process's end may come.
 _REASON_SECONDS = 0.5
 _JOIN_SECONDS = 1.0
 _POLL_SECONDS = 0.01
+_FREE_POLL_SECONDS = 0.5
+_PREPARED_POLL_SECONDS = 0.2
 
 
 class Pool:
@@ -40,20 +56,38 @@ class Pool:
 
     Parameters
     ----------
-    workers : int
-        How many, at least 1.
+    workers : int or None
+        How many, at least 1; a scheduler that has fewer gives those that it has. None: as many as suit the source, one
+        of our own or all of a scheduler.
     threads : int, optional
-        How many threads each computes with; by default the processors are divided among them.
+        How many threads each computes with, where the workers are ours; by default the processors are divided among
+        them.
     device : str, optional
         Where models run, as for `models.device.choose_device`.
+    source : WorkerSource, optional
+        Where the workers come from; processes of our own by default.
+
+    Raises
+    ------
+    EngineError
+        If the source cannot be reached, or has no worker.
     """
 
-    def __init__(self, workers: int, threads: int | None = None, device: str | None = None) -> None:
-        self.workers = workers
-        self.threads = threads or max(1, _processors() // workers)
-        self._places = [_Place(self.threads, device) for _ in range(workers)]
-        self._under_way: dict[_Work, _Place] = {}
+    def __init__(
+        self,
+        workers: int | None,
+        threads: int | None = None,
+        device: str | None = None,
+        source: WorkerSource | None = None,
+    ) -> None:
+        self.source = source or find_worker_source("")
+        count = self.source.count_workers(workers)
+        self.threads = threads or self.source.threads_per_worker(count)
         self._lock = threading.Lock()
+        #: What each worker calls before its next work, and the argument.
+        self.preparation: tuple[Stage, Any] | None = None
+        self._slots = [_WorkerSlot(self, device) for _ in range(count)]
+        self._under_way: dict[_Work, _WorkerSlot] = {}
         self._closed = False
         self._timers: list[threading.Timer] = []
 
@@ -63,38 +97,57 @@ class Pool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def submit(self, stages: Sequence[Stage], order: Any, told: Progress | None = None) -> Future[Any]:
+    @property
+    def workers(self) -> int:
+        """How many workers take work at present."""
+        return max(1, len(self._usable_slots()))
+
+    def prepare(self, function: Stage, argument: Any) -> None:
+        """Have each worker call a function once, before the next work that it gets.
+
+        Parameters
+        ----------
+        function : callable
+            Given `argument` and a `StageContext`. A worker that cannot be prepared gets no work: its works fail with
+            the error, an `EngineStartError`.
+        argument : object
+            It travels as a pickle.
+        """
+        self.preparation = (function, argument)
+
+    def submit(self, stages: Sequence[Stage], order: Any, progress: Progress | None = None) -> Future[Any]:
         """Hand a work to the worker that has the fewest.
 
         Parameters
         ----------
         stages : sequence of three callables
-            What reads, what computes, what writes; each is given what the one before returned, and a `Seat`.
+            They read, compute and write; each gets what the one before returned, and a `StageContext`.
         order : object
-            What the first is given; it travels as a pickle.
-        told : callable, optional
-            Told the share done and words, on a thread of the pool.
+            The argument of the first; it travels as a pickle.
+        progress : callable, optional
+            Called with the share done and words, on a thread of the pool.
 
         Returns
         -------
         Future
             Of what the last stage returned, or of a `FoundsegError`: `WorkerLostError` where the worker ended,
-            `EngineStartError` where none could be started, `Cancelled`.
+            `EngineStartError` where none could be started, `Cancelled` also where no worker was free for it while
+            others go on.
 
         Raises
         ------
         EngineError
             If the pool was closed.
         """
-        work = _Work(stages, order, told)
+        work = _Work(stages, order, progress)
         with self._lock:
             if self._closed:
                 raise EngineError("The pool of workers was closed; make a new one.")
             loads = list(self._under_way.values())
-            place = min(self._places, key=loads.count)
-            self._under_way[work] = place
-        work.future.add_done_callback(lambda _: self._ended(work))
-        place.take(work)
+            slot = min(self._usable_slots() or self._slots, key=loads.count)
+            self._under_way[work] = slot
+        work.future.add_done_callback(lambda _: self._remove(work))
+        slot.begin_work(work)
         return work.future
 
     def cancel(self, grace: float) -> None:
@@ -103,42 +156,48 @@ class Pool:
         Parameters
         ----------
         grace : float
-            Seconds; after these the workers of works that have not stopped are ended, and the next work starts them
-            again.
+            Seconds; after these the workers of works that have not stopped are ended, or left where they are not ours.
+            The next work starts them again.
         """
         with self._lock:
             works = dict(self._under_way)
-        for work, place in works.items():
-            place.cancel(work)
+        for work, slot in works.items():
+            slot.cancel_work(work)
         if works:
-            self._timers.append(_later(grace, self._abandon, works))
+            self._timers.append(_call_later(grace, self._leave_slots, works))
 
     def close(self) -> None:
-        """Cancel all works and end the workers; from any thread, any number of times."""
+        """Cancel all works and end the workers that are ours; from any thread, any number of times."""
         with self._lock:
             self._closed = True
         for timer in self._timers:
             timer.cancel()
-        for place in self._places:
-            place.close()
-        for place in self._places:
-            place.join()
+        for slot in self._slots:
+            slot.close()
+        for slot in self._slots:
+            slot.join()
 
-    def _ended(self, work: _Work) -> None:
+    def _usable_slots(self) -> list[_WorkerSlot]:
+        now = time.monotonic()
+        return [slot for slot in self._slots if slot.unused_until <= now]
+
+    def _remove(self, work: _Work) -> None:
         with self._lock:
             self._under_way.pop(work, None)
 
-    def _abandon(self, works: dict[_Work, _Place]) -> None:
-        for place in {place for work, place in works.items() if not work.future.done()}:
-            place.leave()
+    def _leave_slots(self, works: dict[_Work, _WorkerSlot]) -> None:
+        for slot in {slot for work, slot in works.items() if not work.future.done()}:
+            slot.leave_worker()
 
 
 class _Work:
     """An order on its way through the stages."""
 
-    def __init__(self, stages: Sequence[Stage], order: Any, told: Progress | None) -> None:
+    def __init__(self, stages: Sequence[Stage], order: Any, progress: Progress | None = None) -> None:
         self.id = uuid4().hex
-        self.stages, self.order, self._told = tuple(stages), order, told
+        self.stages = tuple(stages)
+        self.order = order
+        self._progress = progress
         self.future: Future[Any] = Future()
         self.cancelled = False
 
@@ -146,76 +205,91 @@ class _Work:
         if not self.future.done():
             self.future.set_exception(error)
 
-    def tell(self, share: float, words: str) -> None:
+    def report_progress(self, share: float, words: str) -> None:
         try:
-            if self._told is not None:
-                self._told(share, words)
+            if self._progress is not None:
+                self._progress(share, words)
         except Exception:  # noqa: BLE001 - another's code
             _log.exception("A progress callback failed")
 
 
-class _Place:
-    """One worker through all its lives; what changes its state comes as mail to its thread."""
+class _WorkerSlot:
+    """One worker slot, restarted when it dies; all state changes run on its own thread, from a queue."""
 
-    def __init__(self, threads: int, device: str | None) -> None:
-        self._threads, self._device = threads, device
-        self._mail: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    def __init__(self, pool: Pool, device: str | None) -> None:
+        self._pool = pool
+        self._device = device
+        self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._works: dict[str, _Work] = {}
         self._link: Link | None = None
+        self._prepared: Any = None
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name="foundseg-place", daemon=True)
+        #: Until when, by `time.monotonic`, the pool gives this slot no work, since there is no worker for it.
+        self.unused_until = 0.0
+        self._without_worker_since: float | None = None
+        self._thread = threading.Thread(target=self._run_calls, name="foundseg-worker-slot", daemon=True)
         self._thread.start()
 
-    def take(self, work: _Work) -> None:
-        self._mail.put(partial(self._begin, work))
+    def begin_work(self, work: _Work) -> None:
+        self._calls.put(partial(self._begin_work, work))
 
-    def cancel(self, work: _Work) -> None:
+    def cancel_work(self, work: _Work) -> None:
         work.cancelled = True
-        self._mail.put(partial(self._cancel, work))
+        self._calls.put(partial(self._cancel_work, work))
 
-    def leave(self) -> None:
-        """End the worker, whatever it does; from any thread."""
+    def leave_worker(self) -> None:
+        """Leave the worker, whatever it does, and end it if it is ours; from any thread."""
         if (link := self._link) is not None:
-            self._mail.put(partial(self._lose, link, Cancelled("The work was cancelled.")))
+            self._calls.put(partial(self._lose, link, Cancelled("The work was cancelled.")))
             # Here too, since the thread may wait for just this worker to start.
             link.close()
 
     def close(self) -> None:
         self._closed = True
-        self.leave()
-        self._mail.put(lambda: None)
+        self.leave_worker()
+        self._calls.put(lambda: None)
 
     def join(self) -> None:
         if self._thread is not threading.current_thread():
             self._thread.join(_JOIN_SECONDS)
 
-    def _serve(self) -> None:
-        while not (self._closed and self._mail.empty()):
-            self._mail.get()()
+    def _run_calls(self) -> None:
+        while not (self._closed and self._calls.empty()):
+            self._calls.get()()
         if self._link is not None:
             self._lose(self._link, Cancelled("The pool of workers was closed."))
 
-    def _begin(self, work: _Work) -> None:
+    def _begin_work(self, work: _Work) -> None:
         if self._link is not None and not self._link.alive:
             # Its works are to end first; the news of its end is on the way.
             time.sleep(_POLL_SECONDS)
-            self.take(work)
+            self.begin_work(work)
             return
         try:
             link = self._link or self._new_link(work)
-            request = {
-                "job": work.id,
-                "topic": link.topic,
-                "stages": work.stages,
-                "order": work.order,
-                "device": self._device,
-            }
-            answer = link.ask("stages", request)
-        except FoundsegError as error:
-            work.fail(error)
+            self._prepare(link)
+            answer = link.ask("stages", self._request(link, work))
+        except NoFreeWorkerError as error:
+            self._wait_for_worker(work, error)
             return
+        except FoundsegError as error:
+            if self._link is not None and not self._link.alive:
+                self.begin_work(work)
+            else:
+                work.fail(error)
+            return
+        self._without_worker_since = None
         self._works[work.id] = work
-        answer.add_done_callback(lambda future: self._mail.put(partial(self._answered, link, work, future)))
+        answer.add_done_callback(lambda future: self._calls.put(partial(self._end_work, link, work, future)))
+
+    def _request(self, link: Link, work: _Work) -> dict[str, Any]:
+        return {
+            "job": work.id,
+            "topic": link.topic,
+            "stages": work.stages,
+            "order": work.order,
+            "device": self._device,
+        }
 
     def _new_link(self, work: _Work) -> Link:
         for left in reversed(range(_STARTS)):
@@ -223,36 +297,76 @@ class _Place:
                 break
             try:
                 return self._open_link()
+            except (NoFreeWorkerError, EngineStartError):
+                raise
             except EngineError as error:
                 if not left:
                     raise EngineStartError(*error.args) from error
         raise Cancelled("The work was cancelled.")
 
     def _open_link(self) -> Link:
-        def died(error: EngineError) -> None:
-            self._mail.put(lambda: self._lose(link, error))
+        def on_death(error: EngineError) -> None:
+            self._calls.put(lambda: self._lose(link, error))
 
-        self._link = link = Link(None, None, self._on_event, died, self._threads)
+        self._link = link = Link(self._pool.source, self._on_event, on_death, self._pool.threads or None)
+        self._prepared = None
         try:
             link.open()
+            self._prepare(link)
         except BaseException:
             self._link = None
             link.close()
             raise
         return link
 
+    def _prepare(self, link: Link) -> None:
+        """Have the worker call the pool's function, if it has not yet."""
+        wanted = self._pool.preparation
+        if wanted is None or wanted is self._prepared:
+            return
+        function, argument = wanted
+        answer = link.ask("stages", self._request(link, _Work(single_stage(function), argument)))
+        while not answer.done():
+            if not link.alive:
+                raise EngineError("The worker ended while it was prepared.")
+            wait_for([answer], _PREPARED_POLL_SECONDS)
+        if answer.cancelled() or (broken := answer.exception()) is not None:
+            reason = "" if answer.cancelled() else f" ({type(broken).__name__}: {broken})"
+            # Whether the worker ended is told a moment later.
+            time.sleep(_REASON_SECONDS if link.alive else 0.0)
+            kind = EngineStartError if link.alive else EngineError
+            raise kind(f"The connection to the engine broke{reason}. Run again.")
+        error = answer.result().error
+        if error is not None:
+            raise error if isinstance(error, EngineStartError) else EngineStartError(*error.args) from error
+        self._prepared = wanted
+
+    def _wait_for_worker(self, work: _Work, error: NoFreeWorkerError) -> None:
+        """Try again for a while, then give the work back, so that other slots take it."""
+        now = time.monotonic()
+        self._without_worker_since = self._without_worker_since or now
+        if self._closed or work.cancelled:
+            work.fail(Cancelled("The work was cancelled."))
+        elif now - self._without_worker_since < _FREE_WORKER_SECONDS:
+            time.sleep(_FREE_POLL_SECONDS)
+            self.begin_work(work)
+        else:
+            self.unused_until = now + _UNUSED_SECONDS
+            alone = not self._pool._usable_slots()
+            work.fail(EngineStartError(*error.args) if alone else Cancelled("No worker was free for it."))
+
     def _on_event(self, event: dict[str, Any]) -> None:
         if (work := self._works.get(event.get("job", ""))) is not None:
-            work.tell(event["share"], event["words"])
+            work.report_progress(event["share"], event["words"])
 
-    def _answered(self, link: Link, work: _Work, future: Future[Answer]) -> None:
+    def _end_work(self, link: Link, work: _Work, future: Future[Answer]) -> None:
         if link is not self._link:
             return
         if future.cancelled() or (broken := future.exception()) is not None:
             # Why is told a moment later, by the process's end.
             reason = "" if future.cancelled() else f" ({type(broken).__name__}: {broken})"
             error = EngineError(f"The connection to the engine broke{reason}. Run again.")
-            _later(_REASON_SECONDS, self._mail.put, partial(self._lose, link, error))
+            _call_later(_REASON_SECONDS, self._calls.put, partial(self._lose, link, error))
             return
         self._works.pop(work.id, None)
         answer = future.result()
@@ -261,35 +375,31 @@ class _Place:
         elif not work.future.done():
             work.future.set_result(answer.value)
 
-    def _cancel(self, work: _Work) -> None:
+    def _cancel_work(self, work: _Work) -> None:
         if work.id in self._works and self._link is not None and self._link.alive:
             self._link.cancel(work.id)
 
     def _lose(self, link: Link | None, error: FoundsegError) -> None:
-        """End a worker's works with its own end, once."""
+        """Fail the works of a worker that ended, once."""
         if link is None or link is not self._link:
             return
         self._link = None
         link.close()
-        works, self._works = self._works, {}
+        works = self._works
+        self._works = {}
         for work in works.values():
-            work.fail(error if isinstance(error, Cancelled) else _lost(error))
+            work.fail(error if isinstance(error, Cancelled) else _lost_error(error))
 
 
-def _later(seconds: float, call: Callable[..., None], *args: Any) -> threading.Timer:
+def _call_later(seconds: float, call: Callable[..., None], *args: Any) -> threading.Timer:
     timer = threading.Timer(seconds, call, args)
     timer.daemon = True
     timer.start()
     return timer
 
 
-def _lost(error: FoundsegError) -> WorkerLostError:
+def _lost_error(error: FoundsegError) -> WorkerLostError:
     lost = WorkerLostError(*error.args)
     for note in getattr(error, "__notes__", ()):
         lost.add_note(note)
     return lost
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

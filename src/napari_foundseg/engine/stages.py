@@ -6,18 +6,19 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.errors import FoundsegError
-from napari_foundseg.engine import error_translation
+from napari_foundseg.engine.error_translation import named_error
 
 if TYPE_CHECKING:
     from napari_foundseg.tasks.settings import Progress
 
-__all__ = ["Answer", "Ended", "Seat", "Stage", "Stages"]
+__all__ = ["Answer", "Ended", "Stage", "StageContext", "Stages", "single_stage"]
 
 #: A function that its worker can import: it gets what the stage before returned, the first one the order.
-Stage = Callable[[Any, "Seat"], Any]
+Stage = Callable[[Any, "StageContext"], Any]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Seat:
+class StageContext:
     """What a stage may ask of its worker.
 
     Parameters
@@ -102,7 +103,7 @@ class Stages:
             ThreadPoolExecutor(1, thread_name_prefix="foundseg-write"),
         )
 
-    async def run(self, stages: Sequence[Stage], order: Any, seat: Seat) -> Answer:
+    async def run(self, stages: Sequence[Stage], order: Any, context: StageContext) -> Answer:
         """Pass an order through the stages.
 
         Parameters
@@ -111,7 +112,7 @@ class Stages:
             What reads, what computes, what writes.
         order : object
             What the first is given.
-        seat : Seat
+        context : StageContext
             What each is given besides.
 
         Returns
@@ -121,7 +122,7 @@ class Stages:
         """
         loop, answer = asyncio.get_running_loop(), Answer(order, None)
         for stage, thread in zip(stages, self._threads, strict=True):
-            answer = await loop.run_in_executor(thread, _answer, stage, answer.value, seat)
+            answer = await loop.run_in_executor(thread, _answer, stage, answer.value, context)
             if answer.error is not None:
                 break
             if isinstance(answer.value, Ended):
@@ -129,11 +130,24 @@ class Stages:
         return answer
 
 
-def _answer(stage: Stage, value: Any, seat: Seat) -> Answer:
+def _answer(stage: Stage, value: Any, context: StageContext) -> Answer:
     try:
-        return Answer(stage(value, seat), None)
+        return Answer(stage(value, context), None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library would end the worker's event loop
-        shown = error_translation.of_exception(error)
+        shown = named_error(error)
         # Frames hold the arrays that were too large.
         error.__traceback__ = None
         return Answer(None, shown)
+
+
+def single_stage(function: Stage) -> tuple[Stage, Stage, Stage]:
+    """Return stages that call one function only, on the thread that reads, so that it waits for no computation."""
+    return (partial(_call_and_end, function), _pass_on, _pass_on)
+
+
+def _call_and_end(function: Stage, value: Any, context: StageContext) -> Ended:
+    return Ended(function(value, context))
+
+
+def _pass_on(value: Any, context: StageContext) -> Any:  # noqa: ARG001 - a stage
+    return value

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
 from napari_foundseg.core.image import Image
-from napari_foundseg.engine import error_translation
+from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.image_planes import Index, PlaneStore, SentImage, plane_key, read_plane
-from napari_foundseg.engine.stages import Answer, Seat, Stages
+from napari_foundseg.engine.stages import Answer, StageContext, Stages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,9 +138,9 @@ class TaskRunner:
             Never raises.
         """
         tell = _Teller(self._worker, request["topic"], request["job"])
-        seat = Seat(request["device"], tell.progress, tell.cancelled)
+        context = StageContext(request["device"], tell.progress, tell.cancelled)
         try:
-            running = asyncio.ensure_future(self._stages.run(request["stages"], request["order"], seat))
+            running = asyncio.ensure_future(self._stages.run(request["stages"], request["order"], context))
             answer = await tell.while_running(running)
         finally:
             _cancelled.discard(request["job"])
@@ -286,7 +286,7 @@ def _outcome(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller) -> Outco
     try:
         return Outcome(_run(request, fetcher, tell, device.append), None, device[0] if device else None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library must not be lost with the thread
-        shown = error_translation.of_exception(error)
+        shown = named_error(error)
         # Frames hold the arrays that were too large.
         error.__traceback__ = None
     _free_device_memory()

@@ -9,20 +9,20 @@ from typing import Any
 
 from napari_foundseg.batch.item_stages import Order, Outcome
 from napari_foundseg.core.errors import Cancelled, OutputError
-from napari_foundseg.engine.stages import Ended, Seat
+from napari_foundseg.engine.stages import Ended, StageContext
 
 
-def read(order: Order, seat: Seat) -> Any:
-    seat.progress(0, "reading")
+def read(order: Order, context: StageContext) -> Any:
+    context.progress(0, "reading")
     words = order.item.path.read_text().split()
     with (order.folder.path / "log").open("a") as log:
         log.write(f"{os.getpid()} {order.item.stem} {time.monotonic()}\n")
     return order, words
 
 
-def compute(ready: tuple[Order, list[str]], seat: Seat) -> Any:
+def compute(ready: tuple[Order, list[str]], context: StageContext) -> Any:
     order, words = ready
-    seat.progress(0.5, "computing")
+    context.progress(0.5, "computing")
     match words:
         case ["exit"]:
             time.sleep(0.1)
@@ -40,11 +40,11 @@ def compute(ready: tuple[Order, list[str]], seat: Seat) -> Any:
             order.item.path.write_text("done")
             return Ended(_outcome(order, "elsewhere"))
         case ["poll"]:
-            while not seat.cancelled():
+            while not context.cancelled():
                 time.sleep(0.01)
             return Ended(_outcome(order, "stopped"))
         case ["poll", "raise"]:
-            while not seat.cancelled():
+            while not context.cancelled():
                 time.sleep(0.01)
             raise Cancelled("The run was cancelled.")
         case ["sleep", seconds]:
@@ -52,7 +52,7 @@ def compute(ready: tuple[Order, list[str]], seat: Seat) -> Any:
     return order, words
 
 
-def write(computed: tuple[Order, list[str]], seat: Seat) -> Outcome:
+def write(computed: tuple[Order, list[str]], context: StageContext) -> Outcome:
     order, _ = computed
     return _outcome(order, "done", objects=3, seconds=0.5)
 

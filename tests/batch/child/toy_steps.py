@@ -16,7 +16,7 @@ from napari_foundseg.core.object_table import object_table
 from napari_foundseg.io.writers import write_labels
 
 
-def steps_without_model(steps: Any, image: Image, seat: Any) -> Any:
+def steps_without_model(steps: Any, image: Image, context: Any) -> Any:
     labels = ndimage.label(np.asarray(image.levels[0]) >= 128)[0].astype(np.uint16)
     # A setting that changes the result, as settings do.
     smallest = steps[0].parsed_settings().min_area

@@ -1,4 +1,4 @@
-"""The engine's own process, seen from the window."""
+"""Processes of our own on this computer, each scheduler and worker in one."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.engine.certificates import Certificates
-from napari_foundseg.engine.error_translation import of_death
+from napari_foundseg.engine.error_translation import death_error
+from napari_foundseg.engine.worker_source import Connection, OnDeath, WorkerHandle, WorkerSource
 
-__all__ = ["Child"]
+__all__ = ["SOURCE", "EngineProcess", "OwnProcessSource"]
 
 _START_SECONDS = 60.0
 _TAIL_BYTES = 20_000
@@ -25,56 +25,59 @@ _TAIL_BYTES = 20_000
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class Child:
+class OwnProcessSource(WorkerSource):
+    """Processes of our own, started for each handle and ended with it."""
+
+    form = "empty for a process on this computer"
+    owns_workers = True
+    shares_files = True
+    reports_death = True
+
+    @classmethod
+    def accepts(cls, address: str) -> bool:
+        """Tell whether no address was entered."""
+        return not address
+
+    def describe(self) -> str:
+        """Say that it is this computer."""
+        return "on this computer"
+
+    def start_worker(self, on_death: OnDeath, threads: int | None) -> WorkerHandle:
+        """Start a process."""
+        return EngineProcess(on_death, threads)
+
+    def threads_per_worker(self, workers: int) -> int:
+        """Divide the processors."""
+        return max(1, _count_processors() // workers)
+
+
+class EngineProcess(WorkerHandle):
     """A process ``python -m napari_foundseg.engine``, started at once.
 
-    Parameters
-    ----------
-    on_death : callable
-        Called with an EngineError on a thread of its own, at once when the process ends by itself.
-    threads : int, optional
-        How many threads it computes with; by default what its libraries choose.
+    `on_death` is called with an EngineError on a thread of its own when the process ends by itself.
     """
 
-    def __init__(self, on_death: Callable[[EngineError], None], threads: int | None = None) -> None:
+    def __init__(self, on_death: OnDeath, threads: int | None = None) -> None:
         self._on_death = on_death
-        self._folder = Path(tempfile.mkdtemp(prefix="napari-foundseg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="napari-foundseg-"))
         self._stopping = False
-        self.dead = False
         # A file, since a pipe that nobody reads fills up and stops the process.
-        with (self._folder / "log").open("ab") as log:
+        with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 # -P: a file named like a module in the folder where napari was started must not be imported.
-                [sys.executable, "-P", "-m", "napari_foundseg.engine", str(os.getpid()), str(self._folder)],
+                [sys.executable, "-P", "-m", "napari_foundseg.engine", str(os.getpid()), str(self.folder)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 env=None if threads is None else os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
+        self.pid = self._process.pid
         self._watcher = threading.Thread(target=self._watch, name="foundseg-child", daemon=True)
         self._watcher.start()
 
-    @property
-    def pid(self) -> int:
-        """The process number."""
-        return self._process.pid
-
-    def greeting(self) -> tuple[str, Certificates]:
-        """Wait until the process serves.
-
-        Returns
-        -------
-        str
-            Its address.
-        Certificates
-            To show there.
-
-        Raises
-        ------
-        EngineError
-            If it ended, or did not serve within a minute.
-        """
+    def connect(self) -> Connection:
+        """Wait until the process serves, a minute at most, and read its address and certificates."""
         assert self._process.stdout is not None  # a pipe was asked for
         slow = threading.Timer(_START_SECONDS, self._process.kill)
         slow.daemon = True
@@ -86,18 +89,12 @@ class Child:
             raise EngineError(f"The engine did not start.\n{self.log_tail()}") from error
         finally:
             slow.cancel()
-        return answer["address"], Certificates(**answer["certificates"])
+        return Connection(answer["address"], Certificates(**answer["certificates"]), direct=True)
 
     def log_tail(self) -> str:
-        """Return the end of what the process wrote.
-
-        Returns
-        -------
-        str
-            At most 20,000 bytes.
-        """
+        """Return the last 20,000 bytes that the process wrote."""
         try:
-            with (self._folder / "log").open("rb") as log:
+            with (self.folder / "log").open("rb") as log:
                 log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL_BYTES))
                 return log.read().decode(errors="replace").strip()
         except OSError:
@@ -114,10 +111,17 @@ class Child:
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _watch(self) -> None:
         code = self._process.wait()
-        self.dead = True
         if not self._stopping:
-            self._on_death(of_death(code, self.log_tail()))
+            self._on_death(death_error(code, self.log_tail()))
+
+
+def _count_processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+SOURCE = OwnProcessSource
