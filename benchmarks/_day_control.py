@@ -32,7 +32,8 @@ class Control:
 
     def __init__(self, image: np.ndarray, record: Any) -> None:
         import napari
-        from mouse import Canvas
+
+        from tests.support.mouse import Canvas
 
         self.record = record
         self.viewer = napari.Viewer()
@@ -70,7 +71,8 @@ class Control:
 
 def day_without(folder: Path, record: Any) -> None:
     from qtpy.QtTest import QTest
-    from working_day import NEW, PARTED, RADIUS, REFINED, picture
+
+    from tests.support.working_day import NEW, PARTED, RADIUS, REFINED, picture
 
     steps = np.load(folder / "day.npz")["steps"]
     image, centres = picture()

@@ -20,10 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-CHILD = Path(__file__).parents[1] / "tests" / "batch" / "child"
-sys.path.insert(0, str(CHILD))
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-import crashing  # noqa: E402
+from tests.support import crashing  # noqa: E402
 
 COMMAND = [sys.executable, "-c", "from napari_foundseg.cli import main; main()", "batch"]
 COUNT = 20
@@ -31,8 +31,8 @@ COUNT = 20
 SITE = f"""
 import os, signal, sys
 if "napari_foundseg.engine" in sys.orig_argv and os.environ.get("CRASH_POINT"):
-    sys.path.insert(0, {str(CHILD)!r})
-    import crashing
+    sys.path.insert(0, {str(ROOT)!r})
+    from tests.support import crashing
     kill = lambda: os.killpg(os.getpgrp(), signal.SIGKILL)
     crashing.arm(os.environ["CRASH_POINT"], int(os.environ["CRASH_ITEM"]), kill)
 """

@@ -1,6 +1,6 @@
 """The largest event-loop gap of each kind of action through a working day, beyond napari's own.
 
-The day of `tests/gui/child/working_day.py`, and after it work among 5329 objects in 2048 x 2048 pixels, run with the
+The day of `tests/support/working_day.py`, and after it work among 5329 objects in 2048 x 2048 pixels, run with the
 plugin and, in a process of its own, as a control: the same layers, mouse, keys and pixels, without the plugin. What
 comes once a day, such as opening a form, is measured in several days.
 Of each action the largest gap between two ticks of a 5 ms timer, by the clock and by the processor's time of the
@@ -24,12 +24,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-CHILD = Path(__file__).resolve().parents[1] / "tests" / "gui" / "child"
-sys.path.insert(0, str(CHILD))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from _day_control import PITCH, REPEATS, SIDE, crowd, crowd_without, day_without, middle  # noqa: E402
+from _day_control import PITCH, REPEATS, SIDE, crowd, crowd_without, day_without, middle
 
 PARTS = ("day", "crowd")
 
@@ -57,7 +56,7 @@ class Record:
 
 
 def day_with_plugin(folder: Path, record: Record) -> None:
-    from working_day import Day
+    from tests.support.working_day import Day
 
     day = Day(folder)
     day.during = record.during
@@ -69,7 +68,8 @@ def day_with_plugin(folder: Path, record: Record) -> None:
 def crowd_with_plugin(folder: Path, record: Record) -> None:
     from qtpy.QtCore import Qt
     from qtpy.QtTest import QTest
-    from working_day import CONTROL, Day
+
+    from tests.support.working_day import CONTROL, Day
 
     day = Day(folder)
     image, labels = crowd()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from skimage.io import imread
 
 import napari_foundseg as fs
 from napari_foundseg.core.measuring.comparison import match
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from tests.support import ROOT
 
 
 @pytest.mark.data
-def test_clicks_boxes_and_automatic_masks_on_held_out_images(dsb: list[dict[str, str]]) -> None:
+def test_clicks_boxes_and_automatic_masks_on_held_out_images(
+    dsb: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     from accuracy import prompt_iou, prompts
 
     ap, click, box = [], [], []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,10 +30,7 @@ from napari_foundseg.models import loading
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.widgets.runs.python_text import as_python
-
-sys.path.insert(0, str(Path(__file__).parent / "models"))
-
-import tiny_checkpoints
+from tests.support import tiny_checkpoints
 
 LABELS = np.zeros((64, 64), np.uint16)
 LABELS[5:20, 5:30], LABELS[40:60, 30:50] = 3, 8

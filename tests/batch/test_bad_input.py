@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,7 @@ from napari_foundseg.batch import item_stages
 from napari_foundseg.batch.item_stages import Outcome
 from napari_foundseg.io.readers import read_labels
 from napari_foundseg.io.writers import write_labels
-
-CHILD = Path(__file__).parent / "child"
-sys.path.insert(0, str(CHILD))
-
-import toy_steps  # noqa: E402
+from tests.support import toy_steps
 
 RANDOM = np.random.default_rng(0)
 BLOBS = np.kron(RANDOM.uniform(size=(6, 7)) > 0.6, np.ones((8, 8)))

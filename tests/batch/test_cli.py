@@ -24,11 +24,7 @@ from napari_foundseg.batch.report import REPORT_NAME, Report
 from napari_foundseg.batch.runner import Runner
 from napari_foundseg.cli import app
 from napari_foundseg.engine.pool import Pool
-
-CHILD = str(Path(__file__).parent / "child")
-sys.path.insert(0, CHILD)
-
-import crashing  # noqa: E402
+from tests.support import crashing
 
 COMMAND = [sys.executable, "-c", "from napari_foundseg.cli import main; main()", "batch"]
 COUNT = 10

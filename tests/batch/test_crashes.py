@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -15,11 +14,7 @@ from typing import Any
 import pytest
 
 from napari_foundseg.io.readers import read_image
-
-CHILD = str(Path(__file__).parent / "child")
-sys.path.insert(0, CHILD)
-
-import crashing  # noqa: E402
+from tests.support import child_environment, crashing
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 COUNT = 5
@@ -38,8 +33,8 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(batch: Path) -> Iterator[Run]:
     """Does the batch in a process that may be killed; returns its exit code and the outcomes."""
-    command = [sys.executable, str(Path(CHILD) / "crashing.py"), str(batch)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # forks do not inherit OpenMP's threads
+    command = [sys.executable, "-m", "tests.support.crashing", str(batch)]
+    environment = child_environment(OMP_NUM_THREADS="1")  # forks do not inherit OpenMP's threads
     answer = batch / "answer.json"
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment

@@ -26,10 +26,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.settings import unheard
-
-sys.path.insert(0, str(Path(__file__).parent / "child"))
-
-import toy_steps
+from tests.support import toy_steps
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
 

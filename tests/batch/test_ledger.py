@@ -23,11 +23,7 @@ from napari_foundseg.io import atomic
 from napari_foundseg.io.worklist import Record, write_record
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks.settings import unheard
-
-CHILD = Path(__file__).parent / "child"
-sys.path.insert(0, str(CHILD))
-
-import toy_steps  # noqa: E402
+from tests.support import child_environment, toy_steps
 
 SEAT = StageContext(None, unheard, bool)
 
@@ -56,9 +52,8 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the process is forked, so that a crash costs no start of Python")
 @pytest.mark.parametrize("ending", [".tif", ".ome.zarr"])
 def test_wherever_a_process_ends_the_next_makes_the_same_files_and_keeps_a_persons(tmp_path: Path, ending: str) -> None:
-    done = subprocess.run(
-        [sys.executable, CHILD / "every_point.py", tmp_path, ending], capture_output=True, text=True, timeout=200
-    )
+    command = [sys.executable, "-m", "tests.support.every_point", str(tmp_path), ending]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=child_environment())
     assert done.returncode == 0, done.stderr
     points = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(points) > 12

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -20,11 +19,7 @@ from napari_foundseg.batch.report import REPORT_NAME, Report
 from napari_foundseg.batch.runner import Runner
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.engine.pool import Pool
-
-CHILD = str(Path(__file__).parent / "child")
-sys.path.insert(0, CHILD)
-
-import toy_batch  # noqa: E402
+from tests.support import python_path, toy_batch
 
 Make = Callable[..., Runner]
 
@@ -33,7 +28,7 @@ Make = Callable[..., Runner]
 def pools() -> Iterator[dict[int, Pool]]:
     """Warm pools by their number of workers, since each worker takes a second to start."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", CHILD, prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", python_path())
         with Pool(1) as one, Pool(2, threads=1) as two:
             yield {1: one, 2: two}
 
@@ -42,7 +37,7 @@ def pools() -> Iterator[dict[int, Pool]]:
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pools: dict[int, Pool]) -> Make:
     """Makes a runner over images that say in words what is to happen."""
     monkeypatch.setattr(module, "STAGES", toy_batch.STAGES)
-    monkeypatch.setenv("PYTHONPATH", CHILD, prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", python_path())
 
     def made(*texts: str, workers: int = 1, **options: Any) -> Runner:
         images = tmp_path / "images"

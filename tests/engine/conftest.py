@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,17 +12,13 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine
 from napari_foundseg.engine.link import Link
 from napari_foundseg.tasks import TASKS
-
-CHILD = str(Path(__file__).parent / "child")
-sys.path.insert(0, CHILD)
-
-import fake_tasks  # noqa: E402
-from asking import submit  # noqa: E402
+from tests.support import WORKER_SITE, fake_tasks, python_path
+from tests.support.asking import submit
 
 
 @pytest.fixture(autouse=True)
 def _fake_task(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", CHILD, prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", python_path(WORKER_SITE))
     monkeypatch.setitem(TASKS, "fake", fake_tasks.TASK)
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from asking import gone, running, submit, wait_until
 
 from napari_foundseg.core.errors import BadImageError, Cancelled, EngineError, ModelNotFoundError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine
+from tests.support.asking import gone, running, submit, wait_until
 
 MakeEngine = Callable[..., Engine]
 
@@ -201,7 +201,8 @@ def test_the_windows_process_loads_no_torch_and_starts_no_default_client() -> No
     code = (
         "import sys, napari_foundseg.engine.client as c\n"
         "assert not {'torch', 'distributed'} & set(sys.modules)\n"
-        "import asking, fake_tasks, numpy\n"
+        "import numpy\n"
+        "from tests.support import asking, fake_tasks\n"
         "fake_tasks.TASKS['fake'] = fake_tasks.TASK\n"
         "from napari_foundseg.core.image import Image\n"
         "engine = c.Engine()\n"

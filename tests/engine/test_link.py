@@ -5,9 +5,9 @@ import sys
 import dask
 import dask.array as da
 import pytest
-import toy_stages
 
 from napari_foundseg.engine.pool import Pool
+from tests.support import toy_stages
 
 
 def test_no_setting_of_dask_changes_while_workers_are_reached(monkeypatch: pytest.MonkeyPatch) -> None:

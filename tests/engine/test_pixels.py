@@ -9,12 +9,12 @@ import dask.array as da
 import numpy as np
 import pytest
 import tifffile
-from asking import submit
 
 from napari_foundseg.core.errors import BadImageError, EngineError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine
 from napari_foundseg.engine.image_planes import PlaneStore, SentImage, describe, plane_key, read_plane
+from tests.support.asking import submit
 
 Asked = list[tuple[str, int]]
 

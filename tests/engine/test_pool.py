@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import toy_stages
-from asking import gone
 
 from napari_foundseg.core.errors import BadImageError, Cancelled, EngineError, EngineStartError, WorkerLostError
 from napari_foundseg.engine.pool import Pool
+from tests.support import toy_stages
+from tests.support.asking import gone
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import Any
 
 import psutil
 import pytest
-from asking import gone, running, submit, wait_until
 from distributed.comm import connect
 from distributed.security import Security
 
@@ -23,14 +22,15 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.engine import worker
 from napari_foundseg.engine.certificates import Certificates, make_certificates
 from napari_foundseg.engine.client import PICKLE_NOTICE, Engine
+from tests.support.asking import gone, running, submit, wait_until
 
 MakeEngine = Callable[..., Engine]
 Server = tuple[str, Certificates, "subprocess.Popen[bytes]"]
 
 _WINDOW = """
-import os, sys, time
-sys.path.insert(0, {child!r})
-import asking, fake_tasks, numpy
+import os, time
+import numpy
+from tests.support import asking, fake_tasks
 fake_tasks.TASKS["fake"] = fake_tasks.TASK
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine
@@ -62,8 +62,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize("fork", [False, True], ids=["alone", "with a forked sibling that holds the pipe"])
 def test_a_killed_window_leaves_no_process(fork: bool) -> None:
-    child = str(Path(__file__).parent / "child")
-    code = _WINDOW.format(child=child, fork=fork)
+    code = _WINDOW.format(fork=fork)
     # Python warns of a fork beside threads; that is what is tried.
     command = [sys.executable, "-W", "ignore", "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as window:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import toy_stages
 from asking import gone, submit, wait_until
-from toy_source import ToySource
+from tests.support.toy_source import ToySource
 
 from napari_foundseg.core.errors import EngineError, WorkerLostError
 from napari_foundseg.core.image import Image

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -9,60 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.runs import shared_engine
-
-CHILD = str(Path(__file__).parent / "child")
-sys.path.insert(0, CHILD)
-
-from mouse import Canvas  # noqa: E402
-
-
-class FakeJob:
-    """What the window sees of an engine's job; the test says how it ends."""
-
-    def __init__(self, task: str, arguments: tuple[Any, ...], progress: Any, done: Any, replace: str | None) -> None:
-        self.task, self.arguments, self.replace = task, arguments, replace
-        self.progress, self._done = progress, done
-        self.state, self.result, self.error = "running", None, None
-
-    def finish(self, result: Segmentation) -> None:
-        self.state, self.result = "done", result
-        self._done(self)
-
-    def fail(self, error: FoundsegError) -> None:
-        self.state, self.error = "failed", error
-        self._done(self)
-
-    def cancel(self) -> None:
-        if self.state == "running":
-            self.state, self.error = "cancelled", Cancelled("cancelled")
-            self._done(self)
-
-
-class FakeEngine:
-    def __init__(self) -> None:
-        self.jobs: list[FakeJob] = []
-        self.answer: Callable[[FakeJob], Segmentation] | None = None
-
-    def start(self) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-    def diagnostics(self) -> dict[str, Any]:
-        return {"device": "cpu"}
-
-    def submit(self, task: str, *arguments: Any, progress: Any, done: Any, replace: str | None = None) -> FakeJob:
-        job = FakeJob(task, arguments, progress, done, replace)
-        self.jobs.append(job)
-        if self.answer is not None:
-            job.finish(self.answer(job))
-        return job
+from tests.support.fake_engine import FakeEngine
+from tests.support.mouse import Canvas
 
 
 @pytest.fixture(autouse=True)

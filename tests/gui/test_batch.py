@@ -30,10 +30,7 @@ from napari_foundseg.io.samples import sample
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.batch.batch_dock import BatchWidget
 from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "batch" / "child"))
-
-import toy_batch
+from tests.support import toy_batch
 
 pytestmark = pytest.mark.gui
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,18 +10,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-import working_day as day
 from qtpy.QtCore import Qt
 
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from tests.support import child_environment
+from tests.support import working_day as day
 
 pytestmark = pytest.mark.gui
 
 
 @pytest.mark.timeout(900)
 def test_a_day_of_work_is_exact_and_survives_a_kill(qtbot: Any, viewer: Any, tmp_path: Path) -> None:
-    environment = os.environ | {"NAPARI_CONFIG": str(tmp_path / "napari.yaml"), "PYTHONUNBUFFERED": "1"}
-    command = [sys.executable, day.__file__, str(tmp_path)]
+    environment = child_environment(NAPARI_CONFIG=str(tmp_path / "napari.yaml"), PYTHONUNBUFFERED="1")
+    command = [sys.executable, "-m", "tests.support.working_day", str(tmp_path)]
     child = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=880)
     assert child.returncode == -signal.SIGKILL, child.stderr[-3000:]
     steps = np.load(tmp_path / "steps.npz")["steps"]

@@ -17,6 +17,7 @@ from napari_foundseg.core.editing.difference import Difference
 from napari_foundseg.core.editing.history import History, Step
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.journal import KEPT, Header, Journal, end_journal, kept_journals, read_journal
+from tests.support import child_environment
 
 SHAPE = (3, 20, 24)
 
@@ -211,11 +212,10 @@ def test_a_full_disk_costs_no_step(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_killed_process_leaves_its_work(tmp_path: Path) -> None:
     """Killed after the steps were said to be saved: every one of them comes back, and the journal counts as lost."""
     script = f"""
-import sys, time
+import time
 from pathlib import Path
 import numpy as np
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_journal import SHAPE, Watch, paint
+from tests.io.test_journal import SHAPE, Watch, paint
 watch, labels = Watch(), np.zeros(SHAPE, np.uint16)
 journal = watch.journal(Path({str(tmp_path)!r}))
 for seed in range(7):
@@ -225,7 +225,9 @@ while not watch.saved:
 print("saved", flush=True)
 time.sleep(60)
 """
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, env=child_environment()
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == "saved\n"
     assert not kept_journals(tmp_path)[0].lost  # still running

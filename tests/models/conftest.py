@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-
-# Modules that several of these tests share lie beside them.
-sys.path.insert(0, str(Path(__file__).parent))
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
@@ -27,7 +23,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def sam() -> Sam:
-    from small_sam import small_sam
+    from tests.support.small_sam import small_sam
 
     return small_sam()
 

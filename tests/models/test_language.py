@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,7 @@ from napari_foundseg.io.samples import sample
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks.windows.heat_maps import blended_maps
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny_checkpoints
+from tests.support import tiny_checkpoints
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,6 @@ from numpy.testing import assert_allclose
 from safetensors.torch import save_file
 from segment_anything import SamPredictor
 from segment_anything.modeling import Sam
-from small_sam import SMALL, randomised
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError, PromptError
@@ -25,6 +24,7 @@ from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
 from napari_foundseg.models.nets.sam.unetr import Unetr
 from napari_foundseg.models.protocols import GridOptions
 from napari_foundseg.models.store import state
+from tests.support.small_sam import SMALL, randomised
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 LAYOUTS = Path(__file__).parents[1] / "data" / "layouts"

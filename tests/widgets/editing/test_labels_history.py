@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import journal_folder, kept_journals, read_journal
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
 from napari_foundseg.widgets.layers.object_features import REJECTED, known_of
+from tests.support import child_environment
 
 pytestmark = pytest.mark.gui
 
@@ -45,14 +45,13 @@ def states(count: int) -> list[NDArray[Any]]:
 
 
 SCRIPT = """
-import sys, time
+import time
 import numpy as np
 from napari.layers import Labels
 from napari_foundseg.core.image import Image
 from napari_foundseg.widgets.layers.object_features import REJECTED, known_of
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
-sys.path.insert(0, sys.argv[1])
-from test_labels_history import stroke
+from tests.widgets.editing.test_labels_history import stroke
 layer = Labels(np.zeros((64, 64), np.uint16))
 history = LabelsHistory(layer, Image(np.arange(4096, dtype=np.uint16).reshape(64, 64)))
 for n in range(1000):
@@ -67,10 +66,10 @@ def test_kill_9_after_any_stroke_loses_at_most_two_seconds(tmp_path: Path) -> No
     for round_, last in enumerate(np.random.default_rng(5).integers(1, 100, 10)):
         cache = tmp_path / str(round_)
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(Path(__file__).parent)],
+            [sys.executable, "-c", SCRIPT],
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"FOUNDSEG_CACHE": str(cache)},
+            env=child_environment(FOUNDSEG_CACHE=str(cache)),
         )
         assert process.stdout is not None
         done: list[float] = []

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_checkpoints
 import torch
 import transformers as tf
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from napari_foundseg.models import loading
 from napari_foundseg.models.catalog import packaged, save_row
 from napari_foundseg.models.families.classes.detr import recognise
 from napari_foundseg.models.importing import Found, import_model
+from tests.support import tiny_checkpoints
 
 CLASSES = 6
 #: From the names of transformers' folders back to the authors', written from the authors' source.

@@ -6,7 +6,6 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import detectron2_layout
 import numpy as np
 import pytest
 import torch
@@ -23,6 +22,7 @@ from napari_foundseg.models.class_sets import CLASS_SETS
 from napari_foundseg.models.families.classes.panoptic_deeplab import recognise
 from napari_foundseg.models.importing import Found, import_model
 from napari_foundseg.models.loading import load_model
+from tests.support import detectron2_layout
 
 #: Cityscapes' classes that come in objects, by their numbers in the weights.
 THINGS = set(range(11, 19))

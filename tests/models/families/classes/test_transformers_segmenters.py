@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_checkpoints
 import torch
 import transformers
 from numpy.typing import NDArray
@@ -26,6 +25,7 @@ from napari_foundseg.models.files.transformers_folder import class_names
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loaded import class_table
 from napari_foundseg.models.loading import load_model
+from tests.support import tiny_checkpoints
 
 OPTIONS = {"threshold": 0.2, "mask_threshold": 0.4, "overlap_mask_area_threshold": 0.6}
 #: With these nothing that a model proposes is dropped.

@@ -13,13 +13,13 @@ from numpy.testing import assert_allclose
 from segment_anything.modeling import Sam
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
-from small_sam import SMALL, randomised
 from torch import nn
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.importing import import_model
+from tests.support.small_sam import SMALL, randomised
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

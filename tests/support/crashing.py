@@ -1,7 +1,7 @@
 """Kills at chosen points of the writing of a result, and what two folders of results have in common.
 
-`python crashing.py FOLDER` loads the model once and then, for each line of its input, does a batch in a fork of
-itself, so that a crash costs a test no start of Python and torch.
+`python -m tests.support.crashing FOLDER` loads the model once and then, for each line of its input, does a batch in a
+fork of itself, so that a crash costs a test no start of Python and torch.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Found on PYTHONPATH by the engine's process in the tests: it gets tasks that misbehave on demand."""
 
-import fake_tasks
+from tests.support import fake_tasks
 
 fake_tasks.register()

@@ -1,6 +1,6 @@
 """A working day in a window of its own, by mouse and keyboard alone; at its end the process is killed.
 
-    python working_day.py FOLDER
+    python -m tests.support.working_day FOLDER
 
 writes into FOLDER what the Labels layer held after every step, and what it held when everything was undone and redone.
 """
@@ -22,9 +22,10 @@ import numpy as np
 warnings.simplefilter("ignore")
 
 import napari  # noqa: E402
-from mouse import Canvas  # noqa: E402
 from qtpy.QtCore import Qt  # noqa: E402
 from qtpy.QtTest import QTest  # noqa: E402
+
+from tests.support.mouse import Canvas  # noqa: E402
 
 NEW, REFINED, PARTED = 40, 10, 5
 ROWS, COLUMNS, PITCH, RADIUS = 6, 8, 80, 17

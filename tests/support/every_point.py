@@ -1,6 +1,6 @@
 """Ends a process at each of its file operations in turn, and looks what the next run makes of it.
 
-`python every_point.py FOLDER ENDING` prints a line of JSON for each point.
+`python -m tests.support.every_point FOLDER ENDING` prints a line of JSON for each point.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import toy_steps
-
 from napari_foundseg.batch import item_stages
+from tests.support import toy_steps
 
 item_stages.run_steps = toy_steps.steps_without_model
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "ctypes.dlsym")

@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import fake_tasks
 import psutil
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine, Job
+from tests.support import fake_tasks
 
 
 def submit(engine: Engine, image: Image, act: str = "threshold", *, index: Any = None, **options: Any) -> Job:

@@ -1,0 +1,53 @@
+"""An engine that runs nothing: the test says how each job ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari_foundseg.core.errors import Cancelled, FoundsegError
+from napari_foundseg.core.result import Segmentation
+
+
+class FakeJob:
+    """What the window sees of an engine's job; the test says how it ends."""
+
+    def __init__(self, task: str, arguments: tuple[Any, ...], progress: Any, done: Any, replace: str | None) -> None:
+        self.task, self.arguments, self.replace = task, arguments, replace
+        self.progress, self._done = progress, done
+        self.state, self.result, self.error = "running", None, None
+
+    def finish(self, result: Segmentation) -> None:
+        self.state, self.result = "done", result
+        self._done(self)
+
+    def fail(self, error: FoundsegError) -> None:
+        self.state, self.error = "failed", error
+        self._done(self)
+
+    def cancel(self) -> None:
+        if self.state == "running":
+            self.state, self.error = "cancelled", Cancelled("cancelled")
+            self._done(self)
+
+
+class FakeEngine:
+    def __init__(self) -> None:
+        self.jobs: list[FakeJob] = []
+        self.answer: Callable[[FakeJob], Segmentation] | None = None
+
+    def start(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def diagnostics(self) -> dict[str, Any]:
+        return {"device": "cpu"}
+
+    def submit(self, task: str, *arguments: Any, progress: Any, done: Any, replace: str | None = None) -> FakeJob:
+        job = FakeJob(task, arguments, progress, done, replace)
+        self.jobs.append(job)
+        if self.answer is not None:
+            job.finish(self.answer(job))
+        return job
