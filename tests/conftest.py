@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _short_collections() -> None:
+def _short_collections_of_modules() -> None:
     """Keep what imports and earlier modules made out of later garbage collections.
 
     napari collects garbage whenever a layer is removed or a window is closed; among the objects of torch, transformers

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from npe2 import PluginManifest
 
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
@@ -14,6 +17,27 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.runs import shared_engine
 from tests.support.fake_engine import FakeEngine
 from tests.support.mouse import Canvas
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plugins_read_once() -> Iterator[None]:
+    """Read the manifests of the installed plugins once: napari's fixture asks for them again with each window."""
+    read = PluginManifest.discover
+
+    @cache
+    def found(paths: tuple[str, ...]) -> list[Any]:
+        return list(read(paths=paths))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PluginManifest, "discover", staticmethod(lambda paths=(): iter(found(tuple(paths)))))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _short_collections() -> None:
+    """Keep what came before out of the garbage collections that napari does with every layer it removes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
