@@ -7,15 +7,15 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-import toy_stages
-from asking import gone, submit, wait_until
-from tests.support.toy_source import ToySource
 
 from napari_foundseg.core.errors import EngineError, WorkerLostError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine
 from napari_foundseg.engine.pool import Pool
 from napari_foundseg.engine.worker_source import find_worker_source, register_worker_source, worker_sources
+from tests.support import toy_stages
+from tests.support.asking import gone, submit, wait_until
+from tests.support.toy_source import ToySource
 
 MakeEngine = Callable[..., Engine]
 
