@@ -15,25 +15,12 @@ from pathlib import Path
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.io.atomic import atomic_write, named_errors, sweep
 
-__all__ = ["DiskCache", "cache_folder"]
+__all__ = ["DiskCache"]
 
 _log = logging.getLogger(__name__)
 _DIGEST = 16
 #: Writes after which the folder is measured again: other processes write, too.
 _MEASURE_EVERY = 32
-
-
-def cache_folder() -> Path:
-    """Return where what can be made again is kept.
-
-    Returns
-    -------
-    Path
-        FOUNDSEG_CACHE where that is set, else the user's folder for caches. It need not exist.
-    """
-    import platformdirs
-
-    return Path(os.environ.get("FOUNDSEG_CACHE") or platformdirs.user_cache_dir("napari-foundseg"))
 
 
 class DiskCache:

@@ -29,6 +29,7 @@ from napari_foundseg.core.editing.difference import Difference
 from napari_foundseg.core.editing.history import Step
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import BadImageError
+from napari_foundseg.io import folders
 
 __all__ = ["Header", "Journal", "Kept", "Recovered", "end_journal", "journal_folder", "kept_journals", "read_journal"]
 
@@ -42,16 +43,8 @@ _RETRY_SECONDS = 2.0
 
 
 def journal_folder() -> Path:
-    """Return where journals lie.
-
-    Returns
-    -------
-    Path
-        Below FOUNDSEG_CACHE where that is set, else the user's folder for programs' data. It need not exist.
-    """
-    import platformdirs
-
-    return Path(os.environ.get("FOUNDSEG_CACHE") or platformdirs.user_data_dir("napari-foundseg")) / "journal"
+    """Return the folder of journals. It need not exist."""
+    return folders.data() / "journal"
 
 
 @dataclass(frozen=True)

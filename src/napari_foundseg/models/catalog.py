@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, field_validator
 
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import ModelNotFoundError
+from napari_foundseg.io import folders
 from napari_foundseg.io.atomic import atomic_write, named_errors
 from napari_foundseg.models.class_sets import class_set
 
@@ -158,16 +159,8 @@ def models_for(task: str) -> list[CatalogRow]:
 
 
 def models_folder() -> Path:
-    """Return where the person's rows are kept, and where weights may lie.
-
-    Returns
-    -------
-    Path
-        Below FOUNDSEG_CACHE where that is set, else the user's folder for programs' data. It need not exist.
-    """
-    import platformdirs
-
-    return Path(os.environ.get("FOUNDSEG_CACHE") or platformdirs.user_data_dir("napari-foundseg")) / "models"
+    """Return the folder of the user's rows and of imported weights. It need not exist."""
+    return folders.data() / "models"
 
 
 def user_rows() -> Mapping[str, CatalogRow]:

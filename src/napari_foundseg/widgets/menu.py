@@ -16,6 +16,7 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QWidget
 
 from napari_foundseg.widgets.qt.event_loop import draw_until, next_turn
+from napari_foundseg.widgets.saved.preferences import wait_for_preferences
 
 __all__ = [
     "Automatic",
@@ -36,6 +37,7 @@ _FOLDER = "napari_foundseg.widgets"
 
 def _imported(name: str) -> Any:
     """Import a module in a thread; the window draws meanwhile, and takes clicks and keys afterwards."""
+    wait_for_preferences()
     if name not in sys.modules:
         thread = threading.Thread(target=_try, args=(name,), daemon=True)
         thread.start()

@@ -7,11 +7,11 @@ import pytest
 from pydantic import Field
 from qtpy.QtWidgets import QLabel
 
+from napari_foundseg.io.preferences import preferences
 from napari_foundseg.tasks import TASKS, Settings
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
 from napari_foundseg.widgets.runs.run_time import in_words
 from napari_foundseg.widgets.saved.form_memory import recall
-from napari_foundseg.widgets.saved.preferences import read_preferences
 
 pytestmark = pytest.mark.gui
 
@@ -91,7 +91,7 @@ def test_every_method_of_every_task_has_a_form_with_its_defaults(qtbot: Any, tas
 def test_the_environment_wins_over_the_preferences(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOUNDSEG_DEVICE", "cpu")
     monkeypatch.setenv("FOUNDSEG_ENGINE", "tls://host:1")
-    found = read_preferences()
+    found = preferences()
     assert (found.device, found.address) == ("cpu", "tls://host:1")
 
 

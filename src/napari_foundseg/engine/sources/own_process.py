@@ -16,6 +16,7 @@ from napari_foundseg.core.errors import EngineError
 from napari_foundseg.engine.certificates import Certificates
 from napari_foundseg.engine.error_translation import death_error
 from napari_foundseg.engine.worker_source import Connection, OnDeath, WorkerHandle, WorkerSource
+from napari_foundseg.io.preferences import engine_environment
 
 __all__ = ["SOURCE", "EngineProcess", "OwnProcessSource"]
 
@@ -69,7 +70,7 @@ class EngineProcess(WorkerHandle):
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env=None if threads is None else os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads)),
+                env=engine_environment() | ({} if threads is None else dict.fromkeys(_THREAD_VARIABLES, str(threads))),
                 creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
             )
         self.pid = self._process.pid

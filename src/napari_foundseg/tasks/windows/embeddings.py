@@ -12,19 +12,21 @@ is done behind, on a thread of its own.
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.io.disk_cache import DiskCache, cache_folder
+from napari_foundseg.io import folders
+from napari_foundseg.io.disk_cache import DiskCache
+from napari_foundseg.io.preferences import preferences
 from napari_foundseg.models.protocols import Embedding, Promptable
 from napari_foundseg.tasks.settings import Progress
 from napari_foundseg.tasks.windows import tiling
@@ -33,8 +35,6 @@ __all__ = ["disk_cache", "embedding", "encode_ahead", "flush", "windows_of"]
 
 #: Bytes of encoded windows that are kept in memory; the least recently used go first.
 LIMIT = 512 << 20
-#: Bytes on the disk, in units of 10⁹, unless FOUNDSEG_CACHE_GB says otherwise; 0 keeps nothing there.
-DISK_GB = 4.0
 #: Bytes that may wait to be written; what comes beyond is kept in memory only.
 _WAITING = 256 << 20
 
@@ -144,25 +144,14 @@ def flush() -> None:
 
 
 def disk_cache() -> DiskCache | None:
-    """Return the folder of encoded windows.
-
-    Returns
-    -------
-    DiskCache or None
-        None where the person wants none (FOUNDSEG_CACHE_GB is 0).
-    """
-    try:
-        limit = float(os.environ.get("FOUNDSEG_CACHE_GB") or DISK_GB)
-    except ValueError:
-        limit = DISK_GB
-    return _disk(str(cache_folder() / "embeddings"), int(limit * 1e9)) if limit > 0 else None
+    """Return the folder of encoded windows; None where the user wants none (a size of 0)."""
+    limit = preferences().cache_gb
+    return _disk(folders.cache() / "embeddings", int(limit * 1e9)) if limit > 0 else None
 
 
 @cache
-def _disk(folder: str, limit: int) -> DiskCache:
-    from pathlib import Path
-
-    return DiskCache(Path(folder), limit)
+def _disk(folder: Path, limit: int) -> DiskCache:
+    return DiskCache(folder, limit)
 
 
 def _name(model: Any, digest: bytes) -> str:

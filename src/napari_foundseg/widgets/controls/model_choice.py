@@ -8,7 +8,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QWidget
 
-from napari_foundseg.models.catalog import models_for
+from napari_foundseg.io.preferences import preferences
+from napari_foundseg.models.catalog import CatalogRow, models_for
 from napari_foundseg.models.store import locate, state
 from napari_foundseg.tasks import Task
 
@@ -41,7 +42,8 @@ class ModelChoice(QComboBox):
         Parameters
         ----------
         choose : str, optional
-            The model to choose; by default the one that was chosen, else the first that is at hand.
+            The model to choose; by default the chosen one, else the one of the preferences, else the first whose
+            weights are installed.
         """
         wanted = choose or self.currentData()
         models = models_for(self._task)
@@ -55,9 +57,8 @@ class ModelChoice(QComboBox):
                 item = cast("QStandardItemModel", self.model()).item(self.count() - 1)
                 if item is not None:
                     item.setEnabled(False)
-        at_hand = next((i for i, model in enumerate(models) if locate(model) is not None), 0)
         at = self.findData(wanted)
-        self.setCurrentIndex(at_hand if at < 0 else at)
+        self.setCurrentIndex(_first_choice(models) if at < 0 else at)
         self.blockSignals(False)
         self.currentIndexChanged.emit(self.currentIndex())
 
@@ -70,3 +71,10 @@ class ModelChoice(QComboBox):
             Such as ``built in, 9 MB``.
         """
         return str(self.currentData(Qt.ItemDataRole.ToolTipRole) or "")
+
+
+def _first_choice(models: list[CatalogRow]) -> int:
+    """Return the index of the preferred model, else of the first, among those whose weights are installed."""
+    installed = [i for i, model in enumerate(models) if locate(model) is not None]
+    preferred = [i for i in installed if models[i].name == preferences().default_model]
+    return next(iter(preferred or installed), 0)

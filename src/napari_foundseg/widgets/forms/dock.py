@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.widgets.controls.message import Message, part_of
 from napari_foundseg.widgets.qt.widget_release import Ending
+from napari_foundseg.widgets.saved.preferences import wait_for_preferences
 
 __all__ = ["Dock"]
 
@@ -30,6 +31,8 @@ class Dock(QScrollArea):
     """
 
     def __init__(self, viewer: ViewerModel, *parts: str) -> None:
+        # Before the form reads the values of the last session and unsaved work.
+        wait_for_preferences()
         super().__init__()
         self.viewer = viewer
         self.setWidgetResizable(True)

@@ -7,8 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import qtpy
 
+from napari_foundseg.io.preferences import preferences
 from napari_foundseg.widgets.runs.shared_engine import shared_engine
-from napari_foundseg.widgets.saved.preferences import read_preferences
 
 __all__ = ["diagnostics"]
 
@@ -36,10 +36,10 @@ def diagnostics() -> str:
     lines = {"system": platform.platform(), "python": platform.python_version()}
     lines["Qt"] = f"{qtpy.API_NAME} {qtpy.QT_VERSION}"
     lines |= {name: _version(name) for name in _PACKAGES}
-    wanted = read_preferences()
-    lines["device asked for"] = wanted.device
-    lines["engine address"] = wanted.address or "own process"
     engine = shared_engine()
+    chosen = preferences()
+    lines["device asked for"] = chosen.device
+    lines["engine address"] = chosen.address or "own process"
     lines |= {f"engine {name}": str(value) for name, value in engine.diagnostics().items()}
     return "\n".join([*(f"{name}: {value}" for name, value in lines.items()), "engine log:", _log(engine)])
 

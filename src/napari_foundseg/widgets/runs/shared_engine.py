@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import os
+from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QCoreApplication, QTimer
 
+from napari_foundseg.io.preferences import preferences
 from napari_foundseg.widgets.qt.file_thread import Background
-from napari_foundseg.widgets.saved.preferences import read_preferences
+from napari_foundseg.widgets.saved.preferences import reload_preferences
 
 if TYPE_CHECKING:
     from napari_foundseg.engine.client import Engine
+    from napari_foundseg.io.preferences import Preferences
 
 __all__ = ["close_engine", "engine_started", "make_engine", "shared_engine", "start_engine"]
 
 #: The engine, and the preferences that it was made with.
-_shared: tuple[tuple[str | None, str], Engine] | None = None
-#: Reads the preferences for the first engine.
+_shared: tuple[Preferences, Engine] | None = None
+#: Imports the engine's modules for the first engine.
 _starting: Background | None = None
 
 #: Milliseconds after which a form that has just been opened is drawn.
@@ -54,14 +56,14 @@ def shared_engine() -> Engine:
         Shared by all widgets; ended with the application.
     """
     global _shared
-    wanted = read_preferences()
-    key = (wanted.address, wanted.device)
+    reload_preferences()
+    chosen = preferences()
+    # All that an engine process is started with.
+    key = replace(chosen, default_model="")
     if _shared is not None and _shared[0] == key:
         return _shared[1]
     close_engine()
-    if wanted.cache:
-        os.environ.setdefault("FOUNDSEG_CACHE", wanted.cache)
-    _shared = (key, make_engine(*key))
+    _shared = (key, make_engine(chosen.address, chosen.device))
     if (app := QCoreApplication.instance()) is not None:
         app.aboutToQuit.connect(close_engine)
     return _shared[1]
@@ -70,8 +72,7 @@ def shared_engine() -> Engine:
 def start_engine() -> None:
     """Start the engine in the background, so that the first run finds it warm.
 
-    The first time, napari looks through all plugins for the preferences and the engine's modules are imported: that is
-    done beside the window, too, and not while a form is being opened, which would have to wait for it.
+    The engine's modules are imported in the background, too: a form that is being opened would have to wait for them.
     """
     global _starting
     if _shared is not None:
@@ -83,12 +84,7 @@ def start_engine() -> None:
 
 def _read_and_start(starting: Background) -> None:
     if _starting is starting:
-        starting.ask(_prepare, lambda _: shared_engine().start())
-
-
-def _prepare() -> None:
-    read_preferences()
-    import_module("napari_foundseg.engine.client")
+        starting.ask(lambda: import_module("napari_foundseg.engine.client"), lambda _: shared_engine().start())
 
 
 def engine_started() -> bool:

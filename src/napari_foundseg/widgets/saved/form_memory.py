@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from napari_foundseg.io import folders
+
 __all__ = ["recall", "remember"]
 
 
@@ -49,10 +51,7 @@ def remember(key: str, values: dict[str, Any]) -> None:
 
 
 def _path() -> Path:
-    import platformdirs
-
-    folder = os.environ.get("FOUNDSEG_CACHE") or platformdirs.user_config_dir("napari-foundseg")
-    return Path(folder) / "forms.json"
+    return folders.config() / "forms.json"
 
 
 def _read() -> dict[str, Any]:

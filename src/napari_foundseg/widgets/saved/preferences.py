@@ -1,56 +1,73 @@
-"""Preferences: napari's own page for this plugin, and the environment, which wins."""
+"""Napari's page of preferences for this plugin: read once before any form is made, and again before a run."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+import threading
+from contextlib import suppress
+from dataclasses import fields, replace
 
-__all__ = ["Preferences", "read_preferences"]
+from napari_foundseg.io.preferences import Preferences, chosen_preferences, set_preferences
+from napari_foundseg.widgets.qt.event_loop import draw_until
+
+__all__ = ["load_preferences", "reload_preferences", "wait_for_preferences"]
 
 PLUGIN = "napari-foundseg"
 
-
-@dataclass(frozen=True)
-class Preferences:
-    """Where models run and where their files lie.
-
-    Parameters
-    ----------
-    device : str
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    address : str or None
-        ``tls://host:port`` of a running scheduler; None for a process of the plugin's own.
-    cache : str or None
-        Folder for downloaded models; None for the platform's cache folder.
-    """
-
-    device: str = "auto"
-    address: str | None = None
-    cache: str | None = None
+_lock = threading.Lock()
+_loaded = threading.Event()
+#: The folder that the page named when the user was last told that it takes a restart.
+_announced: str | None = None
 
 
-def read_preferences() -> Preferences:
-    """Return the preferences as they stand.
-
-    Returns
-    -------
-    Preferences
-        ``FOUNDSEG_DEVICE``, ``FOUNDSEG_ENGINE`` and ``FOUNDSEG_CACHE`` where they are set, otherwise what the
-        Preferences dialog holds, otherwise the defaults.
-    """
-    page = _page()
-    return Preferences(
-        device=os.environ.get("FOUNDSEG_DEVICE") or str(getattr(page, "device", "auto")),
-        address=os.environ.get("FOUNDSEG_ENGINE") or str(getattr(page, "address", "")).strip() or None,
-        cache=os.environ.get("FOUNDSEG_CACHE") or str(getattr(page, "cache", "")).strip() or None,
-    )
+def load_preferences() -> None:
+    """Apply the page to this process, once; in a thread, as napari looks through all plugins for it."""
+    with _lock:
+        if not _loaded.is_set():
+            set_preferences(_read_page())
+            _loaded.set()
 
 
-def _page() -> object | None:
-    """Return this plugin's page; None where the plugin was not found by napari, as when run from a script."""
-    from napari.settings import get_plugin_settings
+def wait_for_preferences() -> None:
+    """Load the preferences in a thread if nobody has; the window draws meanwhile."""
+    if _loaded.is_set():
+        return
+    thread = threading.Thread(target=_try_to_load, name="foundseg-preferences", daemon=True)
+    thread.start()
+    draw_until(lambda: not thread.is_alive())
+    # An error in the thread is raised here again, where napari shows it.
+    load_preferences()
 
+
+def reload_preferences() -> None:
+    """Apply what the user has changed since; another folder waits until napari is started again, and says so."""
+    global _announced
+    load_preferences()
+    page, now = _read_page(), chosen_preferences()
+    # Forms, catalogue and journals of this session have read and written the folder of before.
+    set_preferences(replace(page, cache=now.cache))
+    if page.cache not in (now.cache, _announced):
+        from napari.utils.notifications import show_info
+
+        _announced = page.cache
+        show_info("FoundSeg uses the new cache folder when napari is started again.")
+
+
+def _try_to_load() -> None:
+    with suppress(Exception):
+        load_preferences()
+
+
+def _read_page() -> Preferences:
+    """Return the page's values; the defaults where napari does not know the plugin, as in a script."""
     try:
-        return getattr(get_plugin_settings(PLUGIN), "engine", None)
-    except KeyError:
-        return None
+        from napari.settings import get_plugin_settings
+
+        page = get_plugin_settings(PLUGIN).engine
+    except (ImportError, KeyError, AttributeError):  # napari before 0.9 has no pages of plugins
+        return Preferences()
+    there = {field.name: getattr(page, field.name) for field in fields(Preferences) if hasattr(page, field.name)}
+    for name in ("device", "address", "cache", "default_model"):
+        # A choice from a list is an enumeration in some versions of napari.
+        text = str(getattr(there.get(name), "value", there.get(name)) or "").strip()
+        there[name] = text or getattr(Preferences, name)
+    return Preferences(**there)

@@ -1,0 +1,87 @@
+"""The preferences of this process: the environment first, then the user's choice in the window, then the defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+__all__ = ["Preferences", "chosen_preferences", "engine_environment", "preferences", "set_preferences"]
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Where models run, and where files are kept.
+
+    Parameters
+    ----------
+    device : str
+        ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
+    address : str or None
+        ``tls://host:port`` of a running scheduler; None for a process of the plugin's own.
+    cache : str or None
+        Folder for all files that are kept between sessions; None for the platform's folders.
+    cache_gb : float
+        Largest size of the cache of encoded images on the disk, in 10⁹ bytes; 0 for no cache.
+    offline : bool
+        Whether the Hugging Face libraries are kept from the network.
+    default_model : str
+        Model that a form chooses first, where it can do the form's task; empty for the first of the catalogue.
+    """
+
+    device: str = "auto"
+    address: str | None = None
+    cache: str | None = None
+    cache_gb: float = 4.0
+    offline: bool = False
+    default_model: str = ""
+
+
+_chosen = Preferences()
+
+
+def set_preferences(chosen: Preferences) -> None:
+    """Apply the user's choice to this process and to the engine processes that it starts."""
+    global _chosen
+    _chosen = chosen
+
+
+def chosen_preferences() -> Preferences:
+    """Return the user's choice, whatever the environment says."""
+    return _chosen
+
+
+def preferences() -> Preferences:
+    """Return the preferences in force: variables of the environment win over the user's choice."""
+    variable = os.environ.get
+    return replace(
+        _chosen,
+        device=variable("FOUNDSEG_DEVICE") or _chosen.device,
+        address=variable("FOUNDSEG_ENGINE") or _chosen.address,
+        cache=variable("FOUNDSEG_CACHE") or _chosen.cache,
+        cache_gb=_number(variable("FOUNDSEG_CACHE_GB"), _chosen.cache_gb),
+        offline=_switch(variable("HF_HUB_OFFLINE"), _chosen.offline),
+    )
+
+
+def engine_environment() -> dict[str, str]:
+    """Return the environment of an engine process: that of this process, with the preferences as variables."""
+    now = preferences()
+    environment = dict(os.environ)
+    if now.cache:
+        environment["FOUNDSEG_CACHE"] = now.cache
+    environment["FOUNDSEG_CACHE_GB"] = str(now.cache_gb)
+    if now.offline:
+        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    return environment
+
+
+def _number(text: str | None, default: float) -> float:
+    try:
+        return float(text) if text else default
+    except ValueError:
+        return default
+
+
+def _switch(text: str | None, default: bool) -> bool:
+    # As huggingface_hub reads its own variable.
+    return text.upper() in ("1", "ON", "YES", "TRUE") if text else default
