@@ -13,12 +13,15 @@ ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)
     IN_DISPLAY := xvfb-run -a -s "-screen 0 1920x1080x24"
 endif
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint docs pictures wheel bench clean
 
 help:
 	@echo "make demo    segment a sample image; a window opens where there is a display"
 	@echo "make test    run all tests"
 	@echo "make lint    ruff, mypy, import contracts and circles, docstrings, the plugin's manifest"
+	@echo "make docs    build the documentation into site/; a warning is an error"
+	@echo "make pictures  take the pictures of the documentation again"
+	@echo "make wheel   build a wheel into dist/"
 	@echo "make bench   run the benchmarks"
 	@echo "make clean   remove $(VENV) and all caches"
 
@@ -56,8 +59,17 @@ lint-docstrings: $(INSTALLED)
 lint-manifest: $(INSTALLED)
 	NAPARI_CONFIG=$(abspath $(VENV))/napari-settings.yaml $(BIN)/npe2 validate --imports napari-foundseg
 
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+pictures: $(INSTALLED)
+	$(IN_DISPLAY) $(BIN)/python docs/pictures.py $(ARGS)
+
+wheel: $(INSTALLED)
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
 bench: $(INSTALLED)
 	$(IN_DISPLAY) $(BIN)/python -m benchmarks $(ARGS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build src/*.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build site src/*.egg-info

@@ -164,7 +164,7 @@ def _stopped_by_signals(runner: Runner) -> Iterator[None]:
 
 @models_app.command("list")
 def list_models(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/models.md.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/guide/models.md.")] = False,
 ) -> None:
     """List the models of the catalogue."""
     if markdown:
