@@ -55,7 +55,7 @@ lint-imports: $(INSTALLED)
 lint-structure:
 	$(PYTHON) .ci/check_structure.py
 lint-docstrings: $(INSTALLED)
-	$(BIN)/python -m numpydoc.hooks.validate_docstrings $(SOURCES)
+	$(BIN)/numpydoc lint $(SOURCES)
 lint-manifest: $(INSTALLED)
 	NAPARI_CONFIG=$(abspath $(VENV))/napari-settings.yaml $(BIN)/npe2 validate --imports napari-foundseg
 

@@ -1,6 +1,6 @@
 """Draw docs/developer/map.svg, the layers of the package, from the import contracts in pyproject.toml.
 
-    python docs/draw_map.py
+python docs/draw_map.py
 """
 
 from __future__ import annotations
@@ -52,14 +52,17 @@ def svg() -> str:
             parts.append(f'<text x="{x + 12:g}" y="{y + 37}" font-size="12">{escape(ABOUT.get(name, ""))}</text>')
     bottom = 20 + len(rows) * (HEIGHT + GAP)
     parts.append(f'<path d="M 128 24 V {bottom - GAP - 8}" stroke="#888" stroke-width="2" marker-end="url(#arrow)"/>')
-    parts.append('<text x="8" y="40" fill="#888">an import goes</text><text x="8" y="58" fill="#888">down, never up</text>')
+    parts.append(
+        '<text x="8" y="40" fill="#888">an import goes</text><text x="8" y="58" fill="#888">down, never up</text>'
+    )
     for number, (name, (_, colour)) in enumerate(BANDS.items()):
         y = 90 + 24 * number
         parts.append(f'<rect x="8" y="{y}" width="14" height="14" rx="3" fill="{colour}"/>')
         parts.append(f'<text x="28" y="{y + 12}" font-size="12" fill="#888">{escape(name)}</text>')
     arrow = '<marker id="arrow" viewBox="0 0 8 8" refX="4" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
     arrow += '<path d="M 0 0 L 8 4 L 0 8 z" fill="#888"/></marker>'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH + 10} {bottom}" font-family="sans-serif" font-size="15">'
+    box = f'viewBox="0 0 {WIDTH + 10} {bottom}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="15">'
     return "\n".join([head, f"<defs>{arrow}</defs>", *parts, "</svg>", ""])
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import runpy
 import shlex
+import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,6 +154,18 @@ def test_the_reference_lists_every_public_name() -> None:
     assert sorted(listed) == sorted(fs.__all__), "docs/reference/python.md: one section for each name of __all__"
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=page_id)
+def test_the_files_that_a_page_names_exist(page: Path) -> None:
+    named = re.findall(r"`((?:\.?[\w-]+/)+[\w.-]*\.(?:py|toml|csv))`", BLOCK.sub("", page.read_text("utf-8")))
+    roots = (ROOT, ROOT / "src" / "napari_foundseg")
+    assert not [name for name in named if not any((root / name).exists() for root in roots)]
+
+
+def test_the_map_shows_the_layers_of_the_contracts() -> None:
+    drawn = runpy.run_path(str(DOCS / "draw_map.py"))["svg"]()
+    assert (DOCS / "developer" / "map.svg").read_text("utf-8") == drawn, "run: python docs/draw_map.py"
+
+
 def test_the_glossary_is_short_and_sorted() -> None:
     terms = re.findall(r"^\| (?!Word )([^|]+?) \|", (DOCS / "guide" / "glossary.md").read_text("utf-8"), re.M)
     assert 10 < len(terms) <= 25
@@ -188,3 +203,13 @@ def test_the_controls_that_a_page_names_exist(page: Path) -> None:
     }
     missing = {name for name in named if name.rstrip("…").lower() not in shown} - NOT_OURS
     assert not {name for name in missing if name.rstrip("…") not in NOT_OURS}
+
+
+def test_the_docstrings_of_public_names_are_checked() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["numpydoc_validation"]
+    (unchecked,) = settings["exclude_files"]
+    modules = {sys.modules[getattr(fs, name).__module__].__file__ for name in fs.__all__}
+    files = {str(Path(module).relative_to(ROOT)) for module in modules if module is not None}
+    assert not [file for file in files if re.match(unchecked, file)], (
+        "pyproject.toml: numpydoc_validation.exclude_files"
+    )
