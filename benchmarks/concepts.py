@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.tasks.concepts import TextInputs
 from napari_foundseg.tasks.text import TextSettings, derive
 from napari_foundseg.tasks.windows.heat_maps import blended_maps

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 import napari_foundseg as fs
 from napari_foundseg.batch.recipe import read_recipe
 from napari_foundseg.cli import app
-from napari_foundseg.core.normalisation import Percentile
+from napari_foundseg.core.contrast import Percentile
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models.catalog import packaged
 from napari_foundseg.models.listing import VERIFIED, as_markdown

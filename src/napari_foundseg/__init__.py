@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         text,
     )
     from napari_foundseg.batch.replay import replay
+    from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
     from napari_foundseg.core.errors import (
         AxesError,
         BadImageError,
@@ -32,16 +33,24 @@ if TYPE_CHECKING:
     )
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.prompts import Prompt
+    from napari_foundseg.core.pyramids import Level
     from napari_foundseg.core.result import Segmentation
+    from napari_foundseg.io.readers import read_image
+    from napari_foundseg.io.writers import write_labels
+    from napari_foundseg.tasks.running import run
 
 __all__ = [
     "AxesError",
     "BadImageError",
+    "CTWindow",
     "CheckpointError",
     "DTypeError",
     "EngineError",
     "FoundsegError",
     "Image",
+    "Level",
+    "Limits",
+    "Percentile",
     "Prompt",
     "PromptError",
     "Segmentation",
@@ -52,9 +61,12 @@ __all__ = [
     "name_masks",
     "panoptic",
     "prompt",
+    "read_image",
     "replay",
+    "run",
     "semantic",
     "text",
+    "write_labels",
 ]
 
 _HOME = {
@@ -68,7 +80,14 @@ _HOME = {
     "semantic": "api",
     "text": "api",
     "replay": "batch.replay",
+    "read_image": "io.readers",
+    "write_labels": "io.writers",
+    "run": "tasks.running",
+    "CTWindow": "core.contrast",
+    "Limits": "core.contrast",
+    "Percentile": "core.contrast",
     "Image": "core.image",
+    "Level": "core.pyramids",
     "Prompt": "core.prompts",
     "Segmentation": "core.result",
 }

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models import catalog
 from napari_foundseg.models.loading import load_model
-from napari_foundseg.tasks import TASKS, Inputs
-from napari_foundseg.tasks.settings import Progress, unheard
+from napari_foundseg.moved_names import warn_and_forward
+from napari_foundseg.tasks import running
+from napari_foundseg.tasks.settings import unheard
 
 if TYPE_CHECKING:
     from napari_foundseg.tasks.side_tasks.fit_stego import Fitted
@@ -24,10 +24,12 @@ __all__ = [
     "name_masks",
     "panoptic",
     "prompt",
-    "run",
     "semantic",
     "text",
 ]
+
+#: *Copy as Python* of version 0.1 wrote ``from napari_foundseg.api import run``; now ``fs.run``.
+__getattr__ = warn_and_forward(__name__, {"run": "napari_foundseg.tasks.running:run"})
 
 
 def automatic(
@@ -66,7 +68,7 @@ def automatic(
     FoundsegError
         Of a kind that names what is wrong with the image, the model or a setting.
     """
-    return run("automatic", image, {}, model=model, method=method, axes=axes, tile=tile, **settings)
+    return running.run("automatic", image, {}, model=model, method=method, axes=axes, tile=tile, **settings)
 
 
 def prompt(
@@ -107,7 +109,7 @@ def prompt(
         Of a kind that names what is wrong with the image, a prompt, the model or a setting.
     """
     prompts = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
-    return run("prompt", image, {"prompts": prompts}, model=model, axes=axes, tile=tile, **settings)
+    return running.run("prompt", image, {"prompts": prompts}, model=model, axes=axes, tile=tile, **settings)
 
 
 def panoptic(
@@ -138,7 +140,7 @@ def panoptic(
     FoundsegError
         Of a kind that names what is wrong with the image, the model or a setting.
     """
-    return run("panoptic", image, {}, model=model, method=method, axes=axes, **settings)
+    return running.run("panoptic", image, {}, model=model, method=method, axes=axes, **settings)
 
 
 def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any) -> Segmentation:
@@ -165,7 +167,7 @@ def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any
     FoundsegError
         Of a kind that names what is wrong with the image, the model or a setting.
     """
-    return run("semantic", image, {}, model=model, axes=axes, **settings)
+    return running.run("semantic", image, {}, model=model, axes=axes, **settings)
 
 
 def text(
@@ -198,7 +200,7 @@ def text(
     FoundsegError
         Of a kind that names what is wrong with the image, a concept, the model or a setting.
     """
-    return run("text", image, {"concepts": concepts}, model=model, axes=axes, **settings)
+    return running.run("text", image, {"concepts": concepts}, model=model, axes=axes, **settings)
 
 
 def name_masks(
@@ -238,7 +240,7 @@ def name_masks(
         Of a kind that names what is wrong with the image, the labels, a name, the model or a setting.
     """
     given = {"labels": labels, "vocabulary": vocabulary}
-    return run("name_masks", image, given, model=model, axes=axes, **settings)
+    return running.run("name_masks", image, given, model=model, axes=axes, **settings)
 
 
 def cluster(
@@ -285,7 +287,7 @@ def cluster(
     """
     given = settings if n_clusters is None else {**settings, "n_clusters": n_clusters}
     inputs = {"edits": tuple(edits), "only": tuple(only)}
-    return run("cluster", image, inputs, model=model, method=method, axes=axes, **given)
+    return running.run("cluster", image, inputs, model=model, method=method, axes=axes, **given)
 
 
 def fit_stego(
@@ -343,57 +345,3 @@ def fit_stego(
         return fitted
     given = labels if isinstance(labels, list | tuple) else [labels]
     return replace(fitted, model=learn(fitted.model.name, opened, [label_array(one) for one in given]))
-
-
-def run(
-    task: str,
-    image: Any,
-    inputs: dict[str, Any],
-    *,
-    model: Any,
-    method: str | None = None,
-    axes: str | None = None,
-    progress: Progress = unheard,
-    **settings: Any,
-) -> Segmentation:
-    """Run any task of the table in this process.
-
-    Parameters
-    ----------
-    task : str
-        A name in `tasks.TASKS`.
-    image : array-like or Image or str or Path
-        The image.
-    inputs : dict
-        Fields of the task's inputs.
-    model : str or loaded model
-        The model.
-    method : str, optional
-        A method of the task; by default the first whose protocol the model implements.
-    axes : str, optional
-        The image's axes.
-    progress : callable
-        Told the share done and words.
-    **settings
-        Fields of the method's settings.
-
-    Returns
-    -------
-    Segmentation
-        The result.
-
-    Raises
-    ------
-    FoundsegError
-        Of a kind that names what is wrong.
-    """
-    from napari_foundseg.io.image_sources import given_image
-
-    row = TASKS[task]
-    picture = given_image(image, axes)
-    parsed: Inputs = row.inputs.parse(inputs)
-    name = model if isinstance(model, str) else model.name
-    method = row.method_for(catalog.row(name).protocols) if method is None else method
-    checked = row.settings(method, settings)
-    loaded = load_model(model, protocol=row.protocols[method])
-    return row.run(picture, parsed, checked, loaded, progress)

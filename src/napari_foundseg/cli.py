@@ -270,8 +270,8 @@ def fit_stego(
 
 
 def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segmentation:
-    from napari_foundseg import api
     from napari_foundseg.batch.result_file import check_sidecar, write_result
+    from napari_foundseg.tasks.running import run
 
     check_sidecar(out)
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
@@ -279,7 +279,7 @@ def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segme
     options.setdefault("model", None)
     options["model"] = options["model"] or default_model(task)
     with Progress(console=console, transient=True) as bar:
-        result = api.run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
+        result = run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
     write_result(out, image, result)
     return result
 

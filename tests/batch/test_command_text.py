@@ -18,8 +18,8 @@ import napari_foundseg as fs
 from napari_foundseg.batch.command_text import as_command, image_of, inputs_of
 from napari_foundseg.batch.replay import compare
 from napari_foundseg.cli import app
+from napari_foundseg.core.contrast import Limits, Percentile
 from napari_foundseg.core.errors import AxesError, SettingsError
-from napari_foundseg.core.normalisation import Limits, Percentile
 from napari_foundseg.io.samples import sample
 from napari_foundseg.tasks import TASKS
 
@@ -83,7 +83,7 @@ def test_copy_as_command_gives_the_same_labels(
     if task == "prompt":
         expected = fs.prompt(image, inputs.prompts, **keywords)
     else:
-        from napari_foundseg.api import run
+        from napari_foundseg.tasks.running import run
 
         expected = run(task, image, inputs.model_dump(), model="foundseg-tiny", method=method, **keywords)
     assert expected.labels.any()

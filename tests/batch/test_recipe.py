@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 import napari_foundseg as fs
 from napari_foundseg.batch.item_image import picture
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step, read_recipe, recipe_of, write_recipe
+from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
 from napari_foundseg.core.errors import CheckpointError, OutputError, RecipeError
-from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.io.writers import write_labels

@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 from skimage.io import imread
 
 import napari_foundseg as fs
-from napari_foundseg.api import run
 from napari_foundseg.batch import item_stages, items, ledger
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
 from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.replay import compare
+from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
 from napari_foundseg.core.errors import BadImageError, CheckpointError, ReplayError
-from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile
 from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.running import run
 
 
 def nuclei(height: int = 100, width: int = 120) -> NDArray[Any]:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile
 
 REAL = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", ">i2", ">u2", ">u4", ">f4", ">f8", "g"]
 RANDOM = np.random.default_rng(0)

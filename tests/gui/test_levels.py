@@ -100,7 +100,7 @@ def test_automatic_masks_are_made_at_the_level_that_fits_the_objects(
     qtbot.mouseClick(form.last_run.python_button, Qt.MouseButton.LeftButton)
     text = QApplication.clipboard().text()
     compile(text, "copied", "exec")
-    assert "level = Level(image, 2)" in text
+    assert "level = fs.Level(image, 2)" in text
     assert "seg = level.result(seg)" in text
     qtbot.mouseClick(form.last_run.command_button, Qt.MouseButton.LeftButton)
     assert "looked at level 2" in " ".join(message.text() for message in form.messages.values())

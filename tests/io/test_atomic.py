@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from napari_foundseg.core.errors import FoundsegError, OutputError
-from napari_foundseg.io import atomic, atomic_write
-from napari_foundseg.io.atomic import atomic_folder
+from napari_foundseg.io import atomic
+from napari_foundseg.io.atomic import atomic_folder, atomic_write
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX permissions and names")
 
@@ -129,7 +129,7 @@ def test_the_new_file_has_ordinary_permissions(tmp_path: Path) -> None:
 KILLED = """
 import os, sys
 from pathlib import Path
-from napari_foundseg.io import atomic_write
+from napari_foundseg.io.atomic import atomic_write
 with atomic_write(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

@@ -11,9 +11,9 @@ import pytest
 from napari.layers import Labels, Layer
 
 from napari_foundseg.core.errors import BadImageError, OutputError
-from napari_foundseg.io import read_image, write_labels
 from napari_foundseg.io.layer_files import labels_reader, read_layer, write_layer
-from napari_foundseg.io.writers import write_table
+from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.writers import write_labels, write_table
 
 FORMATS = [".tif", ".ome.tif", ".ome.zarr", ".png"]
 COLOURS = {None: (0, 0, 0, 0), 0: (0, 0, 0, 0), 1: (1, 0.6, 0, 1), 2: (0.2, 0.4, 0.6, 0.8)}

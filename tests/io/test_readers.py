@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
-from napari_foundseg.io import read_image
 from napari_foundseg.io.formats import tiff
+from napari_foundseg.io.readers import read_image
 
 RANDOM = np.random.default_rng(0)
 

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from PIL.PngImagePlugin import PngInfo
 
 from napari_foundseg.core.errors import AxesError, OutputError
-from napari_foundseg.io import read_image, write_labels, write_overlay
-from napari_foundseg.io.readers import read_labels
-from napari_foundseg.io.writers import write_table
+from napari_foundseg.io.readers import read_image, read_labels
+from napari_foundseg.io.writers import write_labels, write_overlay, write_table
 
 FORMATS = ["a.tif", "a.ome.tif", "a.ome.zarr", "a.png"]
 UNITS = {"Z": "µm", "Y": "µm", "X": "µm", "T": "s"}

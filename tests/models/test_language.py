@@ -11,8 +11,8 @@ import transformers
 from skimage.io import imread
 
 import napari_foundseg as fs
+from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import CheckpointError, PromptError
-from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model

@@ -11,9 +11,9 @@ from skimage.io import imread
 from skimage.segmentation import relabel_sequential
 
 import napari_foundseg as fs
+from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.automatic import derive
 from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings, GridSettings

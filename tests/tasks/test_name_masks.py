@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import PromptError, SettingsError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.name_masks import NameInputs, NameSettings

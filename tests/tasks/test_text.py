@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.concepts import Concept, TextInputs, example_of

@@ -13,9 +13,9 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from napari_foundseg.core.contrast import Normalisation, Percentile
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import Normalisation, Percentile
 from napari_foundseg.core.validation_messages import in_words
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.tasks import Inputs, Settings

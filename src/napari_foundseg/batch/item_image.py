@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from napari_foundseg.batch.sidecar import digest_of, state_of
+from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile
 from napari_foundseg.io.readers import read_image
 
 __all__ = ["file_digest", "picture"]

@@ -13,11 +13,11 @@ import numpy as np
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from napari_foundseg.batch.recipe_text import parse_text, write_text
+from napari_foundseg.core.contrast import Normalisation, Percentile
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
-from napari_foundseg.core.normalisation import Normalisation, Percentile
 from napari_foundseg.core.validation_messages import in_words
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.models import catalog, store

@@ -18,9 +18,9 @@ from napari_foundseg.batch.recipe import step_of
 from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.sidecar import Sidecar, digest_of, sidecar_of
 from napari_foundseg.core.classes.class_table import ClassTable
+from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import Normalisation
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.naming import LABEL_ENDINGS

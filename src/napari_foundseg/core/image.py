@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.axes import checked_axes
+from napari_foundseg.core.contrast import CTWindow, Limits, Percentile, doubts_of, to_uint8
 from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
 from napari_foundseg.core.labels import plane_view
-from napari_foundseg.core.normalisation import CTWindow, Limits, Percentile, doubts_of, to_uint8
 
 __all__ = ["Image"]
 

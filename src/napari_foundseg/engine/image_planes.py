@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
+from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import Normalisation
 
 __all__ = ["Index", "PlaneStore", "SentImage", "describe", "plane_key", "read_plane"]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.readers import EXTENSIONS, read_image
-from napari_foundseg.io.writers import write_labels, write_overlay
+from napari_foundseg.moved_names import warn_and_forward
 
-__all__ = ["EXTENSIONS", "atomic_write", "read_image", "write_labels", "write_overlay"]
+#: *Copy as Python* of version 0.1 wrote ``from napari_foundseg.io import read_image``; now ``fs.read_image``.
+__getattr__ = warn_and_forward(__name__, {"read_image": "napari_foundseg.io.readers:read_image"})

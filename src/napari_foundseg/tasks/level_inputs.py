@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_foundseg.core.levels import Level
+from napari_foundseg.core.pyramids import Level
 from napari_foundseg.tasks.settings import Inputs, Settings
 
 __all__ = ["at_level"]

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError, OutputError
-from napari_foundseg.io import read_image, write_labels
 from napari_foundseg.io.formats import content, ome_zarr_writer
-from napari_foundseg.io.readers import read_labels
+from napari_foundseg.io.readers import read_image, read_labels
+from napari_foundseg.io.writers import write_labels
 
 RANDOM = np.random.default_rng(0)
 TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 import napari_foundseg as fs
+from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.measuring.comparison import match
-from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import catalog

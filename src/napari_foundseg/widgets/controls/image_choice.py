@@ -9,10 +9,10 @@ from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
+from napari_foundseg.core.contrast import CTWindow, Limits, Normalisation, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.levels import Level, fitting_level
-from napari_foundseg.core.normalisation import CTWindow, Limits, Normalisation, Percentile
+from napari_foundseg.core.pyramids import Level, fitting_level
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.layers.layer_conversion import displayed_axes, image_from_layer, layer_axes

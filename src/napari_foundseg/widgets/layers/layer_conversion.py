@@ -13,9 +13,9 @@ import numpy as np
 from napari.layers import Shapes
 from numpy.typing import NDArray
 
+from napari_foundseg.core.contrast import Normalisation, Percentile
 from napari_foundseg.core.errors import AxesError, PromptError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.normalisation import Normalisation, Percentile
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from napari_foundseg.core.contrast import Percentile
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.levels import Level
-from napari_foundseg.core.normalisation import Percentile
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.core.pyramids import Level
 from napari_foundseg.tasks import Inputs, Settings
 from napari_foundseg.tasks.level_inputs import at_level
 
@@ -52,32 +53,25 @@ def as_python(
     """
     if level is not None:
         inputs, settings = at_level(inputs, settings, level)
+    data = f"fs.read_image({image.source!r}).data" if image.source else f"viewer.layers[{layer!r}].data"
     options: dict[str, Any] = {"axes": image.axes}
     if "C" in str(image.axes):
         options["channels"] = image.channels
-    extra = "\n"
+    arguments = "".join(f", {name}={value!r}" for name, value in options.items())
     if image.normalisation != Percentile():
-        kind = type(image.normalisation).__name__
-        extra = f"from napari_foundseg.core.normalisation import {kind}\n\n"
-    lines = ["import napari_foundseg as fs\n", "from napari_foundseg.api import run\n", extra]
-    data = f"viewer.layers[{layer!r}].data"
-    if image.source:
-        lines.insert(2, "from napari_foundseg.io import read_image\n")
-        data = f"read_image({image.source!r}).data"
-    arguments = "".join(f", {k}={v!r}" for k, v in options.items())
-    if len(lines[-1]) > 1:
-        arguments += f", normalisation={image.normalisation!r}"
-    values = settings.model_dump(mode="json")
-    keywords = "".join(f"    {name}={value!r},\n" for name, value in values.items())
-    shown = _inputs(inputs, layers or {})
-    lines.append(f"image = fs.Image({data}{arguments})\n")
-    of, end = "image", ""
+        arguments += f", normalisation=fs.{image.normalisation!r}"
+    lines = ["import napari_foundseg as fs", "", f"image = fs.Image({data}{arguments})"]
+    run_on = "image"
     if level is not None:
-        lines.insert(2, "from napari_foundseg.core.levels import Level\n")
-        lines.append(f"level = Level(image, {level.number})\n")
-        of, end = "level.image", "seg = level.result(seg)\n"
-    lines.append(f"seg = run(\n    {task!r},\n    {of},\n    {shown},\n")
-    return "".join([*lines, f"    model={model!r},\n", keywords, ")\n", end])
+        lines.append(f"level = fs.Level(image, {level.number})")
+        run_on = "level.image"
+    lines += ["seg = fs.run(", f"    {task!r},", f"    {run_on},", f"    {_inputs(inputs, layers or {})},"]
+    lines.append(f"    model={model!r},")
+    lines += [f"    {name}={value!r}," for name, value in settings.model_dump(mode="json").items()]
+    lines.append(")")
+    if level is not None:
+        lines.append("seg = level.result(seg)")
+    return "\n".join(lines) + "\n"
 
 
 def _inputs(inputs: Inputs, layers: Mapping[str, str]) -> str:
@@ -90,5 +84,9 @@ def _inputs(inputs: Inputs, layers: Mapping[str, str]) -> str:
     return f"{{{', '.join(f'{name!r}: {text}' for name, text in shown.items())}}}"
 
 
-def _prompt(prompt: Any) -> str:
-    return "fs.Prompt(" + ", ".join(f"{k}={v!r}" for k, v in prompt.to_json().items()) + ")"
+def _prompt(prompt: Prompt) -> str:
+    values = prompt.to_json()
+    if prompt.mask is not None:
+        # Compressed: the constructor takes the mask's pixels.
+        return f"fs.Prompt.from_json({values!r})"
+    return f"fs.Prompt({', '.join(f'{name}={value!r}' for name, value in values.items())})"

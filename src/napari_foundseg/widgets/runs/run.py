@@ -11,7 +11,7 @@ from napari_foundseg.widgets.runs.shared_engine import shared_engine
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
-    from napari_foundseg.core.levels import Level
+    from napari_foundseg.core.pyramids import Level
     from napari_foundseg.core.result import Segmentation
     from napari_foundseg.engine.client import Job
     from napari_foundseg.tasks import Inputs, Settings

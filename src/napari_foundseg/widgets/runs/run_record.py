@@ -10,7 +10,7 @@ from weakref import ref
 
 from napari_foundseg.core.errors import RecipeError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.levels import Level
+from napari_foundseg.core.pyramids import Level
 from napari_foundseg.tasks import Inputs, Settings
 from napari_foundseg.widgets.runs.python_text import as_python
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from skimage.io import imread
 
 import napari_foundseg as fs
+from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import CheckpointError, SettingsError
-from napari_foundseg.core.normalisation import Limits
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import loading
 from napari_foundseg.models.catalog import CatalogRow, packaged, save_row

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.levels import Level, fitting_level
 from napari_foundseg.core.masks import Mask, iou
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.core.pyramids import Level, fitting_level
 from napari_foundseg.core.result import Segmentation
 
 
