@@ -1,4 +1,4 @@
-"""Arrays that need not be in memory: how they are read, whole or in parts."""
+"""Reading arrays that need not be in memory, whole or in parts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Blocks", "in_memory"]
 
-#: Rows and columns that are read at once, and bytes of what was read that are kept.
+#: Rows and columns that are read at once, and bytes of blocks that are kept.
 _SIDE, _KEPT = 2048, 256 << 20
 
 

@@ -15,11 +15,6 @@ AXIS_LETTERS = "QTCZYX"
 def default_axes(shape: Sequence[int]) -> str:
     """Return the axes of an array that comes without any.
 
-    Parameters
-    ----------
-    shape : sequence of int
-        The array's shape.
-
     Returns
     -------
     str
@@ -47,14 +42,7 @@ def checked_axes(axes: str | None, shape: Sequence[int]) -> str:
     Parameters
     ----------
     axes : str or None
-        As a person names them; None for `default_axes`.
-    shape : sequence of int
-        The array's shape.
-
-    Returns
-    -------
-    str
-        One letter an axis.
+        Given by the user, in any case; None for `default_axes`.
 
     Raises
     ------

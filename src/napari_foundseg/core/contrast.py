@@ -47,7 +47,7 @@ Normalisation = Annotated[Percentile | Limits | CTWindow, Field(discriminator="k
 
 
 def doubts_of(sample: NDArray[Any]) -> str:
-    """Say what keeps grey values from being a picture.
+    """Say why grey values cannot be segmented.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def doubts_of(sample: NDArray[Any]) -> str:
     Returns
     -------
     str
-        For a person; empty where nothing is odd.
+        Sentences to show; empty if nothing is wrong.
     """
     finite = sample[np.isfinite(sample)]
     if not finite.size:
@@ -65,7 +65,7 @@ def doubts_of(sample: NDArray[Any]) -> str:
     words = []
     if finite.size < sample.size:
         share = 100 * (1 - finite.size / sample.size)
-        words.append(f"{share:.2g} % of the pixels are NaN or infinite; they are seen as darkest or brightest.")
+        words.append(f"{share:.2g} % of the pixels are NaN or infinite; they count as darkest or brightest.")
     if finite.min() == finite.max():
         words.append(f"All pixels have the value {finite.min():g}, so that there is nothing to see.")
     return " ".join(words)
@@ -80,11 +80,6 @@ def to_uint8(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
         Grey values of any real dtype. NaN becomes 0, infinities the nearer end.
     low, high : float
         Where they are equal or not in order, everything becomes 0.
-
-    Returns
-    -------
-    ndarray of uint8
-        Same shape.
     """
     if not high > low:
         return np.zeros(array.shape, np.uint8)

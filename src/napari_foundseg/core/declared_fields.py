@@ -27,15 +27,10 @@ class Declared(BaseModel):
     def help_of(cls, field: str) -> str:
         """Return the help of a field.
 
-        Parameters
-        ----------
-        field : str
-            Its name.
-
         Returns
         -------
         str
-            The string that stands below it in this class, or in the nearest that it derives from; empty where none is.
+            The string below the field in this class, or in the nearest base class that has one; empty if none has.
         """
         for owner in cls.__mro__:
             if field in inspect.get_annotations(owner):

@@ -1,6 +1,6 @@
-"""The error tree: every failure a person can cause or mend has a name here.
+"""The errors of the package: each failure that a user can cause or fix has a class.
 
-A message says what was got, what was expected and what to do.
+A message names the value, the expected values and the remedy.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class BadImageError(FoundsegError, ValueError):
     path : str or Path or None
         The file; None for an array.
     reason : str
-        What is wrong and what to do.
+        The problem and its remedy.
     """
 
     def __init__(self, path: str | Path | None, reason: str) -> None:
@@ -91,7 +91,7 @@ class FolderLostError(OutputError):
 
 
 class KeptError(OutputError):
-    """A person's file is where a result would go; it was left as it is."""
+    """A file of the user is in the place of a result; it was not overwritten."""
 
 
 class WorklistError(FoundsegError, ValueError):
@@ -99,7 +99,7 @@ class WorklistError(FoundsegError, ValueError):
 
 
 class RecipeError(FoundsegError, ValueError):
-    """A recipe that cannot be read, names no image, or asks for what there is not."""
+    """A recipe cannot be read, matches no image, or refers to something that does not exist."""
 
 
 class ReplayError(FoundsegError, ValueError):
@@ -126,5 +126,5 @@ class WorkerLostError(EngineError):
     """A worker of a batch ended before the work that it had been given."""
 
 
-class Cancelled(FoundsegError):  # noqa: N818 - what happened is no error of anybody's
-    """The person cancelled the run."""
+class Cancelled(FoundsegError):  # noqa: N818 - a cancelled run is no error
+    """The user cancelled the run."""

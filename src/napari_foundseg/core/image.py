@@ -32,7 +32,7 @@ _SAMPLE_SLICES = 16
 
 @dataclass(frozen=True, eq=False)
 class Image:
-    """Pixels and what is known of them. A snapshot: whoever changes the pixels makes a new one.
+    """Pixels with their axes, spacing and source. Immutable: for changed pixels, make a new one.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class Image:
 
     @property
     def doubts(self) -> str:
-        """What keeps the grey values from being a picture, in words; empty where nothing is odd."""
+        """Why the grey values cannot be segmented, such as NaN or one value everywhere; empty if they can."""
         return self._measured[2]
 
     @cached_property
@@ -248,12 +248,12 @@ class Image:
         return plane_view(labels, self.label_axes, index)
 
     def channel_numbers(self, chosen: int | str | tuple[int | str, ...] | None) -> tuple[int, ...] | None:
-        """Return channels that a person chose, by name or by number, as `channels` takes them.
+        """Return channels given by name or number in the form that `channels` takes.
 
         Parameters
         ----------
         chosen : int or str or tuple of int or str, or None
-            Names are told apart by case only where they must be.
+            Case is ignored unless two names differ in case only.
 
         Returns
         -------
@@ -277,9 +277,9 @@ class Image:
             i for i, n in enumerate(names) if n.casefold() == name.casefold()
         ]
         if len(found) != 1:
-            known = ", ".join(map(repr, names)) or "no names, only numbers from 0"
+            available = ", ".join(map(repr, names)) or "no names, only numbers from 0"
             how = "several channels are" if found else "no channel is"
-            raise AxesError(f"{how} named {name!r}; the channels of this image have {known}.")
+            raise AxesError(f"{how} named {name!r}; the channels of this image have {available}.")
         return found[0]
 
     def describes_as(self, other: Image) -> bool:
@@ -293,7 +293,7 @@ class Image:
         Returns
         -------
         bool
-            True where all but the pixels, which are not looked at, is known to be equal.
+            True where everything but the pixels, which are not compared, is equal.
         """
         same = len(self.levels) == len(other.levels) and all(map(operator.is_, self.levels, other.levels))
         named = ("axes", "channels", "normalisation", "spacing", "units", "source", "channel_names")

@@ -1,4 +1,4 @@
-"""Edits of label images: ids that never wrap and writes that respect what is there."""
+"""Label images: dtypes that hold all ids, sizes of objects, and writing that respects existing objects."""
 
 from __future__ import annotations
 
@@ -18,28 +18,12 @@ _DENSE = 1 << 20
 
 
 def label_dtype(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
-    """Return the narrowest dtype for ids, uint16 or wider.
-
-    Parameters
-    ----------
-    largest : int
-        The largest id.
-
-    Returns
-    -------
-    dtype
-        uint16, uint32 or uint64.
-    """
+    """Return the narrowest dtype for ids, uint16 or wider."""
     return np.promote_types(np.uint16, np.min_scalar_type(largest))
 
 
 def label_sizes(labels: NDArray[Any]) -> dict[int, int]:
     """Count the pixels of every id.
-
-    Parameters
-    ----------
-    labels : ndarray of int
-        Of any shape.
 
     Returns
     -------
@@ -92,8 +76,6 @@ def add_mask(plane: NDArray[Any], crop: NDArray[np.bool_], label: int, overlap: 
         The part of the label image that the mask's box covers; written in place.
     crop : (M, N) ndarray of bool
         The mask.
-    label : int
-        What to write.
     overlap : {'keep others', 'overwrite', 'fill free only'}
         Whether pixels of other objects stay theirs: not if it is ``overwrite``.
 

@@ -19,7 +19,7 @@ __all__ = ["Mask", "Nesting", "intersection", "iou", "paint"]
 Box = tuple[int, int, int, int]
 #: Who wins a pixel of several masks.
 Nesting = Literal["best score", "smaller", "larger"]
-#: The box of a mask without a pixel: its last row and column lie before its first.
+#: The box of a mask without a pixel: its last row and column are before its first.
 EMPTY_BOX: Box = (0, 0, -1, -1)
 
 
@@ -68,8 +68,6 @@ class Mask:
             Non-zero inside.
         offset : tuple of int
             Row and column of the array's first pixel in the slice.
-        **scores
-            The other fields of the mask.
 
         Returns
         -------
@@ -96,11 +94,6 @@ class Mask:
         ----------
         dy, dx : int
             Rows and columns.
-
-        Returns
-        -------
-        Mask
-            The same crop elsewhere.
         """
         if not self.crop.size:
             return self
@@ -109,18 +102,7 @@ class Mask:
 
 
 def intersection(a: Mask, b: Mask) -> int:
-    """Return how many pixels two masks of one slice share.
-
-    Parameters
-    ----------
-    a, b : Mask
-        The masks.
-
-    Returns
-    -------
-    int
-        Shared pixels.
-    """
+    """Return how many pixels two masks of one slice share."""
     y0, x0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
     y1, x1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
     if y0 > y1 or x0 > x1:
@@ -131,11 +113,6 @@ def intersection(a: Mask, b: Mask) -> int:
 
 def iou(a: Mask, b: Mask) -> float:
     """Return the intersection over union of two masks of one slice.
-
-    Parameters
-    ----------
-    a, b : Mask
-        The masks.
 
     Returns
     -------
@@ -151,8 +128,6 @@ def by_rank(masks: Sequence[Mask], rule: Nesting = "best score") -> list[int]:
 
     Parameters
     ----------
-    masks : sequence of Mask
-        In the order they were found.
     rule : str
         Who wins first: the mask of the best score, the smaller, or the larger one.
 
@@ -172,10 +147,6 @@ def paint(plane: NDArray[Any], masks: Iterable[tuple[int, Mask]], rule: Nesting 
     ----------
     plane : (M, N) ndarray of unsigned int
         Written in place, wherever a mask is set.
-    masks : iterable of (int, Mask)
-        Ids and masks.
-    rule : str
-        As for `by_rank`.
     """
     numbered = list(masks)
     for i in reversed(by_rank([mask for _, mask in numbered], rule)):

@@ -29,12 +29,10 @@ def object_table(
     stability_score: Sequence[float] | NDArray[Any],
     classes: Sequence[int] | NDArray[Any] | None = None,
 ) -> pd.DataFrame:
-    """Measure every object of a label image; one that lies in several slices has the first of them in its row.
+    """Measure every object of a label image; an object in several slices has the first of them in its row.
 
     Parameters
     ----------
-    labels : ndarray of unsigned int
-        Ids 1 to n.
     axes : str
         The axes of `labels`.
     predicted_iou, stability_score : (n,) sequence of float
@@ -71,14 +69,10 @@ def table_of(
 
     Parameters
     ----------
-    areas : (n,) ndarray of int
-        Pixels.
     boxes : (n, 4) ndarray of int
         (y0, x0, y1, x1), both included.
     slices : mapping of str to (n,) sequence of int
-        For each axis of slices where the objects lie.
-    predicted_iou, stability_score : (n,) sequence of float
-        Scores.
+        The objects' positions along each axis of slices.
     classes : (n,) sequence of int, optional
         The class of each object; 1 by default.
 
@@ -114,12 +108,5 @@ def named_classes(table: pd.DataFrame, classes: ClassTable) -> pd.DataFrame:
     ----------
     table : pandas.DataFrame
         With the column ``class``.
-    classes : ClassTable
-        The classes.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With the column ``class_name``.
     """
     return table.assign(class_name=[classes.name_of(int(number)) for number in table["class"]])

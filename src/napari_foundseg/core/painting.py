@@ -40,13 +40,7 @@ class Painting:
     masks: tuple[Mask, ...]
 
     def draw(self) -> NDArray[np.unsignedinteger[Any]]:
-        """Draw the label image.
-
-        Returns
-        -------
-        ndarray of uint16 or wider
-            Of `shape`.
-        """
+        """Draw the label image."""
         labels = np.zeros(self.shape, label_dtype(len(self.masks)))
         for index, group in self._by_slice().items():
             paint(plane_view(labels, self.axes, index), group)

@@ -1,4 +1,4 @@
-"""`Prompt`: what a person points at."""
+"""`Prompt`: points, a box and a mask that mean one object."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Prompt:
         Raises
         ------
         PromptError
-            If the number of coordinates does not fit, the prompt spans slices, or it lies outside.
+            If the number of coordinates does not fit, the prompt spans slices, or it is outside the image.
         """
         corners = [] if self.box is None else [self.box[: len(self.box) // 2], self.box[len(self.box) // 2 :]]
         rows = [*self.points, *corners]
@@ -134,7 +134,7 @@ class Prompt:
         Parameters
         ----------
         value : dict
-            What `to_json` returned.
+            A result of `to_json`.
 
         Returns
         -------
@@ -148,8 +148,8 @@ class Prompt:
         """
         value = dict(value)
         if unknown := value.keys() - cls.__dataclass_fields__.keys():
-            known = ", ".join(cls.__dataclass_fields__)
-            raise PromptError(f"A prompt has no {', '.join(sorted(unknown))}; it has {known}.")
+            names = ", ".join(cls.__dataclass_fields__)
+            raise PromptError(f"A prompt has no {', '.join(sorted(unknown))}; it has {names}.")
         if isinstance(stored := value.get("mask"), dict):
             value["mask"] = _unpacked(stored)
         return cls(**value)
@@ -164,7 +164,7 @@ class Prompt:
             return index
         if (indices != indices[0]).any():
             raise PromptError(
-                "The points and boxes of one prompt must lie in one slice, got slices "
+                "The points and boxes of one prompt must be in one slice, got slices "
                 f"{np.unique(indices, axis=0).tolist()}."
             )
         return tuple(int(v) for v in indices[0])
@@ -219,7 +219,7 @@ def _clipped_box(box: NDArray[np.float64], height: int, width: int) -> NDArray[n
 def _check_inside(
     coordinates: NDArray[np.float64], n_points: int, index: tuple[int, ...], shape: Sequence[int], slices: list[int]
 ) -> None:
-    """Refuse a slice or point outside the image; a box may hang over the edge, but not lie wholly outside."""
+    """Refuse a slice or point outside the image; a box may extend beyond the edge, but not be wholly outside."""
     size = np.asarray(shape, float)
     points, corners = coordinates[:n_points], coordinates[n_points:]
     outside = any(not 0 <= i < shape[axis] for i, axis in zip(index, slices, strict=True))

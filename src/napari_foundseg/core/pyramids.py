@@ -1,6 +1,6 @@
 """Work at a coarser level of a pyramid, with prompts and results at full resolution.
 
-A pixel of a level covers `factor` pixels of the finest one along rows and columns; so the centre of pixel i lies at
+A pixel of a level covers `factor` pixels of the finest one along rows and columns; so the centre of pixel i is at
 (i + 0.5) * factor - 0.5. Only levels with as many slices as the finest one are worked at: a slice has one number in
 all of them.
 """
@@ -27,12 +27,10 @@ Region = tuple[int, int, int, int]
 
 
 def fitting_level(image: Image, pixel: float) -> int:
-    """Return the coarsest level that still shows what is wanted.
+    """Return the coarsest level whose pixels are not much larger than a given size.
 
     Parameters
     ----------
-    image : Image
-        A pyramid.
     pixel : float
         How many of the finest pixels may become one.
 
@@ -89,7 +87,7 @@ class Level:
             box = [*self._place(box[:half]), *self._place(box[half:])]
         mask = None if prompt.mask is None else _picked(prompt.mask, self.image.plane_shape)
         if mask is not None and not mask.any() and not prompt.points and box is None:
-            # Too thin for the level: the pixel in its middle is what is left of it.
+            # Thinner than a pixel of the level: keep the pixel in its middle.
             middle = np.argwhere(prompt.mask).mean(0) / self.factors
             mask[tuple(np.minimum(middle.astype(int), np.array(mask.shape) - 1))] = True
         return Prompt([self._place(point) for point in prompt.points], prompt.labels, box, mask, prompt.index)
@@ -126,18 +124,24 @@ class Level:
         """
         if not mask.crop.size:
             return mask
+        # A frame of background, so that the outline is interpolated at the crop's edge, too.
         padded = np.pad(mask.crop, 1).astype(np.float32)
         offset = []
+        # Bilinear interpolation, one axis after the other: the result is needed inside the box only.
         for axis, (first, last, factor, size) in enumerate(
             zip(mask.box[:2], mask.box[2:], self.factors, self.full.plane_shape, strict=True)
         ):
-            start, stop = int(first * factor), min(int(np.ceil((last + 1) * factor)), size)
-            # Places in the padded crop, whose first pixel lies before the box.
+            # The finest pixels that the box covers; factors need not be whole, so the last one may be cut by the image.
+            start = int(first * factor)
+            stop = min(int(np.ceil((last + 1) * factor)), size)
+            # Centres of the finest pixels as coordinates of the padded crop, whose first pixel is at first - 1. The
+            # upper bound is just below the last index, so that `low + 1` exists.
             at = np.clip((np.arange(start, stop) + 0.5) / factor - 0.5 - (first - 1), 0, padded.shape[axis] - 1.001)
             low = at.astype(np.intp)
             share = (at - low).astype(np.float32).reshape([-1 if i == axis else 1 for i in range(2)])
             padded = np.take(padded, low, axis) * (1 - share) + np.take(padded, low + 1, axis) * share
             offset.append(start)
+        # Cropped again: the interpolated outline may end before the box.
         scores = {"predicted_iou": mask.predicted_iou, "stability_score": mask.stability_score}
         fine = Mask.from_array(padded > 0.5, (offset[0], offset[1]), **scores)
         return replace(mask, box=fine.box, crop=fine.crop)
@@ -166,6 +170,7 @@ class Level:
         labels = self._enlarged(found.labels)
         semantic = None if found.semantic is None else self._enlarged(found.semantic)
         table = found.table.copy()
+        # y1 and x1 are the last pixels, so that their ends are one pixel further on.
         last = np.array([0, 0, 1, 1])
         ends = np.floor((table[["y0", "x0", "y1", "x1"]].to_numpy(float) + last) * (self.factors * 2)) - last
         table[["y0", "x0", "y1", "x1"]] = ends.astype(np.int64)
@@ -181,7 +186,7 @@ class Level:
         return [(v + 0.5) / factor[axis] - 0.5 if axis in factor else v for v, axis in zip(point, axes, strict=True)]
 
     def _enlarged(self, labels: NDArray[Any]) -> NDArray[Any]:
-        """Return labels at full resolution: each pixel has the id of the level's pixel that it lies in."""
+        """Return labels at full resolution: each pixel has the id of the level's pixel that contains it."""
         axes = self.full.label_axes
         for letter, factor, size in zip("YX", self.factors, self.full.plane_shape, strict=True):
             axis = axes.index(letter)
@@ -191,6 +196,6 @@ class Level:
 
 
 def _picked(mask: NDArray[np.bool_], shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Return a mask at a coarser resolution: what lies under the centre of each pixel."""
+    """Return a mask at a coarser resolution, sampled at the centre of each pixel."""
     rows, columns = (((np.arange(m) + 0.5) * n / m).astype(np.intp) for n, m in zip(mask.shape, shape, strict=True))
     return mask[np.ix_(rows, columns)]

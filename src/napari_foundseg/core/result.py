@@ -1,4 +1,4 @@
-"""`Segmentation`: what every task returns."""
+"""`Segmentation`: the result of every task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Segmentation"]
 
 @dataclass(frozen=True, eq=False)
 class Segmentation:
-    """Labels and what is known of each object.
+    """Labels, and a table of the objects.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Segmentation:
     table : pandas.DataFrame
         A row per object with `TABLE_COLUMNS`: boxes are inclusive, the area is in pixels of `labels`.
     classes : ClassTable
-        What the numbers in the table's column ``class`` and in `semantic` mean.
+        The classes that the numbers in the table's column ``class`` and in `semantic` refer to.
     provenance : dict
         JSON-able; enough to run the task again.
     masks : tuple of Mask, optional

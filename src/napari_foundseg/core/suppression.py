@@ -56,11 +56,6 @@ def select(
 def boxes_of(masks: Sequence[Mask]) -> NDArray[np.float32]:
     """Return the boxes of masks.
 
-    Parameters
-    ----------
-    masks : sequence of Mask
-        The masks.
-
     Returns
     -------
     (K, 4) ndarray of float32

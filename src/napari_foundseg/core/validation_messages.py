@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in words for a person."""
+"""Messages of pydantic in plain words."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ __all__ = ["in_words"]
 _LONGEST = 100
 
 
-def in_words(error: ValidationError, noun: str = "field", known: Iterable[str] = ()) -> str:
-    """Say what is wrong with which field, what was got and what was expected.
+def in_words(error: ValidationError, noun: str = "field", names: Iterable[str] = ()) -> str:
+    """Name each wrong field, its value and the expected values.
 
     Parameters
     ----------
-    error : ValidationError
-        What pydantic raised.
-    noun : str
-        What a field is called.
-    known : iterable of str
-        The names that there are, to be told where one is unknown.
+    names : iterable of str
+        The existing names, for the message about an unknown one.
 
     Returns
     -------
@@ -34,12 +30,12 @@ def in_words(error: ValidationError, noun: str = "field", known: Iterable[str] =
     for item in items:
         place = item["loc"]
         if item["type"] == "too_short" and any(len(p) > len(place) and p[: len(place)] == place for p in places):
-            # It is short only because what is wrong in it was left out.
+            # Too short only because pydantic left out its invalid items.
             continue
         name = ".".join(map(str, place)) or "the whole"
         if item["type"] == "extra_forbidden":
-            names = ", ".join(known)
-            parts.append(f"{name}: there is no such {noun}" + (f"; the {noun}s are {names}" if names else ""))
+            listed = ", ".join(names)
+            parts.append(f"{name}: there is no such {noun}" + (f"; the {noun}s are {listed}" if listed else ""))
         elif item["type"] == "missing":
             parts.append(f"{name}: this {noun} is required")
         elif item["type"] == "value_error":

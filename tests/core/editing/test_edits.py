@@ -144,7 +144,7 @@ def test_two_points_split_at_the_waist(volume: bool) -> None:
 
 def test_points_outside_the_object_split_nothing() -> None:
     labels = dumbbell()
-    with pytest.raises(PromptError, match="does not lie in object 3"):
+    with pytest.raises(PromptError, match="is not in object 3"):
         edits.split(labels, 3, [(20, 15), (0, 0)], [1, 1], 8)
     with pytest.raises(PromptError, match="once in each"):
         edits.split(labels, 3, [(20, 15), (20.2, 15.1)], [1, 1], 8)

@@ -1,7 +1,7 @@
-"""The class table: what the pixels and the objects of a result are, a row a class.
+"""The class table: names and colours of the classes of a result, a row for each class.
 
 A *thing* comes in objects that can be counted, *stuff* (background, tissue, sky) does not (Kirillov et al., *Panoptic
-Segmentation*, CVPR 2019). Class 0 stands for pixels of no class and has no row.
+Segmentation*, CVPR 2019). Class 0 means no class and has no row.
 """
 
 from __future__ import annotations
@@ -24,17 +24,12 @@ __all__ = ["OBJECT", "ClassRow", "ClassTable", "class_colour"]
 
 #: Okabe and Ito's colours, which people with a colour vision deficiency tell apart too; without black.
 _FIRST = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-#: Of the full circle; hues that follow one another lie far apart.
+#: Of the full circle; successive hues are far apart.
 _GOLDEN = 0.6180339887498949
 
 
 def class_colour(number: int) -> str:
     """Return the colour of a class to which nobody gave one.
-
-    Parameters
-    ----------
-    number : int
-        The class, from 1.
 
     Returns
     -------
@@ -67,13 +62,7 @@ class ClassRow(Declared):
 
 @dataclass(frozen=True)
 class ClassTable:
-    """All classes of a result; never altered, each change gives another table.
-
-    Parameters
-    ----------
-    rows : tuple of ClassRow
-        With ids that are not repeated.
-    """
+    """All classes of a result; never altered, each change gives another table."""
 
     rows: tuple[ClassRow, ...] = ()
 
@@ -90,17 +79,10 @@ class ClassTable:
 
         Parameters
         ----------
-        names : iterable of str
-            Their names.
         stuff : iterable of str
             Those that do not come in objects.
         colours : sequence of str or None, optional
             ``#rrggbb``; None for a colour of ours.
-
-        Returns
-        -------
-        ClassTable
-            With areas and counts of 0.
         """
         listed, no_things = list(names), set(stuff)
         given = list(colours) if colours is not None else [None] * len(listed)
@@ -115,17 +97,12 @@ class ClassTable:
 
     @classmethod
     def from_json(cls, rows: Iterable[Mapping[str, Any]]) -> Self:
-        """Read what `to_json` gave.
+        """Read a table that `to_json` wrote.
 
         Parameters
         ----------
         rows : iterable of mapping
             The rows.
-
-        Returns
-        -------
-        ClassTable
-            The table.
 
         Raises
         ------
@@ -135,13 +112,7 @@ class ClassTable:
         return cls(tuple(ClassRow.model_validate(dict(row)) for row in rows))
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return the table as plain values, for provenance, layers and files.
-
-        Returns
-        -------
-        list of dict
-            A dict a row.
-        """
+        """Return the table as plain values, for provenance, layers and files."""
         return [row.model_dump() for row in self.rows]
 
     def to_frame(self) -> pd.DataFrame:
@@ -182,34 +153,11 @@ class ClassTable:
         return tuple(row.id for row in self.rows if row.kind == "thing")
 
     def name_of(self, number: int) -> str:
-        """Return a class's name, or an empty text where it has no row.
-
-        Parameters
-        ----------
-        number : int
-            The class.
-
-        Returns
-        -------
-        str
-            The name.
-        """
+        """Return a class's name, or an empty text where it has no row."""
         return next((row.name for row in self.rows if row.id == number), "")
 
     def with_row(self, number: int, **fields: Any) -> Self:
         """Return the table with other values in one row, such as a new name or colour.
-
-        Parameters
-        ----------
-        number : int
-            The class.
-        **fields
-            Of `ClassRow`.
-
-        Returns
-        -------
-        ClassTable
-            Another table.
 
         Raises
         ------
@@ -226,8 +174,6 @@ class ClassTable:
 
         Parameters
         ----------
-        numbers : iterable of int
-            The classes to be merged.
         into : int
             The class that they become; its name, colour and kind stay.
 
@@ -246,11 +192,6 @@ class ClassTable:
     def joined(self, other: ClassTable) -> tuple[Self, dict[int, int]]:
         """Return the table with another's classes behind its own; classes of one name become one.
 
-        Parameters
-        ----------
-        other : ClassTable
-            The other.
-
         Returns
         -------
         table : ClassTable
@@ -260,12 +201,12 @@ class ClassTable:
         """
         rows, numbers = list(self.rows), {}
         for row in other:
-            known = next((own.id for own in self.rows if own.name == row.name), None)
-            if known is None:
-                known = max((own.id for own in rows), default=0) + 1
-                colour = class_colour(known) if row.colour in {own.colour for own in rows} else row.colour
-                rows.append(row.model_copy(update={"id": known, "colour": colour}))
-            numbers[row.id] = known
+            class_id = next((own.id for own in self.rows if own.name == row.name), None)
+            if class_id is None:
+                class_id = max((own.id for own in rows), default=0) + 1
+                colour = class_colour(class_id) if row.colour in {own.colour for own in rows} else row.colour
+                rows.append(row.model_copy(update={"id": class_id, "colour": colour}))
+            numbers[row.id] = class_id
         return type(self)(tuple(rows)), numbers
 
     def measured(self, semantic: NDArray[Any] | None, classes: Iterable[int] = ()) -> Self:
@@ -275,13 +216,6 @@ class ClassTable:
         ----------
         semantic : ndarray of unsigned int or None
             Class of each pixel; None leaves the areas as they are.
-        classes : iterable of int
-            The class of each object.
-
-        Returns
-        -------
-        ClassTable
-            Another table.
         """
         pixels = np.bincount(semantic.ravel()) if semantic is not None else None
         objects = np.bincount(np.fromiter(classes, np.int64))
@@ -302,5 +236,5 @@ class ClassTable:
         )
 
 
-#: The table of a task that knows objects, but no classes.
+#: The table of a task that finds objects of no particular class.
 OBJECT = ClassTable.of(["object"])

@@ -18,7 +18,7 @@ __all__ = ["Components", "components"]
 
 
 class Components(NamedTuple):
-    """What `components` found."""
+    """The result of `components`."""
 
     labels: NDArray[np.unsignedinteger[Any]]
     """Ids 1 to n without a gap, (M, N), uint16 or wider."""

@@ -1,6 +1,6 @@
 """Classes and objects from heat maps, one map a concept: thresholds, smoothing, least size and an overlap rule.
 
-The maps are what a model said, so that each of these can be moved afterwards without it.
+The maps come from a model; each of these settings can be changed afterwards without it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def concept_pixels(
     Parameters
     ----------
     maps : (K, M, N) ndarray of float16
-        Scores from 0 to 1: of each concept, then of what concepts are to be told from.
+        Scores from 0 to 1: of each concept, then of the negatives.
     thresholds : (n,) sequence of float
         Of each concept; a pixel's score must be above it. There are at most 255.
     negatives : (n,) sequence of int or None
@@ -74,7 +74,7 @@ def concept_pixels(
         1 to n, 0 for none.
     """
     if not 1 <= len(thresholds) <= 255:
-        raise ValueError(f"1 to 255 concepts can be told apart, got {len(thresholds)}")
+        raise ValueError(f"1 to 255 concepts can be distinguished, got {len(thresholds)}")
     # Floats that are not negative are ordered as the integers that their bits are, and those compare faster.
     bits = np.ascontiguousarray(maps).view(np.uint16)
     if bits.max(initial=0) >= _SIGN:

@@ -1,4 +1,4 @@
-"""Objects of neighbouring slices become one where they lie on one another."""
+"""Objects of neighbouring slices become one where they overlap."""
 
 from __future__ import annotations
 
@@ -26,15 +26,11 @@ def linked(
         The class of each object; only objects of one class are linked.
     axis : int
         The axis of the slices.
-    agreement : float
-        Least IoU of two linked objects.
 
     Returns
     -------
     labels : ndarray of unsigned int
         Ids 1 to m without a gap, in the order in which the objects begin.
-    parts : (n,) ndarray of int
-        The new id of each object.
     """
     n = len(classes)
     root = np.arange(n + 1)

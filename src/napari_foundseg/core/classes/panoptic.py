@@ -26,11 +26,11 @@ class Panoptic(NamedTuple):
     labels: NDArray[np.unsignedinteger[Any]]
     """Objects 1 to n, (M, N), uint16 or wider; 0 where there is no thing."""
     semantic: NDArray[np.unsignedinteger[Any]]
-    """Class of each pixel, (M, N); 0 where nothing is known."""
+    """Class of each pixel, (M, N); 0 for none."""
     classes: NDArray[np.int64]
     """The class of each object, (n,)."""
     scores: NDArray[np.float64]
-    """What each object is trusted, (n,), 0 to 1."""
+    """Score of each object, (n,), 0 to 1."""
     boxes: NDArray[np.int64] | None = None
     """(y0, x0, y1, x1) of each object, both ends included, (n, 4), where they were measured."""
     areas: NDArray[np.int64] | None = None
@@ -49,7 +49,7 @@ def fused(
     """Fuse a semantic and an instance result by Kirillov's heuristic.
 
     Objects are taken from the most to the least trusted; each gets those of its pixels that are still free, unless
-    too many are taken already. What is left goes to stuff, as the semantic result has it.
+    too many are taken already. The remaining pixels become stuff, from the semantic result.
 
     Parameters
     ----------
@@ -117,10 +117,6 @@ def grouped(
         For each pixel the way to its object's centre, in rows and columns.
     semantic : (M, N) ndarray of unsigned int
         Class of each pixel, 0 for none.
-    things : collection of int
-        The classes that come in objects.
-    centre_threshold : float
-        Least height of a centre.
     nms_kernel : int
         Side in pixels, odd, of the square within which a centre must be the highest.
     top_k : int
@@ -249,18 +245,7 @@ class PanopticQuality(NamedTuple):
         return float(self.quality.mean()) if len(self.classes) else 1.0
 
     def of(self, number: int) -> float:
-        """Return the panoptic quality of one class.
-
-        Parameters
-        ----------
-        number : int
-            The class.
-
-        Returns
-        -------
-        float
-            1 where neither result has it.
-        """
+        """Return the panoptic quality of one class."""
         return float(self.quality[self.classes.index(number)]) if number in self.classes else 1.0
 
 
@@ -270,19 +255,14 @@ def panoptic_quality(
     """Compare a panoptic result with the truth.
 
     Segments match where their IoU is above 0.5. Pixels without a class in the truth count for nobody: they are left
-    out of unions, and a predicted segment of which more than half lies there is no false positive.
+    out of unions, and a predicted segment with more than half of its pixels there is no false positive.
 
     Parameters
     ----------
     predicted, true : tuple of ndarray of unsigned int
         Semantic labels and objects, all of one shape.
     things : collection of int
-        The classes whose objects are told apart.
-
-    Returns
-    -------
-    PanopticQuality
-        Of each class that occurs.
+        The classes with separate objects (things).
     """
     shapes = {array.shape for array in (*predicted, *true)}
     if len(shapes) != 1:

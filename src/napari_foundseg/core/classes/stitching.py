@@ -1,6 +1,6 @@
 """Results of overlapping windows become one: seams are merged class by class and object by object.
 
-Each pixel is taken from the window in which it lies most central. Two windows' objects are one where they are of one
+Each pixel is taken from the window whose centre is nearest. Two windows' objects are one where they are of one
 class and agree on the pixels that both windows see.
 """
 
@@ -22,7 +22,7 @@ __all__ = ["Window", "stitched"]
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """What was found in one window.
+    """The objects of one window.
 
     Parameters
     ----------
@@ -44,8 +44,6 @@ def stitched(windows: Sequence[Window], shape: tuple[int, int], *, agreement: fl
 
     Parameters
     ----------
-    windows : sequence of Window
-        As `tasks.windows.tiling.cover` cuts them.
     shape : tuple of int
         Rows and columns of the picture.
     agreement : float

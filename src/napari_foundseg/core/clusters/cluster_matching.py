@@ -13,7 +13,7 @@ __all__ = ["Match", "match"]
 
 @dataclass(frozen=True)
 class Match:
-    """What `match` found.
+    """The result of `match`.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def match(clusters: NDArray[Any], reference: NDArray[Any], *, ignore: int | None
     Returns
     -------
     Match
-        The match and what it is worth.
+        The assignment and its scores.
 
     Raises
     ------

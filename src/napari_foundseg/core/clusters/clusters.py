@@ -1,4 +1,4 @@
-"""Clusters of features: finding them, telling which a feature belongs to, and what a person makes of them.
+"""Clusters of features: finding them, assigning features to them, and editing them.
 
 A cluster is one or more centres. Merging gives one cluster the centres of others, splitting divides each of its centres
 among two further ones, so that every change is one of the clusters, not of pixels: it holds in every slice and every
@@ -32,10 +32,10 @@ _ROUNDS = 50
 
 
 class Edit(Declared):
-    """What a person made of clusters: one merge, split, rename, recolour, hide or show."""
+    """One edit of clusters: a merge, split, rename, recolour, hide or show."""
 
     kind: Literal["merge", "split", "rename", "recolour", "hide", "show"]
-    """What is done."""
+    """The kind of edit."""
     clusters: tuple[int, ...] = Field(min_length=1)
     """The clusters' numbers; a merge makes all of them part of the first."""
     name: str | None = None
@@ -53,7 +53,7 @@ class Clusters:
     centres : (P, D) ndarray of float32
         The centres.
     owner : (P,) ndarray of int64
-        The cluster of each centre; 0 where others divide what is nearest to it.
+        The cluster of each centre; 0 where its members were split among other centres.
     classes : ClassTable
         Names and colours, a row a cluster.
     metric : {'cosine', 'euclidean', 'linear'}
@@ -86,19 +86,8 @@ class Clusters:
 
         Parameters
         ----------
-        centres : (n, D) ndarray of float
-            The centres.
-        metric : {'cosine', 'euclidean'}
-            How nearness is measured.
-        spread : float
-            Of a Euclidean metric.
         names : sequence of str
             Of each; by default ``cluster 1`` and so on.
-
-        Returns
-        -------
-        Clusters
-            In the order of the centres.
         """
         n = len(centres)
         named = list(names) if names else [f"cluster {i}" for i in range(1, n + 1)]
@@ -115,8 +104,6 @@ class Clusters:
         ----------
         weights : (n, D) ndarray of float
             A row a class.
-        offset : (n,) ndarray of float
-            Of each class.
         names : sequence of str
             Of each; by default ``class 1`` and so on.
 
@@ -144,13 +131,6 @@ class Clusters:
         By the angle: cosines times `alpha` (STEGO's cluster probe). By the distance: logarithms of Gaussians around the
         centres. A linear classifier: its logits. Of centres that divide another the best has that one's score, so that
         a division leaves all else as it was.
-
-        Parameters
-        ----------
-        features : (n, D) ndarray of float
-            Features or codes.
-        alpha : float
-            How sharply cosines are told apart.
 
         Returns
         -------
@@ -193,29 +173,16 @@ class Clusters:
         return np.asarray(out - np.log(np.exp(out).sum(0)), np.float32)
 
     def nearest(self, features: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the cluster of each feature.
-
-        Parameters
-        ----------
-        features : (n, D) ndarray of float
-            Features or codes.
-
-        Returns
-        -------
-        (n,) ndarray of int64
-            Clusters' numbers.
-        """
+        """Return the cluster of each feature."""
         return np.asarray(self.leaves[self.scores(features).argmax(1)])
 
     def edited(self, edits: Iterable[Edit], sample: NDArray[Any]) -> Self:
-        """Return the clusters as a person changed them.
+        """Return the clusters with edits applied.
 
         Parameters
         ----------
-        edits : iterable of Edit
-            One after the other.
         sample : (n, D) ndarray of float
-            Features that stand for all: a cluster is split by those that belong to it.
+            A sample of the features: a cluster is split by the sampled features that belong to it.
 
         Returns
         -------
@@ -275,17 +242,7 @@ class Clusters:
 
 
 def normalised(features: NDArray[Any]) -> _Floats:
-    """Return features of length 1; one of length 0 stays as it is.
-
-    Parameters
-    ----------
-    features : (n, D) ndarray of float
-        Features.
-
-    Returns
-    -------
-    (n, D) ndarray of float32
-    """
+    """Return features of length 1; one of length 0 stays as it is."""
     own = np.asarray(features, np.float32)
     length = np.sqrt((own**2).sum(-1, keepdims=True))
     return np.asarray(own / np.maximum(length, _EPS), np.float32)
@@ -300,14 +257,8 @@ def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: in
 
     Parameters
     ----------
-    sample : (n, D) ndarray of float
-        Codes.
     count : int
         How many clusters; where there are fewer distinct codes there are as many clusters as those.
-    metric : {'cosine', 'euclidean'}
-        How nearness is measured.
-    seed : int
-        Of chance.
 
     Returns
     -------
@@ -336,19 +287,10 @@ def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", s
 
     Parameters
     ----------
-    sample : (n, D) ndarray of float
-        Features.
     count : int
         How many clusters; where there are fewer distinct features there are as many clusters as those.
-    metric : {'cosine', 'euclidean'}
-        How nearness is measured.
     seed : int
         Of chance: equal seeds give equal clusters.
-
-    Returns
-    -------
-    Clusters
-        Numbered by size, the largest first.
     """
     from sklearn.cluster import KMeans
 

@@ -68,8 +68,6 @@ def refine(
         Of each class; summing to 1 over the classes.
     rgb : (M, N, 3) ndarray of uint8
         The picture.
-    crf : CRF, optional
-        Parameters.
     exact : bool, optional
         Whether to use the kernels' matrices, which need memory for the square of the number of pixels; by default up to
         1024 pixels. The filters differ from them by less than 0.02 in the mean probability.
@@ -128,7 +126,7 @@ def _kernels(rgb: NDArray[np.uint8], crf: CRF, exact: bool) -> list[_Kernel]:
 
 
 def _colours(rgb: NDArray[np.uint8]) -> _Floats:
-    """Return colours, as one channel where all three are equal: distances stay what they are."""
+    """Return colours, as one channel where all three are equal: distances stay the same."""
     if (rgb[..., 0] == rgb[..., 1]).all() and (rgb[..., 0] == rgb[..., 2]).all():
         return rgb[..., :1].astype(np.float32) * np.float32(np.sqrt(3))
     return rgb.astype(np.float32)
@@ -201,7 +199,7 @@ def _convolved(block: _Floats, taps: _Floats) -> _Floats:
 class _LatticeFilter:
     """A Gaussian in space and colour, on the permutohedral lattice; gathers from every `step`-th pixel of both axes.
 
-    What normalises the kernel stands in the matrices of the lattice, so that it costs no pass of its own.
+    The normalisation of the kernel is part of the matrices of the lattice, so that it needs no pass of its own.
     """
 
     def __init__(self, weight: float, features: _Floats, step: int) -> None:

@@ -1,4 +1,4 @@
-"""Principal components of features, as colours: what a network sees, at a glance."""
+"""Principal components of features, as colours, to look at the features of a network."""
 
 from __future__ import annotations
 
@@ -15,13 +15,6 @@ _CLIPPED = 1.0
 
 def principal_axes(sample: NDArray[Any], count: int = 3) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Find the directions in which features differ most.
-
-    Parameters
-    ----------
-    sample : (n, D) ndarray of float
-        Features.
-    count : int
-        How many directions.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 Adams, Baek and Davis, Computer Graphics Forum 2010.
 
-Points are spread onto the corners of the simplices that they lie in (*splat*), the corners are blurred along each of
+Points are spread onto the corners of the simplices that contain them (*splat*), the corners are blurred along each of
 the lattice's directions, and every point reads its corners again (*slice*).
 """
 
@@ -51,14 +51,8 @@ class Lattice:
 
         Parameters
         ----------
-        values : (size, K) ndarray of float32
-            Of each corner.
         do_each : callable
             As the built-in `map`, such as that of a pool of threads.
-
-        Returns
-        -------
-        (size, K) ndarray of float32
         """
         for blocks in self._blurs:
             values = np.concatenate(list(do_each(partial(_times, values=values), blocks)))
@@ -137,7 +131,7 @@ def _corner_keys(rest: NDArray[np.int32], rank: NDArray[np.int32]) -> NDArray[np
 
 
 def _packed(keys: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return every key as one number, and what one step along each coordinate adds to it."""
+    """Return every key as one number, and the increment of that number for one step along each coordinate."""
     d = keys.shape[-1]
     low = keys.min((0, 1)) - (d + 1)
     extent = keys.max((0, 1)) + (d + 1) - low + 1

@@ -1,4 +1,4 @@
-"""Means of features over a neighbourhood: a texture is what a place and its surroundings have in common."""
+"""Means of features over a neighbourhood, which make clusters respond to textures."""
 
 from __future__ import annotations
 

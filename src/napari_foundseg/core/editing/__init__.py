@@ -1,1 +1,1 @@
-"""Edits of label images, their history, and what is kept of each object."""
+"""Edits of label images, their history, and the features of objects."""

@@ -1,4 +1,4 @@
-"""What changed in one box of an array, packed."""
+"""The compressed difference between two states of a box of an array."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Box = tuple[slice, ...]
 
 @dataclass(frozen=True, eq=False)
 class Difference:
-    """What changed in one box of an array; packed.
+    """The compressed difference between two states of a box of an array.
 
     Parameters
     ----------
@@ -50,13 +50,11 @@ class Difference:
         ----------
         start : sequence of int
             The box's first pixel in the array.
-        before, after : ndarray of int
-            Of equal shape.
 
         Returns
         -------
         Difference or None
-            Shrunk to what changed; None where nothing did.
+            Shrunk to the changed pixels; None if there are none.
         """
         changed = before != after
         if not changed.any():
@@ -76,7 +74,7 @@ class Difference:
 
     @property
     def box(self) -> Box:
-        """Where it lies in the array."""
+        """The box in the array."""
         return tuple(slice(s, s + n) for s, n in zip(self.start, self.shape, strict=True))
 
     @property
@@ -104,22 +102,16 @@ class Difference:
         return set(self.gains)
 
     def reversed(self) -> Difference:
-        """Return the way back.
-
-        Returns
-        -------
-        Difference
-            With before and after exchanged.
-        """
+        """Return the way back."""
         return Difference(self.start, self.shape, self.mask, self.after, self.before, self.dtype)
 
     def onto(self, region: NDArray[Any]) -> tuple[NDArray[Any], int]:
-        """Return what the box holds after the change.
+        """Return the values of the box after the change.
 
         Parameters
         ----------
         region : ndarray of int
-            What the box holds now; not altered.
+            Its values now; not modified.
 
         Returns
         -------

@@ -1,6 +1,6 @@
 """Corrections of a label image.
 
-Each function leaves the image alone and returns pieces: boxes of the array and what they are to hold, to be written as
+Each function leaves the image unchanged and returns pieces, boxes of the array with their new values, to be written as
 one step of a history. No other object loses or gains a pixel. `spacing` has a number for each axis of the array, the
 size of a pixel along it, and None for an axis along which objects do not go on (time).
 """
@@ -40,11 +40,6 @@ def merge(labels: Labels, ids: Sequence[int]) -> Pieces:
         The label image.
     ids : sequence of int
         The objects; the first gives the id.
-
-    Returns
-    -------
-    list of (tuple of slice, ndarray)
-        What to write.
     """
     return _replaced(labels, ids[1:], ids[0])
 
@@ -56,31 +51,22 @@ def delete(labels: Labels, ids: Sequence[int]) -> Pieces:
     ----------
     labels : ndarray of int
         The label image.
-    ids : sequence of int
-        The objects.
-
-    Returns
-    -------
-    list of (tuple of slice, ndarray)
-        What to write.
     """
     return _replaced(labels, ids, 0)
 
 
 def delete_parts(labels: Labels, parts: Sequence[tuple[int, Box]]) -> Pieces:
-    """Remove objects where they lie in boxes, such as at one point in time.
+    """Remove objects inside boxes, such as at one point in time.
 
     Parameters
     ----------
     labels : ndarray of int
         The label image.
-    parts : sequence of (int, tuple of slice)
-        The objects and the boxes.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
-        What to write; one piece, since boxes overlap.
+        One piece, since the boxes may overlap.
     """
     if not parts:
         return []
@@ -101,15 +87,13 @@ def fill_holes(labels: Labels, label: int, spacing: Spacing) -> Pieces:
     ----------
     labels : ndarray of int
         The label image.
-    label : int
-        The object.
     spacing : sequence of float or None
         One for each axis.
 
     Returns
     -------
     list of (tuple of slice, ndarray)
-        What to write; holes that other objects lie in keep them.
+        Holes that contain other objects keep them.
     """
     from scipy import ndimage
 
@@ -127,8 +111,6 @@ def smooth(labels: Labels, label: int, radius: float, spacing: Spacing) -> Piece
     ----------
     labels : ndarray of int
         The label image.
-    label : int
-        The object.
     radius : float
         Standard deviation of the Gaussian that the object is smoothed with, in the unit of `spacing`.
     spacing : sequence of float or None
@@ -137,7 +119,7 @@ def smooth(labels: Labels, label: int, radius: float, spacing: Spacing) -> Piece
     Returns
     -------
     list of (tuple of slice, ndarray)
-        What to write; an object too small for the radius stays as it is.
+        An object too small for the radius stays unchanged.
     """
     from scipy import ndimage
 
@@ -161,8 +143,6 @@ def grow(labels: Labels, label: int, distance: float, spacing: Spacing) -> Piece
     ----------
     labels : ndarray of int
         The label image.
-    label : int
-        The object.
     distance : float
         How far, in the unit of `spacing`; negative shrinks.
     spacing : sequence of float or None
@@ -171,7 +151,7 @@ def grow(labels: Labels, label: int, distance: float, spacing: Spacing) -> Piece
     Returns
     -------
     list of (tuple of slice, ndarray)
-        What to write. It grows into background only.
+        It grows into background only.
 
     Raises
     ------
@@ -204,13 +184,6 @@ def keep_largest(labels: Labels, label: int) -> Pieces:
     ----------
     labels : ndarray of int
         The label image.
-    label : int
-        The object.
-
-    Returns
-    -------
-    list of (tuple of slice, ndarray)
-        What to write.
     """
     box = _box(labels, [label])
     values = labels[box].copy()
@@ -229,23 +202,16 @@ def renumber(labels: Labels, ids: Sequence[int]) -> Pieces:
     ----------
     labels : ndarray of int
         The label image.
-    ids : sequence of int
-        All ids in use, ascending.
-
-    Returns
-    -------
-    list of (tuple of slice, ndarray)
-        What to write.
     """
     whole = tuple(slice(0, n) for n in labels.shape)
     if list(ids) == list(range(1, len(ids) + 1)):
         return []
-    known = np.array([0, *ids])
-    if known[-1] < _DENSE:
-        numbers = np.zeros(known[-1] + 1, labels.dtype)
-        numbers[known] = np.arange(len(known))
+    old_ids = np.array([0, *ids])
+    if old_ids[-1] < _DENSE:
+        numbers = np.zeros(old_ids[-1] + 1, labels.dtype)
+        numbers[old_ids] = np.arange(len(old_ids))
         return [(whole, numbers[labels])]
-    return [(whole, np.searchsorted(known, labels).astype(labels.dtype))]
+    return [(whole, np.searchsorted(old_ids, labels).astype(labels.dtype))]
 
 
 def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing: Spacing, free: int) -> Pieces:
@@ -257,8 +223,6 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
     ----------
     labels : ndarray of int
         The label image.
-    label : int
-        The object.
     points : sequence of sequence of float
         Two or more positions in the array, one in each part.
     spacing : sequence of float or None
@@ -269,12 +233,12 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
     Returns
     -------
     list of (tuple of slice, ndarray)
-        What to write: the part of the first point keeps the id, the others get free ones.
+        The part of the first point keeps the id, the others get free ones.
 
     Raises
     ------
     PromptError
-        If there are fewer than two points, or one lies outside the object.
+        If there are fewer than two points, or one is outside the object.
     """
     from skimage.segmentation import watershed
 
@@ -284,7 +248,7 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
     for seed in ordered:
         inside = all(0 <= c < n for c, n in zip(seed, labels.shape, strict=True))
         if not inside or labels[seed] != label:
-            raise PromptError(f"The point {seed} does not lie in object {label}. Click inside the object.")
+            raise PromptError(f"The point {seed} is not in object {label}. Click inside the object.")
     box = _box(labels, [label])
     values = labels[box].copy()
     own = values == label
@@ -307,10 +271,6 @@ def split_by_line(
     ----------
     labels : ndarray of int
         The label image.
-    label : int
-        The object.
-    start, end : sequence of float
-        The line's ends in the array.
     plane : tuple of int
         The axes that the line was drawn in; it cuts through all of the others.
     free : int
@@ -319,7 +279,7 @@ def split_by_line(
     Returns
     -------
     list of (tuple of slice, ndarray)
-        What to write: the largest part keeps the id.
+        The largest part keeps the id.
 
     Raises
     ------
@@ -367,7 +327,7 @@ def _from_segment(
 
 
 def _depth(mask: NDArray[np.bool_], sampling: Sequence[float]) -> NDArray[np.float64]:
-    """Return how deep each pixel lies in the mask; the array's own edge is no border of it."""
+    """Return each pixel's distance to the mask's border; the edge of the array does not count as border."""
     from scipy import ndimage
 
     padded = np.pad(mask, 1, mode="edge") if not mask.all() else np.pad(mask, 1)
@@ -402,7 +362,7 @@ def _box(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None
 
 
 def _volumes(values: NDArray[Any], spacing: Spacing) -> Iterator[NDArray[Any]]:
-    """Iterate over views of what lies together: all of it, or each point in time."""
+    """Iterate over views of the parts that are edited separately: the whole array, or each point in time."""
     ranges: list[Any] = [range(n) if s is None else [slice(None)] for n, s in zip(values.shape, spacing, strict=True)]
     for index in product(*ranges):
         yield values[index]

@@ -1,8 +1,8 @@
 """Undo and redo of every write into a label image, kept as bounding boxes and compressed differences.
 
-A `Step` is one thing that a person did. It remembers, of the pixels that it changed, what was there before and after,
-and what was known of objects before and after (scores, what a person said of them). A pixel that something else has
-changed meanwhile is not the step's any more: undo and redo leave it alone and say so.
+A `Step` is one edit by the user. It keeps the values before and after of the pixels that it changed, and the features
+of objects (scores, review notes) before and after. Undo and redo skip pixels that something else has changed since,
+and report their number.
 """
 
 from __future__ import annotations
@@ -21,26 +21,21 @@ from napari_foundseg.core.editing.object_facts import Facts
 
 __all__ = ["Atom", "History", "Step", "compared", "painted"]
 
-#: What napari tells of a stroke: index arrays, old values, new values; or box, mask, old values, new value.
+#: A part of a stroke in napari's paint event: index arrays, old and new values; or box, mask, old values, new value.
 Atom = tuple[Any, ...]
 
 
 def compared(
     array: NDArray[Any], pieces: Iterable[tuple[Box, NDArray[Any]]]
 ) -> list[tuple[Box, NDArray[Any], Difference]]:
-    """Return the pieces that would change an array, each with what it would change.
+    """Return the pieces that would change an array, each with its difference.
 
     Parameters
     ----------
     array : ndarray of int
         The label image; left alone.
     pieces : iterable of (tuple of slice, ndarray of int)
-        Boxes that do not overlap, and what they are to hold.
-
-    Returns
-    -------
-    list of (tuple of slice, ndarray of int, Difference)
-        With the gains counted.
+        Boxes that do not overlap, and their new values.
     """
     made = []
     for box, values in pieces:
@@ -51,12 +46,12 @@ def compared(
 
 
 def painted(array: NDArray[Any], atoms: Iterable[Atom]) -> Difference | None:
-    """Return what a stroke changed, of what napari tells of it.
+    """Return the change that a stroke of napari's brush made.
 
     Parameters
     ----------
     array : ndarray of int
-        The label image, before or after the stroke: napari tells of some strokes before it writes them.
+        The label image, before or after the stroke: napari emits the event of some strokes before it writes them.
     atoms : iterable of tuple
         The value of the event ``Labels.events.paint``, in the order of painting.
 
@@ -82,16 +77,16 @@ def painted(array: NDArray[Any], atoms: Iterable[Atom]) -> Difference | None:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One thing that a person did, however many boxes it changed.
+    """One edit by the user, however many boxes it changed.
 
     Parameters
     ----------
     name : str
-        What was done, as a menu would say it.
+        Its name in menus, such as ``merge``.
     parts : tuple of Difference
         In the order they were written.
     known_before, known_after : mapping of int to mapping of str
-        Of the objects of which something else is known now, all that was and is known.
+        All features, before and after, of the objects whose features changed.
     """
 
     name: str
@@ -105,13 +100,7 @@ class Step:
         return sum(part.nbytes for part in self.parts)
 
     def reversed(self) -> Step:
-        """Return the way back.
-
-        Returns
-        -------
-        Step
-            Of the same name.
-        """
+        """Return the way back."""
         parts = tuple(part.reversed() for part in reversed(self.parts))
         return Step(self.name, parts, self.known_after, self.known_before)
 
@@ -135,13 +124,7 @@ class Step:
         return skipped
 
     def to_bytes(self) -> bytes:
-        """Return the step as bytes, for the journal.
-
-        Returns
-        -------
-        bytes
-            What `from_bytes` reads.
-        """
+        """Return the step as bytes, for the journal."""
         blobs: list[bytes] = []
 
         def reference(value: bytes | int) -> Any:
@@ -154,8 +137,8 @@ class Step:
             [part.start, part.shape, part.dtype, *map(reference, (part.mask, part.before, part.after))]
             for part in self.parts
         ]
-        known = [list(map(list, facts.items())) for facts in (self.known_before, self.known_after)]
-        head = json.dumps([self.name, parts, *known]).encode()
+        features = [list(map(list, facts.items())) for facts in (self.known_before, self.known_after)]
+        head = json.dumps([self.name, parts, *features]).encode()
         return b"".join([struct.pack("<I", len(head)), head, *blobs])
 
     @classmethod
@@ -166,14 +149,9 @@ class Step:
         ----------
         data : bytes
             What `to_bytes` returned.
-
-        Returns
-        -------
-        Step
-            The step.
         """
         (size,) = struct.unpack_from("<I", data)
-        name, listed, *known = json.loads(data[4 : 4 + size])
+        name, listed, *features = json.loads(data[4 : 4 + size])
         at = 4 + size
 
         def value(reference: Any) -> Any:
@@ -187,7 +165,7 @@ class Step:
         for start, shape, dtype, *references in listed:
             mask, before, after = (value(reference) for reference in references)
             parts.append(Difference(tuple(start), tuple(shape), mask, before, after, dtype))
-        return cls(name, tuple(parts), *map(dict, known))
+        return cls(name, tuple(parts), *map(dict, features))
 
 
 class History:
@@ -211,12 +189,12 @@ class History:
 
     @property
     def undo_name(self) -> str | None:
-        """What undo would take back; None if there is nothing."""
+        """Name of the step that undo would take back; None if there is none."""
         return self._done[-1].name if self._done else None
 
     @property
     def redo_name(self) -> str | None:
-        """What redo would do again; None if there is nothing."""
+        """Name of the step that redo would do again; None if there is none."""
         return self._undone[-1].name if self._undone else None
 
     @property
@@ -225,13 +203,7 @@ class History:
         return sum(step.nbytes for step in (*self._done, *self._undone))
 
     def add(self, step: Step) -> None:
-        """Remember a step that was done; what was undone before cannot be redone any more.
-
-        Parameters
-        ----------
-        step : Step
-            The step.
-        """
+        """Add a step that was done; steps undone before it cannot be redone any more."""
         self._undone.clear()
         self._done.append(step)
         while len(self._done) > 1 and self.nbytes > self._limit:
@@ -272,7 +244,7 @@ def _box_of(atom: Atom) -> Box:
 
 
 def _put(region: NDArray[Any], atom: Atom, box: Box, origin: NDArray[np.intp], *, old: bool) -> None:
-    """Write the old or the new values of one atom into an array whose first pixel lies at `origin`."""
+    """Write the old or the new values of one atom into an array whose first pixel is at `origin`."""
     values = atom[-2] if old else atom[-1]
     if not isinstance(atom[0][0], slice):
         region[tuple(np.asarray(axis) - o for axis, o in zip(atom[0], origin, strict=True))] = values

@@ -1,4 +1,4 @@
-"""Where the objects of a label image lie."""
+"""Bounding boxes of the objects of a label image."""
 
 from __future__ import annotations
 
@@ -23,11 +23,6 @@ def object_boxes(labels: NDArray[Any]) -> dict[int, Box]:
     ----------
     labels : ndarray of int
         The label image, ids of any size.
-
-    Returns
-    -------
-    dict of int to tuple of slice
-        By label.
     """
     from scipy import ndimage
 
@@ -48,8 +43,6 @@ def box_of(labels: NDArray[Any], ids: Sequence[int]) -> Box | None:
     ----------
     labels : ndarray of int
         The label image.
-    ids : sequence of int
-        The objects.
 
     Returns
     -------
@@ -60,7 +53,7 @@ def box_of(labels: NDArray[Any], ids: Sequence[int]) -> Box | None:
 
 
 def box_around(own: NDArray[np.bool_]) -> Box | None:
-    """Return the bounding box of what is set.
+    """Return the bounding box of the pixels that are set.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What is known of objects besides their pixels: scores of a model, what a person said of them."""
+"""Features of objects besides their pixels: scores of a model, review state and notes of the user."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ Facts = Mapping[int, Mapping[str, Any]]
 
 
 def facts_of_table(table: pd.DataFrame, key: str, ids: Collection[int] | None = None) -> dict[int, dict[str, Any]]:
-    """Return what a table knows of objects.
+    """Return the features of objects in a table.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        A row an object; empty cells are not known.
+        A row for each object; empty cells are left out.
     key : str
         The column that holds the ids.
     ids : collection of int, optional
@@ -38,27 +38,25 @@ def facts_of_table(table: pd.DataFrame, key: str, ids: Collection[int] | None = 
     rows = table[table[key] != 0] if ids is None else table[table[key].isin([i for i in ids if i])]
     names = [name for name in rows if name != key]
     columns = [[_plain(value) for value in rows[name].tolist()] for name in names]
-    known = (
+    features = (
         {str(name): value for name, value in zip(names, row, strict=True) if value is not None}
         for row in (zip(*columns, strict=True) if columns else [()] * len(rows))
     )
-    return {label: row for label, row in zip(map(int, rows[key]), known, strict=True) if row}
+    return {label: row for label, row in zip(map(int, rows[key]), features, strict=True) if row}
 
 
 def table_of_facts(facts: Facts, key: str) -> pd.DataFrame:
-    """Return what is known of objects as a table.
+    """Return features of objects as a table.
 
     Parameters
     ----------
-    facts : mapping of int to mapping of str
-        By id.
     key : str
         Name of the column of ids.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each object of which something is known, by ascending id.
+        A row for each object with features, by ascending id.
     """
     import pandas as pd
 
@@ -67,7 +65,7 @@ def table_of_facts(facts: Facts, key: str) -> pd.DataFrame:
 
 
 def with_facts(table: pd.DataFrame, key: str, facts: Facts) -> pd.DataFrame:
-    """Return a table in which of some objects exactly this is known.
+    """Return a table in which some objects have exactly these features.
 
     Parameters
     ----------

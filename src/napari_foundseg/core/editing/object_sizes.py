@@ -33,11 +33,6 @@ class Census:
         ----------
         labels : ndarray of int
             The label image.
-
-        Returns
-        -------
-        Census
-            Of every object.
         """
         return cls(label_sizes(labels))
 
@@ -54,11 +49,6 @@ class Census:
     def size(self, label: int) -> int:
         """Return an object's number of pixels.
 
-        Parameters
-        ----------
-        label : int
-            Its id.
-
         Returns
         -------
         int
@@ -67,12 +57,7 @@ class Census:
         return self._sizes.get(label, 0)
 
     def take(self, parts: Iterable[Difference]) -> set[int]:
-        """Take note of what a step has written.
-
-        Parameters
-        ----------
-        parts : iterable of Difference
-            Of the step.
+        """Update the sizes after a step has been written.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Painted strokes and areas: what is no wider than the brush is a stroke, known by points along its middle."""
+"""Painted marks as prompts: thin ones are strokes and become points along their middle, others are areas."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 __all__ = ["is_stroke", "medial_points"]
 
-#: Longest side that is looked at pixel by pixel; of larger masks each pixel that is looked at stands for several.
+#: Longest side that is processed pixel by pixel; larger masks are reduced to blocks of pixels first.
 _LONGEST = 512
 
 
@@ -44,8 +44,6 @@ def medial_points(mask: NDArray[np.bool_], apart: float, most: int) -> NDArray[n
         One connected part, with a pixel in it.
     apart : float
         Least distance in pixels between two of them.
-    most : int
-        How many there may be.
 
     Returns
     -------
@@ -58,7 +56,7 @@ def medial_points(mask: NDArray[np.bool_], apart: float, most: int) -> NDArray[n
     middle = np.argwhere(skeletonize(np.pad(small, 1))) - 1
     if not len(middle):
         middle = np.argwhere(small)
-    # From one end on, always the one that lies farthest from those chosen.
+    # Farthest-point sampling, from one end on.
     centre = middle.mean(0)
     reach = np.linalg.norm(middle - centre, axis=1)
     if step * 2 * reach.max() < apart:
@@ -73,7 +71,7 @@ def medial_points(mask: NDArray[np.bool_], apart: float, most: int) -> NDArray[n
 
 
 def _reduced(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
-    """Return a mask whose pixels stand for blocks with any pixel in them, and the blocks' side."""
+    """Return the mask at a lower resolution (any pixel of a block sets it), and the side of a block."""
     step = math.ceil(max(mask.shape) / _LONGEST)
     if step == 1:
         return mask, 1
@@ -83,7 +81,7 @@ def _reduced(mask: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], int]:
 
 
 def _inside(mask: NDArray[np.bool_], corner: NDArray[np.int_], step: int) -> NDArray[np.int_]:
-    """Return the pixel of the mask that lies most central in a block."""
+    """Return the most central pixel of the mask in a block."""
     y, x = corner
     pixels = np.argwhere(mask[y : y + step, x : x + step])
     nearest = np.linalg.norm(pixels - pixels.mean(0), axis=1).argmin()

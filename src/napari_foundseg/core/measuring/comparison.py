@@ -69,14 +69,14 @@ class Matching:
 
     @property
     def dice(self) -> float:
-        """2 |A ∩ B| / (|A| + |B|) of what is object in either; 1 where there is none."""
+        """2 |A ∩ B| / (|A| + |B|) of the pixels of objects; 1 where neither image has any."""
         total = int(self.truth_areas.sum() + self.found_areas.sum())
         return 2 * int(self.shared.sum()) / total if total else 1.0
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What a person sees of a matching.
+    """A matching as the window shows it.
 
     Parameters
     ----------
@@ -98,11 +98,6 @@ def match(truth: NDArray[Any], found: NDArray[Any]) -> Matching:
     ----------
     truth, found : ndarray of int
         Label images of equal shape. An object is all pixels of one id.
-
-    Returns
-    -------
-    Matching
-        Symmetric but for the order.
 
     Raises
     ------
@@ -167,7 +162,7 @@ def compare(truth: NDArray[Any], found: NDArray[Any]) -> Comparison:
     matching = match(truth, found)
     rows = _errors(matching)
     boxes = (object_boxes(truth), object_boxes(found))
-    # Where the person has to look: at what was found, where there is anything.
+    # The user is taken to the found object, or to the reference object where none was found.
     where = [boxes[1][j] if j else boxes[0][i] for _, i, j, _ in rows]
     positions = [tuple((part.start + part.stop - 1) // 2 for part in box) for box in where]
     errors = pd.DataFrame(rows, columns=["error", "reference", "label", "iou"])
@@ -179,9 +174,9 @@ class _Pair(NamedTuple):
     truth: int
     found: int
     iou: float
-    #: The found object lies mostly in the reference object.
+    #: The found object is mostly inside the reference object.
     inside: bool
-    #: The reference object lies mostly in the found object.
+    #: The reference object is mostly inside the found object.
     around: bool
 
 

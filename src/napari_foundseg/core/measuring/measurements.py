@@ -1,4 +1,4 @@
-"""Measurements of labelled objects, in the image's own unit where that is known.
+"""Measurements of labelled objects, in the image's own unit if it has one.
 
 Every object is measured in its own bounding box, so that after an edit only the objects that it touched are measured
 again.
@@ -23,7 +23,7 @@ __all__ = ["GreyValues", "boxes_of", "feret_diameter", "measure", "remeasure"]
 
 
 class GreyValues(Protocol):
-    """Grey values that lie on a label image: an array, or what reads the parts of one."""
+    """Grey values of the shape of a label image: an array, or a reader of its parts."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,11 +53,11 @@ def measure(
         Size of a pixel along each axis; None along an axis (time) on which objects do not go on: there each point has
         rows of its own. Two or three axes have a size.
     unit : str
-        Of the spacing; it stands in the columns' names.
+        Of the spacing; it is part of the columns' names.
     image : GreyValues, optional
         Grey values of the shape of `labels`, or with a last axis of channels; an array or a lazy one.
     boxes : mapping of int to tuple of slice, optional
-        Which objects, and where all of their pixels lie; all objects by default.
+        Ids of objects and the boxes that contain all their pixels; all objects by default.
 
     Returns
     -------
@@ -93,19 +93,10 @@ def remeasure(
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        What `measure` gave before the edit.
-    labels, axes, spacing, unit, image
-        As `measure` takes them.
     ids : collection of int
         Objects that lost or gained pixels.
     edited : iterable of tuple of slice
         Boxes of the array outside of which nothing changed.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A new table.
     """
     import pandas as pd
 
@@ -129,12 +120,8 @@ def boxes_of(table: pd.DataFrame, axes: str, spacing: Sequence[float | None]) ->
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        Rows of what `measure` gave.
     axes : str
         A letter for each axis of the label image.
-    spacing : sequence of float or None
-        As `measure` takes it.
 
     Returns
     -------
@@ -157,16 +144,11 @@ def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
         The object, with a pixel or more; 2-D or 3-D.
     spacing : sequence of float
         Size of a pixel along each axis.
-
-    Returns
-    -------
-    float
-        In the unit of `spacing`.
     """
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
 
-    # What lies farthest away in some direction is the end of its line of pixels along every axis.
+    # The farthest pixel in any direction is the end of its line of pixels along every axis.
     ends = mask
     for axis in range(mask.ndim):
         first = np.cumsum(mask, axis) == 1
