@@ -7,6 +7,8 @@ INSTALLED := $(VENV)/installed
 SOURCES := $(shell find src -name '*.py')
 # More arguments for a target, such as: make test ARGS="tests/io -x"
 ARGS ?=
+# Processes among which `make test` shares out the modules of tests; 0 runs all in one.
+WORKERS ?= 2
 
 # Real windows want a display; where there is none, a virtual one.
 ifeq ($(shell uname -s)$(DISPLAY)$(WAYLAND_DISPLAY),Linux)
@@ -39,7 +41,7 @@ demo: $(INSTALLED)
 	$(BIN)/napari-foundseg demo $(ARGS)
 
 test: $(INSTALLED)
-	$(IN_DISPLAY) $(BIN)/python -m pytest $(ARGS)
+	$(IN_DISPLAY) $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: lint-ruff lint-format lint-types lint-imports lint-structure lint-docstrings lint-manifest
 

@@ -8,21 +8,44 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
+from tests.support import ROOT
+from tests.support.parallel import Displays, share_processors
+
+share_processors()
+
 # Before any window: where Mesa has loaded its own LLVM first, torchvision crashes the process.
 # The product keeps the two apart.
-import segment_anything  # noqa: F401
+import segment_anything  # noqa: E402, F401
 
-ROOT = Path(__file__).parents[1]
+DISPLAYS = Displays()
 
 hypothesis.settings.register_profile(
     "default", deadline=None, max_examples=60, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.register_profile("ci", hypothesis.settings.get_profile("default"), derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Start the display of a worker of pytest-xdist."""
+    node.workerinput["display"] = DISPLAYS.start()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a worker of pytest-xdist open its windows on its own display."""
+    if display := getattr(config, "workerinput", {}).get("display"):
+        os.environ["DISPLAY"] = display
+
+
+def pytest_unconfigure() -> None:
+    """Stop the displays that were started for workers."""
+    DISPLAYS.stop()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
