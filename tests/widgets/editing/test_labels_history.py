@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -44,50 +46,69 @@ def states(count: int) -> list[NDArray[Any]]:
     return out
 
 
+def paint_until_killed() -> None:
+    layer = Labels(np.zeros((64, 64), np.uint16))
+    _history = LabelsHistory(layer, Image(np.arange(4096, dtype=np.uint16).reshape(64, 64)))
+    for n in range(1000):
+        stroke(layer, n)
+        sys.stdout.write(f"{n}\n")
+        sys.stdout.flush()
+        time.sleep(0.01)
+
+
+#: For each cache folder that comes in a line, a fork of this process paints: a round costs no import of napari.
 SCRIPT = """
-import time
-import numpy as np
-from napari.layers import Labels
-from napari_foundseg.core.image import Image
-from napari_foundseg.widgets.layers.object_features import REJECTED, known_of
-from napari_foundseg.widgets.editing.labels_history import LabelsHistory
-from tests.widgets.editing.test_labels_history import stroke
-layer = Labels(np.zeros((64, 64), np.uint16))
-history = LabelsHistory(layer, Image(np.arange(4096, dtype=np.uint16).reshape(64, 64)))
-for n in range(1000):
-    stroke(layer, n)
-    print(n, flush=True)
-    time.sleep(0.01)
+import os, sys
+from tests.widgets.editing.test_labels_history import paint_until_killed
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        os.environ["FOUNDSEG_CACHE"] = line.strip()
+        print("pid", os.getpid(), flush=True)
+        paint_until_killed()
+        os._exit(1)
+    os.waitpid(pid, 0)
+    print("gone", flush=True)
 """
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="each round is painted in a fork")
 def test_kill_9_after_any_stroke_loses_at_most_two_seconds(tmp_path: Path) -> None:
     expected = states(120)
-    for round_, last in enumerate(np.random.default_rng(5).integers(1, 100, 10)):
-        cache = tmp_path / str(round_)
-        process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=child_environment(FOUNDSEG_CACHE=str(cache)),
-        )
-        assert process.stdout is not None
-        done: list[float] = []
-        for line in process.stdout:
-            done.append(time.monotonic())
-            if int(line) == last:
-                break
-        process.kill()
-        killed = time.monotonic()
-        process.wait()
-        process.stdout.close()
-        (kept,) = kept_journals(cache / "journal")
-        assert kept.lost
-        found = read_journal(kept.path).labels
-        whole = [k for k, state in enumerate(expected) if np.array_equal(state, found)]
-        assert whole, "the recovered labels are those of no moment"
-        safe = sum(at <= killed - 2 for at in done)
-        assert max(whole) >= safe
+    # Forks do not inherit OpenMP's threads.
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", SCRIPT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=child_environment(OMP_NUM_THREADS="1"),
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        for round_, last in enumerate(np.random.default_rng(5).integers(1, 100, 10)):
+            cache = tmp_path / str(round_)
+            process.stdin.write(f"{cache}\n")
+            process.stdin.flush()
+            pid = int(process.stdout.readline().removeprefix("pid "))
+            done: list[float] = []
+            for line in process.stdout:
+                done.append(time.monotonic())
+                if int(line) == last:
+                    break
+            os.kill(pid, signal.SIGKILL)
+            killed = time.monotonic()
+            for line in process.stdout:
+                if line.endswith("gone\n"):
+                    break
+            (kept,) = kept_journals(cache / "journal")
+            assert kept.lost
+            found = read_journal(kept.path).labels
+            whole = [k for k, state in enumerate(expected) if np.array_equal(state, found)]
+            assert whole, "the recovered labels are those of no moment"
+            safe = sum(at <= killed - 2 for at in done)
+            assert max(whole) >= safe
+        process.stdin.close()
 
 
 def test_the_widgets_of_a_layer_share_its_history() -> None:
