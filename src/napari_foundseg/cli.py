@@ -88,7 +88,24 @@ def demo(
 def batch(
     recipe: Annotated[Path, typer.Argument(help="Recipe, .yaml or .json.")],
     out: Annotated[Optional[Path], typer.Option(help="Folder of the results. Default: what the recipe says.")] = None,  # noqa: UP045 - typer reads it
-    workers: Annotated[int, typer.Option(min=1, help="Processes; the processors are divided among them.")] = 1,
+    workers: Annotated[
+        Optional[int],  # noqa: UP045 - typer reads it
+        typer.Option(
+            min=1,
+            help="Processes, among which the processors are divided, or workers of the scheduler. Default: 1 process, "
+            "or all workers of the scheduler.",
+            show_default=False,
+        ),
+    ] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            envvar="FOUNDSEG_ENGINE",
+            help="Address of a dask scheduler, tls://host:port, whose workers see the same files. Default: processes "
+            "on this computer.",
+            show_default=False,
+        ),
+    ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the items and write nothing.")] = False,
 ) -> None:
     """Run a recipe over many images, and go on where an earlier run was stopped.
@@ -102,10 +119,12 @@ def batch(
 
     bar = _BatchBar()
     try:
-        runner = Runner(read_recipe(recipe), recipe.parent, out, workers=workers, on_change=bar.change)
+        runner = Runner(read_recipe(recipe), recipe.parent, out, workers=workers, engine=engine, on_change=bar.change)
         if dry_run:
             _list_items(runner)
             return
+        if engine:
+            console.print(escape(_shown(f"Running {runner.source.describe()}.")), highlight=False, soft_wrap=True)
         with _stopped_by_signals(runner):
             report = bar.run(runner)
     except FoundsegError as error:

@@ -64,6 +64,6 @@ def test_a_pool_has_workers_in_a_place_that_the_test_alone_knows(toy: type[ToySo
         pids = {future.result(60)["pid"] for future in [submit_to(pool, compute=0.3) for _ in range(4)]}
         assert pids == {worker.process.pid for worker in toy.workers}
         assert len(pids) == 2
-        with pytest.raises(WorkerLostError, match=r"is gone|broke"):
+        with pytest.raises(WorkerLostError, match="toy broke"):
             submit_to(pool, act="exit").result(10)
         assert submit_to(pool, number=7).result(60)["number"] == 7

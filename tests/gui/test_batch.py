@@ -24,7 +24,9 @@ from napari_foundseg.batch import runner as runner_module
 from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step, read_recipe, write_recipe
 from napari_foundseg.batch.report import read_report
 from napari_foundseg.cli import app
+from napari_foundseg.engine.sources.own_process import OwnProcessSource
 from napari_foundseg.engine.stages import Ended, StageContext
+from napari_foundseg.engine.worker_source import WorkerSource, register_worker_source
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
@@ -42,8 +44,9 @@ class NearPool:
 
     threads = 1
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, source: WorkerSource) -> None:
         self.workers = workers
+        self.source = source
         self._threads = ThreadPoolExecutor(workers)
         self._flag = threading.Event()
 
@@ -319,6 +322,39 @@ def test_open_layers_are_items_too(qtbot: Any, viewer: Any, form: BatchWidget, t
     assert column(form, 0)[2:5] == [f"a_b.tif (t = {t})" for t in range(3)]
     click(qtbot, form.recipes_button)
     wait(qtbot, lambda: column(form, 0) == ["1.tif"])
+
+
+class NearSource(OwnProcessSource):
+    """A place where a batch runs, by its address."""
+
+    @classmethod
+    def accepts(cls, address: str) -> bool:
+        return address.startswith("near://")
+
+    def describe(self) -> str:
+        return f"nearby at {self.address}"
+
+
+def test_with_an_engine_address_the_batch_says_where_it_runs_and_runs_there(
+    qtbot: Any, toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remove = register_worker_source(NearSource)
+    try:
+        monkeypatch.setenv("FOUNDSEG_ENGINE", "near://here")
+        form = toy("done")
+        assert form.engine_label.text() == "Runs nearby at near://here."
+        assert form.engine_label.isVisibleTo(form)
+        run(qtbot, form)
+        assert form.session.report.engine == "near://here"
+        monkeypatch.delenv("FOUNDSEG_ENGINE")
+        run(qtbot, form)
+        assert form.session.report.engine == "", "the address of this moment counts"
+        assert not form.engine_label.isVisibleTo(form)
+    finally:
+        remove()
+    monkeypatch.setenv("FOUNDSEG_ENGINE", "tcp://gpu:1")
+    click(qtbot, form.start_button)
+    wait(qtbot, lambda: "tls://host:port" in form.messages["run"].text())
 
 
 def test_batch_opens_from_the_command_palette(qtbot: Any, viewer: Any) -> None:

@@ -21,7 +21,7 @@ from napari_foundseg.io.atomic import named_errors, publish, sweep
 from napari_foundseg.io.naming import LABEL_ENDINGS, SUFFIX, place
 from napari_foundseg.io.worklist import STATE_FILE, read_records
 
-__all__ = ["HIDDEN", "Folder", "Held", "hold", "open_folder", "thumbnail_of"]
+__all__ = ["HIDDEN", "Folder", "Held", "hold", "open_folder", "renumber_folder", "thumbnail_of"]
 
 #: Locks, results in the making and thumbnails, in the folder of the results.
 HIDDEN = ".foundseg"
@@ -58,7 +58,7 @@ class Folder:
         """
         try:
             here = self.path.stat()
-            same = (here.st_dev, here.st_ino) == (self.device, self.inode)
+            same = (here.st_dev, here.st_ino) == _numbers_here.get(self, (self.device, self.inode))
         except OSError:
             same = False
         if not same or self.hidden.is_symlink():
@@ -66,6 +66,17 @@ class Folder:
                 f"The folder of the results, {str(self.path)!r}, is gone or was exchanged while the batch ran. "
                 "Nothing was written to it; start the batch again."
             )
+
+
+#: Numbers of folders in this process, where another computer's process gave the order: each computer numbers network
+#: disks in its own way.
+_numbers_here: dict[Folder, tuple[int, int]] = {}
+
+
+def renumber_folder(folder: Folder) -> None:
+    """From now on, expect the numbers that this computer's system gives a folder that another computer opened."""
+    here = folder.path.stat()
+    _numbers_here[folder] = (here.st_dev, here.st_ino)
 
 
 def open_folder(path: Path) -> Folder:

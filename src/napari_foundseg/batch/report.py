@@ -52,9 +52,11 @@ class Report(Declared):
     seconds: float
     """How long the run took."""
     workers: int
-    """How many processes."""
+    """How many workers at most."""
     threads: int
-    """How many threads each computed with."""
+    """How many threads each computed with; 0: as many as the workers of a scheduler were started with."""
+    engine: str = ""
+    """Address of the scheduler that ran it; empty for processes on this computer."""
     versions: dict[str, str]
     """Of Python and the packages that make results."""
     stopped: str

@@ -35,7 +35,9 @@ class Request:
     out : Path or None
         Folder of the results; None: as the recipe says.
     workers : int
-        How many processes.
+        How many workers.
+    engine : str
+        Address of the scheduler whose workers do it; empty for processes on this computer.
     """
 
     recipe: Recipe | None = None
@@ -45,6 +47,7 @@ class Request:
     stacks: Literal["whole", "slices"] | None = None
     out: Path | None = None
     workers: int = 1
+    engine: str = ""
 
     @property
     def results(self) -> Path:
@@ -106,7 +109,9 @@ class Request:
         FoundsegError
             If there is no such image or model, or no recipe.
         """
-        return Runner(self.chosen(), self.folder, self.out, workers=self.workers, on_change=on_change)
+        return Runner(
+            self.chosen(), self.folder, self.out, workers=self.workers, engine=self.engine, on_change=on_change
+        )
 
     def save(self, path: Path) -> None:
         """Save it as a recipe, whose paths start from the recipe's own folder where they lie in it.

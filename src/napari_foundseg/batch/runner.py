@@ -7,7 +7,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,10 +18,13 @@ from napari_foundseg.batch.item_stages import STAGES, Order, Outcome, State
 from napari_foundseg.batch.items import Item, items_of, output_folder
 from napari_foundseg.batch.ledger import open_folder, thumbnail_of
 from napari_foundseg.batch.report import Report, reported, write_report
+from napari_foundseg.batch.shared_files import check_shared_files, mark_shared_files
 from napari_foundseg.core.errors import Cancelled, EngineStartError, OutputError, WorkerLostError
 from napari_foundseg.engine.pool import Pool
+from napari_foundseg.engine.worker_source import find_worker_source
 from napari_foundseg.io.atomic import sweep
 from napari_foundseg.io.naming import SUFFIX, place
+from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks.provenance import versions
 
 if TYPE_CHECKING:
@@ -59,10 +62,12 @@ class Runner:
         The folder that its paths start from.
     out : Path, optional
         Another folder for the results than the recipe says.
-    workers : int
-        How many processes.
+    workers : int or None
+        How many workers. None: as many as suit the engine, one process on this computer or all workers of a scheduler.
     on_change : callable, optional
         Told what becomes of an item, in the thread of `run`.
+    engine : str
+        Address of the scheduler whose workers do the items; empty for processes on this computer.
     pool : Pool, optional
         Workers to use, which are left running; by default some of its own while it runs.
     items : sequence of Item, optional
@@ -74,6 +79,8 @@ class Runner:
         If one of the recipe's paths leads to no image.
     CheckpointError
         If a model here is not the one that the recipe names.
+    EngineError
+        If the engine's address has no known form, or its certificates are missing.
     """
 
     def __init__(
@@ -82,7 +89,8 @@ class Runner:
         folder: Path,
         out: Path | None = None,
         *,
-        workers: int = 1,
+        workers: int | None = 1,
+        engine: str = "",
         on_change: OnChange | None = None,
         pool: Pool | None = None,
         items: Sequence[Item] | None = None,
@@ -90,7 +98,11 @@ class Runner:
         recipe.models()
         self.out = output_folder(recipe, folder, out)
         self.items = tuple(items_of(recipe, folder, out) if items is None else items)
-        self._recipe, self._pool, self._workers, self._on_change = recipe, pool, workers, on_change
+        self.source = find_worker_source(engine) if pool is None else pool.source
+        self._recipe = recipe
+        self._pool = pool
+        self._workers = workers
+        self._on_change = on_change
         self._outcomes: dict[str, Outcome] = {}
         self._deaths: Counter[str] = Counter()
         self._waiting = deque(self.items)
@@ -146,11 +158,18 @@ class Runner:
             If the folder of the results cannot be made.
         """
         self._stopped, self._over = "", False
-        started, began = datetime.now(UTC), time.monotonic()
-        self._folder = open_folder(self.out)
+        started = datetime.now(UTC)
+        began = time.monotonic()
         text = self._recipe.model_dump_json()
-        with Pool(self._workers) if self._pool is None else nullcontext(self._pool) as pool:
+        with ExitStack() as stack:
+            pool = self._pool or stack.enter_context(Pool(self._workers, source=self.source))
+            self._folder = open_folder(self.out)
+            if not pool.source.shares_files:
+                rows = (row(name).model_dump(mode="json") for name in self._recipe.models())
+                files = stack.enter_context(mark_shared_files(self._folder, self.items, rows))
+                pool.prepare(check_shared_files, files)
             self._running = pool
+            workers = pool.workers
             while not self._mail.empty() or self._fill(pool, text) or self._under_way:
                 self._wait()
             self._over = True
@@ -159,8 +178,9 @@ class Runner:
             folder=str(self.out),
             started=started.isoformat(timespec="seconds"),
             seconds=round(time.monotonic() - began, 3),
-            workers=pool.workers,
+            workers=workers,
             threads=pool.threads,
+            engine=self.source.address,
             versions=versions(),
             stopped=self._stopped,
             items=tuple(reported(self._outcomes.get(item.stem), item.name, item.stem) for item in self.items),
@@ -293,7 +313,8 @@ class Runner:
         self._settle(item, Outcome(item.name, item.stem, "failed", reason=reason, error=type(error).__name__))
 
     def _again(self, item: Item) -> None:
-        self._waiting.appendleft(item)
+        # An item whose worker died stays one that is tried alone.
+        (self._suspects if self._deaths[item.stem] else self._waiting).appendleft(item)
         self._tell(item, "waiting")
 
     def _settle(self, item: Item, outcome: Outcome) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.result import Segmentation
 
-__all__ = ["Outcome", "TaskRunner", "request_cancel", "versions"]
+__all__ = ["Outcome", "TaskRunner", "check_row", "request_cancel", "versions"]
 
 #: Bytes of planes that are kept between runs.
 KEPT_BYTES = 1 << 30
@@ -302,7 +302,7 @@ def _run(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller, on_device: C
     task = (TASKS | FITS)[request["task"]]
     inputs = task.inputs.parse(request["inputs"])
     settings = task.settings(request["method"], request["settings"])
-    _check_row(request["row"])
+    check_row(request["row"])
     tell.progress(0.0, f"loading {request['row']['title']}")
     model = load_model(request["row"]["name"], device=request["device"], protocol=task.protocols[request["method"]])
     on_device(str(getattr(model, "device", "unknown")))
@@ -310,7 +310,7 @@ def _run(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller, on_device: C
     return task.run(image, inputs, settings, model, tell.progress, tell.cancelled)
 
 
-def _check_row(expected: dict[str, Any]) -> None:
+def check_row(expected: dict[str, Any]) -> None:
     """Make sure that the window means the model that is here; one that is unknown here is taken by its row's value.
 
     Where the weights lie is each computer's own affair; that they are the same, their hash says.

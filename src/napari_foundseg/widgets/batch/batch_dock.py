@@ -194,6 +194,7 @@ class BatchWidget(Dock):
 
     def _build(self) -> None:
         self.source, self.place_label, self.reason = quiet_label(""), quiet_label(""), quiet_label("")
+        self.engine_label = quiet_label("")
         self.recipe_label, self.state = quiet_label(""), quiet_label("")
         self.table = BatchTable()
         self.table.wanted.connect(self.open_item)
@@ -227,7 +228,10 @@ class BatchWidget(Dock):
         self.place.activated.connect(self.choose_results)
         self.workers.setRange(1, max(1, os.cpu_count() or 1))
         self.workers.setKeyboardTracking(False)
-        self.workers.setToolTip("Processes that work at the same time; the processors are divided among them.")
+        self.workers.setToolTip(
+            "Processes that work at the same time, among which the processors are divided. With an engine address in "
+            "the preferences: how many workers of that scheduler are used, at most."
+        )
         self.workers.setAccessibleName("Workers")
         self.workers.valueChanged.connect(lambda count: self.session.choose(workers=count))
         self._inputs = [
@@ -241,7 +245,7 @@ class BatchWidget(Dock):
             self.source, self.recipes_button, self.messages["image"],
             labelled("Stacks", self.stacks),
             labelled("Results", self.place), self.place_label, self.messages["results"],
-            labelled("Workers", self.workers),
+            labelled("Workers", self.workers), self.engine_label,
         ]  # fmt: skip
 
     def _buttons(self) -> list[QWidget]:
@@ -352,3 +356,5 @@ class BatchWidget(Dock):
         self.stacks.setCurrentIndex(int(stacks == "slices"))
         self.place.setCurrentIndex(int(request.out is not None))
         self.place_label.setText(str(request.results) if recipe else "")
+        self.engine_label.setText(f"Runs {session.place}." if session.place else "")
+        self.engine_label.setVisible(bool(session.place))

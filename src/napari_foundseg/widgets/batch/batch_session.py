@@ -18,7 +18,9 @@ from napari_foundseg.batch.report import Report, read_report
 from napari_foundseg.batch.request import Request
 from napari_foundseg.batch.runner import OnChange, Runner
 from napari_foundseg.core.errors import EngineError, FoundsegError, RecipeError
+from napari_foundseg.io.preferences import preferences
 from napari_foundseg.widgets.qt.file_thread import Background
+from napari_foundseg.widgets.saved.preferences import reload_preferences
 
 if TYPE_CHECKING:
     from napari_foundseg.batch.item_stages import Outcome
@@ -166,7 +168,10 @@ class BatchSession(QObject):
         """Do what is not done yet."""
         if self.running or self.preparing or self.runner is None:
             return
-        if self._used and not (self.report is not None and self.report.stopped):
+        reload_preferences()
+        if self.request.engine != (preferences().address or ""):
+            self.make_list(self._run)
+        elif self._used and not (self.report is not None and self.report.stopped):
             # All has ended: look again at all, with what the person may have changed since.
             self.make_list(self._run)
         else:
@@ -194,6 +199,11 @@ class BatchSession(QObject):
         self.runner.retry([line.item.name for line in failed])
         if not self.running:
             self._run()
+
+    @property
+    def place(self) -> str:
+        """Where the items run, in words; empty for this computer, and as long as nothing is listed."""
+        return self.runner.source.describe() if self.request.engine and self.runner is not None else ""
 
     @property
     def failures(self) -> int:
@@ -289,7 +299,8 @@ class BatchSession(QObject):
         if isinstance(found, Exception):
             self.runner, self.lines = None, []
             self.listed.emit()
-            self._fail("image" if isinstance(found, RecipeError) else "recipe", found)
+            parts = ((RecipeError, "image"), (EngineError, "run"))
+            self._fail(next((part for kind, part in parts if isinstance(found, kind)), "recipe"), found)
             return
         self.request, self.runner, report = found
         self.lines = [Line(item) for item in self.runner.items]
@@ -364,7 +375,7 @@ class BatchSession(QObject):
 
 
 def _prepare(request: Request, note: OnChange) -> tuple[Request, Runner, Report | None]:
-    request = request.with_files()
+    request = replace(request.with_files(), engine=preferences().address or "")
     runner = request.runner(note)
     report = read_report(runner.out)
     same = report is not None and report.recipe == request.chosen().digest()
