@@ -26,6 +26,7 @@ from rich.table import Table
 from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.io.formats.table import image_formats, label_endings, listed
 from napari_foundseg.models.catalog import catalog, default_model, packaged
 from napari_foundseg.models.listing import as_markdown
 from napari_foundseg.models.store import state
@@ -324,11 +325,12 @@ def _command(name: str) -> Callable[..., None]:
     task = TASKS[name]
 
     def command(**options: Any) -> None:
+        from napari_foundseg.io.naming import table_path
         from napari_foundseg.io.writers import write_table
 
         image, out, table = options.pop("image"), options.pop("out"), options.pop("table")
         # What a task says of objects that are there stands in the table alone.
-        table = table or (out.with_suffix(".csv") if task.of_labels else None)
+        table = table or (table_path(out) if task.of_labels else None)
         given = {key: value for key, value in options.items() if value is not None}
         result = _segment(name, image, out, given)
         if table is not None:
@@ -337,8 +339,8 @@ def _command(name: str) -> Callable[..., None]:
 
     command.__doc__ = f"{task.title}: write the labels of an image."
     fixed: dict[str, Any] = {
-        "image": Annotated[Path, typer.Argument(help="TIFF, PNG or JPEG.")],
-        "out": Annotated[Path, typer.Option(help="Labels file, .tif or .png.")],
+        "image": Annotated[Path, typer.Argument(help=f"Image: {listed([row.name for row in image_formats()])}.")],
+        "out": Annotated[Path, typer.Option(help=f"Labels file, {listed(label_endings())}.")],
         "table": _option(
             Path, f"Table of the objects (CSV).{' Default: beside the labels.' if task.of_labels else ''}"
         ),

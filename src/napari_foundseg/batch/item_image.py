@@ -10,6 +10,7 @@ from napari_foundseg.batch.sidecar import digest_of, state_of
 from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
+from napari_foundseg.io.formats.table import is_folder_name
 from napari_foundseg.io.readers import read_image
 
 __all__ = ["file_digest", "picture"]
@@ -71,7 +72,7 @@ def file_digest(path: Path) -> str:
     BadImageError
         If it is no file that can be read.
     """
-    if not path.is_file() and path.suffix.lower() != ".zarr":
+    if not path.is_file() and not is_folder_name(path.name):
         # It says what is wrong; a pipe would be waited for, any folder gone through.
         read_image(path)
     return _digest(path, _state(path))

@@ -12,8 +12,19 @@ from pathlib import Path
 
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
-from napari_foundseg.io.naming import SUFFIX, free_stem, is_image_name, key, natural, place, safe_name, stem_of
-from napari_foundseg.io.readers import EXTENSIONS, read_image
+from napari_foundseg.io.formats.table import image_endings, is_folder_name
+from napari_foundseg.io.naming import (
+    SUFFIX,
+    free_stem,
+    is_image_folder,
+    is_image_name,
+    key,
+    natural,
+    place,
+    safe_name,
+    stem_of,
+)
+from napari_foundseg.io.readers import read_image
 
 __all__ = ["Item", "items_of", "output_folder"]
 
@@ -95,7 +106,7 @@ def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Item
         if not found:
             raise RecipeError(
                 f"inputs.paths: {entry!r} leads to no image in {str(folder)!r}. Check the name; images end in "
-                f"{', '.join(EXTENSIONS)}, and files named *{SUFFIX} are results."
+                f"{', '.join(image_endings())}, and files named *{SUFFIX} are results."
             )
         for path in found:
             files.setdefault(known.identity(path), path)
@@ -134,16 +145,11 @@ def _files(entry: str, folder: Path, results: Path, *, recursive: bool) -> Itera
         yield path
     elif _PATTERN & set(entry):
         found = (folder / name for name in glob.iglob(entry, root_dir=folder, recursive=True))  # noqa: PTH207 - absolute ones too
-        yield from _in_order(p for p in found if is_image_name(p.name) and (p.is_file() or _is_store(p)))
-
-
-def _is_store(path: Path) -> bool:
-    """Tell whether a path is an image that is a folder (OME-Zarr)."""
-    return path.suffix.lower() == ".zarr" and path.is_dir()
+        yield from _in_order(p for p in found if is_image_name(p.name) and (p.is_file() or is_image_folder(p)))
 
 
 def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not _is_store(path)
+    return path.is_dir() and not is_image_folder(path)
 
 
 def _in_folder(folder: Path, results: Path, *, recursive: bool) -> Iterator[Path]:
@@ -155,7 +161,7 @@ def _in_folder(folder: Path, results: Path, *, recursive: bool) -> Iterator[Path
         raise RecipeError(
             f"The folder {str(folder)!r} cannot be read ({error.strerror or error}). Check its permissions."
         ) from error
-    stores = {name for name, is_folder in here if is_folder and name.lower().endswith(".zarr")}
+    stores = {name for name, is_folder in here if is_folder and is_folder_name(name)}
     yield from _in_order(folder / n for n, is_folder in here if is_image_name(n) and (not is_folder or n in stores))
     if recursive:
         inner = [n for n, is_folder in here if is_folder and n not in stores and not n.startswith(".")]

@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from napari_foundseg.batch.sidecar import Sidecar, digest_of, read_sidecar, state_of
 from napari_foundseg.core.errors import FolderLostError, KeptError, OutputError
 from napari_foundseg.io.atomic import named_errors, publish, sweep
-from napari_foundseg.io.naming import LABEL_ENDINGS, SUFFIX, place
+from napari_foundseg.io.formats.table import label_endings
+from napari_foundseg.io.naming import SUFFIX, place
 from napari_foundseg.io.worklist import STATE_FILE, read_records
 
 __all__ = ["HIDDEN", "Folder", "Held", "hold", "open_folder", "renumber_folder", "thumbnail_of"]
@@ -220,7 +221,7 @@ class Held:
             self.known = read_sidecar(self.sidecar)
         except (OSError, ValueError) as error:
             raise KeptError(f"{self.sidecar.name} was left as it is, since it is not ours ({error}).") from error
-        for name in (f"{self.labels}{ending}" for ending in (*LABEL_ENDINGS, ".csv")):
+        for name in (f"{self.labels}{ending}" for ending in (*label_endings(), ".csv")):
             path = place(self.folder.path, name)
             _refuse_link(path)
             if path.exists():

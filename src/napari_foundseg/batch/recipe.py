@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 import numpy as np
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from napari_foundseg.batch.recipe_text import parse_text, write_text
 from napari_foundseg.core.contrast import Normalisation, Percentile
@@ -19,6 +20,8 @@ from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeEr
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.validation_messages import in_words
+from napari_foundseg.io.formats.table import label_endings, listed
+from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.models import catalog, store
 from napari_foundseg.tasks import TASKS, Inputs, Settings
@@ -142,12 +145,21 @@ class Step(Declared):
         return TASKS[self.task].inputs.parse(self.inputs)
 
 
+def _label_ending(ending: str) -> str:
+    if ending not in label_endings():
+        expected = listed([repr(known) for known in label_endings()])
+        raise PydanticCustomError("label_ending", "Input should be {expected}", {"expected": expected})
+    return ending
+
+
 class Outputs(Declared):
     """What is written, and where."""
 
     folder: str = "results"
     """Folder of the results, relative to the recipe's."""
-    labels: Literal[".tif", ".ome.tif", ".ome.zarr", ".png"] = ".tif"
+    labels: Annotated[str, AfterValidator(_label_ending)] = Field(
+        DEFAULT_LABEL_ENDING, json_schema_extra=lambda schema: schema.update(enum=list(label_endings()))
+    )
     """Format of the labels files."""
     table: bool = True
     """Whether a table of the objects is written beside each labels file."""

@@ -23,7 +23,8 @@ from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
-from napari_foundseg.io.naming import LABEL_ENDINGS
+from napari_foundseg.io.formats.table import label_endings
+from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_labels
 from napari_foundseg.tasks.settings import Progress, unheard
@@ -150,7 +151,7 @@ class _Told:
 
 def _told(source: str | Path | Mapping[str, Any]) -> _Told:
     if isinstance(source, Mapping):
-        return _Told([source.get("foundseg", source)])
+        return _Told([source.get(RUN_PROVENANCE, source)])
     path = Path(source)
     if path.suffix.lower() != ".json":
         path = sidecar_of(path)
@@ -165,12 +166,12 @@ def _told(source: str | Path | Mapping[str, Any]) -> _Told:
     if not isinstance(content, dict):
         raise ReplayError(f"{str(path)!r} holds no provenance. Give a labels file or the JSON beside it.")
     if "format" not in content:
-        return _Told([content.get("foundseg", content)])
+        return _Told([content.get(RUN_PROVENANCE, content)])
     try:
         known = Sidecar.model_validate(content)
     except ValidationError as error:
         raise ReplayError(f"{str(path)!r} is damaged, or of a newer napari-foundseg: {error}") from error
-    name = next((n for n in known.outputs if n.lower().endswith(LABEL_ENDINGS) and Path(n).name == n), None)
+    name = next((n for n in known.outputs if n.lower().endswith(label_endings()) and Path(n).name == n), None)
     labels, digest = (path.with_name(name), known.outputs[name]) if name else (None, None)
     return _Told(known.steps, known.input.index, known.input.axes, known.input.sha256, labels, digest)
 

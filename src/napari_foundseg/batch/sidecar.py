@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +12,7 @@ from pydantic import Field, JsonValue
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.naming import sidecar_path
 
 __all__ = ["Sidecar", "SourceFile", "digest_of", "read_sidecar", "sidecar_of", "state_of"]
 
@@ -103,7 +103,7 @@ def sidecar_of(labels: Path) -> Path:
     Path
         Beside it, with the ending ``.json`` instead of ``.tif``, ``.ome.tif`` or whatever it has.
     """
-    return labels.with_name(re.sub(r"(?<=.)(\.ome)?\.\w+$", "", labels.name, flags=re.IGNORECASE) + ".json")
+    return sidecar_path(labels)
 
 
 def read_sidecar(path: Path) -> Sidecar | None:

@@ -7,7 +7,9 @@ from typing import Any
 
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
-from napari_foundseg.io.readers import EXTENSIONS, read_image
+from napari_foundseg.io.formats.table import image_ending, image_endings
+from napari_foundseg.io.naming import is_image_folder
+from napari_foundseg.io.readers import read_image
 
 __all__ = ["given_image", "given_images", "images_in"]
 
@@ -63,7 +65,7 @@ def given_images(given: Any, axes: str | None = None) -> list[Image]:
     """
     out: list[Image] = []
     for one in given if isinstance(given, list | tuple) else [given]:
-        folder = isinstance(one, str | Path) and Path(one).is_dir() and not str(one).lower().endswith(".zarr")
+        folder = isinstance(one, str | Path) and Path(one).is_dir() and not is_image_folder(Path(one))
         out.extend(images_in(Path(one)) if folder else [given_image(one, axes)])
     return out
 
@@ -88,7 +90,7 @@ def images_in(folder: Path) -> list[Image]:
     """
     if not folder.is_dir():
         raise BadImageError(folder, "is not a folder; choose one with images")
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    files = sorted(path for path in folder.iterdir() if image_ending(path.name))
     if not files:
-        raise BadImageError(folder, f"holds no images ({', '.join(sorted(EXTENSIONS))})")
+        raise BadImageError(folder, f"holds no images ({', '.join(sorted(image_endings()))})")
     return [read_image(path) for path in files]

@@ -18,21 +18,31 @@ from napari_foundseg.core.errors import OutputError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.formats.content import Colour, Content
+from napari_foundseg.io.formats.table import format_to_write
 from napari_foundseg.io.formats.units import is_known, symbol
-from napari_foundseg.io.naming import stem_of, stem_of_labels
+from napari_foundseg.io.naming import sidecar_path, stem_of, stem_of_labels, table_path
 from napari_foundseg.io.readers import read_labels
 from napari_foundseg.io.writers import write_labels, write_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PROVENANCE", "labels_reader", "properties_of", "read_layer", "write_layer", "write_with_properties"]
+__all__ = [
+    "FILE_PROVENANCE",
+    "RUN_PROVENANCE",
+    "holds_properties",
+    "labels_reader",
+    "properties_of",
+    "read_layer",
+    "write_layer",
+    "write_with_properties",
+]
 
 LayerData = tuple[Any, dict[str, Any], str]
-#: Key of a layer's metadata under which stands what a file's sidecar says.
-PROVENANCE = "napari-foundseg"
-#: Key under which a run leaves its provenance in the layer that it makes.
-_OF_RUN = "foundseg"
+#: Key of a layer's metadata for the content of the sidecar of its file.
+FILE_PROVENANCE = "napari-foundseg"
+#: Key of a layer's metadata for the provenance of the run that made it.
+RUN_PROVENANCE = "foundseg"
 #: Ids without a colour of their own, where others have one; the background.
 _GREY, _CLEAR = (0.5, 0.5, 0.5, 1.0), (0.0, 0.0, 0.0, 0.0)
 
@@ -74,15 +84,15 @@ def read_layer(path: str) -> list[LayerData]:
     """
     file = Path(path)
     content = read_labels(file)
-    name, table = stem_of(file.name), properties_of(file, content)
-    provenance = _read_beside(file.with_name(f"{name}.json"), _provenance)
+    table = properties_of(file, content)
+    provenance = _read_beside(sidecar_path(file), _provenance)
     units = [content.units.get(axis, "pixel") for axis in content.axes]
     attributes: dict[str, Any] = {
-        "name": name,
+        "name": stem_of(file.name),
         "scale": [content.spacing.get(axis, 1.0) for axis in content.axes],
         "units": [unit if is_known(unit) else "pixel" for unit in units],
         "axis_labels": [axis.lower() for axis in content.axes],
-        "metadata": {} if provenance is None else {PROVENANCE: provenance},
+        "metadata": {} if provenance is None else {FILE_PROVENANCE: provenance},
     }
     if table is not None:
         attributes["features"] = table.rename(columns={"label": "index"})
@@ -118,8 +128,8 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     content = _content(file, data[0] if attributes.get("multiscale") else data, attributes)
     written = write_with_properties(file, content)
     metadata = attributes.get("metadata") or {}
-    provenance = metadata.get(PROVENANCE) or metadata.get(_OF_RUN)
-    sidecar = file.with_name(f"{stem_of(file.name)}.json")
+    provenance = metadata.get(FILE_PROVENANCE) or metadata.get(RUN_PROVENANCE)
+    sidecar = sidecar_path(file)
     # One that is there says what is known of the file before; that it is another's by now its hash tells.
     if provenance and not sidecar.exists():
         with atomic_write(sidecar) as out:
@@ -145,7 +155,7 @@ def properties_of(path: Path, content: Content | None = None) -> pd.DataFrame | 
     """
     if content is not None and content.properties is not None:
         return content.properties
-    table: pd.DataFrame | None = _read_beside(_table_of(path), _table)
+    table: pd.DataFrame | None = _read_beside(table_path(path), _table)
     return table
 
 
@@ -171,10 +181,11 @@ def write_with_properties(path: Path, content: Content) -> list[Path]:
         If they cannot be written, or a file beside the labels is not ours to replace; then nothing is.
     """
     sizes = content.spacing, content.units, content.colours
-    if path.name.lower().endswith(".zarr"):
+    if holds_properties(path):
         write_labels(path, content.data, content.axes, *sizes, content.properties)
         return [path]
-    table, properties = _table_of(path), content.properties
+    table = table_path(path)
+    properties = content.properties
     if table.exists() and properties is None:
         properties = _empty_table()
     if properties is not None and table.exists() and not _is_table(table):
@@ -189,8 +200,10 @@ def write_with_properties(path: Path, content: Content) -> list[Path]:
     return [path, table]
 
 
-def _table_of(path: Path) -> Path:
-    return path.with_name(f"{stem_of(path.name)}.csv")
+def holds_properties(path: Path) -> bool:
+    """Tell whether a labels file of this name holds the table of its objects itself."""
+    row = format_to_write(path.name)
+    return row is not None and row.properties
 
 
 def _empty_table() -> pd.DataFrame:

@@ -12,27 +12,31 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from napari_foundseg.io.readers import EXTENSIONS
+from napari_foundseg.io.formats.table import image_ending, is_folder_name, label_endings
 
 __all__ = [
-    "LABEL_ENDINGS",
+    "DEFAULT_LABEL_ENDING",
     "SUFFIX",
     "free_stem",
+    "is_image_folder",
     "is_image_name",
     "is_there",
     "key",
+    "label_patterns",
     "labels_file",
     "natural",
     "place",
     "safe_name",
+    "sidecar_path",
     "stem_of",
     "stem_of_labels",
+    "table_path",
 ]
 
 #: What the name of every labels file ends with, before its ending.
 SUFFIX = "_labels"
-#: The endings that labels files may have.
-LABEL_ENDINGS = (".tif", ".ome.tif", ".ome.zarr", ".png")
+#: The ending of labels files where the user has not chosen one.
+DEFAULT_LABEL_ENDING = ".tif"
 #: Bytes of a name, so that the longest ending fits into the 255 that disks allow.
 _LONGEST = 200
 #: Names that Windows keeps for devices, whatever their extension.
@@ -52,10 +56,9 @@ def stem_of(name: str) -> str:
     str
         The name itself if it has none of these extensions.
     """
-    stem, dot, extension = name.rpartition(".")
-    if not stem or f"{dot}{extension}".lower() not in EXTENSIONS:
-        return name
-    return stem[:-4] if stem.lower().endswith(".ome") and len(stem) > 4 else stem
+    ending = image_ending(name)
+    stem = name[: -len(ending)] if ending else name
+    return stem[:-4] if ending and stem.lower().endswith(".ome") and len(stem) > 4 else stem
 
 
 def stem_of_labels(name: str) -> str:
@@ -71,7 +74,7 @@ def stem_of_labels(name: str) -> str:
     str
         Such as ``a``; the name itself if it ends like no labels file.
     """
-    endings = (f"{SUFFIX}{ending}" for ending in LABEL_ENDINGS)
+    endings = (f"{SUFFIX}{ending}" for ending in label_endings())
     return next((name[: -len(end)] for end in endings if name.casefold().endswith(end) and len(name) > len(end)), name)
 
 
@@ -88,13 +91,18 @@ def is_image_name(name: str) -> bool:
     bool
         By its extension; the file is not looked at.
     """
-    stem, dot, extension = name.rpartition(".")
-    own = not name.startswith(".") and not stem_of(name).casefold().endswith(SUFFIX)
-    return bool(stem) and own and f"{dot}{extension}".lower() in EXTENSIONS
+    if name.startswith(".") or not image_ending(name):
+        return False
+    return not stem_of(name).casefold().endswith(SUFFIX)
+
+
+def is_image_folder(path: Path) -> bool:
+    """Tell whether a path is a folder whose name is that of an image, such as OME-Zarr."""
+    return is_folder_name(path.name) and path.is_dir()
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether an image or labels are there: a file, or the folder that OME-Zarr is.
+    """Tell whether an image or labels are there: a file, or the folder that some formats are.
 
     Parameters
     ----------
@@ -106,7 +114,7 @@ def is_there(path: Path) -> bool:
     bool
         False for other folders.
     """
-    return path.is_dir() if path.suffix.lower() == ".zarr" else path.is_file()
+    return path.is_dir() if is_folder_name(path.name) else path.is_file()
 
 
 def safe_name(text: str) -> str:
@@ -219,7 +227,28 @@ def labels_file(folder: Path, stem: str) -> Path | None:
     Returns
     -------
     Path or None
-        The first that is there, in the order of `LABEL_ENDINGS`.
+        The first that is there, in the order of `label_endings`.
     """
-    paths = (folder / f"{stem}{SUFFIX}{ending}" for ending in LABEL_ENDINGS)
+    paths = (folder / f"{stem}{SUFFIX}{ending}" for ending in label_endings())
     return next(filter(is_there, paths), None)
+
+
+def table_path(labels: Path) -> Path:
+    """Return the path of the table of a labels file's objects, in the same folder."""
+    return labels.with_name(f"{_result_stem(labels.name)}.csv")
+
+
+def sidecar_path(labels: Path) -> Path:
+    """Return the path of the JSON file that says how a labels file was made, in the same folder."""
+    return labels.with_name(f"{_result_stem(labels.name)}.json")
+
+
+def label_patterns() -> list[str]:
+    """Return the patterns of the names of labels files, as a manifest of npe2 wants them."""
+    return [f"*{SUFFIX}{ending}" for ending in label_endings()]
+
+
+def _result_stem(name: str) -> str:
+    """Return a name without the ending of its format, or whatever ending it has."""
+    stem = stem_of(name)
+    return stem if stem != name else re.sub(r"(?<=.)(\.ome)?\.\w+$", "", name, flags=re.IGNORECASE)

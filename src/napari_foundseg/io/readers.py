@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,10 @@ from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.formats.content import Content, check_memory
-from napari_foundseg.io.formats.ome_zarr import is_ome_zarr, read_ome_zarr
-from napari_foundseg.io.formats.png_jpeg import JPEG, PNG, read_picture
-from napari_foundseg.io.formats.tiff import read_tiff
+from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.table import image_ending, image_endings, image_formats, listed
 
-__all__ = ["EXTENSIONS", "read_image", "read_labels"]
-
-#: The file name extensions that are read; a folder of any name is read where it is an OME-Zarr image.
-EXTENSIONS = (".tif", ".tiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg", ".zarr")
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+__all__ = ["read_image", "read_labels"]
 
 
 def read_image(path: str | Path, axes: str | None = None) -> Image:
@@ -92,23 +88,32 @@ def read_labels(path: str | Path) -> Content:
 
 
 def _read(path: Path, axes: str | None) -> Content:
-    if is_ome_zarr(path):
-        return read_ome_zarr(path, axes)
-    start = _start_of(path)
-    if start.startswith(_TIFF):
-        return read_tiff(path, axes)
-    if start.startswith((PNG, JPEG)):
-        return read_picture(path, axes)
-    raise BadImageError(path, f"this is no TIFF, PNG or JPEG file, whatever its name; it starts with {start!r}")
+    head = FileHead(path)
+    files = [row for row in image_formats() if not row.folder]
+    folders = [row for row in image_formats() if row.folder]
+    # A folder of any name is read where it is an image.
+    if read := _reader(folders, head):
+        return read(path, axes)
+    start = _start_of(path, head, [row.name for row in folders])
+    if read := _reader(files, head):
+        return read(path, axes)
+    names = listed([row.name for row in files])
+    raise BadImageError(path, f"this is no {names} file, whatever its name; it starts with {start!r}")
 
 
-def _start_of(path: Path) -> bytes:
-    if path.suffix.lower() not in EXTENSIONS:
-        raise BadImageError(path, f"files named {path.suffix or 'without extension'} are not read; {_known()} are")
+def _reader(rows: Iterable[Format], head: FileHead) -> Callable[[Path, str | None], Content] | None:
+    return next((row.read for row in rows if row.recognises is not None and row.recognises(head)), None)
+
+
+def _start_of(path: Path, head: FileHead, folders: list[str]) -> bytes:
+    """Return the first bytes of a file for messages, or say why it is none that can be read."""
+    if not image_ending(path.name):
+        named = path.suffix or "without extension"
+        raise BadImageError(path, f"files named {named} are not read; {', '.join(image_endings())} are")
     try:
         # Asked first, since opening a pipe waits for ever.
         regular = path.is_file() or not path.exists()
-        start = _first_bytes(path) if regular else b""
+        start = head.read(8) if regular else b""
     except FileNotFoundError as error:
         raise BadImageError(path, "there is no such file; check the name") from error
     except PermissionError as error:
@@ -116,16 +121,9 @@ def _start_of(path: Path) -> bytes:
     except (OSError, ValueError) as error:
         raise BadImageError(path, f"the file cannot be opened: {error}") from error
     if not regular:
-        raise BadImageError(path, "this is a folder or a device, not a file; only folders of OME-Zarr are images")
+        raise BadImageError(
+            path, f"this is a folder or a device, not a file; only folders of {listed(folders)} are images"
+        )
     if not start:
         raise BadImageError(path, "the file is empty (0 bytes); copy it again")
     return start
-
-
-def _first_bytes(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(8)
-
-
-def _known() -> str:
-    return ", ".join(EXTENSIONS)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.naming import (
+    DEFAULT_LABEL_ENDING,
     SUFFIX,
     free_stem,
     is_image_name,
@@ -268,7 +269,11 @@ def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> lis
             stem = free_stem(name, taken)
             found = labels_file(folder, stem)
             # They were made elsewhere; whether a person has looked at them nobody has said.
-            record = Record(found.name, "automatic", None) if found else Record(f"{stem}{SUFFIX}.tif", "new", None)
+            record = (
+                Record(found.name, "automatic", None)
+                if found
+                else Record(f"{stem}{SUFFIX}{DEFAULT_LABEL_ENDING}", "new", None)
+            )
             taken.add(key(stem))
         items.append(Item(name, None, folder / record.labels, record))
     return items

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import uuid
 from collections.abc import Mapping
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +11,9 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, OutputError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.formats.content import Colour, texts_of
-from napari_foundseg.io.formats.ome_zarr_writer import write_ome_zarr
-from napari_foundseg.io.formats.png_jpeg import NOTE
-from napari_foundseg.io.formats.tiff_metadata import COLOURS, NAMESPACE, SIZES
+from napari_foundseg.io.formats.content import Colour, Content
+from napari_foundseg.io.formats.table import format_to_write, label_endings, listed
+from napari_foundseg.io.formats.tiff_writer import write_image_tiff
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["write_image", "write_labels", "write_overlay", "write_table"]
 
-#: ImageJ knows no BigTIFF, so larger arrays are written as plain TIFF.
-_IMAGEJ_BYTES = 1 << 31
 _OPAQUE, _FILL = 1.0, 0.28
 
 
@@ -68,28 +62,17 @@ def write_labels(
     AxesError
         If the axes do not fit the labels.
     """
-    name = Path(path).name.lower()
+    path = Path(path)
     if len(axes) != labels.ndim:
         raise AxesError(f"axes={axes!r} names {len(axes)} axes, but the labels have {labels.ndim}.")
-    spacing, units, colours = spacing or {}, units or {}, colours or {}
-    if name.endswith(".zarr"):
-        write_ome_zarr(path, labels, axes, spacing, units, colours, properties)
-        return
-    if properties is not None:
+    row = format_to_write(path.name)
+    if row is None or row.write is None:
+        raise OutputError(f"{str(path)!r} cannot be written: labels are saved as {listed(label_endings())}.")
+    if properties is not None and not row.properties:
         raise OutputError(f"{str(path)!r} cannot hold the properties of objects: write them as a table (.csv).")
-    metadata = _physical(axes, spacing, units)
-    if name.endswith((".ome.tif", ".ome.tiff")):
-        _write_ome(path, labels, axes, metadata, texts_of(colours))
-    elif name.endswith((".tif", ".tiff")):
-        _write_tiff(path, labels, axes, metadata, texts_of(colours))
-    elif name.endswith(".png"):
-        _write_png(
-            path,
-            labels.T if axes == "XY" else labels,
-            {"spacing": spacing, "units": units, "colours": texts_of(colours)},
-        )
-    else:
-        raise OutputError(f"{str(path)!r} cannot be written: labels are saved as .tif, .ome.tif, .ome.zarr or .png.")
+    content = Content(labels, axes, dict(spacing or {}), dict(units or {}), colours=dict(colours or {}))
+    content.properties = properties
+    row.write(path, content)
 
 
 def write_image(path: str | Path, image: Image) -> None:
@@ -107,11 +90,7 @@ def write_image(path: str | Path, image: Image) -> None:
     OutputError
         If it cannot be written.
     """
-    pixels, axes = np.asarray(image.levels[0]), str(image.axes)
-    colour = axes.endswith("C") and pixels.shape[-1] in (3, 4)
-    # Colour samples have a letter of their own in TIFF.
-    metadata = {"axes": f"{axes[:-1]}S" if colour else axes, **_physical(axes, image.spacing, image.units)}
-    _write(path, pixels, photometric="rgb" if colour else "minisblack", metadata=metadata)
+    write_image_tiff(path, image)
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
@@ -187,85 +166,3 @@ def _colours(ids: NDArray[Any]) -> NDArray[np.float64]:
     hue = (ids.astype(float) * 0.6180339887498949) % 1.0
     hsv = np.stack([hue, np.full_like(hue, 0.75), np.ones_like(hue)], axis=-1)
     return np.asarray(hsv2rgb(hsv[None])[0] * 255)
-
-
-def _physical(axes: str, spacing: Mapping[str, float], units: Mapping[str, str]) -> dict[str, Any]:
-    """Return spacing and units in OME's words."""
-    out: dict[str, Any] = {}
-    for axis in (a for a in axes if a in SIZES and a in spacing):
-        out[SIZES[axis]] = float(spacing[axis])
-        out[f"{SIZES[axis]}Unit"] = units.get(axis, "pixel")
-    return out
-
-
-def _write_ome(
-    path: str | Path, labels: NDArray[Any], axes: str, metadata: dict[str, Any], colours: dict[str, str]
-) -> None:
-    if "Q" in axes or labels.dtype.itemsize > 4:
-        raise OutputError(
-            f"{str(path)!r} cannot be written: OME-TIFF holds the axes T, Z, Y, X and ids up to 2³² - 1, got axes "
-            f"{axes} of {labels.dtype}. Write a .tif instead."
-        )
-    ordered = "".join(sorted(axes, key="TZYX".index))
-    labels = labels.transpose([axes.index(axis) for axis in ordered])
-    if metadata.get("TimeIncrementUnit") == "pixel":
-        # OME has no such unit of time; without one it means seconds.
-        metadata = {k: v for k, v in metadata.items() if not k.startswith("TimeIncrement")}
-    if colours:
-        metadata["MapAnnotation"] = {"Namespace": NAMESPACE, "Value": colours}
-    # The identifier is made of the content: tifffile's own is new each time.
-    digest = blake2b(f"{metadata} {ordered} {labels.shape}".encode(), digest_size=16)
-    digest.update(labels.tobytes())
-    identifier = str(uuid.UUID(bytes=digest.digest()))
-    _write(path, labels, ome=True, metadata={"axes": ordered, "UUID": identifier, **metadata})
-
-
-def _write_tiff(
-    path: str | Path, labels: NDArray[Any], axes: str, metadata: dict[str, Any], colours: dict[str, str]
-) -> None:
-    spatial = {metadata.get(f"PhysicalSize{axis}Unit", "pixel") for axis in axes if axis in "ZYX"}
-    canonical = axes in ("YX", "ZYX", "TYX", "TZYX")
-    timed = metadata.get("TimeIncrementUnit", "s") == "s"
-    if labels.dtype == np.uint16 and canonical and timed and len(spatial) == 1 and labels.nbytes < _IMAGEJ_BYTES:
-        # ImageJ's own spelling: its metadata are ASCII, a line each.
-        unit = spatial.pop().replace("µ", "u").encode("ascii", "backslashreplace").decode()
-        extra = {"unit": unit, **({COLOURS: json.dumps(colours)} if colours else {})}
-        _write_imagej(path, labels, axes, metadata, extra)
-    else:
-        _write(path, labels, metadata={"axes": axes, **metadata, **({COLOURS: colours} if colours else {})})
-
-
-def _write_imagej(
-    path: str | Path, labels: NDArray[Any], axes: str, metadata: dict[str, Any], extra: dict[str, Any]
-) -> None:
-    extra |= {"axes": axes, "mode": "grayscale"}
-    if "PhysicalSizeZ" in metadata:
-        extra["spacing"] = metadata["PhysicalSizeZ"]
-    if "TimeIncrement" in metadata:
-        extra["finterval"] = metadata["TimeIncrement"]
-    resolution = tuple(1 / metadata.get(f"PhysicalSize{axis}", 1.0) for axis in "XY")
-    _write(path, labels, imagej=True, metadata=extra, resolution=resolution)
-
-
-def _write(path: str | Path, pixels: NDArray[Any], photometric: str = "minisblack", **options: Any) -> None:
-    import tifffile
-
-    with atomic_write(path) as file:
-        tifffile.imwrite(file, pixels, photometric=photometric, compression="zlib", software=False, **options)
-
-
-def _write_png(path: str | Path, labels: NDArray[Any], note: dict[str, Any]) -> None:
-    import PIL.Image
-    from PIL.PngImagePlugin import PngInfo
-
-    largest = int(labels.max(initial=0))
-    if labels.ndim != 2 or largest > np.iinfo(np.uint16).max:
-        raise OutputError(
-            f"{str(path)!r} cannot be written: a PNG holds one slice with ids up to 65535, got shape {labels.shape} "
-            f"and ids up to {largest}. Write a .tif instead."
-        )
-    info = PngInfo()
-    if any(note.values()):
-        info.add_text(NOTE, json.dumps(note))
-    with atomic_write(path) as file:
-        PIL.Image.fromarray(labels.astype(np.uint16)).save(file, "PNG", optimize=True, pnginfo=info)

@@ -15,35 +15,17 @@ import numpy as np
 
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.io.formats.content import Colour, Content, LazyArray, check_memory, damaged, kept_axes
+from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES, write_ome_zarr
 from napari_foundseg.io.formats.units import symbol
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["is_ome_zarr", "read_ome_zarr"]
+__all__ = ["FORMATS", "read_ome_zarr"]
 
-_METADATA_FILES = ("zarr.json", ".zgroup", ".zarray")
 _VERSIONS = ("0.4", "0.5")
 _TYPES = {"time": "T", "channel": "C"}
-
-
-def is_ome_zarr(path: Path) -> bool:
-    """Tell a folder that zarr has made from another.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-
-    Returns
-    -------
-    bool
-        False where it cannot be looked into, too.
-    """
-    try:
-        return any((path / name).is_file() for name in _METADATA_FILES)
-    except (OSError, ValueError):
-        return False
 
 
 def read_ome_zarr(path: Path, axes: str | None) -> Content:
@@ -197,3 +179,22 @@ def _properties(rows: Iterable[Mapping[str, Any]]) -> pd.DataFrame | None:
 
     table = pd.DataFrame([{"label": row["label-value"], **row} for row in rows])
     return table.drop(columns="label-value") if len(table) else None
+
+
+def _is_ome_zarr(head: FileHead) -> bool:
+    return head.holds(*METADATA_FILES)
+
+
+FORMATS = (
+    Format(
+        name="OME-Zarr",
+        read_endings=(".zarr",),
+        recognises=_is_ome_zarr,
+        read=read_ome_zarr,
+        write_endings=(".ome.zarr", ".zarr"),
+        write=write_ome_zarr,
+        folder=True,
+        properties=True,
+        order=20,
+    ),
+)

@@ -16,14 +16,17 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.io.atomic import atomic_folder
-from napari_foundseg.io.formats.content import Colour
-from napari_foundseg.io.formats.ome_zarr import is_ome_zarr
+from napari_foundseg.io.formats.content import Colour, Content
+from napari_foundseg.io.formats.file_format import FileHead
 from napari_foundseg.io.formats.units import unit_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["write_ome_zarr"]
+__all__ = ["METADATA_FILES", "write_ome_zarr"]
+
+#: A folder that zarr made, in its format 3 or 2, holds one of these.
+METADATA_FILES = ("zarr.json", ".zgroup", ".zarray")
 
 #: Rows and columns of a chunk; levels are added until one chunk holds a slice.
 CHUNK = 1024
@@ -31,49 +34,24 @@ CHUNK = 1024
 _TYPES = {"T": "time", "Q": "other", "Z": "space", "Y": "space", "X": "space"}
 
 
-def write_ome_zarr(
-    path: str | Path,
-    labels: NDArray[Any],
-    axes: str,
-    spacing: Mapping[str, float],
-    units: Mapping[str, str],
-    colours: Mapping[int, Colour],
-    properties: pd.DataFrame | None,
-) -> None:
-    """Write a label image as OME-Zarr 0.5; equal labels give equal bytes.
-
-    Parameters
-    ----------
-    path : str or Path
-        The folder, made whole or not at all; one that holds something other than OME-Zarr is not replaced.
-    labels : ndarray of unsigned int
-        Ids, 0 is background.
-    axes : str
-        One letter of ``QTZYX`` for every axis of `labels`; they are written in the order T, Q, Z, Y, X.
-    spacing : mapping of str to float
-        Size of a pixel along each axis.
-    units : mapping of str to str
-        Unit of each spacing.
-    colours : mapping of int to tuple of int
-        Red, green, blue and opacity (0 to 255) of ids.
-    properties : pandas.DataFrame or None
-        What is known of each id; the column ``label`` holds it.
+def write_ome_zarr(path: Path, content: Content) -> None:
+    """Write labels as OME-Zarr 0.5, axes in the order T, Q, Z, Y, X; equal labels give equal bytes.
 
     Raises
     ------
     OutputError
-        If it cannot be written, or the folder holds other things.
+        If it cannot be written, or the folder holds something other than zarr, which is not replaced.
     """
     import zarr
     from zarr.codecs import ZstdCodec
 
-    path = Path(path)
-    if path.is_dir() and not is_ome_zarr(path) and any(path.iterdir()):
+    if path.is_dir() and not FileHead(path).holds(*METADATA_FILES) and any(path.iterdir()):
         raise OutputError(f"{str(path)!r} is a folder with other things in it; give another name.")
+    axes = content.axes
     ordered = "".join(sorted(axes, key=list(_TYPES).index))
-    levels = list(_levels(labels.transpose([axes.index(axis) for axis in ordered]), ordered))
-    described = _described(ordered, len(levels), spacing, units)
-    image_label = {"colors": _colours(colours), "properties": _properties(properties)}
+    levels = list(_levels(content.data.transpose([axes.index(axis) for axis in ordered]), ordered))
+    described = _described(ordered, len(levels), content.spacing, content.units)
+    image_label = {"colors": _colours(content.colours), "properties": _properties(content.properties)}
     metadata = {"version": "0.5", **described, "image-label": {k: v for k, v in image_label.items() if v}}
     with atomic_folder(path) as folder:
         group = zarr.create_group(folder, zarr_format=3, attributes={"ome": metadata})

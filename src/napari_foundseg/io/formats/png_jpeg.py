@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.io.formats.content import Content, check_memory, colours_of, damaged
+from napari_foundseg.core.errors import BadImageError, OutputError
+from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.formats.content import Content, check_memory, colours_of, damaged, texts_of
+from napari_foundseg.io.formats.file_format import FileHead, Format
 
-__all__ = ["JPEG", "NOTE", "PNG", "read_picture"]
+__all__ = ["FORMATS", "read_picture", "write_png"]
 
-#: The first bytes of the formats.
-PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+_PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+_JPEG_MAGIC = b"\xff\xd8\xff"
 #: Keyword of the text in a PNG of labels that holds, as JSON, what PNG has no place for.
-NOTE = "napari-foundseg"
+_NOTE = "napari-foundseg"
 #: Pillow's modes that NumPy takes as they are; every other mode is made RGB.
 _KEPT_MODES = {"1", "L", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
 #: Colour of 16 bits, of which Pillow gives the high bytes: the layouts that give it the high and the low ones.
@@ -49,7 +51,7 @@ def read_picture(path: Path, axes: str | None) -> Content:
     try:
         with path.open("rb") as file:
             with _opened(file) as picture:
-                layout, note, turn = _layout(picture), picture.info.get(NOTE), _orientation(picture)
+                layout, note, turn = _layout(picture), picture.info.get(_NOTE), _orientation(picture)
                 check_memory(path, picture.size[::-1], 12 if layout in _SIXTEEN_BITS else 4)
                 if layout not in _SIXTEEN_BITS:
                     pixels = _pixels(picture)
@@ -75,7 +77,7 @@ def _opened(file: Any) -> Any:
     file.seek(0)
     start = file.read(8)
     file.seek(0)
-    return PngImageFile(file) if start == PNG else JpegImageFile(file)
+    return PngImageFile(file) if start == _PNG_MAGIC else JpegImageFile(file)
 
 
 def _layout(picture: Any) -> Any:
@@ -127,3 +129,51 @@ def _add_note(content: Content, note: dict[str, Any]) -> None:
     units = {axis: str(unit) for axis, unit in note["units"].items() if axis in spacing}
     colours = colours_of(note["colours"])
     content.spacing, content.units, content.colours = spacing, units, colours
+
+
+def write_png(path: Path, content: Content) -> None:
+    """Write one slice of labels as a grey PNG of 16 bits.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or there are several slices or larger ids.
+    """
+    import PIL.Image
+    from PIL.PngImagePlugin import PngInfo
+
+    labels = content.data.T if content.axes == "XY" else content.data
+    largest = int(labels.max(initial=0))
+    if labels.ndim != 2 or largest > np.iinfo(np.uint16).max:
+        raise OutputError(
+            f"{str(path)!r} cannot be written: a PNG holds one slice with ids up to 65535, got shape {labels.shape} "
+            f"and ids up to {largest}. Write a .tif instead."
+        )
+    info = PngInfo()
+    note = {"spacing": content.spacing, "units": content.units, "colours": texts_of(content.colours)}
+    if any(note.values()):
+        info.add_text(_NOTE, json.dumps(note))
+    with atomic_write(path) as file:
+        PIL.Image.fromarray(labels.astype(np.uint16)).save(file, "PNG", optimize=True, pnginfo=info)
+
+
+def _is_png(head: FileHead) -> bool:
+    return head.read(len(_PNG_MAGIC)) == _PNG_MAGIC
+
+
+def _is_jpeg(head: FileHead) -> bool:
+    return head.read(len(_JPEG_MAGIC)) == _JPEG_MAGIC
+
+
+FORMATS = (
+    Format(
+        name="PNG",
+        read_endings=(".png",),
+        recognises=_is_png,
+        read=read_picture,
+        write_endings=(".png",),
+        write=write_png,
+        order=30,
+    ),
+    Format(name="JPEG", read_endings=(".jpg", ".jpeg"), recognises=_is_jpeg, read=read_picture, order=40),
+)

@@ -13,15 +13,20 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.io.formats.content import Content, LazyArray, check_memory, damaged, kept_axes
+from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.free_memory import available_memory, in_words
 from napari_foundseg.io.formats.tiff_metadata import add_metadata
+from napari_foundseg.io.formats.tiff_writer import write_ome_tiff, write_tiff
 
-__all__ = ["read_tiff"]
+__all__ = ["FORMATS", "read_tiff"]
 
 #: Files of up to this many bytes of pixels are read at once; larger ones slice by slice, when a slice is asked for.
 EAGER_BYTES = 1 << 28
 #: Letters of tifffile for colour samples and for slices that have no meaning of their own.
-_COLOUR, _UNNAMED = "S", "ZTQ"
+_COLOUR = "S"
+_UNNAMED = "ZTQ"
+#: TIFF and BigTIFF, each in both orders of bytes.
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_tiff(path: Path, axes: str | None) -> Content:
@@ -175,3 +180,22 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
         if isinstance(error, BadImageError):
             raise
         raise BadImageError(path, f"the file is truncated after {len(seen)} pages; copy it again") from error
+
+
+def _is_tiff(head: FileHead) -> bool:
+    return head.read(4) in _MAGIC
+
+
+FORMATS = (
+    Format(
+        name="TIFF",
+        read_endings=(".tif", ".tiff", ".btf", ".tf8"),
+        recognises=_is_tiff,
+        read=read_tiff,
+        write_endings=(".tif", ".tiff"),
+        write=write_tiff,
+        order=0,
+    ),
+    # It is read as the TIFF that it is.
+    Format(name="OME-TIFF", write_endings=(".ome.tif", ".ome.tiff"), write=write_ome_tiff, order=10),
+)

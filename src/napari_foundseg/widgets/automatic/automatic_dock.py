@@ -15,6 +15,7 @@ from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.tasks import TASKS, Inputs, Settings
 from napari_foundseg.tasks.automatic import derive
 from napari_foundseg.tasks.automatic_settings import diameter_in_pixels
@@ -253,7 +254,7 @@ class AutomaticWidget(TaskForm):
         self._writing = True
         labels.data = derived.labels.reshape(labels.data.shape)
         labels.features = object_features(derived)
-        labels.metadata = {**labels.metadata, "foundseg": dict(derived.provenance)}
+        labels.metadata = {**labels.metadata, RUN_PROVENANCE: dict(derived.provenance)}
         self._writing = False
         self._keep_settings()
         self.result.setText(in_words(derived, run.image, 0))

@@ -14,7 +14,7 @@ from qtpy.QtCore import QCoreApplication
 from qtpy.QtWidgets import QComboBox, QFileDialog, QProgressBar, QPushButton, QSpinBox, QWidget
 
 from napari_foundseg.core.errors import BadImageError, FoundsegError, RecipeError
-from napari_foundseg.io.readers import EXTENSIONS
+from napari_foundseg.io.formats.table import image_endings
 from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
 from napari_foundseg.widgets.controls.rows import labelled, quiet_label, side_by_side
@@ -28,7 +28,6 @@ from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
 
 __all__ = ["BatchWidget"]
 
-_IMAGES = f"Images ({' '.join(f'*{ending}' for ending in EXTENSIONS)})"
 _RECIPES_PLACE, _ELSEWHERE = "As the recipe says", "In another folder…"
 _WHOLE, _SLICES = "One result a stack", "One result a slice"
 
@@ -81,7 +80,8 @@ class BatchWidget(Dock):
         elif kind == "save":
             chosen = [QFileDialog.getSaveFileName(self, "Save the recipe", f"{here}/recipe.yaml", RECIPES)[0]]
         elif kind == "files":
-            chosen = QFileDialog.getOpenFileNames(self, "Images", here, _IMAGES)[0]
+            patterns = " ".join(f"*{ending}" for ending in image_endings())
+            chosen = QFileDialog.getOpenFileNames(self, "Images", here, f"Images ({patterns})")[0]
         else:
             title = "Folder of images" if kind == "folder" else "Folder of the results"
             chosen = [QFileDialog.getExistingDirectory(self, title, here)]

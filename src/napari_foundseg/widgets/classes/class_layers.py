@@ -14,6 +14,7 @@ from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.classes.panoptic import panoptic_ids
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.controls.colours import LISTED, listed
 from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.result_layers import object_features
@@ -208,7 +209,7 @@ class ClassLayers:
         if self.objects is not None:
             self.objects.features = object_features(segmentation)
         for own in self.layers:
-            own.metadata = {**own.metadata, "foundseg": dict(segmentation.provenance)}
+            own.metadata = {**own.metadata, RUN_PROVENANCE: dict(segmentation.provenance)}
         self._relabel()
         self._paint()
 
@@ -228,8 +229,8 @@ class ClassLayers:
             table["class_name"] = [self.classes.name_of(int(number)) for number in table["class"]]
             self.objects.features = table
         for own in self.layers:
-            known = {**own.metadata.get("foundseg", {}), "classes": self.classes.to_json()}
-            own.metadata = {**own.metadata, "foundseg": known}
+            known = {**own.metadata.get(RUN_PROVENANCE, {}), "classes": self.classes.to_json()}
+            own.metadata = {**own.metadata, RUN_PROVENANCE: known}
 
     def _paint(self) -> None:
         colours = {row.id: _CLEAR if row.id in self.hidden else row.colour for row in self.classes}

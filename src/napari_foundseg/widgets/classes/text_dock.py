@@ -15,6 +15,7 @@ from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.tasks.concepts import TextInputs, example_of
 from napari_foundseg.tasks.text import derive, not_found
@@ -159,7 +160,7 @@ class TextWidget(ClassedForm):
                     colormap=Colormap(["#000000", entry.colour], name=entry.colour),
                     contrast_limits=(0, 1),
                     blending="additive",
-                    metadata={TOOL: "heat map", "foundseg": dict(segmentation.provenance)},
+                    metadata={TOOL: "heat map", RUN_PROVENANCE: dict(segmentation.provenance)},
                     **overlay.transforms,
                 )
             )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.controls.colours import listed
 from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.result_layers import add_labels, object_features
@@ -78,7 +79,7 @@ class ClusterLayer(QObject):
             self._writing = True
             self.labels.data = Overlay(layer, image).expanded(found.labels)
             self.labels.features = object_features(found)
-            self.labels.metadata = {**self.labels.metadata, "foundseg": dict(found.provenance)}
+            self.labels.metadata = {**self.labels.metadata, RUN_PROVENANCE: dict(found.provenance)}
             self._writing = False
         else:
             self.forget()

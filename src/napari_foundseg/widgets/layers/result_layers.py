@@ -9,6 +9,7 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 
 from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.unique_name import unique_name
@@ -49,7 +50,7 @@ def add_labels(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Se
         overlay.expanded(segmentation.labels),
         name=unique_name(viewer.layers, name),
         features=object_features(segmentation),
-        metadata={"foundseg": dict(segmentation.provenance)},
+        metadata={RUN_PROVENANCE: dict(segmentation.provenance)},
         **overlay.transforms,
     )
     viewer.add_layer(labels)

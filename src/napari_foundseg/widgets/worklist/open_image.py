@@ -22,8 +22,8 @@ from napari_foundseg.core.errors import OutputError, WorklistError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.formats.content import Content as LabelsContent
-from napari_foundseg.io.layer_files import properties_of, write_with_properties
-from napari_foundseg.io.naming import is_there
+from napari_foundseg.io.layer_files import RUN_PROVENANCE, holds_properties, properties_of, write_with_properties
+from napari_foundseg.io.naming import is_there, table_path
 from napari_foundseg.io.readers import read_image, read_labels
 from napari_foundseg.io.worklist import Item, Record, State, write_record
 from napari_foundseg.widgets.editing.image_objects import assign_objects
@@ -101,7 +101,7 @@ def read_content(item: Item, image: Image | None = None, ahead: Content | None =
     FoundsegError
         If the image cannot be read, or the labels cannot be those of the image.
     """
-    state = tuple(_state(path) for path in (item.path, item.labels, item.labels.with_suffix(".csv")))
+    state = tuple(_state(path) for path in (item.path, item.labels, table_path(item.labels)))
     if ahead is not None and image is None and ahead.state == state:
         return ahead
     image = image or (read_image(str(item.path)) if item.read is None else item.read())
@@ -299,7 +299,7 @@ class OpenItem(QObject):
         self._own.append(labels)
         self._viewer.layers.remove(old)
         self._digest = None
-        by_run = "foundseg" in labels.metadata and self.history.undo_name is None
+        by_run = RUN_PROVENANCE in labels.metadata and self.history.undo_name is None
         self.mark("automatic" if by_run else "in work")
 
     def waiting_masks(self) -> list[Labels]:
@@ -312,7 +312,7 @@ class OpenItem(QObject):
         """
         if self.state != "new":
             return []
-        found = [la for la in self._viewer.layers if isinstance(la, Labels) and "foundseg" in la.metadata]
+        found = [la for la in self._viewer.layers if isinstance(la, Labels) and RUN_PROVENANCE in la.metadata]
         return [la for la in found if la is not self.labels and la.data.shape == self.labels.data.shape]
 
     def restore(self) -> None:
@@ -392,6 +392,6 @@ def _read_labels(path: Path, shape: tuple[int, ...]) -> NDArray[np.unsignedinteg
 
 
 def _read_known(path: Path) -> Facts:
-    inside = read_labels(path) if path.name.lower().endswith(".zarr") else None
+    inside = read_labels(path) if holds_properties(path) else None
     table = properties_of(path, inside)
     return {} if table is None else facts_of_table(table, "label")

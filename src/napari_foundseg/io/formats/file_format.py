@@ -1,0 +1,155 @@
+"""`Format`: one row of the table of file formats; `FileHead`: the beginning of a file, which tells its format."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_foundseg.io.formats.content import Content
+
+__all__ = ["FileHead", "Format"]
+
+_BLOCK = 1 << 14
+
+
+class FileHead:
+    """The beginning of a file, of which each format reads as much as it needs.
+
+    Parameters
+    ----------
+    path : Path
+        A file, or a folder for formats that are folders.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._start = b""
+        self._whole = False
+
+    def read(self, size: int) -> bytes:
+        """Return the first bytes of the file as they are on the disk.
+
+        Parameters
+        ----------
+        size : int
+            Number of bytes.
+
+        Returns
+        -------
+        bytes
+            Fewer where the file is shorter; none where the path is a folder or a device.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        """
+        if len(self._start) < size and not self._whole:
+            if self.path.exists() and not self.path.is_file():
+                return b""  # opening a pipe would wait for ever
+            with self.path.open("rb") as file:
+                self._start = file.read(max(size, _BLOCK))
+            self._whole = len(self._start) < max(size, _BLOCK)
+        return self._start[:size]
+
+    def unzipped(self, size: int) -> bytes:
+        """Return the first bytes of the content, decompressed where the file is gzip.
+
+        Parameters
+        ----------
+        size : int
+            Number of bytes after decompression.
+
+        Returns
+        -------
+        bytes
+            Fewer where the content is shorter, or damaged after them. As `read` where the file is not gzip.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be opened.
+        """
+        if self.read(2) != b"\x1f\x8b":
+            return self.read(size)
+        content = b""
+        gunzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        # What was decompressed before the damage is enough to recognise the format, whose reader names the damage.
+        with self.path.open("rb") as file, suppress(zlib.error):
+            while len(content) < size and not gunzip.eof and (block := file.read(_BLOCK)):
+                content += gunzip.decompress(block, size - len(content))
+        return content
+
+    def holds(self, *names: str) -> bool:
+        """Tell whether the path is a folder that holds a file of one of these names.
+
+        Parameters
+        ----------
+        *names : str
+            Names of files.
+
+        Returns
+        -------
+        bool
+            False for a file, and where the folder cannot be looked into.
+        """
+        with suppress(OSError, ValueError):
+            return any((self.path / name).is_file() for name in names)
+        return False
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file format. A module of `io.formats` lists its rows in ``FORMATS``.
+
+    Parameters
+    ----------
+    name : str
+        As error messages and help texts call it, such as ``"PNG"``.
+    read_endings : tuple of str
+        Endings of the files that are read, in lower case with their dots, such as ``(".nii", ".nii.gz")``. They decide
+        which files of a folder are images.
+    recognises : callable, optional
+        Tells from a `FileHead` whether a file is of this format. The ending does not matter: a PNG named ``.tif`` is
+        read as PNG. No two formats may recognise one file.
+    read : callable, optional
+        Takes path and axes (or None) and returns a `Content`; raises `BadImageError` or `AxesError`. It stands with
+        `recognises`.
+    write_endings : tuple of str
+        Endings of the label files that are written, the preferred one first.
+    write : callable, optional
+        Takes path and `Content` and writes a label image, whole or not at all; raises `OutputError`.
+    folder : bool
+        Whether an image is a folder and not a file.
+    properties : bool
+        Whether the file itself holds the table of the objects, and their colours; by default the table is a CSV file
+        of the same name.
+    order : int
+        Place in lists. Of several label files of one image, that of the first format is opened.
+    """
+
+    name: str
+    read_endings: tuple[str, ...] = ()
+    recognises: Callable[[FileHead], bool] | None = None
+    read: Callable[[Path, str | None], Content] | None = None
+    write_endings: tuple[str, ...] = ()
+    write: Callable[[Path, Content], None] | None = None
+    folder: bool = False
+    properties: bool = False
+    order: int = 100
+
+    def __post_init__(self) -> None:
+        for ending in (*self.read_endings, *self.write_endings):
+            if not ending.startswith(".") or ending != ending.lower() or len(ending) < 2:
+                raise ValueError(
+                    f"{self.name}: the ending {ending!r} must begin with a dot and be in lower case, such as '.tif'."
+                )
+        if (self.recognises is None) != (self.read is None):
+            raise ValueError(f"{self.name}: give `recognises` and `read` together, or neither.")
+        if self.read_endings and self.read is None:
+            raise ValueError(f"{self.name}: read_endings={self.read_endings} need `recognises` and `read`.")
+        if bool(self.write_endings) != (self.write is not None):
+            raise ValueError(f"{self.name}: give `write_endings` and `write` together, or neither.")

@@ -1,0 +1,149 @@
+"""The table of file formats: every question about which files are images or labels is answered from it.
+
+The rows are found in the modules of this folder: each that has ``FORMATS`` is one. `register_format` adds a row from
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+
+from napari_foundseg.io.formats.file_format import Format
+
+__all__ = [
+    "all_formats",
+    "format_to_write",
+    "image_ending",
+    "image_endings",
+    "image_formats",
+    "is_folder_name",
+    "label_endings",
+    "listed",
+    "register_format",
+]
+
+#: Endings with their formats, by the last part of the ending.
+_Rows = dict[str, list[tuple[str, Format]]]
+
+_registered: list[Format] = []
+
+
+def register_format(row: Format) -> ExitStack:
+    """Add a file format, until the returned value is closed.
+
+    Parameters
+    ----------
+    row : Format
+        The format; its files are read, listed and written from now on in this process. Workers of the engine are other
+        processes: they know the formats in `io.formats` alone.
+
+    Returns
+    -------
+    ExitStack
+        Removes the format when it is closed, or left as a context: ``with register_format(row): …``.
+
+    Raises
+    ------
+    ValueError
+        If another format has its name or one of its endings.
+    """
+    for other in all_formats():
+        reads = set(row.read_endings) & set(other.read_endings)
+        writes = set(row.write_endings) & set(other.write_endings)
+        if row.name == other.name or reads or writes:
+            clash = ", ".join(sorted(reads | writes)) or "this name"
+            raise ValueError(f"{row.name}: the format {other.name} has {clash} already. Choose others.")
+    _registered.append(row)
+    _forget()
+    undo = ExitStack()
+    undo.callback(_forget)
+    undo.callback(_registered.remove, row)
+    return undo
+
+
+@cache
+def all_formats() -> tuple[Format, ...]:
+    """Return every format, in the order of lists."""
+    return tuple(sorted((*_packaged(), *_registered), key=lambda row: row.order))
+
+
+def image_formats() -> list[Format]:
+    """Return the formats that are read."""
+    return [row for row in all_formats() if row.read is not None]
+
+
+@cache
+def image_endings() -> tuple[str, ...]:
+    """Return the endings of the files that are read as images."""
+    return tuple(ending for row in all_formats() for ending in row.read_endings)
+
+
+@cache
+def label_endings() -> tuple[str, ...]:
+    """Return the preferred ending of each format that labels are written in."""
+    return tuple(row.write_endings[0] for row in all_formats() if row.write_endings)
+
+
+def image_ending(name: str) -> str:
+    """Return the ending of an image's name, in lower case; empty where no format has it, or nothing is before it."""
+    return _ending(name, _readers())[0]
+
+
+def format_to_write(name: str) -> Format | None:
+    """Return the format in which labels of this name are written; None where the ending is none of a format."""
+    return _ending(name, _writers())[1]
+
+
+def is_folder_name(name: str) -> bool:
+    """Tell whether an image or labels of this name are a folder, such as OME-Zarr."""
+    row = _ending(name, _readers())[1]
+    return row is not None and row.folder
+
+
+def listed(words: Sequence[str], link: str = "or") -> str:
+    """Return words as a sentence lists them, such as ``TIFF, PNG or JPEG``."""
+    return f" {link} ".join(part for part in (", ".join(words[:-1]), *words[-1:]) if part)
+
+
+def _ending(name: str, rows: _Rows) -> tuple[str, Format | None]:
+    dot = name.rfind(".")
+    for ending, row in rows.get(name[dot:].lower(), ()) if dot > 0 else ():
+        # The slice and not the name is lowered, since some letters change length.
+        if len(name) > len(ending) and name[-len(ending) :].lower() == ending:
+            return ending, row
+    return "", None
+
+
+@cache
+def _readers() -> _Rows:
+    return _by_last_part((ending, row) for row in all_formats() for ending in row.read_endings)
+
+
+@cache
+def _writers() -> _Rows:
+    return _by_last_part((ending, row) for row in all_formats() for ending in row.write_endings)
+
+
+def _by_last_part(rows: Iterable[tuple[str, Format]]) -> _Rows:
+    """Group endings by their last part, longest first: ``.ome.tif`` is asked for before ``.tif``."""
+    grouped: _Rows = {}
+    for ending, row in sorted(rows, key=lambda pair: -len(pair[0])):
+        grouped.setdefault(ending[ending.rindex(".") :], []).append((ending, row))
+    return grouped
+
+
+@cache
+def _packaged() -> tuple[Format, ...]:
+    found = pkgutil.iter_modules([str(Path(__file__).parent)], f"{__package__}.")
+    modules = [importlib.import_module(module.name) for module in found if module.name != __name__]
+    return tuple(row for module in modules for row in getattr(module, "FORMATS", ()))
+
+
+def _forget() -> None:
+    for cached in (all_formats, image_endings, label_endings, _readers, _writers):
+        cached.cache_clear()

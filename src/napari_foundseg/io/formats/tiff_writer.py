@@ -1,0 +1,110 @@
+"""Labels and images as TIFF: OME's dialect, ImageJ's where it can hold them, else tifffile's own."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import OutputError
+from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.formats.content import Content, texts_of
+from napari_foundseg.io.formats.tiff_metadata import COLOURS, NAMESPACE, SIZES
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.image import Image
+
+__all__ = ["write_image_tiff", "write_ome_tiff", "write_tiff"]
+
+#: ImageJ knows no BigTIFF, so larger arrays are written as plain TIFF.
+_IMAGEJ_BYTES = 1 << 31
+
+
+def write_ome_tiff(path: Path, content: Content) -> None:
+    """Write labels as OME-TIFF.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written, or the labels have axes or ids for which OME-TIFF has no place.
+    """
+    labels = content.data
+    axes = content.axes
+    if "Q" in axes or labels.dtype.itemsize > 4:
+        raise OutputError(
+            f"{str(path)!r} cannot be written: OME-TIFF holds the axes T, Z, Y, X and ids up to 2³² - 1, got axes "
+            f"{axes} of {labels.dtype}. Write a .tif instead."
+        )
+    ordered = "".join(sorted(axes, key="TZYX".index))
+    labels = labels.transpose([axes.index(axis) for axis in ordered])
+    metadata = _ome_sizes(axes, content.spacing, content.units)
+    if metadata.get("TimeIncrementUnit") == "pixel":
+        # OME has no such unit of time; without one it means seconds.
+        metadata = {k: v for k, v in metadata.items() if not k.startswith("TimeIncrement")}
+    if content.colours:
+        metadata["MapAnnotation"] = {"Namespace": NAMESPACE, "Value": texts_of(content.colours)}
+    # The identifier is made of the content: tifffile's own is new each time.
+    digest = blake2b(f"{metadata} {ordered} {labels.shape}".encode(), digest_size=16)
+    digest.update(labels.tobytes())
+    identifier = str(uuid.UUID(bytes=digest.digest()))
+    _write(path, labels, ome=True, metadata={"axes": ordered, "UUID": identifier, **metadata})
+
+
+def write_tiff(path: Path, content: Content) -> None:
+    """Write labels as TIFF, which ImageJ reads with its sizes where it can hold them."""
+    labels = content.data
+    axes = content.axes
+    metadata = _ome_sizes(axes, content.spacing, content.units)
+    colours = texts_of(content.colours)
+    spatial = {metadata.get(f"PhysicalSize{axis}Unit", "pixel") for axis in axes if axis in "ZYX"}
+    canonical = axes in ("YX", "ZYX", "TYX", "TZYX")
+    timed = metadata.get("TimeIncrementUnit", "s") == "s"
+    if labels.dtype == np.uint16 and canonical and timed and len(spatial) == 1 and labels.nbytes < _IMAGEJ_BYTES:
+        # ImageJ's own spelling: its metadata are ASCII, a line each.
+        unit = spatial.pop().replace("µ", "u").encode("ascii", "backslashreplace").decode()
+        extra = {"unit": unit, **({COLOURS: json.dumps(colours)} if colours else {})}
+        _write_imagej(path, labels, axes, metadata, extra)
+    else:
+        _write(path, labels, metadata={"axes": axes, **metadata, **({COLOURS: colours} if colours else {})})
+
+
+def write_image_tiff(path: str | Path, image: Image) -> None:
+    """Write an image's finest pixels, all channels."""
+    pixels = np.asarray(image.levels[0])
+    axes = str(image.axes)
+    colour = axes.endswith("C") and pixels.shape[-1] in (3, 4)
+    # Colour samples have a letter of their own in TIFF.
+    metadata = {"axes": f"{axes[:-1]}S" if colour else axes, **_ome_sizes(axes, image.spacing, image.units)}
+    _write(path, pixels, photometric="rgb" if colour else "minisblack", metadata=metadata)
+
+
+def _ome_sizes(axes: str, spacing: Mapping[str, float], units: Mapping[str, str]) -> dict[str, Any]:
+    """Return spacing and units in OME's words."""
+    out: dict[str, Any] = {}
+    for axis in (a for a in axes if a in SIZES and a in spacing):
+        out[SIZES[axis]] = float(spacing[axis])
+        out[f"{SIZES[axis]}Unit"] = units.get(axis, "pixel")
+    return out
+
+
+def _write_imagej(path: Path, labels: NDArray[Any], axes: str, metadata: dict[str, Any], extra: dict[str, Any]) -> None:
+    extra |= {"axes": axes, "mode": "grayscale"}
+    if "PhysicalSizeZ" in metadata:
+        extra["spacing"] = metadata["PhysicalSizeZ"]
+    if "TimeIncrement" in metadata:
+        extra["finterval"] = metadata["TimeIncrement"]
+    resolution = tuple(1 / metadata.get(f"PhysicalSize{axis}", 1.0) for axis in "XY")
+    _write(path, labels, imagej=True, metadata=extra, resolution=resolution)
+
+
+def _write(path: str | Path, pixels: NDArray[Any], photometric: str = "minisblack", **options: Any) -> None:
+    import tifffile
+
+    with atomic_write(path) as file:
+        tifffile.imwrite(file, pixels, photometric=photometric, compression="zlib", software=False, **options)
