@@ -331,14 +331,14 @@ def fit_stego(
     FoundsegError
         Of a kind that names what is wrong.
     """
-    from napari_foundseg.io.image_sources import given_images
+    from napari_foundseg.io.image_sources import as_images
     from napari_foundseg.tasks.label_image import label_array
     from napari_foundseg.tasks.side_tasks import fit_stego
     from napari_foundseg.tasks.side_tasks.fit_settings import FitSettings
     from napari_foundseg.tasks.side_tasks.linear_probe import learn
 
     checked = FitSettings.parse(settings)
-    opened = given_images(images, axes)
+    opened = as_images(images, axes)
     backbone = load_model(model, protocol="FeatureExtractor")
     fitted = fit_stego.fit_stego(fit_stego.pictures_in(opened), checked, backbone, name, progress)
     if labels is None:

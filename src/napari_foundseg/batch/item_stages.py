@@ -29,7 +29,7 @@ from napari_foundseg.core.errors import (
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.stages import Ended, StageContext
-from napari_foundseg.io.naming import place
+from napari_foundseg.io.naming import join_name
 from napari_foundseg.io.writers import write_labels, write_overlay, write_table
 from napari_foundseg.tasks.settings import unheard
 
@@ -245,10 +245,10 @@ def _write_results(computed: Computed, objects: int, started: float) -> None:
     held, image, outputs = ready.held, ready.image, ready.recipe.outputs
     _check_same_file(ready)
     stage, names = held.new_stage(), [f"{held.labels}{outputs.labels}"]
-    write_labels(place(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
+    write_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
     if outputs.table:
         names.append(f"{held.labels}.csv")
-        write_table(place(stage, names[1]), computed.table)
+        write_table(join_name(stage, names[1]), computed.table)
     record = {
         "input": ready.source,
         "recipe": ready.recipe.digest(),

@@ -14,13 +14,13 @@ from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
 from napari_foundseg.io.formats.table import image_endings, is_folder_name
 from napari_foundseg.io.naming import (
-    SUFFIX,
+    LABELS_SUFFIX,
     free_stem,
     is_image_folder,
     is_image_name,
-    key,
-    natural,
-    place,
+    join_name,
+    name_key,
+    natural_key,
     safe_name,
     stem_of,
 )
@@ -106,7 +106,7 @@ def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Item
         if not found:
             raise RecipeError(
                 f"inputs.paths: {entry!r} leads to no image in {str(folder)!r}. Check the name; images end in "
-                f"{', '.join(image_endings())}, and files named *{SUFFIX} are results."
+                f"{', '.join(image_endings())}, and files named *{LABELS_SUFFIX} are results."
             )
         for path in found:
             files.setdefault(known.identity(path), path)
@@ -133,7 +133,7 @@ class _RealFolders:
 
 def _files(entry: str, folder: Path, results: Path, *, recursive: bool) -> Iterator[Path]:
     """Yield the images that one of a recipe's paths means."""
-    path = place(folder, entry)
+    path = join_name(folder, entry)
     if "\0" in entry:
         raise RecipeError(f"inputs.paths: {entry!r} is no path: no name may hold a null character.")
     if _is_folder(path):
@@ -165,14 +165,14 @@ def _in_folder(folder: Path, results: Path, *, recursive: bool) -> Iterator[Path
     yield from _in_order(folder / n for n, is_folder in here if is_image_name(n) and (not is_folder or n in stores))
     if recursive:
         inner = [n for n, is_folder in here if is_folder and n not in stores and not n.startswith(".")]
-        for name in sorted(inner, key=natural):
+        for name in sorted(inner, key=natural_key):
             # A link could lead back to where we are; results are no images.
             if not (folder / name).is_symlink() and folder / name != results:
                 yield from _in_folder(folder / name, results, recursive=True)
 
 
 def _in_order(paths: Iterable[Path]) -> list[Path]:
-    return sorted(paths, key=lambda path: natural(str(path)))
+    return sorted(paths, key=lambda path: natural_key(str(path)))
 
 
 def _in_list(path: Path) -> Iterator[Path]:
@@ -186,7 +186,7 @@ def _in_list(path: Path) -> Iterator[Path]:
         if "\0" in name:
             raise RecipeError(f"The list {str(path)!r} is no text: it holds null characters.")
         if name and not name.startswith("#"):
-            yield place(path.parent, name)
+            yield join_name(path.parent, name)
 
 
 def _name(path: Path, folder: Path) -> str:
@@ -204,22 +204,22 @@ def _stems(names: list[str], results: Path) -> list[str]:
     groups: dict[str, list[str]] = defaultdict(list)
     times: Counter[str] = Counter()
     for name in names:
-        groups[key(free_stem(_file_name(name), ()))].append(name)
-        times[key(_file_name(name))] += 1
+        groups[name_key(free_stem(_file_name(name), ()))].append(name)
+        times[name_key(_file_name(name))] += 1
     stems: dict[str, str] = {}
     taken = set(groups)
     for group in groups.values():
         own = free_stem(_file_name(group[0]), ())
-        stems[_owner(group, place(results, f"{own}{SUFFIX}.json"))] = own
+        stems[_owner(group, join_name(results, f"{own}{LABELS_SUFFIX}.json"))] = own
     numbers: Counter[str] = Counter()
     for name in (name for name in names if name not in stems):
-        alone = times[key(_file_name(name))] == 1
+        alone = times[name_key(_file_name(name))] == 1
         wanted = safe_name(_file_name(name) if alone else stem_of(name))
         stem = wanted
-        while key(stem) in taken:
+        while name_key(stem) in taken:
             numbers[wanted] += 1
             stem = f"{wanted}_{numbers[wanted] + 1}"
-        taken.add(key(stem))
+        taken.add(name_key(stem))
         stems[name] = stem
     return [stems[name] for name in names]
 
@@ -242,7 +242,7 @@ def _owner(group: list[str], sidecar: Path) -> str:
 def _slices(items: list[Item], axes: str | None) -> list[Item]:
     """Make an item of each slice; a file that cannot be read stays one item, which fails when it is done."""
     out: list[Item] = []
-    taken = {key(item.stem) for item in items}
+    taken = {name_key(item.stem) for item in items}
     for item in items:
         try:
             image = read_image(item.path, axes)
@@ -256,8 +256,8 @@ def _slices(items: list[Item], axes: str | None) -> list[Item]:
                 continue
             stem = f"{item.stem}_" + "_".join(f"{axis}{i:0{len(str(n - 1))}}" for axis, i, n in where)
             shown = ", ".join(f"{axis} = {i}" for axis, i, _ in where)
-            while key(stem) in taken:
+            while name_key(stem) in taken:
                 stem += "_"
-            taken.add(key(stem))
+            taken.add(name_key(stem))
             out.append(replace(item, name=f"{item.name} ({shown})", index=index, stem=stem))
     return out

@@ -11,7 +11,7 @@ import numpy as np
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.atomic import named_errors
-from napari_foundseg.io.naming import free_stem, key
+from napari_foundseg.io.naming import free_stem, name_key
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_image
 
@@ -49,7 +49,7 @@ def files_of_layers(images: Sequence[tuple[str, Image]], results: Path) -> tuple
             files.append(Path(image.source))
             continue
         stem = free_stem(name, taken)
-        taken.add(key(stem))
+        taken.add(name_key(stem))
         path = results / LAYERS / f"{stem}.tif"
         with named_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from napari_foundseg.batch.sidecar import Sidecar, digest_of, read_sidecar, stat
 from napari_foundseg.core.errors import FolderLostError, KeptError, OutputError
 from napari_foundseg.io.atomic import named_errors, publish, sweep
 from napari_foundseg.io.formats.table import label_endings
-from napari_foundseg.io.naming import SUFFIX, place
+from napari_foundseg.io.naming import LABELS_SUFFIX, join_name
 from napari_foundseg.io.worklist import STATE_FILE, read_records
 
 __all__ = ["HIDDEN", "Folder", "Held", "hold", "open_folder", "renumber_folder", "thumbnail_of"]
@@ -130,7 +130,7 @@ def hold(folder: Folder, stem: str) -> Held | None:
         If nothing can be written there.
     """
     folder.check()
-    path = place(folder.hidden, f"{stem}.lock")
+    path = join_name(folder.hidden, f"{stem}.lock")
     # The lock is the system's, so that it ends with its process; it is taken on one thread and given back on another.
     lock = FileLock(path, thread_local=False)
     with named_errors(path):
@@ -156,7 +156,7 @@ def thumbnail_of(folder: Path, stem: str) -> Path:
     Path
         A PNG, which need not exist.
     """
-    return place(folder / HIDDEN, f"{stem}.png")
+    return join_name(folder / HIDDEN, f"{stem}.png")
 
 
 @dataclass(eq=False)
@@ -184,12 +184,12 @@ class Held:
     @property
     def labels(self) -> str:
         """What the names of all results begin with, the labels' first."""
-        return f"{self.stem}{SUFFIX}"
+        return f"{self.stem}{LABELS_SUFFIX}"
 
     @property
     def sidecar(self) -> Path:
         """The sidecar's path."""
-        return place(self.folder.path, f"{self.labels}.json")
+        return join_name(self.folder.path, f"{self.labels}.json")
 
     @property
     def thumbnail(self) -> Path:
@@ -199,7 +199,7 @@ class Held:
     @property
     def stage(self) -> Path:
         """The folder in which results are made."""
-        return place(self.folder.hidden, f"{self.stem}.making")
+        return join_name(self.folder.hidden, f"{self.stem}.making")
 
     def release(self) -> None:
         """Give the lock back; what is half made goes."""
@@ -222,7 +222,7 @@ class Held:
         except (OSError, ValueError) as error:
             raise KeptError(f"{self.sidecar.name} was left as it is, since it is not ours ({error}).") from error
         for name in (f"{self.labels}{ending}" for ending in (*label_endings(), ".csv")):
-            path = place(self.folder.path, name)
+            path = join_name(self.folder.path, name)
             _refuse_link(path)
             if path.exists():
                 self._states[name], self.found[name] = state_of(path), digest_of(path)
@@ -287,7 +287,7 @@ class Held:
         OutputError
             If something cannot be written.
         """
-        outputs = {name: digest_of(place(self.stage, name)) for name in names}
+        outputs = {name: digest_of(join_name(self.stage, name)) for name in names}
         self._check_unchanged(names)
         writing = Sidecar.model_validate(
             {**record, "state": "writing", "outputs": outputs, "previous": dict(sorted(self.found.items()))}
@@ -295,7 +295,7 @@ class Held:
         writing.write(self.sidecar)
         for name in names:
             self._check_unchanged([name])
-            publish(place(self.stage, name), place(self.folder.path, name))
+            publish(join_name(self.stage, name), join_name(self.folder.path, name))
         left = {name: digest for name, digest in writing.previous.items() if name not in outputs}
         writing.model_copy(update={"state": "done", "previous": left}).write(self.sidecar)
 
@@ -308,7 +308,7 @@ class Held:
         """Look again before anything is replaced: a run takes long, and a person may have saved meanwhile."""
         self.folder.check()
         for name in names:
-            path = place(self.folder.path, name)
+            path = join_name(self.folder.path, name)
             _refuse_link(path)
             if path.exists() and state_of(path) != self._states.get(name):
                 self._states[name], self.found[name] = state_of(path), digest_of(path)

@@ -23,7 +23,7 @@ from napari_foundseg.core.errors import Cancelled, EngineStartError, OutputError
 from napari_foundseg.engine.pool import Pool
 from napari_foundseg.engine.worker_source import find_worker_source
 from napari_foundseg.io.atomic import sweep
-from napari_foundseg.io.naming import SUFFIX, place
+from napari_foundseg.io.naming import LABELS_SUFFIX, join_name
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks.provenance import versions
 
@@ -127,7 +127,7 @@ class Runner:
         Path
             The file or, for OME-Zarr, the folder.
         """
-        return place(self.out, f"{item.stem}{SUFFIX}{self._recipe.outputs.labels}")
+        return join_name(self.out, f"{item.stem}{LABELS_SUFFIX}{self._recipe.outputs.labels}")
 
     def thumbnail_of(self, item: Item) -> Path:
         """Return where the small picture of an item's result is written.

@@ -11,10 +11,10 @@ from napari_foundseg.io.formats.table import image_ending, image_endings
 from napari_foundseg.io.naming import is_image_folder
 from napari_foundseg.io.readers import read_image
 
-__all__ = ["given_image", "given_images", "images_in"]
+__all__ = ["as_image", "as_images", "read_folder"]
 
 
-def given_image(image: Any, axes: str | None = None) -> Image:
+def as_image(image: Any, axes: str | None = None) -> Image:
     """Return an image of what was given for it.
 
     Parameters
@@ -43,7 +43,7 @@ def given_image(image: Any, axes: str | None = None) -> Image:
     return read_image(image, axes) if isinstance(image, str | Path) else Image(image, axes)
 
 
-def given_images(given: Any, axes: str | None = None) -> list[Image]:
+def as_images(given: Any, axes: str | None = None) -> list[Image]:
     """Return the images of what was given for one or several.
 
     Parameters
@@ -61,16 +61,16 @@ def given_images(given: Any, axes: str | None = None) -> list[Image]:
     Raises
     ------
     AxesError, BadImageError
-        As `given_image` and `images_in`.
+        As `as_image` and `read_folder`.
     """
     out: list[Image] = []
     for one in given if isinstance(given, list | tuple) else [given]:
         folder = isinstance(one, str | Path) and Path(one).is_dir() and not is_image_folder(Path(one))
-        out.extend(images_in(Path(one)) if folder else [given_image(one, axes)])
+        out.extend(read_folder(Path(one)) if folder else [as_image(one, axes)])
     return out
 
 
-def images_in(folder: Path) -> list[Image]:
+def read_folder(folder: Path) -> list[Image]:
     """Return the images of a folder, by name.
 
     Parameters

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.formats.content import Colour, Content
+from napari_foundseg.io.formats.content import Colour, FileContent
 from napari_foundseg.io.formats.table import format_to_write
-from napari_foundseg.io.formats.units import is_known, symbol
+from napari_foundseg.io.formats.units import is_known_unit, unit_symbol
 from napari_foundseg.io.naming import sidecar_path, stem_of, stem_of_labels, table_path
 from napari_foundseg.io.readers import read_labels
 from napari_foundseg.io.writers import write_labels, write_table
@@ -90,7 +90,7 @@ def read_layer(path: str) -> list[LayerData]:
     attributes: dict[str, Any] = {
         "name": stem_of(file.name),
         "scale": [content.spacing.get(axis, 1.0) for axis in content.axes],
-        "units": [unit if is_known(unit) else "pixel" for unit in units],
+        "units": [unit if is_known_unit(unit) else "pixel" for unit in units],
         "axis_labels": [axis.lower() for axis in content.axes],
         "metadata": {} if provenance is None else {FILE_PROVENANCE: provenance},
     }
@@ -138,14 +138,14 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     return [str(name) for name in written]
 
 
-def properties_of(path: Path, content: Content | None = None) -> pd.DataFrame | None:
+def properties_of(path: Path, content: FileContent | None = None) -> pd.DataFrame | None:
     """Return what is known of the objects of a labels file.
 
     Parameters
     ----------
     path : Path
         The labels file.
-    content : Content, optional
+    content : FileContent, optional
         What it holds, where it has been read; else the table beside it is what counts.
 
     Returns
@@ -159,14 +159,14 @@ def properties_of(path: Path, content: Content | None = None) -> pd.DataFrame | 
     return table
 
 
-def write_with_properties(path: Path, content: Content) -> list[Path]:
+def write_with_properties(path: Path, content: FileContent) -> list[Path]:
     """Write labels, and what is known of their objects into the same file or a table beside it.
 
     Parameters
     ----------
     path : Path
         As `write_labels` takes it.
-    content : Content
+    content : FileContent
         Labels, spacing, units, colours and properties. Without properties no table is made, but one that is there is
         emptied.
 
@@ -212,7 +212,7 @@ def _empty_table() -> pd.DataFrame:
     return pd.DataFrame({"label": np.array([], np.int64)})
 
 
-def _content(path: Path, data: Any, attributes: Mapping[str, Any]) -> Content:
+def _content(path: Path, data: Any, attributes: Mapping[str, Any]) -> FileContent:
     labels = np.asarray(data)
     if labels.min(initial=0) < 0:
         raise OutputError(f"{str(path)!r} was not written: ids of objects are not negative, got {labels.min()}.")
@@ -225,7 +225,7 @@ def _content(path: Path, data: Any, attributes: Mapping[str, Any]) -> Content:
         channels = names.index("C")
         labels = labels.squeeze(channels)
         del names[channels], scale[channels], units[channels]
-    content = Content(labels, _axes(path, names, labels.ndim))
+    content = FileContent(labels, _axes(path, names, labels.ndim))
     content.spacing = dict(zip(content.axes, scale, strict=True))
     content.units = {axis: unit for axis, unit in zip(content.axes, units, strict=True) if unit != "pixel"}
     content.colours = _colours(labels, attributes.get("colormap"))
@@ -245,7 +245,7 @@ def _axes(path: Path, names: list[str], ndim: int) -> str:
 
 def _unit(unit: Any) -> str:
     """Return a unit, text or pint's, as files have it."""
-    name = f"{unit:~P}" if hasattr(unit, "dimensionality") else symbol(str(unit))
+    name = f"{unit:~P}" if hasattr(unit, "dimensionality") else unit_symbol(str(unit))
     return "pixel" if name in ("", "px", "pixel") else name
 
 

@@ -16,16 +16,16 @@ from napari_foundseg.io.formats.table import image_ending, is_folder_name, label
 
 __all__ = [
     "DEFAULT_LABEL_ENDING",
-    "SUFFIX",
+    "LABELS_SUFFIX",
     "free_stem",
+    "image_exists",
     "is_image_folder",
     "is_image_name",
-    "is_there",
-    "key",
+    "join_name",
     "label_patterns",
     "labels_file",
-    "natural",
-    "place",
+    "name_key",
+    "natural_key",
     "safe_name",
     "sidecar_path",
     "stem_of",
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 #: What the name of every labels file ends with, before its ending.
-SUFFIX = "_labels"
+LABELS_SUFFIX = "_labels"
 #: The ending of labels files where the user has not chosen one.
 DEFAULT_LABEL_ENDING = ".tif"
 #: Bytes of a name, so that the longest ending fits into the 255 that disks allow.
@@ -74,7 +74,7 @@ def stem_of_labels(name: str) -> str:
     str
         Such as ``a``; the name itself if it ends like no labels file.
     """
-    endings = (f"{SUFFIX}{ending}" for ending in label_endings())
+    endings = (f"{LABELS_SUFFIX}{ending}" for ending in label_endings())
     return next((name[: -len(end)] for end in endings if name.casefold().endswith(end) and len(name) > len(end)), name)
 
 
@@ -93,7 +93,7 @@ def is_image_name(name: str) -> bool:
     """
     if name.startswith(".") or not image_ending(name):
         return False
-    return not stem_of(name).casefold().endswith(SUFFIX)
+    return not stem_of(name).casefold().endswith(LABELS_SUFFIX)
 
 
 def is_image_folder(path: Path) -> bool:
@@ -101,7 +101,7 @@ def is_image_folder(path: Path) -> bool:
     return is_folder_name(path.name) and path.is_dir()
 
 
-def is_there(path: Path) -> bool:
+def image_exists(path: Path) -> bool:
     """Tell whether an image or labels are there: a file, or the folder that some formats are.
 
     Parameters
@@ -140,7 +140,7 @@ def safe_name(text: str) -> str:
     return name
 
 
-def key(name: str) -> str:
+def name_key(name: str) -> str:
     """Return what two names have in common that some disks take for one.
 
     Parameters
@@ -164,7 +164,7 @@ def free_stem(name: str, taken: Container[str]) -> str:
     name : str
         The image's name.
     taken : container of str
-        The `key` of what others begin with.
+        The `name_key` of what others begin with.
 
     Returns
     -------
@@ -173,10 +173,10 @@ def free_stem(name: str, taken: Container[str]) -> str:
     """
     stem, whole = safe_name(stem_of(name)), safe_name(name)
     numbered = (f"{whole}_{i}" for i in itertools.count(2))
-    return next(text for text in itertools.chain((stem, whole), numbered) if key(text) not in taken)
+    return next(text for text in itertools.chain((stem, whole), numbered) if name_key(text) not in taken)
 
 
-def natural(name: str) -> tuple[list[Any], str]:
+def natural_key(name: str) -> tuple[list[Any], str]:
     """Return a key that sorts numbers in names by their value.
 
     Parameters
@@ -194,7 +194,7 @@ def natural(name: str) -> tuple[list[Any], str]:
     return parts, name
 
 
-def place(folder: Path, name: str) -> Path:
+def join_name(folder: Path, name: str) -> Path:
     """Return the path of a file whose name is text.
 
     Parameters
@@ -229,8 +229,8 @@ def labels_file(folder: Path, stem: str) -> Path | None:
     Path or None
         The first that is there, in the order of `label_endings`.
     """
-    paths = (folder / f"{stem}{SUFFIX}{ending}" for ending in label_endings())
-    return next(filter(is_there, paths), None)
+    paths = (folder / f"{stem}{LABELS_SUFFIX}{ending}" for ending in label_endings())
+    return next(filter(image_exists, paths), None)
 
 
 def table_path(labels: Path) -> Path:
@@ -245,7 +245,7 @@ def sidecar_path(labels: Path) -> Path:
 
 def label_patterns() -> list[str]:
     """Return the patterns of the names of labels files, as a manifest of npe2 wants them."""
-    return [f"*{SUFFIX}{ending}" for ending in label_endings()]
+    return [f"*{LABELS_SUFFIX}{ending}" for ending in label_endings()]
 
 
 def _result_stem(name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
-from napari_foundseg.io.formats.content import Content, check_memory
+from napari_foundseg.io.formats.content import FileContent, check_memory
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.table import image_ending, image_endings, image_formats, listed
 
@@ -54,7 +54,7 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
     )
 
 
-def read_labels(path: str | Path) -> Content:
+def read_labels(path: str | Path) -> FileContent:
     """Read a label image, and what its file says of its objects.
 
     Parameters
@@ -64,7 +64,7 @@ def read_labels(path: str | Path) -> Content:
 
     Returns
     -------
-    Content
+    FileContent
         The finest level in memory, as unsigned integers of at least 16 bits, which may be written to.
 
     Raises
@@ -87,7 +87,7 @@ def read_labels(path: str | Path) -> Content:
     return replace(content, data=labels)
 
 
-def _read(path: Path, axes: str | None) -> Content:
+def _read(path: Path, axes: str | None) -> FileContent:
     head = FileHead(path)
     files = [row for row in image_formats() if not row.folder]
     folders = [row for row in image_formats() if row.folder]
@@ -101,7 +101,7 @@ def _read(path: Path, axes: str | None) -> Content:
     raise BadImageError(path, f"this is no {names} file, whatever its name; it starts with {start!r}")
 
 
-def _reader(rows: Iterable[Format], head: FileHead) -> Callable[[Path, str | None], Content] | None:
+def _reader(rows: Iterable[Format], head: FileHead) -> Callable[[Path, str | None], FileContent] | None:
     return next((row.read for row in rows if row.recognises is not None and row.recognises(head)), None)
 
 

@@ -16,13 +16,13 @@ from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.naming import (
     DEFAULT_LABEL_ENDING,
-    SUFFIX,
+    LABELS_SUFFIX,
     free_stem,
+    image_exists,
     is_image_name,
-    is_there,
-    key,
     labels_file,
-    natural,
+    name_key,
+    natural_key,
     stem_of_labels,
 )
 
@@ -118,14 +118,14 @@ def items_of_folder(images: Path, labels: Path) -> list[Item]:
         If the folder cannot be read, or its state file is damaged or not ours.
     """
     try:
-        names = [path.name for path in images.iterdir() if is_image_name(path.name) and is_there(path)]
+        names = [path.name for path in images.iterdir() if is_image_name(path.name) and image_exists(path)]
     except OSError as error:
         raise WorklistError(
             f"The folder {str(images)!r} cannot be read ({error.strerror or error}). Choose another folder."
         ) from error
     records = read_records(labels)
     vanished = {name for name in records if is_image_name(name)} - set(names)
-    items = _items(sorted([*names, *vanished], key=natural), labels, records)
+    items = _items(sorted([*names, *vanished], key=natural_key), labels, records)
     return [Item(i.name, images / i.name, i.labels, i.record, missing=i.name in vanished) for i in items]
 
 
@@ -235,7 +235,7 @@ def write_record(folder: Path, name: str, record: Record) -> None:
         If it cannot be written.
     """
     records = read_records(folder) | {name: record}
-    images = {key: asdict(records[key]) for key in sorted(records, key=natural)}
+    images = {key: asdict(records[key]) for key in sorted(records, key=natural_key)}
     with atomic_write(folder / STATE_FILE) as file:
         file.write(json.dumps({"format": _FORMAT, "images": images}, indent=1).encode())
 
@@ -261,7 +261,7 @@ def _record(values: Mapping[str, Any]) -> Record:
 
 def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> list[Item]:
     """Give each image its labels file: the one that it had, else one that is no other's."""
-    taken = {key(stem_of_labels(records[name].labels)) for name in records}
+    taken = {name_key(stem_of_labels(records[name].labels)) for name in records}
     items = []
     for name in names:
         record = records.get(name)
@@ -272,8 +272,8 @@ def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> lis
             record = (
                 Record(found.name, "automatic", None)
                 if found
-                else Record(f"{stem}{SUFFIX}{DEFAULT_LABEL_ENDING}", "new", None)
+                else Record(f"{stem}{LABELS_SUFFIX}{DEFAULT_LABEL_ENDING}", "new", None)
             )
-            taken.add(key(stem))
+            taken.add(name_key(stem))
         items.append(Item(name, None, folder / record.labels, record))
     return items

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, OutputError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.formats.content import Colour, Content
+from napari_foundseg.io.formats.content import Colour, FileContent
 from napari_foundseg.io.formats.table import format_to_write, label_endings, listed
 from napari_foundseg.io.formats.tiff_writer import write_image_tiff
 
@@ -70,7 +70,7 @@ def write_labels(
         raise OutputError(f"{str(path)!r} cannot be written: labels are saved as {listed(label_endings())}.")
     if properties is not None and not row.properties:
         raise OutputError(f"{str(path)!r} cannot hold the properties of objects: write them as a table (.csv).")
-    content = Content(labels, axes, dict(spacing or {}), dict(units or {}), colours=dict(colours or {}))
+    content = FileContent(labels, axes, dict(spacing or {}), dict(units or {}), colours=dict(colours or {}))
     content.properties = properties
     row.write(path, content)
 

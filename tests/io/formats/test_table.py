@@ -16,10 +16,10 @@ from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
 from napari_foundseg.core.errors import BadImageError, OutputError, RecipeError
 from napari_foundseg.io import read_image, write_labels
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.formats.content import Content
+from napari_foundseg.io.formats.content import FileContent
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.table import all_formats, register_format
-from napari_foundseg.io.image_sources import images_in
+from napari_foundseg.io.image_sources import read_folder
 from napari_foundseg.io.layer_files import labels_reader, read_layer, write_layer
 from napari_foundseg.io.naming import label_patterns, sidecar_path, stem_of, table_path
 from napari_foundseg.io.worklist import items_of_folder
@@ -29,17 +29,17 @@ PLACE = 344
 MAGIC = b"toy1"
 
 
-def read_toy(path: Path, axes: str | None) -> Content:
+def read_toy(path: Path, axes: str | None) -> FileContent:
     with gzip.open(path) as file:
         rows = file.read()[PLACE + len(MAGIC) :].decode().splitlines()
     try:
         pixels = np.array([[int(number) for number in row.split()] for row in rows], np.uint16)
     except ValueError as error:
         raise BadImageError(path, f"a row does not hold numbers ({error})") from error
-    return Content(pixels, axes or "YX")
+    return FileContent(pixels, axes or "YX")
 
 
-def write_toy(path: Path, content: Content) -> None:
+def write_toy(path: Path, content: FileContent) -> None:
     rows = "\n".join(" ".join(map(str, row)) for row in content.data)
     with atomic_write(path) as file:
         file.write(gzip.compress(b"\0" * PLACE + MAGIC + rows.encode(), mtime=0))
@@ -74,24 +74,24 @@ def recipe(*paths: str, **outputs: Any) -> Recipe:
 
 @pytest.mark.usefixtures("toy")
 def test_a_registered_format_is_read(tmp_path: Path) -> None:
-    write_toy(tmp_path / "a.toy.gz", Content(PIXELS, "YX"))
+    write_toy(tmp_path / "a.toy.gz", FileContent(PIXELS, "YX"))
     image = read_image(tmp_path / "a.toy.gz")
     assert np.array_equal(image.raw(), PIXELS)
     assert image.source == str(tmp_path / "a.toy.gz")
-    assert [one.source for one in images_in(tmp_path)] == [image.source]
+    assert [one.source for one in read_folder(tmp_path)] == [image.source]
 
 
 @pytest.mark.usefixtures("toy")
 def test_a_registered_format_is_segmented(tmp_path: Path) -> None:
     plane = np.zeros((64, 64), np.uint16)
     plane[20:40, 20:40] = 900
-    write_toy(tmp_path / "a.toy.gz", Content(plane, "YX"))
+    write_toy(tmp_path / "a.toy.gz", FileContent(plane, "YX"))
     assert np.array_equal(fs.automatic(tmp_path / "a.toy.gz").labels, fs.automatic(plane).labels)
 
 
 @pytest.mark.usefixtures("toy")
 def test_a_registered_format_is_recognised_by_content_whatever_its_name(tmp_path: Path) -> None:
-    write_toy(tmp_path / "a.tif", Content(PIXELS, "YX"))
+    write_toy(tmp_path / "a.tif", FileContent(PIXELS, "YX"))
     assert np.array_equal(read_image(tmp_path / "a.tif").raw(), PIXELS)
 
 
@@ -106,8 +106,8 @@ def test_the_error_for_other_content_lists_a_registered_format(tmp_path: Path) -
 
 @pytest.mark.usefixtures("toy")
 def test_worklist_and_batch_list_a_registered_format(tmp_path: Path) -> None:
-    write_toy(tmp_path / "a.toy.gz", Content(PIXELS, "YX"))
-    write_toy(tmp_path / "b_labels.toy.gz", Content(LABELS, "YX"))
+    write_toy(tmp_path / "a.toy.gz", FileContent(PIXELS, "YX"))
+    write_toy(tmp_path / "b_labels.toy.gz", FileContent(LABELS, "YX"))
     (tmp_path / "b.png").write_bytes(b"")
     (tmp_path / "c.gz").write_bytes(b"")
     listed = items_of_folder(tmp_path, tmp_path)
@@ -159,7 +159,7 @@ def test_a_recipe_may_write_a_registered_format() -> None:
 
 def test_a_format_is_gone_when_its_registration_is_closed(tmp_path: Path) -> None:
     registration = register_format(TOY)
-    write_toy(tmp_path / "a.toy.gz", Content(PIXELS, "YX"))
+    write_toy(tmp_path / "a.toy.gz", FileContent(PIXELS, "YX"))
     assert len(items_of_folder(tmp_path, tmp_path)) == 1
     registration.close()
     assert items_of_folder(tmp_path, tmp_path) == []
@@ -173,8 +173,8 @@ def test_a_format_is_gone_when_its_registration_is_closed(tmp_path: Path) -> Non
 
 
 def test_a_folder_may_be_a_format(tmp_path: Path) -> None:
-    def read(path: Path, axes: str | None) -> Content:
-        return Content(np.load(path / "pixels.npy"), axes or "YX")
+    def read(path: Path, axes: str | None) -> FileContent:
+        return FileContent(np.load(path / "pixels.npy"), axes or "YX")
 
     row = Format(
         "Box", read_endings=(".box",), recognises=lambda head: head.holds("pixels.npy"), read=read, folder=True

@@ -12,19 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError
-from napari_foundseg.io.formats.free_memory import available_memory, in_words
+from napari_foundseg.io.formats.free_memory import available_memory, format_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Colour", "Content", "LazyArray", "check_memory", "colours_of", "damaged", "kept_axes", "texts_of"]
+__all__ = [
+    "Colour",
+    "FileContent",
+    "LazyArray",
+    "check_memory",
+    "choose_axes",
+    "colours_from_text",
+    "colours_to_text",
+    "damaged_error",
+]
 
 #: Red, green, blue and opacity, 0 to 255.
 Colour = tuple[int, int, int, int]
 
 
 @dataclass
-class Content:
+class FileContent:
     """What a file holds.
 
     Parameters
@@ -81,13 +90,13 @@ class LazyArray:
         try:
             return np.asarray(self._array[tuple(full)])
         except Exception as error:
-            raise damaged(self._path, error) from error
+            raise damaged_error(self._path, error) from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[(slice(None),)], dtype=dtype)
 
 
-def kept_axes(letters: str, shape: Sequence[int], axes: str | None) -> tuple[int, ...]:
+def choose_axes(letters: str, shape: Sequence[int], axes: str | None) -> tuple[int, ...]:
     """Choose the axes that are not dropped.
 
     Parameters
@@ -130,12 +139,12 @@ def check_memory(path: Path, shape: Sequence[int], itemsize: int) -> None:
     if 2 * size > available:
         raise BadImageError(
             path,
-            f"{' by '.join(map(str, shape))} pixels are {in_words(size)}, but only {in_words(available)} of memory are "
-            "free; cut the image into parts, or copy the file again if it should be smaller",
+            f"{' by '.join(map(str, shape))} pixels are {format_bytes(size)}, but only {format_bytes(available)} of "
+            "memory are free; cut the image into parts, or copy the file again if it should be smaller",
         )
 
 
-def damaged(path: Path, error: Exception) -> BadImageError:
+def damaged_error(path: Path, error: Exception) -> BadImageError:
     """Return the error that says what a library found wrong.
 
     Parameters
@@ -154,7 +163,7 @@ def damaged(path: Path, error: Exception) -> BadImageError:
     return BadImageError(path, f"the file is damaged or of a kind that is not read ({what}); copy or export it again")
 
 
-def texts_of(colours: Mapping[int, Colour]) -> dict[str, str]:
+def colours_to_text(colours: Mapping[int, Colour]) -> dict[str, str]:
     """Return colours as formats without a place for them keep them.
 
     Parameters
@@ -170,13 +179,13 @@ def texts_of(colours: Mapping[int, Colour]) -> dict[str, str]:
     return {str(label): f"#{bytes(colours[label]).hex()}" for label in sorted(colours)}
 
 
-def colours_of(texts: Mapping[str, str]) -> dict[int, Colour]:
-    """Return the colours that `texts_of` has made texts of.
+def colours_from_text(texts: Mapping[str, str]) -> dict[int, Colour]:
+    """Return the colours that `colours_to_text` has made texts of.
 
     Parameters
     ----------
     texts : mapping of str to str
-        As `texts_of` returns it.
+        As `colours_to_text` returns it.
 
     Returns
     -------

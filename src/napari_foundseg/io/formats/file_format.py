@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_foundseg.io.formats.content import Content
+from napari_foundseg.io.formats.content import FileContent
 
 __all__ = ["FileHead", "Format"]
 
@@ -116,12 +116,12 @@ class Format:
         Tells from a `FileHead` whether a file is of this format. The ending does not matter: a PNG named ``.tif`` is
         read as PNG. No two formats may recognise one file.
     read : callable, optional
-        Takes path and axes (or None) and returns a `Content`; raises `BadImageError` or `AxesError`. It stands with
+        Takes path and axes (or None) and returns a `FileContent`; raises `BadImageError` or `AxesError`. It stands with
         `recognises`.
     write_endings : tuple of str
         Endings of the label files that are written, the preferred one first.
     write : callable, optional
-        Takes path and `Content` and writes a label image, whole or not at all; raises `OutputError`.
+        Takes path and `FileContent` and writes a label image, whole or not at all; raises `OutputError`.
     folder : bool
         Whether an image is a folder and not a file.
     properties : bool
@@ -134,9 +134,9 @@ class Format:
     name: str
     read_endings: tuple[str, ...] = ()
     recognises: Callable[[FileHead], bool] | None = None
-    read: Callable[[Path, str | None], Content] | None = None
+    read: Callable[[Path, str | None], FileContent] | None = None
     write_endings: tuple[str, ...] = ()
-    write: Callable[[Path, Content], None] | None = None
+    write: Callable[[Path, FileContent], None] | None = None
     folder: bool = False
     properties: bool = False
     order: int = 100

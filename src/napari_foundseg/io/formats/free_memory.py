@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-__all__ = ["available_memory", "in_words"]
+__all__ = ["available_memory", "format_bytes"]
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -28,7 +28,7 @@ def available_memory() -> int:
     return min(available, max(0, limit - used))
 
 
-def in_words(size: float) -> str:
+def format_bytes(size: float) -> str:
     """Return a number of bytes as a person reads it.
 
     Parameters

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_foundseg.core.errors import AxesError, BadImageError
-from napari_foundseg.io.formats.content import Colour, Content, LazyArray, check_memory, damaged, kept_axes
+from napari_foundseg.io.formats.content import Colour, FileContent, LazyArray, check_memory, choose_axes, damaged_error
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES, write_ome_zarr
-from napari_foundseg.io.formats.units import symbol
+from napari_foundseg.io.formats.units import unit_symbol
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ _VERSIONS = ("0.4", "0.5")
 _TYPES = {"time": "T", "channel": "C"}
 
 
-def read_ome_zarr(path: Path, axes: str | None) -> Content:
+def read_ome_zarr(path: Path, axes: str | None) -> FileContent:
     """Open an image or labels; a chunk is read when it is asked for.
 
     Parameters
@@ -40,7 +40,7 @@ def read_ome_zarr(path: Path, axes: str | None) -> Content:
 
     Returns
     -------
-    Content
+    FileContent
         The levels of the pyramid that keep all slices, and what the file says of them. A translation is not kept.
 
     Raises
@@ -56,7 +56,7 @@ def read_ome_zarr(path: Path, axes: str | None) -> Content:
     except (BadImageError, AxesError):
         raise
     except Exception as error:
-        raise damaged(path, error) from error
+        raise damaged_error(path, error) from error
 
 
 def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -88,7 +88,7 @@ def _no_image(metadata: Mapping[str, Any], group: Any) -> str:
     return f"it holds no multiscale image of OME-Zarr, but {keys}; export it as OME-Zarr, or give an image in it"
 
 
-def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | None) -> Content:
+def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | None) -> FileContent:
     multiscale = metadata["multiscales"][0]
     version = str(metadata.get("version") or multiscale.get("version") or _VERSIONS[0])
     if version not in _VERSIONS:
@@ -101,12 +101,12 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
     if not prod(shape):
         raise BadImageError(path, f"the image has no pixels (shape {tuple(shape)})")
     check_memory(path, [shape[letters.index(axis)] for axis in "YX"], arrays[0].dtype.itemsize)
-    kept = kept_axes(letters, shape, axes)
+    kept = choose_axes(letters, shape, axes)
     named = axes.upper() if axes is not None else "".join(letters[i] for i in kept)
     levels = _levels([LazyArray(path, array, kept) for array in arrays], named)
     spacing, units = _calibration(multiscale, described, letters)
     labels = metadata.get("image-label") or {}
-    return Content(
+    return FileContent(
         levels if len(levels) > 1 else levels[0],
         named,
         {axis: size for axis, size in spacing.items() if axis in named},
@@ -155,7 +155,7 @@ def _calibration(
     for transform in (t for part in transforms for t in part.get("coordinateTransformations") or ()):
         if transform.get("type") == "scale":
             scale = scale * np.asarray(transform["scale"], float)
-    units = {a: symbol(str(axis["unit"])) for a, axis in zip(letters, described, strict=True) if axis.get("unit")}
+    units = {a: unit_symbol(str(axis["unit"])) for a, axis in zip(letters, described, strict=True) if axis.get("unit")}
     spacing = {
         axis: float(size)
         for axis, size in zip(letters, scale, strict=True)

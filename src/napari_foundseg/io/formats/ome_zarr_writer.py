@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.io.atomic import atomic_folder
-from napari_foundseg.io.formats.content import Colour, Content
+from napari_foundseg.io.formats.content import Colour, FileContent
 from napari_foundseg.io.formats.file_format import FileHead
 from napari_foundseg.io.formats.units import unit_name
 
@@ -34,7 +34,7 @@ CHUNK = 1024
 _TYPES = {"T": "time", "Q": "other", "Z": "space", "Y": "space", "X": "space"}
 
 
-def write_ome_zarr(path: Path, content: Content) -> None:
+def write_ome_zarr(path: Path, content: FileContent) -> None:
     """Write labels as OME-Zarr 0.5, axes in the order T, Q, Z, Y, X; equal labels give equal bytes.
 
     Raises

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError, OutputError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.formats.content import Content, check_memory, colours_of, damaged, texts_of
+from napari_foundseg.io.formats.content import (
+    FileContent,
+    check_memory,
+    colours_from_text,
+    colours_to_text,
+    damaged_error,
+)
 from napari_foundseg.io.formats.file_format import FileHead, Format
 
 __all__ = ["FORMATS", "read_picture", "write_png"]
@@ -28,7 +34,7 @@ _SIXTEEN_BITS = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RG
 _ORIENTATION = 0x0112
 
 
-def read_picture(path: Path, axes: str | None) -> Content:
+def read_picture(path: Path, axes: str | None) -> FileContent:
     """Read a PNG or JPEG file.
 
     Parameters
@@ -40,7 +46,7 @@ def read_picture(path: Path, axes: str | None) -> Content:
 
     Returns
     -------
-    Content
+    FileContent
         Grey pixels as (M, N), colour as (M, N, 3) or (M, N, 4), turned as the camera says.
 
     Raises
@@ -60,9 +66,9 @@ def read_picture(path: Path, axes: str | None) -> Content:
     except BadImageError:
         raise
     except Exception as error:
-        raise damaged(path, error) from error
+        raise damaged_error(path, error) from error
     pixels = _turned(pixels, turn)
-    content = Content(pixels, "YXC"[: pixels.ndim] if axes is None else axes)
+    content = FileContent(pixels, "YXC"[: pixels.ndim] if axes is None else axes)
     # A note that somebody else wrote is none.
     with suppress(ValueError, TypeError, AttributeError, KeyError):
         _add_note(content, json.loads(note))
@@ -124,14 +130,14 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(pixels)
 
 
-def _add_note(content: Content, note: dict[str, Any]) -> None:
+def _add_note(content: FileContent, note: dict[str, Any]) -> None:
     spacing = {axis: float(size) for axis, size in note["spacing"].items() if axis in content.axes}
     units = {axis: str(unit) for axis, unit in note["units"].items() if axis in spacing}
-    colours = colours_of(note["colours"])
+    colours = colours_from_text(note["colours"])
     content.spacing, content.units, content.colours = spacing, units, colours
 
 
-def write_png(path: Path, content: Content) -> None:
+def write_png(path: Path, content: FileContent) -> None:
     """Write one slice of labels as a grey PNG of 16 bits.
 
     Raises
@@ -150,7 +156,7 @@ def write_png(path: Path, content: Content) -> None:
             f"and ids up to {largest}. Write a .tif instead."
         )
     info = PngInfo()
-    note = {"spacing": content.spacing, "units": content.units, "colours": texts_of(content.colours)}
+    note = {"spacing": content.spacing, "units": content.units, "colours": colours_to_text(content.colours)}
     if any(note.values()):
         info.add_text(_NOTE, json.dumps(note))
     with atomic_write(path) as file:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, BadImageError
-from napari_foundseg.io.formats.content import Content, LazyArray, check_memory, damaged, kept_axes
+from napari_foundseg.io.formats.content import FileContent, LazyArray, check_memory, choose_axes, damaged_error
 from napari_foundseg.io.formats.file_format import FileHead, Format
-from napari_foundseg.io.formats.free_memory import available_memory, in_words
+from napari_foundseg.io.formats.free_memory import available_memory, format_bytes
 from napari_foundseg.io.formats.tiff_metadata import add_metadata
 from napari_foundseg.io.formats.tiff_writer import write_ome_tiff, write_tiff
 
@@ -29,7 +29,7 @@ _UNNAMED = "ZTQ"
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_tiff(path: Path, axes: str | None) -> Content:
+def read_tiff(path: Path, axes: str | None) -> FileContent:
     """Read a TIFF, or open it for reading slice by slice where it is large.
 
     Parameters
@@ -41,7 +41,7 @@ def read_tiff(path: Path, axes: str | None) -> Content:
 
     Returns
     -------
-    Content
+    FileContent
         Pixels and what the file says of them.
 
     Raises
@@ -58,7 +58,7 @@ def read_tiff(path: Path, axes: str | None) -> Content:
     try:
         tiff = tifffile.TiffFile(path)
     except Exception as error:
-        raise damaged(path, error) from error
+        raise damaged_error(path, error) from error
     keep_open = False
     try:
         content = _content(path, tiff, axes)
@@ -66,7 +66,7 @@ def read_tiff(path: Path, axes: str | None) -> Content:
     except (BadImageError, AxesError):
         raise
     except Exception as error:
-        raise damaged(path, error) from error
+        raise damaged_error(path, error) from error
     finally:
         if not keep_open:
             tiff.close()
@@ -75,17 +75,17 @@ def read_tiff(path: Path, axes: str | None) -> Content:
     return content
 
 
-def _content(path: Path, tiff: Any, axes: str | None) -> Content:
+def _content(path: Path, tiff: Any, axes: str | None) -> FileContent:
     if not tiff.series:
         raise BadImageError(path, "the file holds no image")
     series = tiff.series[0]
     shape, letters = series.get_shape(False), series.get_axes(False)
     if not prod(shape):
         raise BadImageError(path, f"the image has no pixels (shape {tuple(shape)})")
-    kept = kept_axes(letters, shape, axes)
+    kept = choose_axes(letters, shape, axes)
     letters, shape = "".join(letters[i] for i in kept), tuple(shape[i] for i in kept)
     named = axes.upper() if axes is not None else _our_axes(path, letters, shape)
-    content = Content(_pixels(path, series, kept, shape), named)
+    content = FileContent(_pixels(path, series, kept, shape), named)
     add_metadata(content, tiff)
     return content
 
@@ -115,13 +115,13 @@ def _pixels(path: Path, series: Any, kept: tuple[int, ...], shape: tuple[int, ..
     if (offset := series.dataoffset) is not None and series.dtype.kind != "b":
         if offset + size > path.stat().st_size:
             raise BadImageError(
-                path, f"the file is truncated: it should hold {in_words(size)} of pixels; copy it again"
+                path, f"the file is truncated: it should hold {format_bytes(size)} of pixels; copy it again"
             )
         order = series.parent.byteorder
         return np.memmap(path, series.dtype.newbyteorder(order), "r", offset, shape)
     levels = [_lazy(path, series, kept)]
     for level in series.levels[1:]:
-        inside = kept_axes(level.get_axes(False), level.get_shape(False), None)
+        inside = choose_axes(level.get_axes(False), level.get_shape(False), None)
         if len(inside) == len(kept):
             levels.append(_lazy(path, level, inside))
     return levels if len(levels) > 1 else levels[0]

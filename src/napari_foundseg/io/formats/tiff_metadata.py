@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_foundseg.io.formats.content import Content, colours_of
-from napari_foundseg.io.formats.units import symbol
+from napari_foundseg.io.formats.content import FileContent, colours_from_text
+from napari_foundseg.io.formats.units import unit_symbol
 
 __all__ = ["COLOURS", "NAMESPACE", "SIZES", "add_metadata"]
 
@@ -20,12 +20,12 @@ SIZES = {axis: f"PhysicalSize{axis}" for axis in "ZYX"} | {"T": "TimeIncrement"}
 NAMESPACE, COLOURS = "napari-foundseg/label-colours", "label_colours"
 
 
-def add_metadata(content: Content, tiff: Any) -> None:
+def add_metadata(content: FileContent, tiff: Any) -> None:
     """Add what a TIFF says of its first image: spacing, units, names of channels, colours of labels.
 
     Parameters
     ----------
-    content : Content
+    content : FileContent
         Of which pixels and axes are known; the rest is filled in.
     tiff : tifffile.TiffFile
         The open file.
@@ -44,7 +44,7 @@ def add_metadata(content: Content, tiff: Any) -> None:
     content.units = {axis: unit for axis, unit in units.items() if axis in content.spacing}
 
 
-def _add_ome(content: Content, xml: str) -> tuple[dict[str, float], dict[str, str]]:
+def _add_ome(content: FileContent, xml: str) -> tuple[dict[str, float], dict[str, str]]:
     import tifffile
 
     root = tifffile.xml2dict(xml).get("OME", {})
@@ -62,18 +62,18 @@ def _several(found: Any) -> list[Any]:
     return list(found) if isinstance(found, list | tuple) else [found]
 
 
-def _add_colours(content: Content, found: Any) -> None:
+def _add_colours(content: FileContent, found: Any) -> None:
     # Colours that somebody else wrote in another way are none.
     with suppress(ValueError, TypeError, AttributeError):
         texts = json.loads(found) if isinstance(found, str) else found
-        content.colours = colours_of(texts)
+        content.colours = colours_from_text(texts)
 
 
 def _from_pixels(pixels: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
     """Read the attributes of OME's Pixels element, which our plain TIFFs have in their JSON too."""
     spacing = {axis: float(pixels[key]) for axis, key in SIZES.items() if _is_size(pixels.get(key))}
     default = {axis: "s" if axis == "T" else "µm" for axis in SIZES}
-    units = {axis: symbol(str(pixels.get(f"{SIZES[axis]}Unit", default[axis]))) for axis in spacing}
+    units = {axis: unit_symbol(str(pixels.get(f"{SIZES[axis]}Unit", default[axis]))) for axis in spacing}
     return spacing, {axis: unit for axis, unit in units.items() if unit != "pixel"}
 
 
@@ -83,7 +83,7 @@ def _from_imagej(tiff: Any) -> tuple[dict[str, float], dict[str, str]]:
     for axis in "YX":
         resolution = tags.valueof(f"{axis}Resolution")
         spacing[axis] = resolution[1] / resolution[0] if resolution and resolution[0] else None
-    unit = symbol(str(meta.get("unit", "pixel")))
+    unit = unit_symbol(str(meta.get("unit", "pixel")))
     found = {axis: float(value) for axis, value in spacing.items() if _is_size(value)}
     units = {axis: "s" if axis == "T" else unit for axis in found}
     return found, {axis: name for axis, name in units.items() if name != "pixel"}

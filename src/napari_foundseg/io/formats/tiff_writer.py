@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.formats.content import Content, texts_of
+from napari_foundseg.io.formats.content import FileContent, colours_to_text
 from napari_foundseg.io.formats.tiff_metadata import COLOURS, NAMESPACE, SIZES
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["write_image_tiff", "write_ome_tiff", "write_tiff"]
 _IMAGEJ_BYTES = 1 << 31
 
 
-def write_ome_tiff(path: Path, content: Content) -> None:
+def write_ome_tiff(path: Path, content: FileContent) -> None:
     """Write labels as OME-TIFF.
 
     Raises
@@ -48,7 +48,7 @@ def write_ome_tiff(path: Path, content: Content) -> None:
         # OME has no such unit of time; without one it means seconds.
         metadata = {k: v for k, v in metadata.items() if not k.startswith("TimeIncrement")}
     if content.colours:
-        metadata["MapAnnotation"] = {"Namespace": NAMESPACE, "Value": texts_of(content.colours)}
+        metadata["MapAnnotation"] = {"Namespace": NAMESPACE, "Value": colours_to_text(content.colours)}
     # The identifier is made of the content: tifffile's own is new each time.
     digest = blake2b(f"{metadata} {ordered} {labels.shape}".encode(), digest_size=16)
     digest.update(labels.tobytes())
@@ -56,12 +56,12 @@ def write_ome_tiff(path: Path, content: Content) -> None:
     _write(path, labels, ome=True, metadata={"axes": ordered, "UUID": identifier, **metadata})
 
 
-def write_tiff(path: Path, content: Content) -> None:
+def write_tiff(path: Path, content: FileContent) -> None:
     """Write labels as TIFF, which ImageJ reads with its sizes where it can hold them."""
     labels = content.data
     axes = content.axes
     metadata = _ome_sizes(axes, content.spacing, content.units)
-    colours = texts_of(content.colours)
+    colours = colours_to_text(content.colours)
     spatial = {metadata.get(f"PhysicalSize{axis}Unit", "pixel") for axis in axes if axis in "ZYX"}
     canonical = axes in ("YX", "ZYX", "TYX", "TZYX")
     timed = metadata.get("TimeIncrementUnit", "s") == "s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_known", "symbol", "unit_name"]
+__all__ = ["is_known_unit", "unit_name", "unit_symbol"]
 
 #: Names of OME-Zarr, which has no symbols.
 _NAMES = {
@@ -35,7 +35,7 @@ _SYMBOLS = {name: symbol for symbol, name in _NAMES.items()} | {
 }
 
 
-def symbol(name: str) -> str:
+def unit_symbol(name: str) -> str:
     """Return how a unit is written here.
 
     Parameters
@@ -67,7 +67,7 @@ def unit_name(symbol: str) -> str:
     return _NAMES.get(symbol, symbol)
 
 
-def is_known(symbol: str) -> bool:
+def is_known_unit(symbol: str) -> bool:
     """Tell whether a unit is one that others know by its symbol, too.
 
     Parameters

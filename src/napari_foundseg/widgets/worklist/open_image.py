@@ -21,9 +21,9 @@ from napari_foundseg.core.editing.object_facts import Facts, facts_of_table, tab
 from napari_foundseg.core.errors import OutputError, WorklistError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
-from napari_foundseg.io.formats.content import Content as LabelsContent
+from napari_foundseg.io.formats.content import FileContent
 from napari_foundseg.io.layer_files import RUN_PROVENANCE, holds_properties, properties_of, write_with_properties
-from napari_foundseg.io.naming import is_there, table_path
+from napari_foundseg.io.naming import image_exists, table_path
 from napari_foundseg.io.readers import read_image, read_labels
 from napari_foundseg.io.worklist import Item, Record, State, write_record
 from napari_foundseg.widgets.editing.image_objects import assign_objects
@@ -105,7 +105,7 @@ def read_content(item: Item, image: Image | None = None, ahead: Content | None =
     if ahead is not None and image is None and ahead.state == state:
         return ahead
     image = image or (read_image(str(item.path)) if item.read is None else item.read())
-    there = is_there(item.labels)
+    there = image_exists(item.labels)
     labels = _read_labels(item.labels, image.shape) if there else np.zeros(image.shape, np.uint16)
     known = _read_known(item.labels) if there else {}
     return Content(image, labels, known, _digest(labels, known), image.fingerprint(), state)
@@ -212,11 +212,11 @@ class OpenItem(QObject):
                 )
             digest, record = _digest(pixels, facts), item.record
             wanted = state == "done" or pixels.any()
-            if digest != known or (wanted and not is_there(item.labels)):
+            if digest != known or (wanted and not image_exists(item.labels)):
                 ids = np.unique(pixels)
                 now: State = "in work" if state == "new" else state
                 record = Record(item.labels.name, now, int((ids > 0).sum()), fingerprint)
-                content = LabelsContent(
+                content = FileContent(
                     pixels.reshape(image.shape), image.label_axes, dict(image.spacing), dict(image.units)
                 )
                 content.properties = table_of_facts(facts, "label") if facts else None
@@ -258,7 +258,7 @@ class OpenItem(QObject):
         """
         if item.labels == self.item.labels:
             return
-        if is_there(item.labels):
+        if image_exists(item.labels):
             raise WorklistError(
                 f"{str(item.labels)!r} is there already and would be replaced by the open labels. Choose another "
                 "folder, or open another image first."
