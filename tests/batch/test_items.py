@@ -117,7 +117,7 @@ def test_names_are_told_apart_without_regard_to_case_and_accents(tmp_path: Path)
     touch(tmp_path, "Cell.tif", "cell.tif", "e\u0301.tif", "\u00e9.tif")
     if len(list(tmp_path.iterdir())) < 4:
         pytest.skip("this disk does not tell them apart")
-    found = [naming.key(stem) for stem in stems(tmp_path, ".")]
+    found = [naming.name_key(stem) for stem in stems(tmp_path, ".")]
     assert len(set(found)) == 4
 
 
@@ -162,8 +162,8 @@ def test_free_stems_are_free(texts: list[str]) -> None:
     taken: set[str] = set()
     for text in texts:
         stem = naming.free_stem(text, taken)
-        assert naming.key(stem) not in taken
-        taken.add(naming.key(stem))
+        assert naming.name_key(stem) not in taken
+        taken.add(naming.name_key(stem))
 
 
 def test_a_new_image_does_not_take_the_place_of_one_that_has_results(tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_hundred_thousand_files_are_found_in_seconds(tmp_path: Path) -> None:
     started = time.perf_counter()
     found = items_of(recipe("all.txt"), tmp_path)
     seconds = time.perf_counter() - started
-    assert len({naming.key(item.stem) for item in found}) == len(found) == count
+    assert len({naming.name_key(item.stem) for item in found}) == len(found) == count
     assert seconds < 20, seconds
 
 

@@ -1,4 +1,4 @@
-"""Images as people give them: arrays, files, folders."""
+"""Images from what the caller passes: arrays, files, folders."""
 
 from __future__ import annotations
 
@@ -15,24 +15,12 @@ __all__ = ["as_image", "as_images", "read_folder"]
 
 
 def as_image(image: Any, axes: str | None = None) -> Image:
-    """Return an image of what was given for it.
-
-    Parameters
-    ----------
-    image : array-like or Image or str or Path
-        An array, or the file it is in.
-    axes : str, optional
-        Its axes.
-
-    Returns
-    -------
-    Image
-        The image.
+    """Convert an array, a path or an `Image` to an `Image`.
 
     Raises
     ------
     AxesError
-        If the axes do not fit, or are given with an `Image` that has others.
+        If the axes do not fit, or differ from those of an `Image`.
     BadImageError
         If a file cannot be read.
     """
@@ -43,20 +31,8 @@ def as_image(image: Any, axes: str | None = None) -> Image:
     return read_image(image, axes) if isinstance(image, str | Path) else Image(image, axes)
 
 
-def as_images(given: Any, axes: str | None = None) -> list[Image]:
-    """Return the images of what was given for one or several.
-
-    Parameters
-    ----------
-    given : array-like, Image, str, Path, or a list of these
-        A path may be that of a folder.
-    axes : str, optional
-        Of each image.
-
-    Returns
-    -------
-    list of Image
-        In the order given, those of a folder by name.
+def as_images(images: Any, axes: str | None = None) -> list[Image]:
+    """Convert one or a list of arrays, paths, folders or `Image` to images; `axes` are those of each.
 
     Raises
     ------
@@ -64,29 +40,19 @@ def as_images(given: Any, axes: str | None = None) -> list[Image]:
         As `as_image` and `read_folder`.
     """
     out: list[Image] = []
-    for one in given if isinstance(given, list | tuple) else [given]:
+    for one in images if isinstance(images, list | tuple) else [images]:
         folder = isinstance(one, str | Path) and Path(one).is_dir() and not is_image_folder(Path(one))
         out.extend(read_folder(Path(one)) if folder else [as_image(one, axes)])
     return out
 
 
 def read_folder(folder: Path) -> list[Image]:
-    """Return the images of a folder, by name.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-
-    Returns
-    -------
-    list of Image
-        Read when their pixels are asked for, where the format allows it.
+    """Read the images of a folder, sorted by name; large ones are opened without reading their pixels.
 
     Raises
     ------
     BadImageError
-        If there is none, or one cannot be read.
+        If it is no folder, holds no images, or one of them cannot be read.
     """
     if not folder.is_dir():
         raise BadImageError(folder, "is not a folder; choose one with images")

@@ -1,4 +1,4 @@
-"""Names of result files: made of the images' names, safe on every disk, no two alike."""
+"""Names of images and result files: which names are images, and names of results that every disk accepts."""
 
 from __future__ import annotations
 
@@ -33,64 +33,31 @@ __all__ = [
     "table_path",
 ]
 
-#: What the name of every labels file ends with, before its ending.
+#: The name of every labels file ends with this, before the ending of its format.
 LABELS_SUFFIX = "_labels"
 #: The ending of labels files where the user has not chosen one.
 DEFAULT_LABEL_ENDING = ".tif"
-#: Bytes of a name, so that the longest ending fits into the 255 that disks allow.
-_LONGEST = 200
-#: Names that Windows keeps for devices, whatever their extension.
+#: Largest number of bytes of a name; with the longest ending it is below the 255 that disks allow.
+_MAX_BYTES = 200
+#: Names that Windows reserves for devices, whatever their extension.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def stem_of(name: str) -> str:
-    """Return a name without the extensions of images, such as ``.ome.tif``.
-
-    Parameters
-    ----------
-    name : str
-        A file's name.
-
-    Returns
-    -------
-    str
-        The name itself if it has none of these extensions.
-    """
+    """Return a file name without its image ending, such as ``.ome.tif``; unchanged if it has none."""
     ending = image_ending(name)
     stem = name[: -len(ending)] if ending else name
     return stem[:-4] if ending and stem.lower().endswith(".ome") and len(stem) > 4 else stem
 
 
 def stem_of_labels(name: str) -> str:
-    """Return what the name of a labels file begins with.
-
-    Parameters
-    ----------
-    name : str
-        Such as ``a_labels.ome.tif``.
-
-    Returns
-    -------
-    str
-        Such as ``a``; the name itself if it ends like no labels file.
-    """
+    """Return ``a`` for a labels file ``a_labels.ome.tif``; names of other files are returned unchanged."""
     endings = (f"{LABELS_SUFFIX}{ending}" for ending in label_endings())
     return next((name[: -len(end)] for end in endings if name.casefold().endswith(end) and len(name) > len(end)), name)
 
 
 def is_image_name(name: str) -> bool:
-    """Tell whether a file's name is that of an image, and not of labels or of a temporary file.
-
-    Parameters
-    ----------
-    name : str
-        The file's name.
-
-    Returns
-    -------
-    bool
-        By its extension; the file is not looked at.
-    """
+    """Tell by its name whether a file is an image, and neither labels nor a hidden or temporary file."""
     if name.startswith(".") or not image_ending(name):
         return False
     return not stem_of(name).casefold().endswith(LABELS_SUFFIX)
@@ -102,139 +69,74 @@ def is_image_folder(path: Path) -> bool:
 
 
 def image_exists(path: Path) -> bool:
-    """Tell whether an image or labels are there: a file, or the folder that some formats are.
-
-    Parameters
-    ----------
-    path : Path
-        Where they would be.
-
-    Returns
-    -------
-    bool
-        False for other folders.
-    """
+    """Tell whether an image or labels exist: a file, or a folder for formats such as OME-Zarr."""
     return path.is_dir() if is_folder_name(path.name) else path.is_file()
 
 
 def safe_name(text: str) -> str:
-    """Return a text as a name that every disk takes.
+    """Turn any text, such as the name of a layer, into a file name that every disk accepts.
 
-    Parameters
-    ----------
-    text : str
-        Anything, such as a layer's name or a file's with a line break in it.
-
-    Returns
-    -------
-    str
-        Letters of any language, digits and ``._()+=,-`` stay; the rest become underscores. What is too long is cut
-        and gets a hash of the whole.
+    Letters of any language, digits and ``._()+=,-`` are kept; other characters become underscores. A name that is too
+    long is cut and gets a hash of the whole.
     """
     name = re.sub(r"[^\w .()+=,-]", "_", text.encode("utf-8", "replace").decode()).strip(" .") or "_"
     if _DEVICES.fullmatch(name):
         name = f"_{name}"
-    if len(name.encode()) > _LONGEST:
+    if len(name.encode()) > _MAX_BYTES:
         mark = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
-        name = f"{name.encode()[: _LONGEST - 9].decode(errors='ignore').strip()}_{mark}"
+        name = f"{name.encode()[: _MAX_BYTES - 9].decode(errors='ignore').strip()}_{mark}"
     return name
 
 
 def name_key(name: str) -> str:
-    """Return what two names have in common that some disks take for one.
-
-    Parameters
-    ----------
-    name : str
-        A name.
-
-    Returns
-    -------
-    str
-        Without regard to case and to how accents are written.
-    """
+    """Return a key that is equal for names that some disks treat as one: other case, other spelling of accents."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
-def free_stem(name: str, taken: Container[str]) -> str:
-    """Return what the names of an image's results begin with.
+def free_stem(name: str, used: Container[str]) -> str:
+    """Choose a stem for the results of an image that is not in use.
 
     Parameters
     ----------
     name : str
-        The image's name.
-    taken : container of str
-        The `name_key` of what others begin with.
+        File name of the image.
+    used : container of str
+        The `name_key` of every stem in use.
 
     Returns
     -------
     str
-        The name without its extension, else with it, else with a number behind it.
+        The name without its ending if that is free, else the whole name, else the whole name and a number.
     """
-    stem, whole = safe_name(stem_of(name)), safe_name(name)
+    stem = safe_name(stem_of(name))
+    whole = safe_name(name)
     numbered = (f"{whole}_{i}" for i in itertools.count(2))
-    return next(text for text in itertools.chain((stem, whole), numbered) if name_key(text) not in taken)
+    return next(text for text in itertools.chain((stem, whole), numbered) if name_key(text) not in used)
 
 
 def natural_key(name: str) -> tuple[list[Any], str]:
-    """Return a key that sorts numbers in names by their value.
-
-    Parameters
-    ----------
-    name : str
-        A name.
-
-    Returns
-    -------
-    tuple
-        For `sorted`: image 2 comes before image 10.
-    """
+    """Return a sort key by which image 2 comes before image 10."""
     parts: list[Any] = re.split(r"(\d+)", name.casefold())
     parts[1::2] = map(int, parts[1::2])
     return parts, name
 
 
 def join_name(folder: Path, name: str) -> Path:
-    """Return the path of a file whose name is text.
-
-    Parameters
-    ----------
-    folder : Path
-        Its folder.
-    name : str
-        Its name.
-
-    Returns
-    -------
-    Path
-        Of the same file in every locale: where one has no letters beyond ASCII, Python wants names as bytes.
-    """
+    """Join a folder and a name so that it is the same file in every locale."""
     if sys.getfilesystemencoding() == "utf-8":
         return folder / name
+    # Where the locale has only ASCII, Python expects other characters as escaped bytes.
     return folder / os.fsdecode(name.encode("utf-8", "surrogateescape"))
 
 
 def labels_file(folder: Path, stem: str) -> Path | None:
-    """Return the labels file of an image, if there is one.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the labels.
-    stem : str
-        What its name begins with.
-
-    Returns
-    -------
-    Path or None
-        The first that is there, in the order of `label_endings`.
-    """
+    """Return the existing labels file of an image; of several, the first in the order of `label_endings`."""
     paths = (folder / f"{stem}{LABELS_SUFFIX}{ending}" for ending in label_endings())
     return next(filter(image_exists, paths), None)
 
 
 def table_path(labels: Path) -> Path:
-    """Return the path of the table of a labels file's objects, in the same folder."""
+    """Return the path of the CSV table of a labels file, in the same folder."""
     return labels.with_name(f"{_result_stem(labels.name)}.csv")
 
 
@@ -244,11 +146,11 @@ def sidecar_path(labels: Path) -> Path:
 
 
 def label_patterns() -> list[str]:
-    """Return the patterns of the names of labels files, as a manifest of npe2 wants them."""
+    """Return the file name patterns of labels files, such as ``*_labels.tif``, for npe2's manifest."""
     return [f"*{LABELS_SUFFIX}{ending}" for ending in label_endings()]
 
 
 def _result_stem(name: str) -> str:
-    """Return a name without the ending of its format, or whatever ending it has."""
+    """Return a name without the ending of its format, or without its last extension if it is of no format."""
     stem = stem_of(name)
     return stem if stem != name else re.sub(r"(?<=.)(\.ome)?\.\w+$", "", name, flags=re.IGNORECASE)

@@ -26,28 +26,16 @@ def sample(name: str) -> Path:
 
 
 def open_nuclei() -> list[tuple[Any, dict[str, Any], str]]:
-    """Open the fluorescent nuclei.
-
-    Returns
-    -------
-    list of tuple
-        The layer as napari's sample data wants it: array, attributes, type.
-    """
-    return _opened("nuclei")
+    """Open the fluorescent nuclei as npe2's sample data: array, attributes, layer type."""
+    return _read_sample("nuclei")
 
 
 def open_tissue() -> list[tuple[Any, dict[str, Any], str]]:
-    """Open the stained tissue section.
-
-    Returns
-    -------
-    list of tuple
-        The layer as napari's sample data wants it: array, attributes, type.
-    """
-    return _opened("tissue")
+    """Open the stained tissue section as npe2's sample data: array, attributes, layer type."""
+    return _read_sample("tissue")
 
 
-def _opened(name: str) -> list[tuple[Any, dict[str, Any], str]]:
+def _read_sample(name: str) -> list[tuple[Any, dict[str, Any], str]]:
     from napari_foundseg.io.readers import read_image
 
     image = read_image(sample(name))

@@ -1,1 +1,1 @@
-"""One module per file format, and what several formats share."""
+"""File formats: one module a format with its rows in ``FORMATS``, `table` to ask them, and shared modules."""

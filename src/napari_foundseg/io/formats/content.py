@@ -1,4 +1,4 @@
-"""What a file of pixels holds, whatever its format."""
+"""`FileContent`: pixels and metadata of an image file, whatever its format; and what several formats share."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ Colour = tuple[int, int, int, int]
 
 @dataclass
 class FileContent:
-    """What a file holds.
+    """Pixels of an image or label image with the metadata of its file.
 
     Parameters
     ----------
     data : ndarray or LazyArray or list of LazyArray
-        The pixels; a list is a pyramid, finest first.
+        The pixels; a list is a pyramid, finest level first.
     axes : str
-        One letter of ``QTCZYX`` an axis.
+        One letter of ``QTCZYX`` for every axis.
     spacing : dict of str to float
-        Size of a pixel along each axis, where the file says so.
+        Size of a pixel along each axis, where the file has it.
     units : dict of str to str
         Unit of each spacing.
     channels : tuple of str
         Names of the channels, where the file has them.
     colours : dict of int to tuple of int
-        Of a label image: red, green, blue and opacity (0 to 255) of ids.
+        Of a label image: red, green, blue and opacity (0 to 255) by id.
     properties : pandas.DataFrame, optional
-        Of a label image: what is known of each id; the column ``label`` holds it.
+        Of a label image: one row an object; the column ``label`` holds its id.
     """
 
     data: Any
@@ -64,20 +64,22 @@ class FileContent:
 
 
 class LazyArray:
-    """An array of a file whose pixels are read when they are asked for.
+    """An array in a file, whose pixels are read when it is indexed.
 
     Parameters
     ----------
     path : Path
-        The file, which errors name.
+        The file, for error messages.
     array : zarr.Array
-        Its image or one level of it.
+        The image or one level of it.
     kept : tuple of int
-        The axes that remain; the others have size 1 and are dropped.
+        Axes to keep; the others have size 1 and are dropped.
     """
 
     def __init__(self, path: Path, array: Any, kept: tuple[int, ...]) -> None:
-        self._array, self._path, self._kept = array, path, kept
+        self._array = array
+        self._path = path
+        self._kept = kept
         self.shape: tuple[int, ...] = tuple(int(array.shape[i]) for i in kept)
         self.dtype = np.dtype(array.dtype)
         self.ndim = len(kept)
@@ -97,21 +99,16 @@ class LazyArray:
 
 
 def choose_axes(letters: str, shape: Sequence[int], axes: str | None) -> tuple[int, ...]:
-    """Choose the axes that are not dropped.
+    """Return the numbers of the axes to keep: those of size 1 are dropped, except rows and columns.
 
     Parameters
     ----------
     letters : str
-        As the file names its axes, rows and columns ``Y`` and ``X``.
+        Axes as the file names them.
     shape : sequence of int
         Their sizes.
     axes : str or None
-        As the person names them.
-
-    Returns
-    -------
-    tuple of int
-        All but those of size 1 that are neither rows nor columns, unless the person names them all.
+        Axes as the user names them; if they name every axis, all are kept.
     """
     if axes is not None and len(axes) == len(letters):
         return tuple(range(len(letters)))
@@ -119,23 +116,15 @@ def choose_axes(letters: str, shape: Sequence[int], axes: str | None) -> tuple[i
 
 
 def check_memory(path: Path, shape: Sequence[int], itemsize: int) -> None:
-    """Refuse before anything is allocated: a header may claim any size.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    shape : sequence of int
-        Of what is read at once.
-    itemsize : int
-        Bytes of a pixel.
+    """Refuse an array for which there is no memory, before it is allocated: a header may claim any size.
 
     Raises
     ------
     BadImageError
-        If there is no room for it and a copy of it.
+        If the array and a copy of it do not fit into the free memory.
     """
-    size, available = prod(shape) * itemsize, available_memory()
+    size = prod(shape) * itemsize
+    available = available_memory()
     if 2 * size > available:
         raise BadImageError(
             path,
@@ -145,57 +134,23 @@ def check_memory(path: Path, shape: Sequence[int], itemsize: int) -> None:
 
 
 def damaged_error(path: Path, error: Exception) -> BadImageError:
-    """Return the error that says what a library found wrong.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    error : Exception
-        What the library raised.
-
-    Returns
-    -------
-    BadImageError
-        To be raised.
-    """
-    what = str(error) or type(error).__name__
-    return BadImageError(path, f"the file is damaged or of a kind that is not read ({what}); copy or export it again")
+    """Return the error for a file in which a library found something wrong."""
+    reason = str(error) or type(error).__name__
+    return BadImageError(path, f"the file is damaged or of a kind that is not read ({reason}); copy or export it again")
 
 
 def colours_to_text(colours: Mapping[int, Colour]) -> dict[str, str]:
-    """Return colours as formats without a place for them keep them.
-
-    Parameters
-    ----------
-    colours : mapping of int to tuple of int
-        Of ids.
-
-    Returns
-    -------
-    dict of str to str
-        Such as ``{"7": "#ff8000ff"}``, in order of the ids.
-    """
+    """Return colours as JSON text, in order of the ids, such as ``{"7": "#ff8000ff"}``."""
     return {str(label): f"#{bytes(colours[label]).hex()}" for label in sorted(colours)}
 
 
 def colours_from_text(texts: Mapping[str, str]) -> dict[int, Colour]:
-    """Return the colours that `colours_to_text` has made texts of.
-
-    Parameters
-    ----------
-    texts : mapping of str to str
-        As `colours_to_text` returns it.
-
-    Returns
-    -------
-    dict of int to tuple of int
-        Of ids.
+    """Undo `colours_to_text`.
 
     Raises
     ------
     ValueError
-        If these are no such texts.
+        If the texts are not colours.
     """
     found = {}
     for label, text in texts.items():

@@ -1,4 +1,4 @@
-"""How much memory there is for an image."""
+"""Free memory of the computer."""
 
 from __future__ import annotations
 
@@ -12,35 +12,19 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int:
-    """Return the memory that can be used without swapping, in bytes.
-
-    Returns
-    -------
-    int
-        The system's available memory, or what is left of a container's limit where that is less.
-    """
+    """Return the memory, in bytes, that can be used without swapping, within a container's limit too."""
     available = int(psutil.virtual_memory().available)
     try:
         limit = int((_CGROUP / "memory.max").read_text())
         used = int((_CGROUP / "memory.current").read_text())
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
+    except (OSError, ValueError):
+        # Not in a container, or in one without a limit ("max").
         return available
     return min(available, max(0, limit - used))
 
 
 def format_bytes(size: float) -> str:
-    """Return a number of bytes as a person reads it.
-
-    Parameters
-    ----------
-    size : float
-        Bytes.
-
-    Returns
-    -------
-    str
-        Such as ``"1.4 GB"``.
-    """
+    """Return a number of bytes as text, such as ``"1.4 GB"``."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"

@@ -1,7 +1,7 @@
 """OME-Zarr 0.4 and 0.5: images that are folders of chunks.
 
-The metadata are read here and not by a library of their own: they are a few keys of JSON, and those libraries bring
-clients of cloud storage or compilers with them. Version 0.4 lies in zarr's format 2, 0.5 in its format 3.
+The metadata are a few keys of JSON and are parsed here, since the libraries for OME-Zarr depend on clients of cloud
+storage or on compilers. Version 0.4 uses zarr's format 2, version 0.5 its format 3.
 """
 
 from __future__ import annotations
@@ -29,26 +29,16 @@ _TYPES = {"time": "T", "channel": "C"}
 
 
 def read_ome_zarr(path: Path, axes: str | None) -> FileContent:
-    """Open an image or labels; a chunk is read when it is asked for.
+    """Open a multiscale image, or the first image of a bioformats2raw folder; chunks are read when they are needed.
 
-    Parameters
-    ----------
-    path : Path
-        The folder of a multiscale image, or one that bioformats2raw made, of which the first image is taken.
-    axes : str or None
-        The axes as the person names them; by default as the file names them.
-
-    Returns
-    -------
-    FileContent
-        The levels of the pyramid that keep all slices, and what the file says of them. A translation is not kept.
+    The levels of the pyramid that keep all slices are used; a translation is ignored.
 
     Raises
     ------
     BadImageError
-        If it is damaged, of another version, or a plate, or one slice needs more memory than there is.
+        If it is damaged, of another version or a plate, or one slice does not fit into the memory.
     AxesError
-        If it has axes that cannot be told apart.
+        If its axes are ambiguous.
     """
     try:
         group, metadata = _opened(path)
@@ -66,7 +56,7 @@ def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
     attributes = found.attrs.asdict()
     metadata: Any = attributes.get("ome", attributes)
     if isinstance(found, zarr.Array):
-        raise BadImageError(path, "this is an array of an OME-Zarr image; give the folder that it lies in")
+        raise BadImageError(path, "this is an array of an OME-Zarr image; give the folder that contains it")
     if "multiscales" in metadata:
         return found, metadata
     if "bioformats2raw.layout" in metadata and "plate" not in metadata:

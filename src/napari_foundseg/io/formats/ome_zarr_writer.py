@@ -1,7 +1,7 @@
 """Labels as OME-Zarr 0.5: a pyramid of chunks with the colours and properties of the objects.
 
-The folder itself is the multiscale label image, so that any reader opens it without being told where to look; it is
-not a group of labels beneath an image, since the image stays where it is.
+The folder itself is the multiscale label image, so that any reader opens it. It is not a group of labels in an OME-Zarr
+image, since the image may be a file of another format.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ METADATA_FILES = ("zarr.json", ".zgroup", ".zarray")
 
 #: Rows and columns of a chunk; levels are added until one chunk holds a slice.
 CHUNK = 1024
-#: The order that the format wants, and the type of each axis.
+#: Type of each axis, in the order that the format requires.
 _TYPES = {"T": "time", "Q": "other", "Z": "space", "Y": "space", "X": "space"}
 
 
@@ -70,8 +70,9 @@ def write_ome_zarr(path: Path, content: FileContent) -> None:
 
 
 def _levels(labels: NDArray[Any], axes: str) -> Iterator[NDArray[Any]]:
-    """Halve rows and columns; every second pixel is taken, since ids have no mean."""
-    y, x = axes.index("Y"), axes.index("X")
+    """Halve rows and columns by taking every second pixel, since ids have no mean."""
+    y = axes.index("Y")
+    x = axes.index("X")
     yield labels
     while max(labels.shape[y], labels.shape[x]) > CHUNK:
         step = [slice(None)] * labels.ndim
@@ -89,7 +90,7 @@ def _described(
         named.append({"name": axis.lower(), "type": _TYPES[axis], **unit})
     datasets = []
     for i in range(levels):
-        # The first pixel of each level lies on the first of the finest, so there is no translation.
+        # The first pixel of each level is that of the finest level, so there is no translation.
         scale = [float(spacing.get(axis, 1.0)) * (2**i if axis in "YX" else 1) for axis in axes]
         datasets.append({"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": scale}]})
     return {"multiscales": [{"axes": named, "datasets": datasets}]}
@@ -107,7 +108,7 @@ def _properties(table: pd.DataFrame | None) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: no NaN, no types of NumPy."""
+    """Return a value that JSON has: no NaN, no types of NumPy."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not isfinite(value):

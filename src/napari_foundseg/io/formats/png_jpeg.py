@@ -1,4 +1,4 @@
-"""PNG and JPEG through Pillow, all of their bits and the right way up."""
+"""PNG and JPEG through Pillow, with 16 bits and the orientation that Pillow leaves out."""
 
 from __future__ import annotations
 
@@ -25,39 +25,30 @@ __all__ = ["FORMATS", "read_picture", "write_png"]
 
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
-#: Keyword of the text in a PNG of labels that holds, as JSON, what PNG has no place for.
+#: Keyword of the text chunk in a PNG of labels that holds spacing, units and colours as JSON.
 _NOTE = "napari-foundseg"
-#: Pillow's modes that NumPy takes as they are; every other mode is made RGB.
+#: Modes of Pillow that NumPy converts unchanged; every other mode is converted to RGB.
 _KEPT_MODES = {"1", "L", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"}
-#: Colour of 16 bits, of which Pillow gives the high bytes: the layouts that give it the high and the low ones.
+#: Layouts of 16-bit colour, of which Pillow returns the high bytes only; decoded as each of the layouts on the right,
+#: Pillow returns the high and the low bytes.
 _SIXTEEN_BITS = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L"), "LA;16B": ("RGBA",)}
 _ORIENTATION = 0x0112
 
 
 def read_picture(path: Path, axes: str | None) -> FileContent:
-    """Read a PNG or JPEG file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    axes : str or None
-        The axes as the person names them; by default rows, columns and, of a colour image, channels.
-
-    Returns
-    -------
-    FileContent
-        Grey pixels as (M, N), colour as (M, N, 3) or (M, N, 4), turned as the camera says.
+    """Read grey pixels as (M, N), colour as (M, N, 3) or (M, N, 4), rotated as its Exif orientation says.
 
     Raises
     ------
     BadImageError
-        If the file is damaged or needs more memory than there is.
+        If the file is damaged or does not fit into the memory.
     """
     try:
         with path.open("rb") as file:
             with _opened(file) as picture:
-                layout, note, turn = _layout(picture), picture.info.get(_NOTE), _orientation(picture)
+                layout = _layout(picture)
+                note = picture.info.get(_NOTE)
+                orientation = _orientation(picture)
                 check_memory(path, picture.size[::-1], 12 if layout in _SIXTEEN_BITS else 4)
                 if layout not in _SIXTEEN_BITS:
                     pixels = _pixels(picture)
@@ -67,16 +58,16 @@ def read_picture(path: Path, axes: str | None) -> FileContent:
         raise
     except Exception as error:
         raise damaged_error(path, error) from error
-    pixels = _turned(pixels, turn)
+    pixels = _rotated(pixels, orientation)
     content = FileContent(pixels, "YXC"[: pixels.ndim] if axes is None else axes)
-    # A note that somebody else wrote is none.
+    # Another program may use the same keyword for something else.
     with suppress(ValueError, TypeError, AttributeError, KeyError):
         _add_note(content, json.loads(note))
     return content
 
 
 def _opened(file: Any) -> Any:
-    """Open by the format's own class: `PIL.Image.open` refuses large slides by a fixed number of pixels."""
+    """Open with the class of the format, since `PIL.Image.open` refuses images above a fixed number of pixels."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
@@ -91,7 +82,7 @@ def _layout(picture: Any) -> Any:
 
 
 def _pixels(picture: Any) -> NDArray[Any]:
-    """Return 8 bits, or 16 bits of grey; palettes are looked up."""
+    """Return 8-bit pixels, or 16-bit grey ones; palettes are applied."""
     if picture.mode == "LA":
         return np.asarray(picture.getchannel(0))
     if picture.mode in _KEPT_MODES:
@@ -102,25 +93,25 @@ def _pixels(picture: Any) -> NDArray[Any]:
 
 
 def _sixteen_bits(file: Any, layout: str) -> NDArray[np.uint16]:
-    """Read all bits of a colour PNG: once for the high bytes, once for the low ones."""
+    """Decode a 16-bit colour PNG twice, for the high and the low bytes."""
     parts = []
     for part in _SIXTEEN_BITS[layout]:
         with _opened(file) as picture:
             picture.tile = [tile._replace(args=part) for tile in picture.tile]
             parts.append(np.asarray(picture).astype(np.uint16))
-    # Of grey and opacity Pillow gives the bytes one by one.
+    # Decoded as RGBA, grey with opacity is: high and low byte of grey, high and low byte of opacity.
     high, low = parts if len(parts) == 2 else (parts[0][..., 0], parts[0][..., 1])
     return np.asarray(high << 8 | low, np.uint16)
 
 
 def _orientation(picture: Any) -> int:
-    """Return how the camera was held, 1 to 8; 1 where nothing readable says so."""
+    """Return the Exif orientation, 1 to 8; 1 where there is none or it is damaged."""
     with suppress(Exception):
         return int(picture.getexif().get(_ORIENTATION, 1))
     return 1
 
 
-def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+def _rotated(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -131,10 +122,13 @@ def _turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def _add_note(content: FileContent, note: dict[str, Any]) -> None:
+    # All of the note is read before any of it is used: a damaged one is left out as a whole.
     spacing = {axis: float(size) for axis, size in note["spacing"].items() if axis in content.axes}
     units = {axis: str(unit) for axis, unit in note["units"].items() if axis in spacing}
     colours = colours_from_text(note["colours"])
-    content.spacing, content.units, content.colours = spacing, units, colours
+    content.spacing = spacing
+    content.units = units
+    content.colours = colours
 
 
 def write_png(path: Path, content: FileContent) -> None:

@@ -20,36 +20,25 @@ from napari_foundseg.io.formats.tiff_writer import write_ome_tiff, write_tiff
 
 __all__ = ["FORMATS", "read_tiff"]
 
-#: Files of up to this many bytes of pixels are read at once; larger ones slice by slice, when a slice is asked for.
+#: Files with up to this many bytes of pixels are read at once; of larger ones, a slice is read when it is needed.
 EAGER_BYTES = 1 << 28
-#: Letters of tifffile for colour samples and for slices that have no meaning of their own.
+#: tifffile's letter for colour samples.
 _COLOUR = "S"
+#: Letters for slices to which the file gives no meaning, in the order of use.
 _UNNAMED = "ZTQ"
 #: TIFF and BigTIFF, each in both orders of bytes.
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 def read_tiff(path: Path, axes: str | None) -> FileContent:
-    """Read a TIFF, or open it for reading slice by slice where it is large.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    axes : str or None
-        The axes as the person names them; by default as the file names them.
-
-    Returns
-    -------
-    FileContent
-        Pixels and what the file says of them.
+    """Read a TIFF, or open it for reading slice by slice if it is large.
 
     Raises
     ------
     BadImageError
-        If the file is damaged, or one slice of it needs more memory than there is.
+        If the file is damaged, or one slice of it does not fit into the memory.
     AxesError
-        If it has axes that cannot be told apart.
+        If its axes are ambiguous or too many.
     """
     import tifffile
 
@@ -70,7 +59,7 @@ def read_tiff(path: Path, axes: str | None) -> FileContent:
     finally:
         if not keep_open:
             tiff.close()
-    # All levels share the open file: it is closed when the last of them is gone.
+    # All levels of a pyramid share the open file; it is closed when the last of them is released.
     weakref.finalize(tiff, tiff.filehandle.close)
     return content
 
@@ -91,7 +80,7 @@ def _content(path: Path, tiff: Any, axes: str | None) -> FileContent:
 
 
 def _our_axes(path: Path, letters: str, shape: tuple[int, ...]) -> str:
-    """Translate tifffile's letters: S is colour; slices without a meaning become Z, T, Q, innermost first."""
+    """Translate tifffile's letters: S is colour; slices without a meaning become Z, T, Q from the innermost on."""
     named = letters if "C" in letters else letters.replace(_COLOUR, "C")
     free = [letter for letter in _UNNAMED if letter not in named]
     for letter in reversed(named):
@@ -143,7 +132,7 @@ def _all_pixels(path: Path, series: Any, shape: tuple[int, ...]) -> NDArray[Any]
 
 
 def _through_pillow(path: Path, series: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Decode LZW and the like, for which tifffile wants a further package, page by page."""
+    """Decode page by page the compressions, such as LZW, for which tifffile needs another package."""
     import PIL.Image
 
     compression = series.keyframe.compression.name
@@ -159,19 +148,21 @@ def _through_pillow(path: Path, series: Any, shape: tuple[int, ...]) -> NDArray[
 
 
 def _check_chain(path: Path, file: BinaryIO) -> None:
-    """Follow the pages to the last: tifffile reads a file that breaks off between two pages as a shorter one."""
+    """Follow the pages to the last one: tifffile reads a file that is cut between two pages without an error."""
+    # TIFF: bytes 4 to 8 are the offset of the first page. BigTIFF (version 43): bytes 8 to 16. A page is the number
+    # of its entries, the entries (12 or 20 bytes each), and the offset of the next page, 0 at the last.
     header = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(header[:2], "<")
     big = len(header) == 16 and struct.unpack(order + "H", header[2:4])[0] == 43
     count, entry, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
-    seen: set[int] = set()
+    visited: set[int] = set()
     position = file.tell()
     try:
         (position,) = struct.unpack_from(order + offset, header, 8 if big else 4)
         while position:
-            if position in seen:
+            if position in visited:
                 raise BadImageError(path, "the file is damaged: its pages form a loop; copy it again")
-            seen.add(position)
+            visited.add(position)
             file.seek(position)
             (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
             file.seek(entry * entries, 1)
@@ -179,7 +170,7 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
     except (struct.error, OverflowError, OSError, ValueError) as error:
         if isinstance(error, BadImageError):
             raise
-        raise BadImageError(path, f"the file is truncated after {len(seen)} pages; copy it again") from error
+        raise BadImageError(path, f"the file is truncated after {len(visited)} pages; copy it again") from error
 
 
 def _is_tiff(head: FileHead) -> bool:

@@ -1,4 +1,4 @@
-"""What the three dialects of TIFF (OME's, ImageJ's, tifffile's own) say of their pixels."""
+"""Metadata in the three dialects of TIFF: OME's, ImageJ's and tifffile's own."""
 
 from __future__ import annotations
 
@@ -14,22 +14,16 @@ from napari_foundseg.io.formats.units import unit_symbol
 
 __all__ = ["COLOURS", "NAMESPACE", "SIZES", "add_metadata"]
 
-#: OME's words for the size of a pixel along each axis; its unit has the same name with ``Unit`` behind it.
+#: OME's names for the size of a pixel along each axis; the name of its unit has ``Unit`` appended.
 SIZES = {axis: f"PhysicalSize{axis}" for axis in "ZYX"} | {"T": "TimeIncrement"}
-#: Where the colours of labels stand: in OME-TIFF a map annotation of this namespace, else this key.
-NAMESPACE, COLOURS = "napari-foundseg/label-colours", "label_colours"
+#: Namespace of the map annotation with the colours of labels, in OME-TIFF.
+NAMESPACE = "napari-foundseg/label-colours"
+#: Key of the colours of labels, in other TIFFs.
+COLOURS = "label_colours"
 
 
 def add_metadata(content: FileContent, tiff: Any) -> None:
-    """Add what a TIFF says of its first image: spacing, units, names of channels, colours of labels.
-
-    Parameters
-    ----------
-    content : FileContent
-        Of which pixels and axes are known; the rest is filled in.
-    tiff : tifffile.TiffFile
-        The open file.
-    """
+    """Fill in spacing, units, names of channels and colours of labels of the first image of an open TIFF."""
     spacing: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome:
@@ -58,19 +52,19 @@ def _add_ome(content: FileContent, xml: str) -> tuple[dict[str, float], dict[str
 
 
 def _several(found: Any) -> list[Any]:
-    """Return XML elements of one name as a list: one alone comes by itself."""
+    """Return XML elements of one name as a list; tifffile returns a single element by itself."""
     return list(found) if isinstance(found, list | tuple) else [found]
 
 
 def _add_colours(content: FileContent, found: Any) -> None:
-    # Colours that somebody else wrote in another way are none.
+    # Another program may use the same key for something else.
     with suppress(ValueError, TypeError, AttributeError):
         texts = json.loads(found) if isinstance(found, str) else found
         content.colours = colours_from_text(texts)
 
 
 def _from_pixels(pixels: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, str]]:
-    """Read the attributes of OME's Pixels element, which our plain TIFFs have in their JSON too."""
+    """Read the attributes of OME's Pixels element; our plain TIFFs have the same in their JSON."""
     spacing = {axis: float(pixels[key]) for axis, key in SIZES.items() if _is_size(pixels.get(key))}
     default = {axis: "s" if axis == "T" else "µm" for axis in SIZES}
     units = {axis: unit_symbol(str(pixels.get(f"{SIZES[axis]}Unit", default[axis]))) for axis in spacing}
@@ -78,7 +72,8 @@ def _from_pixels(pixels: Mapping[str, Any]) -> tuple[dict[str, float], dict[str,
 
 
 def _from_imagej(tiff: Any) -> tuple[dict[str, float], dict[str, str]]:
-    meta, tags = tiff.imagej_metadata or {}, tiff.pages[0].tags
+    meta = tiff.imagej_metadata or {}
+    tags = tiff.pages[0].tags
     spacing: dict[str, Any] = {"Z": meta.get("spacing"), "T": meta.get("finterval")}
     for axis in "YX":
         resolution = tags.valueof(f"{axis}Resolution")

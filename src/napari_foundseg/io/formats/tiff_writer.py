@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_image_tiff", "write_ome_tiff", "write_tiff"]
 
-#: ImageJ knows no BigTIFF, so larger arrays are written as plain TIFF.
+#: ImageJ does not read BigTIFF, so larger arrays are written as plain TIFF.
 _IMAGEJ_BYTES = 1 << 31
 
 
@@ -32,7 +32,7 @@ def write_ome_tiff(path: Path, content: FileContent) -> None:
     Raises
     ------
     OutputError
-        If it cannot be written, or the labels have axes or ids for which OME-TIFF has no place.
+        If it cannot be written, or OME-TIFF cannot hold the axes or ids.
     """
     labels = content.data
     axes = content.axes
@@ -45,11 +45,11 @@ def write_ome_tiff(path: Path, content: FileContent) -> None:
     labels = labels.transpose([axes.index(axis) for axis in ordered])
     metadata = _ome_sizes(axes, content.spacing, content.units)
     if metadata.get("TimeIncrementUnit") == "pixel":
-        # OME has no such unit of time; without one it means seconds.
+        # OME has no unit "pixel" of time, and without a unit it means seconds.
         metadata = {k: v for k, v in metadata.items() if not k.startswith("TimeIncrement")}
     if content.colours:
         metadata["MapAnnotation"] = {"Namespace": NAMESPACE, "Value": colours_to_text(content.colours)}
-    # The identifier is made of the content: tifffile's own is new each time.
+    # tifffile's own identifier is random; one made from the content keeps equal labels equal bytes.
     digest = blake2b(f"{metadata} {ordered} {labels.shape}".encode(), digest_size=16)
     digest.update(labels.tobytes())
     identifier = str(uuid.UUID(bytes=digest.digest()))
@@ -66,7 +66,7 @@ def write_tiff(path: Path, content: FileContent) -> None:
     canonical = axes in ("YX", "ZYX", "TYX", "TZYX")
     timed = metadata.get("TimeIncrementUnit", "s") == "s"
     if labels.dtype == np.uint16 and canonical and timed and len(spatial) == 1 and labels.nbytes < _IMAGEJ_BYTES:
-        # ImageJ's own spelling: its metadata are ASCII, a line each.
+        # ImageJ's metadata are lines of ASCII, in which it spells µm as um.
         unit = spatial.pop().replace("µ", "u").encode("ascii", "backslashreplace").decode()
         extra = {"unit": unit, **({COLOURS: json.dumps(colours)} if colours else {})}
         _write_imagej(path, labels, axes, metadata, extra)
@@ -79,13 +79,13 @@ def write_image_tiff(path: str | Path, image: Image) -> None:
     pixels = np.asarray(image.levels[0])
     axes = str(image.axes)
     colour = axes.endswith("C") and pixels.shape[-1] in (3, 4)
-    # Colour samples have a letter of their own in TIFF.
+    # tifffile's letter of colour samples is S.
     metadata = {"axes": f"{axes[:-1]}S" if colour else axes, **_ome_sizes(axes, image.spacing, image.units)}
     _write(path, pixels, photometric="rgb" if colour else "minisblack", metadata=metadata)
 
 
 def _ome_sizes(axes: str, spacing: Mapping[str, float], units: Mapping[str, str]) -> dict[str, Any]:
-    """Return spacing and units in OME's words."""
+    """Return spacing and units under OME's names."""
     out: dict[str, Any] = {}
     for axis in (a for a in axes if a in SIZES and a in spacing):
         out[SIZES[axis]] = float(spacing[axis])

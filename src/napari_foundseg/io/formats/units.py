@@ -1,10 +1,10 @@
-"""Units as the formats spell them, and as this package does: by symbols such as ``µm``."""
+"""Units of length and time: names in the file formats, symbols such as ``µm`` in this package."""
 
 from __future__ import annotations
 
 __all__ = ["is_known_unit", "unit_name", "unit_symbol"]
 
-#: Names of OME-Zarr, which has no symbols.
+#: OME-Zarr spells units by name.
 _NAMES = {
     "pm": "picometer",
     "Å": "angstrom",
@@ -36,48 +36,15 @@ _SYMBOLS = {name: symbol for symbol, name in _NAMES.items()} | {
 
 
 def unit_symbol(name: str) -> str:
-    """Return how a unit is written here.
-
-    Parameters
-    ----------
-    name : str
-        As a file spells it.
-
-    Returns
-    -------
-    str
-        Such as ``µm``; the name itself where the unit is not known.
-    """
+    """Return the symbol of a unit, such as ``µm``, as a file spells it; the name itself if the unit is unknown."""
     return _SYMBOLS.get(name, name)
 
 
 def unit_name(symbol: str) -> str:
-    """Return a unit's name in OME-Zarr.
-
-    Parameters
-    ----------
-    symbol : str
-        As it is written here.
-
-    Returns
-    -------
-    str
-        Such as ``micrometer``; the symbol itself where the unit is not known.
-    """
+    """Return the name of a unit in OME-Zarr, such as ``micrometer``; the symbol itself if the unit is unknown."""
     return _NAMES.get(symbol, symbol)
 
 
 def is_known_unit(symbol: str) -> bool:
-    """Tell whether a unit is one that others know by its symbol, too.
-
-    Parameters
-    ----------
-    symbol : str
-        As it is written here.
-
-    Returns
-    -------
-    bool
-        True for the usual lengths and times.
-    """
+    """Tell whether a symbol is one of the usual lengths and times, which napari knows too."""
     return symbol in _NAMES
