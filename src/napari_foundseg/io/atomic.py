@@ -1,4 +1,4 @@
-"""Writes that happen wholly or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -23,27 +23,17 @@ from napari_foundseg.core.errors import OutputError
 
 __all__ = ["atomic_folder", "atomic_write", "named_errors", "publish", "sweep"]
 
-#: A temporary name: which computer, which process, and which of its writes.
+#: A temporary name: computer, process, and a random number.
 _PARTIAL = re.compile(r"\.([0-9a-f]{4})-(\d{1,10})-[0-9a-f]{16}\.partial")
-#: Seconds after which nobody writes a temporary file any more, whoever made it.
+#: Seconds after which a temporary file counts as abandoned.
 _ABANDONED = 24 * 3600.0
 
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
-    """Open a file for writing that takes its name only when all of it is on the disk.
+    """Open a file for writing bytes; it gets its name only when it is completely on the disk.
 
-    Whatever interrupts the writing, the file of that name stays as it was.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file to make or replace.
-
-    Yields
-    ------
-    file object
-        Open for writing bytes, in the same folder.
+    Whatever interrupts the writing, an older file of that name is unchanged until then.
 
     Raises
     ------
@@ -70,20 +60,10 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """Fill a folder that takes its name only when all of it is on the disk.
+    """Yield an empty temporary folder to fill; it gets its name only when it is completely on the disk.
 
-    Whatever interrupts the writing, the folder of that name stays as it was. An old one is exchanged in one step on
-    Linux and macOS; where the disk cannot do that, it is moved aside for a moment.
-
-    Parameters
-    ----------
-    path : str or Path
-        The folder to make or replace.
-
-    Yields
-    ------
-    Path
-        An empty folder beside it, to be filled.
+    Whatever interrupts the writing, an older folder of that name is unchanged until then. It is exchanged in one step on
+    Linux and macOS; on disks that cannot do that, it has another name for a moment.
 
     Raises
     ------
@@ -105,25 +85,25 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             _take_name(partial, target)
             _sync_folder(target.parent)
         finally:
-            # What is here now is half written, or what the target was before.
+            # It is incomplete, or it is the folder that the target was before.
             if partial.exists():
                 shutil.rmtree(partial, ignore_errors=True)
 
 
 def publish(staged: Path, target: Path) -> None:
-    """Give a file or folder that is wholly on the disk its name, in one step where the disk can.
+    """Rename a complete file or folder to its final name, in one step where the disk can.
 
     Parameters
     ----------
     staged : Path
-        What takes the name, on the same disk. Where the target is a folder, its old content may be here afterwards.
+        The file or folder, on the same disk. If the target is a folder, its old content may be here afterwards.
     target : Path
-        What it is to be called; what has that name goes.
+        The final name; a file or folder that has it is replaced.
 
     Raises
     ------
     OutputError
-        If it cannot take the name; the message says why and what to do.
+        If it cannot be renamed; the message says why and what to do.
     """
     with named_errors(target):
         if staged.is_dir():
@@ -134,22 +114,17 @@ def publish(staged: Path, target: Path) -> None:
 
 
 def sweep(folder: str | Path) -> None:
-    """Remove what writes that a crash cut short have left in a folder; files being written stay.
-
-    Parameters
-    ----------
-    folder : str or Path
-        The folder; those in it are left alone. It may be absent.
-    """
+    """Remove the temporary files that a crash has left in a folder, which may be absent; not those in use."""
     with suppress(OSError):
         for entry in list(os.scandir(folder)):
-            with suppress(OSError):  # whoever writes it was quicker, or it is another person's
+            # It may have been renamed meanwhile, or belong to another user.
+            with suppress(OSError):
                 if _stale(entry):
                     _remove(Path(entry.path))
 
 
 def _partial(target: Path) -> Path:
-    """Return a name beside the target; a short one, so that a target of the longest allowed name can be written."""
+    """Return a temporary name in the target's folder; a short one, since the target's may have the largest length."""
     return target.with_name(f".{_computer()}-{os.getpid()}-{secrets.token_hex(8)}.partial")
 
 
@@ -163,12 +138,12 @@ def _stale(entry: os.DirEntry[str]) -> bool:
         return False
     if named[1] == _computer() and not _runs(int(named[2])):
         return True
-    # Of another computer's processes nothing is known here, and a number may be another process's by now.
+    # Processes of another computer cannot be checked, and the number of a process may have been used again.
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED
 
 
 def _runs(number: int) -> bool:
-    """Tell whether a process can still write; one that was killed may be listed for a while."""
+    """Tell whether a process can still write; a killed one may remain as a zombie."""
     try:
         return bool(psutil.Process(number).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -185,7 +160,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the new name durable too; Windows does that by itself and has no such call."""
+    """Flush the entries of a folder to the disk; Windows does that by itself and has no such call."""
     if os.name == "posix":
         _sync(folder, os.O_RDONLY)
 
@@ -199,11 +174,11 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def _take_name(partial: Path, target: Path) -> None:
-    """Give a folder its name; what had that name before is at `partial` then."""
+    """Rename a folder to `target`; the old folder of that name is at `partial` afterwards."""
     if not os.path.lexists(target):
         partial.rename(target)
     elif not _exchange(partial, target):
-        # Not a temporary name: whatever happens now, nobody sweeps the old folder away.
+        # Not a temporary name, so that `sweep` does not remove the old folder if this process ends now.
         aside = partial.with_suffix(".before")
         target.rename(aside)
         try:
@@ -216,14 +191,18 @@ def _take_name(partial: Path, target: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step; tell whether that succeeded."""
-    first, second = os.fsencode(one), os.fsencode(other)
+    first = os.fsencode(one)
+    second = os.fsencode(other)
     try:
         library = ctypes.CDLL(None, use_errno=True)
         if sys.platform == "darwin":
             return bool(library.renamex_np(first, second, ctypes.c_uint(2)) == 0)  # RENAME_SWAP
-        at = ctypes.c_int(-100)  # AT_FDCWD, then RENAME_EXCHANGE
-        return bool(library.renameat2(at, first, at, second, ctypes.c_uint(2)) == 0)
-    except (AttributeError, OSError, TypeError):  # no such call here
+        # AT_FDCWD and RENAME_EXCHANGE.
+        working_folder = ctypes.c_int(-100)
+        exchange = ctypes.c_uint(2)
+        return bool(library.renameat2(working_folder, first, working_folder, second, exchange) == 0)
+    except (AttributeError, OSError, TypeError):
+        # The system has no such call.
         return False
 
 
@@ -242,18 +221,7 @@ _WHAT_TO_DO = {
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Say of whatever the system refuses which file it is about, why and what to do.
-
-    Parameters
-    ----------
-    path : Path
-        What is written.
-
-    Raises
-    ------
-    OutputError
-        For every `OSError` inside.
-    """
+    """Raise an `OutputError` that says which file, why and what to do, for every `OSError` in the context."""
     if "\0" in str(path):
         raise OutputError(f"{str(path)!r} cannot be written: no name may hold a null character; choose another.")
     try:

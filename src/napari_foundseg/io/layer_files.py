@@ -1,6 +1,7 @@
-"""Labels layers of results, from files and into files, as npe2's reader and writer want them: plain layer data.
+"""npe2's reader and writer of labels layers, in plain layer data.
 
-A labels file brings what lies beside it: the table of its objects (``<name>.csv``) and what made it (``<name>.json``).
+With a labels file, two files in the same folder are read and written: the table of its objects (``<name>.csv``) and
+its provenance (``<name>.json``).
 """
 
 from __future__ import annotations
@@ -43,39 +44,20 @@ LayerData = tuple[Any, dict[str, Any], str]
 FILE_PROVENANCE = "napari-foundseg"
 #: Key of a layer's metadata for the provenance of the run that made it.
 RUN_PROVENANCE = "foundseg"
-#: Ids without a colour of their own, where others have one; the background.
-_GREY, _CLEAR = (0.5, 0.5, 0.5, 1.0), (0.0, 0.0, 0.0, 0.0)
+#: Colour of ids that have none in a file in which others have one.
+_GREY = (0.5, 0.5, 0.5, 1.0)
+#: Colour of the background.
+_CLEAR = (0.0, 0.0, 0.0, 0.0)
 
 
 def labels_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
-    """Return what reads a result, for npe2.
-
-    Parameters
-    ----------
-    path : str or list of str
-        A file or folder, or several that are to be a stack.
-
-    Returns
-    -------
-    callable or None
-        `read_layer`; None where the name is not that of labels.
-    """
-    ours = isinstance(path, str) and stem_of_labels(Path(path).name) != Path(path).name
-    return read_layer if ours else None
+    """Return `read_layer` for the name of a labels file, else None; npe2 passes a list of paths for a stack."""
+    is_labels = isinstance(path, str) and stem_of_labels(Path(path).name) != Path(path).name
+    return read_layer if is_labels else None
 
 
 def read_layer(path: str) -> list[LayerData]:
-    """Read labels with what lies beside them.
-
-    Parameters
-    ----------
-    path : str
-        A labels file.
-
-    Returns
-    -------
-    list of tuple
-        One Labels layer: array, attributes, type.
+    """Read a labels file with its table and provenance as one layer: array, attributes, type.
 
     Raises
     ------
@@ -85,7 +67,7 @@ def read_layer(path: str) -> list[LayerData]:
     file = Path(path)
     content = read_labels(file)
     table = properties_of(file, content)
-    provenance = _read_beside(sidecar_path(file), _provenance)
+    provenance = _read_optional(sidecar_path(file), _provenance)
     units = [content.units.get(axis, "pixel") for axis in content.axes]
     attributes: dict[str, Any] = {
         "name": stem_of(file.name),
@@ -97,20 +79,20 @@ def read_layer(path: str) -> list[LayerData]:
     if table is not None:
         attributes["features"] = table.rename(columns={"label": "index"})
     if content.colours:
-        given = {label: np.array(colour) / 255 for label, colour in content.colours.items()}
-        attributes["colormap"] = {None: _GREY, 0: _CLEAR, **given}
+        colours = {label: np.array(colour) / 255 for label, colour in content.colours.items()}
+        attributes["colormap"] = {None: _GREY, 0: _CLEAR, **colours}
     return [(content.data, attributes, "labels")]
 
 
 def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-    """Write a Labels layer: scale, units and colours into its file, features and provenance beside it.
+    """Write a Labels layer: scale, units and colours into its file, features and provenance to files of the same name.
 
     Parameters
     ----------
     path : str
         Ends in ``.tif``, ``.ome.tif``, ``.ome.zarr`` or ``.png``.
     data : array-like of int
-        The layer's; of a multiscale layer the list of its levels.
+        The layer's data; of a multiscale layer the list of its levels.
     attributes : mapping
         As `Layer.as_layer_data_tuple` gives them.
 
@@ -122,7 +104,7 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     Raises
     ------
     FoundsegError
-        If they cannot be written, or a file beside them is not ours to replace.
+        If they cannot be written, or the name of the table is taken by a file that is not one.
     """
     file = Path(path)
     content = _content(file, data[0] if attributes.get("multiscale") else data, attributes)
@@ -130,7 +112,7 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     metadata = attributes.get("metadata") or {}
     provenance = metadata.get(FILE_PROVENANCE) or metadata.get(RUN_PROVENANCE)
     sidecar = sidecar_path(file)
-    # One that is there says what is known of the file before; that it is another's by now its hash tells.
+    # An existing sidecar is kept: it describes the file before, and its hash shows that the file has changed since.
     if provenance and not sidecar.exists():
         with atomic_write(sidecar) as out:
             out.write(json.dumps(provenance, indent=1, default=str).encode())
@@ -139,35 +121,35 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
 
 
 def properties_of(path: Path, content: FileContent | None = None) -> pd.DataFrame | None:
-    """Return what is known of the objects of a labels file.
+    """Return the properties of the objects of a labels file: from its content, else from its table.
 
     Parameters
     ----------
     path : Path
         The labels file.
     content : FileContent, optional
-        What it holds, where it has been read; else the table beside it is what counts.
+        Its content, if it has been read.
 
     Returns
     -------
     pandas.DataFrame or None
-        With the column ``label``; None where there is no table. One that cannot be read is left out with a warning.
+        With the column ``label``; None where there is no table. A table that cannot be read is left out with a warning.
     """
     if content is not None and content.properties is not None:
         return content.properties
-    table: pd.DataFrame | None = _read_beside(table_path(path), _table)
+    table: pd.DataFrame | None = _read_optional(table_path(path), _table)
     return table
 
 
 def write_with_properties(path: Path, content: FileContent) -> list[Path]:
-    """Write labels, and what is known of their objects into the same file or a table beside it.
+    """Write labels, and the properties of their objects into the same file or a table in the same folder.
 
     Parameters
     ----------
     path : Path
         As `write_labels` takes it.
     content : FileContent
-        Labels, spacing, units, colours and properties. Without properties no table is made, but one that is there is
+        Labels, spacing, units, colours and properties. Without properties no table is made, but an existing one is
         emptied.
 
     Returns
@@ -178,7 +160,7 @@ def write_with_properties(path: Path, content: FileContent) -> list[Path]:
     Raises
     ------
     OutputError
-        If they cannot be written, or a file beside the labels is not ours to replace; then nothing is.
+        If they cannot be written, or the name of the table is taken by a file that is not one; then nothing is written.
     """
     sizes = content.spacing, content.units, content.colours
     if holds_properties(path):
@@ -190,8 +172,8 @@ def write_with_properties(path: Path, content: FileContent) -> list[Path]:
         properties = _empty_table()
     if properties is not None and table.exists() and not _is_table(table):
         raise OutputError(
-            f"{str(table)!r} is no table of labels and would be replaced by that of {path.name!r}: rename it, or save "
-            "under another name."
+            f"{str(table)!r} is not a table of labels and would be replaced by that of {path.name!r}: rename it, or "
+            "save under another name."
         )
     write_labels(path, content.data, content.axes, *sizes)
     if properties is None:
@@ -234,7 +216,7 @@ def _content(path: Path, data: Any, attributes: Mapping[str, Any]) -> FileConten
 
 
 def _axes(path: Path, names: list[str], ndim: int) -> str:
-    """Return a layer's axes by their names where these are letters of axes, else by their number."""
+    """Return a layer's axes: their names where these are letters of axes, else the usual letters for their number."""
     axes = "".join(names)
     if len(axes) == len(set(axes)) == ndim and set("YX") <= set(axes) <= set("QTZYX"):
         return axes
@@ -244,19 +226,19 @@ def _axes(path: Path, names: list[str], ndim: int) -> str:
 
 
 def _unit(unit: Any) -> str:
-    """Return a unit, text or pint's, as files have it."""
+    """Return the symbol of a unit that is text or a unit of pint."""
     name = f"{unit:~P}" if hasattr(unit, "dimensionality") else unit_symbol(str(unit))
     return "pixel" if name in ("", "px", "pixel") else name
 
 
 def _colours(labels: NDArray[Any], colormap: Any) -> dict[int, Colour]:
-    """Return the colours of ids where each has its own; napari's cycle of colours is nobody's choice."""
-    given = getattr(colormap, "color_dict", None)
-    if given is None:
+    """Return the colours of the ids if the user chose them; napari's cyclic colours are not saved."""
+    chosen = getattr(colormap, "color_dict", None)
+    if chosen is None:
         return {}
-    ids = {int(label) for label in np.unique(labels)} | {label for label in given if label is not None}
-    default = given.get(None, _CLEAR)
-    return {label: _bytes(given.get(label, default)) for label in ids - {0}}
+    ids = {int(label) for label in np.unique(labels)} | {label for label in chosen if label is not None}
+    default = chosen.get(None, _CLEAR)
+    return {label: _bytes(chosen.get(label, default)) for label in ids - {0}}
 
 
 def _bytes(colour: Any) -> Colour:
@@ -265,7 +247,7 @@ def _bytes(colour: Any) -> Colour:
 
 
 def _properties(features: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return a row an object with the column ``label`` first; napari has a row for each id or a column ``index``."""
+    """Return one row an object, column ``label`` first; napari has a row for each id, or a column ``index``."""
     if features is None or not len(features.columns):
         return None
     if "index" not in features:
@@ -277,8 +259,8 @@ def _properties(features: pd.DataFrame | None) -> pd.DataFrame | None:
     return table if len(table) and len(table.columns) > 1 else None
 
 
-def _read_beside(path: Path, read: Callable[[Path], Any]) -> Any:
-    """Read a file that may lie beside labels: one that is damaged must not keep them from being opened."""
+def _read_optional(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Read a file that belongs to labels, if it exists; the labels are opened even if it is damaged."""
     if not path.is_file():
         return None
     try:
@@ -305,7 +287,7 @@ def _table(path: Path) -> pd.DataFrame:
 def _provenance(path: Path) -> dict[str, Any]:
     found = json.loads(path.read_bytes())
     if not isinstance(found, dict):
-        raise ValueError("it is no JSON object")  # noqa: TRY004 - as for other damage
+        raise ValueError("it is not a JSON object")  # noqa: TRY004 - handled like other damage
     return found
 
 

@@ -1,4 +1,4 @@
-"""Images from files."""
+"""Read images and label images from files."""
 
 from __future__ import annotations
 
@@ -21,14 +21,16 @@ __all__ = ["read_image", "read_labels"]
 def read_image(path: str | Path, axes: str | None = None) -> Image:
     """Read an image from a TIFF (OME-TIFF, BigTIFF, ImageJ), PNG or JPEG file or an OME-Zarr folder.
 
-    Large TIFFs are opened and read slice by slice, OME-Zarr chunk by chunk. What kind a file is, its first bytes say.
+    Large TIFFs are opened and read slice by slice, OME-Zarr chunk by chunk. The format is recognised by the content of
+    the file, not by its name.
 
     Parameters
     ----------
     path : str or Path
         The file or folder.
     axes : str, optional
-        One letter of ``QTCZYX`` for every axis; by default what the file says. Other axes of size 1 are dropped.
+        One letter of ``QTCZYX`` for every axis; by default those of the file. Axes of size 1 that are not named are
+        dropped.
 
     Returns
     -------
@@ -38,7 +40,7 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
     Raises
     ------
     BadImageError
-        If the file is missing, damaged, of another kind, or needs more memory than there is.
+        If the file is missing, damaged, of another format, or does not fit into the memory.
     AxesError
         If the axes do not fit the file.
     """
@@ -55,7 +57,7 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
 
 
 def read_labels(path: str | Path) -> FileContent:
-    """Read a label image, and what its file says of its objects.
+    """Read a label image, with the colours and properties of its objects that the file holds.
 
     Parameters
     ----------
@@ -65,14 +67,14 @@ def read_labels(path: str | Path) -> FileContent:
     Returns
     -------
     FileContent
-        The finest level in memory, as unsigned integers of at least 16 bits, which may be written to.
+        The finest level in memory, as a writable array of unsigned integers of at least 16 bits.
 
     Raises
     ------
     BadImageError
-        If it cannot be read, needs more memory than there is, or holds values that are no ids of objects.
+        If it cannot be read, does not fit into the memory, or holds values that are not ids of objects.
     AxesError
-        If its axes cannot be told apart.
+        If its axes are ambiguous.
     """
     path = Path(path)
     content = _read(path, None)
@@ -106,12 +108,12 @@ def _reader(rows: Iterable[Format], head: FileHead) -> Callable[[Path, str | Non
 
 
 def _start_of(path: Path, head: FileHead, folders: list[str]) -> bytes:
-    """Return the first bytes of a file for messages, or say why it is none that can be read."""
+    """Return the first bytes of a file, for messages, or raise the error that says why it cannot be read."""
     if not image_ending(path.name):
         named = path.suffix or "without extension"
         raise BadImageError(path, f"files named {named} are not read; {', '.join(image_endings())} are")
     try:
-        # Asked first, since opening a pipe waits for ever.
+        # Checked before opening: opening a pipe blocks until another process writes to it.
         regular = path.is_file() or not path.exists()
         start = head.read(8) if regular else b""
     except FileNotFoundError as error:

@@ -1,7 +1,7 @@
-"""A folder of images, or a list of them, as a worklist: what is there, where its labels lie, how far each is.
+"""A folder or list of images as a worklist: the images, the labels file of each and its state.
 
-How far each image is stands in one small JSON file beside the labels. An image is known by its file's name in its
-folder, a layer by its own name. Labels files are those whose names end in ``_labels``.
+The states are in one small JSON file in the folder of the labels. The key of an image is its file name, that of a layer
+its name. Labels files are those whose names end in ``_labels``.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ _FORMAT = "foundseg-worklist 1"
 
 @dataclass(frozen=True)
 class Record:
-    """What is kept of an image.
+    """State of an image, as the state file keeps it.
 
     Parameters
     ----------
     labels : str
         Name of its labels file, in the folder of the labels.
     state : {'new', 'automatic', 'in work', 'done'}
-        How far it is; automatic: labels of a run that nobody has touched.
+        Progress; automatic: labels of a run that the user has not edited.
     objects : int or None
-        Number of objects in the labels file; None where nobody has counted.
+        Number of objects in the labels file; None where they were not counted.
     image : str
-        Fingerprint of the pixels that the labels belong to; empty where it is not known.
+        Fingerprint of the pixels that the labels belong to; empty where it is unknown.
     """
 
     labels: str
@@ -76,17 +76,17 @@ class Item:
     Parameters
     ----------
     name : str
-        What it is known by.
+        Key in the state file.
     path : Path or None
         Its file; None for a layer.
     labels : Path
         Its labels file, which need not exist.
     record : Record
-        How far it is.
+        Its state.
     missing : bool
-        Whether it was there before and is not any more.
+        Whether the state file has it, but its file is gone.
     read : callable, optional
-        Returns the image, where its file alone does not say how it is to be seen: one slice of a stack, other axes.
+        Returns the image, where reading the whole file is not enough: one slice of a stack, other axes.
     """
 
     name: str
@@ -98,24 +98,14 @@ class Item:
 
 
 def items_of_folder(images: Path, labels: Path) -> list[Item]:
-    """Return the images of a folder, in natural order, and those that have vanished from it.
+    """List the images of a folder in natural order, with those that the state file has but that are gone.
 
-    Parameters
-    ----------
-    images : Path
-        The folder; folders in it are left out.
-    labels : Path
-        The folder of the labels, which may be the same.
-
-    Returns
-    -------
-    list of Item
-        Image 2 comes before image 10.
+    Images in subfolders are left out. The folder of the labels may be that of the images.
 
     Raises
     ------
     WorklistError
-        If the folder cannot be read, or its state file is damaged or not ours.
+        If the folder cannot be read, or its state file is damaged or another file.
     """
     try:
         names = [path.name for path in images.iterdir() if is_image_name(path.name) and image_exists(path)]
@@ -124,51 +114,35 @@ def items_of_folder(images: Path, labels: Path) -> list[Item]:
             f"The folder {str(images)!r} cannot be read ({error.strerror or error}). Choose another folder."
         ) from error
     records = read_records(labels)
-    vanished = {name for name in records if is_image_name(name)} - set(names)
-    items = _items(sorted([*names, *vanished], key=natural_key), labels, records)
-    return [Item(i.name, images / i.name, i.labels, i.record, missing=i.name in vanished) for i in items]
+    missing = {name for name in records if is_image_name(name)} - set(names)
+    items = _items(sorted([*names, *missing], key=natural_key), labels, records)
+    return [Item(i.name, images / i.name, i.labels, i.record, missing=i.name in missing) for i in items]
 
 
 def named_items(names: Iterable[str], labels: Path) -> list[Item]:
-    """Return the items of things that have names but no files, such as layers.
-
-    Parameters
-    ----------
-    names : iterable of str
-        In the order wanted, each once.
-    labels : Path
-        The folder of the labels.
-
-    Returns
-    -------
-    list of Item
-        Without paths.
+    """Return items without paths, such as layers, in the order of their names.
 
     Raises
     ------
     WorklistError
-        If the state file is damaged or not ours.
+        If the state file is damaged or another file.
     """
     return _items(list(names), labels, read_records(labels))
 
 
 def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | None]]) -> list[Item]:
-    """Return the items of images whose labels files are known, such as the results of a batch.
+    """Return the items of images with their labels files, such as the results of a batch, in the same order.
 
     Parameters
     ----------
     pairs : iterable of (str, Path, Path, callable or None)
-        Name, image, labels file and `Item.read`; all labels files in one folder.
-
-    Returns
-    -------
-    list of Item
-        In the same order. Labels that a person has worked on under another name of the image keep their state.
+        Name, image, labels file and `Item.read`; all labels files in one folder. Labels that the user has edited under
+        another name of the image keep their state.
 
     Raises
     ------
     WorklistError
-        If the state file is damaged or not ours.
+        If the state file is damaged or another file.
     """
     items: list[Item] = []
     records: dict[str, Record] = {}
@@ -186,22 +160,12 @@ def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | No
 
 
 def read_records(folder: Path) -> dict[str, Record]:
-    """Return what is kept of the images whose labels lie in a folder.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the labels.
-
-    Returns
-    -------
-    dict of str to Record
-        By the images' names; empty where there is no state file.
+    """Read the state file in a folder of labels; empty if there is none.
 
     Raises
     ------
     WorklistError
-        If the state file cannot be read, is damaged or not ours. It stays as it is.
+        If the state file cannot be read, is damaged or another file. It is left unchanged.
     """
     path = folder / STATE_FILE
     try:
@@ -210,27 +174,18 @@ def read_records(folder: Path) -> dict[str, Record]:
         return {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WorklistError(
-            f"{str(path)!r} is no worklist, or is damaged ({error}). It was left as it is: rename or remove it, or "
+            f"{str(path)!r} is no worklist, or is damaged ({error}). It was left unchanged: rename or remove it, or "
             "choose another folder for the labels."
         ) from error
 
 
 def write_record(folder: Path, name: str, record: Record) -> None:
-    """Keep how far one image is; what another window has written meanwhile of others stays.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the labels.
-    name : str
-        The image's name.
-    record : Record
-        What to keep.
+    """Write the state of one image; the states of others, which another window may have written, are kept.
 
     Raises
     ------
     WorklistError
-        If the state file is damaged or not ours. It stays as it is.
+        If the state file is damaged or another file. It is left unchanged.
     OutputError
         If it cannot be written.
     """
@@ -254,26 +209,26 @@ def _record(values: Mapping[str, Any]) -> Record:
     if record.objects is not None and (type(record.objects) is not int or record.objects < 0):
         raise ValueError(f"{record.objects!r} is no number of objects")
     if record.labels in ("", ".", "..") or set(record.labels) & set("/\\\0"):
-        # The file is written later: a name must not lead out of its folder.
+        # The labels file is written later: its name must not lead out of the folder.
         raise ValueError(f"{record.labels!r} is no name of a file")
     return record
 
 
 def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> list[Item]:
-    """Give each image its labels file: the one that it had, else one that is no other's."""
-    taken = {name_key(stem_of_labels(records[name].labels)) for name in records}
+    """Give each image its labels file: that of its record, else one that no other image has."""
+    used = {name_key(stem_of_labels(records[name].labels)) for name in records}
     items = []
     for name in names:
         record = records.get(name)
         if record is None:
-            stem = free_stem(name, taken)
+            stem = free_stem(name, used)
             found = labels_file(folder, stem)
-            # They were made elsewhere; whether a person has looked at them nobody has said.
+            # These labels were made elsewhere, so it is unknown whether the user has checked them.
             record = (
                 Record(found.name, "automatic", None)
                 if found
                 else Record(f"{stem}{LABELS_SUFFIX}{DEFAULT_LABEL_ENDING}", "new", None)
             )
-            taken.add(name_key(stem))
+            used.add(name_key(stem))
         items.append(Item(name, None, folder / record.labels, record))
     return items

@@ -1,4 +1,4 @@
-"""Label images, pictures and tables of them into files."""
+"""Write label images, images, tables and overlays to files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["write_image", "write_labels", "write_overlay", "write_table"]
 
-_OPAQUE, _FILL = 1.0, 0.28
+#: Opacity of the outlines and of the inside of objects in an overlay.
+_OUTLINE = 1.0
+_FILL = 0.28
 
 
 def write_labels(
@@ -52,8 +54,8 @@ def write_labels(
     colours : mapping of int to tuple of int, optional
         Red, green, blue and opacity (0 to 255) of ids.
     properties : pandas.DataFrame, optional
-        What is known of each id; the column ``label`` holds it. Only OME-Zarr has a place for it: beside the other
-        formats, write it with `write_table`.
+        One row an object; the column ``label`` holds its id. Only OME-Zarr holds it: for the other formats, write a
+        table with `write_table`.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
     path : str or Path
         The file.
     table : pandas.DataFrame
-        Its columns are written, its index is not. UTF-8 with the mark that spreadsheets know it by.
+        Its columns are written, its index is not. The file is UTF-8 with a byte order mark, for spreadsheets.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
 
 def write_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]) -> None:
-    """Write a picture of an image with its objects outlined and lightly filled in colour.
+    """Write an image as a PNG with its objects outlined and lightly filled in colour.
 
     Parameters
     ----------
@@ -136,25 +138,12 @@ def write_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]
 
 
 def overlay(rgb: NDArray[np.uint8], labels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image with its objects outlined and lightly filled in colour.
-
-    Parameters
-    ----------
-    rgb : (M, N, 3) ndarray of uint8
-        The image.
-    labels : (M, N) ndarray of int
-        Ids, 0 is background.
-
-    Returns
-    -------
-    (M, N, 3) ndarray of uint8
-        The background is unaltered.
-    """
+    """Return an (M, N, 3) image of uint8 with its objects outlined and lightly filled in colour."""
     from skimage.segmentation import find_boundaries
 
     ids, position = np.unique(labels, return_inverse=True)
     colours = _colours(ids)[position.reshape(labels.shape)]
-    share = np.where(find_boundaries(labels, mode="inner"), _OPAQUE, _FILL) * (labels > 0)
+    share = np.where(find_boundaries(labels, mode="inner"), _OUTLINE, _FILL) * (labels > 0)
     mixed = rgb + (colours - rgb) * share[..., None]
     return np.asarray(np.rint(mixed), dtype=np.uint8)
 

@@ -49,7 +49,8 @@ class FileHead:
         """
         if len(self._start) < size and not self._whole:
             if self.path.exists() and not self.path.is_file():
-                return b""  # opening a pipe would wait for ever
+                # Opening a pipe blocks until another process writes to it.
+                return b""
             with self.path.open("rb") as file:
                 self._start = file.read(max(size, _BLOCK))
             self._whole = len(self._start) < max(size, _BLOCK)
@@ -77,7 +78,7 @@ class FileHead:
             return self.read(size)
         content = b""
         gunzip = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        # What was decompressed before the damage is enough to recognise the format, whose reader names the damage.
+        # Bytes before damage are enough to recognise the format; its reader then reports the damage.
         with self.path.open("rb") as file, suppress(zlib.error):
             while len(content) < size and not gunzip.eof and (block := file.read(_BLOCK)):
                 content += gunzip.decompress(block, size - len(content))
