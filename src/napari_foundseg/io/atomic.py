@@ -62,8 +62,8 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """Yield an empty temporary folder to fill; it gets its name only when it is completely on the disk.
 
-    Whatever interrupts the writing, an older folder of that name is unchanged until then. It is exchanged in one step on
-    Linux and macOS; on disks that cannot do that, it has another name for a moment.
+    Whatever interrupts the writing, an older folder of that name is unchanged until then. It is exchanged in one step
+    on Linux and macOS; on disks that cannot do that, it has another name for a moment.
 
     Raises
     ------
