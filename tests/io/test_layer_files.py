@@ -167,7 +167,7 @@ def test_the_provenance_of_a_run_is_saved_beside_and_replaces_nothing(tmp_path: 
 def test_another_table_of_that_name_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "cells.csv").write_text("well,drug\nA1,none\n")
     layer = Labels(objects(8, 9), features=FEATURES)
-    with pytest.raises(OutputError, match=r"cells\.csv.*no table of labels"):
+    with pytest.raises(OutputError, match=r"cells\.csv.*not a table of labels"):
         write_layer(str(tmp_path / "cells.tif"), *layer.as_layer_data_tuple()[:2])
     assert [path.name for path in tmp_path.iterdir()] == ["cells.csv"]
     assert (tmp_path / "cells.csv").read_text() == "well,drug\nA1,none\n"
