@@ -1,7 +1,7 @@
-"""A folder of things that can be made again, within a bound: the least recently used go first.
+"""A folder of data that can be made again, of limited size: the least recently used files are removed first.
 
-Any number of processes may use one folder. What is read back is whole and undamaged or counts as absent; what cannot be
-written is not kept, and nobody is disturbed.
+Any number of processes may share one folder. Damaged files count as absent. Data that cannot be written are not kept,
+without an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["DiskCache"]
 
 _log = logging.getLogger(__name__)
 _DIGEST = 16
-#: Writes after which the folder is measured again: other processes write, too.
+#: Number of writes after which the size of the folder is measured again, since other processes write too.
 _MEASURE_EVERY = 32
 
 
@@ -29,30 +29,20 @@ class DiskCache:
     Parameters
     ----------
     folder : Path
-        Where they lie; made when something is first written.
+        Folder of the files; it is made at the first write.
     limit : int
-        Bytes that are kept at most.
+        Largest size of the folder, in bytes.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
-        self.folder, self.limit = folder, limit
+        self.folder = folder
+        self.limit = limit
         self._writes = 0
-        self._told = False
+        self._warned = False
         sweep(folder)
 
     def get(self, name: str) -> bytes | None:
-        """Return what was kept, and count it as used now.
-
-        Parameters
-        ----------
-        name : str
-            Its name, of letters and digits.
-
-        Returns
-        -------
-        bytes or None
-            None where there is none, or where it is damaged.
-        """
+        """Return the data of a name and mark them as used; None if they are absent or damaged."""
         path = self._path(name)
         try:
             data = path.read_bytes()
@@ -67,19 +57,14 @@ class DiskCache:
         return data[_DIGEST:]
 
     def put(self, name: str, data: bytes) -> bool:
-        """Keep something.
+        """Store data, and return whether they are on the disk; a failure is logged once.
 
         Parameters
         ----------
         name : str
-            Its name, of letters and digits.
+            Letters and digits; equal names mean equal data.
         data : bytes
-            The content; equal names mean equal content.
-
-        Returns
-        -------
-        bool
-            Whether it is on the disk. It is not where the disk is full or may not be written to; the log says so once.
+            The data.
         """
         path = self._path(name)
         try:
@@ -89,9 +74,9 @@ class DiskCache:
                 file.write(blake2b(data, digest_size=_DIGEST).digest())
                 file.write(data)
         except OutputError as error:
-            if not self._told:
+            if not self._warned:
                 _log.warning("Nothing more is kept in the cache: %s", error)
-            self._told = True
+            self._warned = True
             return False
         self._writes += 1
         if self._writes % _MEASURE_EVERY == 1:
@@ -99,7 +84,7 @@ class DiskCache:
         return True
 
     def trim(self) -> None:
-        """Remove the least recently used until a tenth of the limit is free."""
+        """Remove the least recently used files until a tenth of the limit is free, if the limit is exceeded."""
         files = self._files()
         size = sum(n for _, n, _ in files)
         if size <= self.limit:
@@ -107,28 +92,17 @@ class DiskCache:
         for _, n, path in sorted(files):
             if size <= 0.9 * self.limit:
                 break
-            with suppress(OSError):  # another process may read it or have removed it
+            # Another process may be reading it or have removed it.
+            with suppress(OSError):
                 path.unlink()
                 size -= n
 
     def size(self) -> int:
-        """Return how many bytes are kept.
-
-        Returns
-        -------
-        int
-            Of all processes.
-        """
+        """Return the size of the files of all processes, in bytes."""
         return sum(n for _, n, _ in self._files())
 
     def clear(self) -> int:
-        """Remove everything.
-
-        Returns
-        -------
-        int
-            How many bytes were freed.
-        """
+        """Remove all files, and return the number of bytes freed."""
         freed = 0
         for _, n, path in self._files():
             with suppress(OSError):

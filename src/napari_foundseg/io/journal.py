@@ -1,8 +1,8 @@
-"""The journal: every change of a label image on the disk within moments, so that a crash loses nothing.
+"""The journal: every change of a label image is on the disk within moments, so that a crash loses nothing.
 
-A journal is a file of records, each with its length and checksum: a header, then steps in the order they were done
-(an undo is a step too), and at an orderly end a mark. It grows at its end only; what a crash leaves half written there
-is left out when it is read. The labels, and what is known of their objects, are what the steps make of an empty array.
+A journal is a file of records, each with its length and checksum: a header, then the steps in the order in which they
+were done (an undo is a step too), and an end mark if it was closed. Records are only appended; an incomplete last
+record is ignored. Applying the steps to an empty array gives the labels and the facts about their objects.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from napari_foundseg.io import folders
 
 __all__ = ["Header", "Journal", "Kept", "Recovered", "end_journal", "journal_folder", "kept_journals", "read_journal"]
 
-#: Journals that are kept of each image.
+#: Number of journals that are kept of each image.
 KEPT = 3
 _MAGIC = b"foundseg-journal 1\n"
 _RECORD = struct.Struct("<II")
 _END = b""
-#: How long a failed write waits for the next try.
+#: Delay before a failed write is tried again.
 _RETRY_SECONDS = 2.0
 
 
@@ -49,7 +49,7 @@ def journal_folder() -> Path:
 
 @dataclass(frozen=True)
 class Header:
-    """Whose labels a journal holds.
+    """The label image that a journal belongs to.
 
     Parameters
     ----------
@@ -58,13 +58,13 @@ class Header:
     layer : str
         Name of the Labels layer.
     shape : tuple of int
-        Of the labels.
+        Shape of the labels.
     source : str or None
         The image's file.
     began : str
-        When, as ISO 8601.
+        Time of the first record, as ISO 8601.
     process : int
-        Number of the process that writes.
+        Id of the process that writes it.
     """
 
     image: str
@@ -76,18 +76,7 @@ class Header:
 
     @classmethod
     def now(cls, image: str, layer: str, shape: tuple[int, ...], source: str | None) -> Self:
-        """Make a header for a journal that begins now in this process.
-
-        Parameters
-        ----------
-        image, layer, shape, source
-            The fields of those names.
-
-        Returns
-        -------
-        Header
-            The header.
-        """
+        """Make a header for a journal that this process begins now."""
         return cls(image, layer, tuple(shape), source, datetime.now().isoformat(timespec="milliseconds"), os.getpid())
 
 
@@ -100,13 +89,13 @@ class Kept:
     path : Path
         The file.
     header : Header
-        Whose labels.
+        Its label image.
     steps : int
-        How many steps are whole.
+        Number of complete steps.
     ended : bool
-        Whether it was closed in order.
+        Whether it was closed.
     changed : float
-        When it was last written, in seconds since 1970.
+        Time of the last write, in seconds since 1970.
     """
 
     path: Path
@@ -117,23 +106,23 @@ class Kept:
 
     @property
     def lost(self) -> bool:
-        """Whether its process ended without closing it: what it holds may be nowhere else."""
+        """Whether its process ended without closing it, so that the labels may be saved nowhere else."""
         return bool(self.steps) and not self.ended and not _running(self.header)
 
 
 class Journal:
-    """Writes the steps of one Labels layer, on a thread of its own.
+    """Writes the steps of one Labels layer in a background thread.
 
     Parameters
     ----------
     folder : Path
-        Where; made where it is absent.
+        Folder of the journal; it is made if it does not exist.
     header : Header or callable
-        Whose labels; a callable is asked for it on the journal's thread, when it is first needed.
+        The label image; a callable is called in the journal's thread, when the header is first needed.
     on_saved : callable
-        Told the time, in seconds since 1970, when all that was added is on the disk; on the journal's thread.
+        Called with the time, in seconds since 1970, when everything added is on the disk; in the journal's thread.
     on_failed : callable
-        Told the error when that does not succeed; it is tried again.
+        Called with the error when a write fails; it is then tried again.
     """
 
     def __init__(
@@ -143,8 +132,10 @@ class Journal:
         on_saved: Callable[[float], None],
         on_failed: Callable[[OSError], None],
     ) -> None:
-        self._folder, self._asked = folder, header
-        self._on_saved, self._on_failed = on_saved, on_failed
+        self._folder = folder
+        self._header_source = header
+        self._on_saved = on_saved
+        self._on_failed = on_failed
         self._waiting: SimpleQueue[Callable[[], bytes] | None] = SimpleQueue()
         self._file: BinaryIO | None = None
         self._good = 0
@@ -153,34 +144,28 @@ class Journal:
 
     @cached_property
     def _header(self) -> Header:
-        return self._asked if isinstance(self._asked, Header) else self._asked()
+        return self._header_source if isinstance(self._header_source, Header) else self._header_source()
 
     @cached_property
     def path(self) -> Path:
-        """The file, which is there once something was written."""
+        """The file, which exists after the first write."""
         header = self._header
         name = f"{header.image[:16]}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
         return self._folder / name
 
     def add(self, step: Step) -> None:
-        """Have a step written; returns at once.
-
-        Parameters
-        ----------
-        step : Step
-            What was done, undone or redone.
-        """
+        """Queue a step that was done, undone or redone; returns at once."""
         self._waiting.put(step.to_bytes)
 
     def add_all(self, labels: NDArray[Any], known: Facts) -> None:
-        """Have a whole label image written, as a step from an empty one.
+        """Queue a whole label image with the facts about its objects, as a step from an empty one.
 
         Parameters
         ----------
         labels : ndarray of int
-            Of the header's shape; not to be changed any more.
+            Array of the header's shape; it must not change afterwards.
         known : mapping of int to mapping of str
-            What is known of its objects.
+            Facts by id of the object.
         """
 
         def packed() -> bytes:
@@ -190,18 +175,7 @@ class Journal:
         self._waiting.put(packed)
 
     def close(self, timeout: float = 5.0) -> bool:
-        """Write what is left and the mark of an orderly end.
-
-        Parameters
-        ----------
-        timeout : float
-            Seconds.
-
-        Returns
-        -------
-        bool
-            Whether all was written in that time.
-        """
+        """Write everything queued and the end mark; return whether that was done within `timeout` seconds."""
         self._waiting.put(lambda: _END)
         self._waiting.put(None)
         self._thread.join(timeout)
@@ -214,7 +188,8 @@ class Journal:
             added, closing = self._received(closing, _RETRY_SECONDS if pending else None)
             pending += added
             if pending == [_END] and self._file is None:
-                return  # nothing was ever written
+                # Nothing was ever written, so there is no journal to end.
+                return
             try:
                 self._write(pending)
             except OSError as error:
@@ -228,7 +203,7 @@ class Journal:
             self._file.close()
 
     def _received(self, closing: bool, timeout: float | None) -> tuple[list[bytes], bool]:
-        """Return the records that wait, all of them, and whether no more will come."""
+        """Return all queued records, and whether the journal is being closed."""
         records: list[bytes] = []
         with contextlib.suppress(Empty):
             while True:
@@ -259,7 +234,7 @@ class Journal:
         self._good = self._file.tell()
 
     def _give_up(self) -> None:
-        """Take away what was written in part, so that the next try begins where the last good record ends."""
+        """Remove a file without any complete record; in others, the next try overwrites the incomplete one."""
         assert self._file is not None
         if self._good > len(_MAGIC):
             return
@@ -270,27 +245,15 @@ class Journal:
 
 
 def kept_journals(folder: Path, image: str | None = None) -> list[Kept]:
-    """Return the journals in a folder, the latest first.
-
-    Parameters
-    ----------
-    folder : Path
-        Where; it may be absent.
-    image : str, optional
-        Fingerprint of the image whose journals are wanted; all by default.
-
-    Returns
-    -------
-    list of Kept
-        Files that are no journal are left out.
-    """
+    """Return the journals in a folder, latest first; of one image only if its fingerprint is given."""
     found = []
     for path in folder.glob("*.journal" if image is None else f"{image[:16]}-*.journal"):
         try:
             with path.open("rb") as file:
                 records = _records(file)
                 header = _header(next(records))
-                steps, ended = 0, False
+                steps = 0
+                ended = False
                 for record in records:
                     ended = record == _END
                     steps += not ended
@@ -301,7 +264,7 @@ def kept_journals(folder: Path, image: str | None = None) -> list[Kept]:
 
 
 class Recovered(NamedTuple):
-    """What a journal holds: whose labels, the labels after the last whole step, what was known of their objects."""
+    """Content of a journal: header, labels after the last complete step, facts about their objects."""
 
     header: Header
     labels: NDArray[np.unsignedinteger[Any]]
@@ -309,22 +272,12 @@ class Recovered(NamedTuple):
 
 
 def read_journal(path: Path) -> Recovered:
-    """Return the labels that a journal holds.
-
-    Parameters
-    ----------
-    path : Path
-        The journal.
-
-    Returns
-    -------
-    Recovered
-        Header, labels and what is known of the objects.
+    """Return the labels in a journal.
 
     Raises
     ------
     BadImageError
-        If the file is no journal.
+        If the file is not a journal.
     """
     try:
         with path.open("rb") as file:
@@ -343,13 +296,7 @@ def read_journal(path: Path) -> Recovered:
 
 
 def end_journal(path: Path) -> None:
-    """Mark a journal as ended in order: what it holds is not wanted any more, or is elsewhere.
-
-    Parameters
-    ----------
-    path : Path
-        The journal; what a crash left half written at its end is cut off.
-    """
+    """Append the end mark after the last complete record: the labels are saved elsewhere or not wanted."""
     with path.open("r+b") as file:
         end = len(_MAGIC) + sum(_RECORD.size + len(record) for record in _records(file))
         file.truncate(end)
@@ -359,7 +306,7 @@ def end_journal(path: Path) -> None:
 
 def _records(file: BinaryIO) -> Iterator[bytes]:
     if file.read(len(_MAGIC)) != _MAGIC:
-        raise ValueError("it begins otherwise")
+        raise ValueError("not a foundseg journal (wrong header)")
     while len(head := file.read(_RECORD.size)) == _RECORD.size:
         size, checksum = _RECORD.unpack(head)
         record = file.read(size)
@@ -374,14 +321,14 @@ def _header(record: bytes) -> Header:
 
 
 def _prune(folder: Path, image: str) -> None:
-    """Make room for one more journal of an image; those of running processes stay."""
+    """Remove the oldest journals of an image to make room for one more, but none of a running process."""
     others = [kept for kept in kept_journals(folder, image) if not _running(kept.header)]
     for kept in others[KEPT - 1 :]:
         kept.path.unlink(missing_ok=True)
 
 
 def _running(header: Header) -> bool:
-    """Tell whether the writing process lives; one that began later only has its number."""
+    """Tell whether the writing process is running; a process that started later only has the same id."""
     import psutil
 
     try:
