@@ -192,9 +192,9 @@ def test_a_folder_may_be_a_format(tmp_path: Path) -> None:
         assert np.array_equal(read_image(tmp_path / "other").raw(), PIXELS)
         assert [item.name for item in items_of_folder(tmp_path, tmp_path)] == ["a.box"]
         assert [item.name for item in items_of(recipe("."), tmp_path)] == ["a.box"]
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(BadImageError, match=r"not read|folders of OME-Zarr or Box"):
-            read_image(tmp_path / "empty")
+        (tmp_path / "empty.box").mkdir()
+        with pytest.raises(BadImageError, match="only folders of OME-Zarr or Box are images"):
+            read_image(tmp_path / "empty.box")
 
 
 def test_a_format_that_clashes_with_another_is_refused() -> None:
