@@ -55,10 +55,10 @@ def run(
     FoundsegError
         Of a kind that names what is wrong with the image, the inputs, the model or a setting.
     """
-    from napari_foundseg.io.image_sources import given_image
+    from napari_foundseg.io.image_sources import as_image
 
     row = TASKS[task]
-    picture = given_image(image, axes)
+    picture = as_image(image, axes)
     parsed: Inputs = row.inputs.parse(inputs)
     name = model if isinstance(model, str) else model.name
     method = row.method_for(catalog.row(name).protocols) if method is None else method

@@ -14,20 +14,16 @@ import napari_foundseg as fs
 from napari_foundseg.batch.items import items_of
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
 from napari_foundseg.core.errors import BadImageError, OutputError, RecipeError
-from napari_foundseg.io import (
-    FileContent,
-    FileHead,
-    Format,
-    atomic_write,
-    read_image,
-    register_format,
-    write_labels,
-)
-from napari_foundseg.io.formats.table import all_formats
+from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.formats.content import FileContent
+from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.table import all_formats, register_format
 from napari_foundseg.io.image_sources import read_folder
 from napari_foundseg.io.layer_files import labels_reader, read_layer, write_layer
 from napari_foundseg.io.naming import label_patterns, sidecar_path, stem_of, table_path
+from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.worklist import items_of_folder
+from napari_foundseg.io.writers import write_labels
 
 #: Where NIfTI has its magic, too.
 PLACE = 344
