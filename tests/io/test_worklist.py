@@ -58,7 +58,7 @@ def test_whatever_is_no_worklist_is_named_and_left_alone(
         lambda: write_record(folder, "a.tif", Record("a_labels.tif", "done", 1)),
         lambda: items_of_folder(folder, folder),
     ):
-        with pytest.raises(WorklistError, match="left as it is"):
+        with pytest.raises(WorklistError, match="left unchanged"):
             act()
     assert (folder / STATE_FILE).read_bytes() == content
 
