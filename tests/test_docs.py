@@ -38,7 +38,7 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 RUN = {"python", "bash", "yaml"}
-SHOWN = {"text", "toml", "mermaid"}
+SHOWN = {"text", "toml", "diff"}
 
 
 @dataclass(frozen=True)
