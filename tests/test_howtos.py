@@ -65,12 +65,28 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_following_the_page_leads_to_the_end(page: Path, project: Path) -> None:
+@pytest.fixture(scope="module")
+def outcome(project: Path) -> str:
+    """Run the tests that the pages name, all in one process, and return what pytest printed."""
+    paths = sorted({path for page in PAGES for path in tests_of(page)})
+    # Of the test over all families only that of the page; it takes a while for each.
+    chosen = ["-k", "bright_parts or not test_family_protocols"]
+    done = run(project, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *paths, *chosen)
+    return done.stdout + done.stderr
+
+
+def tests_of(page: Path) -> list[str]:
+    """Return the files of tests in the command that ends a page."""
     (arguments,) = TESTS.findall(page.read_text("utf-8"))
-    done = run(project, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments.split())
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert re.search(r"\d+ passed", done.stdout), done.stdout
+    return [word for word in arguments.split() if word.endswith(".py")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_following_the_page_leads_to_the_end(page: Path, outcome: str) -> None:
+    for path in tests_of(page):
+        results = re.findall(rf"^(\w+) {re.escape(path)}(?:::|$| )", outcome, re.MULTILINE)
+        assert "PASSED" in results, outcome
+        assert not {"FAILED", "ERROR"} & set(results), outcome
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
