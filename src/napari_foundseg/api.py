@@ -11,7 +11,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.moved_names import warn_and_forward
 from napari_foundseg.tasks import running
-from napari_foundseg.tasks.settings import unheard
+from napari_foundseg.tasks.settings import ignore_progress
 
 if TYPE_CHECKING:
     from napari_foundseg.tasks.side_tasks.fit_stego import Fitted
@@ -297,7 +297,7 @@ def fit_stego(
     model: Any = "foundseg-tiny",
     labels: Any = None,
     axes: str | None = None,
-    progress: Any = unheard,
+    progress: Any = ignore_progress,
     **settings: Any,
 ) -> Fitted:
     """Fit STEGO to images without labels, and save it as a model of the catalogue.

@@ -330,7 +330,7 @@ def _command(name: str) -> Callable[..., None]:
 
         image, out, table = options.pop("image"), options.pop("out"), options.pop("table")
         # What a task says of objects that are there stands in the table alone.
-        table = table or (table_path(out) if task.of_labels else None)
+        table = table or (table_path(out) if task.takes_labels else None)
         given = {key: value for key, value in options.items() if value is not None}
         result = _segment(name, image, out, given)
         if table is not None:
@@ -342,7 +342,7 @@ def _command(name: str) -> Callable[..., None]:
         "image": Annotated[Path, typer.Argument(help=f"Image: {listed([row.name for row in image_formats()])}.")],
         "out": Annotated[Path, typer.Option(help=f"Labels file, {listed(label_endings())}.")],
         "table": _option(
-            Path, f"Table of the objects (CSV).{' Default: beside the labels.' if task.of_labels else ''}"
+            Path, f"Table of the objects (CSV).{' Default: beside the labels.' if task.takes_labels else ''}"
         ),
         "model": _option(str, "Model; see: napari-foundseg models list."),
         "method": _option(str, f"{' or '.join(task.methods)}; by default the first that the model has."),

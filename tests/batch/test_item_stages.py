@@ -25,7 +25,7 @@ from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.tasks import TASKS
-from napari_foundseg.tasks.settings import unheard
+from napari_foundseg.tasks.settings import ignore_progress
 from tests.support import toy_steps
 
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such files")
@@ -159,7 +159,7 @@ def test_results_hold_the_labels_and_a_row_an_object(tmp_path: Path, ending: str
     path = toy_steps.picture_file(tmp_path / "images" / "a.tif")
     outcome = outcomes(tmp_path, labels=ending)["a"]
     expected = toy_steps.steps_without_model(
-        toy_steps.recipe().steps, Image(tifffile.imread(path)), StageContext(None, unheard, bool)
+        toy_steps.recipe().steps, Image(tifffile.imread(path)), StageContext(None, ignore_progress, bool)
     )
     written = np.asarray(read_image(tmp_path / "results" / f"a_labels{ending}").levels[0])
     assert np.array_equal(written, expected[0])
@@ -185,7 +185,7 @@ def task_that_gives(labels: np.ndarray) -> Callable[..., Segmentation]:
 def both(first: np.ndarray, second: np.ndarray, rule: Any) -> Any:
     made = iter([first, second])
     task = replace(TASKS["automatic"], function=lambda *a: task_that_gives(next(made))(*a))
-    context = StageContext(None, unheard, bool)
+    context = StageContext(None, ignore_progress, bool)
     chain = [Step(task="automatic", model=ModelOf(name="foundseg-tiny"), rule=rule) for _ in range(2)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(TASKS, "automatic", task)
@@ -210,7 +210,7 @@ def test_objects_of_a_later_step_fill_what_is_free_or_win(first: np.ndarray, sec
 def test_read_says_elsewhere_and_leaves_no_lock_behind(tmp_path: Path) -> None:
     toy_steps.picture_file(tmp_path / "images" / "a.tif")
     [order] = toy_steps.orders(toy_steps.recipe(), tmp_path)
-    context = StageContext(None, unheard, bool)
+    context = StageContext(None, ignore_progress, bool)
     ready = item_stages.read(order, context)
     assert isinstance(ready, item_stages.Ready)
     other = item_stages.read(order, context)

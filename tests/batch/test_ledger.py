@@ -22,10 +22,10 @@ from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.io import atomic
 from napari_foundseg.io.worklist import Record, write_record
 from napari_foundseg.models import catalog
-from napari_foundseg.tasks.settings import unheard
+from napari_foundseg.tasks.settings import ignore_progress
 from tests.support import child_environment, toy_steps
 
-SEAT = StageContext(None, unheard, bool)
+SEAT = StageContext(None, ignore_progress, bool)
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from napari_foundseg.core.classes.class_table import class_colour
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.loading import load_model
-from napari_foundseg.tasks import FITS, TASKS
+from napari_foundseg.tasks import find_task
 from napari_foundseg.widgets.cluster.cluster_dock import ClusterWidget
 from napari_foundseg.widgets.controls.fold import Fold
 
@@ -42,7 +42,7 @@ def picture(seed: int = 0) -> Any:
 def on_the_spot(engine: Any) -> Any:
     def answer(job: Any) -> Any:
         image, inputs, settings, model = job.arguments
-        task = (TASKS | FITS)[job.task]
+        task = find_task(job.task)
         loaded = load_model(model, protocol=task.protocols[settings.method])
         return task.run(image, inputs, settings, loaded, job.progress or (lambda *_: None))
 

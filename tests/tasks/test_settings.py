@@ -6,7 +6,7 @@ import pytest
 
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.tasks import FITS, TASKS
+from napari_foundseg.tasks import SIDE_TASKS, TASKS, find_task
 from napari_foundseg.tasks.prompt import PromptInputs
 
 
@@ -49,7 +49,12 @@ def test_no_prompt_is_refused() -> None:
         PromptInputs.parse({"prompts": ()})
 
 
-@pytest.mark.parametrize("name", TASKS | FITS)
-def test_a_task_is_known_by_its_name(name: str) -> None:
-    assert (TASKS | FITS)[name].name == name
+@pytest.mark.parametrize("name", [*TASKS, *SIDE_TASKS])
+def test_a_task_is_found_by_its_name(name: str) -> None:
+    assert find_task(name).name == name
+
+
+def test_an_unknown_task_lists_those_there_are() -> None:
     assert "none such" not in TASKS
+    with pytest.raises(SettingsError, match="automatic, prompt"):
+        find_task("none such")

@@ -31,7 +31,7 @@ from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.io.naming import join_name
 from napari_foundseg.io.writers import write_labels, write_overlay, write_table
-from napari_foundseg.tasks.settings import unheard
+from napari_foundseg.tasks.settings import ignore_progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -230,7 +230,7 @@ def run_here(order: Order, device: str | None = None) -> Outcome:
     Outcome
         What became of it.
     """
-    context = StageContext(device, unheard, bool)
+    context = StageContext(device, ignore_progress, bool)
     passed: Any = read(order, context)
     for stage in (compute, write):
         if isinstance(passed, Ended):

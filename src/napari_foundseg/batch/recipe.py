@@ -180,7 +180,7 @@ class Recipe(Declared):
     @model_validator(mode="after")
     def _begun(self) -> Self:
         first = self.steps[0]
-        if TASKS[first.task].of_labels and first.inputs.get("labels") is None:
+        if TASKS[first.task].takes_labels and first.inputs.get("labels") is None:
             raise ValueError(
                 f"the first step, {first.task}, says something of objects, and there are none yet: give it labels, or "
                 "let a step before make some"

@@ -15,7 +15,7 @@ from napari_foundseg.core.labels import Overlap, label_dtype
 from napari_foundseg.core.object_table import named_classes, object_table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
-from napari_foundseg.tasks import TASKS, Inputs, Task
+from napari_foundseg.tasks import TASKS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def run_steps(
 
         model = context.model(step.model.name, step.protocol)
         task, inputs = TASKS[step.task], step.parsed_inputs()
-        given = _given(task, inputs, labels)
+        given = inputs if labels is None else inputs.with_labels(labels)
         found = task.run(image, given, step.parsed_settings(), model, share, context.cancelled)
         told = {**found.provenance, "rule": step.rule} if i else found.provenance
         # What the steps before have made is not written down again.
@@ -77,13 +77,6 @@ def run_steps(
     assert table is not None
     provenance[-1] = {**provenance[-1], "classes": classes.measured(None, table["class"]).to_json()}
     return labels, table, tuple(provenance)
-
-
-def _given(task: Task, inputs: Inputs, labels: NDArray[Any] | None) -> Inputs:
-    """Return what a step works on: one that says something of objects, those of the steps before."""
-    if task.of_labels and labels is not None and getattr(inputs, "labels", None) is None:
-        return inputs.model_copy(update={"labels": labels})
-    return inputs
 
 
 def _added(

@@ -27,7 +27,7 @@ from napari_foundseg.io.formats.table import label_endings
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_labels
-from napari_foundseg.tasks.settings import Progress, unheard
+from napari_foundseg.tasks.settings import Progress, ignore_progress
 
 __all__ = ["Comparison", "compare", "replay"]
 
@@ -53,7 +53,7 @@ def replay(
     image: Any = None,
     *,
     device: str | None = None,
-    progress: Progress = unheard,
+    progress: Progress = ignore_progress,
 ) -> Segmentation:
     """Run again what a result was made with; on the same platform the labels are equal bit for bit.
 

@@ -13,7 +13,7 @@ from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.image_planes import Index, describe, plane_key, read_plane
 from napari_foundseg.models.catalog import row
-from napari_foundseg.tasks import FITS, TASKS
+from napari_foundseg.tasks import find_task
 
 if TYPE_CHECKING:
     from napari_foundseg.engine.job import Job
@@ -110,7 +110,7 @@ class Exchange:
         if by_reference and not self._exact:
             return keys, planes
         size, known = 0, _keys.setdefault(self._image, {})
-        for index in (TASKS | FITS)[self._job.task].slices(self._image, self._job.inputs):
+        for index in find_task(self._job.task).slices(self._image, self._job.inputs):
             if index in known and (by_reference or known[index] in self._link.sent):
                 keys[index] = known[index]
                 continue

@@ -295,11 +295,11 @@ def _outcome(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller) -> Outco
 
 def _run(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller, on_device: Callable[[str], None]) -> Segmentation:
     from napari_foundseg.models.loading import load_model
-    from napari_foundseg.tasks import FITS, TASKS
+    from napari_foundseg.tasks import find_task
 
     if tell.cancelled():
         raise Cancelled("The run was cancelled.")
-    task = (TASKS | FITS)[request["task"]]
+    task = find_task(request["task"])
     inputs = task.inputs.parse(request["inputs"])
     settings = task.settings(request["method"], request["settings"])
     check_row(request["row"])

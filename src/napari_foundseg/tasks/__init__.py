@@ -1,46 +1,113 @@
-"""What a person runs: one module a task, and the table through which everything else knows them."""
+"""The tasks: one module each, and the tables in which the engine, the window, recipes and the command line find them.
+
+A new task is a module here that defines ``TASK``, and its name in ``TASKS``. All that other parts need to know of it is
+in its `Task`, or in methods of its inputs and settings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from importlib import import_module
 
+from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 
-__all__ = ["FITS", "TASKS", "Inputs", "Progress", "Settings", "Task"]
+__all__ = ["SIDE_TASKS", "TASKS", "Inputs", "Progress", "Settings", "Task", "find_task", "register_task"]
 
 
 class _Tasks(MutableMapping[str, Task]):
-    """Tasks by name; a task's module is imported when it is first asked for, since a form needs no other."""
+    """Tasks by name. The module of a task is imported on first access: opening one form needs no other task."""
 
-    def __init__(self, known: Mapping[str, Task | str]) -> None:
-        self._known = dict(known)
+    def __init__(self, tasks: Mapping[str, Task | str]) -> None:
+        self._tasks = dict(tasks)
 
     def __getitem__(self, name: str) -> Task:
-        known = self._known[name]
-        task: Task = import_module(f"{__name__}.{known}").TASK if isinstance(known, str) else known
+        entry = self._tasks[name]
+        task: Task = import_module(f"{__name__}.{entry}").TASK if isinstance(entry, str) else entry
         return task
 
     def __setitem__(self, name: str, task: Task) -> None:
-        self._known[name] = task
+        self._tasks[name] = task
 
     def __delitem__(self, name: str) -> None:
-        del self._known[name]
+        del self._tasks[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        return iter(self._tasks)
 
     def __len__(self) -> int:
-        return len(self._known)
-
-    def __or__(self, others: _Tasks) -> _Tasks:
-        return _Tasks({**self._known, **others._known})
+        return len(self._tasks)
 
 
+#: The tasks that a user runs: a form, a step of a recipe and a command each. By name; the order is that of the menus.
 TASKS = _Tasks(
     {name: name for name in ("automatic", "prompt", "text", "panoptic", "semantic", "name_masks", "cluster")}
 )
-_SAME = ("fit_stego", "save_clusters", "learn_classes", "encode")
-#: What the engine runs as it runs tasks, but what is no step of a recipe: it makes models, shows what they see, or
-#: prepares for clicks.
-FITS = _Tasks({"features": "side_tasks.feature_view", **{name: f"side_tasks.{name}" for name in _SAME}})
+#: Work that the engine runs in the same way but that is no step of a recipe: it makes models, shows their features, or
+#: encodes images in advance.
+SIDE_TASKS = _Tasks(
+    {
+        "features": "side_tasks.feature_view",
+        "fit_stego": "side_tasks.fit_stego",
+        "save_clusters": "side_tasks.save_clusters",
+        "learn_classes": "side_tasks.learn_classes",
+        "encode": "side_tasks.encode",
+    }
+)
+
+
+def find_task(name: str) -> Task:
+    """Return a task or side task.
+
+    Parameters
+    ----------
+    name : str
+        A key of `TASKS` or `SIDE_TASKS`.
+
+    Returns
+    -------
+    Task
+        Its row.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such task.
+    """
+    for table in (TASKS, SIDE_TASKS):
+        if name in table:
+            return table[name]
+    raise SettingsError(f"There is no task {name!r}; choose one of {', '.join(TASKS)}.")
+
+
+def register_task(task: Task, table: MutableMapping[str, Task] = TASKS) -> Callable[[], None]:
+    """Add a task that another package or a test defines.
+
+    Forms, recipes and the command line of this process can use it from then on. The engine and the workers of a batch
+    are other processes, which must register it too.
+
+    Parameters
+    ----------
+    task : Task
+        The task.
+    table : mapping
+        `TASKS`, or `SIDE_TASKS` for work that is no step of a recipe.
+
+    Returns
+    -------
+    callable
+        Removes the task again; takes no arguments.
+
+    Raises
+    ------
+    SettingsError
+        If there is a task of this name already.
+    """
+    if task.name in TASKS or task.name in SIDE_TASKS:
+        raise SettingsError(f"There is a task {task.name!r} already; give the new one another name.")
+    table[task.name] = task
+
+    def remove() -> None:
+        table.pop(task.name, None)
+
+    return remove

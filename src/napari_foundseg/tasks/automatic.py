@@ -254,4 +254,5 @@ TASK = Task(
     protocols={"decoder": "InstanceDecoding", "grid": "PointGrid"},
     function=run,
     slices=slices,
+    menus=("segment",),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, JsonValue
 
@@ -11,6 +11,9 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Nesting
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.pyramids import Level
 
 __all__ = ["AutomaticInputs", "DecoderSettings", "GridSettings", "diameter_in_pixels"]
 
@@ -25,6 +28,7 @@ class AutomaticInputs(Region):
 class DecoderSettings(Settings):
     """Instance decoder: one pass over the image, then seeds and a watershed."""
 
+    first_speed: ClassVar[float] = 4.0
     method: Literal["decoder"] = "decoder"
     foreground_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Raise it if objects come out too large or background is taken for objects."""
@@ -38,7 +42,7 @@ class DecoderSettings(Settings):
     """Raise it where one object comes out in several pieces."""
     pred_iou_thresh: float = Field(0.3, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Objects that the model itself trusts less are dropped (predicted IoU)."""
-    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
+    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Smaller objects are dropped."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
     """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best.
@@ -48,10 +52,16 @@ class DecoderSettings(Settings):
     tile: bool = Field(True, json_schema_extra=_MORE)
     """Work in overlapping windows at full resolution; off shrinks the whole image to the model's window."""
 
+    def at_level(self, level: Level) -> Self:
+        """Return the same settings with lengths and areas in pixels of a coarser level of a pyramid."""
+        settings = super().at_level(level)
+        return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
+
 
 class GridSettings(Settings):
     """Point grid: SAM's automatic mask generator, which prompts the model at every point of a grid."""
 
+    first_speed: ClassVar[float] = 12.0
     method: Literal["grid"] = "grid"
     mode: Literal["exact", "fast"] = "exact"
     """Fast tries a coarse grid first, more points only where nothing was found yet, and none where the model's decoder
@@ -62,9 +72,9 @@ class GridSettings(Settings):
     """Masks that the model itself trusts less are dropped (predicted IoU)."""
     stability_score_thresh: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
     """Masks that change more with the threshold are dropped."""
-    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "live": True})
+    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Smaller objects are dropped."""
-    max_area: int | None = Field(None, gt=0, json_schema_extra={"unit": "pixels", "live": True, **_MORE})
+    max_area: int | None = Field(None, gt=0, json_schema_extra={"unit": "pixels", "area": True, "live": True, **_MORE})
     """Larger objects are dropped."""
     nesting: Nesting = Field("best score", json_schema_extra={"live": True, **_MORE})
     """Who gets the pixels of several objects: the one that the model trusts most, the smaller, or the larger."""
@@ -76,6 +86,11 @@ class GridSettings(Settings):
     """Points decoded at once; fewer need less memory."""
     tile: bool = Field(True, json_schema_extra=_MORE)
     """Work in overlapping windows at full resolution; off shrinks the whole image to the model's window."""
+
+    @property
+    def prompts_per_slice(self) -> int:
+        """The points of the grid."""
+        return self.points_per_side**2
 
 
 #: Micrometres in a unit of length, as images name them.

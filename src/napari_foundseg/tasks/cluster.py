@@ -57,7 +57,7 @@ class _Output(Settings):
     """Look at the mirrored image too and take the mean."""
     output: Literal["clusters", "objects"] = Field("clusters", json_schema_extra=_MORE)
     """What the labels are: clusters, or each connected part of a cluster as an object of its own."""
-    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", **_MORE})
+    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, **_MORE})
     """Connected parts of fewer pixels become background."""
     refine_model: str = Field("", json_schema_extra={"elsewhere": True})
     """A promptable model that draws each object anew, such as foundseg-tiny; empty to leave objects as they are."""
@@ -317,4 +317,5 @@ TASK = Task(
     protocols={"stego": "Clustering", "kmeans": "FeatureExtractor", "spherical": "FeatureExtractor"},
     function=run,
     slices=slices,
+    menus=("segment",),
 )

@@ -6,37 +6,20 @@ import base64
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer
 
 from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.tasks.settings import Inputs
 
-__all__ = ["LabelImage", "OptionalLabelImage", "label_array"]
+__all__ = ["LabelImage", "LabelInputs", "label_array"]
 
 
 def label_array(value: Any) -> NDArray[Any]:
-    """Return a label image of what was given for it.
-
-    Parameters
-    ----------
-    value : array-like, str, Path or dict
-        An array, the file it is in, or what a recipe holds.
-
-    Returns
-    -------
-    ndarray of int
-        Whole numbers from 0.
-
-    Raises
-    ------
-    SettingsError
-        If there are other numbers.
-    BadImageError
-        If a file cannot be read.
-    """
+    """Return the label image that an array, a file name or a recipe's packed text stands for; whole numbers from 0."""
     if isinstance(value, str | Path):
         from napari_foundseg.io.readers import read_image
 
@@ -59,9 +42,23 @@ def _to_json(labels: NDArray[Any]) -> dict[str, Any]:
 #: A field for a label image: an array of whole numbers from 0, or the name of a file that holds one. The model that
 #: declares it needs ``arbitrary_types_allowed``.
 LabelImage = Annotated[Any, BeforeValidator(label_array), PlainSerializer(_to_json)]
-#: The same, or None.
-OptionalLabelImage = Annotated[
+_OptionalLabelImage = Annotated[
     Any,
     BeforeValidator(lambda value: None if value is None else label_array(value)),
     PlainSerializer(lambda labels: None if labels is None else _to_json(labels)),
 ]
+
+
+class LabelInputs(Inputs):
+    """Base of the inputs of a task that works on existing objects."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+    takes_labels: ClassVar[bool] = True
+
+    labels: _OptionalLabelImage = None
+    """A label image of the image's shape; as JSON the name of a labels file. A step of a recipe may leave it out: it
+    then works on the objects of the steps before it."""
+
+    def with_labels(self, labels: NDArray[Any]) -> Self:
+        """Return these inputs with the objects of the earlier steps of a recipe, unless they name others."""
+        return self.model_copy(update={"labels": labels}) if self.labels is None else self

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.errors import Cancelled, PromptError, SettingsError
@@ -24,9 +24,9 @@ from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.object_table import named_classes, object_table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import TextImage
-from napari_foundseg.tasks.label_image import OptionalLabelImage
+from napari_foundseg.tasks.label_image import LabelInputs
 from napari_foundseg.tasks.provenance import record
-from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
+from napari_foundseg.tasks.settings import Progress, Settings, Task
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,14 +40,9 @@ _BATCH = 16
 _CUT_AWAY = 127
 
 
-class NameInputs(Inputs):
+class NameInputs(LabelInputs):
     """Which objects, and what they may be."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=True)
-
-    labels: OptionalLabelImage = None
-    """A label image of the image's shape; as JSON the name of a labels file. In a recipe it may be left out: then the
-    objects of the steps before are named."""
     vocabulary: tuple[str, ...] = Field(min_length=1, max_length=5000)
     """What an object may be: names, each with synonyms behind commas, such as "cell, a living cell"."""
 
@@ -305,5 +300,5 @@ TASK = Task(
     protocols={"crops": "TextImage"},
     function=run,
     slices=_slices,
-    of_labels=True,
+    menus=("classify",),
 )

@@ -104,7 +104,7 @@ class FusionSettings(TiledSettings):
     """Least probability of an object's pixels."""
     overlap_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
     """An object of which a larger share is covered by better ones is dropped."""
-    stuff_area: int = Field(4096, ge=0, json_schema_extra={"unit": "pixels"})
+    stuff_area: int = Field(4096, ge=0, json_schema_extra={"unit": "pixels", "area": True})
     """Stuff of fewer pixels, in one window, is dropped."""
 
 
@@ -119,7 +119,7 @@ class CentresSettings(TiledSettings):
     as the model was published with."""
     top_k: int = Field(200, ge=1, json_schema_extra=_MORE)
     """Only so many of the highest centres are taken, in one window."""
-    stuff_area: int | None = Field(None, ge=0, json_schema_extra={"unit": "pixels", **_MORE})
+    stuff_area: int | None = Field(None, ge=0, json_schema_extra={"unit": "pixels", "area": True, **_MORE})
     """Stuff of fewer pixels, in one window, is dropped. Empty: as the model was published with."""
 
 
@@ -308,4 +308,5 @@ TASK = Task(
     },
     function=run,
     slices=slices,
+    menus=("segment",),
 )

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 
+if TYPE_CHECKING:
+    from napari_foundseg.core.pyramids import Level
+
 __all__ = ["DOUBT", "TASK", "PromptInputs", "PromptSettings"]
 
 #: Predicted IoU below which a click is looked at in a wider window too; chosen on `val` and on drawn scenes.
@@ -46,7 +49,7 @@ _Rank = tuple[bool, int, float]
 
 
 class PromptInputs(Inputs):
-    """What the person points at."""
+    """What the user points at."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -62,10 +65,33 @@ class PromptInputs(Inputs):
     def _to_json(self, prompts: tuple[Prompt, ...]) -> list[dict[str, Any]]:
         return [prompt.to_json() for prompt in prompts]
 
+    def extent(self, image: Image) -> tuple[int, int]:
+        """Return one slice and its pixels."""
+        height, width = image.plane_shape
+        return 1, height * width
+
+    def at_level(self, level: Level) -> Self:
+        """Return the prompts in pixels of a coarser level of a pyramid."""
+        return self.model_copy(update={"prompts": tuple(map(level.prompt, self.prompts))})
+
+    def python_arguments(self, without: Collection[str] = ()) -> dict[str, str]:
+        """Return the prompts as source text."""
+        shown = f"[{', '.join(map(_python_prompt, self.prompts))}]"
+        return super().python_arguments({"prompts", *without}) | {"prompts": shown}
+
+
+def _python_prompt(prompt: Prompt) -> str:
+    values = prompt.to_json()
+    if prompt.mask is not None:
+        # Compressed: the constructor takes the mask's pixels.
+        return f"fs.Prompt.from_json({values!r})"
+    return f"fs.Prompt({', '.join(f'{name}={value!r}' for name, value in values.items())})"
+
 
 class PromptSettings(Settings):
     """Promptable segmentation (SAM)."""
 
+    first_speed: ClassVar[float] = 0.1
     method: Literal["sam"] = "sam"
     output: Literal["auto", "best of three", "single"] = "auto"
     """Which of the model's masks to take. Auto: best of three for one click, else the single one."""
@@ -296,4 +322,7 @@ TASK = Task(
     protocols={"sam": "Promptable"},
     function=run,
     slices=slices,
+    menus=("segment", "annotate"),
+    # How long a click takes says nothing of the next.
+    learns_time=False,
 )

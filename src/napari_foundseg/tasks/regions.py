@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
 from napari_foundseg.core.errors import AxesError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.tasks.settings import Inputs
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.pyramids import Level
 
 __all__ = ["Region", "region_of", "slices", "whole"]
 
@@ -17,6 +22,18 @@ class Region(Inputs):
     """The one slice to segment; None for every slice."""
     region: tuple[int, int, int, int] | None = None
     """First and last row and column, (y0, x0, y1, x1), both included; None for whole slices."""
+
+    def extent(self, image: Image) -> tuple[int, int]:
+        """Return how many slices a run looks at and how many pixels of each."""
+        slices, pixels = super().extent(image)
+        if self.region is not None:
+            y0, x0, y1, x1 = self.region
+            pixels = (y1 - y0 + 1) * (x1 - x0 + 1)
+        return slices if self.index is None else 1, pixels
+
+    def at_level(self, level: Level) -> Self:
+        """Return the same place in pixels of a coarser level of a pyramid."""
+        return self if self.region is None else self.model_copy(update={"region": level.region(self.region)})
 
 
 def slices(image: Image, inputs: Region) -> list[tuple[int, ...]]:

@@ -8,7 +8,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models import catalog
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS, Inputs
-from napari_foundseg.tasks.settings import Progress, unheard
+from napari_foundseg.tasks.settings import Progress, ignore_progress
 
 __all__ = ["run"]
 
@@ -21,7 +21,7 @@ def run(
     model: Any,
     method: str | None = None,
     axes: str | None = None,
-    progress: Progress = unheard,
+    progress: Progress = ignore_progress,
     **settings: Any,
 ) -> Segmentation:
     """Run any task in this process; *Copy as Python* writes calls of it.

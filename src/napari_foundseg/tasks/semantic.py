@@ -34,7 +34,7 @@ class SemanticSettings(Settings):
     method: Literal["classes"] = "classes"
     output: Literal["classes", "objects"] = "classes"
     """What the labels are: classes, or each connected part of a class as an object of its own."""
-    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels"})
+    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True})
     """Connected parts of fewer pixels are dropped."""
     link: bool = Field(False, json_schema_extra={"more": True})
     """In stacks, objects that lie on one another in neighbouring slices become one."""
@@ -102,4 +102,5 @@ TASK = Task(
     protocols={"classes": "SemanticClasses"},
     function=run,
     slices=slices,
+    menus=("segment",),
 )

@@ -1,12 +1,14 @@
-"""What every task is made of: settings declared once, inputs, and the table's row."""
+"""`Task`, a row of the table of tasks, and the base classes of its inputs and settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from numpy.typing import NDArray
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import SettingsError
@@ -14,63 +16,118 @@ from napari_foundseg.core.validation_messages import in_words
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
+    from napari_foundseg.core.pyramids import Level
     from napari_foundseg.core.result import Segmentation
 
-__all__ = ["Inputs", "Progress", "Settings", "Task", "unheard"]
+__all__ = ["Inputs", "Progress", "Settings", "Task", "ignore_progress"]
 
-#: Told the share done, 0 to 1, and in words what is being done.
+#: Called with the fraction done, 0 to 1, and a text that says what the task is doing.
 Progress = Callable[[float, str], None]
 
 
-def unheard(_share: float, _words: str, _shown: Any = None) -> None:
-    """Take progress that nobody watches."""
+def ignore_progress(_fraction: float, _text: str, _shown: Any = None) -> None:
+    """Do nothing: the default where the caller shows no progress."""
 
 
 class _Declared(Declared):
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Check values against the declaration.
-
-        Parameters
-        ----------
-        values : mapping
-            Field names and values.
-
-        Returns
-        -------
-        Settings or Inputs
-            The checked, frozen values.
-
-        Raises
-        ------
-        SettingsError
-            Naming each field that is unknown or out of range.
-        """
+        """Return checked, frozen values; `SettingsError` names each field that is unknown or out of range."""
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
             raise SettingsError(in_words(error, "setting", cls.model_fields)) from error
         except TypeError as error:
-            # Of a field that makes values of its own; pydantic lets it through.
+            # From a validator that converts the value; pydantic does not catch it.
             raise SettingsError(f"{cls.__name__}: {error}; got {dict(values)!r:.200}.") from error
 
 
 class Settings(_Declared):
-    """Base of the settings of one method of a task: what a form, the CLI, a recipe and provenance show.
+    """Base of the settings of one method of a task; form, command line, recipes and provenance are made of them.
 
-    Fields are bool, int, float, str, Literal, Path or Optional of these, with bounds; the text below a field is its
-    help. ``json_schema_extra`` may hold ``unit``, ``step``, ``more`` (True hides the field behind *More*), ``live`` (it
-    acts on a result without a model) and ``elsewhere`` (the window has another control for it).
+    Fields are bool, int, float, str, Literal, Path or Optional of these, with bounds. The text below a field is its
+    tooltip and its help on the command line; ``title`` is its label where the field's name would be unclear.
+    ``json_schema_extra`` may hold
+
+    - ``unit``: shown after the label; fields in ``pixels`` are converted for the coarser levels of a pyramid,
+    - ``area``: True for a number of pixels, as opposed to a length in pixels,
+    - ``step``: of the control,
+    - ``more``: True hides the field behind *More*,
+    - ``live``: True where it acts on an existing result without the model,
+    - ``model``: the protocol of the models to choose from,
+    - ``elsewhere``: True where the dock has a control of its own for it.
     """
+
+    #: Seconds per megapixel, or per thousand prompts, until a run has been measured: two cores, the built-in model.
+    first_speed: ClassVar[float] = 5.0
+
+    if TYPE_CHECKING:
+
+        @property
+        def method(self) -> str:
+            """The method's name: a field of every subclass, which narrows it to one Literal."""
+
+    @property
+    def prompts_per_slice(self) -> int:
+        """How many prompts the method makes by itself in each slice; they take time beside the pixels."""
+        return 0
+
+    def at_level(self, level: Level) -> Self:
+        """Return the same settings with lengths and areas in pixels of a coarser level of a pyramid."""
+        names = [name for name, field in type(self).model_fields.items() if _extra(field).get("unit") == "pixels"]
+        return self._divided(names, level)
+
+    def _divided(self, names: Collection[str], level: Level) -> Self:
+        area = level.factors[0] * level.factors[1]
+        values: dict[str, float] = {}
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                is_area = _extra(type(self).model_fields[name]).get("area")
+                smaller = value / (area if is_area else area**0.5)
+                values[name] = round(smaller) if isinstance(value, int) else smaller
+        return self.model_copy(update=values)
+
+
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    extra = field.json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}
 
 
 class Inputs(_Declared):
-    """Base of the inputs of a task: what a person points at, paints or types."""
+    """Base of the inputs of a task: where to look, and all that the user points at, paints or types.
+
+    The methods say what the window and a batch must know of inputs; override those whose answer differs.
+    """
+
+    #: Whether the task works on objects that exist already; see `with_labels`.
+    takes_labels: ClassVar[bool] = False
+
+    def extent(self, image: Image) -> tuple[int, int]:
+        """Return how many slices a run looks at and how many pixels of each, to estimate its time."""
+        slices = 1
+        for length in image.slice_shape:
+            slices *= length
+        height, width = image.plane_shape
+        return slices, height * width
+
+    def at_level(self, level: Level) -> Self:  # noqa: ARG002 - for subclasses
+        """Return the same inputs with coordinates in pixels of a coarser level of a pyramid."""
+        return self
+
+    def with_labels(self, labels: NDArray[Any]) -> Self:  # noqa: ARG002 - for subclasses
+        """Return these inputs with the objects of the earlier steps of a recipe, where they name no others."""
+        return self
+
+    def python_arguments(self, without: Collection[str] = ()) -> dict[str, str]:
+        """Return the source text of each input that is set, but for some, as *Copy as Python* writes it."""
+        values = self.model_dump(mode="python", exclude=set(without))
+        return {name: repr(value) for name, value in values.items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Task:
-    """A row of `tasks.TASKS`: all that the engine, the window, recipes and the CLI know of a task.
+    """A row of `tasks.TASKS`: all that the engine, the window, recipes and the command line know of a task.
 
     Parameters
     ----------
@@ -87,10 +144,11 @@ class Task:
     function : callable
         Runs it; takes what `run` takes.
     slices : callable
-        Given the image and the inputs, the slices that a run looks at.
-    of_labels : bool
-        Whether it says something of objects that are there, its input ``labels``: as a step of a recipe of those of the
-        steps before.
+        Takes the image and the inputs and returns the indices of the slices that a run reads.
+    menus : tuple of str
+        Submenus of napari's *Layers* menu that offer its dock, such as ``segment``; *Plugins › FoundSeg* always does.
+    learns_time : bool
+        Whether the duration of its runs is kept to estimate the next one.
     """
 
     name: str
@@ -100,45 +158,22 @@ class Task:
     protocols: Mapping[str, str]
     function: Callable[..., Segmentation]
     slices: Callable[[Any, Any], list[tuple[int, ...]]]
-    of_labels: bool = False
+    menus: tuple[str, ...] = ()
+    learns_time: bool = True
+
+    @property
+    def takes_labels(self) -> bool:
+        """Whether it works on existing objects: as a step of a recipe, on those of the steps before it."""
+        return self.inputs.takes_labels
 
     def settings(self, method: str, values: Mapping[str, Any]) -> Settings:
-        """Check a method's settings.
-
-        Parameters
-        ----------
-        method : str
-            One of `methods`.
-        values : mapping
-            Field names and values.
-
-        Returns
-        -------
-        Settings
-            The checked settings.
-
-        Raises
-        ------
-        SettingsError
-            If the method or a setting is unknown, or a value is out of range.
-        """
+        """Return checked settings of a method; `SettingsError` where the method or a field is wrong."""
         if method not in self.methods:
             raise SettingsError(f"{self.title} has no method {method!r}; choose one of {', '.join(self.methods)}.")
         return self.methods[method].parse({"method": method, **values})
 
     def method_for(self, protocols: Collection[str]) -> str:
-        """Return the method to use where none was chosen.
-
-        Parameters
-        ----------
-        protocols : collection of str
-            The protocols that the model implements.
-
-        Returns
-        -------
-        str
-            The first of `methods` whose protocol is among them; the very first if none is.
-        """
+        """Return the first method that a model with these protocols can run; the very first if it can run none."""
         return next((m for m in self.methods if self.protocols[m] in protocols), next(iter(self.methods)))
 
     def run(
@@ -147,7 +182,7 @@ class Task:
         inputs: Inputs,
         settings: Settings,
         model: Any,
-        progress: Progress = unheard,
+        progress: Progress = ignore_progress,
         cancelled: Callable[[], bool] = bool,
     ) -> Segmentation:
         """Run the task in this process.
@@ -163,14 +198,14 @@ class Task:
         model : loaded model
             Of the protocol that the method needs.
         progress : callable
-            Called with the share done and words.
+            Called with the fraction done, 0 to 1, and a text.
         cancelled : callable
-            Asked once a batch; the run stops when it returns True.
+            Called once per batch or window; the run stops when it returns True.
 
         Returns
         -------
         Segmentation
-            The result.
+            Labels of the image's shape without channels.
 
         Raises
         ------

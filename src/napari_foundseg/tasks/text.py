@@ -46,7 +46,7 @@ class TextSettings(Settings):
     """Least score of a pixel, for concepts that have no threshold of their own."""
     smoothing: float = Field(0.0, ge=0, le=50, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True})
     """Standard deviation by which the heat maps are smoothed."""
-    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "live": True})
+    min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Connected parts of fewer pixels are dropped."""
     overlap: Overlap = Field("highest score", json_schema_extra={"live": True})
     """Who gets a pixel where several concepts are above their thresholds."""
@@ -265,4 +265,5 @@ TASK = Task(
     protocols={"heat maps": "TextMaps"},
     function=run,
     slices=slices,
+    menus=("segment",),
 )

@@ -14,7 +14,7 @@ import napari_foundseg as fs
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.models.sam import sam_model as sam_module
-from napari_foundseg.tasks import FITS, TASKS
+from napari_foundseg.tasks import SIDE_TASKS, TASKS
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.side_tasks.encode import EncodeSettings
 from napari_foundseg.tasks.windows import embeddings
@@ -83,7 +83,7 @@ def test_a_second_opening_encodes_nothing_and_a_changed_slice_only_itself(
 def test_clicks_automatic_masks_and_encoding_ahead_share_it(counting: Counting) -> None:
     pixels = np.random.default_rng(1).integers(0, 255, (100, 120), np.uint8)
     image = Image(pixels)
-    found = FITS["encode"].run(image, Region(), EncodeSettings(), counting.model)
+    found = SIDE_TASKS["encode"].run(image, Region(), EncodeSettings(), counting.model)
     assert (len(found), counting.count) == (0, 1)
     fs.automatic(image, model=counting.model, method="grid", tile=False, points_per_side=2)
     fs.prompt(image, fs.Prompt(points=[(50, 60)]), model=counting.model, tile=False)

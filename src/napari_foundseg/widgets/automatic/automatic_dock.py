@@ -19,7 +19,6 @@ from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.tasks import TASKS, Inputs, Settings
 from napari_foundseg.tasks.automatic import derive
 from napari_foundseg.tasks.automatic_settings import diameter_in_pixels
-from napari_foundseg.tasks.level_inputs import at_level
 from napari_foundseg.widgets.automatic.added_objects import AddedRun
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.region_choice import RegionChoice
@@ -225,7 +224,7 @@ class AutomaticWidget(TaskForm):
             return
         settings = self._asked = self.settings
         if run.level is not None:
-            settings = at_level(run.inputs, settings, run.level)[1]
+            settings = settings.at_level(run.level)
         self._latest.ask(
             lambda: run.at_full_resolution(derive(segmentation, settings))  # type: ignore[arg-type] # of this task
         )

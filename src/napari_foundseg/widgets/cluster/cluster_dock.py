@@ -16,7 +16,7 @@ from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import default_model, row
-from napari_foundseg.tasks import FITS, TASKS, Inputs, Settings
+from napari_foundseg.tasks import SIDE_TASKS, TASKS, Inputs, Settings
 from napari_foundseg.widgets.cluster.cluster_layer import ClusterLayer
 from napari_foundseg.widgets.cluster.cluster_list import ClusterList
 from napari_foundseg.widgets.cluster.fit_panel import FitPanel
@@ -369,9 +369,9 @@ class ClusterWidget(TaskForm):
         use: Callable[[Run, ImageLayer, Segmentation], None],
         given: Callable[[ImageLayer, Image, tuple[int, ...] | None], dict[str, Any]] = lambda *_: {},
     ) -> None:
-        """Run one of `tasks.FITS` on the chosen image; `given` returns its inputs besides the slice."""
+        """Run one of `tasks.SIDE_TASKS` on the chosen image; `given` returns its inputs besides the slice."""
         self._clear_messages()
-        task = FITS[name]
+        task = SIDE_TASKS[name]
         values = self.forms[self.method.currentText()].values()
         try:
             image, layer = self.chosen_image(), self.image.layer

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.models.catalog import catalog
-from napari_foundseg.tasks import FITS
+from napari_foundseg.tasks import SIDE_TASKS
 from napari_foundseg.tasks.side_tasks.fit_files import free_name
 from napari_foundseg.widgets.controls.curve import Curve
 from napari_foundseg.widgets.controls.rows import quiet_label
@@ -61,7 +61,7 @@ class FitPanel(QWidget):
         self._folder: str | None = None
         self.current: Run | None = None
         self.source, self.backbone, self.name = QComboBox(), QComboBox(), QLineEdit()
-        self.form = SettingsForm(FITS["fit_stego"].methods["stego"], "fit_stego.stego")
+        self.form = SettingsForm(SIDE_TASKS["fit_stego"].methods["stego"], "fit_stego.stego")
         self.fit_button, self.cancel_button = QPushButton("Fit"), QPushButton("Cancel")
         self.bar, self.curve, self.words = QProgressBar(), Curve(), quiet_label("")
         self._build()
@@ -80,8 +80,8 @@ class FitPanel(QWidget):
         try:
             image = self._image()
             name = free_name(self.name.text().strip() or None)
-            inputs = FITS["fit_stego"].inputs.parse({"folder": self._folder, "name": name})
-            settings = FITS["fit_stego"].settings("stego", self.form.values())
+            inputs = SIDE_TASKS["fit_stego"].inputs.parse({"folder": self._folder, "name": name})
+            settings = SIDE_TASKS["fit_stego"].settings("stego", self.form.values())
         except FoundsegError as error:
             self._fail(error)
             return

@@ -15,7 +15,6 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
-from napari_foundseg.tasks.level_inputs import at_level
 from napari_foundseg.widgets.controls.image_choice import ImageChoice
 from napari_foundseg.widgets.controls.model_choice import ModelChoice
 from napari_foundseg.widgets.controls.rows import labelled, quiet_label
@@ -201,7 +200,9 @@ class TaskForm(Dock):
         try:
             layer, image, inputs, settings, model = self._request()
             if (level := self.image.level(image, self._wanted_pixel(layer, image))) is not None:
-                image, (inputs, settings) = level.image, at_level(inputs, settings, level)
+                image = level.image
+                inputs = inputs.at_level(level)
+                settings = settings.at_level(level)
             text = run_time.in_words(run_time.estimate(image, inputs, settings, model))
         except FoundsegError:
             text = ""
@@ -233,7 +234,7 @@ class TaskForm(Dock):
         layer = self._job_layer
         assert layer is not None
         self._idle(self.deliver(layer, run, job.result, seconds))
-        if hasattr(run.inputs, "prompts"):
+        if not self.task.learns_time:
             return
         run_time.learn(
             run.image if run.level is None else run.level.image, run.inputs, run.settings, run.model, seconds

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
-from napari_foundseg.tasks import FITS
+from napari_foundseg.tasks import SIDE_TASKS
 from napari_foundseg.tasks.windows.embeddings import disk_cache
 from napari_foundseg.widgets.controls.rows import quiet_label, side_by_side
 from napari_foundseg.widgets.runs.run import Run
@@ -87,7 +87,7 @@ class EncodeStack(QWidget):
             self.stop()
             self._show(f"{count} slices are encoded." if count > 1 else "The image is encoded.")
             return
-        task = FITS["encode"]
+        task = SIDE_TASKS["encode"]
         inputs = task.inputs.parse({"index": self._left.popleft()})
         self._run = Run("encode", self._image, inputs, task.settings("encode", {}), self._model)
         self._run.ended.connect(self._ended, Qt.ConnectionType.QueuedConnection)

@@ -7,10 +7,8 @@ from typing import Any
 
 from napari_foundseg.core.contrast import Percentile
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.pyramids import Level
 from napari_foundseg.tasks import Inputs, Settings
-from napari_foundseg.tasks.level_inputs import at_level
 
 __all__ = ["as_python"]
 
@@ -52,7 +50,8 @@ def as_python(
         Lines that give the same `Segmentation` as ``seg``.
     """
     if level is not None:
-        inputs, settings = at_level(inputs, settings, level)
+        inputs = inputs.at_level(level)
+        settings = settings.at_level(level)
     data = f"fs.read_image({image.source!r}).data" if image.source else f"viewer.layers[{layer!r}].data"
     options: dict[str, Any] = {"axes": image.axes}
     if "C" in str(image.axes):
@@ -75,18 +74,7 @@ def as_python(
 
 
 def _inputs(inputs: Inputs, layers: Mapping[str, str]) -> str:
-    if hasattr(inputs, "prompts"):
-        return f"{{'prompts': [{', '.join(_prompt(item) for item in inputs.prompts)}]}}"
-    given = inputs.model_dump(mode="python", exclude={"prompts", *layers})
-    shown = {name: repr(value) for name, value in given.items() if value is not None}
+    shown = inputs.python_arguments(without=layers)
     # A layer may have axes of length 1 that the image has not.
     shown |= {name: f"viewer.layers[{layer!r}].data.reshape(image.shape)" for name, layer in layers.items()}
     return f"{{{', '.join(f'{name!r}: {text}' for name, text in shown.items())}}}"
-
-
-def _prompt(prompt: Prompt) -> str:
-    values = prompt.to_json()
-    if prompt.mask is not None:
-        # Compressed: the constructor takes the mask's pixels.
-        return f"fs.Prompt.from_json({values!r})"
-    return f"fs.Prompt({', '.join(f'{name}={value!r}' for name, value in values.items())})"

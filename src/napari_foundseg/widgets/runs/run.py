@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.tasks.level_inputs import at_level
 from napari_foundseg.widgets.runs.shared_engine import shared_engine
 
 if TYPE_CHECKING:
@@ -65,7 +64,9 @@ class Run(QObject):
         self.model = model
         self.level = level
         if level is not None:
-            image, (inputs, settings) = level.image, at_level(inputs, settings, level)
+            image = level.image
+            inputs = inputs.at_level(level)
+            settings = settings.at_level(level)
         self._arguments = (task, image, inputs, settings, model)
         self._replace = replace
         self._job: Job | None = None
