@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from typer.core import TyperGroup
 
 from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
 from napari_foundseg.core.errors import FoundsegError
@@ -40,8 +41,24 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+
+class _TaskCommands(TyperGroup):
+    """The commands of ``run``, one for each task of the table; made on demand, since each imports its task."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as typer calls it
+        return [name.replace("_", "-") for name in TASKS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        name = cmd_name.replace("-", "_")
+        if name not in TASKS:
+            return None
+        one = typer.Typer(add_completion=False)
+        one.command(cmd_name)(_command(name))
+        return typer.main.get_command(one)
+
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segment images with foundation models.")
-run_app = typer.Typer(no_args_is_help=True, help="Run a task on one image.")
+run_app = typer.Typer(cls=_TaskCommands, no_args_is_help=True, help="Run a task on one image.")
 models_app = typer.Typer(no_args_is_help=True, help="The models there are.")
 app.add_typer(run_app, name="run")
 app.add_typer(models_app, name="models")
@@ -384,7 +401,3 @@ def _shared(name: str, key: str) -> bool:
 
 def _option(kind: Any, text: str) -> Any:
     return Annotated[Optional[kind], typer.Option(help=text, show_default=False)]  # noqa: UP045 - `kind` is a value
-
-
-for _name in TASKS:
-    run_app.command(_name.replace("_", "-"))(_command(_name))

@@ -21,7 +21,8 @@ from napari_foundseg.tasks.concepts import TextInputs
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.text import TextSettings, derive
 from napari_foundseg.widgets.classes.name_masks_dock import NameMasksWidget
-from napari_foundseg.widgets.classes.panoptic_dock import PanopticWidget, SemanticWidget
+from napari_foundseg.widgets.classes.panoptic_dock import PanopticWidget
+from napari_foundseg.widgets.classes.semantic_dock import SemanticWidget
 from napari_foundseg.widgets.classes.text_dock import TextWidget
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.layers.layer_tags import TOOL

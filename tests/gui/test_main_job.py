@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from scipy import ndimage
 from skimage.io import imread
 
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from tests.support.mouse import choose
 
 pytestmark = pytest.mark.gui
 
@@ -25,22 +26,6 @@ TRUTH = Path(__file__).parents[1] / "data" / "nuclei-truth.png"
 
 def iou(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
     return float((a & b).sum() / (a | b).sum())
-
-
-def choose(qtbot: Any, viewer: Any, *path: str) -> None:
-    """Click a command in the menu bar."""
-    menu, opened = viewer.window._qt_window.menuBar(), []
-    for text in path:
-        action = next(a for a in menu.actions() if a.text().replace("&", "") == text)
-        if action.menu() is None:
-            qtbot.mouseClick(menu, Qt.MouseButton.LeftButton, pos=menu.actionGeometry(action).center())
-            break
-        menu = action.menu()
-        menu.popup(viewer.window._qt_window.mapToGlobal(QPoint(20, 40)))
-        qtbot.waitUntil(menu.isVisible)
-        opened.append(menu)
-    for menu in reversed(opened):
-        menu.close()
 
 
 def docked(qtbot: Any, viewer: Any, kind: type) -> Any:

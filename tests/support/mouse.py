@@ -49,3 +49,19 @@ class Canvas:
     def key(self, key: Any, modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
         self.native.setFocus()
         QTest.keyClick(self.native, key, modifier)
+
+
+def choose(qtbot: Any, viewer: Any, *path: str) -> None:
+    """Click a command in the menu bar."""
+    menu, opened = viewer.window._qt_window.menuBar(), []
+    for text in path:
+        action = next(a for a in menu.actions() if a.text().replace("&", "") == text)
+        if action.menu() is None:
+            qtbot.mouseClick(menu, Qt.MouseButton.LeftButton, pos=menu.actionGeometry(action).center())
+            break
+        menu = action.menu()
+        menu.popup(viewer.window._qt_window.mapToGlobal(QPoint(20, 40)))
+        qtbot.waitUntil(menu.isVisible)
+        opened.append(menu)
+    for menu in reversed(opened):
+        menu.close()

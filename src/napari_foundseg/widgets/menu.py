@@ -1,7 +1,11 @@
-"""What napari's menus open: forms whose modules are imported beside the window, which goes on drawing meanwhile.
+"""The docks in napari's menus: one for each task that has a form, and those in `OTHER_DOCKS`.
 
-The first form of a session brings a hundred modules, from a cold disk for seconds. Whoever has a form's module imports
-its class from there; these are for the manifest.
+The dock named ``name_masks`` is the class ``NameMasksWidget`` of the module ``name_masks_dock`` in one of the folders
+beside this file. The manifest calls it ``menu:NameMasks``, a class that this module makes on demand: the module of the
+dock is imported in a background thread, since the first dock of a session brings a hundred modules, which takes seconds
+from a cold disk, and the window must go on drawing. Code that does not need this imports the dock's class itself.
+
+After a change of a title or a menu run ``python -m napari_foundseg.widgets.manifest``.
 """
 
 from __future__ import annotations
@@ -9,78 +13,123 @@ from __future__ import annotations
 import sys
 import threading
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import Any, ClassVar
 
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QWidget
 
+from napari_foundseg import widgets
 from napari_foundseg.widgets.qt.event_loop import draw_until, next_turn
 from napari_foundseg.widgets.saved.preferences import wait_for_preferences
 
-__all__ = [
-    "Automatic",
-    "Batch",
-    "Cluster",
-    "Correct",
-    "NameMasks",
-    "Objects",
-    "Panoptic",
-    "Prompt",
-    "Semantic",
-    "Text",
-    "Worklist",
-]
-
-_FOLDER = "napari_foundseg.widgets"
+__all__ = ["OTHER_DOCKS", "DockEntry", "dock_entries", "open_dock"]
 
 
-def _imported(name: str) -> Any:
-    """Import a module in a thread; the window draws meanwhile, and takes clicks and keys afterwards."""
+@dataclass(frozen=True)
+class DockEntry:
+    """A dock as napari's menus show it.
+
+    Parameters
+    ----------
+    name : str
+        Its name in this package, such as ``name_masks``.
+    title : str
+        Its name in the window.
+    menus : tuple of str
+        Submenus of napari's *Layers* menu that offer it; *Plugins › FoundSeg* always does.
+    """
+
+    name: str
+    title: str
+    menus: tuple[str, ...]
+
+    @property
+    def opener(self) -> str:
+        """Name of the class of this module that opens it."""
+        return _opener(self.name)
+
+
+#: The docks that are no form of a task.
+OTHER_DOCKS = (
+    DockEntry("correct", "Correct", ("annotate",)),
+    DockEntry("objects", "Objects", ("measure",)),
+    DockEntry("worklist", "Worklist", ("annotate",)),
+    DockEntry("batch", "Batch", ("segment",)),
+)
+
+
+def open_dock(viewer: Viewer, name: str) -> Any:
+    """Open a dock as its entry in *Plugins › FoundSeg* does; that entry then shows and hides the same dock."""
+    from napari_foundseg.tasks import TASKS
+
+    titles = {entry.name: entry.title for entry in OTHER_DOCKS}
+    title = titles[name] if name in titles else TASKS[name].title
+    dock = __getattr__(_opener(name))(viewer)
+    viewer.window.add_dock_widget(dock, name=f"{title} (FoundSeg)")
+    return dock
+
+
+def dock_entries() -> list[DockEntry]:
+    """Return all docks in the order of *Plugins › FoundSeg*; imports the modules of all tasks."""
+    from napari_foundseg.tasks import TASKS
+
+    forms = [DockEntry(name, task.title, task.menus) for name, task in TASKS.items() if _dock_module(name)]
+    return [*forms, *OTHER_DOCKS]
+
+
+def __getattr__(name: str) -> Any:
+    """Return the class that opens a dock, such as ``NameMasks``."""
+    if name[:1].isupper():
+        words = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).lstrip("_")
+        if module := _dock_module(words):
+            globals()[name] = type(name, (_Opener,), {"module": module, "dock": f"{name}Widget"})
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}, and there is no dock of this name")
+
+
+def _opener(name: str) -> str:
+    return "".join(part.capitalize() for part in name.split("_"))
+
+
+def _dock_module(name: str) -> str | None:
+    folders = [folder.name for folder in iter_modules(widgets.__path__) if folder.ispkg]
+    modules = (f"{widgets.__name__}.{folder}.{name}_dock" for folder in folders)
+    return next((module for module in modules if find_spec(module) is not None), None)
+
+
+def _import_in_thread(name: str) -> Any:
+    """Import a module in a thread; the window draws meanwhile, and handles clicks and keys afterwards."""
     wait_for_preferences()
     if name not in sys.modules:
-        thread = threading.Thread(target=_try, args=(name,), daemon=True)
+        thread = threading.Thread(target=_try_import, args=(name,), daemon=True)
         thread.start()
         draw_until(lambda: not thread.is_alive())
-    # What went wrong in the thread goes wrong here again, where napari shows it.
+    # An error of the thread is raised again here, where napari shows it.
     return import_module(name)
 
 
-def _try(name: str) -> None:
+def _try_import(name: str) -> None:
     with suppress(Exception):
         import_module(name)
         # Every form lists models.
         import_module("napari_foundseg.models.catalog").packaged()
 
 
-class _Opening(QWidget):
-    """Made like a form, which it then is: napari wants a widget's class, and looks into it for the viewer."""
+class _Opener(QWidget):
+    """Makes the dock in place of an instance of its own; napari reads the parameters of its ``__init__``."""
 
     module: ClassVar[str]
-    form: ClassVar[str]
+    dock: ClassVar[str]
 
     def __new__(cls, napari_viewer: Viewer) -> Any:
-        form = getattr(_imported(f"{_FOLDER}.{cls.module}"), cls.form)(napari_viewer)
+        dock = getattr(_import_in_thread(cls.module), cls.dock)(napari_viewer)
         # napari lays it out next: the window draws between the two.
         next_turn()
-        return form
+        return dock
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        """Never run: the form is of another class."""
-
-
-def _opens(module: str, form: str) -> type[_Opening]:
-    return type(form, (_Opening,), {"module": module, "form": form})
-
-
-Automatic = _opens("automatic.automatic_dock", "AutomaticWidget")
-Prompt = _opens("prompt.prompt_dock", "PromptWidget")
-Text = _opens("classes.text_dock", "TextWidget")
-Panoptic = _opens("classes.panoptic_dock", "PanopticWidget")
-Semantic = _opens("classes.panoptic_dock", "SemanticWidget")
-NameMasks = _opens("classes.name_masks_dock", "NameMasksWidget")
-Cluster = _opens("cluster.cluster_dock", "ClusterWidget")
-Correct = _opens("objects.correct_dock", "CorrectWidget")
-Objects = _opens("objects.objects_dock", "ObjectsWidget")
-Worklist = _opens("worklist.worklist_dock", "WorklistWidget")
-Batch = _opens("batch.batch_dock", "BatchWidget")
+        """Never called: the dock is of another class."""

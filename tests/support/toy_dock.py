@@ -1,0 +1,22 @@
+"""The form of the toy task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from napari.viewer import Viewer
+
+from napari_foundseg.tasks import TASKS
+from napari_foundseg.widgets.forms.task_form import TaskForm
+
+
+class ToyWidget(TaskForm):
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer, TASKS["toy"])
+
+    def inputs(self, layer: Any, image: Any) -> Any:  # noqa: ARG002
+        return self.task.inputs()
+
+    def deliver(self, layer: Any, run: Any, segmentation: Any, seconds: float) -> str:  # noqa: ARG002
+        self.viewer.add_labels(segmentation.labels, name="toy")
+        return f"{len(segmentation)} objects"
