@@ -1,16 +1,19 @@
 """``python -m napari_foundseg.widgets.manifest``: write the parts of ``napari.yaml`` that are made from tables.
 
-napari reads the manifest without importing anything, so it lists the docks as text. This module writes the lines from
-``# made: NAME`` to ``# end: NAME``; all other lines are written by hand.
+napari reads the manifest without importing anything, so it lists docks and file formats as text. This module writes the
+lines from ``# made: NAME`` to ``# end: NAME``; all other lines are written by hand.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from pathlib import Path
 
 import napari_foundseg
+from napari_foundseg.io.formats.table import label_endings
+from napari_foundseg.io.naming import label_patterns
 from napari_foundseg.widgets.menu import dock_entries
 
 __all__ = ["COMMAND", "PATH", "updated_manifest"]
@@ -26,7 +29,13 @@ _SECTION = re.compile(r"^( *)# made: (.+)\n(?:.*\n)*?\1# end: \2\n", re.MULTILIN
 
 def updated_manifest(text: str) -> str:
     """Return a manifest's text with its made parts as the tables are now."""
-    sections = {"commands of docks": _commands(), "docks": _docks(), "menus of docks": _menus()}
+    sections = {
+        "commands of docks": _commands(),
+        "patterns of labels files": [f"filename_patterns: {json.dumps(label_patterns())}"],
+        "endings of labels files": [f"filename_extensions: {json.dumps(list(label_endings()))}"],
+        "docks": _docks(),
+        "menus of docks": _menus(),
+    }
     found = [match[2] for match in _SECTION.finditer(text)]
     if sorted(found) != sorted(sections):
         raise ValueError(f"napari.yaml has the made parts {found}, not {list(sections)}; put their lines back")
