@@ -105,7 +105,7 @@ class Walk:
         self.gaps.last = time.perf_counter()  # a screenshot is the benchmark's own doing
 
     def idle(self) -> bool:
-        return self.form.current is None and not self.form._beside._asked
+        return self.form.current is None and not self.form._side_runs.running
 
     def listed(self, count: int) -> None:
         until(lambda: self.form.clusters.list.count() == count and self.idle(), self.form)

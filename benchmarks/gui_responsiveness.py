@@ -23,7 +23,7 @@ from qtpy.QtTest import QTest
 from _gaps import Gaps
 from _held_out import mosaic
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
-from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.result_layers import object_features
 from napari_foundseg.widgets.runs.shared_engine import close_engine
 
@@ -47,7 +47,7 @@ def measured_run(viewer: Any, form: AutomaticWidget) -> tuple[float, Any]:
 def control_run(viewer: Any, image: Any, made: Any, form: AutomaticWidget) -> float:
     segmentation, run, _ = form._result
     labels, features = made.data.copy(), object_features(segmentation)
-    transforms = Overlay(image, run.image).transforms
+    transforms = ImageOnLayer(image, run.image).overlay.transforms
     viewer.layers.remove(made)
     settle()
     with Gaps() as gaps:

@@ -380,7 +380,7 @@ def test_what_is_wrong_is_said_beside_its_part(qtbot: Any, form: BatchWidget, tm
     click(qtbot, form.layers_button)
     assert "no image layer" in form.messages["image"].text()
     click(qtbot, form.last_button)
-    assert "Nothing was run" in form.messages["recipe"].text()
+    assert "There is no run yet" in form.messages["recipe"].text()
 
 
 def test_the_last_run_is_a_recipe_without_a_file(

@@ -225,18 +225,18 @@ def test_names_need_labels_and_words(qtbot: Any, viewer: Any, engine: Any, scene
     viewer.add_image(scene.image, name="cells")
     form = docked(viewer, NameMasksWidget)
     with pytest.raises(PromptError, match="no Labels layer"):
-        form.inputs(form.image.layer, form.chosen_image())
+        form.inputs(form.chosen_target())
     viewer.add_labels(scene.automatic.labels, name="objects")
     with pytest.raises(PromptError, match="No name"):
-        form.inputs(form.image.layer, form.chosen_image())
+        form.inputs(form.chosen_target())
     form.names.setPlainText("cell, a cell\n\ndebris")
     assert form.input_layers() == {"labels": "objects"}, "what is copied as Python names the layer"
-    given = form.inputs(form.image.layer, form.chosen_image())
+    given = form.inputs(form.chosen_target())
     assert given.vocabulary == ("cell, a cell", "debris")
     np.testing.assert_array_equal(given.labels, scene.automatic.labels)
     viewer.add_labels(np.ones((5, 6), int), name="small")
     with pytest.raises(PromptError, match=r"shape \(5, 6\)"):
-        form.inputs(form.image.layer, form.chosen_image())
+        form.inputs(form.chosen_target())
 
 
 @pytest.mark.parametrize("kind", [PanopticWidget, SemanticWidget, TextWidget, NameMasksWidget])
@@ -261,8 +261,8 @@ def test_another_model_offers_other_methods(
     monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path))
     form = docked(viewer, PanopticWidget)
     assert form.model.currentText() == "foundseg-tiny"
-    assert form.method.currentText() == "nuclei"
+    assert form.method_name == "nuclei"
     form.model.setCurrentIndex(form.model.findData("maskrcnn-resnet50-fpn"))
-    assert [form.method.itemText(i) for i in range(form.method.count())] == ["instances", "fusion"]
+    assert [form.method.itemData(i) for i in range(form.method.count())] == ["instances", "fusion"]
     shown: list[QWidget] = [own for own in form.forms.values() if not own.isHidden()]
     assert shown == [form.forms["instances"]]

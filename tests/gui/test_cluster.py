@@ -204,7 +204,7 @@ def test_a_fit_shows_a_preview_and_is_cancelled_at_once(qtbot: Any, viewer: Any,
     assert job.state == "cancelled"
     assert form.fit.fit_button.isEnabled()
     assert "fit preview" not in viewer.layers
-    qtbot.waitUntil(lambda: "before there was anything to keep" in form.fit.words.text(), timeout=20_000)
+    qtbot.waitUntil(lambda: "before there was a model to save" in form.fit.words.text(), timeout=20_000)
     click(qtbot, form.fit.fit_button)
     engine.jobs[-1].fail(EngineError("The engine was stopped."))
     qtbot.waitUntil(lambda: "stopped" in form.messages["run"].text())

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 
 pytestmark = pytest.mark.gui
@@ -117,10 +117,10 @@ def test_objects_are_renumbered(qtbot: Any, form: CorrectWidget) -> None:
     click(qtbot, form.buttons["Renumber"])
     qtbot.waitUntil(lambda: form.history.undo_name == "renumber")
     assert set(np.unique(layer.data)) == {0, 1, 2, 3}
-    assert known_of(layer) == {3: {"note": "the last"}}, "what is known went with the object"
+    assert read_facts(layer) == {3: {"note": "the last"}}, "what is known went with the object"
     click(qtbot, form.edits.undo_button)
     np.testing.assert_array_equal(layer.data, start)
-    assert known_of(layer) == {4: {"note": "the last"}}
+    assert read_facts(layer) == {4: {"note": "the last"}}
     click(qtbot, form.edits.redo_button)
     click(qtbot, form.buttons["Renumber"])
     qtbot.waitUntil(lambda: "Nothing to change" in form.state.text())
@@ -149,7 +149,7 @@ def test_objects_are_accepted_and_rejected_with_notes(
 ) -> None:
     scored(form)
     layer = form.layer
-    start, before = layer.data.copy(), known_of(layer)
+    start, before = layer.data.copy(), read_facts(layer)
     canvas.key(Qt.Key.Key_N)
     qtbot.waitUntil(lambda: form.chosen == [2])
     qtbot.keyClicks(form.review.note, "looks like debris")
@@ -172,11 +172,11 @@ def test_objects_are_accepted_and_rejected_with_notes(
     canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(layer.data, start)
     qtbot.waitUntil(lambda: not form.review.state.text())
-    assert known_of(layer) == before
+    assert read_facts(layer) == before
     for _ in range(2):
         canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier)
-    assert known_of(layer)[2]["note"] == "looks like debris"
-    assert known_of(layer)[4]["review"] == "accepted"
+    assert read_facts(layer)[2]["note"] == "looks like debris"
+    assert read_facts(layer)[4]["review"] == "accepted"
 
 
 def test_reviewing_without_a_choice_says_so(qtbot: Any, form: CorrectWidget) -> None:

@@ -17,7 +17,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
-from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
@@ -110,7 +110,7 @@ def test_labels_that_cannot_be_corrected_are_named_and_a_copy_offered(
     form.choose([4])
     form.delete()
     assert not copy.data.any()
-    assert known_of(layer) == {4: {"note": "mine"}}
+    assert read_facts(layer) == {4: {"note": "mine"}}
     np.testing.assert_allclose(copy.scale, (3, 3))
     np.testing.assert_array_equal(np.asarray(layer.data[0] if kind == "multiscale" else layer.data), pixels)
 

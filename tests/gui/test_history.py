@@ -14,7 +14,7 @@ from napari_foundseg.core.editing.history import Step
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_journals
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
-from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
@@ -51,7 +51,7 @@ def test_interrupted_work_is_offered_shown_and_taken_up(qtbot: Any, viewer: Any,
     assert preview not in viewer.layers
     objects = viewer.layers["foundseg objects"]
     np.testing.assert_array_equal(objects.data, scene.automatic.labels)
-    assert known_of(objects) == {1: {"review": "accepted", "note": "round"}}
+    assert read_facts(objects) == {1: {"review": "accepted", "note": "round"}}
     qtbot.waitUntil(lambda: "saved" in form.edits.state.text())
     lost = {kept.path: kept.lost for kept in kept_journals(journal_folder())}
     assert lost[path] is False

@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
-from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.prompt.mark_controls import REFINE
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
@@ -56,7 +56,7 @@ def test_an_automatic_mask_is_refined_in_its_own_layer(
     canvas.key(Qt.Key.Key_C)
     assert (masks.data == 3).sum() == scene.masks[0].area
     np.testing.assert_array_equal(masks.data == 7, start == 7)
-    assert known_of(masks)[3]["predicted_iou"] == 0.9
+    assert read_facts(masks)[3]["predicted_iou"] == 0.9
     assert "foundseg objects" not in viewer.layers
     canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(masks.data, start)
@@ -110,15 +110,15 @@ def test_a_run_into_a_layer_is_one_step_and_thresholds_replace_it(
     qtbot.waitUntil(lambda: "added to 'mine'" in form.result.text())
     expected = np.where((start == 0) & (found.labels > 0), found.labels + 200, start)
     np.testing.assert_array_equal(mine.data, expected)
-    assert known_of(mine)[202]["predicted_iou"] == 0.8
+    assert read_facts(mine)[202]["predicted_iou"] == 0.8
     assert "cells masks" not in viewer.layers
     form.forms["decoder"].set_values({"foreground_threshold": 0.9})
     expected = np.where((start == 0) & (found.labels == 1), 201, start)
     qtbot.waitUntil(lambda: np.array_equal(mine.data, expected))
-    assert 202 not in known_of(mine)
+    assert 202 not in read_facts(mine)
     click(qtbot, form.edits.undo_button)
     np.testing.assert_array_equal(mine.data, start)
-    assert known_of(mine) == {}
+    assert read_facts(mine) == {}
     assert not form.edits.undo_button.isEnabled()
     click(qtbot, form.edits.redo_button)
     np.testing.assert_array_equal(mine.data, expected)

@@ -17,7 +17,7 @@ from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_jou
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.worklist import STATE_FILE
 from napari_foundseg.io.writers import write_labels
-from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.layers.result_layers import add_labels
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
@@ -121,11 +121,11 @@ def test_what_was_said_of_objects_is_saved_with_the_labels(
     history.note("mark as right", [1], review="accepted", note="a, b")
     history.write("reject", [((slice(0, 128), slice(0, 160)), np.where(scene.automatic.labels == 2, 0, 1))],
                   {2: {"review": "rejected", "predicted_iou": 0.5}})  # fmt: skip
-    known = known_of(history.layer)
+    known = read_facts(history.layer)
     go(qtbot, form, form.next_button)
     assert states(form)[1] == "in work"
     go(qtbot, form, form.previous_button)
-    assert known_of(form.session.opened.labels) == known
+    assert read_facts(form.session.opened.labels) == known
     assert known[1] == {"review": "accepted", "note": "a, b"}
     assert (folder / "cells10_labels.csv").exists() == (ending == ".tif")
     # Nothing is known any more: the file says so too.
@@ -133,7 +133,7 @@ def test_what_was_said_of_objects_is_saved_with_the_labels(
     history.write("clear", [((slice(0, 128), slice(0, 160)), np.zeros((128, 160), np.uint16))], {1: {}, 2: {}})
     go(qtbot, form, form.next_button)
     go(qtbot, form, form.previous_button)
-    assert known_of(form.session.opened.labels) == {}
+    assert read_facts(form.session.opened.labels) == {}
 
 
 def test_keys_go_on_and_back_whatever_layer_is_selected(
@@ -230,7 +230,7 @@ def test_interrupted_work_is_taken_up_where_the_image_is_opened(
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     go(qtbot, form, form.next_button)
-    who = form.session.opened.image.fingerprint()
+    who = form.session.opened.target.image.fingerprint()
     go(qtbot, form, form.next_button)
     header = Header(who, "cells2 labels", scene.image.shape, None, "2020-01-01T10:00:00", process.pid)
     journal = Journal(journal_folder(), header, lambda _: None, lambda _: None)
@@ -309,7 +309,7 @@ def test_masks_of_a_run_become_the_labels_and_are_not_forgotten(
 ) -> None:
     go(qtbot, form, form.next_button)
     opened = form.session.opened
-    masks = add_labels(viewer, opened.layer, opened.image, scene.automatic, "cells2 masks")
+    masks = add_labels(viewer, opened.target, scene.automatic, "cells2 masks")
     go(qtbot, form, form.next_button)
     assert "'cells2 masks' would not be saved" in form.messages["run"].text()
     assert form.session.row == 0
@@ -332,7 +332,7 @@ def test_open_layers_are_worked_through_and_stay(
     form = WorklistWidget(viewer)
     viewer.window.add_dock_widget(form)
     go(qtbot, form, form.layers_button)
-    assert "Choose first" in form.messages["image"].text()
+    assert "First choose" in form.messages["image"].text()
     save_in(form, tmp_path)
     go(qtbot, form, form.layers_button)
     go(qtbot, form, form.next_button)

@@ -13,10 +13,11 @@ from napari_foundseg.widgets.forms.task_form import TaskForm
 class ToyWidget(TaskForm):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, TASKS["toy"])
+        self.build()
 
-    def inputs(self, layer: Any, image: Any) -> Any:  # noqa: ARG002
+    def inputs(self, target: Any) -> Any:  # noqa: ARG002
         return self.task.inputs()
 
-    def deliver(self, layer: Any, run: Any, segmentation: Any, seconds: float) -> str:  # noqa: ARG002
+    def show_result(self, target: Any, run: Any, segmentation: Any, seconds: float) -> str:  # noqa: ARG002
         self.viewer.add_labels(segmentation.labels, name="toy")
         return f"{len(segmentation)} objects"

@@ -15,15 +15,10 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels, Points, Shapes
 
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.widgets.layers.layer_conversion import (
-    affine_between,
-    carried,
-    current_index,
-    displayed_axes,
-    image_from_layer,
-)
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
+from napari_foundseg.widgets.layers.layer_axes import affine_between, displayed_axes, transform_coordinates
+from napari_foundseg.widgets.layers.layer_conversion import current_index, image_from_layer
 from napari_foundseg.widgets.layers.marks import POLARITY, labels_on_slice, point_at
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.prompt.prompt_layers import PromptLayers
 from napari_foundseg.widgets.prompt.prompt_rules import NOT_IT, Scribbles, prompts_from_layers
 
@@ -85,7 +80,10 @@ def scenes(draw: Any, plane_only: bool = False) -> SimpleNamespace:
     # Without the channel, as prompts count.
     data = np.array([pixel[i] for i in range(ndim) if i != channel])
     index = tuple(int(data[image.label_axes.index(axis)]) for axis in image.slice_axes)
-    return SimpleNamespace(layer=layer, image=image, pixel=pixel, data=data, index=index, ndim=ndim, channel=channel)
+    target = ImageOnLayer(layer, image)
+    return SimpleNamespace(
+        layer=layer, image=image, target=target, pixel=pixel, data=data, index=index, ndim=ndim, channel=channel
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -95,11 +93,11 @@ def test_a_point_is_the_pixel_it_was_put_on(scene: SimpleNamespace, data: st.Dat
     points = Points(ndim=scene.ndim, **data.draw(turned(scene.ndim)))
     points.data = [points.world_to_data(world)]
     points.features = {POLARITY: ["negative"]}
-    (prompt,) = prompts_from_layers(points, None, scene.layer, scene.image, scene.index)
+    (prompt,) = prompts_from_layers(points, None, scene.target, scene.index)
     np.testing.assert_allclose(prompt.points[0], scene.data, atol=1e-5)
     assert prompt.labels == (0,)
     assert prompt.in_plane(scene.image.shape, scene.image.label_axes)[0] == scene.index
-    np.testing.assert_allclose(point_at(world, scene.layer, scene.image), scene.data, atol=1e-5)
+    np.testing.assert_allclose(point_at(world, scene.target), scene.data, atol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
@@ -110,7 +108,7 @@ def test_the_way_between_two_layers_is_the_way_through_the_world(scene: SimpleNa
         setattr(other, name, value)
     place = np.array(data.draw(st.lists(moderate, min_size=other.ndim, max_size=other.ndim)))
     through = scene.layer.world_to_data(other.data_to_world(place))
-    np.testing.assert_allclose(carried(other, scene.layer, place[None])[0], through, rtol=1e-6, atol=1e-4)
+    np.testing.assert_allclose(transform_coordinates(other, scene.layer, place[None])[0], through, rtol=1e-6, atol=1e-4)
     if other.ndim == scene.ndim:
         there, _ = affine_between(other, scene.layer)
         back, _ = affine_between(scene.layer, other)
@@ -120,11 +118,11 @@ def test_the_way_between_two_layers_is_the_way_through_the_world(scene: SimpleNa
 @settings(max_examples=25, deadline=None)
 @given(scene=scenes(), seed=st.integers(0, 1000))
 def test_what_is_painted_over_an_image_is_read_pixel_for_pixel(scene: SimpleNamespace, seed: int) -> None:
-    overlay = Overlay(scene.layer, scene.image)
+    overlay = scene.target.overlay
     rng = np.random.default_rng(seed)
     data = np.where(rng.random(overlay.shape) < 0.2, rng.integers(1, 9, overlay.shape), 0).astype(np.uint8)
     plane = overlay.plane(data, scene.index)
-    found = labels_on_slice(Labels(data, **overlay.transforms), scene.layer, scene.image, scene.index)
+    found = labels_on_slice(Labels(data, **overlay.transforms), scene.target, scene.index)
     drawn = np.zeros_like(plane)
     if found is not None:
         (y, x), ids = found
@@ -136,8 +134,8 @@ def test_what_is_painted_over_an_image_is_read_pixel_for_pixel(scene: SimpleName
 @given(scene=scenes(), side=st.integers(1, 5))
 def test_a_map_of_cells_lies_over_the_pixels_that_it_is_of(scene: SimpleNamespace, side: int) -> None:
     cells = np.arange(1, 13, dtype=np.uint8).reshape(3, 4)
-    pixels, place = Overlay(scene.layer, scene.image).cells(cells, scene.index, (1, 0), side)
-    found = labels_on_slice(Labels(pixels, **place), scene.layer, scene.image, scene.index)
+    pixels, place = scene.target.overlay.cells(cells, scene.index, (1, 0), side)
+    found = labels_on_slice(Labels(pixels, **place), scene.target, scene.index)
     assert found is not None
     (y, x), ids = found
     drawn, expected = np.zeros((2, *scene.image.plane_shape), int)
@@ -152,7 +150,7 @@ def test_a_map_of_cells_lies_over_the_pixels_that_it_is_of(scene: SimpleNamespac
 def test_labels_with_transforms_of_their_own_are_read_where_they_are_seen(
     scene: SimpleNamespace, data: st.DataObject, seed: int
 ) -> None:
-    overlay = Overlay(scene.layer, scene.image)
+    overlay = scene.target.overlay
     own = dict(overlay.transforms)
     zoom = data.draw(st.sampled_from([0.5, 1.0, 2.0, 3.0]))
     own["scale"] = np.array([*own["scale"][:-2], own["scale"][-2] * zoom, own["scale"][-1] * zoom])
@@ -162,7 +160,7 @@ def test_labels_with_transforms_of_their_own_are_read_where_they_are_seen(
     own["rotate"] = own["rotate"] @ turn
     ids = np.random.default_rng(seed).integers(0, 4, overlay.shape).astype(np.uint16)
     labels = Labels(ids, **own)
-    found = labels_on_slice(labels, scene.layer, scene.image, scene.index)
+    found = labels_on_slice(labels, scene.target, scene.index)
     (top, left), crop = found or ((0, 0), np.zeros((0, 0), int))
     for row in range(0, scene.image.plane_shape[0], 5):
         for column in range(0, scene.image.plane_shape[1], 5):
@@ -181,11 +179,11 @@ def test_labels_with_transforms_of_their_own_are_read_where_they_are_seen(
 @settings(max_examples=15, deadline=None)
 @given(scene=scenes())
 def test_what_is_laid_over_an_image_lies_on_it_in_the_world(scene: SimpleNamespace) -> None:
-    overlay = Overlay(scene.layer, scene.image)
+    overlay = scene.target.overlay
     viewer = ViewerModel()
     viewer.add_layer(scene.layer)
     before = {k: repr(v) for k, v in scene.layer.as_layer_data_tuple()[1].items()}
-    session = PromptLayers(viewer, scene.layer, scene.image, lambda: None, lambda _: None)
+    session = PromptLayers(viewer, scene.target, lambda: None, lambda _: None)
     kept = [i for i, letter in enumerate(overlay.axes) if letter != "C"]
     for added in (
         session.preview.layer,
@@ -193,11 +191,11 @@ def test_what_is_laid_over_an_image_lies_on_it_in_the_world(scene: SimpleNamespa
         session.boxes,
         Labels(np.zeros(overlay.shape, int), **overlay.transforms),
     ):
-        there = carried(added, scene.layer, np.eye(added.ndim)[kept] * 2)
-        back = carried(scene.layer, added, there)
+        there = transform_coordinates(added, scene.layer, np.eye(added.ndim)[kept] * 2)
+        back = transform_coordinates(scene.layer, added, there)
         np.testing.assert_allclose(back, np.eye(added.ndim)[kept] * 2, atol=1e-5)
         # A step along an axis of the overlay is the same step in the image.
-        step = there - carried(added, scene.layer, np.zeros((1, added.ndim)))
+        step = there - transform_coordinates(added, scene.layer, np.zeros((1, added.ndim)))
         letters = [letter for letter in overlay.axes if letter != "C"]
         for row, letter in zip(step, letters, strict=True):
             axis = str(scene.image.axes).index(letter)
@@ -216,11 +214,11 @@ def test_rolled_axes_are_the_slices_that_are_seen(turns: int) -> None:
     (sliced,) = {0, 1, 2} - {rows, columns}
     viewer.dims.set_current_step(sliced, 3)
     image = image_from_layer(layer, displayed=(rows, columns))
-    assert current_index(viewer, layer, image) == (3,)
+    assert current_index(viewer, ImageOnLayer(layer, image)) == (3,)
     pixel = [2.0, 2.0, 2.0]
     pixel[sliced] = 3
     points = Points([layer.data_to_world(pixel)], features={POLARITY: ["positive"]})
-    (prompt,) = prompts_from_layers(points, None, layer, image, (3,))
+    (prompt,) = prompts_from_layers(points, None, ImageOnLayer(layer, image), (3,))
     np.testing.assert_allclose(prompt.points, [pixel])
     assert prompt.in_plane(image.shape, image.label_axes)[0] == (3,)
 
@@ -236,9 +234,9 @@ def test_a_multiscale_image_is_prompted_and_answered_at_full_resolution() -> Non
     for level in range(3):
         layer.data_level = level  # what napari happens to show
         points = Points([layer.data_to_world((200, 300))], features={POLARITY: ["positive"]})
-        (prompt,) = prompts_from_layers(points, None, layer, image, ())
+        (prompt,) = prompts_from_layers(points, None, ImageOnLayer(layer, image), ())
         np.testing.assert_allclose(prompt.points, [(200, 300)])
-    overlay = Overlay(layer, image)
+    overlay = ImageOnLayer(layer, image).overlay
     result = Labels(np.zeros(overlay.shape, np.uint16), **overlay.transforms)
     assert result.data.shape == (256, 320)
     assert result.editable
@@ -253,12 +251,12 @@ def test_multiscale_and_lazy_labels_are_read_at_full_resolution() -> None:
     ids = np.zeros((64, 64), np.uint16)
     ids[10:20, 30:50] = 7
     for labels in (Labels([ids, ids[::2, ::2]], multiscale=True), Labels(da.from_array(ids, chunks=16))):
-        corner, crop = labels_on_slice(labels, layer, image, ())
+        corner, crop = labels_on_slice(labels, ImageOnLayer(layer, image), ())
         assert crop[10 - corner[0], 30 - corner[1]] == 7
         assert crop.dtype == np.uint16
         assert (crop == 7).sum() == 200
     mapped = np.broadcast_to(ids, (1, 64, 64))  # read-only
-    assert labels_on_slice(Labels(mapped[0]), layer, image, ()) is not None
+    assert labels_on_slice(Labels(mapped[0]), ImageOnLayer(layer, image), ()) is not None
 
 
 # What marks mean.
@@ -267,12 +265,14 @@ def test_multiscale_and_lazy_labels_are_read_at_full_resolution() -> None:
 @pytest.fixture
 def flat() -> SimpleNamespace:
     layer = ImageLayer(np.zeros((100, 120)))
-    return SimpleNamespace(layer=layer, image=image_from_layer(layer), data=np.zeros((100, 120), np.uint8))
+    image = image_from_layer(layer)
+    target = ImageOnLayer(layer, image)
+    return SimpleNamespace(layer=layer, image=image, target=target, data=np.zeros((100, 120), np.uint8))
 
 
 def painted(flat: SimpleNamespace, brush: float = 6, areas: Any = (), each: bool = False, points: Any = None) -> Any:
     scribbles = Scribbles(Labels(flat.data), brush, areas)
-    return prompts_from_layers(points, None, flat.layer, flat.image, (), each, scribbles)
+    return prompts_from_layers(points, None, flat.target, (), each, scribbles)
 
 
 def test_a_stroke_is_points_and_an_area_a_mask(flat: SimpleNamespace) -> None:
@@ -315,7 +315,7 @@ def test_clicks_strokes_and_shapes_go_together(flat: SimpleNamespace) -> None:
     assert len(painted(flat, points=points, each=True)) == 2
     shapes = Shapes([np.array([[10, 10], [40, 60]])])
     scribbles = Scribbles(Labels(flat.data), 6)
-    (boxed,) = prompts_from_layers(points, shapes, flat.layer, flat.image, (), False, scribbles)
+    (boxed,) = prompts_from_layers(points, shapes, flat.target, (), False, scribbles)
     assert boxed.box == (10, 10, 40, 60)
     assert len(boxed.points) == len(one.points)
 
@@ -339,14 +339,14 @@ def test_a_mark_at_the_very_edge_is_inside(flat: SimpleNamespace, edge: tuple[in
 def test_prompts_outside_are_refused_by_name_and_a_box_may_hang_over(flat: SimpleNamespace) -> None:
     for outside in ([(-3, 5)], [(5, 500)]):
         points = Points(outside, features={POLARITY: ["positive"]})
-        (prompt,) = prompts_from_layers(points, None, flat.layer, flat.image, ())
+        (prompt,) = prompts_from_layers(points, None, flat.target, ())
         with pytest.raises(PromptError, match="outside the image"):
             prompt.in_plane(flat.image.shape, "YX")
-        assert point_at(outside[0], flat.layer, flat.image) is None
-    (hanging,) = prompts_from_layers(None, Shapes([np.array([[-9, -9], [20, 30]])]), flat.layer, flat.image, ())
+        assert point_at(outside[0], flat.target) is None
+    (hanging,) = prompts_from_layers(None, Shapes([np.array([[-9, -9], [20, 30]])]), flat.target, ())
     assert hanging.in_plane(flat.image.shape, "YX")[1].box == (0, 0, 20, 30)
     away = Labels(np.ones((10, 10), np.uint8), translate=(500, 500))
-    assert labels_on_slice(away, flat.layer, flat.image, ()) is None
+    assert labels_on_slice(away, flat.target, ()) is None
 
 
 def test_a_hundred_marks_of_every_kind_at_once(flat: SimpleNamespace) -> None:
@@ -356,7 +356,7 @@ def test_a_hundred_marks_of_every_kind_at_once(flat: SimpleNamespace) -> None:
     shapes = Shapes([np.array([c, c + 9]) for c in corners])
     for i in range(100):
         flat.data[i, i : i + 3] = i + 1
-    prompts = prompts_from_layers(points, shapes, flat.layer, flat.image, (), True, Scribbles(Labels(flat.data), 1))
+    prompts = prompts_from_layers(points, shapes, flat.target, (), True, Scribbles(Labels(flat.data), 1))
     assert len(prompts) >= 199
     for prompt in prompts:
         prompt.in_plane(flat.image.shape, "YX")

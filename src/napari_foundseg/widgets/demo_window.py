@@ -16,13 +16,7 @@ __all__ = ["show"]
 
 
 def show(labels: Path) -> None:
-    """Open napari with the demo's image, its labels and the *Automatic masks* widget; return when it is closed.
-
-    Parameters
-    ----------
-    labels : Path
-        The labels file of the sample image `nuclei`.
-    """
+    """Open napari with the demo's image, its labels and the *Automatic masks* widget; return when it is closed."""
     viewer = napari.Viewer()
     viewer.open_sample("napari-foundseg", "nuclei")
     viewer.add_labels(read_image(labels).raw(), name="automatic masks")

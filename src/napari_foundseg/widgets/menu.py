@@ -23,7 +23,7 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QWidget
 
 from napari_foundseg import widgets
-from napari_foundseg.widgets.qt.event_loop import draw_until, next_turn
+from napari_foundseg.widgets.qt.event_loop import draw_once, draw_until
 from napari_foundseg.widgets.saved.preferences import wait_for_preferences
 
 __all__ = ["OTHER_DOCKS", "DockEntry", "dock_entries", "open_dock"]
@@ -128,7 +128,7 @@ class _Opener(QWidget):
     def __new__(cls, napari_viewer: Viewer) -> Any:
         dock = getattr(_import_in_thread(cls.module), cls.dock)(napari_viewer)
         # napari lays it out next: the window draws between the two.
-        next_turn()
+        draw_once()
         return dock
 
     def __init__(self, napari_viewer: Viewer) -> None:

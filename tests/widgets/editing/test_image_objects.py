@@ -18,14 +18,14 @@ from napari.layers import Labels, Points
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.widgets.editing.image_objects import Objects
+from napari_foundseg.widgets.editing.image_objects import ImageObjects
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
-from napari_foundseg.widgets.editing.mask_writing import commit, outline_of, refine
-from napari_foundseg.widgets.editing.write_checks import misfit, refused
+from napari_foundseg.widgets.editing.mask_writing import add_objects, outline_prompt, refine_object
+from napari_foundseg.widgets.editing.write_checks import why_not_fitting, why_not_writable
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.marks import POLARITY, labels_on_slice, points_on_slice
-from napari_foundseg.widgets.layers.object_features import known_of
-from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.object_features import read_facts
 
 pytestmark = pytest.mark.gui  # a history tells of its changes by Qt signals
 
@@ -52,7 +52,8 @@ def over(labels: Any) -> SimpleNamespace:
     layer = ImageLayer(np.zeros(SHAPE, np.uint8))
     image = image_from_layer(layer)
     history = LabelsHistory(Labels(labels), None)
-    return SimpleNamespace(history=history, overlay=Overlay(layer, image), image=image, labels=history.layer)
+    target = ImageOnLayer(layer, image)
+    return SimpleNamespace(history=history, target=target, overlay=target.overlay, image=image, labels=history.layer)
 
 
 def full(mask: Mask) -> np.ndarray[Any, Any]:
@@ -69,7 +70,7 @@ def test_refining_one_object_changes_no_pixel_of_any_other(labels: Any, mask: Ma
     scene = over(labels.copy())
     if not mask.crop.size:
         return
-    changed = refine(scene.history, scene.overlay, mask, label, "keep others")
+    changed = refine_object(scene.history, scene.overlay, mask, label, "keep others")
     after = scene.labels.data
     for other in set(np.unique(labels)) - {0, label}:
         np.testing.assert_array_equal(after == other, labels == other)
@@ -91,7 +92,7 @@ def test_overwriting_takes_pixels_of_the_mask_and_no_others(labels: Any, mask: M
     scene = over(labels.copy())
     if not mask.crop.size:
         return
-    refine(scene.history, scene.overlay, mask, label, "overwrite")
+    refine_object(scene.history, scene.overlay, mask, label, "overwrite")
     after, taken = scene.labels.data, full(mask)
     assert (after[taken] == label).all()
     given_up = (labels == label) & ~taken & (np.arange(SHAPE[0]) == mask.index[0])[:, None, None]
@@ -106,7 +107,7 @@ def test_overwriting_takes_pixels_of_the_mask_and_no_others(labels: Any, mask: M
 def test_new_objects_have_new_ids_and_respect_the_rule(labels: Any, many: list[Mask], keep: bool) -> None:
     scene = over(labels.copy())
     many = [mask for mask in many if mask.crop.size]
-    new = commit(scene.history, scene.overlay, many, "keep others" if keep else "overwrite")
+    new = add_objects(scene.history, scene.overlay, many, "keep others" if keep else "overwrite")
     after = scene.labels.data
     assert not set(new) & set(np.unique(labels).tolist())
     assert all(label <= np.iinfo(after.dtype).max for label in new)
@@ -128,7 +129,7 @@ def test_filling_what_is_free_takes_nothing_from_anything(labels: Any, mask: Mas
     scene = over(labels.copy())
     if not mask.crop.size:
         return
-    refine(scene.history, scene.overlay, mask, label, "fill free only")
+    refine_object(scene.history, scene.overlay, mask, label, "fill free only")
     after, free = scene.labels.data, full(mask) & (labels == 0)
     assert (after[free] == label).all()
     np.testing.assert_array_equal(after[~free], labels[~free])
@@ -139,33 +140,33 @@ def test_an_object_has_the_scores_of_the_mask_that_it_came_from() -> None:
     labels = np.zeros(SHAPE, np.uint16)
     scene = over(labels)
     mask = Mask((2, 2, 3, 3), np.ones((2, 2), bool), predicted_iou=0.5, stability_score=0.75, index=(0,))
-    assert commit(scene.history, scene.overlay, [mask], "keep others") == [1]
+    assert add_objects(scene.history, scene.overlay, [mask], "keep others") == [1]
     scores = {"predicted_iou": 0.5, "stability_score": 0.75}
-    assert known_of(scene.labels) == {1: scores}
+    assert read_facts(scene.labels) == {1: scores}
     scene.history.note("note", [1], note="mine")
     better = Mask((2, 2, 4, 4), np.ones((3, 3), bool), predicted_iou=0.875, index=(0,))
-    assert refine(scene.history, scene.overlay, better, 1, "keep others")
-    assert known_of(scene.labels) == {1: {"predicted_iou": 0.875, "stability_score": 1.0, "note": "mine"}}
+    assert refine_object(scene.history, scene.overlay, better, 1, "keep others")
+    assert read_facts(scene.labels) == {1: {"predicted_iou": 0.875, "stability_score": 1.0, "note": "mine"}}
     for _ in range(2):
         scene.history.undo()
-    assert known_of(scene.labels) == {1: scores}
+    assert read_facts(scene.labels) == {1: scores}
     scene.history.release()
 
 
 def test_other_pixels_under_the_objects_begin_a_layer_of_their_own() -> None:
     viewer = ViewerModel()
     layer = viewer.add_image(np.arange(600.0).reshape(20, 30))
-    objects = Objects(viewer)
-    history = objects.add(layer, image_from_layer(layer))
-    assert objects.of(layer, image_from_layer(layer)) is history
-    assert objects.swapped(layer, image_from_layer(layer)) is None
+    objects = ImageObjects(viewer)
+    history = objects.add(ImageOnLayer(layer, image_from_layer(layer)))
+    assert objects.of(ImageOnLayer(layer, image_from_layer(layer))) is history
+    assert objects.swapped(ImageOnLayer(layer, image_from_layer(layer))) is None
     layer.data = layer.data[::-1].copy()  # of equal shape
-    assert objects.swapped(layer, image_from_layer(layer)) is history.layer
-    assert objects.of(layer, image_from_layer(layer)) is None
+    assert objects.swapped(ImageOnLayer(layer, image_from_layer(layer))) is history.layer
+    assert objects.of(ImageOnLayer(layer, image_from_layer(layer))) is None
     assert history.layer in viewer.layers
     # By a person's word they are taken for the same.
-    assert objects.adopt(layer, image_from_layer(layer), history.layer).layer is history.layer
-    assert objects.of(layer, image_from_layer(layer)) is not None
+    assert objects.adopt(ImageOnLayer(layer, image_from_layer(layer)), history.layer).layer is history.layer
+    assert objects.of(ImageOnLayer(layer, image_from_layer(layer))) is not None
     objects.release()
 
 
@@ -174,20 +175,20 @@ def test_the_object_under_the_first_click_is_refined() -> None:
     labels[1, 2:6, 2:6] = 5
     scene = over(labels)
     click = Prompt([(1, 3, 3)])
-    label, prompt = outline_of(scene.history, scene.overlay, scene.image, [click], None)
+    label, prompt = outline_prompt(scene.history, scene.target, [click], None)
     assert label == 5
     np.testing.assert_array_equal(prompt.mask, labels[1] == 5)
     with pytest.raises(PromptError, match="no accepted object under"):
-        outline_of(scene.history, scene.overlay, scene.image, [Prompt([(1, 9, 9)])], None)
+        outline_prompt(scene.history, scene.target, [Prompt([(1, 9, 9)])], None)
     with pytest.raises(PromptError, match="Object 5 is not on this slice"):
-        outline_of(scene.history, scene.overlay, scene.image, [Prompt([(2, 3, 3)])], 5)
+        outline_prompt(scene.history, scene.target, [Prompt([(2, 3, 3)])], 5)
     with pytest.raises(PromptError, match="outside the image"):
-        outline_of(scene.history, scene.overlay, scene.image, [Prompt([(1, 99, 3)])], None)
+        outline_prompt(scene.history, scene.target, [Prompt([(1, 99, 3)])], None)
     for wrong in ([click, click], [Prompt(box=(1, 2, 2, 1, 5, 5))]):
         with pytest.raises(PromptError, match="click on one accepted object"):
-            outline_of(scene.history, scene.overlay, scene.image, wrong, None)
+            outline_prompt(scene.history, scene.target, wrong, None)
     with pytest.raises(PromptError, match="no accepted objects"):
-        outline_of(None, scene.overlay, scene.image, [click], None)
+        outline_prompt(None, scene.target, [click], None)
     scene.history.release()
 
 
@@ -198,8 +199,8 @@ def test_a_new_layer_of_objects_never_takes_the_place_of_one_of_that_name() -> N
     viewer = ViewerModel()
     layer = viewer.add_image(np.zeros((20, 30)), units=("um", "um"), scale=(2, 2))
     mine = viewer.add_labels(np.full((20, 30), 4), name="foundseg objects", scale=(2, 2), units=("um", "um"))
-    objects = Objects(viewer)
-    history = objects.add(layer, image_from_layer(layer))
+    objects = ImageObjects(viewer)
+    history = objects.add(ImageOnLayer(layer, image_from_layer(layer)))
     assert history.layer.name == "foundseg objects [1]"
     assert (mine.data == 4).all()
     # Units stay one for all layers, else napari shows none.
@@ -210,16 +211,16 @@ def test_a_new_layer_of_objects_never_takes_the_place_of_one_of_that_name() -> N
 def test_the_layer_of_objects_is_found_again_renamed_and_moved_and_not_when_it_is_gone() -> None:
     viewer = ViewerModel()
     layer = viewer.add_image(np.zeros((20, 30)))
-    image, objects = image_from_layer(layer), Objects(viewer)
-    history = objects.add(layer, image)
+    image, objects = image_from_layer(layer), ImageObjects(viewer)
+    history = objects.add(ImageOnLayer(layer, image))
     history.layer.name = "mine"
     viewer.layers.move(1, 0)
-    assert objects.of(layer, image) is history
+    assert objects.of(ImageOnLayer(layer, image)) is history
     viewer.layers.remove(history.layer)
-    assert objects.of(layer, image) is None
-    again = objects.add(layer, image)
+    assert objects.of(ImageOnLayer(layer, image)) is None
+    again = objects.add(ImageOnLayer(layer, image))
     again.layer.data = np.zeros((9, 9), int)
-    assert objects.of(layer, image) is None
+    assert objects.of(ImageOnLayer(layer, image)) is None
     objects.release()
 
 
@@ -228,7 +229,7 @@ def test_labels_of_every_dtype_are_read(dtype: str) -> None:
     layer = ImageLayer(np.zeros((20, 30)))
     ids = np.zeros((20, 30), dtype)
     ids[5:9, 6:12] = largest = 1 if dtype == "bool" else np.iinfo(dtype).max
-    (_, crop) = labels_on_slice(Labels(ids), layer, image_from_layer(layer), ()) or (None, None)
+    (_, crop) = labels_on_slice(Labels(ids), ImageOnLayer(layer, image_from_layer(layer)), ()) or (None, None)
     assert int(crop.max()) == int(largest)
 
 
@@ -237,7 +238,9 @@ def test_ids_beyond_a_narrow_dtype_widen_it(dtype: str) -> None:
     labels = np.zeros(SHAPE, dtype)
     labels[0, 0, 0] = np.iinfo(dtype).max
     scene = over(labels)
-    new = commit(scene.history, scene.overlay, [Mask((2, 2, 3, 3), np.ones((2, 2), bool), index=(0,))], "keep others")
+    new = add_objects(
+        scene.history, scene.overlay, [Mask((2, 2, 3, 3), np.ones((2, 2), bool), index=(0,))], "keep others"
+    )
     assert new == [int(np.iinfo(dtype).max) + 1]
     assert scene.labels.data[0, 2, 2] == new[0]
     assert scene.labels.data[0, 0, 0] == new[0] - 1
@@ -248,9 +251,9 @@ def test_points_with_fewer_axes_than_the_image_lie_on_its_first_slice() -> None:
     layer = ImageLayer(np.zeros((4, 20, 30)))
     image = image_from_layer(layer)
     points = Points([[5, 6]], features={POLARITY: ["positive"]})
-    where, _ = points_on_slice(points, layer, image, (0,))
+    where, _ = points_on_slice(points, ImageOnLayer(layer, image), (0,))
     np.testing.assert_allclose(where, [[0, 5, 6]])
-    assert not len(points_on_slice(points, layer, image, (1,))[0])
+    assert not len(points_on_slice(points, ImageOnLayer(layer, image), (1,))[0])
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -271,15 +274,15 @@ def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
         (locked, "not editable"),
         (Labels(held), ""),
     ):
-        assert why in refused(labels)
-        assert bool(why) == bool(refused(labels))
+        assert why in why_not_writable(labels)
+        assert bool(why) == bool(why_not_writable(labels))
 
 
 def test_a_layer_that_lies_elsewhere_takes_no_masks() -> None:
     layer = ImageLayer(np.zeros(SHAPE), scale=(3, 0.5, 0.5), translate=(1, 2, 3))
-    image = image_from_layer(layer)
+    target = ImageOnLayer(layer, image_from_layer(layer))
     place: dict[str, Any] = {"scale": (3, 0.5, 0.5), "translate": (1, 2, 3)}
-    assert misfit(Labels(np.zeros(SHAPE, int), **place), layer, image) is None
+    assert why_not_fitting(Labels(np.zeros(SHAPE, int), **place), target) is None
     for other in ({"scale": (3, 0.6, 0.5)}, {"translate": (1, 2.3, 3)}, {"rotate": [[1, 0, 0], [0, 0, -1], [0, 1, 0]]}):
-        assert "pixel for pixel" in str(misfit(Labels(np.zeros(SHAPE, int), **place | other), layer, image))
-    assert "its shape is (12, 14)" in str(misfit(Labels(np.zeros(SHAPE[1:], int)), layer, image))
+        assert "pixel for pixel" in str(why_not_fitting(Labels(np.zeros(SHAPE, int), **place | other), target))
+    assert "its shape is (12, 14)" in str(why_not_fitting(Labels(np.zeros(SHAPE[1:], int)), target))

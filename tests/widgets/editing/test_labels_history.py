@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import journal_folder, kept_journals, read_journal
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
-from napari_foundseg.widgets.layers.object_features import REJECTED, known_of
+from napari_foundseg.widgets.layers.object_features import REJECTED, read_facts
 from tests.support import child_environment
 
 pytestmark = pytest.mark.gui
@@ -179,20 +179,20 @@ def test_an_id_that_is_used_again_knows_nothing_of_the_object_before() -> None:
     layer = Labels(np.zeros((8, 8), np.uint16))
     history = LabelsHistory(layer, None)
     history.write("accept", [one(layer, 1, 0)], {1: {"predicted_iou": 0.25, "note": "odd"}})
-    assert known_of(layer) == {1: {"predicted_iou": 0.25, "note": "odd"}}
+    assert read_facts(layer) == {1: {"predicted_iou": 0.25, "note": "odd"}}
     history.write("delete", [one(layer, 0, 0)])
-    assert known_of(layer) == {}
+    assert read_facts(layer) == {}
     assert history.free_id() == 1
     layer.paint((5, 5), 1)
-    assert known_of(layer) == {}, "a stroke has no score"
+    assert read_facts(layer) == {}, "a stroke has no score"
     for _ in range(2):
         history.undo()
-    assert known_of(layer) == {1: {"predicted_iou": 0.25, "note": "odd"}}
+    assert read_facts(layer) == {1: {"predicted_iou": 0.25, "note": "odd"}}
     history.undo()
-    assert known_of(layer) == {}
+    assert read_facts(layer) == {}
     for _ in range(3):
         history.redo()
-    assert known_of(layer) == {}
+    assert read_facts(layer) == {}
     assert (layer.data == 1).any()
     history.release()
 
@@ -203,7 +203,7 @@ def test_the_id_of_a_rejected_object_is_not_used_again() -> None:
     history.write("accept", [one(layer, 1, 0)])
     history.write("reject", [one(layer, 0, 0)], {1: {"review": REJECTED, "note": "debris"}})
     assert history.free_id() == 2
-    assert known_of(layer) == {1: {"review": REJECTED, "note": "debris"}}
+    assert read_facts(layer) == {1: {"review": REJECTED, "note": "debris"}}
     history.release()
 
 
@@ -215,7 +215,7 @@ def test_a_note_is_one_step_and_in_the_journal() -> None:
     assert not history.note("mark as right", [1], review="accepted", note="")
     assert history.note("note", [1], note="round")
     history.undo()
-    assert known_of(layer) == {1: {"predicted_iou": 0.5, "review": "accepted"}}
+    assert read_facts(layer) == {1: {"predicted_iou": 0.5, "review": "accepted"}}
     history.redo()
     history.release()
     (kept,) = kept_journals(journal_folder())

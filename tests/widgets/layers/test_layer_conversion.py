@@ -14,15 +14,15 @@ from napari_foundseg.core.errors import AxesError, FoundsegError, PromptError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
+from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.layers.layer_conversion import (
     current_index,
-    displayed_axes,
     image_from_layer,
     region_from_shape,
     visible_region,
 )
 from napari_foundseg.widgets.layers.marks import POLARITY
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.result_layers import add_labels
 from napari_foundseg.widgets.prompt.prompt_rules import prompts_from_layers
 
@@ -66,11 +66,11 @@ def test_prompts_reach_the_pixel_they_were_put_on(data: st.DataObject, ndim: int
     points.data = [points.world_to_data(layer.data_to_world(pixel))]
     points.features = {POLARITY: ["negative"]}
     index = tuple(int(v) for v in pixel[: ndim - 2])
-    (prompt,) = prompts_from_layers(points, None, layer, image, index)
+    (prompt,) = prompts_from_layers(points, None, ImageOnLayer(layer, image), index)
     np.testing.assert_allclose(prompt.points[0], pixel, atol=1e-3)
     assert prompt.labels == (0,)
     boxes.add(np.array(there), shape_type="rectangle")
-    (prompt,) = prompts_from_layers(None, boxes, layer, image, index)
+    (prompt,) = prompts_from_layers(None, boxes, ImageOnLayer(layer, image), index)
     np.testing.assert_allclose(prompt.box, corners.ravel(), atol=1e-3)
     assert prompt.in_plane(image.shape, image.label_axes)[0] == index
 
@@ -87,7 +87,7 @@ def test_results_lie_on_their_image(data: st.DataObject, ndim: int, rgb: bool) -
     labels[(0,) * ndim] = 1
     image = image_from_layer(layer)
     result = Segmentation(labels, object_table(labels, image.label_axes, predicted_iou=[1], stability_score=[1]))
-    added = add_labels(viewer, layer, image, result, layer.name)
+    added = add_labels(viewer, ImageOnLayer(layer, image), result, layer.name)
     assert added.name != layer.name
     for corner in np.ndindex(*(2,) * ndim):
         pixel = np.array(corner) * (np.array(shape) - 1)
@@ -104,14 +104,14 @@ def test_the_displayed_plane_is_the_slice(order: tuple[int, ...]) -> None:
     viewer.dims.set_current_step(order[0], 3)
     image = image_from_layer(layer, displayed=displayed_axes(viewer, layer))
     assert image.slice_shape == (layer.data.shape[order[0]],)
-    assert current_index(viewer, layer, image) == (3,)
+    assert current_index(viewer, ImageOnLayer(layer, image)) == (3,)
 
 
 def test_a_point_on_another_slice_is_left_out() -> None:
     layer = ImageLayer(np.zeros((5, 30, 40)), scale=(3, 1, 1))
     image = image_from_layer(layer)
     points = Points([[2, 5, 5], [3, 6, 6]], scale=(3, 1, 1), features={POLARITY: ["positive", "positive"]})
-    (prompt,) = prompts_from_layers(points, None, layer, image, (2,))
+    (prompt,) = prompts_from_layers(points, None, ImageOnLayer(layer, image), (2,))
     assert prompt.points == ((2, 5, 5),)
 
 
@@ -119,7 +119,7 @@ def test_a_point_belongs_to_the_box_around_it() -> None:
     layer = ImageLayer(np.zeros((60, 60)))
     points = Points([[45, 45], [12, 12]], features={POLARITY: ["positive", "negative"]})
     boxes = Shapes([np.array([[5, 5], [20, 20]]), np.array([[40, 40], [50, 50]])])
-    first, second = prompts_from_layers(points, boxes, layer, image_from_layer(layer), ())
+    first, second = prompts_from_layers(points, boxes, ImageOnLayer(layer, image_from_layer(layer)), ())
     assert first.points == ((12, 12),)
     assert first.labels == (0,)
     assert second.points == ((45, 45),)
@@ -133,13 +133,13 @@ def test_shapes_mean_boxes_masks_and_strokes() -> None:
     shapes.add(np.array([[5, 5], [5, 25], [20, 25], [20, 5]]), shape_type="ellipse")
     shapes.add(np.array([[40, 40], [55, 40], [40, 60]]), shape_type="polygon")
     shapes.add(np.array([[10, 50], [10, 74]]), shape_type="line")
-    ellipse, polygon = prompts_from_layers(None, shapes, layer, image, ())
+    ellipse, polygon = prompts_from_layers(None, shapes, ImageOnLayer(layer, image), ())
     assert 0.95 < ellipse.mask.sum() / (np.pi * 7.5 * 10) < 1.05
     assert 0.85 < polygon.mask.sum() / (15 * 20 / 2) < 1.15
     assert ellipse.box is None
     # The stroke belongs to the shape that it lies nearest to; alone it would be an object.
     assert len(ellipse.points) + len(polygon.points) == 4
-    _, _, stroke = prompts_from_layers(None, shapes, layer, image, (), each=True)
+    _, _, stroke = prompts_from_layers(None, shapes, ImageOnLayer(layer, image), (), each=True)
     assert stroke.points == ((10, 50), (10, 58), (10, 66), (10, 74))
     assert stroke.labels == (1, 1, 1, 1)
 
@@ -148,9 +148,9 @@ def test_points_are_one_object_or_an_object_each() -> None:
     layer = ImageLayer(np.zeros((60, 60)))
     image = image_from_layer(layer)
     points = Points([[10, 10], [40, 40], [42, 50]], features={POLARITY: ["positive", "positive", "negative"]})
-    (one,) = prompts_from_layers(points, None, layer, image, ())
+    (one,) = prompts_from_layers(points, None, ImageOnLayer(layer, image), ())
     assert sorted(one.labels) == [0, 1, 1]
-    first, second = prompts_from_layers(points, None, layer, image, (), each=True)
+    first, second = prompts_from_layers(points, None, ImageOnLayer(layer, image), (), each=True)
     assert first.points == ((10, 10),)
     assert second.points == ((40, 40), (42, 50))
     assert second.labels == (1, 0)
@@ -160,7 +160,7 @@ def test_an_outline_smaller_than_a_pixel_is_a_click() -> None:
     layer = ImageLayer(np.zeros((60, 60)))
     shapes = Shapes(ndim=2)
     shapes.add(np.array([[10.1, 10.1], [10.2, 10.1], [10.1, 10.3]]), shape_type="polygon")
-    (prompt,) = prompts_from_layers(None, shapes, layer, image_from_layer(layer), ())
+    (prompt,) = prompts_from_layers(None, shapes, ImageOnLayer(layer, image_from_layer(layer)), ())
     assert prompt.mask is None
     np.testing.assert_allclose(prompt.points, [(10.1, 10.2)], atol=0.1)
 
@@ -173,8 +173,7 @@ def test_a_named_channel_axis_is_no_axis_of_the_labels() -> None:
     labels = np.zeros(image.shape, np.uint16)
     added = add_labels(
         viewer,
-        layer,
-        image,
+        ImageOnLayer(layer, image),
         Segmentation(labels, object_table(labels, "ZYX", predicted_iou=[], stability_score=[])),
         "a",
     )
@@ -200,19 +199,19 @@ def test_labels_lie_over_their_image_whichever_channel_is_shown(names: str) -> N
     result = Segmentation(
         labels, object_table(labels, image.label_axes, predicted_iou=[1] * 7, stability_score=[1] * 7)
     )
-    added = add_labels(viewer, layer, image, result, "a")
+    added = add_labels(viewer, ImageOnLayer(layer, image), result, "a")
     for channel in range(3):
         world = layer.data_to_world([{**at, "c": channel}[a] for a in names])
         viewer.dims.point = world
         assert added.get_value(world, world=True) == 7
-    points = Points(ndim=len(names), **Overlay(layer, image).transforms)
+    points = Points(ndim=len(names), **ImageOnLayer(layer, image).overlay.transforms)
     points.data = [points.world_to_data(world)]
     points.features = {POLARITY: ["positive"]}
     index = tuple(at[a.lower()] for a in image.slice_axes)
-    (prompt,) = prompts_from_layers(points, None, layer, image, index)
+    (prompt,) = prompts_from_layers(points, None, ImageOnLayer(layer, image), index)
     np.testing.assert_allclose(prompt.points, [[at[a.lower()] for a in image.label_axes]])
     mask = Mask((4, 5, 6, 8), np.ones((3, 4), bool), index=index)
-    overlay = Overlay(layer, image)
+    overlay = ImageOnLayer(layer, image).overlay
     data = np.zeros(overlay.shape, np.uint8)
     data[overlay.box(mask)] = 1
     assert data.sum() == 12
@@ -242,17 +241,17 @@ def test_the_visible_region_is_what_the_camera_shows() -> None:
     viewer.canvas.size = (100, 200)
     viewer.scene.camera.zoom = 1
     viewer.scene.camera.center = (0, *layer.data_to_world((100, 150)))
-    assert visible_region(viewer, layer, image) == (75, 100, 125, 200)
+    assert visible_region(viewer, ImageOnLayer(layer, image)) == (75, 100, 125, 200)
     viewer.scene.camera.center = (0, 5000, 5000)
     with pytest.raises(PromptError, match="does not overlap"):
-        visible_region(viewer, layer, image)
+        visible_region(viewer, ImageOnLayer(layer, image))
 
 
 def test_a_drawn_rectangle_is_clipped_to_the_image() -> None:
     layer = ImageLayer(np.zeros((100, 100)), scale=(2, 2))
     shapes = Shapes([np.array([[-20, 40], [60, 400]])])
-    assert region_from_shape(shapes, layer, image_from_layer(layer)) == (0, 20, 30, 99)
+    assert region_from_shape(shapes, ImageOnLayer(layer, image_from_layer(layer))) == (0, 20, 30, 99)
     shapes.add(np.array([[0, 0], [5, 5]]))
     shapes.selected_data = set()
     with pytest.raises(FoundsegError, match="2 shapes"):
-        region_from_shape(shapes, layer, image_from_layer(layer))
+        region_from_shape(shapes, ImageOnLayer(layer, image_from_layer(layer)))

@@ -8,7 +8,7 @@ from napari.layers import Labels
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.measuring.measurements import measure
-from napari_foundseg.widgets.layers.object_features import ACCEPTED, REJECTED, know, known_of
+from napari_foundseg.widgets.layers.object_features import ACCEPTED, REJECTED, read_facts, write_facts
 from napari_foundseg.widgets.objects.measurement_columns import grey_values, object_table, unit_spacing
 from napari_foundseg.widgets.objects.review import least_certain
 
@@ -40,7 +40,7 @@ def test_without_scores_there_are_no_columns_of_them() -> None:
 def test_a_rejected_object_stays_in_the_table_until_it_is_back() -> None:
     labels = layer()
     before = labels.data.copy()
-    know(labels, {2: {"review": REJECTED, "note": "debris"}, 5: {"review": ACCEPTED}})
+    write_facts(labels, {2: {"review": REJECTED, "note": "debris"}, 5: {"review": ACCEPTED}})
     labels.data[labels.data == 2] = 0
     found = table(labels).set_index("label")
     assert found.loc[2, ["review", "note", "pixels"]].tolist() == ["rejected", "debris", 0]
@@ -51,21 +51,21 @@ def test_a_rejected_object_stays_in_the_table_until_it_is_back() -> None:
 
 def test_a_mark_leaves_what_else_is_known_of_objects() -> None:
     labels = layer({"index": [0, 1], "predicted_iou": [0, 0.9], "kind": ["", "cell"]})
-    before = known_of(labels)
-    know(labels, {1: before[1] | {"note": "a, b"}, 5: {"note": "a, b"}})
+    before = read_facts(labels)
+    write_facts(labels, {1: before[1] | {"note": "a, b"}, 5: {"note": "a, b"}})
     kept = labels.features.set_index("index")
     assert kept.loc[1, ["predicted_iou", "kind", "note"]].tolist() == [0.9, "cell", "a, b"]
     assert kept.loc[5, "note"] == "a, b"
     assert set(table(labels)["label"]) == {1, 2, 5}
-    know(labels, {1: before[1], 5: {}})
-    assert known_of(labels) == before
+    write_facts(labels, {1: before[1], 5: {}})
+    assert read_facts(labels) == before
 
 
 def test_features_without_a_column_of_labels_are_known_by_their_rows() -> None:
     labels = layer({"kind": ["background", "cell", "debris"]})
-    assert known_of(labels) == {1: {"kind": "cell"}, 2: {"kind": "debris"}}
-    know(labels, {2: {"kind": "debris", "note": "x"}})
-    assert known_of(labels) == {1: {"kind": "cell"}, 2: {"kind": "debris", "note": "x"}}
+    assert read_facts(labels) == {1: {"kind": "cell"}, 2: {"kind": "debris"}}
+    write_facts(labels, {2: {"kind": "debris", "note": "x"}})
+    assert read_facts(labels) == {1: {"kind": "cell"}, 2: {"kind": "debris", "note": "x"}}
 
 
 def test_the_queue_goes_by_certainty_and_then_by_size() -> None:
@@ -74,7 +74,7 @@ def test_the_queue_goes_by_certainty_and_then_by_size() -> None:
     while (label := least_certain(found, seen)) is not None:
         seen.append(label)
     assert seen == [5, 1, 2]
-    know(labels, {5: known_of(labels)[5] | {"review": ACCEPTED}})
+    write_facts(labels, {5: read_facts(labels)[5] | {"review": ACCEPTED}})
     assert least_certain(table(labels), []) == 1
 
 

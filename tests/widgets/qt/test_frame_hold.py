@@ -8,7 +8,7 @@ import pytest
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_foundseg.widgets.qt.frame_hold import HELD, OneFrame
+from napari_foundseg.widgets.qt.frame_hold import HELD, FrameHold
 
 
 class Counting(QLabel):
@@ -33,7 +33,7 @@ def label(qtbot: object) -> Counting:
 
 
 def test_nothing_is_drawn_until_it_is_asked_for(label: Counting) -> None:
-    frame, before = OneFrame(), label.drawn
+    frame, before = FrameHold(), label.drawn
     frame.hold(label.window())
     label.setText("after")
     QTest.qWait(HELD // 3)
@@ -44,7 +44,7 @@ def test_nothing_is_drawn_until_it_is_asked_for(label: Counting) -> None:
 
 
 def test_the_window_draws_again_by_itself_where_no_answer_comes(label: Counting) -> None:
-    frame, before = OneFrame(), label.drawn
+    frame, before = FrameHold(), label.drawn
     frame.hold(label.window())
     label.setText("after")
     began = time.monotonic()
@@ -55,7 +55,7 @@ def test_the_window_draws_again_by_itself_where_no_answer_comes(label: Counting)
 
 
 def test_holding_twice_does_not_hold_longer(label: Counting) -> None:
-    frame = OneFrame()
+    frame = FrameHold()
     frame.hold(label.window())
     frame.hold(label.window())
     frame.draw()
@@ -64,7 +64,7 @@ def test_holding_twice_does_not_hold_longer(label: Counting) -> None:
 
 def test_a_window_that_another_holds_stays_held(label: Counting) -> None:
     label.window().setUpdatesEnabled(False)
-    frame = OneFrame()
+    frame = FrameHold()
     frame.hold(label.window())
     frame.draw()
     assert not label.window().updatesEnabled()

@@ -1,4 +1,4 @@
-"""The objects of a run, added to a layer that holds others: one step, and one still when a threshold is moved."""
+"""The objects of a run, added to an existing Labels layer as one step, even if a threshold is changed later."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from napari_foundseg.widgets.editing.labels_history import LabelsHistory
     from napari_foundseg.widgets.layers.overlay import Overlay
 
-__all__ = ["AddedRun"]
+__all__ = ["AddedObjects"]
 
 _SCORES = ("predicted_iou", "stability_score")
 
 
-class AddedRun:
+class AddedObjects:
     """Writes results of one run into a layer.
 
     Parameters
     ----------
     history : LabelsHistory
-        Of the layer, which can be written.
+        Of the layer, which must be writable.
     overlay : Overlay
         Of the layer over its image.
     overlap : {'keep others', 'overwrite', 'fill free only'}
-        Who has a pixel that both an object of the layer and one of the run want.
+        Which object gets a pixel that belongs to one of the layer and one of the run.
     done : callable
-        Told whether anything was written, or what went wrong.
+        Gets whether anything was written, or the error.
     """
 
     def __init__(
@@ -55,17 +55,11 @@ class AddedRun:
 
     @property
     def changeable(self) -> bool:
-        """Whether nothing was done in the layer since."""
+        """Whether the layer was not edited since."""
         return self._busy is not None or self._step is None or self._history.last is self._step
 
     def write(self, segmentation: Segmentation) -> None:
-        """Write a result in the place of the one before.
-
-        Parameters
-        ----------
-        segmentation : Segmentation
-            The result.
-        """
+        """Write a result, replacing the one before."""
         if self._busy is not None:
             self._next = segmentation
             return

@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, cast, get_args
 
-from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QComboBox, QWidget
@@ -19,64 +18,53 @@ from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.tasks import TASKS, Inputs, Settings
 from napari_foundseg.tasks.automatic import derive
 from napari_foundseg.tasks.automatic_settings import diameter_in_pixels
-from napari_foundseg.widgets.automatic.added_objects import AddedRun
+from napari_foundseg.widgets.automatic.added_objects import AddedObjects
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.region_choice import RegionChoice
-from napari_foundseg.widgets.controls.rows import labelled
+from napari_foundseg.widgets.controls.rows import labelled_row
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
-from napari_foundseg.widgets.editing.undo_row import EditRow
-from napari_foundseg.widgets.editing.write_checks import misfit, refused
+from napari_foundseg.widgets.editing.undo_row import UndoRow
+from napari_foundseg.widgets.editing.write_checks import why_not_fitting, why_not_writable
 from napari_foundseg.widgets.forms.task_form import TaskForm
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import view_pixel
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.result_layers import add_labels, in_words, object_features
-from napari_foundseg.widgets.qt.numpy_thread import Latest
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 from napari_foundseg.widgets.runs.run import Run
 
 __all__ = ["AutomaticWidget"]
 
-#: Pixels across an object that models see well.
-_SEEN_BEST = 30
+#: Diameter of objects, in pixels, for which models work best.
+_BEST_DIAMETER = 30
 
 
 class AutomaticWidget(TaskForm):
-    """Every object of an image, without a prompt.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+    """Segment all objects of an image without prompts."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__(napari_viewer, TASKS["automatic"])
         self._result: tuple[Segmentation, Run, Labels] | None = None
         self._edited = False
         self._writing = False
-        self._latest = Latest()
-        self._added: AddedRun | None = None
-        #: What the labels that are shown were derived with, or will be in a moment.
+        self._latest = NumpyThread()
+        self._added: AddedObjects | None = None
+        #: The settings of the labels that are shown, or about to be.
         self._asked: Settings | None = None
-        #: Of the layers that objects were added to: they can be undone while the form is open.
+        #: Of the layers that objects were added to; released when the form is closed.
         self._held: dict[Labels, LabelsHistory] = {}
-        super().__init__(napari_viewer, TASKS["automatic"])
-        napari_viewer.layers.events.removed.connect(self._let_go)
+        napari_viewer.layers.events.removed.connect(self._release_removed)
         self._latest.done.connect(self._show_derived)
+        self.build()
 
     def input_rows(self) -> list[QWidget]:
-        """Return the choice of the region, and of the layer that the objects are added to.
-
-        Returns
-        -------
-        list of QWidget
-            From top to bottom.
-        """
+        """Return the region, and the layer that the objects are added to."""
         self.region = RegionChoice(self.viewer)
-        self.region.currentTextChanged.connect(self.update_estimate_soon)
+        self.region.currentTextChanged.connect(self.update_estimate)
         self.into = LayerChoice(
             self.viewer,
             Labels,
-            "Where the objects go: a new layer, or a Labels layer whose objects they are added to, as one step that "
-            "can be undone.",
+            "Layer to write the objects into: a new one, or an existing Labels layer. Adding to a layer can be "
+            "undone in one step.",
             follow=False,
             none="a new layer",
         )
@@ -85,101 +73,73 @@ class AutomaticWidget(TaskForm):
         self.overlap.addItems(get_args(Overlap)[:2])
         self.overlap.setAccessibleName("Where objects overlap")
         self.overlap.setToolTip(
-            "Keep others: the run takes only pixels that no object of the layer has. Overwrite: it takes theirs too."
+            "Keep others: objects of the run get only background pixels of the layer. Overwrite: they also get pixels "
+            "of other objects."
         )
-        self.edits = EditRow(self.viewer.theme)
+        self.edits = UndoRow(self.viewer.theme)
         self.messages["edits"] = self.edits.message
-        rows = [labelled("Region", self.region), labelled("Into", self.into), labelled("Overlap", self.overlap)]
+        rows = [
+            labelled_row("Region", self.region),
+            labelled_row("Into", self.into),
+            labelled_row("Overlap", self.overlap),
+        ]
         self.into.changed.connect(lambda: rows[-1].setVisible(self.into.layer is not None))
         rows[-1].hide()
         return rows
 
-    def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
-        """Return slice and region as chosen.
+    def inputs(self, target: ImageOnLayer) -> Inputs:
+        """Return the chosen slice and region."""
+        self._check_into(target)
+        return self.task.inputs.parse(self.region.region_fields(target))
 
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The chosen layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        AutomaticInputs
-            With the region in data pixels.
-        """
-        self._check_target(layer, image)
-        return self.task.inputs.parse(self.region.given(layer, image))
-
-    def deliver(self, layer: ImageLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
-        """Add the result as a new layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        run : Run
-            The run.
-        segmentation : Segmentation
-            Its result.
-        seconds : float
-            How long it took.
-
-        Returns
-        -------
-        str
-            How many objects were found.
-        """
+    def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
+        """Add the objects as a new layer, or to the chosen one."""
         self._forget()
-        kept, segmentation = segmentation, run.at_full_resolution(segmentation)
+        found = run.at_full_resolution(segmentation)
         if self.into.layer is not None:
-            return self._add(layer, run, kept, segmentation, seconds)
-        labels = add_labels(self.viewer, layer, run.image, segmentation, f"{layer.name} masks")
-        if kept.maps is not None or kept.masks is not None:
-            self._result, self._edited = (kept, run, labels), False
+            return self._add_to_layer(target, run, segmentation, found, seconds)
+        labels = add_labels(self.viewer, target, found, f"{target.name} masks")
+        if segmentation.maps is not None or segmentation.masks is not None:
+            self._result = (segmentation, run, labels)
+            self._edited = False
             labels.events.paint.connect(self._mark_edited)
             labels.events.labels_update.connect(self._mark_edited)
-        return in_words(segmentation, run.image, seconds)
+        return in_words(found, run.image, seconds)
 
-    def _check_target(self, layer: ImageLayer, image: Image) -> None:
-        """Refuse, before a run, a layer that its objects cannot be added to."""
+    def _check_into(self, target: ImageOnLayer) -> None:
+        """Raise a PromptError if objects of the image cannot be added to the chosen layer."""
         labels = self.into.layer
         if labels is None:
             return
-        if (reason := misfit(labels, layer, image)) is not None:
+        if (reason := why_not_fitting(labels, target)) is not None:
             raise PromptError(f"Objects cannot be added to {labels.name!r}: {reason}")
-        if why := refused(labels):
+        if why := why_not_writable(labels):
             raise PromptError(
                 f"{labels.name!r} is {why}. Make an editable copy of it with the widget Correct, or choose a new layer."
             )
 
-    def _wanted_pixel(self, layer: ImageLayer, image: Image) -> float:
-        """Return how coarse a level may be: by the diameter of the objects, else by what is in view."""
+    def coarsest_pixel(self, target: ImageOnLayer) -> float:
+        """Decide by the diameter of the objects, else by the zoom where the visible region is segmented."""
         settings: Any = self.settings
         if getattr(settings, "diameter", None):
             with suppress(FoundsegError):
-                return (diameter_in_pixels(image, settings) or _SEEN_BEST) / _SEEN_BEST
-        return view_pixel(self.viewer, layer) if self.region.in_view else 1.0
+                return (diameter_in_pixels(target.image, settings) or _BEST_DIAMETER) / _BEST_DIAMETER
+        return view_pixel(self.viewer, target.layer) if self.region.in_view else 1.0
 
     def result_rows(self) -> list[QWidget]:
-        """Return undo and redo of what was added to a layer.
-
-        Returns
-        -------
-        list of QWidget
-            From top to bottom.
-        """
+        """Return undo and redo, hidden until objects are added to a layer."""
         self.edits.hide()
         return [self.edits]
 
-    def _add(self, layer: ImageLayer, run: Run, kept: Segmentation, found: Segmentation, seconds: float) -> str:
-        """Add the result to the layer that was chosen, where it still fits."""
-        image = run.image
+    def _add_to_layer(
+        self, target: ImageOnLayer, run: Run, kept: Segmentation, found: Segmentation, seconds: float
+    ) -> str:
+        """Add the objects to the chosen layer if it still fits, else to a new one."""
+        image = target.image
         try:
-            self._check_target(layer, image)
+            self._check_into(target)
         except PromptError as error:
-            labels = add_labels(self.viewer, layer, image, found, f"{layer.name} masks")
+            labels = add_labels(self.viewer, target, found, f"{target.name} masks")
             self.fail(PromptError(f"{error} The result is in {labels.name!r}."))
             return in_words(found, image, seconds)
         overlap = cast(Overlap, self.overlap.currentText())
@@ -189,28 +149,23 @@ class AutomaticWidget(TaskForm):
             if isinstance(result, Exception):
                 self.messages["run"].say(f"The objects could not be added: {result}")
             elif self._added is not None:
-                nothing = "nothing was added: other objects have these pixels (see Overlap)"
+                nothing = "nothing was added: other objects already have these pixels (see Overlap)"
                 self.result.setText(f"{words}; {'added to ' + repr(self._added.labels.name) if result else nothing}.")
 
         history = self._hold(self.into.layer, image)
-        self._added = AddedRun(history, Overlay(layer, image), overlap, done)
+        self._added = AddedObjects(history, target.overlay, overlap, done)
         self.edits.follow(history)
         self.edits.show()
         self._added.write(found)
         if kept.maps is not None or kept.masks is not None:
-            self._result, self._edited = (kept, run, self.into.layer), False
+            self._result = (kept, run, self.into.layer)
+            self._edited = False
         return words
 
     def setting_changed(self, name: str) -> None:
-        """Derive the labels again where a threshold acts on what is kept.
-
-        Parameters
-        ----------
-        name : str
-            The field.
-        """
+        """Derive the labels again if the setting acts on the result without the model."""
         super().setting_changed(name)
-        method = self.method.currentText()
+        method = self.method_name
         if self._result is None or name not in self.forms[method].live_fields():
             return
         segmentation, run, labels = self._result
@@ -219,7 +174,7 @@ class AutomaticWidget(TaskForm):
             return
         if self._edited or (self._added is not None and not self._added.changeable):
             self.result.setText(
-                "The result was edited by hand, so thresholds leave it alone. Run again for a new layer."
+                "The result was edited by hand, so thresholds no longer change it. Run again for a new layer."
             )
             return
         settings = self._asked = self.settings
@@ -230,9 +185,9 @@ class AutomaticWidget(TaskForm):
         )
 
     def release(self) -> None:
-        """Let go of the viewer, the engine and the result."""
+        """Disconnect from the viewer, the layers and the engine."""
         self._forget()
-        self.viewer.layers.events.removed.disconnect(self._let_go)
+        self.viewer.layers.events.removed.disconnect(self._release_removed)
         for history in self._held.values():
             history.leave()
         self.into.disconnect_viewer()
@@ -249,7 +204,7 @@ class AutomaticWidget(TaskForm):
             self._added.write(derived)
             self._keep_settings()
             return
-        # The layer has no undo history yet (nobody has painted), so replacing its array leaves nothing stale.
+        # Nobody has painted in the layer, so its undo history does not refer to the old array.
         self._writing = True
         labels.data = derived.labels.reshape(labels.data.shape)
         labels.features = object_features(derived)
@@ -259,7 +214,7 @@ class AutomaticWidget(TaskForm):
         self.result.setText(in_words(derived, run.image, 0))
 
     def _keep_settings(self) -> None:
-        """Have what is saved as a recipe be what is shown."""
+        """Make *Copy as Python* and the recipe give the labels that are shown now."""
         if self.last_run.record is not None and self._asked is not None:
             self.last_run.keep(replace(self.last_run.record, settings=self._asked))
 
@@ -271,7 +226,7 @@ class AutomaticWidget(TaskForm):
             self._held[labels] = shared_history(labels, image)
         return self._held[labels]
 
-    def _let_go(self, event: Any) -> None:
+    def _release_removed(self, event: Any) -> None:
         if (history := self._held.pop(event.value, None)) is not None:
             if self._added is not None and self._added.labels is event.value:
                 self._forget()

@@ -1,4 +1,4 @@
-"""The dock widget *Batch*: a recipe over many images, and what becomes of each."""
+"""The dock widget *Batch*: run a recipe on many images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from napari_foundseg.core.errors import BadImageError, FoundsegError, RecipeErro
 from napari_foundseg.io.formats.table import image_endings
 from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
-from napari_foundseg.widgets.controls.rows import labelled, quiet_label, side_by_side
+from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.forms.dock import Dock
-from napari_foundseg.widgets.layers.layer_conversion import displayed_axes, image_from_layer
+from napari_foundseg.widgets.layers.layer_axes import displayed_axes
+from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.runs.last_run import RECIPES
 from napari_foundseg.widgets.runs.run_record import latest_run
@@ -28,18 +29,12 @@ from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
 
 __all__ = ["BatchWidget"]
 
-_RECIPES_PLACE, _ELSEWHERE = "As the recipe says", "In another folder…"
-_WHOLE, _SLICES = "One result a stack", "One result a slice"
+_RECIPES_PLACE, _ELSEWHERE = "As in the recipe", "In another folder…"
+_WHOLE, _SLICES = "One result per stack", "One result per slice"
 
 
 class BatchWidget(Dock):
-    """Run a recipe over many images.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+    """Run a recipe on many images."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, "recipe", "image", "results")
@@ -59,21 +54,10 @@ class BatchWidget(Dock):
         if before.is_file():
             self.session.open_recipe(before)
 
-    # What is chosen.
+    # Choices.
 
     def ask_path(self, kind: str) -> list[str]:
-        """Let the person choose.
-
-        Parameters
-        ----------
-        kind : {'recipe', 'save', 'folder', 'files', 'results'}
-            What is asked for.
-
-        Returns
-        -------
-        list of str
-            Empty where the person did not.
-        """
+        """Ask for paths with a dialog; empty if the user cancels."""
         here = str(self.session.request.folder)
         if kind == "recipe":
             chosen = [QFileDialog.getOpenFileName(self, "Open a recipe", here, RECIPES)[0]]
@@ -88,18 +72,18 @@ class BatchWidget(Dock):
         return [path for path in chosen if path]
 
     def open_recipe(self) -> None:
-        """Open a recipe that was saved before."""
+        """Open a recipe file."""
         self._clear_messages()
         for path in self.ask_path("recipe"):
             self.session.open_recipe(Path(path))
             remember("batch", recall("batch") | {"recipe": str(Path(path).absolute())})
 
     def use_last_run(self) -> None:
-        """Do what was run last in this window."""
+        """Use the last run of this session as the recipe."""
         self._clear_messages()
         record = latest_run()
         if record is None:
-            self._failed("recipe", RecipeError("Nothing was run yet. Run Automatic masks, or open a recipe."))
+            self._failed("recipe", RecipeError("There is no run yet. Run Automatic masks, or open a recipe."))
             return
         folder = Path(record.image.source).absolute().parent if record.image.source else Path.home()
         if not record.image.source and not self.session.request.paths:
@@ -107,26 +91,20 @@ class BatchWidget(Dock):
         self.session.use(lambda: record.as_recipe(folder), folder, f"{record.task} of {record.layer}")
 
     def save_recipe(self) -> None:
-        """Save the recipe with what is chosen here."""
+        """Save the recipe with the choices of the form."""
         self._clear_messages()
         for path in self.ask_path("save"):
             self.session.save_recipe(Path(path if Path(path).suffix else f"{path}.yaml"))
 
     def choose_images(self, kind: str) -> None:
-        """Choose images instead of the recipe's.
-
-        Parameters
-        ----------
-        kind : {'folder', 'files'}
-            What is asked for.
-        """
+        """Choose a folder of images, or files, instead of the images of the recipe."""
         self._clear_messages()
         if chosen := self.ask_path(kind):
             self.session.choose(paths=tuple(chosen), layers=())
             self._settled()
 
     def choose_layers(self) -> None:
-        """Take the image layers that are open, with their axes as they are shown."""
+        """Use the image layers of the viewer, with their axes as displayed."""
         self._clear_messages()
         try:
             found = tuple(
@@ -143,18 +121,12 @@ class BatchWidget(Dock):
         self._settled()
 
     def choose_recipes_images(self) -> None:
-        """Take the images that the recipe names."""
+        """Use the images of the recipe."""
         self._clear_messages()
         self.session.choose(paths=(), layers=())
 
     def choose_results(self, choice: int) -> None:
-        """Choose where results are written.
-
-        Parameters
-        ----------
-        choice : int
-            Row of the combo box: 0 as the recipe says, 1 in a folder that is asked for.
-        """
+        """Set where results are written: 0 as in the recipe, 1 in a folder that is asked for."""
         self._clear_messages()
         chosen = self.ask_path("results") if choice else []
         if chosen or not choice:
@@ -162,18 +134,12 @@ class BatchWidget(Dock):
         self._settled()
 
     def open_item(self, row: int) -> None:
-        """Open an image with its result in the worklist, to correct it.
-
-        Parameters
-        ----------
-        row : int
-            In the table.
-        """
+        """Open an image with its result in the worklist, for correction."""
         self._clear_messages()
         docked = self.viewer.window.dock_widgets.values()
         worklist = next((widget for widget in docked if isinstance(widget, WorklistWidget)), None)
         if worklist is None:
-            # In front of this one: both want the height.
+            # As a tab: both need the height.
             _, worklist = self.viewer.window.add_plugin_dock_widget("napari-foundseg", "Worklist", tabify=True)
         dock = worklist.parentWidget()
         assert dock is not None
@@ -182,7 +148,7 @@ class BatchWidget(Dock):
         worklist.open_results(self.session.results(), row)
 
     def release(self) -> None:
-        """Let go of the viewer; a run stops in good order."""
+        """Disconnect from the viewer; a run is stopped cleanly."""
         if self._application is None:
             return
         self._application.aboutToQuit.disconnect(self.release)
@@ -193,9 +159,12 @@ class BatchWidget(Dock):
     # Building.
 
     def _build(self) -> None:
-        self.source, self.place_label, self.reason = quiet_label(""), quiet_label(""), quiet_label("")
-        self.engine_label = quiet_label("")
-        self.recipe_label, self.state = quiet_label(""), quiet_label("")
+        self.source = wrapping_label("")
+        self.place_label = wrapping_label("")
+        self.reason = wrapping_label("")
+        self.engine_label = wrapping_label("")
+        self.recipe_label = wrapping_label("")
+        self.state = wrapping_label("")
         self.table = BatchTable()
         self.table.wanted.connect(self.open_item)
         self.table.pictures_wanted.connect(self._show_pictures)
@@ -209,19 +178,21 @@ class BatchWidget(Dock):
 
     def _choices(self) -> list[QWidget]:
         button = self._button
-        self.recipe_button = button("Open…", "Open a recipe, such as a task's form has saved.", self.open_recipe)
-        self.last_button = button("Last run", "Do to all images what was run last in this window.", self.use_last_run)
-        self.save_button = button("Save…", "Save the recipe with the images and the folder below.", self.save_recipe)
-        self.folder_button = button("Folder…", "All images of a folder.", lambda: self.choose_images("folder"))
-        self.files_button = button("Files…", "Some images.", lambda: self.choose_images("files"))
-        self.layers_button = button("Layers", "The image layers that are open now.", self.choose_layers)
+        self.recipe_button = button("Open…", "Open a recipe that was saved with Save as recipe.", self.open_recipe)
+        self.last_button = button("Last run", "Use the last run of this session as the recipe.", self.use_last_run)
+        self.save_button = button(
+            "Save…", "Save the recipe with the images and the folder chosen below.", self.save_recipe
+        )
+        self.folder_button = button("Folder…", "Use all images of a folder.", lambda: self.choose_images("folder"))
+        self.files_button = button("Files…", "Use single image files.", lambda: self.choose_images("files"))
+        self.layers_button = button("Layers", "Use the image layers of the viewer.", self.choose_layers)
         self.recipes_button = button(
-            "Take the recipe's images", "Go back to the images that the recipe names.", self.choose_recipes_images
+            "Use the recipe's images", "Use the images of the recipe again.", self.choose_recipes_images
         )
         self.stacks, self.place, self.workers = QComboBox(), QComboBox(), QSpinBox()
         self.stacks.addItems([_WHOLE, _SLICES])
         self.stacks.setAccessibleName("Stacks")
-        self.stacks.setToolTip("Whether a stack (T or Z) is one item with one labels file, or each slice is one.")
+        self.stacks.setToolTip("Write one labels file for a stack (T or Z), or one for each slice.")
         self.stacks.activated.connect(lambda at: self.session.choose(stacks="slices" if at else "whole"))
         self.place.addItems([_RECIPES_PLACE, _ELSEWHERE])
         self.place.setAccessibleName("Where results are written")
@@ -229,8 +200,8 @@ class BatchWidget(Dock):
         self.workers.setRange(1, max(1, os.cpu_count() or 1))
         self.workers.setKeyboardTracking(False)
         self.workers.setToolTip(
-            "Processes that work at the same time, among which the processors are divided. With an engine address in "
-            "the preferences: how many workers of that scheduler are used, at most."
+            "Number of parallel processes, which share the CPU cores. With an engine address in the preferences: the "
+            "greatest number of workers of that scheduler to use."
         )
         self.workers.setAccessibleName("Workers")
         self.workers.valueChanged.connect(lambda count: self.session.choose(workers=count))
@@ -239,22 +210,24 @@ class BatchWidget(Dock):
             self.recipes_button, self.stacks, self.place, self.workers,
         ]  # fmt: skip
         return [
-            labelled("Recipe", self.recipe_button, self.last_button, self.save_button),
+            labelled_row("Recipe", self.recipe_button, self.last_button, self.save_button),
             self.recipe_label, self.messages["recipe"],
-            labelled("Images", self.folder_button, self.files_button, self.layers_button),
+            labelled_row("Images", self.folder_button, self.files_button, self.layers_button),
             self.source, self.recipes_button, self.messages["image"],
-            labelled("Stacks", self.stacks),
-            labelled("Results", self.place), self.place_label, self.messages["results"],
-            labelled("Workers", self.workers), self.engine_label,
+            labelled_row("Stacks", self.stacks),
+            labelled_row("Results", self.place), self.place_label, self.messages["results"],
+            labelled_row("Workers", self.workers), self.engine_label,
         ]  # fmt: skip
 
     def _buttons(self) -> list[QWidget]:
-        self.start_button = self._button("Start", "Do what is not done yet.", self._start)
-        self.pause_button = self._button("Pause", "Begin no further image; those under way go on.", self.session.pause)
-        self.stop_button = self._button(
-            "Stop", "End within seconds. What is done stays done, and Continue does the rest.", self.session.stop
+        self.start_button = self._button("Start", "Run the recipe on all images that are not done yet.", self._start)
+        self.pause_button = self._button(
+            "Pause", "Start no further images; those under way are finished.", self.session.pause
         )
-        self.retry_button = self._button("Retry failed", "Try the images that have failed once more.", self._retry)
+        self.stop_button = self._button(
+            "Stop", "Stop within seconds. Finished results are kept; Continue does the rest.", self.session.stop
+        )
+        self.retry_button = self._button("Retry failed", "Try the failed images again.", self._retry)
         return [
             side_by_side(self.start_button, self.pause_button),
             side_by_side(self.stop_button, self.retry_button),
@@ -266,7 +239,7 @@ class BatchWidget(Dock):
         button.clicked.connect(lambda _checked=False: act())
         return button
 
-    # What the session tells.
+    # Signals of the session.
 
     def _start(self) -> None:
         self._clear_messages()
@@ -296,7 +269,7 @@ class BatchWidget(Dock):
         self.session.ask_pictures(rows, self.table.show_picture, read_picture)
 
     def _explain(self) -> None:
-        """Say of the selected item why it failed or was kept."""
+        """Show why the selected item failed or was kept."""
         row = self.table.indexOfTopLevelItem(self.table.currentItem()) if self.table.currentItem() else -1
         reason = self.session.lines[row].reason if 0 <= row < len(self.session.lines) else ""
         self.reason.setText(reason)
@@ -310,7 +283,7 @@ class BatchWidget(Dock):
         self.bar.setValue(session.ended)
         left = session.seconds_left
         told = f", about {timedelta(seconds=round(left))} left" if left else ""
-        paused = "Paused; what is under way is finished. " if session.paused else ""
+        paused = "Paused; images under way are finished. " if session.paused else ""
         self.state.setText(f"{paused}{session.in_words()}{told}.")
 
     def _settled(self) -> None:
@@ -324,7 +297,7 @@ class BatchWidget(Dock):
         self.start_button.setEnabled(free and ready)
         self.start_button.setText("Continue" if stopped else "Start")
         self.pause_button.setEnabled(session.running)
-        self.pause_button.setText("Go on" if session.paused else "Pause")
+        self.pause_button.setText("Resume" if session.paused else "Pause")
         self.stop_button.setEnabled(session.running)
         self.retry_button.setEnabled(not session.preparing and session.failures > 0)
         self.bar.setVisible(session.running)

@@ -1,4 +1,4 @@
-"""A batch in the window: what is chosen, the runner in a thread of its own, and what it tells."""
+"""A batch in the window: the choices of the user, and the runner in a background thread."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_foundseg.batch.request import Request
 from napari_foundseg.batch.runner import OnChange, Runner
 from napari_foundseg.core.errors import EngineError, FoundsegError, RecipeError
 from napari_foundseg.io.preferences import preferences
-from napari_foundseg.widgets.qt.file_thread import Background
+from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.saved.preferences import reload_preferences
 
 if TYPE_CHECKING:
@@ -29,22 +29,16 @@ if TYPE_CHECKING:
 
 __all__ = ["BatchSession", "Line", "Result"]
 
-#: How often the window looks at what the runner has told; more often nobody could read it.
+#: Milliseconds between two updates of the window.
 _LOOK_MS = 100
 _ENDED = ("done", "already done", "kept", "failed")
-#: Name, image, labels file, and how the image is read.
+#: Name, image file, labels file, and a function that reads the image.
 Result = tuple[str, Path, Path, Callable[[], "Image"]]
 
 
 @dataclass(eq=False)
 class Line:
-    """What is known of an item.
-
-    Parameters
-    ----------
-    item : Item
-        The item.
-    """
+    """The state of an item."""
 
     item: Item
     state: str = "waiting"
@@ -60,20 +54,20 @@ class Line:
 
 
 class BatchSession(QObject):
-    """What a batch does to which images, and how far it is.
+    """The recipe, images and progress of a batch.
 
-    Files are looked at, and the runner works, in threads beside the window's.
+    Files are read, and the runner works, in background threads.
     """
 
-    #: Something that takes a while has begun; in words.
+    #: Slow work has begun; in words.
     working = Signal(str)
-    #: The list of items is another one.
+    #: The list of items has changed.
     listed = Signal()
-    #: Rows that are to be shown anew.
+    #: Rows that have changed.
     changed = Signal(object)
-    #: A run has begun, was paused, has ended, or the list was made: what can be pressed is other.
+    #: A run has begun, was paused or has ended, or the list is complete: buttons have to be updated.
     settled = Signal()
-    #: What went wrong, and which part of the form it is about.
+    #: The part of the form that an error is about, and the error.
     failed = Signal(str, object)
 
     def __init__(self) -> None:
@@ -85,74 +79,52 @@ class BatchSession(QObject):
         self.report: Report | None = None
         self.runner: Runner | None = None
         self._rows: dict[str, int] = {}
-        self._files, self._runs = Background(), Background()
+        self._files, self._runs = FileThread(), FileThread()
         self._asked = 0
         self._used = False
         self._lock = threading.Lock()
         self._news: dict[str, tuple[str, Outcome | None, float]] = {}
-        #: About how many seconds the run still takes; None where nobody knows.
+        #: Estimated seconds until the end of the run; None if unknown.
         self.seconds_left: float | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_MS)
         self._timer.timeout.connect(self._look)
 
-    # What is chosen.
+    # Choices.
 
     def open_recipe(self, path: Path) -> None:
-        """Take a recipe from a file, and its images.
-
-        Parameters
-        ----------
-        path : Path
-            The file.
-        """
+        """Read a recipe file and use its images."""
         self._files.ask(lambda: read_recipe(path), partial(self._take_recipe, path.parent.absolute(), path.name))
 
     def use(self, make: Callable[[], Recipe], folder: Path, name: str) -> None:
-        """Take a recipe that is made from a run.
+        """Use a recipe that is made from a run.
 
         Parameters
         ----------
         make : callable
             Returns the recipe; slow, so not in the window's thread.
-        folder : Path
-            The folder that its paths start from.
-        name : str
-            What it is called.
         """
         self._files.ask(make, partial(self._take_recipe, folder, name))
 
     def save_recipe(self, path: Path) -> None:
-        """Save the recipe with the images, stacks and results that are chosen.
-
-        Parameters
-        ----------
-        path : Path
-            The file.
-        """
+        """Save the recipe with the chosen images, stacks and results."""
         request = self.request
         self._files.ask(lambda: request.save(path), partial(self._saved, path))
 
     def choose(self, **changed: Any) -> None:
-        """Choose other images, stacks, results or workers, and list the items anew.
-
-        Parameters
-        ----------
-        **changed
-            Fields of `Request`.
-        """
+        """Change fields of the `Request` and list the items again."""
         if self.running:
             return
         self.request = replace(self.request, **changed)
         self.make_list()
 
     def make_list(self, then: Callable[[], None] | None = None) -> None:
-        """List the items of what is chosen, and what an earlier run has made of them.
+        """List the items, with the results of an earlier run.
 
         Parameters
         ----------
         then : callable, optional
-            Done after it where it could be done.
+            Called after it, unless it fails.
         """
         if self.request.recipe is None or self.running:
             return
@@ -165,20 +137,20 @@ class BatchSession(QObject):
     # Running.
 
     def start(self) -> None:
-        """Do what is not done yet."""
+        """Run the recipe on all items that are not done yet."""
         if self.running or self.preparing or self.runner is None:
             return
         reload_preferences()
         if self.request.engine != (preferences().address or ""):
             self.make_list(self._run)
         elif self._used and not (self.report is not None and self.report.stopped):
-            # All has ended: look again at all, with what the person may have changed since.
+            # All items have ended: list them again, since files may have changed.
             self.make_list(self._run)
         else:
             self._run()
 
     def pause(self) -> None:
-        """Begin no item, or go on."""
+        """Pause or resume."""
         if not self.running or self.runner is None:
             return
         self.paused = not self.paused
@@ -186,13 +158,13 @@ class BatchSession(QObject):
         self.settled.emit()
 
     def stop(self) -> None:
-        """End the run within seconds; `start` goes on."""
+        """Stop the run within seconds; `start` continues."""
         if self.running and self.runner is not None:
             self.working.emit("Stopping …")
             self.runner.stop()
 
     def retry(self) -> None:
-        """Try what has failed again, in this run or in one of its own."""
+        """Retry failed items, in this run or in a new one."""
         if self.runner is None or self.preparing or not self.failures:
             return
         failed = [line for line in self.lines if line.state == "failed"]
@@ -207,34 +179,22 @@ class BatchSession(QObject):
 
     @property
     def failures(self) -> int:
-        """How many items have failed."""
+        """Number of failed items."""
         return sum(line.state == "failed" for line in self.lines)
 
     @property
     def ended(self) -> int:
-        """How many items have ended, well or badly."""
+        """Number of items that are done, kept or failed."""
         return sum(line.state in _ENDED for line in self.lines)
 
     def in_words(self) -> str:
-        """Say how many items are how far.
-
-        Returns
-        -------
-        str
-            Such as ``198 done, 2 failed``.
-        """
+        """Return the number of items in each state, such as ``198 done, 2 failed``."""
         counts = Counter(line.state for line in self.lines)
         order = (*_ENDED, "running", "elsewhere", "waiting", "not done")
         return ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
 
     def results(self) -> list[Result]:
-        """Return the items as pairs of an image and its labels, for the worklist.
-
-        Returns
-        -------
-        list of Result
-            Of all items, done or not.
-        """
+        """Return images and labels of all items, for the worklist."""
         assert self.runner is not None
         seen = self.request.chosen().inputs
         pairs: list[Result] = []
@@ -245,14 +205,12 @@ class BatchSession(QObject):
         return pairs
 
     def ask_pictures(self, rows: Iterable[int], then: Callable[[int, Any], None], read: Callable[[Path], Any]) -> None:
-        """Read small pictures of results beside the window.
+        """Read thumbnails of results in a background thread.
 
         Parameters
         ----------
-        rows : iterable of int
-            Of which items.
         then : callable
-            Told the row and the picture, for each that is there.
+            Gets the row and the thumbnail, for each that exists.
         read : callable
             Reads a file.
         """
@@ -270,14 +228,14 @@ class BatchSession(QObject):
             self._files.ask(lambda: [(row, read(path)) for row, path in wanted], show)
 
     def release(self) -> None:
-        """Stop in good order without waiting for it: the runner ends its workers and writes its report by itself."""
+        """Stop without waiting: the runner ends its workers and writes its report by itself."""
         self._timer.stop()
         if self.runner is not None and self.running:
             self.runner.stop()
         self._runs.leave()
         self._files.leave()
 
-    # How.
+    # Helpers.
 
     def _take_recipe(self, folder: Path, name: str, found: Any) -> None:
         if isinstance(found, Exception):
@@ -324,7 +282,7 @@ class BatchSession(QObject):
         runner = self.runner
         assert runner is not None
         for line in self.lines:
-            # What an earlier run has made of them is looked at anew.
+            # Results of an earlier run are checked again.
             if not self._used or line.state not in _ENDED:
                 line.state = "waiting"
         self.running, self._used, self.report, self.seconds_left = True, True, None, None
@@ -349,7 +307,7 @@ class BatchSession(QObject):
         self.settled.emit()
 
     def _note(self, item: Item, state: str, outcome: Outcome | None, share: float, _words: str) -> None:
-        """Take down what the runner tells, in its thread; the window fetches it."""
+        """Record news of the runner, in its thread, until the window fetches them."""
         if state in _ENDED and self.runner is not None:
             self.seconds_left = self.runner.seconds_left()
         with self._lock:

@@ -1,4 +1,4 @@
-"""The table of a batch: its items, how far each is, how long it took, and what was found."""
+"""The table of a batch: the state, time and number of objects of each item."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ __all__ = ["BatchTable", "read_picture"]
 _SIDE = 32
 _WITH_RESULT = ("done", "already done", "kept")
 _STATE_HELP = {
-    "waiting": "Not begun.",
-    "running": "Under way.",
-    "done": "Its result is written.",
-    "already done": "An earlier run, or another at the same time, has done it with the same recipe and models.",
-    "kept": "A person has worked on its labels, so they were left alone.",
-    "elsewhere": "Another run is at it.",
+    "waiting": "Not started yet.",
+    "running": "In progress.",
+    "done": "The result is written.",
+    "already done": "Done by another run with the same recipe and models.",
+    "kept": "You have edited its labels, so they were not replaced.",
+    "elsewhere": "In progress in another run.",
     "failed": "There is no result.",
-    "not done": "The run ended before.",
+    "not done": "The run ended before this item.",
 }
 
 
 class BatchTable(ItemTable):
-    """Items of a batch from top to bottom, with a small picture of each result.
+    """The items of a batch, with a thumbnail of each result.
 
-    Only rows in view are written, so that the number of items costs the window nothing.
+    Only visible rows are updated, so that the window stays fast with many items.
     """
 
-    #: Rows in view that have a result whose picture was not asked for.
+    #: Visible rows with a result, whose thumbnails have to be read.
     pictures_wanted = Signal(object)
 
     def __init__(self) -> None:
@@ -55,53 +55,27 @@ class BatchTable(ItemTable):
         scroll.valueChanged.connect(lambda _value: self._write())
 
     def fill(self, lines: Sequence[Line]) -> None:
-        """Show other items.
-
-        Parameters
-        ----------
-        lines : sequence of Line
-            From top to bottom; they may change, `update_rows` then says so.
-        """
+        """Show other items."""
         self._lines = lines
         self.make_rows(len(lines))
         if lines:
-            # Rows are as high as the first, before there are pictures too.
+            # All rows are as high as the first, which needs an icon before there are thumbnails.
             self._set_icon(0, self._blank)
         self._unpictured.clear()
         self.update_rows(range(len(lines)))
 
     def update_rows(self, rows: Iterable[int]) -> None:
-        """Show how far some items are now.
-
-        Parameters
-        ----------
-        rows : iterable of int
-            Which.
-        """
+        """Update some rows."""
         self._stale.update(rows)
         self._write()
 
     def show_picture(self, row: int, picture: QImage) -> None:
-        """Show the small picture of a result.
-
-        Parameters
-        ----------
-        row : int
-            Its row.
-        picture : QImage
-            Null where there is none.
-        """
+        """Show the thumbnail of a result, unless it is null."""
         if not picture.isNull():
             self._set_icon(row, QIcon(QPixmap.fromImage(picture)))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Write rows that come into view.
-
-        Parameters
-        ----------
-        event : QResizeEvent
-            Qt's.
-        """
+        """Update rows that become visible."""
         super().resizeEvent(event)
         self._write()
 
@@ -128,7 +102,7 @@ class BatchTable(ItemTable):
         )
         why = f"{_STATE_HELP[line.state]} {line.reason}".strip()
         self.show_row(
-            row, texts, (line.item.name, why, "Time spent on it, waiting left out.", "Objects in its result.")
+            row, texts, (line.item.name, why, "Processing time, without waiting.", "Number of objects in the result.")
         )
         if line.state in _WITH_RESULT:
             self._unpictured.add(row)
@@ -140,18 +114,7 @@ class BatchTable(ItemTable):
 
 
 def read_picture(path: Path) -> QImage:
-    """Read a small picture; any thread may.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    QImage
-        Null where there is none.
-    """
+    """Read a thumbnail, in any thread; null if there is none."""
     wanted = QImage(str(path))
     if wanted.isNull():
         return wanted

@@ -1,4 +1,4 @@
-"""The layers of a result with classes: objects and classes, which share one class table."""
+"""The Labels layers of a result with classes: one of objects and one of classes."""
 
 from __future__ import annotations
 
@@ -6,56 +6,49 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Labels, Layer
+from napari.layers import Labels
 from napari.utils.colormaps import label_colormap
 from numpy.typing import NDArray
 
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.classes.panoptic import panoptic_ids
-from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
-from napari_foundseg.widgets.controls.colours import LISTED, listed
-from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.controls.colours import LISTED, listed_colormap
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.result_layers import object_features
 from napari_foundseg.widgets.layers.unique_name import unique_name
 
 __all__ = ["ClassLayers"]
 
 _CLEAR = "transparent"
-#: What stands in the place of a class that has no colour of its own.
+#: Colour of labels without a class.
 _GREY = "#808080"
 
 
 class ClassLayers:
-    """Two Labels layers over an image: each object's id, and below it each pixel's class.
+    """Two Labels layers over an image, of objects and of classes, with a common class table.
 
     Parameters
     ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    segmentation : Segmentation
-        The result, with `semantic`.
-    name : str
-        What the layers' names begin with.
+    target : ImageOnLayer
+        The image; the layers' names begin with its name.
     """
 
-    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> None:
-        self._viewer, self._overlay, self._name = viewer, Overlay(layer, image), name
+    def __init__(self, viewer: ViewerModel, target: ImageOnLayer, segmentation: Segmentation) -> None:
+        self._viewer = viewer
+        self._overlay = target.overlay
+        self._name = target.name
         self.classes: ClassTable = segmentation.classes
         self.hidden: frozenset[int] = frozenset()
         self.edited = False
         self._writing = False
-        #: Names and colours that a person gave, which other thresholds leave alone.
+        #: Names and colours set by the user, which stay when thresholds change.
         self._given: dict[int, dict[str, str]] = {}
-        self.semantic = self._added(_semantic_of(segmentation), f"{name} classes", 0.45)
+        self.semantic = self._added(_semantic_of(segmentation), f"{self._name} classes", 0.45)
         self.objects: Labels | None = None
         if _has_objects(segmentation):
-            self.objects = self._added(segmentation.labels, f"{name} objects", 0.7)
+            self.objects = self._added(segmentation.labels, f"{self._name} objects", 0.7)
         for own in self.layers:
             own.events.paint.connect(self._mark_edited)
             own.events.labels_update.connect(self._mark_edited)
@@ -63,77 +56,39 @@ class ClassLayers:
 
     @property
     def layers(self) -> list[Labels]:
-        """The layers that are there."""
+        """Both layers, or the class layer alone."""
         return [own for own in (self.semantic, self.objects) if own is not None]
 
     @property
     def in_viewer(self) -> bool:
-        """Whether the class layer has not been removed."""
+        """Whether the class layer is in the viewer."""
         return self.semantic in self._viewer.layers
 
     def show(self, segmentation: Segmentation) -> None:
-        """Show the same result with other thresholds; layers that nobody has painted in are replaced.
-
-        Parameters
-        ----------
-        segmentation : Segmentation
-            Of the same kind.
-        """
+        """Show the result with other thresholds; replaces the pixels of both layers."""
         self._write(self.semantic, self._overlay.expanded(_semantic_of(segmentation)))
         if self.objects is not None and _has_objects(segmentation):
             self._write(self.objects, self._overlay.expanded(segmentation.labels))
         self._describe(segmentation)
 
     def rename(self, number: int, name: str) -> None:
-        """Give a class another name.
-
-        Parameters
-        ----------
-        number : int
-            The class.
-        name : str
-            Its name.
-        """
+        """Rename a class."""
         self._give(number, name=name)
         self._relabel()
 
     def recolour(self, number: int, colour: str) -> None:
-        """Give a class another colour.
-
-        Parameters
-        ----------
-        number : int
-            The class.
-        colour : str
-            ``#rrggbb``.
-        """
+        """Change the colour of a class to ``#rrggbb``."""
         self._give(number, colour=colour)
         self._relabel()
         self._paint()
 
     def toggle(self, number: int, on: bool) -> None:
-        """Show or hide a class in both layers.
-
-        Parameters
-        ----------
-        number : int
-            The class.
-        on : bool
-            Whether it is shown.
-        """
+        """Show or hide a class in both layers."""
         self.hidden = self.hidden - {number} if on else self.hidden | {number}
         self._paint()
 
     def merge(self, numbers: list[int], into: int) -> None:
-        """Make classes part of another; pixels that a person has painted are merged as they are now.
-
-        Parameters
-        ----------
-        numbers : list of int
-            The classes.
-        into : int
-            What they become.
-        """
+        """Merge classes into another, in the pixels as they are now, including those painted by the user."""
         self.edited = True
         self.classes = self.classes.merged(numbers, into)
         self.hidden -= set(numbers)
@@ -147,12 +102,7 @@ class ClassLayers:
         self._paint()
 
     def add_panoptic_ids(self) -> Labels:
-        """Add a layer with class and object of each pixel as one number, as the two layers are now.
-
-        Returns
-        -------
-        napari.layers.Labels
-            Class × 1000 + object; what the person has painted or merged counts.
+        """Add a Labels layer of class × 1000 + object, from the two layers as they are now.
 
         Raises
         ------
@@ -178,7 +128,7 @@ class ClassLayers:
         return labels
 
     def disconnect(self) -> None:
-        """Stop watching the layers, which stay."""
+        """Disconnect from the layers, which stay in the viewer."""
         for own in self.layers:
             own.events.paint.disconnect(self._mark_edited)
             own.events.labels_update.disconnect(self._mark_edited)
@@ -234,7 +184,9 @@ class ClassLayers:
 
     def _paint(self) -> None:
         colours = {row.id: _CLEAR if row.id in self.hidden else row.colour for row in self.classes}
-        self.semantic.colormap = listed([colours.get(i, _GREY) for i in range(1, max(colours, default=0) + 1)], _GREY)
+        self.semantic.colormap = listed_colormap(
+            [colours.get(i, _GREY) for i in range(1, max(colours, default=0) + 1)], _GREY
+        )
         if self.objects is None:
             return
         table = self.objects.features
@@ -243,9 +195,9 @@ class ClassLayers:
         if len(gone):
             shown = own.map(np.arange(1, table["index"].max() + 1))
             shown[gone[gone > 0] - 1] = 0
-            self.objects.colormap = listed(shown, _GREY)
+            self.objects.colormap = listed_colormap(shown, _GREY)
         elif self.objects.colormap.name == LISTED:
-            # Nothing is hidden any more; a colormap that the person chose is left alone.
+            # Nothing is hidden any more; a colormap chosen by the user is kept.
             self.objects.colormap = own
 
     def _mark_edited(self, _event: Any = None) -> None:

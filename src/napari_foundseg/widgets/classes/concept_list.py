@@ -1,4 +1,4 @@
-"""The list of concepts: a row each with words, colour, threshold, and behind a button what it is not and examples."""
+"""The list of concepts: name, colour and threshold, and on demand exclusions and examples."""
 
 from __future__ import annotations
 
@@ -33,15 +33,13 @@ class ConceptRow(QWidget):
 
     Parameters
     ----------
-    colour : str
-        ``#rrggbb``.
     examples : dict of str to callable
-        For each way to take an example, its name and what gives the example (PNG in base 64).
+        Names of ways to take an example, and functions that return the example (PNG in base 64).
     fail : callable
-        Told what went wrong.
+        Gets the error.
     """
 
-    #: Threshold or colour, which act on a result that is there.
+    #: Threshold or colour have changed, which apply to the existing result.
     moved = Signal()
     removed = Signal()
 
@@ -52,11 +50,13 @@ class ConceptRow(QWidget):
         self._fail = fail
         self.text = QLineEdit()
         self.text.setPlaceholderText("such as: nucleus, nuclei")
-        self.text.setToolTip("What is looked for; synonyms behind commas. One called background comes in no objects.")
+        self.text.setToolTip(
+            "What to find; separate synonyms with commas. A concept named 'background' gives no objects."
+        )
         self.text.setAccessibleName("Concept")
-        self.swatch = _tool("", "Its colour")
+        self.swatch = _tool("", "Colour of the concept")
         self.swatch.clicked.connect(self._choose_colour)
-        self.more = _tool("…", "What it is not, and examples of it")
+        self.more = _tool("…", "Exclusions and examples")
         self.more.setCheckable(True)
         self.remove = _tool("✕", "Remove this concept")
         self.remove.clicked.connect(self.removed)
@@ -64,7 +64,7 @@ class ConceptRow(QWidget):
         slider: Any = create_widget(value=_THRESHOLD, widget_type="FloatSlider", options=options)
         self.threshold = slider
         self.threshold.native.setAccessibleName("Threshold")
-        self.threshold.native.setToolTip("Least score of its pixels; acts on the result at once.")
+        self.threshold.native.setToolTip("Minimum score of a pixel. Changes the result at once.")
         self.threshold.changed.connect(lambda _value: self.moved.emit())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 4)
@@ -75,13 +75,7 @@ class ConceptRow(QWidget):
         self._show_colour()
 
     def value(self) -> dict[str, Any]:
-        """Return the concept as `tasks.concepts.Concept` takes it.
-
-        Returns
-        -------
-        dict
-            Its fields.
-        """
+        """Return the fields of `tasks.concepts.Concept`."""
         return {
             "text": self.text.text(),
             "negative": self.negative.text().strip() or None,
@@ -93,11 +87,11 @@ class ConceptRow(QWidget):
     def _details(self, examples: dict[str, Callable[[], str]]) -> QWidget:
         self.negative = QLineEdit()
         self.negative.setPlaceholderText("but not, such as: debris")
-        self.negative.setToolTip("Pixels that show this rather are not the concept's.")
+        self.negative.setToolTip("Pixels that match these words better are excluded.")
         self.negative.setAccessibleName("But not")
         button = QToolButton()
         button.setText("Example")
-        button.setToolTip("Show what is looked for; examples stand in place of the words.")
+        button.setToolTip("Use image regions as examples instead of the words.")
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(button)
         acts: dict[str, Callable[[], None]] = {name: partial(self._take, take) for name, take in examples.items()}
@@ -143,14 +137,14 @@ class ConceptRow(QWidget):
 
 
 class ConceptList(QWidget):
-    """The concepts that are looked for.
+    """The concepts to find.
 
     Parameters
     ----------
     examples : dict of str to callable
         As for `ConceptRow`.
     fail : callable
-        Told what went wrong.
+        Gets the error.
     """
 
     #: Thresholds or colours changed.
@@ -161,7 +155,7 @@ class ConceptList(QWidget):
         self._examples, self._fail, self._made = examples, fail, 0
         self.rows: list[ConceptRow] = []
         self.add_button = QPushButton("Add a concept")
-        self.add_button.setToolTip("Look for one thing more. Several at once: type them with semicolons.")
+        self.add_button.setToolTip("Add a concept to find. To add several, separate them with semicolons.")
         self.add_button.clicked.connect(lambda: self.add())
         self._column = QVBoxLayout(self)
         self._column.setContentsMargins(0, 0, 0, 0)
@@ -170,18 +164,7 @@ class ConceptList(QWidget):
         self.add()
 
     def add(self, text: str = "") -> ConceptRow:
-        """Add a row.
-
-        Parameters
-        ----------
-        text : str
-            Its words.
-
-        Returns
-        -------
-        ConceptRow
-            The row.
-        """
+        """Add a row."""
         self._made += 1
         row = ConceptRow(class_colour(self._made), self._examples, self._fail)
         row.text.setText(text)
@@ -195,19 +178,13 @@ class ConceptList(QWidget):
         return row
 
     def values(self) -> list[dict[str, Any]]:
-        """Return the concepts.
-
-        Returns
-        -------
-        list of dict
-            From top to bottom.
-        """
+        """Return the concepts."""
         for row in list(self.rows):
             self._part(row)
         return [row.value() for row in self.rows]
 
     def _part(self, row: ConceptRow) -> None:
-        """Make a row of each part of "nucleus; background"."""
+        """Split "nucleus; background" into rows."""
         parts = [part.strip() for part in row.text.text().split(";") if part.strip()]
         if ";" in row.text.text():
             row.text.setText(parts[0] if parts else "")

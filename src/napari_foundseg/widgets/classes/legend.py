@@ -1,4 +1,4 @@
-"""The legend: the classes of a result, in the widget as a table and on the canvas as a small panel."""
+"""The legend of classes: a table in the form, and a panel on the canvas."""
 
 from __future__ import annotations
 
@@ -24,27 +24,23 @@ from napari_foundseg.core.classes.class_table import ClassTable
 __all__ = ["CanvasLegend", "Legend"]
 
 _NAME, _COLOUR, _COUNT, _AREA = range(4)
-#: Rows that are shown before the table scrolls, and lines on the canvas.
-_ROWS, _LINES = 8, 14
+#: Rows that are shown before the table scrolls.
+_ROWS = 8
+#: Greatest number of lines on the canvas.
+_LINES = 14
 _PANEL = "foundseg legend"
 
 
 class Legend(QWidget):
-    """The classes as a table: tick to show, double-click a name or colour to change it, select several to merge.
+    """The classes as a table: tick to show, double-click a name or colour to change it, select several to merge."""
 
-    Parameters
-    ----------
-    parent : QWidget, optional
-        The owner.
-    """
-
-    #: A class is to be shown or hidden.
+    #: The user shows or hides a class.
     shown = Signal(int, bool)
     #: A class has a new name.
     renamed = Signal(int, str)
     #: A class has a new colour, ``#rrggbb``.
     recoloured = Signal(int, str)
-    #: Classes are to become one: the others, and the one that stays.
+    #: The user merges classes: the others, and the one that stays.
     merged = Signal(list, int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -54,7 +50,7 @@ class Legend(QWidget):
         self.table.setHorizontalHeaderLabels(["Class", "", "Objects", "Area (px)"])
         self.table.setAccessibleName("Classes")
         self.table.setToolTip(
-            "Tick: show or hide. Double-click a name to rename it, a colour to change it. Select several to merge them."
+            "Use the check boxes to show or hide classes. Double-click a name or a colour to change it."
         )
         header, numbers = self.table.horizontalHeader(), self.table.verticalHeader()
         assert header is not None
@@ -69,7 +65,7 @@ class Legend(QWidget):
             QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self.merge_button = QPushButton("Merge selected classes")
-        self.merge_button.setToolTip("The selected classes become the topmost of them; its name and colour stay.")
+        self.merge_button.setToolTip("Merge the selected classes into the topmost one.")
         self.merge_button.setEnabled(False)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -82,15 +78,7 @@ class Legend(QWidget):
         self.hide()
 
     def show_classes(self, classes: ClassTable, hidden: frozenset[int] = frozenset()) -> None:
-        """Show a class table.
-
-        Parameters
-        ----------
-        classes : ClassTable
-            The classes.
-        hidden : frozenset of int
-            Those that are not shown.
-        """
+        """Show a class table."""
         self.classes = classes
         self.table.blockSignals(True)
         self.table.setRowCount(len(classes))
@@ -150,7 +138,7 @@ class CanvasLegend:
     Parameters
     ----------
     widget : QWidget
-        A widget of the window whose canvas is meant.
+        A widget of the window that has the canvas.
     """
 
     def __init__(self, widget: QWidget) -> None:
@@ -158,21 +146,13 @@ class CanvasLegend:
         self.label: QLabel | None = None
 
     def show(self, classes: ClassTable, hidden: frozenset[int] = frozenset()) -> None:
-        """Show the classes that have pixels.
-
-        Parameters
-        ----------
-        classes : ClassTable
-            The classes.
-        hidden : frozenset of int
-            Those that are not shown.
-        """
+        """Show the classes that have pixels."""
         rows = [row for row in classes if row.area and row.id not in hidden]
         canvas = _canvas_of(self._widget)
         if not rows or canvas is None:
             self.clear()
             return
-        # One panel a window: the last result's.
+        # One panel per window: that of the last result.
         for other in _panels(canvas):
             other.hide()
         if self.label is None:
@@ -192,7 +172,7 @@ class CanvasLegend:
         self.label.raise_()
 
     def clear(self) -> None:
-        """Take the panel away; that of the result before is seen again."""
+        """Remove the panel and show that of the result before."""
         if self.label is None:
             return
         label, self.label = self.label, None
@@ -207,12 +187,12 @@ class CanvasLegend:
 
 
 def _panels(canvas: QWidget) -> list[QLabel]:
-    """Return the panels of all results, the last one made last."""
+    """Return the panels of all results, in the order in which they were made."""
     return canvas.findChildren(QLabel, _PANEL)
 
 
 def _canvas_of(widget: QWidget) -> QWidget | None:
-    """Return what the canvas lies in: a dock that floats has the window as its parent, too."""
+    """Return the widget around the canvas; a floating dock has the window as its parent too."""
     parent: QWidget | None = widget
     while parent is not None and not isinstance(parent, QMainWindow):
         parent = parent.parentWidget()

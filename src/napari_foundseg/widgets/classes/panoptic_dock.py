@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from napari.viewer import Viewer
@@ -9,25 +10,20 @@ from napari.viewer import Viewer
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.panoptic import derive
-from napari_foundseg.widgets.classes.class_form import ClassedForm
+from napari_foundseg.widgets.classes.class_form import ClassForm
 
 __all__ = ["PanopticWidget"]
 
 
-class PanopticWidget(ClassedForm):
-    """Things and stuff.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+class PanopticWidget(ClassForm):
+    """Segment objects and background classes."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, TASKS["panoptic"])
+        self.build()
 
-    def derived(self, segmentation: Segmentation) -> Any:
-        """Return a function that makes the nuclei again with the form's thresholds; None for methods without maps."""
+    def derived(self, segmentation: Segmentation) -> Callable[[], Segmentation] | None:
+        """Return a function that derives the nuclei again with the thresholds of the form; None without maps."""
         settings: Any = self.settings
         made_by = segmentation.provenance.get("settings", {}).get("method")
         if segmentation.maps is None or not made_by == settings.method == "nuclei":

@@ -5,19 +5,14 @@ from __future__ import annotations
 from napari.viewer import Viewer
 
 from napari_foundseg.tasks import TASKS
-from napari_foundseg.widgets.classes.class_form import ClassedForm
+from napari_foundseg.widgets.classes.class_form import ClassForm
 
 __all__ = ["SemanticWidget"]
 
 
-class SemanticWidget(ClassedForm):
-    """The class of each pixel.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+class SemanticWidget(ClassForm):
+    """Segment the class of each pixel."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, TASKS["semantic"])
+        self.build()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,134 +20,68 @@ from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.tasks.concepts import TextInputs, example_of
 from napari_foundseg.tasks.text import derive, not_found
-from napari_foundseg.widgets.classes.class_form import ClassedForm
+from napari_foundseg.widgets.classes.class_form import ClassForm
 from napari_foundseg.widgets.classes.concept_list import ConceptList
-from napari_foundseg.widgets.controls.region_choice import meant_shapes
-from napari_foundseg.widgets.layers.layer_conversion import affine_between, current_index, region_from_shape
+from napari_foundseg.widgets.controls.region_choice import find_shapes
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
+from napari_foundseg.widgets.layers.layer_axes import affine_between
+from napari_foundseg.widgets.layers.layer_conversion import current_index, region_from_shape
 from napari_foundseg.widgets.layers.layer_tags import TOOL
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.unique_name import unique_name
 from napari_foundseg.widgets.runs.run import Run
 
 __all__ = ["TextWidget"]
 
 
-class TextWidget(ClassedForm):
-    """What is named or shown, as classes and objects.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+class TextWidget(ClassForm):
+    """Segment concepts that are given by words or examples."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, TASKS["text"])
+        self.build()
 
     def input_rows(self) -> list[QWidget]:
-        """Return the concepts, and below them the region.
-
-        Returns
-        -------
-        list of QWidget
-            From top to bottom.
-        """
+        """Return the concepts, the region, and the choice of heat maps."""
         ways = {"From the drawn box": self._boxed, "From the selected label": self._labelled}
         self.concepts = ConceptList(ways, self._say)
         self.concepts.moved.connect(self.derive_again)
         self.heat_maps = QCheckBox("Show heat maps")
-        self.heat_maps.setToolTip("Add each concept's scores, 0 to 1, as an image layer.")
+        self.heat_maps.setToolTip("Add the scores of each concept, 0 to 1, as an image layer.")
         return [self.concepts, *super().input_rows(), self.heat_maps]
 
-    def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
-        """Return concepts and region as the form stands.
+    def inputs(self, target: ImageOnLayer) -> Inputs:
+        """Return the concepts, slice and region."""
+        return self.task.inputs.parse({"concepts": self.concepts.values(), **self.region.region_fields(target)})
 
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The chosen layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        TextInputs
-            Checked.
-        """
-        return self.task.inputs.parse({"concepts": self.concepts.values(), **self.region.given(layer, image)})
-
-    def deliver(self, layer: ImageLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
-        """Add the result as new layers, and the heat maps where they are wanted.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        run : Run
-            The run.
-        segmentation : Segmentation
-            Its result.
-        seconds : float
-            How long it took.
-
-        Returns
-        -------
-        str
-            What was found, and what was not.
-        """
+    def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
+        """Add the result as new layers, and the heat maps if they are wanted."""
         if self.heat_maps.isChecked() and segmentation.maps is not None:
-            self._add_heat_maps(layer, run.image, segmentation)
-        return super().deliver(layer, run, segmentation, seconds)
+            self._add_heat_maps(target, segmentation)
+        return super().show_result(target, run, segmentation, seconds)
 
     def in_words(self, segmentation: Segmentation, image: Image, seconds: float) -> str:
-        """Say what was found, and what was not.
-
-        Parameters
-        ----------
-        segmentation : Segmentation
-            The result.
-        image : Image
-            Its image.
-        seconds : float
-            How long the run took; 0 where there was none.
-
-        Returns
-        -------
-        str
-            For the line below the button.
-        """
+        """Describe the result, and the concepts that were not found."""
         return "\n".join([super().in_words(segmentation, image, seconds), *not_found(segmentation)])
 
-    def derived(self, segmentation: Segmentation) -> Any:
-        """Return what makes labels anew with the thresholds and colours of the form.
-
-        Parameters
-        ----------
-        segmentation : Segmentation
-            The last result.
-
-        Returns
-        -------
-        callable or None
-            None where no heat maps were kept.
-        """
+    def derived(self, segmentation: Segmentation) -> Callable[[], Segmentation] | None:
+        """Return a function that derives the labels again with the thresholds and colours of the form."""
         if segmentation.maps is None:
             return None
         settings: Any = self.settings
-        given = {" ".join(row["text"].split()).strip(" ,;"): row for row in self.concepts.values()}
-        known = TextInputs.parse(segmentation.provenance["inputs"])
-        # A concept whose words were changed since stays as it was until the next run.
-        moved = [
+        rows = {" ".join(row["text"].split()).strip(" ,;"): row for row in self.concepts.values()}
+        before = TextInputs.parse(segmentation.provenance["inputs"])
+        # A concept whose words were changed since keeps its threshold and colour until the next run.
+        changed = [
             concept.model_copy(
-                update={name: given[concept.text][name] for name in ("threshold", "colour") if concept.text in given}
+                update={name: rows[concept.text][name] for name in ("threshold", "colour") if concept.text in rows}
             )
-            for concept in known.concepts
+            for concept in before.concepts
         ]
-        inputs = known.model_copy(update={"concepts": tuple(moved)})
+        inputs = before.model_copy(update={"concepts": tuple(changed)})
         return lambda: derive(segmentation, settings, inputs)
 
-    def _add_heat_maps(self, layer: ImageLayer, image: Image, segmentation: Segmentation) -> None:
-        overlay = Overlay(layer, image)
+    def _add_heat_maps(self, target: ImageOnLayer, segmentation: Segmentation) -> None:
+        overlay, image = target.overlay, target.image
         region = segmentation.provenance["inputs"]["region"] or (0, 0, *(n - 1 for n in image.plane_shape))
         for i, entry in enumerate(segmentation.classes):
             whole = np.zeros(image.shape, np.float32)
@@ -156,7 +91,7 @@ class TextWidget(ClassedForm):
             self.viewer.add_layer(
                 ImageLayer(
                     overlay.expanded(whole),
-                    name=unique_name(self.viewer.layers, f"{layer.name} {entry.name} heat map"),
+                    name=unique_name(self.viewer.layers, f"{target.name} {entry.name} heat map"),
                     colormap=Colormap(["#000000", entry.colour], name=entry.colour),
                     contrast_limits=(0, 1),
                     blending="additive",
@@ -172,28 +107,27 @@ class TextWidget(ClassedForm):
         self.fail(error)
 
     def _boxed(self) -> str:
-        """Return the part of the image in the drawn box as an example; the box may lie on another image."""
-        image, layer = self.chosen_image(), self.image.layer
-        assert layer is not None
-        box = region_from_shape(meant_shapes(self.viewer), layer, image)
-        return example_of(image.rgb(current_index(self.viewer, layer, image), box))
+        """Return the part of the image in the drawn box as an example; the box may have been drawn on another image."""
+        target = self.chosen_target()
+        box = region_from_shape(find_shapes(self.viewer), target)
+        return example_of(target.image.rgb(current_index(self.viewer, target), box))
 
     def _labelled(self) -> str:
         """Return the box around the selected label as an example."""
-        image, layer = self.chosen_image(), self.image.layer
+        target = self.chosen_target()
         labels = self.viewer.layers.selection.active
-        if layer is None or not isinstance(labels, Labels):
+        if not isinstance(labels, Labels):
             raise PromptError(
                 "No label is selected. Select a Labels layer and pick a label, then choose the image here."
             )
         where = np.argwhere(np.asarray(labels.data[0] if labels.multiscale else labels.data) == labels.selected_label)
         if not len(where):
             raise PromptError(f"Label {labels.selected_label} of {labels.name!r} has no pixel: pick another.")
-        matrix, origin = affine_between(labels, layer)
+        matrix, origin = affine_between(labels, target.layer)
         ends = np.round(np.stack([where.min(0), where.max(0)]) @ matrix.T + origin).astype(int)
         y0, x0, y1, x1 = (int(v) for v in (*ends[0][-2:], *ends[1][-2:]))
-        height, width = image.plane_shape
+        height, width = target.image.plane_shape
         box = (max(0, y0), max(0, x0), min(height - 1, y1), min(width - 1, x1))
         if box[0] > box[2] or box[1] > box[3]:
-            raise PromptError(f"Label {labels.selected_label} of {labels.name!r} does not lie on {layer.name!r}.")
-        return example_of(image.rgb(current_index(self.viewer, layer, image), box))
+            raise PromptError(f"Label {labels.selected_label} of {labels.name!r} does not overlap {target.name!r}.")
+        return example_of(target.image.rgb(current_index(self.viewer, target), box))

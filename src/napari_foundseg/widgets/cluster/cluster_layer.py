@@ -1,4 +1,4 @@
-"""The Labels layer that shows clusters: it follows every change of them until a person paints in it."""
+"""The Labels layer that shows clusters, updated with every change until the user paints in it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
-from napari_foundseg.widgets.controls.colours import listed
-from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.controls.colours import listed_colormap
 from napari_foundseg.widgets.layers.result_layers import add_labels, object_features
 
 if TYPE_CHECKING:
@@ -20,25 +19,19 @@ if TYPE_CHECKING:
     from napari.utils.colormaps import CyclicLabelColormap
 
     from napari_foundseg.core.classes.class_table import ClassTable
-    from napari_foundseg.core.image import Image
     from napari_foundseg.core.result import Segmentation
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = ["ClusterLayer"]
 
-#: How far the pointer may go in a click, in pixels of the screen.
+#: Screen pixels by which the pointer may move in a click.
 _STILL = 4
 
 
 class ClusterLayer(QObject):
-    """The layer of the latest clusters. One that a person has painted in is theirs: then a new one is made.
+    """Shows the latest clusters; a layer that the user has painted in is kept, and a new one is added."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    """
-
-    #: A cluster was clicked: its number, and whether others stay selected.
+    #: The user has clicked a cluster: its number, and whether others stay selected.
     clicked = Signal(int, bool)
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -49,46 +42,25 @@ class ClusterLayer(QObject):
         self._painted = self._writing = False
 
     def is_of(self, layer: ImageLayer | None) -> bool:
-        """Tell whether the viewer shows clusters of an image.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image or None
-            The image's layer.
-
-        Returns
-        -------
-        bool
-            False where their layer was removed.
-        """
+        """Return whether the viewer shows clusters of an image."""
         return self.labels in self._viewer.layers and layer is self._image_layer
 
-    def show(self, layer: ImageLayer, image: Image, found: Segmentation) -> None:
-        """Show clusters of an image.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        image : Image
-            The layer as an image.
-        found : Segmentation
-            The clusters.
-        """
-        if self.is_of(layer) and self.labels is not None and not self._painted:
+    def show(self, target: ImageOnLayer, found: Segmentation) -> None:
+        """Show clusters of an image."""
+        if self.is_of(target.layer) and self.labels is not None and not self._painted:
             self._writing = True
-            self.labels.data = Overlay(layer, image).expanded(found.labels)
+            self.labels.data = target.overlay.expanded(found.labels)
             self.labels.features = object_features(found)
             self.labels.metadata = {**self.labels.metadata, RUN_PROVENANCE: dict(found.provenance)}
             self._writing = False
         else:
             self.forget()
-            self._follow(add_labels(self._viewer, layer, image, found, f"{layer.name} clusters"), layer)
+            self._follow(add_labels(self._viewer, target, found, f"{target.name} clusters"), target.layer)
         assert self.labels is not None
         self.labels.colormap = _colours(found.classes)
 
     def forget(self) -> None:
-        """Follow the layer no more; it stays as it is."""
+        """Disconnect from the layer, which stays in the viewer."""
         if self.labels is not None:
             self.labels.events.paint.disconnect(self._mark_painted)
             self.labels.events.labels_update.disconnect(self._mark_painted)
@@ -105,7 +77,7 @@ class ClusterLayer(QObject):
         self._painted |= not self._writing
 
     def _drag(self, layer: Labels, event: Any) -> Iterator[None]:
-        """Tell of a click that is no drag."""
+        """Report a click that is not a drag."""
         if layer.mode != "pan_zoom":
             return
         start = np.array(event.pos, float)
@@ -121,6 +93,6 @@ class ClusterLayer(QObject):
 
 
 def _colours(classes: ClassTable) -> CyclicLabelColormap:
-    """Return each cluster's colour; numbers that are no cluster any more are transparent, as nothing has them."""
+    """Return a colormap of the clusters; numbers without a cluster are transparent."""
     by_number = {row.id: row.colour for row in classes}
-    return listed([by_number.get(number, "transparent") for number in range(1, max(by_number) + 1)])
+    return listed_colormap([by_number.get(number, "transparent") for number in range(1, max(by_number) + 1)])

@@ -1,4 +1,4 @@
-"""The list of clusters: their colours, names and shares, and what can be done to those that are selected."""
+"""The list of clusters, and buttons that edit the selected ones."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _ID = Qt.ItemDataRole.UserRole
 
 
 class ClusterList(QWidget):
-    """Clusters, and buttons that change them."""
+    """Clusters with colours, names and shares, and buttons that edit the selected ones."""
 
-    #: An `Edit` that the person wants.
+    #: An `Edit` by the user.
     edited = Signal(object)
-    #: The last edit is to be taken back.
+    #: The user undoes the last edit.
     undone = Signal()
 
     def __init__(self) -> None:
@@ -71,40 +71,15 @@ class ClusterList(QWidget):
         return tuple(int(item.data(_ID)) for item in self.items())
 
     def items(self) -> list[QListWidgetItem]:
-        """Return the list's entries.
-
-        Returns
-        -------
-        list of QListWidgetItem
-            From top to bottom.
-        """
+        """Return the list's entries."""
         return [item for at in range(self.list.count()) if (item := self.list.item(at)) is not None]
 
     def name_of(self, number: int) -> str:
-        """Return a cluster's name as the list shows it.
-
-        Parameters
-        ----------
-        number : int
-            The cluster.
-
-        Returns
-        -------
-        str
-            Its number in words where it is not in the list.
-        """
+        """Return the name of a cluster; its number as text if it is not in the list."""
         return next((item.text() for item in self.items() if item.data(_ID) == number), str(number))
 
     def select(self, number: int, *, more: bool = False) -> None:
-        """Select a cluster.
-
-        Parameters
-        ----------
-        number : int
-            The cluster; one that is not there clears the selection.
-        more : bool
-            Whether to leave selected what is.
-        """
+        """Select a cluster, with `more` in addition to the others; a number without one clears the selection."""
         if not more:
             self.list.clearSelection()
         for item in self.items():
@@ -113,17 +88,7 @@ class ClusterList(QWidget):
                 self.list.scrollToItem(item)
 
     def show_classes(self, classes: ClassTable, hidden: Iterable[int], undoable: bool) -> None:
-        """Show clusters.
-
-        Parameters
-        ----------
-        classes : ClassTable
-            Names, colours and areas.
-        hidden : iterable of int
-            Those that become background.
-        undoable : bool
-            Whether there is a change to take back.
-        """
+        """Show clusters; hidden ones are unchecked."""
         self._filling = True
         chosen, unseen = self.selected, set(hidden)
         self.list.clear()
@@ -133,7 +98,7 @@ class ClusterList(QWidget):
             pixmap = QPixmap(14, 14)
             pixmap.fill(QColor(row.colour))
             icon = QIcon(pixmap)
-            # Else Qt tints it where the row is selected, and it is the cluster's colour no more.
+            # Otherwise Qt tints the icon of a selected row.
             icon.addPixmap(pixmap, QIcon.Mode.Selected)
             item.setIcon(icon)
             item.setData(_ID, row.id)

@@ -1,11 +1,11 @@
-"""The part of *Cluster* that fits a model: to the layer or to a folder, with the loss as a curve."""
+"""The part of *Cluster* that fits a model to a layer or to a folder of images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtCore import QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -18,20 +18,22 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_foundseg.core.errors import Cancelled, FoundsegError
-from napari_foundseg.core.image import Image
+from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.tasks import SIDE_TASKS
 from napari_foundseg.tasks.side_tasks.fit_files import free_name
 from napari_foundseg.widgets.controls.curve import Curve
-from napari_foundseg.widgets.controls.rows import quiet_label
+from napari_foundseg.widgets.controls.rows import wrapping_label
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.runs.run import Run
+from napari_foundseg.widgets.runs.run_follower import RunFollower
 
 __all__ = ["FitPanel"]
 
 _LAYER, _FOLDER = "This layer, all slices", "Folder…"
-#: How long after a cancel the window looks for what was kept, in milliseconds.
+#: Milliseconds after a cancelled fit at which to look for the model that it has saved.
 _LOOKS = (500, 1500, 3000, 6000)
 
 
@@ -40,45 +42,63 @@ class FitPanel(QWidget):
 
     Parameters
     ----------
-    image : callable
+    find_target : callable
         Returns the form's image, or raises a `FoundsegError`.
     fail : callable
-        Given a `FoundsegError`, says it beside the control that it is about.
+        Shows a `FoundsegError` beside the control that it is about.
     """
 
-    #: The run that ended well, and its `Segmentation`.
+    #: A fit has succeeded: the run and its `Segmentation`.
     fitted = Signal(object, object)
-    #: Name of a model that a cancelled fit has kept.
+    #: A cancelled fit has saved a model; its name.
     kept = Signal(str)
-    #: What there is to show while a fit to the layer runs: the image, a dict.
-    shown = Signal(object, object)
-    #: A fit has ended, however.
+    #: An intermediate result of a fit to the layer, a dict.
+    shown = Signal(object)
+    #: A fit has succeeded, failed or been cancelled.
     ended = Signal()
 
-    def __init__(self, image: Callable[[], Image], fail: Callable[[FoundsegError], None]) -> None:
+    def __init__(self, find_target: Callable[[], ImageOnLayer], fail: Callable[[FoundsegError], None]) -> None:
         super().__init__()
-        self._image, self._fail = image, fail
+        self._find_target = find_target
+        self._fail = fail
         self._folder: str | None = None
-        self.current: Run | None = None
-        self.source, self.backbone, self.name = QComboBox(), QComboBox(), QLineEdit()
+        #: The image of the latest fit.
+        self.target: ImageOnLayer | None = None
+        self._follower = RunFollower()
+        self._follower.progressed.connect(self._show_progress)
+        self._follower.shown.connect(self._show)
+        self._follower.done.connect(self._done)
+        self._follower.failed.connect(self._failed)
+        self._follower.cancelled.connect(self._stopped)
+        self.source = QComboBox()
+        self.backbone = QComboBox()
+        self.name = QLineEdit()
         self.form = SettingsForm(SIDE_TASKS["fit_stego"].methods["stego"], "fit_stego.stego")
-        self.fit_button, self.cancel_button = QPushButton("Fit"), QPushButton("Cancel")
-        self.bar, self.curve, self.words = QProgressBar(), Curve(), quiet_label("")
+        self.fit_button = QPushButton("Fit")
+        self.cancel_button = QPushButton("Cancel")
+        self.bar = QProgressBar()
+        self.curve = Curve()
+        self.words = wrapping_label("")
         self._build()
 
+    @property
+    def current(self) -> Run | None:
+        """The fit that is under way."""
+        return self._follower.run
+
     def refresh(self) -> None:
-        """Offer the backbones that there are."""
+        """List the backbones of the catalogue."""
         chosen = self.backbone.currentText()
         self.backbone.clear()
         self.backbone.addItems([row.name for row in catalog().values() if "FeatureExtractor" in row.protocols])
         self.backbone.setCurrentIndex(max(0, self.backbone.findText(chosen)))
 
     def start(self) -> None:
-        """Start a fit with what the controls show."""
+        """Start a fit with the values of the controls."""
         if self.current is not None:
             return
         try:
-            image = self._image()
+            target = self._find_target()
             name = free_name(self.name.text().strip() or None)
             inputs = SIDE_TASKS["fit_stego"].inputs.parse({"folder": self._folder, "name": name})
             settings = SIDE_TASKS["fit_stego"].settings("stego", self.form.values())
@@ -86,22 +106,18 @@ class FitPanel(QWidget):
             self._fail(error)
             return
         self.form.remember()
-        self.current = run = Run("fit_stego", image, inputs, settings, self.backbone.currentText())
-        run.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)
-        run.shown.connect(self._show, Qt.ConnectionType.QueuedConnection)
-        run.ended.connect(self._end, Qt.ConnectionType.QueuedConnection)
-        self._busy(True)
+        self.target = target
+        self._show_busy(True)
         self.words.setText("starting")
-        run.start()
+        self._follower.start(Run("fit_stego", target.image, inputs, settings, self.backbone.currentText()))
 
     def cancel(self) -> None:
-        """Stop the fit; the best so far is kept."""
-        if self.current is None:
+        """Cancel the fit; the best model so far is saved."""
+        run = self._follower.cancel()
+        if run is None:
             return
-        run, self.current = self.current, None
-        run.cancel()
-        self._busy(False)
-        self.words.setText("Cancelled. Looking for what was kept…")
+        self._show_busy(False)
+        self.words.setText("Cancelled. Looking for the saved model…")
         name = str(getattr(run.inputs, "name", ""))
         before = catalog().get(name)
         for wait in _LOOKS:
@@ -109,51 +125,47 @@ class FitPanel(QWidget):
         self.ended.emit()
 
     def release(self) -> None:
-        """Stop, since the form is being closed."""
-        if self.current is not None:
-            run, self.current = self.current, None
-            run.cancel()
+        """Cancel the fit: the form is being closed."""
+        self._follower.cancel()
 
     def _look(self, name: str, before: Any, last: bool) -> None:
         if self.current is not None or not self.words.text().startswith("Cancelled. Looking"):
             return
         found = catalog().get(name)
         if found is not None and found != before:
-            self.words.setText(f"Cancelled. The best so far was kept as the model {name}; Fit goes on from it.")
+            self.words.setText(f"Cancelled. The best model so far was saved as {name}; Fit continues from it.")
             self.kept.emit(name)
         elif last:
-            self.words.setText("Cancelled before there was anything to keep.")
+            self.words.setText("Cancelled before there was a model to save.")
 
-    def _progress(self, share: float, words: str) -> None:
-        if self.sender() is self.current:
-            self.bar.setValue(round(100 * share))
-            self.words.setText(words)
+    def _show_progress(self, share: float, words: str) -> None:
+        self.bar.setValue(round(100 * share))
+        self.words.setText(words)
 
     def _show(self, shown: dict[str, Any]) -> None:
-        run = self.sender()
-        if run is self.current and isinstance(run, Run):
-            self.curve.show_values(shown["loss"])
-            self.curve.show()
-            if self._folder is None:
-                self.shown.emit(run.image, shown)
+        self.curve.show_values(shown["loss"])
+        self.curve.show()
+        if self._folder is None:
+            self.shown.emit(shown)
 
-    def _end(self, run: Run, job: Any) -> None:
-        if run is not self.current:
-            return
-        self.current = None
-        self._busy(False)
+    def _done(self, run: Run, segmentation: Segmentation) -> None:
+        self._show_busy(False)
         self.ended.emit()
-        if job.state != "done":
-            self.words.setText("")
-            if not isinstance(job.error, Cancelled):
-                self._fail(job.error)
-            return
-        told = job.result.provenance["fitted"]
-        self.curve.show_values(told["losses"])
-        self.words.setText("\n".join([f"Fitted: the model {told['model']}.", *told["notes"]]))
-        self.fitted.emit(run, job.result)
+        fitted = segmentation.provenance["fitted"]
+        self.curve.show_values(fitted["losses"])
+        self.words.setText("\n".join([f"Fitted: the model {fitted['model']}.", *fitted["notes"]]))
+        self.fitted.emit(run, segmentation)
 
-    def _busy(self, busy: bool) -> None:
+    def _failed(self, error: FoundsegError) -> None:
+        self._stopped()
+        self._fail(error)
+
+    def _stopped(self) -> None:
+        self._show_busy(False)
+        self.ended.emit()
+        self.words.setText("")
+
+    def _show_busy(self, busy: bool) -> None:
         self.fit_button.setEnabled(not busy)
         self.cancel_button.setEnabled(busy)
         self.bar.setVisible(busy)
@@ -162,15 +174,13 @@ class FitPanel(QWidget):
     def _build(self) -> None:
         self.source.addItems([_LAYER, _FOLDER])
         self.source.setAccessibleName("Images to fit to")
-        self.source.setToolTip("What the model is fitted to; no labels are needed. More images make better clusters.")
+        self.source.setToolTip("Images to fit the model to. No labels are needed; more images give better clusters.")
         self.source.activated.connect(self._choose_source)
         self.backbone.setAccessibleName("Backbone")
-        self.backbone.setToolTip("The network whose features are used; it stays as it is.")
+        self.backbone.setToolTip("The network that computes the features. The fit does not change it.")
         self.name.setPlaceholderText("automatic")
         self.name.setAccessibleName("Name of the new model")
-        self.name.setToolTip(
-            "What the new model is called. A fit of the same name and images goes on where it stopped."
-        )
+        self.name.setToolTip("Name of the new model. A fit with the same name and images continues where it stopped.")
         for combo in (self.source, self.backbone, *self.form.findChildren(QComboBox)):
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
             combo.setMinimumContentsLength(8)
@@ -179,8 +189,8 @@ class FitPanel(QWidget):
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
         for text, widget in (("Fit to", self.source), ("Backbone", self.backbone), ("Name", self.name)):
             rows.addRow(text, widget)
-        self.fit_button.setToolTip("Fit STEGO to these images. It takes minutes; you can go on working.")
-        self.cancel_button.setToolTip("Stop the fit; the best so far is kept.")
+        self.fit_button.setToolTip("Fit STEGO to these images. This takes minutes, during which you can work on.")
+        self.cancel_button.setToolTip("Stop the fit. The best model so far is saved.")
         self.fit_button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.cancel)
         line = QHBoxLayout()
@@ -194,7 +204,7 @@ class FitPanel(QWidget):
         for part in (self.bar, self.curve, self.words):
             layout.addWidget(part)
         self.curve.hide()
-        self._busy(False)
+        self._show_busy(False)
         self.refresh()
 
     def _choose_source(self, at: int) -> None:

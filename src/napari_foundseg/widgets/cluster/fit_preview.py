@@ -1,4 +1,4 @@
-"""The layer that shows, while a fit runs, what its clusters are by now."""
+"""The layer that shows the present clusters during a fit."""
 
 from __future__ import annotations
 
@@ -8,57 +8,39 @@ import numpy as np
 from napari.layers import Labels
 
 from napari_foundseg.core.classes.class_table import class_colour
-from napari_foundseg.widgets.controls.colours import listed
+from napari_foundseg.widgets.controls.colours import listed_colormap
 from napari_foundseg.widgets.layers.layer_tags import TOOL
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.unique_name import unique_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image as ImageLayer
 
-    from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = ["FitPreview"]
 
 _NAME = "fit preview"
-#: Clusters that a fit may have.
+#: Greatest number of clusters of a fit.
 _MOST = 64
 
 
 class FitPreview:
-    """A layer of its own, gone when the fit has ended.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    """
+    """A Labels layer that is removed when the fit ends."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._labels: Labels | None = None
 
-    def show(self, layer: ImageLayer, image: Image, shown: dict[str, Any]) -> None:
-        """Show clusters.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The layer that is fitted to.
-        image : Image
-            The layer as an image.
-        shown : dict
-            What `tasks.side_tasks.fit_stego.fit_stego` tells: cells, their shape and side, and where they lie.
-        """
+    def show(self, target: ImageOnLayer, shown: dict[str, Any]) -> None:
+        """Show the clusters of a fit to an image."""
         cells = np.frombuffer(shown["preview"], np.uint8).reshape(shown["shape"])
-        pixels, place = Overlay(layer, image).cells(cells, tuple(shown["index"]), shown["box"][:2], shown["stride"])
+        pixels, place = target.overlay.cells(cells, tuple(shown["index"]), shown["box"][:2], shown["stride"])
         if self._labels in self._viewer.layers and self._labels is not None:
             self._labels.data = pixels
             return
         active = self._viewer.layers.selection.active
         name = unique_name(self._viewer.layers, _NAME)
-        colours = listed([class_colour(number) for number in range(1, _MOST + 1)])
+        colours = listed_colormap([class_colour(number) for number in range(1, _MOST + 1)])
         self._labels = Labels(pixels, name=name, colormap=colours, metadata={TOOL: True}, opacity=0.5, **place)
         self._viewer.add_layer(self._labels)
         self._viewer.layers.selection.active = active

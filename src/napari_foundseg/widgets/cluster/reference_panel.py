@@ -1,4 +1,4 @@
-"""What clusters and a person's labels have to do with each other: how well they fit, and classes learnt from labels."""
+"""Comparison of clusters with labels of the user, and learning of classes from such labels."""
 
 from __future__ import annotations
 
@@ -15,72 +15,67 @@ from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.clusters.cluster_matching import Match, match
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
-from napari_foundseg.widgets.controls.rows import labelled, quiet_label, side_by_side
+from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.layers.marks import labels_on_slice
-from napari_foundseg.widgets.qt.numpy_thread import Latest
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
     from numpy.typing import NDArray
 
-    from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = ["ReferencePanel", "painted_over"]
 
 
 class ReferencePanel(QWidget):
-    """A choice of labels, *Match* and *Learn*.
+    """A choice of labels, and the buttons *Match* and *Learn*."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    """
-
-    #: The clusters are to be compared with the chosen labels.
+    #: The user wants to compare the clusters with the chosen labels.
     match_asked = Signal()
-    #: The classes of the chosen labels are to be learnt.
+    #: The user wants to learn the classes of the chosen labels.
     learn_asked = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
-        self._latest = Latest()
+        self._latest = NumpyThread()
         self._latest.done.connect(self._show)
         self._name_of: Callable[[int], str] = str
-        self.choice = LayerChoice(viewer, Labels, "Labels of classes: to compare with, or to learn from.", follow=False)
+        self.choice = LayerChoice(
+            viewer, Labels, "A Labels layer of classes, to compare the clusters with or to learn from.", follow=False
+        )
         self.choice.combo.setAccessibleName("Labels of classes")
         self.match_button = QPushButton("Match")
         self.match_button.setToolTip(
-            "How well the clusters fit these labels: best one-to-one match (Hungarian method). Pixels of 0 are a class."
+            "Compare the clusters with these labels: best one-to-one match (Hungarian method). Label 0 is a class too."
         )
         self.match_button.clicked.connect(self.match_asked)
         self.learn_button = QPushButton("Learn")
         self.learn_button.setToolTip(
-            "Learn these labels' classes from the model's codes (linear probe); a stroke for each class will do."
+            "Learn the classes of these labels from the model's features (linear probe). One stroke a class will do."
         )
         self.learn_button.clicked.connect(self.learn_asked)
-        self.words = quiet_label("")
+        self.words = wrapping_label("")
         self.words.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(labelled("Labels", self.choice))
+        layout.addWidget(labelled_row("Labels", self.choice))
         layout.addWidget(side_by_side(self.match_button, self.learn_button))
         layout.addWidget(self.words)
 
     def compare(self, clusters: NDArray[Any], name_of: Callable[[int], str]) -> None:
-        """Match the clusters to the chosen labels, beside the window, and say how well they fit.
+        """Match the clusters to the chosen labels in a background thread, and show the scores.
 
         Parameters
         ----------
         clusters : ndarray of int
-            Their numbers, as the layer holds them; slices without any are left out.
+            The pixels of the cluster layer; slices without clusters are ignored.
         name_of : callable
             Returns the name of a cluster.
         """
         reference = self.choice.layer
         if reference is None:
-            self.say("There is no other Labels layer; open or paint one.")
+            self.say("There is no other Labels layer. Open or paint one.")
             return
         given = reference.data[0] if reference.multiscale else reference.data
         if clusters.shape != tuple(given.shape):
@@ -90,18 +85,12 @@ class ReferencePanel(QWidget):
         self._latest.ask(partial(_matched, clusters, given))
 
     def say(self, words: str) -> None:
-        """Say something below the buttons.
-
-        Parameters
-        ----------
-        words : str
-            What.
-        """
+        """Show a text below the buttons."""
         self.words.setText(words)
         self.words.setVisible(bool(words))
 
     def release(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         self.choice.disconnect_viewer()
 
     def _show(self, number: int, found: Match | Exception) -> None:
@@ -114,26 +103,16 @@ class ReferencePanel(QWidget):
         self.say(f"Accuracy {found.accuracy:.3f}, mIoU {found.mean_iou:.3f} ({pairs})")
 
 
-def painted_over(labels: Labels, layer: Layer, image: Image, indices: list[tuple[int, ...]]) -> NDArray[Any]:
-    """Return what is painted over slices of an image, wherever the labels' own pixels lie.
-
-    Parameters
-    ----------
-    labels : napari.layers.Labels
-        The labels.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    indices : list of tuple of int
-        The slices.
+def painted_over(labels: Labels, target: ImageOnLayer, indices: list[tuple[int, ...]]) -> NDArray[Any]:
+    """Return the labels under the pixels of some slices of an image.
 
     Returns
     -------
     ndarray of int
         Of the image's shape without channels; 0 on all other slices.
     """
-    found = {index: labels_on_slice(labels, layer, image, index) for index in indices}
+    image = target.image
+    found = {index: labels_on_slice(labels, target, index) for index in indices}
     most = max((int(part[1].max()) for part in found.values() if part is not None), default=0)
     out = np.zeros(image.shape, label_dtype(most))
     for index, part in found.items():
@@ -144,7 +123,7 @@ def painted_over(labels: Labels, layer: Layer, image: Image, indices: list[tuple
 
 
 def _matched(clusters: NDArray[Any], given: Any) -> Match:
-    """Match on the slices that have clusters."""
+    """Match on slices with clusters."""
     planes = clusters.reshape(-1, *clusters.shape[-2:])
     seen = planes.any((1, 2))
     return match(planes[seen], in_memory(given).reshape(planes.shape)[seen])

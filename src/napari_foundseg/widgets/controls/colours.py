@@ -1,4 +1,4 @@
-"""One colour, one meaning, everywhere; chosen to be told apart with a colour vision deficiency (Okabe and Ito)."""
+"""Colours of marks and previews, distinguishable with a colour vision deficiency (Okabe and Ito)."""
 
 from __future__ import annotations
 
@@ -11,45 +11,40 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
-__all__ = ["GUESS", "LISTED", "NEGATIVE", "POSITIVE", "PREVIEW", "listed", "theme_colour"]
+__all__ = ["GUESS", "LISTED", "NEGATIVE", "POSITIVE", "PREVIEW", "listed_colormap", "theme_colour"]
 
 #: A point on the object, a box around it.
 POSITIVE = "#009e73"
 #: A point that is not on the object.
 NEGATIVE = "#d55e00"
-#: A mask that is not accepted yet. An accepted one has its own label's colour.
+#: A mask that is not accepted yet.
 PREVIEW = "#f0e442"
-#: The mask that a click would make: paler than one that a click made.
+#: The mask that a click would give.
 GUESS = "#f8f3b3"
 
-#: Name of the colormaps that `listed` makes.
+#: Name of the colormaps that `listed_colormap` makes.
 LISTED = "listed"
-#: Colours that napari's cyclic colormap of labels can hold, the background's among them.
+#: Number of colours of napari's cyclic colormap of labels, including the background.
 _MOST = 2**16 - 1
 
 
-def listed(colours: Sequence[Any] | NDArray[Any], others: Any = None) -> CyclicLabelColormap | DirectLabelColormap:
+def listed_colormap(
+    colours: Sequence[Any] | NDArray[Any], others: Any = None
+) -> CyclicLabelColormap | DirectLabelColormap:
     """Return a colormap of labels 1 to n; the background is transparent.
 
-    A `DirectLabelColormap` would say the same, but has numba compile a dictionary first: the window stands still for a
-    second. So it comes only where there are more labels than the other can hold.
+    A `DirectLabelColormap` makes numba compile a dictionary first, which blocks the window for a second. So it is used
+    only for more labels than a cyclic colormap can hold.
 
     Parameters
     ----------
     colours : sequence of n colours, or (n, 4) ndarray of float
         As napari takes them.
-    others : colour, optional
-        Of labels beyond n. Without it label n + 1 has the first colour again.
-
-    Returns
-    -------
-    napari.utils.colormaps.CyclicLabelColormap or napari.utils.colormaps.DirectLabelColormap
-        For a Labels layer.
     """
     from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
     from napari.utils.colormaps.standardize_color import transform_color
 
-    # One by one where they are not numbers all: napari takes either names or numbers.
+    # One by one unless all are numbers: napari takes either names or numbers.
     known = colours if isinstance(colours, np.ndarray) else [transform_color(colour)[0] for colour in colours]
     colors = np.concatenate([transform_color("transparent"), np.reshape(known, (-1, 4))])
     if len(colors) > _MOST:
@@ -60,20 +55,7 @@ def listed(colours: Sequence[Any] | NDArray[Any], others: Any = None) -> CyclicL
 
 
 def theme_colour(theme: str, name: str) -> str:
-    """Return a colour of a napari theme.
-
-    Parameters
-    ----------
-    theme : str
-        The theme's id, as in `viewer.theme`.
-    name : str
-        Such as ``error``.
-
-    Returns
-    -------
-    str
-        For a style sheet.
-    """
+    """Return a colour of a napari theme."""
     from napari.utils.theme import get_theme
 
     return str(getattr(get_theme(theme), name).as_hex())

@@ -1,4 +1,4 @@
-"""A small curve: how a loss goes while a fit runs."""
+"""A small plot of the loss during a fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QSizePolicy, QWidget
 __all__ = ["Curve"]
 
 _HEIGHT = 64
-#: Points that are drawn; of more, means.
+#: Greatest number of points; longer series are averaged.
 _POINTS = 200
 
 
@@ -25,27 +25,21 @@ class Curve(QWidget):
         self.values: list[float] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Loss")
-        self.setToolTip("The loss of each step. It falls as codes of places that look alike are drawn together.")
+        self.setToolTip("The loss of each step. It falls as similar parts of the images get similar codes.")
 
     def sizeHint(self) -> QSize:  # noqa: N802 - Qt's name
-        """Return the size that it wants."""
+        """Return the preferred size."""
         return QSize(200, _HEIGHT)
 
     def show_values(self, values: Sequence[float]) -> None:
-        """Draw values.
-
-        Parameters
-        ----------
-        values : sequence of float
-            From the first to the newest.
-        """
+        """Draw values."""
         each = max(1, len(values) // _POINTS)
         chunks = [values[i : i + each] for i in range(0, len(values), each)]
         self.values = [sum(chunk) / len(chunk) for chunk in chunks]
         self.update()
 
     def paintEvent(self, _event: Any) -> None:  # noqa: N802 - Qt's name
-        """Draw the curve and its ends in numbers."""
+        """Draw the curve and the newest value."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         text = self.palette().windowText().color()

@@ -9,17 +9,7 @@ __all__ = ["Fold"]
 
 
 class Fold(QWidget):
-    """A part of a form behind a small arrow.
-
-    Parameters
-    ----------
-    title : str
-        Beside the arrow.
-    content : QFormLayout
-        What is folded away.
-    parent : QWidget, optional
-        The owner.
-    """
+    """A part of a form that is shown and hidden with an arrow button."""
 
     def __init__(self, title: str, content: QFormLayout, parent: QWidget | None = None) -> None:
         super().__init__(parent)

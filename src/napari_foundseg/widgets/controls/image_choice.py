@@ -1,4 +1,4 @@
-"""The image of a form: which layer, and behind a small arrow its axes, channels and normalisation."""
+"""The image of a form: its layer, and in a fold its axes, channels and contrast."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level, fitting_level
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
-from napari_foundseg.widgets.layers.layer_conversion import displayed_axes, image_from_layer, layer_axes
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
+from napari_foundseg.widgets.layers.layer_axes import displayed_axes, layer_axes
+from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 
 __all__ = ["ImageChoice"]
 
@@ -27,12 +29,8 @@ class ImageChoice(QWidget):
 
     Parameters
     ----------
-    viewer : ViewerModel
-        The viewer.
-    parent : QWidget, optional
-        The owner.
     levels : bool
-        Whether to offer the levels of pyramids.
+        Whether to offer the levels of multiscale images.
     """
 
     changed = Signal()
@@ -40,7 +38,7 @@ class ImageChoice(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None, *, levels: bool = True) -> None:
         super().__init__(parent)
         self._viewer, self._offers_levels = viewer, levels
-        help_text = "The image to work on. It follows the layer that is selected in the layer list."
+        help_text = "The image to segment. It follows the selection in the layer list."
         self._choice = LayerChoice(viewer, ImageLayer, help_text)
         self.combo = self._choice.combo
         self._axes, self._channels, self._normalisation, self._ct, details = self._details()
@@ -51,8 +49,8 @@ class ImageChoice(QWidget):
         self.levels = QComboBox()
         self.levels.setAccessibleName("Level")
         self.levels.setToolTip(
-            "The level of the image's pyramid that the model looks at. Automatic: the one that fits what is in view, "
-            "or the diameter of the objects. Results have the full resolution either way."
+            "Resolution level of a multiscale image to run the model on. Automatic: by the zoom, or by the diameter of "
+            "the objects. Results always have the full resolution."
         )
         self.levels.hide()
         layout.addWidget(self.levels)
@@ -70,15 +68,10 @@ class ImageChoice(QWidget):
     def image(self) -> Image:
         """Return the chosen layer as an image.
 
-        Returns
-        -------
-        Image
-            With the axes, channels and normalisation of the form.
-
         Raises
         ------
         FoundsegError
-            If there is no image layer, or it cannot be worked on.
+            If there is no image layer, or it cannot be segmented.
         """
         if self.layer is None:
             raise BadImageError(
@@ -92,20 +85,17 @@ class ImageChoice(QWidget):
             displayed=displayed_axes(self._viewer, self.layer),
         )
 
+    def target(self) -> ImageOnLayer:
+        """Return the chosen layer with its image; raises as `image` does."""
+        image = self.image()
+        assert self.layer is not None
+        return ImageOnLayer(self.layer, image)
+
     def level(self, image: Image, pixel: float) -> Level | None:
-        """Return the level of a pyramid to work at.
+        """Return the level of a multiscale image to run on.
 
-        Parameters
-        ----------
-        image : Image
-            The chosen image.
-        pixel : float
-            How many of the finest pixels may become one, where a person leaves the choice to the form.
-
-        Returns
-        -------
-        Level or None
-            None for the finest.
+        `pixel`: for *automatic*, the width of a pixel, in pixels of the finest level, up to which a coarser level will
+        do. None for the finest level.
         """
         if len(image.usable_levels) < 2:
             return None
@@ -121,18 +111,18 @@ class ImageChoice(QWidget):
     def _details(self) -> tuple[QLineEdit, QLineEdit, QComboBox, QWidget, QFormLayout]:
         axes, channels, normalisation = QLineEdit(), QLineEdit(), QComboBox()
         axes.setToolTip(
-            "One letter an axis: T time, C channel, Z depth, Y rows, X columns, such as TZYX. Empty: automatic."
+            "One letter per axis: T time, C channel, Z depth, Y rows, X columns, for example TZYX. Empty: automatic."
         )
         channels.setPlaceholderText("automatic")
         channels.setToolTip(
-            "One to three channel numbers from 0, such as 1 or 2, 0, 1: grey, or red, green and blue. "
-            "Empty: all of RGB, else the first."
+            "One to three channel numbers, counted from 0. One is shown to the model as grey, three as red, green and "
+            "blue. Empty: all of an RGB image, else the first."
         )
         normalisation.addItems([_PERCENTILES, _CONTRAST, _CT])
         normalisation.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         normalisation.setToolTip(
-            "Which grey values become black and white before the model sees the image. Percentiles: 0.5 and 99.5 "
-            "of the whole stack. As displayed: the layer's contrast limits. CT window: a level and a width."
+            "Grey values that are mapped to black and white for the model. Percentiles: 0.5 and 99.5 of the whole "
+            "stack. As displayed: the layer's contrast limits. CT window: a level and a width."
         )
         ct = QWidget()
         self._level, self._width = QDoubleSpinBox(), QDoubleSpinBox()
@@ -160,7 +150,7 @@ class ImageChoice(QWidget):
             return tuple(int(part) for part in text) or None
         except ValueError as error:
             raise AxesError(
-                f"Channels {self._channels.text()!r} are not numbers; write one to three numbers from 0, such as 0, 2."
+                f"Channels {self._channels.text()!r} are not numbers. Type one to three numbers from 0, such as 0, 2."
             ) from error
 
     def _chosen_normalisation(self) -> Normalisation:
@@ -183,7 +173,7 @@ class ImageChoice(QWidget):
         self.changed.emit()
 
     def _list_levels(self) -> None:
-        """Offer the levels of a pyramid."""
+        """List the levels of a multiscale image."""
         self.levels.clear()
         with suppress(FoundsegError):
             if self.layer is not None and self.layer.multiscale:

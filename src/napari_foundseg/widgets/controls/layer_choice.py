@@ -1,4 +1,4 @@
-"""A choice among the layers of one kind, which follows the viewer."""
+"""A combo box of the layers of one type, which follows the viewer."""
 
 from __future__ import annotations
 
@@ -14,16 +14,10 @@ __all__ = ["LayerChoice"]
 
 
 class LayerChoice(QWidget):
-    """A combo box of layers; the active layer is chosen where it is of the kind.
+    """A combo box of layers; the active layer is chosen if it has the type.
 
     Parameters
     ----------
-    viewer : ViewerModel
-        The viewer.
-    kind : type
-        The layers' class.
-    help_text : str
-        The tooltip.
     follow : bool
         Whether to choose the layer that becomes active.
     none : str, optional
@@ -32,7 +26,7 @@ class LayerChoice(QWidget):
 
     #: Another layer is chosen, or none.
     changed = Signal()
-    #: A person chose; also what was chosen before.
+    #: The user has chosen an entry, even if it was chosen before.
     picked = Signal()
 
     def __init__(
@@ -63,13 +57,7 @@ class LayerChoice(QWidget):
         return self._layers[at] if 0 <= at < len(self._layers) else None
 
     def show_layer(self, layer: Any) -> None:
-        """Choose a layer, or no layer where there is an entry for that.
-
-        Parameters
-        ----------
-        layer : Layer or None
-            One that is listed, or None.
-        """
+        """Choose a listed layer; any other chooses the entry for none, if there is one."""
         if layer in self._layers:
             self.combo.setCurrentIndex(self._layers.index(layer) + len(self._none))
         elif self._none:

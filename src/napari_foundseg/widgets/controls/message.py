@@ -1,4 +1,4 @@
-"""Messages beside the control that they are about."""
+"""Messages below the control that they are about."""
 
 from __future__ import annotations
 
@@ -31,15 +31,7 @@ _PART_OF_ERROR: dict[type[FoundsegError], str] = {
 
 
 class Message(QLabel):
-    """A line that is not there until there is something to say.
-
-    Parameters
-    ----------
-    theme : str
-        The viewer's theme.
-    parent : QWidget, optional
-        The owner.
-    """
+    """A message; hidden while it is empty."""
 
     def __init__(self, theme: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -51,38 +43,15 @@ class Message(QLabel):
         self.hide()
 
     def set_theme(self, theme: str) -> None:
-        """Take the colour of errors from a theme; the text stays in the theme's own, which is legible.
-
-        Parameters
-        ----------
-        theme : str
-            The theme's id.
-        """
+        """Take the colour of the border from a theme; the text keeps the theme's text colour, for contrast."""
         self.setStyleSheet(f"QLabel {{ border-left: 4px solid {theme_colour(theme, 'error')}; padding: 2px 6px; }}")
 
     def say(self, text: str) -> None:
-        """Show a text, or nothing.
-
-        Parameters
-        ----------
-        text : str
-            Empty to hide the line.
-        """
+        """Show a text; an empty one hides the message."""
         self.setText(text)
         self.setVisible(bool(text))
 
 
 def part_of(error: FoundsegError) -> str:
-    """Return which part of a form an error is about.
-
-    Parameters
-    ----------
-    error : FoundsegError
-        What went wrong.
-
-    Returns
-    -------
-    str
-        ``image``, ``model``, ``settings``, ``inputs`` or ``run``.
-    """
+    """Return which part of a form an error is about."""
     return next((part for kind, part in _PART_OF_ERROR.items() if isinstance(error, kind)), "run")

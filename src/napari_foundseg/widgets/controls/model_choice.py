@@ -17,19 +17,11 @@ __all__ = ["ModelChoice"]
 
 
 class ModelChoice(QComboBox):
-    """A choice among the models that can do a task; the data of each entry is the model's name.
-
-    Parameters
-    ----------
-    task : Task
-        The task.
-    parent : QWidget, optional
-        The owner.
-    """
+    """A choice among the models that can do a task; the data of each entry is the model's name."""
 
     def __init__(self, task: Task, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.setToolTip("Models that can do this task, and whether they are at hand.")
+        self.setToolTip("Models for this task, and whether their weights are installed.")
         self.setAccessibleName("Model")
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
@@ -39,11 +31,8 @@ class ModelChoice(QComboBox):
     def refresh(self, choose: str | None = None) -> None:
         """Read the catalogue again, after a model was added to it.
 
-        Parameters
-        ----------
-        choose : str, optional
-            The model to choose; by default the chosen one, else the one of the preferences, else the first whose
-            weights are installed.
+        `choose`: the model to choose; by default the chosen one, else the one of the preferences, else the first whose
+        weights are installed.
         """
         wanted = choose or self.currentData()
         models = models_for(self._task)
@@ -53,7 +42,7 @@ class ModelChoice(QComboBox):
             self.addItem(model.name, model.name)
             self.setItemData(self.count() - 1, state(model), Qt.ItemDataRole.ToolTipRole)
             if locate(model) is None:
-                # Shown, so that people know of it; what it takes to have it stands in its tip.
+                # Listed all the same; its tooltip says how to install it.
                 item = cast("QStandardItemModel", self.model()).item(self.count() - 1)
                 if item is not None:
                     item.setEnabled(False)
@@ -63,13 +52,7 @@ class ModelChoice(QComboBox):
         self.currentIndexChanged.emit(self.currentIndex())
 
     def state(self) -> str:
-        """Return in words how the chosen model is at hand.
-
-        Returns
-        -------
-        str
-            Such as ``built in, 9 MB``.
-        """
+        """Return the state of the chosen model's weights, such as ``built in, 9 MB``."""
         return str(self.currentData(Qt.ItemDataRole.ToolTipRole) or "")
 
 

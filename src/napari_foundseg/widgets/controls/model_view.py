@@ -1,4 +1,4 @@
-"""A small picture of what a model sees of the chosen image."""
+"""A preview of the model's input."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.widgets.controls.fold import Fold
 
-__all__ = ["SeenPreview"]
+__all__ = ["ModelView"]
 
 _SIDE = 270
 
 
-class SeenPreview(Fold):
-    """The current slice after channels, contrast and 8 bits, behind a small arrow.
+class ModelView(Fold):
+    """The current slice after the choice of channels and contrast, in 8 bits.
 
     Parameters
     ----------
     look : callable
-        Gives the image and its current slice.
-    parent : QWidget, optional
-        The owner.
+        Returns the image and its current slice.
     """
 
     def __init__(self, look: Callable[[], tuple[Image, tuple[int, ...]]], parent: QWidget | None = None) -> None:
         self.picture = QLabel()
-        self.picture.setAccessibleName("What the model sees")
+        self.picture.setAccessibleName("Model input")
         form = QFormLayout()
         form.setContentsMargins(12, 0, 0, 0)
         form.addRow(self.picture)
-        super().__init__("What the model sees", form, parent)
-        self.button.setToolTip("The current slice as 8-bit RGB, as every model gets it; grey images in three channels.")
+        super().__init__("Model input", form, parent)
+        self.button.setToolTip(
+            "Preview of the current slice as the model gets it: 8-bit RGB; a grey image has three equal channels."
+        )
         self._look = look
         self.button.toggled.connect(self.refresh)
 
     def refresh(self) -> None:
-        """Draw the picture again where it is open."""
+        """Update the preview if it is open."""
         if not self.button.isChecked():
             return
         try:

@@ -1,33 +1,26 @@
-"""Where a run looks: all slices, one, what is in view, or a drawn rectangle."""
+"""The region that a run works on: all slices, the current one, the visible part, or a drawn rectangle."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.components import ViewerModel
-from napari.layers import Image as ImageLayer
 from napari.layers import Shapes
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.core.image import Image
 from napari_foundseg.widgets.layers.layer_conversion import current_index, region_from_shape, visible_region
 
-__all__ = ["RegionChoice", "meant_shapes"]
+if TYPE_CHECKING:
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
+
+__all__ = ["RegionChoice", "find_shapes"]
 
 _WHOLE, _SLICE, _VISIBLE, _DRAWN = "Whole image, all slices", "Current slice", "Visible region", "Drawn rectangle"
 
 
 class RegionChoice(QComboBox):
-    """A choice of where to look.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    parent : QWidget, optional
-        The owner.
-    """
+    """A choice of the part of an image to segment."""
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -35,29 +28,17 @@ class RegionChoice(QComboBox):
         self.addItems([_WHOLE, _SLICE, _VISIBLE, _DRAWN])
         self.setAccessibleName("Region")
         self.setToolTip(
-            "Where to look. Visible region: the part of the current slice in view. "
+            "Part of the image to segment. Visible region: the part of the current slice that the canvas shows. "
             "Drawn rectangle: the selected rectangle of a Shapes layer, on the current slice."
         )
 
     @property
     def in_view(self) -> bool:
-        """Whether what is in view is chosen."""
+        """Whether *Visible region* is chosen."""
         return self.currentText() == _VISIBLE
 
-    def given(self, layer: ImageLayer, image: Image) -> dict[str, Any]:
-        """Return slice and region as chosen.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The chosen layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        dict
-            Fields of `tasks.regions.Region`, in data pixels.
+    def region_fields(self, target: ImageOnLayer) -> dict[str, Any]:
+        """Return the chosen slice and region as fields of `tasks.regions.Region`, in data pixels.
 
         Raises
         ------
@@ -67,26 +48,16 @@ class RegionChoice(QComboBox):
         choice = self.currentText()
         if choice == _WHOLE:
             return {}
-        given: dict[str, Any] = {"index": current_index(self._viewer, layer, image)}
+        fields: dict[str, Any] = {"index": current_index(self._viewer, target)}
         if choice == _VISIBLE:
-            given["region"] = visible_region(self._viewer, layer, image)
+            fields["region"] = visible_region(self._viewer, target)
         elif choice == _DRAWN:
-            given["region"] = region_from_shape(meant_shapes(self._viewer), layer, image)
-        return given
+            fields["region"] = region_from_shape(find_shapes(self._viewer), target)
+        return fields
 
 
-def meant_shapes(viewer: ViewerModel) -> Shapes:
-    """Return the Shapes layer that a person means.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-
-    Returns
-    -------
-    napari.layers.Shapes
-        The active one, else one with a selected shape, else the last that has shapes.
+def find_shapes(viewer: ViewerModel) -> Shapes:
+    """Return the Shapes layer that holds the rectangle.
 
     Raises
     ------

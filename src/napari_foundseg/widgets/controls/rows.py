@@ -5,26 +5,13 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-__all__ = ["labelled", "quiet_label", "side_by_side"]
+__all__ = ["labelled_row", "side_by_side", "wrapping_label"]
 
 _LABEL_WIDTH = 62
 
 
-def labelled(text: str, *widgets: QWidget) -> QWidget:
-    """Return widgets behind a label.
-
-    Parameters
-    ----------
-    text : str
-        The label, which takes the keyboard to the first widget.
-    *widgets : QWidget
-        From left to right.
-
-    Returns
-    -------
-    QWidget
-        The row.
-    """
+def labelled_row(text: str, *widgets: QWidget) -> QWidget:
+    """Return a row of a label, whose shortcut focuses the first widget, and widgets."""
     label = QLabel(text)
     label.setMinimumWidth(_LABEL_WIDTH)
     label.setAlignment(Qt.AlignmentFlag.AlignTop)
@@ -34,18 +21,7 @@ def labelled(text: str, *widgets: QWidget) -> QWidget:
 
 
 def side_by_side(*widgets: QWidget) -> QWidget:
-    """Return widgets in one row.
-
-    Parameters
-    ----------
-    *widgets : QWidget
-        From left to right; labels take no more width than they need.
-
-    Returns
-    -------
-    QWidget
-        The row.
-    """
+    """Return a row of widgets; labels take no more width than they need."""
     row = QWidget()
     line = QHBoxLayout(row)
     line.setContentsMargins(0, 0, 0, 0)
@@ -54,19 +30,8 @@ def side_by_side(*widgets: QWidget) -> QWidget:
     return row
 
 
-def quiet_label(text: str) -> QLabel:
-    """Return a label that wraps and never widens its form.
-
-    Parameters
-    ----------
-    text : str
-        What it says.
-
-    Returns
-    -------
-    QLabel
-        The label.
-    """
+def wrapping_label(text: str) -> QLabel:
+    """Return a label that wraps and never widens its form."""
     label = QLabel(text)
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

@@ -1,4 +1,4 @@
-"""A table of thousands of rows that can be sorted, and whose rows can be chosen."""
+"""A sortable table for thousands of rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NOWHERE = QModelIndex()
 
 
 class TableModel(QAbstractTableModel):
-    """A data frame as Qt wants it; only what is in view is asked for."""
+    """A data frame as a Qt model; Qt asks only for visible cells."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class TableModel(QAbstractTableModel):
         self._sorted: tuple[str, bool] | None = None
 
     def show(self, table: pd.DataFrame) -> None:
-        """Show a table, sorted as the last one was.
+        """Show a table, sorted like the last one.
 
         Parameters
         ----------
@@ -39,50 +39,15 @@ class TableModel(QAbstractTableModel):
         self.endResetModel()
 
     def rowCount(self, parent: QModelIndex = _NOWHERE) -> int:  # noqa: N802 - Qt's name
-        """Return the number of rows.
-
-        Parameters
-        ----------
-        parent : QModelIndex
-            Nothing: a table has no branches.
-
-        Returns
-        -------
-        int
-            Rows.
-        """
+        """Return the number of rows."""
         return 0 if parent.isValid() else len(self.table)
 
     def columnCount(self, parent: QModelIndex = _NOWHERE) -> int:  # noqa: N802 - Qt's name
-        """Return the number of columns.
-
-        Parameters
-        ----------
-        parent : QModelIndex
-            Nothing: a table has no branches.
-
-        Returns
-        -------
-        int
-            Columns.
-        """
+        """Return the number of columns."""
         return 0 if parent.isValid() else len(self._columns)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return what a cell shows.
-
-        Parameters
-        ----------
-        index : QModelIndex
-            The cell.
-        role : int
-            What is asked for.
-
-        Returns
-        -------
-        str, alignment or None
-            Numbers with four digits; nothing where there is none.
-        """
+        """Return the text or the alignment of a cell; numbers have four digits, NaN is empty."""
         value = self._columns[index.column()][index.row()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
             return _text(value)
@@ -93,53 +58,28 @@ class TableModel(QAbstractTableModel):
     def headerData(  # noqa: N802 - Qt's name
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Return a column's name.
-
-        Parameters
-        ----------
-        section : int
-            The column.
-        orientation : Qt.Orientation
-            Rows have no names.
-        role : int
-            What is asked for.
-
-        Returns
-        -------
-        str or None
-            The name.
-        """
+        """Return a column's name."""
         if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
             return str(self.table.columns[section])
         return None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        """Sort by a column; empty cells come last either way.
-
-        Parameters
-        ----------
-        column : int
-            The column; -1 leaves the order as it is.
-        order : Qt.SortOrder
-            Ascending or descending.
-        """
+        """Sort by a column; empty cells come last either way."""
         if 0 <= column < len(self._columns):
             self._sorted = str(self.table.columns[column]), order == Qt.SortOrder.AscendingOrder
             self.show(self.table)
 
 
 class TableView(QTableView):
-    """Shows a table; one row can be chosen, by mouse or keyboard.
+    """Shows a table; one row can be selected, by mouse or keyboard.
 
     Parameters
     ----------
-    name : str
-        For a screen reader.
     key : str
         The column whose value the chosen row is known by when the table changes.
     """
 
-    #: The person chose a row; as a `pandas.Series`.
+    #: The user has selected a row, a `pandas.Series`.
     chosen = Signal(object)
 
     def __init__(self, name: str, key: str) -> None:
@@ -168,7 +108,7 @@ class TableView(QTableView):
         self.model_.modelReset.connect(self._after)
 
     def show_table(self, table: pd.DataFrame) -> None:
-        """Show a table; the chosen row stays chosen and the view where it is.
+        """Show another table; selection and scroll position stay.
 
         Parameters
         ----------
@@ -181,26 +121,15 @@ class TableView(QTableView):
             self.resizeColumnsToContents()
 
     def show_column(self, column: int, shown: bool) -> None:
-        """Show a column, as wide as its texts, or hide it.
-
-        Parameters
-        ----------
-        column : int
-            The column.
-        shown : bool
-            Whether to show it.
-        """
+        """Show a column, as wide as its texts, or hide it."""
         if shown == self.isColumnHidden(column):
             self.setColumnHidden(column, not shown)
             self.resizeColumnToContents(column)
 
     def select(self, value: Any) -> None:
-        """Choose the row of a value of the key column, without saying so.
+        """Select the row with a value in the key column, without the signal.
 
-        Parameters
-        ----------
-        value : object
-            The value; no row is chosen where none has it.
+        No row is selected if none has it.
         """
         self._value = value
         table = self.model_.table

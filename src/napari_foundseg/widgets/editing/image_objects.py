@@ -11,8 +11,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
-from napari_foundseg.widgets.layers.object_features import features_of
-from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.object_features import facts_to_features
 from napari_foundseg.widgets.layers.unique_name import unique_name
 
 if TYPE_CHECKING:
@@ -20,179 +19,103 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.editing.object_facts import Facts
     from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
-__all__ = ["Objects", "assign_objects", "assigned_objects"]
+__all__ = ["ImageObjects", "assign_objects", "assigned_objects"]
 
 _assigned: WeakKeyDictionary[ImageLayer, ReferenceType[Labels]] = WeakKeyDictionary()
 
 
 def assign_objects(layer: ImageLayer, labels: Labels) -> None:
-    """Have all widgets take a Labels layer for the objects of an image.
-
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The image's layer.
-    labels : napari.layers.Labels
-        Of the overlay's shape.
-    """
+    """Use a Labels layer for the objects of an image, in all widgets."""
     _assigned[layer] = ref(labels)
 
 
 def assigned_objects(layer: ImageLayer) -> Labels | None:
-    """Return the Labels layer that was assigned to an image.
-
-    Parameters
-    ----------
-    layer : napari.layers.Image
-        The image's layer.
-
-    Returns
-    -------
-    napari.layers.Labels or None
-        None where none was, or it is gone.
-    """
+    """Return the Labels layer that was assigned to an image; None where it no longer exists."""
     return _assigned[layer]() if layer in _assigned else None
 
 
-class Objects:
-    """One Labels layer for each image, made when it is first needed.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    """
+class ImageObjects:
+    """Finds or makes the Labels layer of each image's objects."""
 
     def __init__(self, viewer: ViewerModel) -> None:
         self._viewer = viewer
         self._histories: dict[ImageLayer, LabelsHistory] = {}
         self._followed: WeakKeyDictionary[ImageLayer, ReferenceType[Labels] | None] = WeakKeyDictionary()
-        #: Of which pixels the objects are; lazy arrays are compared as they are, since they do not change.
+        #: Identifies the pixels that the objects belong to; lazy arrays by identity, since they do not change.
         self._contents: WeakKeyDictionary[ImageLayer, Any] = WeakKeyDictionary()
         viewer.layers.events.removed.connect(self._removed)
 
-    def of(self, layer: ImageLayer, image: Image) -> LabelsHistory | None:
+    def of(self, target: ImageOnLayer) -> LabelsHistory | None:
         """Return the objects of an image.
 
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        LabelsHistory or None
-            None where there are none yet, their layer has left the viewer or does not fit any more, or the image has
-            other pixels than those that the objects were accepted on.
+        None if there are none yet, their layer was removed or no longer fits, or the image has other pixels than those
+        that the objects were accepted on.
         """
-        history, shape = self._histories.get(layer), Overlay(layer, image).shape
+        layer, shape = target.layer, target.overlay.shape
+        history = self._histories.get(layer)
         if (latest := _assigned.get(layer)) is not self._followed.get(layer):
-            # Once: what a person chooses afterwards stays.
+            # Once: a layer that the user chooses afterwards stays.
             self._followed[layer] = latest
             if (labels := self._assigned_to(layer, shape)) is not None:
-                return self.adopt(layer, image, labels)
+                return self.adopt(target, labels)
         if history is not None and history.layer in self._viewer.layers and history.layer.data.shape == shape:
-            # Of other pixels, too, they are kept, so that a person can be told.
-            return history if self._contents.get(layer) == _content(image) else None
+            # Objects of other pixels are kept too, so that `swapped` can tell the user.
+            return history if self._contents.get(layer) == _content(target.image) else None
         self._drop(layer)
         return None
 
-    def swapped(self, layer: ImageLayer, image: Image) -> Labels | None:
-        """Return the objects of the pixels that an image had before it got others.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        image : Image
-            The layer as an image, as it is now.
-
-        Returns
-        -------
-        napari.layers.Labels or None
-            None where it has its pixels still, or no objects.
-        """
-        history = self._histories.get(layer)
-        same = history is None or self._contents.get(layer) == _content(image)
+    def swapped(self, target: ImageOnLayer) -> Labels | None:
+        """Return the layer of objects of the pixels that an image had before; None where it has the same pixels."""
+        history = self._histories.get(target.layer)
+        same = history is None or self._contents.get(target.layer) == _content(target.image)
         return None if same or history is None else history.layer
 
-    def add(
-        self, layer: ImageLayer, image: Image, data: NDArray[Any] | None = None, known: Facts | None = None
-    ) -> LabelsHistory:
-        """Add a layer of objects to an image; the person goes on with the tool in hand.
+    def add(self, target: ImageOnLayer, data: NDArray[Any] | None = None, known: Facts | None = None) -> LabelsHistory:
+        """Add a layer of objects to an image; the active layer stays active.
 
         Parameters
         ----------
-        layer : napari.layers.Image
-            The image's layer.
-        image : Image
-            The layer as an image.
         data : ndarray of int, optional
-            Objects that are there already, of the overlay's shape; they go into the layer that was assigned to the
+            Objects to start with, of the overlay's shape; they are written into the layer that was assigned to the
             image, where there is one.
         known : mapping of int to mapping of str, optional
-            What is known of them.
-
-        Returns
-        -------
-        LabelsHistory
-            Of the layer.
+            Scores, review state and notes of these objects.
         """
-        overlay = Overlay(layer, image)
-        if data is not None and (assigned := self._assigned_to(layer, overlay.shape)) is not None:
-            history = self.adopt(layer, image, assigned)
+        overlay = target.overlay
+        if data is not None and (assigned := self._assigned_to(target.layer, overlay.shape)) is not None:
+            history = self.adopt(target, assigned)
             history.write("recover", [(tuple(slice(0, n) for n in data.shape), data)], known)
             return history
         pixels = np.zeros(overlay.shape, np.uint16) if data is None else data
         name = unique_name(self._viewer.layers, "foundseg objects")
-        labels = Labels(pixels, name=name, features=features_of(known or {}), **overlay.transforms)
+        labels = Labels(pixels, name=name, features=facts_to_features(known or {}), **overlay.transforms)
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(labels)
         if active is not None:
-            # Adding a layer must not take the tool away.
+            # The tool in use stays active.
             self._viewer.layers.selection.active = active
-        return self.adopt(layer, image, labels)
+        return self.adopt(target, labels)
 
-    def adopt(self, layer: ImageLayer, image: Image, labels: Labels) -> LabelsHistory:
-        """Let accepted masks of an image go into another Labels layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        image : Image
-            The layer as an image.
-        labels : napari.layers.Labels
-            Of the overlay's shape, in memory.
-
-        Returns
-        -------
-        LabelsHistory
-            Of that layer.
-        """
+    def adopt(self, target: ImageOnLayer, labels: Labels) -> LabelsHistory:
+        """Write accepted masks of an image into a Labels layer in memory, of the overlay's shape, from now on."""
+        layer, image = target.layer, target.image
         self._drop(layer)
-        self._histories[layer] = shared_history(labels, image)
-        self._histories[layer].use_image(image)
+        history = shared_history(labels, image)
+        history.use_image(image)
+        self._histories[layer] = history
         self._contents[layer] = _content(image)
-        return self._histories[layer]
+        return history
 
     def forget(self, layer: ImageLayer) -> None:
-        """Have the next accepted mask begin a layer of its own.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        """
+        """Write the next accepted mask into a new layer."""
         _assigned.pop(layer, None)
         self._followed.pop(layer, None)
         self._drop(layer)
 
     def release(self) -> None:
-        """Let go of all layers."""
+        """Disconnect from all layers."""
         self._viewer.layers.events.removed.disconnect(self._removed)
         for layer in list(self._histories):
             self._drop(layer)

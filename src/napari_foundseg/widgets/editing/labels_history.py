@@ -1,4 +1,4 @@
-"""Every write into a Labels layer that a person works on: one undo for all of them, journalled as they happen."""
+"""Undo, redo and the recovery journal of a Labels layer."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from napari_foundseg.core.editing.difference import Box, Difference
 from napari_foundseg.core.editing.history import History, Step, compared, painted
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.journal import Header, Journal, journal_folder
-from napari_foundseg.widgets.editing.object_counts import Counted
-from napari_foundseg.widgets.editing.write_checks import refused
+from napari_foundseg.widgets.editing.object_counts import ObjectCounts
+from napari_foundseg.widgets.editing.write_checks import why_not_writable
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
-from napari_foundseg.widgets.layers.object_features import REJECTED, know, known_of
-from napari_foundseg.widgets.qt.numpy_thread import Latest
+from napari_foundseg.widgets.layers.object_features import REJECTED, read_facts, write_facts
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,27 +31,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LabelsHistory", "shared_history"]
 
-#: Changed pixels up to which only their box is redrawn; beyond, naming each costs more than drawing the slice.
+#: Greatest number of changed pixels to update one by one; beyond, redrawing the slice is faster.
 _FEW = 300_000
 
 _shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
 
 
 def shared_history(layer: Labels, image: Image | None) -> LabelsHistory:
-    """Return the history of a layer, one for all widgets that work on it; each calls its `leave` at the end.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-        The layer.
-    image : Image or None
-        The image that it belongs to.
-
-    Returns
-    -------
-    LabelsHistory
-        Joined.
-    """
+    """Return the one history of a layer; whoever calls this calls its `leave` at the end."""
     if layer not in _shared:
         _shared[layer] = LabelsHistory(layer, image)
     _shared[layer].join()
@@ -59,25 +46,25 @@ def shared_history(layer: Labels, image: Image | None) -> LabelsHistory:
 
 
 class LabelsHistory(QObject):
-    """Undo, redo and journal of one Labels layer. Begins to keep anything with the first change.
+    """Undo, redo and journal of one Labels layer, beginning with the first change.
 
-    Ctrl+Z and Ctrl+Shift+Z act on it while the layer is active; napari's own undo would know of strokes only.
+    Ctrl+Z and Ctrl+Shift+Z act on it while the layer is active; napari's own undo knows only strokes.
 
     Parameters
     ----------
     layer : napari.layers.Labels
         The layer; its data are a NumPy array.
     image : Image or None
-        The image that it belongs to; without one the journal cannot be offered with an image again.
+        The image that the labels belong to; without one the journal is not offered for recovery.
     """
 
-    #: Something was done, undone or redone; in words, or empty.
+    #: A step was written, undone or redone; in words, or empty.
     changed = Signal(str)
-    #: A step was done, undone or redone; the `Step`, as it was written.
+    #: A step was written, undone or redone; the `Step` in the direction in which it was written.
     stepped = Signal(object)
     #: All changes are on the disk; the time in seconds since 1970.
     saved = Signal(float)
-    #: They are not; why.
+    #: The changes could not be saved; the reason.
     failed = Signal(str)
 
     def __init__(self, layer: Labels, image: Image | None) -> None:
@@ -85,51 +72,39 @@ class LabelsHistory(QObject):
         self.layer = layer
         self._image = image
         self._array = layer.data
-        #: How large each object is, and so which ids are free.
-        self.counted = Counted(layer)
+        #: The size of each object, and so the free ids.
+        self.counted = ObjectCounts(layer)
         self._steps = History()
         self._journal: Journal | None = None
         self._busy = False
         self._users = 0
-        self._later = Latest()
+        self._later = NumpyThread()
         layer.events.paint.connect(self._painted)
         layer.events.data.connect(self._replaced)
         self.bind(layer)
 
     @property
     def undo_name(self) -> str | None:
-        """What undo would take back."""
+        """Name of the step that undo would revert."""
         return self._steps.undo_name
 
     @property
     def redo_name(self) -> str | None:
-        """What redo would do again."""
+        """Name of the step that redo would repeat."""
         return self._steps.redo_name
 
     @property
     def last(self) -> Step | None:
-        """The step that undo would take back."""
+        """The step that undo would revert."""
         return self._steps.last
 
     def bind(self, layer: Any) -> None:
-        """Let Ctrl+Z and Ctrl+Shift+Z act on this history while a layer is active.
-
-        Parameters
-        ----------
-        layer : napari.layers.Layer
-            The layer, or one that a person points on.
-        """
+        """Let Ctrl+Z and Ctrl+Shift+Z act on this history while a layer is active."""
         bind_keys(layer, {"Control-Z": self.undo, "Control-Shift-Z": self.redo})
 
     def free_id(self) -> int:
-        """Return the next free id.
-
-        Returns
-        -------
-        int
-            One more than the largest in use; that of an object that was rejected is not free.
-        """
-        rejected = (label for label, facts in known_of(self.layer).items() if facts.get("review") == REJECTED)
+        """Return the next free id; ids of rejected objects are not free."""
+        rejected = (label for label, facts in read_facts(self.layer).items() if facts.get("review") == REJECTED)
         return max(self.counted.census.largest, *rejected, 0) + 1
 
     def write(self, name: str, pieces: Iterable[tuple[Box, NDArray[Any]]], known: Facts | None = None) -> bool:
@@ -137,19 +112,12 @@ class LabelsHistory(QObject):
 
         Parameters
         ----------
-        name : str
-            What is done.
         pieces : iterable of (tuple of slice, ndarray of int)
-            Boxes of the array and what they are to hold. Each is asked for when those before it are written, so that
-            a generator can make it of what they left. If it raises, all of them are taken back.
+            Boxes of the array and their new values. Each is generated when those before it have been written, so it
+            can depend on them. If the generator raises, all are reverted.
         known : mapping of int to mapping of str, optional
-            What is known of objects from now on; looked at when all pieces are written. Of other objects that come or
-            go by the step nothing is.
-
-        Returns
-        -------
-        bool
-            Whether anything changed.
+            Facts about objects from now on; read when all pieces are written. Facts about other objects that appear
+            or disappear with the step are removed.
         """
         self._begin()
         parts: list[Difference] = []
@@ -173,17 +141,15 @@ class LabelsHistory(QObject):
         prepare: Callable[[], tuple[Callable[[NDArray[Any]], Iterable[tuple[Box, NDArray[Any]]]], Facts]],
         done: Callable[[bool | Exception], None],
     ) -> None:
-        """Write into the layer as one step what takes a while to make: it is made beside the window.
+        """Compute pieces in a background thread, then write them into the layer as one step.
 
         Parameters
         ----------
-        name : str
-            What is done.
         prepare : callable
-            Returns what makes the pieces of the label image, which it leaves alone, and what is known of objects when
-            they are written. Asked again where something else was written meanwhile.
+            Returns a function that makes pieces from the label image, without changing it, and the facts about
+            objects. Called again if something else was written in the meantime.
         done : callable
-            Told whether anything changed, or what went wrong: then nothing was.
+            Gets whether anything changed, or the error; after an error nothing has changed.
         """
         self._begin()
         make, known = prepare()
@@ -209,35 +175,14 @@ class LabelsHistory(QObject):
         self._later.ask(lambda: compared(array, make(array)))
 
     def note(self, name: str, ids: Iterable[int], **values: str) -> bool:
-        """Note what a person says of objects, as one step.
-
-        Parameters
-        ----------
-        name : str
-            What is done.
-        ids : iterable of int
-            The objects.
-        **values : str
-            By name, such as ``note``; what else is known of them stays.
-
-        Returns
-        -------
-        bool
-            Whether anything changed.
-        """
+        """Set facts about objects, such as the user's note, as one step; other facts stay."""
         self._begin()
         ids = list(ids)
-        before = known_of(self.layer, ids)
+        before = read_facts(self.layer, ids)
         return self._remember(name, [], {i: {**before.get(i, {}), **values} for i in ids})
 
     def use_image(self, image: Image) -> None:
-        """Let the layer belong to an image; with other pixels than the one before it gets a journal of its own.
-
-        Parameters
-        ----------
-        image : Image
-            The image.
-        """
+        """Set the image that the labels belong to; other pixels than before get a new journal."""
         before, self._image = self._image, image
         if self._journal is None or before is None or before.describes_as(image):
             return
@@ -247,29 +192,29 @@ class LabelsHistory(QObject):
             self._begin()
 
     def keep(self) -> None:
-        """Save what the layer holds now, before anything changes."""
+        """Save the present labels in the journal."""
         self._begin()
 
     def undo(self) -> None:
-        """Take the last step back."""
+        """Revert the last step."""
         self._apply(self._steps.undo, "Undone")
 
     def redo(self) -> None:
-        """Do the step again that was undone last."""
+        """Repeat the step that was undone last."""
         self._apply(self._steps.redo, "Redone")
 
     def join(self) -> None:
-        """Count one more widget that works on the layer."""
+        """Register one more user of the history."""
         self._users += 1
 
     def leave(self) -> None:
-        """Count one less; the last one lets go of the layer."""
+        """Unregister a user; the last one releases the layer."""
         self._users -= 1
         if self._users <= 0:
             self.release()
 
     def release(self) -> None:
-        """Let go of the layer and close the journal."""
+        """Disconnect from the layer and close the journal."""
         _shared.pop(self.layer, None)
         self.layer.events.paint.disconnect(self._painted)
         self.layer.events.data.disconnect(self._replaced)
@@ -287,13 +232,13 @@ class LabelsHistory(QObject):
         def header() -> Header:
             whose: tuple[str, str | None] = ("no image", None)
             if image is not None:
-                # A lazy image may be gone from the disk by now: that must not keep the labels from being saved.
+                # A lazy image may have been deleted; the labels are saved all the same.
                 with suppress(Exception):
                     whose = image.fingerprint(), image.source
             return Header.now(whose[0], name, data.shape, whose[1])
 
         self._journal = Journal(journal_folder(), header, self.saved.emit, self._tell_failure)
-        known = known_of(self.layer)
+        known = read_facts(self.layer)
         if known or data.any():
             self._journal.add_all(data.copy(), known)
 
@@ -301,41 +246,41 @@ class LabelsHistory(QObject):
         self.failed.emit(f"{error.strerror or error}: {error.filename or journal_folder()}")
 
     def _apply(self, take: Callable[[], Step | None], done: str) -> None:
-        if why := refused(self.layer):
-            self.changed.emit(f"Nothing was done: {self.layer.name!r} is {why}.")
+        if why := why_not_writable(self.layer):
+            self.changed.emit(f"Nothing was changed: {self.layer.name!r} is {why}.")
             return
         if (step := take()) is None:
             self.changed.emit("")
             return
         skipped = sum(self._do(part) for part in step.parts)
-        know(self.layer, step.known_after)
+        write_facts(self.layer, step.known_after)
         self.counted.take(step.parts)
         self._begin()
         assert self._journal is not None
         self._journal.add(step)
         self.stepped.emit(step)
-        note = f" {skipped} pixels that something else had changed were left alone." if skipped else ""
+        note = f" {skipped} pixels that something else had changed were left as they are." if skipped else ""
         self.changed.emit(f"{done}: {step.name}.{note}")
 
     def _do(self, part: Difference) -> int:
-        """Write what a part of a step says; return how many pixels were left alone."""
+        """Write a part of a step; return how many pixels were left unchanged since something else has changed them."""
         before = np.array(self.layer.data[part.box])
         after, left = part.onto(before)
         self._put(part.box, before, after)
         return left
 
     def _remember(self, name: str, parts: Sequence[Difference], known: Facts) -> bool:
-        """Keep as a step what was written, with what is known of objects from now on; return whether there is any."""
+        """Record a written step with the facts about objects from now on; return whether anything changed."""
         self._begin()
         assert self._journal is not None
         turned = self.counted.take(parts)
-        before = known_of(self.layer, {*turned, *known})
-        # Ids are used again: what was known of an object goes with it.
-        now = {i: _said(known.get(i, {})) for i in {*turned, *known}}
+        before = read_facts(self.layer, {*turned, *known})
+        # Ids are reused: facts about an object are removed with it.
+        now = {i: _without_empty(known.get(i, {})) for i in {*turned, *known}}
         after = {i: facts for i, facts in now.items() if facts != before.get(i, {})}
         if not parts and not after:
             return False
-        know(self.layer, after)
+        write_facts(self.layer, after)
         step = Step(name, tuple(parts), {i: before.get(i, {}) for i in after}, after)
         self._steps.add(step)
         self._journal.add(step)
@@ -344,7 +289,7 @@ class LabelsHistory(QObject):
         return True
 
     def _put(self, box: Box, before: NDArray[Any], values: NDArray[Any]) -> None:
-        """Write a box and redraw no more than needed."""
+        """Write a box and redraw as little as possible."""
         differs = before != values
         count = int(np.count_nonzero(differs))
         if not count:
@@ -359,7 +304,7 @@ class LabelsHistory(QObject):
                 self.layer.data_setitem(where, values[changed])
 
     def _widen(self, largest: int) -> None:
-        """Give the layer room for larger ids; nothing ever wraps."""
+        """Widen the layer's dtype for larger ids, so that none wraps around."""
         if largest > np.iinfo(self.layer.data.dtype).max:
             with self._writing():
                 self.layer.data = self.layer.data.astype(label_dtype(largest))
@@ -378,23 +323,23 @@ class LabelsHistory(QObject):
             self._remember("painting", [part], {})
 
     def _replaced(self, _event: Any = None) -> None:
-        """Note that something else gave the layer a new array: it can be undone like anything else."""
+        """Record, as a step, that something else has given the layer a new array."""
         old, self._array = self._array, self.layer.data
         if self._busy or self._journal is None or old is self._array:
             return
         if old.shape != self._array.shape:
-            # Other pixels altogether: no step fits them, and they want a journal of their own.
+            # No earlier step fits the new shape, and the journal has the old one.
             self._steps = History()
             self.counted.restart()
             journal, self._journal = self._journal, None
             journal.close()
-            self.changed.emit("The layer has another shape now; what was done before cannot be undone.")
+            self.changed.emit("The layer has another shape now; earlier steps cannot be undone.")
             return
         part = Difference.between((0,) * old.ndim, in_memory(old), in_memory(self._array))
         if part is not None:
             self._remember("new data", [part], {})
 
 
-def _said(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is known without what is empty."""
+def _without_empty(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts without empty ones."""
     return {name: value for name, value in facts.items() if value not in ("", None) and value == value}

@@ -1,4 +1,4 @@
-"""Masks and objects: what may be written into which Labels layer, and how, each time as one step."""
+"""Writing masks into a Labels layer as objects, each time as one undoable step."""
 
 from __future__ import annotations
 
@@ -13,42 +13,23 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.labels import Overlap, add_mask
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.widgets.layers.object_features import known_of
-from napari_foundseg.widgets.layers.overlay import Overlay
+from napari_foundseg.widgets.layers.object_features import read_facts
 
 if TYPE_CHECKING:
-    from napari_foundseg.core.image import Image
     from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
+    from napari_foundseg.widgets.layers.overlay import Overlay
 
-__all__ = ["commit", "outline_of", "refine"]
+__all__ = ["add_objects", "outline_prompt", "refine_object"]
 
-#: What a run knows of a mask, and not of another outline.
+#: Facts from a run that are wrong for another outline.
 _OF_A_MASK = ("area", "y0", "x0", "y1", "x1")
 
 
-def commit(
+def add_objects(
     history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], overlap: Overlap, name: str = "accept"
 ) -> list[int]:
-    """Write masks as new objects, with their scores, in one step.
-
-    Parameters
-    ----------
-    history : LabelsHistory
-        Of the layer to write into.
-    overlay : Overlay
-        Of the layer over its image.
-    masks : sequence of Mask
-        Of any slices.
-    overlap : {'keep others', 'overwrite', 'fill free only'}
-        Who has a pixel that both an object and a mask want.
-    name : str
-        Of the step.
-
-    Returns
-    -------
-    list of int
-        The new ids; a mask that is left without a pixel gets none.
-    """
+    """Write masks as new objects, with their scores, in one step."""
     first = history.free_id()
     known: dict[int, dict[str, Any]] = {}
 
@@ -56,7 +37,7 @@ def commit(
         for mask in masks:
             label = first + len(known)
             box = overlay.box(mask)
-            # A copy that holds any id; each mask sees what the ones before it have written.
+            # A copy that holds any id; it includes the masks that were written before.
             values = np.array(history.layer.data[box], np.uint64)
             if add_mask(overlay.plane(values, (0,) * len(mask.index)), mask.crop, label, overlap):
                 known[label] = _scores(mask)
@@ -67,27 +48,16 @@ def commit(
 
 
 def _scores(mask: Mask) -> dict[str, Any]:
-    """Return what is known of the object that a mask becomes."""
+    """Return the facts about the object that a mask becomes."""
     return {"predicted_iou": float(mask.predicted_iou), "stability_score": float(mask.stability_score)}
 
 
-def outline_of(
-    history: LabelsHistory | None, overlay: Overlay, image: Image, prompts: Sequence[Prompt], label: int | None
+def outline_prompt(
+    history: LabelsHistory | None, target: ImageOnLayer, prompts: Sequence[Prompt], label: int | None
 ) -> tuple[int, Prompt]:
-    """Return a prompt for another outline of an accepted object: clicks, and the object as it is for a mask.
+    """Return a prompt for another outline of an accepted object: clicks, and the object's pixels as a mask.
 
-    Parameters
-    ----------
-    history : LabelsHistory or None
-        Of the layer of objects.
-    overlay : Overlay
-        Of that layer over its image.
-    image : Image
-        The image.
-    prompts : sequence of Prompt
-        One, with a point.
-    label : int or None
-        The object; None for the one under the first point.
+    `label` is the object; None for the one under the first point.
 
     Returns
     -------
@@ -105,8 +75,8 @@ def outline_of(
         raise PromptError("There are no accepted objects to refine yet. Choose 'one new object' first.")
     if len(prompts) != 1 or not prompts[0].points:
         raise PromptError("To refine, click on one accepted object; shapes are for new objects.")
-    index, flat = prompts[0].in_plane(image.shape, image.label_axes)
-    plane = overlay.plane(np.asarray(history.layer.data), index)
+    index, flat = prompts[0].in_plane(target.image.shape, target.image.label_axes)
+    plane = target.overlay.plane(np.asarray(history.layer.data), index)
     if label is None:
         label = int(plane[tuple(int(np.floor(c + 0.5)) for c in flat.points[0])])
     if not label:
@@ -117,27 +87,11 @@ def outline_of(
     return label, Prompt(prompts[0].points, prompts[0].labels, mask=mask)
 
 
-def refine(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, overlap: Overlap) -> bool:
+def refine_object(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, overlap: Overlap) -> bool:
     """Give an object another outline on one slice, in one step.
 
-    Parameters
-    ----------
-    history : LabelsHistory
-        Of the layer to write into.
-    overlay : Overlay
-        Of the layer over its image.
-    mask : Mask
-        The new outline.
-    label : int
-        The object.
-    overlap : {'keep others', 'overwrite', 'fill free only'}
-        Whether it may take pixels from other objects. What it gives up becomes background, but where only free pixels
-        are filled it gives up none.
-
-    Returns
-    -------
-    bool
-        Whether a pixel changed.
+    `overlap` decides whether it may take pixels of other objects. Pixels that it loses become background; with *fill
+    free only* it loses none.
     """
     plane = overlay.plane(history.layer.data, mask.index)
     rows, columns = np.nonzero(plane == label)
@@ -155,5 +109,5 @@ def refine(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, ove
     inside = region[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]]
     if not add_mask(inside, mask.crop, label, overlap):
         return False
-    kept = {k: v for k, v in known_of(history.layer, [label]).get(label, {}).items() if k not in _OF_A_MASK}
+    kept = {k: v for k, v in read_facts(history.layer, [label]).get(label, {}).items() if k not in _OF_A_MASK}
     return history.write("refine", [(box, values)], {label: kept | _scores(mask)})

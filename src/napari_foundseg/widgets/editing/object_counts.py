@@ -1,4 +1,4 @@
-"""The sizes of a layer's objects, counted beside the window and kept up to date with every step."""
+"""The sizes of a layer's objects, counted in a background thread and updated with every step."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer
 
 from napari_foundseg.core.editing.object_sizes import Census
-from napari_foundseg.widgets.qt.numpy_thread import Latest
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
     from napari.layers import Labels
 
     from napari_foundseg.core.editing.difference import Difference
 
-__all__ = ["Counted"]
+__all__ = ["ObjectCounts"]
 
-#: Pixels that are counted at once, in the window's own thread: about 10 ms.
+#: Greatest number of pixels to count in the window's thread: about 10 ms.
 _FEW = 1 << 21
-#: Milliseconds without news from the layer after which it is counted again: something else may have written into it.
+#: Milliseconds after the last change of the layer until it is counted again: something else may have written into it.
 _QUIET = 400
 
 
-class Counted(QObject):
-    """A census of a layer.
+class ObjectCounts(QObject):
+    """The number of pixels of each object of a layer.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ class Counted(QObject):
         super().__init__()
         self._layer = layer
         self._census: Census | None = None
-        #: Another one after every step.
+        #: Increases with every step.
         self.revision = 0
-        self._latest = Latest()
+        self._latest = NumpyThread()
         self._latest.done.connect(self._counted)
         self._quiet = QTimer(self)
         self._quiet.setSingleShot(True)
@@ -50,7 +50,7 @@ class Counted(QObject):
 
     @property
     def census(self) -> Census:
-        """The sizes of the objects, as far as steps and events of the layer tell."""
+        """The sizes of the objects after all steps and events of the layer."""
         data = self._layer.data
         if not isinstance(data, np.ndarray):
             return Census({})
@@ -59,33 +59,22 @@ class Counted(QObject):
         return self._census
 
     def take(self, parts: Iterable[Difference]) -> set[int]:
-        """Take note of what a step has written.
-
-        Parameters
-        ----------
-        parts : iterable of Difference
-            Of the step.
-
-        Returns
-        -------
-        set of int
-            The ids that came or went by it.
-        """
+        """Update the sizes with a step; return the ids that appeared or disappeared."""
         self.revision += 1
         if self._census is None:
-            # Not counted yet, and the step is in the array already: count what was there before it.
+            # Not counted yet, and the step is in the array already: count the state before it.
             parts = list(parts)
             self._census = Census.of(self._layer.data)
             self._census.take([part.reversed() for part in parts])
         return self._census.take(parts)
 
     def restart(self) -> None:
-        """Forget the sizes: the layer holds other pixels altogether."""
+        """Count again: the layer has a new array."""
         self._census = None
         self._count()
 
     def release(self) -> None:
-        """Let go of the layer."""
+        """Disconnect from the layer."""
         self._quiet.stop()
         self._layer.events.set_data.disconnect(self._suspect)
 

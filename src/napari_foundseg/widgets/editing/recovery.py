@@ -1,4 +1,4 @@
-"""The offer to take up work that a crash interrupted."""
+"""The offer to recover unsaved objects after a crash."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Kept, Recovered, end_journal, journal_folder, kept_journals, read_journal
 from napari_foundseg.widgets.controls.message import Message
-from napari_foundseg.widgets.controls.rows import quiet_label, side_by_side
+from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_tags import TOOL
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.unique_name import unique_name
-from napari_foundseg.widgets.qt.numpy_thread import Latest
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
-__all__ = ["RecoveryRow", "take_up"]
+__all__ = ["RecoveryRow", "resume_journal"]
 
 
 class RecoveryRow(QWidget):
-    """Tells of objects that were never closed in order, shows them, and hands them over or puts them aside.
+    """Offers objects of a session that crashed: they can be shown, recovered or dismissed.
 
     Parameters
     ----------
@@ -34,25 +34,25 @@ class RecoveryRow(QWidget):
         The viewer that the preview is shown in.
     """
 
-    #: The person wants them: the `Recovered`, and the journal that it comes from.
+    #: The user wants them: the `Recovered`, and the `Kept` journal that it comes from.
     wanted = Signal(object, object)
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
-        self._latest = Latest()
+        self._latest = NumpyThread()
         self._latest.done.connect(self._answered)
         self._kept: Kept | None = None
         self._preview: Labels | None = None
-        self._place: tuple[Any, Image] | None = None
-        self.words = quiet_label("")
+        self._target: ImageOnLayer | None = None
+        self.words = wrapping_label("")
         self.message = Message(viewer.theme)
         self.show_button, self.keep_button = QPushButton("Show"), QPushButton("Recover")
-        self.discard_button = QPushButton("Put aside")
+        self.discard_button = QPushButton("Dismiss")
         for button, act, text in (
-            (self.show_button, self._show, "Show the objects over the image before deciding."),
-            (self.keep_button, self._take, "Go on with these objects in a layer of their own."),
-            (self.discard_button, self._discard, "Do not offer these objects again. Their file stays for a while."),
+            (self.show_button, self._show, "Preview the objects over the image."),
+            (self.keep_button, self._take, "Recover the objects into a Labels layer and continue with them."),
+            (self.discard_button, self._discard, "Do not offer these objects again. Their file is not deleted yet."),
         ):
             button.clicked.connect(act)
             button.setToolTip(text)
@@ -63,24 +63,17 @@ class RecoveryRow(QWidget):
         layout.addWidget(self.message)
         self.hide()
 
-    def look(self, layer: Any, image: Image) -> None:
-        """Look for interrupted work on an image, in the background.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        image : Image
-            The layer as an image.
-        """
+    def look(self, target: ImageOnLayer) -> None:
+        """Look in the background for unsaved work on an image."""
         self.close_preview()
         self.hide()
-        self._kept, self._place = None, (layer, image)
-        shape = Overlay(layer, image).shape
+        self._kept = None
+        self._target = target
+        image, shape = target.image, target.overlay.shape
         self._latest.ask(lambda: _lost(image, shape))
 
     def close_preview(self) -> None:
-        """Take the preview out of the viewer."""
+        """Remove the preview from the viewer."""
         if self._preview is not None and self._preview in self._viewer.layers:
             self._viewer.layers.remove(self._preview)
         self._preview = None
@@ -91,7 +84,7 @@ class RecoveryRow(QWidget):
         self._kept = kept
         when = time.strftime("%d %b, %H:%M", time.localtime(kept.changed))
         steps = "1 step" if kept.steps == 1 else f"{kept.steps} steps"
-        self.words.setText(f"Work of {when} on this image ({steps}) was interrupted. Recover it?")
+        self.words.setText(f"Unsaved objects of this image from {when} were found ({steps}). Recover them?")
         self.show_button.setEnabled(True)
         self.message.say("")
         self.show()
@@ -106,13 +99,12 @@ class RecoveryRow(QWidget):
 
     def _show(self) -> None:
         found = self._read()
-        if found is None or self._place is None:
+        if found is None or self._target is None:
             return
         self.close_preview()
-        layer, image = self._place
         name = unique_name(self._viewer.layers, "foundseg recovery (preview)")
         active = self._viewer.layers.selection.active
-        self._preview = Labels(found.labels, name=name, metadata={TOOL: True}, **Overlay(layer, image).transforms)
+        self._preview = Labels(found.labels, name=name, metadata={TOOL: True}, **self._target.overlay.transforms)
         self._preview.editable = False
         self._viewer.add_layer(self._preview)
         self._viewer.layers.selection.active = active
@@ -130,24 +122,16 @@ class RecoveryRow(QWidget):
         assert self._kept is not None
         self.close_preview()
         self.hide()
-        with suppress(OSError):  # it may have been cleared away meanwhile
+        with suppress(OSError):  # it may have been deleted in the meantime
             end_journal(self._kept.path)
 
 
-def take_up(history: LabelsHistory, kept: Kept) -> None:
-    """Go on with interrupted work: its journal ends when the layer's own, which holds it all, is on the disk.
-
-    Parameters
-    ----------
-    history : LabelsHistory
-        Of the layer that holds the objects now.
-    kept : Kept
-        The interrupted journal.
-    """
+def resume_journal(history: LabelsHistory, kept: Kept) -> None:
+    """End a recovered journal as soon as the layer's own journal, with the same objects, is on the disk."""
 
     def held(_when: float) -> None:
         history.saved.disconnect(held)
-        with suppress(OSError):  # it may have been cleared away meanwhile
+        with suppress(OSError):  # it may have been deleted in the meantime
             end_journal(kept.path)
 
     history.saved.connect(held)
@@ -155,6 +139,6 @@ def take_up(history: LabelsHistory, kept: Kept) -> None:
 
 
 def _lost(image: Image, shape: tuple[int, ...]) -> Kept | None:
-    """Return the latest interrupted journal of an image that fits it."""
+    """Return the latest journal of a crashed session that fits an image."""
     found = kept_journals(journal_folder(), image.fingerprint())
     return next((kept for kept in found if kept.lost and kept.header.shape == shape), None)

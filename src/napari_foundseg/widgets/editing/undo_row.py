@@ -1,4 +1,4 @@
-"""Undo, redo and the state of the journal, as a row of a form."""
+"""Undo and redo buttons, and the state of the journal."""
 
 from __future__ import annotations
 
@@ -8,26 +8,20 @@ from collections.abc import Callable
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.widgets.controls.message import Message
-from napari_foundseg.widgets.controls.rows import quiet_label, side_by_side
+from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
 
-__all__ = ["EditRow"]
+__all__ = ["UndoRow"]
 
 
-class EditRow(QWidget):
-    """Buttons for the history of one layer, and when it was saved last.
-
-    Parameters
-    ----------
-    theme : str
-        The viewer's theme.
-    """
+class UndoRow(QWidget):
+    """Undo and redo of one layer's history, and the time of the last save."""
 
     def __init__(self, theme: str) -> None:
         super().__init__()
         self._history: LabelsHistory | None = None
         self.undo_button, self.redo_button = QPushButton("Undo (Ctrl+Z)"), QPushButton("Redo (Ctrl+⇧+Z)")
-        self.state = quiet_label("")
+        self.state = wrapping_label("")
         self.message = Message(theme)
         self.undo_button.clicked.connect(lambda: self._act(LabelsHistory.undo))
         self.redo_button.clicked.connect(lambda: self._act(LabelsHistory.redo))
@@ -39,13 +33,7 @@ class EditRow(QWidget):
         self._show("")
 
     def follow(self, history: LabelsHistory) -> None:
-        """Act on a history from now on.
-
-        Parameters
-        ----------
-        history : LabelsHistory
-            Of the layer that is worked on.
-        """
+        """Act on another history."""
         if history is self._history:
             return
         if self._history is not None:
@@ -68,8 +56,8 @@ class EditRow(QWidget):
             (self.undo_button, self.redo_button), names, ("Undo", "Redo"), ("Ctrl+Z", "Ctrl+Shift+Z"), strict=True
         ):
             button.setEnabled(name is not None)
-            what = f": {name}" if name else " is not possible: nothing was changed yet"
-            button.setToolTip(f"{text}{what} ({key} on the layer).")
+            state = f": {name}" if name else " is not possible: nothing has been changed yet"
+            button.setToolTip(f"{text}{state} (key {key} on the layer).")
         if words:
             self.state.setText(words)
 
@@ -80,6 +68,6 @@ class EditRow(QWidget):
     def _failed(self, reason: str) -> None:
         self.state.setText("not saved")
         self.message.say(
-            f"The changes could not be saved for recovery ({reason}). It is tried again; meanwhile save the layer with "
+            f"The changes could not be saved for recovery ({reason}). Until the next attempt, save the layer with "
             "File > Save Selected Layers."
         )

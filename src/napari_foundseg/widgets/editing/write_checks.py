@@ -1,4 +1,4 @@
-"""Checks before a write: whether a Labels layer can take objects of an image."""
+"""Checks whether objects can be written into a Labels layer."""
 
 from __future__ import annotations
 
@@ -6,30 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_foundseg.widgets.layers.overlay import Overlay
-
 if TYPE_CHECKING:
-    from napari.layers import Image as ImageLayer
     from napari.layers import Labels
 
-    from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
-__all__ = ["misfit", "refused"]
+__all__ = ["why_not_fitting", "why_not_writable"]
 
 
-def refused(layer: Labels) -> str:
-    """Say why a layer cannot be written.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-        The layer.
-
-    Returns
-    -------
-    str
-        What it is, such as ``locked``; empty where it can be.
-    """
+def why_not_writable(layer: Labels) -> str:
+    """Return why a layer cannot be written, such as ``multiscale``; empty where it can."""
     data = layer.data
     if layer.multiscale:
         return "multiscale"
@@ -39,33 +25,18 @@ def refused(layer: Labels) -> str:
         return "read-only in memory" if data.base is None else "a read-only view or memory-mapped file"
     if isinstance(data, np.memmap):
         return "a memory-mapped file, whose pixels would change on the disk"
-    return "" if layer.editable else "set to be not editable"
+    return "" if layer.editable else "locked (not editable)"
 
 
-def misfit(labels: Labels, layer: ImageLayer, image: Image) -> str | None:
-    """Say why a layer cannot hold the objects of an image.
-
-    Parameters
-    ----------
-    labels : napari.layers.Labels
-        The layer.
-    layer : napari.layers.Image
-        The image's layer.
-    image : Image
-        The layer as an image.
-
-    Returns
-    -------
-    str or None
-        A sentence; None where it can, in memory or by a copy.
-    """
-    over = Overlay(layer, image)
+def why_not_fitting(labels: Labels, target: ImageOnLayer) -> str | None:
+    """Return, as a sentence, why a layer cannot hold the objects of an image; None where it can."""
+    over = target.overlay
     shape = tuple((labels.data[0] if labels.multiscale else labels.data).shape)
     if shape != over.shape:
-        return f"its shape is {shape}, that of objects of {layer.name!r} {over.shape}. Choose another layer."
+        return f"its shape is {shape}, but objects of {target.name!r} need {over.shape}. Choose another layer."
     if not over.lies_under(labels):
         return (
-            f"it does not lie on {layer.name!r} pixel for pixel (scale, translation or rotation differ). "
+            f"it does not match {target.name!r} pixel for pixel (scale, translation or rotation differ). "
             "Choose another layer."
         )
     return None

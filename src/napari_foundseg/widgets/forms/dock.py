@@ -1,4 +1,4 @@
-"""The frame of every dock widget: a page that scrolls, and messages beside the controls they are about."""
+"""`Dock`: the base class of all dock widgets, with a scrolling page and error messages."""
 
 from __future__ import annotations
 
@@ -10,28 +10,26 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.widgets.controls.message import Message, part_of
-from napari_foundseg.widgets.qt.widget_release import Ending
+from napari_foundseg.widgets.qt.widget_release import ReleaseOnDestroy
 from napari_foundseg.widgets.saved.preferences import wait_for_preferences
 
 __all__ = ["Dock"]
 
-#: Least width in pixels: the widest row with its folds open, and a vertical scroll bar.
+#: Minimum width in pixels: the widest row with open folds, and a vertical scroll bar.
 _WIDTH = 310
 
 
 class Dock(QScrollArea):
-    """A page of controls from top to bottom.
+    """A scrolling page of controls, with messages beside them.
 
     Parameters
     ----------
-    viewer : ViewerModel
-        The viewer.
     *parts : str
         Parts of the form, as `part_of` names them, that have a message of their own beside ``run``.
     """
 
     def __init__(self, viewer: ViewerModel, *parts: str) -> None:
-        # Before the form reads the values of the last session and unsaved work.
+        # Before the form reads values of the last session and looks for unsaved work.
         wait_for_preferences()
         super().__init__()
         self.viewer = viewer
@@ -45,22 +43,16 @@ class Dock(QScrollArea):
         self.setWidget(page)
         self.messages = {name: Message(viewer.theme) for name in (*parts, "run")}
         viewer.events.theme.connect(self._retheme)
-        self.destroyed.connect(Ending(self))
+        self.destroyed.connect(ReleaseOnDestroy(self))
 
     def fail(self, error: FoundsegError) -> None:
-        """Say what went wrong beside the control it is about.
-
-        Parameters
-        ----------
-        error : FoundsegError
-            What went wrong.
-        """
+        """Show an error beside the control that it is about."""
         message = self.messages.get(part_of(error), self.messages["run"])
         message.say(str(error))
         self.ensureWidgetVisible(message)
 
     def release(self) -> None:
-        """Let go of the viewer: the widget is being closed."""
+        """Disconnect from the viewer: the widget is being closed."""
         self.viewer.events.theme.disconnect(self._retheme)
 
     def _clear_messages(self) -> None:

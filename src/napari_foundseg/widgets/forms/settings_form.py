@@ -1,4 +1,4 @@
-"""Forms made from a task's settings: one control a field, its range, unit and help as declared."""
+"""Forms generated from settings: one control per field, with its range, unit and help text."""
 
 from __future__ import annotations
 
@@ -16,30 +16,12 @@ from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import Settings
 from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.forms.field_labels import field_label
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
-__all__ = ["SettingsForm", "plain_name"]
+__all__ = ["SettingsForm"]
 
 _LARGEST_INT = 2**31 - 1
-
-
-def plain_name(field: str) -> str:
-    """Return a field's name as a person reads it.
-
-    Parameters
-    ----------
-    field : str
-        Such as ``min_area``.
-
-    Returns
-    -------
-    str
-        Such as ``Min area``.
-    """
-    words = field.replace("thresh", "threshold") if field.endswith("thresh") else field
-    words = words.replace("_", " ").replace("iou", "IoU").replace("nms", "NMS").replace("crf", "CRF")
-    words = words.replace("n clusters", "clusters")
-    return words[:1].upper() + words[1:]
 
 
 class SettingsForm(QWidget):
@@ -47,12 +29,8 @@ class SettingsForm(QWidget):
 
     Parameters
     ----------
-    settings : type of Settings
-        Where the fields are declared.
     key : str
-        Under which the last values are remembered.
-    parent : QWidget, optional
-        The owner.
+        Key under which the last values are saved.
     """
 
     changed = Signal(str)
@@ -63,7 +41,7 @@ class SettingsForm(QWidget):
         self._key = key
         self._remembered: dict[str, Any] | None = None
         self._controls: dict[str, Any] = {}
-        #: Numbers that may be left out: the least value of their control stands for that.
+        #: Optional numbers: the minimum of the control means None.
         self._may_be_none: set[str] = set()
         few, more = _form(), _form()
         for name, field in settings.model_fields.items():
@@ -77,26 +55,14 @@ class SettingsForm(QWidget):
         self.set_values(recall(key))
 
     def values(self) -> dict[str, Any]:
-        """Return what the controls show.
-
-        Returns
-        -------
-        dict
-            A value for each field but ``method``.
-        """
+        """Return the values of the controls."""
         return {
             name: None if name in self._may_be_none and control.value <= control.min else control.value
             for name, control in self._controls.items()
         }
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Show values; those that do not fit the field any more are passed over.
-
-        Parameters
-        ----------
-        values : mapping
-            Field names and values.
-        """
+        """Show values; those that do not fit their field are ignored."""
         for name, control in self._controls.items():
             if name in values:
                 try:
@@ -105,7 +71,7 @@ class SettingsForm(QWidget):
                     continue
 
     def remember(self) -> None:
-        """Keep the values for the next time."""
+        """Save the values for the next session."""
         values = self._settings.parse(self.values()).model_dump(mode="json", exclude={"method"})
         if values != self._remembered:
             # A click must not wait for the disk.
@@ -113,13 +79,7 @@ class SettingsForm(QWidget):
             remember(self._key, values)
 
     def live_fields(self) -> set[str]:
-        """Return the fields that act on a result without a model.
-
-        Returns
-        -------
-        set of str
-            Their names.
-        """
+        """Return the fields that change a result without running the model."""
         return {name for name, field in self._settings.model_fields.items() if _extra(field).get("live")}
 
     def _add(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
@@ -129,15 +89,15 @@ class SettingsForm(QWidget):
             control.native.setSpecialValueText("automatic")
         unit = _extra(field).get("unit")
         control.changed.connect(lambda _value, name=name: self.changed.emit(name))
-        control.native.setAccessibleName(plain_name(name))
+        control.native.setAccessibleName(field_label(name))
         control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._controls[name] = control
-        label = QLabel(f"{plain_name(name)} ({unit})" if unit else plain_name(name))
+        label = QLabel(f"{field_label(name)} ({unit})" if unit else field_label(name))
         label.setToolTip(control.tooltip)
         label.setBuddy(control.native)
         label.setWordWrap(True)
         if control.widget_type == "FloatSlider":
-            # A slider needs the width of the form to be set finely: its name stands above it.
+            # A slider needs the whole width for fine control: its label is above it.
             form.addRow(label)
             form.addRow(control.native)
         else:
@@ -160,7 +120,7 @@ def _control(name: str, field: FieldInfo, tooltip: str) -> Any:
     elif get_origin(kind) is Literal:
         options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox", "nullable": nullable}
     elif kind is bool:
-        # The name stands in the form's own column.
+        # The label is in the form's first column.
         options["text"] = " "
     elif kind in (int, float):
         options |= _bounds(kind, field)
@@ -175,7 +135,7 @@ def _control(name: str, field: FieldInfo, tooltip: str) -> Any:
 
 
 def _models(protocol: str) -> list[tuple[str, str]]:
-    """Return the models at hand that can do something, after an entry for none."""
+    """Return an entry for none, and the installed models that have a protocol."""
     rows = [row for row in catalog().values() if protocol in row.protocols and locate(row) is not None]
     return [("none", ""), *((row.name, row.name) for row in rows)]
 

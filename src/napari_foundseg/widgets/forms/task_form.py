@@ -1,28 +1,26 @@
-"""The five-part form that every task's widget is: image, model, settings, run, result."""
+"""The form of a task in five parts: image, model, settings, run, result."""
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 from napari.components import ViewerModel
-from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
-from napari_foundseg.core.errors import Cancelled, FoundsegError
-from napari_foundseg.core.image import Image
+from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.widgets.controls.image_choice import ImageChoice
 from napari_foundseg.widgets.controls.model_choice import ModelChoice
-from napari_foundseg.widgets.controls.rows import labelled, quiet_label
+from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.forms.dock import Dock
+from napari_foundseg.widgets.forms.field_labels import method_label
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.runs import run_time
 from napari_foundseg.widgets.runs.last_run import LastRun
 from napari_foundseg.widgets.runs.run import Run
+from napari_foundseg.widgets.runs.run_follower import RunFollower
 from napari_foundseg.widgets.runs.run_record import RunRecord
 from napari_foundseg.widgets.runs.shared_engine import start_engine
 
@@ -30,14 +28,10 @@ __all__ = ["TaskForm"]
 
 
 class TaskForm(Dock):
-    """The form of a task. What differs between tasks is what subclasses fill in.
+    """The form of a task.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    task : Task
-        The task.
+    A concrete form calls `super().__init__`, sets its own attributes, and calls `build` at the end of its
+    constructor: `build` calls the methods that subclasses override.
     """
 
     run_text = "Run"
@@ -46,160 +40,128 @@ class TaskForm(Dock):
     def __init__(self, viewer: ViewerModel, task: Task) -> None:
         super().__init__(viewer, "image", "model", "settings", "inputs")
         self.task = task
-        self.current: Run | None = None
-        self._job_layer: ImageLayer | None = None
-        self._started = 0.0
-        self._build()
+        self._follower = RunFollower()
+        self._run_target: ImageOnLayer | None = None
+
+    def build(self) -> None:
+        """Add all controls, then connect them and show the state; called once."""
+        self._add_image_and_model()
+        for widget in self.input_rows():
+            self._layout.addWidget(widget)
+        self._layout.addWidget(self.messages["inputs"])
+        self._add_settings()
+        self._add_run()
+        self._add_result()
+        self._layout.addStretch(1)
+        self.connect_controls()
+        self._offer_methods()
         self._change_method()
-        self._idle("")
+        self._show_idle("")
         self.image_changed()
         start_engine()
 
-    # What a task's own widget fills in.
+    # Overridden by the forms of tasks.
 
-    def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
-        """Return the task's inputs as the form stands.
+    def inputs(self, target: ImageOnLayer) -> Inputs:
+        """Return the task's inputs as the form shows them.
 
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The chosen layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        Inputs
-            Of the task's type.
+        Raises
+        ------
+        FoundsegError
+            If they are incomplete or do not fit the image.
         """
         raise NotImplementedError
 
-    def deliver(self, layer: ImageLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
-        """Show a result.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer, which may have left the viewer.
-        run : Run
-            The run.
-        segmentation : Segmentation
-            Its result.
-        seconds : float
-            How long it took.
-
-        Returns
-        -------
-        str
-            The result in words.
-        """
+    def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
+        """Show a result, and return it in words; the image's layer may have left the viewer."""
         raise NotImplementedError
 
-    def chosen_image(self) -> Image:
-        """Return the chosen layer as an image.
+    def chosen_target(self) -> ImageOnLayer:
+        """Return the chosen image with its layer.
 
-        Returns
-        -------
-        Image
-            As it is now.
+        Raises
+        ------
+        FoundsegError
+            If no image layer is chosen, or it cannot be segmented.
         """
-        return self.image.image()
+        return self.image.target()
 
-    def _wanted_pixel(self, layer: ImageLayer, image: Image) -> float:  # noqa: ARG002 - for subclasses
-        """Return how many of the finest pixels of a pyramid may become one."""
+    def coarsest_pixel(self, target: ImageOnLayer) -> float:  # noqa: ARG002 - for subclasses
+        """Return the width of a pixel, in pixels of the finest level, up to which a coarser level will do."""
         return 1.0
 
     def input_rows(self) -> list[QWidget]:
-        """Return the controls of the task's inputs, shown above the settings.
-
-        Returns
-        -------
-        list of QWidget
-            From top to bottom.
-        """
+        """Return the controls of the task's inputs, from top to bottom, shown above the settings."""
         return []
 
     def input_layers(self) -> dict[str, str]:
-        """Return which of the task's inputs are the pixels of a layer; what is copied as Python names that layer.
-
-        Returns
-        -------
-        dict of str to str
-            Names of layers by input.
-        """
+        """Return the names of layers whose pixels are inputs, by input, for *Copy as Python*."""
         return {}
 
     def result_rows(self) -> list[QWidget]:
-        """Return the task's own controls below the result.
-
-        Returns
-        -------
-        list of QWidget
-            From top to bottom.
-        """
+        """Return the task's own controls, from top to bottom, shown below the result."""
         return []
 
     # Running.
 
     @property
+    def current(self) -> Run | None:
+        """The run that is under way."""
+        return self._follower.run
+
+    @property
+    def method_name(self) -> str:
+        """Name of the chosen method, as in recipes."""
+        return str(self.method.currentData() or "")
+
+    @property
     def settings(self) -> Settings:
-        """The settings as the form stands."""
-        method = self.method.currentText()
+        """The settings as the form shows them."""
+        method = self.method_name
         return self.task.settings(method, self.forms[method].values())
 
     def run(self, replace: str | None = None) -> None:
-        """Start a run with what the form shows; what is wrong is said beside the control it is about.
-
-        Parameters
-        ----------
-        replace : str, optional
-            Of waiting runs of one such name only the latest is done; without it a second run is refused.
-        """
+        """Start a run with the values of the form; errors are shown beside the control that they are about."""
         if self.current is not None and replace is None:
             self.messages["run"].say("A run is under way. Wait for its result or press Cancel first.")
             return
         self._clear_messages()
         try:
-            request = self._request()
+            target, inputs, settings, model = self._request()
         except FoundsegError as error:
             self.fail(error)
             return
-        layer, image, inputs, settings, model = request
-        self._job_layer, self._started = layer, time.perf_counter()
-        level = self.image.level(image, self._wanted_pixel(layer, image))
+        image = target.image
+        self._run_target = target
+        level = self.image.level(image, self.coarsest_pixel(target))
         self.last_run.keep(
-            RunRecord(self.task.name, image, inputs, settings, model, layer.name, level, self.input_layers())
+            RunRecord(self.task.name, image, inputs, settings, model, target.name, level, self.input_layers())
         )
-        self.forms[self.method.currentText()].remember()
-        self.current = Run(self.task.name, image, inputs, settings, model, replace, level)
-        self.current.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)
-        self.current.ended.connect(self._end, Qt.ConnectionType.QueuedConnection)
-        self._busy()
-        self.current.start()
+        self.forms[self.method_name].remember()
+        run = Run(self.task.name, image, inputs, settings, model, replace, level)
+        self._show_busy()
+        self._follower.start(run)
 
     def cancel(self) -> None:
-        """Stop the run; the window is idle at once."""
-        if self.current is not None:
-            run, self.current = self.current, None
-            run.cancel()
-            self._idle("Cancelled; no layer was changed.")
+        """Cancel the run; the form is idle at once."""
+        if self._follower.cancel() is not None:
+            self._show_idle("Cancelled; no layer was changed.")
 
     def release(self) -> None:
-        """Let go of the viewer and the engine: the form is being closed."""
-        if self.current is not None:
-            run, self.current = self.current, None
-            run.cancel()
+        """Disconnect from the viewer and cancel the run: the form is being closed."""
+        self._follower.cancel()
         self.image.disconnect_viewer()
         self.last_run.release()
         super().release()
 
     def update_estimate(self) -> None:
-        """Say how long a run will take."""
+        """Show how long a run will take."""
         if self.current is not None:
             return
         try:
-            layer, image, inputs, settings, model = self._request()
-            if (level := self.image.level(image, self._wanted_pixel(layer, image))) is not None:
+            target, inputs, settings, model = self._request()
+            image = target.image
+            if (level := self.image.level(image, self.coarsest_pixel(target))) is not None:
                 image = level.image
                 inputs = inputs.at_level(level)
                 settings = settings.at_level(level)
@@ -208,134 +170,117 @@ class TaskForm(Dock):
             text = ""
         self.words.setText(text)
 
-    def _request(self) -> tuple[ImageLayer, Image, Inputs, Settings, str]:
-        image, layer = self.chosen_image(), self.image.layer
-        assert layer is not None
-        return layer, image, self.inputs(layer, image), self.settings, str(self.model.currentData())
+    def _request(self) -> tuple[ImageOnLayer, Inputs, Settings, str]:
+        target = self.chosen_target()
+        return target, self.inputs(target), self.settings, str(self.model.currentData())
 
-    def _progress(self, share: float, words: str) -> None:
-        if self.sender() is not self.current:
-            return
+    def _show_progress(self, share: float, words: str) -> None:
         self.bar.setValue(round(100 * share))
-        spent = time.perf_counter() - self._started
+        spent = self._follower.seconds
         left = f", {run_time.in_words(spent * (1 - share) / share)} left" if share > 0.05 and spent > 1 else ""
         self.words.setText(f"{words}{left}")
 
-    def _end(self, run: Run, job: Any) -> None:
-        if run is not self.current:
-            return
-        self.current = None
-        seconds = time.perf_counter() - self._started
-        if job.state != "done":
-            self._idle("")
-            if not isinstance(job.error, Cancelled):
-                self.fail(job.error)
-            return
-        layer = self._job_layer
-        assert layer is not None
-        self._idle(self.deliver(layer, run, job.result, seconds))
+    def _run_done(self, run: Run, segmentation: Segmentation) -> None:
+        seconds = self._follower.seconds
+        target = self._run_target
+        assert target is not None
+        self._show_idle(self.show_result(target, run, segmentation, seconds))
         if not self.task.learns_time:
             return
-        run_time.learn(
-            run.image if run.level is None else run.level.image, run.inputs, run.settings, run.model, seconds
-        )
+        image = run.image if run.level is None else run.level.image
+        run_time.learn(image, run.inputs, run.settings, run.model, seconds)
         self.update_estimate()
+
+    def _run_failed(self, error: FoundsegError) -> None:
+        self._show_idle("")
+        self.fail(error)
 
     # Building.
 
-    def _build(self) -> None:
-        self.image = ImageChoice(self.viewer)
+    def connect_controls(self) -> None:
+        """Connect the signals of the controls, once all controls exist."""
         self.image.changed.connect(self.image_changed)
-        self._part("Image", self.image, "image")
-        self.model = ModelChoice(self.task)
         self.model.currentIndexChanged.connect(self._change_model)
-        self._model_state = quiet_label(self.model.state())
-        self._part("Model", self.model, "model")
-        self._model_state.setContentsMargins(70, 0, 0, 0)
-        self._layout.insertWidget(self._layout.count() - 1, self._model_state)
-        for widget in self.input_rows():
-            self._layout.addWidget(widget)
-        self._layout.addWidget(self.messages["inputs"])
-        self._build_settings()
-        self._build_run()
-        self._build_result()
-        self._layout.addStretch(1)
+        self.method.currentIndexChanged.connect(self._change_method)
+        for form in self.forms.values():
+            form.changed.connect(self.setting_changed)
+        self.run_button.clicked.connect(lambda: self.run())
+        self.cancel_button.clicked.connect(self.cancel)
+        self._follower.progressed.connect(self._show_progress)
+        self._follower.done.connect(self._run_done)
+        self._follower.failed.connect(self._run_failed)
+        self._follower.cancelled.connect(lambda: self._show_idle(""))
+        self.last_run.said.connect(self.words.setText)
+        self.last_run.failed.connect(self.fail)
 
     def image_changed(self) -> None:
         """Act on another chosen image."""
-        self.update_estimate_soon()
+        self.update_estimate()
 
-    def update_estimate_soon(self) -> None:
-        """Say how long a run will take, once the form is complete."""
-        if hasattr(self, "words"):
-            self.update_estimate()
+    def _add_image_and_model(self) -> None:
+        self.image = ImageChoice(self.viewer)
+        self._add_part("Image", self.image, "image")
+        self.model = ModelChoice(self.task)
+        self._model_state = wrapping_label(self.model.state())
+        self._add_part("Model", self.model, "model")
+        self._model_state.setContentsMargins(70, 0, 0, 0)
+        self._layout.insertWidget(self._layout.count() - 1, self._model_state)
 
-    def _part(self, title: str, widget: QWidget, message: str) -> None:
-        self._layout.addWidget(labelled(title, widget))
+    def _add_part(self, title: str, widget: QWidget, message: str) -> None:
+        self._layout.addWidget(labelled_row(title, widget))
         self._layout.addWidget(self.messages[message])
 
     def _change_model(self) -> None:
         self._model_state.setText(self.model.state())
-        self._offer_methods()
-        self.update_estimate_soon()
+        if self._offer_methods():
+            self._change_method()
+        self.update_estimate()
 
-    def _offer_methods(self) -> None:
-        """Offer the methods that the chosen model can do."""
-        known = row(str(self.model.currentData())).protocols
-        usable = [name for name, protocol in self.task.protocols.items() if protocol in known]
-        if usable == [self.method.itemText(i) for i in range(self.method.count())]:
-            return
-        # Not told while the list is empty: there is no method then.
+    def _offer_methods(self) -> bool:
+        """List the methods that the chosen model has; return whether they are others than before."""
+        protocols = row(str(self.model.currentData())).protocols
+        usable = [name for name, protocol in self.task.protocols.items() if protocol in protocols]
+        if usable == [self.method.itemData(i) for i in range(self.method.count())]:
+            return False
+        # No signal while the list is empty: there is no method then.
         self.method.blockSignals(True)
         self.method.clear()
-        self.method.addItems(usable)
         for i, name in enumerate(usable):
+            self.method.addItem(method_label(name), name)
             help_text = (self.task.methods[name].__doc__ or "").strip()
             self.method.setItemData(i, help_text, Qt.ItemDataRole.ToolTipRole)
         self.method.blockSignals(False)
         self._method_row.setVisible(len(usable) > 1)
-        if hasattr(self, "words"):
-            self._change_method()
+        return True
 
-    def _build_settings(self) -> None:
+    def _add_settings(self) -> None:
         self.method = QComboBox()
         self.method.setAccessibleName("Method")
-        self._method_row = labelled("Method", self.method)
+        self._method_row = labelled_row("Method", self.method)
         self._layout.addWidget(self._method_row)
         self.forms: dict[str, SettingsForm] = {}
         for name in self.task.methods:
             self.forms[name] = SettingsForm(self.task.methods[name], f"{self.task.name}.{name}")
-            self.forms[name].changed.connect(self.setting_changed)
             self._layout.addWidget(self.forms[name])
         self._layout.addWidget(self.messages["settings"])
-        self._offer_methods()
-        self.method.currentTextChanged.connect(self._change_method)
 
     def setting_changed(self, name: str) -> None:  # noqa: ARG002 - for subclasses
-        """Act on a changed setting.
-
-        Parameters
-        ----------
-        name : str
-            The field.
-        """
-        self.update_estimate_soon()
+        """Act on a setting that the user has changed; `name` is its field."""
+        self.update_estimate()
 
     def _change_method(self) -> None:
-        chosen = self.method.currentText()
+        chosen = self.method_name
         for name, form in self.forms.items():
             form.setVisible(name == chosen)
         self.method.setToolTip((self.task.methods[chosen].__doc__ or "").strip() if chosen else "")
-        self.update_estimate_soon()
+        self.update_estimate()
 
-    def _build_run(self) -> None:
+    def _add_run(self) -> None:
         line = QHBoxLayout()
         self.run_button = QPushButton(self.run_text)
         self.run_button.setToolTip(self.run_help)
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop the run; no layer is changed.")
-        self.run_button.clicked.connect(lambda: self.run())
-        self.cancel_button.clicked.connect(self.cancel)
         line.addWidget(self.run_button, 2)
         line.addWidget(self.cancel_button, 1)
         self._layout.addLayout(line)
@@ -346,7 +291,7 @@ class TaskForm(Dock):
         for widget in (self.bar, self.words, self.messages["run"]):
             self._layout.addWidget(widget)
 
-    def _build_result(self) -> None:
+    def _add_result(self) -> None:
         self.result = QLabel()
         self.result.setWordWrap(True)
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -354,18 +299,16 @@ class TaskForm(Dock):
         for widget in self.result_rows():
             self._layout.addWidget(widget)
         self.last_run = LastRun()
-        self.last_run.said.connect(self.words.setText)
-        self.last_run.failed.connect(self.fail)
         self._layout.addWidget(self.last_run)
 
-    def _busy(self) -> None:
+    def _show_busy(self) -> None:
         self.run_button.setEnabled(False)
         self.cancel_button.setEnabled(True)
         self.bar.setValue(0)
         self.bar.show()
         self.words.setText("starting")
 
-    def _idle(self, result: str) -> None:
+    def _show_idle(self, result: str) -> None:
         self.run_button.setEnabled(True)
         self.cancel_button.setEnabled(False)
         self.bar.hide()

@@ -1,4 +1,4 @@
-"""What the viewer shows."""
+"""Moving the camera."""
 
 from __future__ import annotations
 
@@ -15,14 +15,10 @@ __all__ = ["centre_on"]
 
 
 def centre_on(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> None:
-    """Bring a position of a layer to the middle of the canvas, on its slice; the zoom stays.
+    """Centre the canvas on a position of a layer, on its slice, without changing the zoom.
 
     Parameters
     ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Layer
-        One of its layers.
     position : sequence of float
         In the layer's data pixels, one for each axis.
     """

@@ -1,6 +1,6 @@
-"""Keys that act while a layer is active, and are let go again.
+"""Key bindings of single layers.
 
-None of them is one of napari's own for that kind of layer, but for Ctrl+Z and Ctrl+Shift+Z.
+None of them replaces a key of napari for that kind of layer, except Ctrl+Z and Ctrl+Shift+Z.
 """
 
 from __future__ import annotations
@@ -12,29 +12,19 @@ __all__ = ["bind_keys", "unbind_keys"]
 
 
 def bind_keys(layer: Any, keys: Mapping[str, Callable[[], Any]]) -> None:
-    """Bind keys on one layer and nowhere else.
+    """Bind keys that act only while one layer is active.
 
     Parameters
     ----------
-    layer : napari.layers.Layer
-        The layer.
     keys : mapping of str to callable
-        What each key does, without arguments.
+        A function without arguments for each key.
     """
     for key, act in keys.items():
         layer.bind_key(key, _ignoring_layer(act), overwrite=True)
 
 
 def unbind_keys(layer: Any, keys: Iterable[str]) -> None:
-    """Let keys of a layer go.
-
-    Parameters
-    ----------
-    layer : napari.layers.Layer
-        The layer.
-    keys : iterable of str
-        Those that were bound; others are left out.
-    """
+    """Remove key bindings of a layer; keys that are not bound are ignored."""
     for key in keys:
         layer.bind_key(key, None)
 

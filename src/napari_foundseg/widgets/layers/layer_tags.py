@@ -1,9 +1,9 @@
-"""Keys in the metadata of napari's layers by which the plugin knows its own."""
+"""Keys in the metadata of layers by which the plugin recognises its own."""
 
 from __future__ import annotations
 
 __all__ = ["TOOL"]
 
 
-#: In the metadata of layers that are tools, such as previews: they are nobody's to work on.
+#: Marks layers that are tools, such as previews: forms do not offer them.
 TOOL = "foundseg tool"

@@ -1,4 +1,4 @@
-"""What the user marked over an image, in its data pixels; `widgets.layers.layer_conversion` for prompts."""
+"""The user's points, shapes and painted labels over an image, in the image's data pixels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.widgets.layers.layer_conversion import affine_between, carried, layer_letters
+from napari_foundseg.widgets.layers.layer_axes import affine_between, transform_coordinates
 
 if TYPE_CHECKING:
-    from napari.layers import Labels, Layer, Points, Shapes
+    from napari.layers import Labels, Points, Shapes
 
     from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = ["POLARITY", "labels_on_slice", "outlines_on_slice", "point_at", "points_on_slice"]
 
@@ -22,43 +23,17 @@ __all__ = ["POLARITY", "labels_on_slice", "outlines_on_slice", "point_at", "poin
 POLARITY = "polarity"
 
 
-def point_at(position: Any, layer: Layer, image: Image) -> tuple[float, ...] | None:
-    """Return the place in an image that lies at a place in the world.
-
-    Parameters
-    ----------
-    position : sequence of float
-        World coordinates, such as the pointer's.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-
-    Returns
-    -------
-    tuple of float or None
-        One coordinate for each axis of the image's labels; None outside the image.
-    """
-    place = np.array(layer.world_to_data(position), float)[_label_columns(layer, image)]
-    inside = (np.floor(place + 0.5) >= 0) & (np.floor(place + 0.5) < image.shape)
+def point_at(position: Any, target: ImageOnLayer) -> tuple[float, ...] | None:
+    """Return the coordinates in an image of a position in the world."""
+    place = np.array(target.layer.world_to_data(position), float)[_label_columns(target)]
+    inside = (np.floor(place + 0.5) >= 0) & (np.floor(place + 0.5) < target.image.shape)
     return tuple(float(v) for v in place) if inside.all() else None
 
 
 def points_on_slice(
-    points: Points | None, layer: Layer, image: Image, index: tuple[int, ...]
+    points: Points | None, target: ImageOnLayer, index: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], list[int]]:
-    """Return the points of one slice of an image.
-
-    Parameters
-    ----------
-    points : napari.layers.Points or None
-        Its feature column `POLARITY` holds ``"positive"`` or ``"negative"``.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    index : tuple of int
-        The slice; points elsewhere are left out.
+    """Return the points of one slice of an image. `index`: the slice; points elsewhere are left out.
 
     Returns
     -------
@@ -68,61 +43,40 @@ def points_on_slice(
         1 for a positive point, 0 for a negative one.
     """
     if points is None or not len(points.data):
-        return np.empty((0, len(image.shape))), []
-    where = carried(points, layer, np.asarray(points.data, float))[:, _label_columns(layer, image)]
-    on = _on_slice(where, image, index)
+        return np.empty((0, len(target.image.shape))), []
+    where = transform_coordinates(points, target.layer, np.asarray(points.data, float))[:, _label_columns(target)]
+    on = _on_slice(where, target.image, index)
     positive = points.features[POLARITY].to_numpy() != "negative"
     return where[on], [int(v) for v in positive[on]]
 
 
 def outlines_on_slice(
-    shapes: Shapes | None, layer: Layer, image: Image, index: tuple[int, ...]
+    shapes: Shapes | None, target: ImageOnLayer, index: tuple[int, ...]
 ) -> list[tuple[str, NDArray[np.float64]]]:
     """Return the shapes of one slice of an image.
-
-    Parameters
-    ----------
-    shapes : napari.layers.Shapes or None
-        The shapes.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    index : tuple of int
-        The slice; shapes that do not lie wholly on it are left out.
 
     Returns
     -------
     list of (str, (V, D) ndarray of float)
         Each shape's kind, as napari names it, and its vertices in data pixels of the image; an ellipse as a polygon.
     """
+    image = target.image
     found = []
     for vertices, kind in [] if shapes is None else zip(shapes.data, shapes.shape_type, strict=True):
         drawn = np.asarray(vertices, float)
-        corners = carried(shapes, layer, _around(drawn) if kind == "ellipse" else drawn)
-        corners = corners[:, _label_columns(layer, image)]
+        corners = transform_coordinates(shapes, target.layer, _around(drawn) if kind == "ellipse" else drawn)
+        corners = corners[:, _label_columns(target)]
         if _on_slice(corners, image, index).all():
-            # Exactly on their slice, so that rounding cannot tear them apart.
+            # Exactly on their slice, so that rounding cannot put vertices on different slices.
             corners[:, [image.label_axes.index(axis) for axis in image.slice_axes]] = index
             found.append((str(kind), corners))
     return found
 
 
 def labels_on_slice(
-    labels: Labels, layer: Layer, image: Image, index: tuple[int, ...]
+    labels: Labels, target: ImageOnLayer, index: tuple[int, ...]
 ) -> tuple[tuple[int, int], NDArray[Any]] | None:
-    """Return what is painted over one slice of an image, pixel for pixel of the image.
-
-    Parameters
-    ----------
-    labels : napari.layers.Labels
-        With any transforms, in memory, lazy or multiscale; only the part that is needed is read.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    index : tuple of int
-        The slice.
+    """Return the labels under the pixels of one slice of an image.
 
     Returns
     -------
@@ -133,17 +87,17 @@ def labels_on_slice(
     None
         Where nothing is painted on the slice.
     """
-    letters = layer_letters(layer, image)
+    layer, image, letters = target.layer, target.image, target.letters
     fixed = {"C": 0, **dict(zip(image.slice_axes, index, strict=True))}
     rows, columns = letters.index("Y"), letters.index("X")
     at = np.array([float(fixed.get(letter, 0)) for letter in letters])
     far = at.copy()
     far[[rows, columns]] = np.array(image.plane_shape) - 1
-    found = _painted_part(labels, _hull(carried(layer, labels, _corners(at, far))))
+    found = _painted_part(labels, _hull(transform_coordinates(layer, labels, _corners(at, far))))
     if found is None:
         return None
     block, first = found
-    low, high = _hull(carried(labels, layer, _corners(first, first + block.shape - 1)))
+    low, high = _hull(transform_coordinates(labels, layer, _corners(first, first + block.shape - 1)))
     last = np.array(image.plane_shape) - 1
     (y0, x0), (y1, x1) = np.clip(low[[rows, columns]], 0, last), np.clip(high[[rows, columns]], 0, last)
     matrix, origin = affine_between(layer, labels)
@@ -157,8 +111,8 @@ def labels_on_slice(
     return ((int(y0), int(x0)), ids) if ids.any() else None
 
 
-def _label_columns(layer: Layer, image: Image) -> list[int]:
-    return [i for i, letter in enumerate(layer_letters(layer, image)) if letter != "C"]
+def _label_columns(target: ImageOnLayer) -> list[int]:
+    return [i for i, letter in enumerate(target.letters) if letter != "C"]
 
 
 def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.bool_]:
@@ -189,7 +143,7 @@ def _hull(corners: NDArray[np.float64]) -> tuple[NDArray[np.int_], NDArray[np.in
 def _painted_part(
     labels: Labels, hull: tuple[NDArray[np.int_], NDArray[np.int_]]
 ) -> tuple[NDArray[Any], NDArray[np.int_]] | None:
-    """Return the smallest block of a layer's array that holds what is painted in a box, and its first pixel."""
+    """Return the smallest block of a layer's array that holds all labels in a box, and its first pixel."""
     data = labels.data[0] if labels.multiscale else labels.data
     low, high = np.maximum(hull[0], 0), np.minimum(hull[1], np.array(data.shape) - 1)
     if (low > high).any():
@@ -206,7 +160,7 @@ def _painted_part(
 
 
 def _rounded(start: float, *along: tuple[float, NDArray[np.int_]]) -> NDArray[np.int_]:
-    """Return the nearest pixel; what does not change along rows or columns stays one long there."""
+    """Return the nearest pixels; an axis along which nothing changes stays one long."""
     place = np.full((1, 1), start)
     for slope, steps in along:
         place = place + slope * steps if abs(slope) > 1e-9 else place

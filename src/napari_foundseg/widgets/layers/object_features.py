@@ -1,4 +1,4 @@
-"""What a Labels layer's features say of its objects, read and written object by object."""
+"""Facts about objects (scores, review, note), read from and written to a Labels layer's features."""
 
 from __future__ import annotations
 
@@ -13,39 +13,27 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
-__all__ = ["ACCEPTED", "REJECTED", "features_of", "know", "known_of"]
+__all__ = ["ACCEPTED", "REJECTED", "facts_to_features", "read_facts", "write_facts"]
 
-#: What a person said of an object, in the columns ``review`` and ``note`` of a layer's features.
+#: Values of the column ``review`` of a layer's features.
 ACCEPTED, REJECTED = "accepted", "rejected"
-#: napari's name of the column that holds the labels.
+#: The column that napari reads labels from.
 _INDEX = "index"
 
 
-def known_of(layer: Labels, ids: Collection[int] | None = None) -> dict[int, dict[str, Any]]:
+def read_facts(layer: Labels, ids: Collection[int] | None = None) -> dict[int, dict[str, Any]]:
     """Return what a layer's features say of objects.
 
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-        The layer.
-    ids : collection of int, optional
-        The objects; all by default.
-
-    Returns
-    -------
-    dict of int to dict
-        By id; objects of which nothing is known are left out.
+    `ids`: the objects; all by default. By id; objects of which nothing is known are left out.
     """
     return facts_of_table(_indexed(layer), _INDEX, ids)
 
 
-def know(layer: Labels, facts: Facts) -> None:
+def write_facts(layer: Labels, facts: Facts) -> None:
     """Have a layer's features say exactly this of objects.
 
     Parameters
     ----------
-    layer : napari.layers.Labels
-        The layer.
     facts : mapping of int to mapping of str
         By id; an empty mapping for an object of which nothing is known any more.
     """
@@ -53,18 +41,13 @@ def know(layer: Labels, facts: Facts) -> None:
         layer.features = with_facts(_indexed(layer), _INDEX, facts)
 
 
-def features_of(facts: Facts) -> pd.DataFrame:
+def facts_to_features(facts: Facts) -> pd.DataFrame:
     """Return features for a new Labels layer.
 
     Parameters
     ----------
     facts : mapping of int to mapping of str
         What is known of its objects.
-
-    Returns
-    -------
-    pandas.DataFrame
-        With the column ``index``.
     """
     return table_of_facts(facts, _INDEX)
 

@@ -1,7 +1,6 @@
-"""How label images, points and shapes are laid over the layer of their image.
+"""Label images, points and shapes over the layer of their image.
 
-The way back from `widgets.layers.layer_conversion`: there layers become `core`'s types, here `core`'s types become
-layers.
+The other direction is `widgets.layers.layer_conversion`: it makes `core` types from layers.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.widgets.layers.layer_conversion import layer_letters
+from napari_foundseg.widgets.layers.layer_axes import layer_letters
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -28,20 +27,7 @@ __all__ = ["Overlay", "image_layer"]
 
 
 def image_layer(image: Image, name: str) -> ImageLayer:
-    """Return an image as a layer, with its axes, spacing and units.
-
-    Parameters
-    ----------
-    image : Image
-        Such as a file holds.
-    name : str
-        The layer's name.
-
-    Returns
-    -------
-    napari.layers.Image
-        Not added to any viewer. Colours that come last are shown as such; other channels get a slider.
-    """
+    """Return an image as a layer, with its axes, spacing and units."""
     axes, levels = str(image.axes), list(image.levels)
     rgb = axes.endswith("C") and levels[0].shape[-1] in (3, 4)
     if axes.endswith("C") and not rgb:
@@ -59,22 +45,15 @@ def image_layer(image: Image, name: str) -> ImageLayer:
     try:
         return ImageLayer(data, units=[image.units.get(letter, "pixel") for letter in letters], **attributes)
     except ValueError:
-        # Files name units that napari does not know.
+        # Some files name units that napari does not know.
         return ImageLayer(data, **attributes)
 
 
 class Overlay:
-    """A label image's place over the layer of its image.
+    """Where a label image is over the layer of its image.
 
     napari aligns layers at their last axes. So a channel axis with others before it stays in the overlay, one pixel
-    long and as wide as all the channels together: the labels are there whichever channel is shown.
-
-    Parameters
-    ----------
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
+    long and as wide as all channels together: the labels are shown with every channel.
     """
 
     def __init__(self, layer: Layer, image: Image) -> None:
@@ -122,12 +101,6 @@ class Overlay:
         ----------
         cells : (M, N) ndarray
             Each cell is some pixels high and wide.
-        index : tuple of int
-            The slice.
-        corner : tuple of int
-            Row and column of the first pixel under the first cell.
-        side : int
-            Of a cell, in pixels.
 
         Returns
         -------
@@ -146,17 +119,9 @@ class Overlay:
         return np.expand_dims(plane, [i for i, axis in enumerate(self.axes) if axis not in "YX"]), out
 
     def lies_under(self, labels: Layer) -> bool:
-        """Tell whether a layer of this overlay's shape lies where it does, pixel for pixel.
+        """Return whether a layer of this overlay's shape has the same pixels in the world.
 
-        Parameters
-        ----------
-        labels : Layer
-            The layer.
-
-        Returns
-        -------
-        bool
-            True where the corners are less than half a pixel apart.
+        True where the corners are less than half a pixel apart.
         """
         like = Labels(np.zeros((1,) * labels.ndim, np.uint8), **self.transforms)
         corners = np.array([np.zeros(labels.ndim), np.array(self.shape, float)])
@@ -186,8 +151,6 @@ class Overlay:
         ----------
         data : ndarray
             With one axis for each letter of `axes`.
-        index : tuple of int
-            The slice.
 
         Returns
         -------
@@ -198,18 +161,7 @@ class Overlay:
         return self._image.plane_view(flat, index)
 
     def box(self, mask: Mask) -> Box:
-        """Return where a mask lies in the layer's array.
-
-        Parameters
-        ----------
-        mask : Mask
-            Of one of the image's slices.
-
-        Returns
-        -------
-        tuple of slice
-            One for each axis.
-        """
+        """Return the slices of a mask in the layer's array, one for each axis."""
         y0, x0, y1, x1 = mask.box
         at = {"Y": slice(y0, y1 + 1), "X": slice(x0, x1 + 1), "C": slice(0, 1)}
         at |= {axis: slice(i, i + 1) for axis, i in zip(self._image.slice_axes, mask.index, strict=True)}
@@ -219,13 +171,6 @@ class Overlay:
         self, index: tuple[int, ...], rows: Iterable[int], columns: Iterable[int]
     ) -> tuple[NDArray[np.intp], ...]:
         """Return pixels of a slice as the index arrays that `Labels.data_setitem` takes.
-
-        Parameters
-        ----------
-        index : tuple of int
-            The slice.
-        rows, columns : (K,) iterable of int
-            The pixels.
 
         Returns
         -------

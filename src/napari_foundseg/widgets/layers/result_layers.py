@@ -1,4 +1,4 @@
-"""Results become layers: always new ones, named uniquely, laid over their image."""
+"""Results as new layers over their image."""
 
 from __future__ import annotations
 
@@ -11,41 +11,21 @@ from napari.layers import Labels
 from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.layers.layer_tags import TOOL
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.unique_name import unique_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
 
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.result import Segmentation
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = ["add_colours", "add_labels", "editable_copy", "in_words", "object_features"]
 
 
-def add_labels(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> Labels:
-    """Add a result as a new Labels layer over its image.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Layer
-        The image's layer; it need not be in the viewer any more.
-    image : Image
-        The layer as an image.
-    segmentation : Segmentation
-        The result; its table becomes the layer's features, its provenance ``metadata["foundseg"]``.
-    name : str
-        Made unique.
-
-    Returns
-    -------
-    napari.layers.Labels
-        The new layer.
-    """
-    overlay = Overlay(layer, image)
+def add_labels(viewer: ViewerModel, target: ImageOnLayer, segmentation: Segmentation, name: str) -> Labels:
+    """Add a result as a new Labels layer over its image."""
+    overlay = target.overlay
     labels = Labels(
         overlay.expanded(segmentation.labels),
         name=unique_name(viewer.layers, name),
@@ -57,28 +37,13 @@ def add_labels(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Se
     return labels
 
 
-def add_colours(viewer: ViewerModel, layer: Layer, image: Image, segmentation: Segmentation, name: str) -> ImageLayer:
+def add_colours(viewer: ViewerModel, target: ImageOnLayer, segmentation: Segmentation, name: str) -> ImageLayer:
     """Show a result's maps as colours.
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    segmentation : Segmentation
-        With maps of three channels, of uint8.
-    name : str
-        Of the new layer; a number is added where there is one of that name.
-
-    Returns
-    -------
-    napari.layers.Image
-        RGB; slices without maps are black.
+    `name`: of the new layer; a number is added where there is one of that name.
     """
-    overlay, channels = Overlay(layer, image), []
+    overlay, image = target.overlay, target.image
+    channels = []
     for colour in range(3):
         whole = np.zeros(image.shape, np.uint8)
         for index, found in (segmentation.maps or {}).items():
@@ -96,20 +61,7 @@ def add_colours(viewer: ViewerModel, layer: Layer, image: Image, segmentation: S
 
 
 def editable_copy(viewer: ViewerModel, layer: Labels) -> Labels:
-    """Return a Labels layer in memory with the pixels and the place of one that cannot be edited.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer that it is to be added to.
-    layer : napari.layers.Labels
-        Multiscale, lazy or read-only.
-
-    Returns
-    -------
-    napari.layers.Labels
-        At full resolution, named uniquely; not added yet.
-    """
+    """Return a Labels layer in memory with the pixels and the place of one that cannot be edited."""
     kept = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels", "features")
     return Labels(
         np.array(in_memory(layer.data[0] if layer.multiscale else layer.data)),
@@ -121,15 +73,7 @@ def editable_copy(viewer: ViewerModel, layer: Labels) -> Labels:
 def object_features(segmentation: Segmentation) -> Any:
     """Return the object table as a Labels layer wants it.
 
-    Parameters
-    ----------
-    segmentation : Segmentation
-        The result.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row for the background, of zeros and empty texts, then one an object; the column ``index`` holds the label.
+    A row for the background, of zeros and empty texts, then one an object; the column ``index`` holds the label.
     """
     import pandas as pd
 
@@ -145,19 +89,7 @@ def object_features(segmentation: Segmentation) -> Any:
 def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
     """Say what was found.
 
-    Parameters
-    ----------
-    segmentation : Segmentation
-        The result.
-    image : Image
-        Its image.
-    seconds : float
-        How long the run took; left out where it is 0.
-
-    Returns
-    -------
-    str
-        Such as ``132 objects, 2 touch the border, 1.8 s``.
+    `seconds`: how long the run took; left out where it is 0. Such as ``132 objects, 2 touch the border, 1.8 s``.
     """
     n = len(segmentation)
     found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"

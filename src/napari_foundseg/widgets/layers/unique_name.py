@@ -13,19 +13,6 @@ __all__ = ["unique_name"]
 
 
 def unique_name(layers: LayerList, name: str) -> str:
-    """Return a name that no layer has.
-
-    Parameters
-    ----------
-    layers : LayerList
-        The viewer's layers.
-    name : str
-        The name wanted.
-
-    Returns
-    -------
-    str
-        `name`, or `name` with a number behind it.
-    """
+    """Return a name that no layer has: `name`, or `name` with a number."""
     taken = {layer.name for layer in layers}
     return next(n for n in itertools.chain([name], (f"{name} [{i}]" for i in itertools.count(1))) if n not in taken)

@@ -12,7 +12,7 @@ __all__ = ["ChosenObjects"]
 class ChosenObjects(QObject):
     """Ids of the chosen objects, in the order in which the user clicked them."""
 
-    #: Also where the same objects are chosen again: their note may be another.
+    #: Emitted even if the same objects are chosen again: their notes may differ.
     changed = Signal()
 
     def __init__(self) -> None:
@@ -21,12 +21,12 @@ class ChosenObjects(QObject):
 
     @property
     def ids(self) -> list[int]:
-        """A copy: `choose` changes them."""
+        """The ids, as a copy."""
         return list(self._ids)
 
     @property
     def last(self) -> int | None:
-        """The object that was clicked last; None where none is chosen."""
+        """The object that was clicked last, if any."""
         return self._ids[-1] if self._ids else None
 
     def choose(self, ids: Sequence[int]) -> None:
@@ -35,5 +35,5 @@ class ChosenObjects(QObject):
         self.changed.emit()
 
     def add(self, label: int) -> None:
-        """Choose one more object, or make one that is chosen already the last."""
+        """Choose one more object; one that is chosen already becomes the last."""
         self.choose([*(i for i in self._ids if i != label), label])

@@ -1,4 +1,4 @@
-"""How well the objects agree with a reference layer, shown with a list of the errors."""
+"""Comparison of the objects with a reference layer, with a list of the errors."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.measuring.comparison import Comparison, compare
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.message import Message
-from napari_foundseg.widgets.controls.rows import labelled, quiet_label
+from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.controls.sortable_table import TableView
-from napari_foundseg.widgets.qt.numpy_thread import Latest
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,22 +27,16 @@ __all__ = ["ComparisonPanel"]
 
 
 class ComparisonPanel(QWidget):
-    """Choose a reference, read the figures, go from error to error.
+    """Choice of a reference, scores, and a table of errors to go to."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    """
-
-    #: The person chose an error; its row.
+    #: The user has selected an error; its row.
     chosen = Signal(object)
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._history: LabelsHistory | None = None
         self._reference: Labels | None = None
-        self._latest = Latest()
+        self._latest = NumpyThread()
         self._latest.done.connect(self._show)
         self.reference = LayerChoice(viewer, Labels, "The Labels layer that is taken as the truth.", follow=False)
         self.reference.combo.setAccessibleName("Reference")
@@ -50,7 +44,7 @@ class ComparisonPanel(QWidget):
         self.button.setToolTip("Compare the objects with the reference, pixel by pixel. It goes on after each edit.")
         self.button.clicked.connect(lambda: self.compare())
         self.message = Message(viewer.theme)
-        self.figures = quiet_label("")
+        self.figures = wrapping_label("")
         self.figures.setToolTip(
             "AP = tp / (tp + fp + fn), where an object is found if its intersection over union is above a threshold. "
             "mSA is its mean over the thresholds 0.50, 0.55 … 0.95. Dice counts pixels of all objects together."
@@ -62,17 +56,11 @@ class ComparisonPanel(QWidget):
         self.errors.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (labelled("Reference", self.reference), self.message, self.button, self.figures, self.errors):
+        for widget in (labelled_row("Reference", self.reference), self.message, self.button, self.figures, self.errors):
             layout.addWidget(widget)
 
     def follow(self, history: LabelsHistory | None) -> None:
-        """Compare the objects of a history's layer from now on.
-
-        Parameters
-        ----------
-        history : LabelsHistory or None
-            None for no layer.
-        """
+        """Compare the objects of another layer; None for no layer."""
         if self._history is not None:
             self._history.stepped.disconnect(self._again)
         self._history = history
@@ -92,7 +80,7 @@ class ComparisonPanel(QWidget):
         self._again()
 
     def release(self) -> None:
-        """Let go of the viewer."""
+        """Disconnect from the viewer."""
         self.follow(None)
         self.reference.disconnect_viewer()
 

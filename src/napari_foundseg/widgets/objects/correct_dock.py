@@ -1,4 +1,4 @@
-"""The dock widget *Correct*: objects of a Labels layer are merged, split and mended, each step to be undone."""
+"""The dock widget *Correct*: merge, split and repair objects of a Labels layer; each step can be undone."""
 
 from __future__ import annotations
 
@@ -15,32 +15,27 @@ from napari_foundseg.core.editing import edits
 from napari_foundseg.core.editing.difference import Box
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.widgets.controls.rows import labelled
-from napari_foundseg.widgets.layers.layer_conversion import displayed_axes, label_spacing
+from napari_foundseg.widgets.controls.rows import labelled_row
+from napari_foundseg.widgets.layers.layer_axes import displayed_axes, label_spacing
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
-from napari_foundseg.widgets.layers.object_features import known_of
+from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.review import Review
 
 __all__ = ["CorrectWidget"]
 
-#: Pixels of the canvas from which on a press is a drag.
+#: Canvas pixels of movement that make a press a drag.
 _DRAG = 5
 
 
 class CorrectWidget(LabelsDock):
-    """Merge, split and mend objects.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+    """Merge, split and repair objects."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        self.chosen_objects = ChosenObjects()
         super().__init__(napari_viewer)
+        self.chosen_objects = ChosenObjects()
+        self.build()
 
     @property
     def chosen(self) -> list[int]:
@@ -52,7 +47,7 @@ class CorrectWidget(LabelsDock):
         self.chosen_objects.choose(ids)
 
     def merge(self) -> None:
-        """Make one object of the chosen ones."""
+        """Merge the chosen objects into the first."""
         if len(self.chosen) < 2:
             self.fail(PromptError("To merge, click the first object, then Shift+click the others."))
             return
@@ -66,7 +61,7 @@ class CorrectWidget(LabelsDock):
             self.choose([])
 
     def fill_holes(self) -> None:
-        """Fill the background that the chosen objects enclose."""
+        """Fill the holes of the chosen objects."""
         self._each("fill holes", edits.fill_holes)
 
     def smooth(self) -> None:
@@ -86,15 +81,15 @@ class CorrectWidget(LabelsDock):
         self._each("keep largest part", lambda la, i, _: edits.keep_largest(la, i))
 
     def renumber(self) -> None:
-        """Give the objects ids without gaps; what is known of them goes with them."""
+        """Renumber the objects without gaps; their scores and notes go with them."""
         if self.history is not None:
             self.choose([])
             self.write_soon("renumber", self._numbers, "Renumbering…")
 
     def _numbers(self) -> tuple[Callable[[Any], edits.Pieces], Facts]:
         assert self.history is not None
-        ids, before = self.history.counted.census.ids, known_of(self.history.layer)
-        # Objects that were rejected have no pixels, but a place in the table.
+        ids, before = self.history.counted.census.ids, read_facts(self.history.layer)
+        # Rejected objects have no pixels, but a row in the table.
         gone = [i for i in before if i not in set(ids)]
         now: dict[int, Any] = {label: {} for label in before}
         now |= {new: before.get(old, {}) for new, old in enumerate([*ids, *gone], 1)}
@@ -102,7 +97,7 @@ class CorrectWidget(LabelsDock):
 
     # Building.
 
-    def build(self) -> None:
+    def add_tools(self) -> None:
         """Add the tools and the review."""
         self._tools()
         self.chosen_objects.changed.connect(self._show_chosen)
@@ -118,19 +113,19 @@ class CorrectWidget(LabelsDock):
         self.split_button = QPushButton("Split (K)")
         self.split_button.setCheckable(True)
         self.split_button.setToolTip(
-            "Divide the chosen object: click once in each of its two parts, or drag a line across it."
+            "Split the chosen object: click once in each of the two parts, or drag a line across it."
         )
         self.split_button.toggled.connect(self._arm_split)
         self.keys["K"] = self.split_button.toggle
         self._points: list[tuple[float, ...]] = []
         rows: list[list[tuple[str, str, Callable[[], None], str]]] = [
-            [("Merge", "J", self.merge, "Make one object of those that were clicked with Shift; the first id stays."),
+            [("Merge", "J", self.merge, "Merge the chosen objects (Shift+click for more) into the first."),
              ("Delete", "D", self.delete, "Remove the chosen objects.")],
-            [("Fill holes", "H", self.fill_holes, "Fill the background that the chosen objects enclose."),
-             ("Keep largest", "Q", self.keep_largest, "Remove loose pieces: only the largest part stays.")],
-            [("Grow", "G", self.grow, "Move the outline outwards by the amount; other objects keep their pixels."),
-             ("Shrink", "Shift-G", self.shrink, "Move the outline inwards by the amount.")],
-            [("Smooth", "S", self.smooth, "Round off the outline over the amount."),
+            [("Fill holes", "H", self.fill_holes, "Fill the holes of the chosen objects."),
+             ("Keep largest", "Q", self.keep_largest, "Remove all parts of the chosen objects but the largest.")],
+            [("Grow", "G", self.grow, "Expand the outline by the amount; other objects keep their pixels."),
+             ("Shrink", "Shift-G", self.shrink, "Contract the outline by the amount.")],
+            [("Smooth", "S", self.smooth, "Smooth the outline by the amount."),
              ("Renumber", "", self.renumber, "Number the objects 1, 2, 3, … without gaps.")],
         ]  # fmt: skip
         self._amount_row()
@@ -151,19 +146,13 @@ class CorrectWidget(LabelsDock):
         self.amount.setRange(0.01, 10_000)
         self.amount.setValue(1)
         self.amount.setToolTip("How far Grow, Shrink and Smooth go, in the layer's unit.")
-        self._layout.addWidget(labelled("Amount", self.amount))
+        self._layout.addWidget(labelled_row("Amount", self.amount))
 
     # The layer.
 
     def enter(self, layer: Labels) -> None:
-        """Take the mouse and the keys of a layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Labels
-            The layer.
-        """
-        # napari hands clicks and keys to the active layer; an image's own do nothing here.
+        """Connect to the mouse and the keys of a layer."""
+        # napari sends clicks and keys to the active layer.
         if isinstance(self.viewer.layers.selection.active, ImageLayer | None):
             self.viewer.layers.selection.active = layer
         layer.mouse_drag_callbacks.append(self._pressed)
@@ -176,13 +165,7 @@ class CorrectWidget(LabelsDock):
         self.choose([])
 
     def leave(self, layer: Labels) -> None:
-        """Let go of the mouse and the keys of a layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Labels
-            The layer.
-        """
+        """Disconnect from the mouse and the keys of a layer."""
         self.split_button.setChecked(False)
         assert self.history is not None
         self.history.changed.disconnect(self._follow_edit)
@@ -193,14 +176,14 @@ class CorrectWidget(LabelsDock):
         unbind_keys(layer, self.keys)
 
     def _follow_label(self, _event: Any = None) -> None:
-        """Choose the object whose label was selected elsewhere, such as in the table."""
+        """Choose the object whose label is selected elsewhere, such as in the table."""
         layer = self.layer
         if layer is not None and layer.selected_label not in self.chosen and not self.split_button.isChecked():
             label = int(layer.selected_label)
             self.choose([label] if self._pixels([label]) else [])
 
     def _follow_edit(self) -> None:
-        """Say how large the chosen objects are now, or let them go where they are gone."""
+        """Show the sizes of the chosen objects; choose none if they no longer exist."""
         if self.chosen and not self._pixels(self.chosen):
             self.choose([])
         else:
@@ -213,7 +196,7 @@ class CorrectWidget(LabelsDock):
     # Clicks.
 
     def _pressed(self, layer: Labels, event: Any) -> Generator[None, None, None]:
-        """Choose the object that is clicked; while splitting, note points or a line."""
+        """Choose the clicked object; while splitting, collect points or a line."""
         if layer.mode not in ("pan_zoom", "pick") or event.button != 1:
             return
         start = tuple(float(v) for v in layer.world_to_data(event.position))
@@ -225,7 +208,7 @@ class CorrectWidget(LabelsDock):
         yield
         while event.type == "mouse_move":
             yield
-        # Not by the moves between: napari drops those that come quickly.
+        # By the end points: napari drops quick moves between them.
         dragged = bool(np.hypot(*(np.array(event.pos, float) - pressed_at)) >= _DRAG)
         if self.split_button.isChecked():
             end = tuple(float(v) for v in layer.world_to_data(event.position))
@@ -256,7 +239,7 @@ class CorrectWidget(LabelsDock):
         assert self.history is not None
         label, free = self.chosen[0], self.history.free_id()
         if self.viewer.dims.ndisplay != 2:
-            self.fail(PromptError("Splitting is for the 2-D view. Press the 2D/3D button below the layer list first."))
+            self.fail(PromptError("Splitting needs the 2-D view. Press the 2D/3D button below the layer list first."))
             return
         if end is not None:
             plane = displayed_axes(self.viewer, layer)
@@ -284,11 +267,11 @@ class CorrectWidget(LabelsDock):
         if layer is None:
             return
         spacing = label_spacing(layer)[0]
-        # One object after the other: their boxes overlap, so each must see what was written for the last.
+        # One after the other: boxes may overlap, so each object needs the result of the one before.
         self._edit(name, lambda labels: (piece for i in self._some() for piece in make(labels, i, spacing)))
 
     def _edit(self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]]) -> bool:
-        """Write what a tool makes of the labels; say what was wrong, or that nothing changed."""
+        """Write an edit; show the error, or that nothing changed."""
         changed = self.write(name, make)
         if changed is None:
             return False
@@ -298,7 +281,7 @@ class CorrectWidget(LabelsDock):
         return True
 
     def unchanged(self) -> None:
-        """Say that there was nothing to change."""
+        """Show that there was nothing to change."""
         self.state.setText(f"{self.state.text()} Nothing to change.")
 
     def _show_chosen(self) -> None:

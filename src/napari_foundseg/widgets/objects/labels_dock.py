@@ -1,4 +1,4 @@
-"""What the dock widgets that work on the objects of a Labels layer have in common: which layer, and its history."""
+"""`LabelsDock`: the base class of dock widgets that work on the objects of a Labels layer."""
 
 from __future__ import annotations
 
@@ -15,91 +15,81 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.widgets.controls.image_choice import ImageChoice
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
-from napari_foundseg.widgets.controls.rows import labelled, quiet_label
+from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
-from napari_foundseg.widgets.editing.undo_row import EditRow
-from napari_foundseg.widgets.editing.write_checks import refused
+from napari_foundseg.widgets.editing.undo_row import UndoRow
+from napari_foundseg.widgets.editing.write_checks import why_not_writable
 from napari_foundseg.widgets.forms.dock import Dock
-from napari_foundseg.widgets.layers.layer_conversion import layer_axes
+from napari_foundseg.widgets.layers.layer_axes import layer_axes
 from napari_foundseg.widgets.layers.result_layers import editable_copy
 
 __all__ = ["LabelsDock"]
 
 
 class LabelsDock(Dock):
-    """A dock widget on one Labels layer. What it does with the layer is what subclasses fill in.
+    """A dock widget on one Labels layer.
 
-    Parameters
-    ----------
-    viewer : napari.viewer.Viewer
-        The viewer.
+    A concrete widget calls `super().__init__`, sets its own attributes, and calls `build` at the end of its
+    constructor: `build` calls the methods that subclasses override.
     """
 
     def __init__(self, viewer: Viewer) -> None:
         super().__init__(viewer)
         self.history: LabelsHistory | None = None
-        self.image = ImageChoice(viewer, levels=False)
-        self.objects = LayerChoice(viewer, Labels, "The Labels layer to work on. It follows the selected layer.")
-        self.state = quiet_label("")
         self.message = self.messages["run"]
+
+    def build(self) -> None:
+        """Add all controls, connect them, and begin with the chosen layer; called once."""
+        self.image = ImageChoice(self.viewer, levels=False)
+        self.objects = LayerChoice(
+            self.viewer, Labels, "The Labels layer to edit. It follows the selection in the layer list."
+        )
+        self.state = wrapping_label("")
         self.copy_button = QPushButton("Make an editable copy")
-        self.copy_button.setToolTip("Add a Labels layer in memory with the same objects in the same place.")
-        self.copy_button.clicked.connect(self._copy)
+        self.copy_button.setToolTip("Add an editable Labels layer with a copy of the objects.")
         self.copy_button.hide()
-        self.edits = EditRow(viewer.theme)
+        self.edits = UndoRow(self.viewer.theme)
         self.messages["edits"] = self.edits.message
-        for widget in (labelled("Image", self.image), labelled("Objects", self.objects), self.state, self.message,
-                       self.copy_button):  # fmt: skip
+        for widget in (
+            labelled_row("Image", self.image),
+            labelled_row("Objects", self.objects),
+            self.state,
+            self.message,
+            self.copy_button,
+        ):
             self._layout.addWidget(widget)
-        self.build()
+        self.add_tools()
         self._layout.addWidget(self.edits)
         self._layout.addStretch(1)
+        self.copy_button.clicked.connect(self._copy)
         self.objects.changed.connect(self._follow_layer)
         self._follow_layer()
 
     @property
     def layer(self) -> Labels | None:
-        """The layer that is worked on; None while there is none."""
+        """The layer that is edited; None while there is none."""
         return None if self.history is None else self.history.layer
 
-    # What a subclass fills in.
+    # Overridden by the widgets.
 
-    def build(self) -> None:
+    def add_tools(self) -> None:
         """Add the controls between the choice of the layer and the undo buttons."""
 
     def enter(self, layer: Labels) -> None:
-        """Begin to work on a layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Labels
-            In memory and writable.
-        """
+        """Begin to work on a layer, which is in memory and writable."""
 
     def leave(self, layer: Labels) -> None:
-        """Let go of a layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Labels
-            The one that was entered.
-        """
+        """Stop working on the layer that was entered."""
 
     def release(self) -> None:
-        """Let go of the layer and the viewer."""
+        """Disconnect from the layer and the viewer."""
         self._leave()
         self.objects.disconnect_viewer()
         self.image.disconnect_viewer()
         super().release()
 
     def chosen_image(self) -> Image | None:
-        """Return the chosen image.
-
-        Returns
-        -------
-        Image or None
-            None where there is none that can be worked on.
-        """
+        """Return the chosen image; None where there is none that can be used."""
         try:
             return self.image.image()
         except FoundsegError:
@@ -108,27 +98,22 @@ class LabelsDock(Dock):
     def write(
         self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]], known: Facts | None = None
     ) -> bool | None:
-        """Write what an edit makes of the labels, as one step; what is wrong is said.
+        """Write an edit as one step, and show its errors.
+
+        Return whether anything changed; None where the edit was refused.
 
         Parameters
         ----------
-        name : str
-            What is done.
         make : callable
-            Takes the label image and returns boxes and what they are to hold.
+            Takes the label image and returns boxes and their new values.
         known : mapping of int to mapping of str, optional
-            What is known of objects from now on.
-
-        Returns
-        -------
-        bool or None
-            Whether anything changed; None where the edit was refused.
+            Facts about objects from now on.
         """
         if self.history is None:
             return None
         self.message.say("")
         self.copy_button.hide()
-        if refused(self.history.layer):
+        if why_not_writable(self.history.layer):
             self._refuse(self.history.layer)
             return None
         try:
@@ -138,18 +123,14 @@ class LabelsDock(Dock):
             return None
 
     def write_soon(self, name: str, prepare: Callable[[], tuple[Callable[[Any], Any], Facts]], words: str) -> None:
-        """Write, as one step, what takes a while to make; what is wrong is said.
+        """Compute an edit in a background thread, write it as one step, and show its errors.
 
         Parameters
         ----------
-        name : str
-            What is done.
         prepare : callable
             As `LabelsHistory.write_soon` takes it.
-        words : str
-            What to say meanwhile.
         """
-        if self.history is not None and refused(self.history.layer):
+        if self.history is not None and why_not_writable(self.history.layer):
             self._refuse(self.history.layer)
         elif self.history is not None:
             self.message.say("")
@@ -157,7 +138,7 @@ class LabelsDock(Dock):
             self.history.write_soon(name, prepare, self._written)
 
     def unchanged(self) -> None:
-        """Say that there was nothing to change."""
+        """Show that there was nothing to change."""
 
     def _written(self, result: bool | Exception) -> None:
         if isinstance(result, FoundsegError):
@@ -177,7 +158,7 @@ class LabelsDock(Dock):
         self.message.say("")
         if layer is None:
             self.state.setText("Add or select a Labels layer.")
-        elif refused(layer):
+        elif why_not_writable(layer):
             self._refuse(layer)
         else:
             try:
@@ -200,7 +181,7 @@ class LabelsDock(Dock):
     def _refuse(self, layer: Labels) -> None:
         self.state.setText("")
         self.message.say(
-            f"{layer.name!r} is {refused(layer)}; only labels in memory that may be edited can be corrected. "
+            f"{layer.name!r} is {why_not_writable(layer)}; only labels in memory that are editable can be corrected. "
             f"Press {self.copy_button.text()!r}."
         )
         self.copy_button.show()

@@ -1,4 +1,4 @@
-"""The object table of a layer: measurements, scores and what a person said of each object."""
+"""The object table of a layer: measurements, scores, review and note of each object."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_foundseg.core.arrays import Blocks
-from napari_foundseg.widgets.layers.layer_conversion import label_spacing
+from napari_foundseg.widgets.layers.layer_axes import label_spacing
 from napari_foundseg.widgets.layers.object_features import REJECTED
 
 if TYPE_CHECKING:
@@ -25,12 +25,7 @@ _SCORES = {"predicted_iou": "predicted IoU", "stability_score": "stability"}
 
 
 def unit_spacing(layer: Labels) -> tuple[list[float | None], str]:
-    """Return the size of a layer's pixels and its unit, as the table's columns name it.
-
-    Parameters
-    ----------
-    layer : napari.layers.Labels
-        The layer.
+    """Return the size of a layer's pixels, and its unit as the table's columns name it.
 
     Returns
     -------
@@ -45,11 +40,11 @@ def unit_spacing(layer: Labels) -> tuple[list[float | None], str]:
 
 
 class _LazyGrey:
-    """The pixels of a lazy image where a label image has a box."""
+    """Reads the pixels of a lazy image in boxes of a label image."""
 
     def __init__(self, values: Any, axes: str, ndim: int) -> None:
         self._channel = axes.index("C") if "C" in axes else None
-        #: Whether the labels keep the channels' axis, one pixel long.
+        #: Whether the labels have the channel axis, one pixel long.
         self._keeps = self._channel is not None and len(axes) == ndim
         self._blocks = Blocks(values, (axes.index("Y"), axes.index("X")), self._channel)
         shape = list(values.shape)
@@ -70,20 +65,10 @@ class _LazyGrey:
 
 
 def grey_values(image: Image, shape: tuple[int, ...]) -> GreyValues | None:
-    """Return the pixels of an image as they lie on those of a label image.
+    """Return the pixels of an image under those of a label image.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    shape : tuple of int
-        Of the label image.
-
-    Returns
-    -------
-    GreyValues or None
-        Of this shape, with a last axis of channels where the image has them: a view, or of a lazy image what reads the
-        parts that are asked for. None where the image does not fit.
+    They have its shape, with a last axis of channels if the image has channels: a view, or for a lazy image an object
+    that reads parts on demand. None if the image does not fit.
     """
     values, axes = image.levels[0], str(image.axes)
     grey: Any
@@ -100,7 +85,11 @@ def grey_values(image: Image, shape: tuple[int, ...]) -> GreyValues | None:
 
 
 def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-    """Join measurements with what a layer knows of its objects.
+    """Join measurements with the features of a layer.
+
+    The columns are ``label``, ``review``, ``note``, the scores if there are any, and the measurements; ``certainty`` is
+    the product of the scores. Rejected objects, which have no pixels, follow without measurements. An object that was
+    restored is no longer rejected.
 
     Parameters
     ----------
@@ -108,13 +97,6 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
         As `core.measuring.measurements` gives it.
     features : pandas.DataFrame
         The layer's; the column ``index`` holds the label.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The measurements behind ``label``, ``review``, ``note`` and the scores where there are any; ``certainty`` is
-        their product. Rejected objects, which are gone from the layer, follow with no measurements. One that is back
-        is not rejected any more.
     """
     import pandas as pd
 
@@ -140,7 +122,7 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
 
 
 def _texts(table: pd.DataFrame, name: str) -> Any:
-    """Return a column of texts, empty where there is none: the features' own hold NaN or 0 where they were filled."""
+    """Return a column of texts; missing values, NaN or 0 in the features, become empty texts."""
     import pandas as pd
 
     if name not in table:

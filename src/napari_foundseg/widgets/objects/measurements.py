@@ -1,4 +1,4 @@
-"""The measurements of a layer's objects, kept up to date while the layer is worked on."""
+"""The measurements of a layer's objects, updated while the layer is edited."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from weakref import WeakKeyDictionary
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.measuring.measurements import measure, remeasure
-from napari_foundseg.widgets.layers.layer_conversion import layer_axes
+from napari_foundseg.widgets.layers.layer_axes import layer_axes
 from napari_foundseg.widgets.objects.measurement_columns import grey_values, object_table, unit_spacing
-from napari_foundseg.widgets.qt.numpy_thread import Latest
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,18 +27,7 @@ _shared: WeakKeyDictionary[Labels, Measurements] = WeakKeyDictionary()
 
 
 def shared_measurements(history: LabelsHistory) -> Measurements:
-    """Return the measurements of a layer, one for all widgets that show them; each calls its `leave` at the end.
-
-    Parameters
-    ----------
-    history : LabelsHistory
-        Of the layer.
-
-    Returns
-    -------
-    Measurements
-        Joined.
-    """
+    """Return the one table of a layer's measurements; whoever calls this calls its `leave` at the end."""
     if history.layer not in _shared:
         _shared[history.layer] = Measurements(history)
     _shared[history.layer].join()
@@ -46,17 +35,17 @@ def shared_measurements(history: LabelsHistory) -> Measurements:
 
 
 class Measurements(QObject):
-    """The object table of one Labels layer; after an edit only the objects that it touched are measured again.
+    """The object table of one Labels layer; an edit measures again only the objects that it touched.
 
     Parameters
     ----------
     history : LabelsHistory
-        Of the layer; it tells of the edits.
+        Of the layer; it reports the edits.
     """
 
-    #: The table is another one.
+    #: The table has changed.
     changed = Signal()
-    #: The objects could not be measured; why.
+    #: The objects could not be measured; the reason.
     failed = Signal(str)
 
     def __init__(self, history: LabelsHistory) -> None:
@@ -70,7 +59,7 @@ class Measurements(QObject):
         self._ids: set[int] = set()
         self._edited: list[Box] = []
         self._all, self._busy, self._users = True, False, 0
-        self._latest = Latest("measure")
+        self._latest = NumpyThread("measure")
         self._latest.done.connect(self._take)
         history.stepped.connect(self._note)
         self.layer.events.data.connect(self._replaced)
@@ -78,36 +67,30 @@ class Measurements(QObject):
 
     @property
     def table(self) -> pd.DataFrame | None:
-        """A row per object, as `tables.object_table` lays it out; None until they are measured."""
+        """One row per object, as from `measurement_columns.object_table`; None until they are measured."""
         if self._table is None and self._measured is not None:
             self._table = object_table(self._measured, self.layer.features)
         return self._table
 
     @property
     def current(self) -> bool:
-        """Whether every edit is in the table."""
+        """Whether the table includes all edits."""
         return not (self._busy or self._all or self._ids)
 
     def use_image(self, image: Image | None) -> None:
-        """Average the grey values of an image.
-
-        Parameters
-        ----------
-        image : Image or None
-            Whose pixels lie on those of the labels; others are left out.
-        """
+        """Measure the mean grey values of an image, if it fits the labels."""
         old, self._image = self._image, image
         if (old is None) != (image is None) or (old and image and old.levels[0] is not image.levels[0]):
             self._all = True
             self._ask()
 
     def join(self) -> None:
-        """Count one more widget that shows the table."""
+        """Register one more user of the table."""
         self._users += 1
         self._ask()
 
     def leave(self) -> None:
-        """Count one less; the last one lets go of the layer."""
+        """Unregister a user; the last one disconnects from the layer."""
         self._users -= 1
         if self._users > 0:
             return
@@ -132,7 +115,7 @@ class Measurements(QObject):
         self.changed.emit()
 
     def _ask(self) -> None:
-        """Have measured what is out of date; one request at a time, so that none overtakes another."""
+        """Measure outdated objects, with one request at a time, so that results arrive in order."""
         if self._busy or self.current:
             return
         self._busy = True
@@ -152,9 +135,9 @@ class Measurements(QObject):
     def _take(self, _number: int, measured: Any) -> None:
         self._busy = False
         if isinstance(measured, Exception):
-            # Nothing may be half right: all of it is measured again after the next edit.
+            # All objects are measured again after the next edit.
             self._all, self._measured = True, None
-            self.failed.emit(f"The objects could not be measured ({measured}). It is tried again after the next edit.")
+            self.failed.emit(f"The objects could not be measured ({measured}). The next edit tries again.")
         else:
             self._measured = measured
             self._ask()

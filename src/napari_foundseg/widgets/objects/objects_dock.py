@@ -16,7 +16,7 @@ from napari_foundseg.io.writers import write_table
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.sortable_table import TableView
 from napari_foundseg.widgets.layers.camera import centre_on
-from napari_foundseg.widgets.layers.layer_conversion import label_spacing, layer_axes
+from napari_foundseg.widgets.layers.layer_axes import label_spacing, layer_axes
 from napari_foundseg.widgets.objects.comparison import ComparisonPanel
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.measurements import Measurements, shared_measurements
@@ -24,32 +24,21 @@ from napari_foundseg.widgets.objects.removal import Removal
 
 __all__ = ["ObjectsWidget"]
 
-#: Least height in pixels, so that the table can be read below another dock widget.
+#: Minimum height in pixels, so that the table is legible below another dock widget.
 _HEIGHT = 320
 
 
 class ObjectsWidget(LabelsDock):
-    """A table of the objects of a layer, linked with it both ways.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+    """A table of the objects of a layer; the selections of both are linked."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        self._measurements: Measurements | None = None
         super().__init__(napari_viewer)
+        self._measurements: Measurements | None = None
         self.setMinimumHeight(_HEIGHT)
+        self.build()
 
     def save_table(self, path: str | None = None) -> None:
-        """Save the table as it is shown.
-
-        Parameters
-        ----------
-        path : str, optional
-            A CSV file; asked for by default.
-        """
+        """Save the table, in the order shown, as CSV; without a path a dialog asks for it."""
         layer = self.layer
         if layer is None:
             return
@@ -65,14 +54,14 @@ class ObjectsWidget(LabelsDock):
             return
         self.state.setText(f"{len(self.table.model_.table)} rows saved as {path}.")
 
-    def build(self) -> None:
-        """Add the table and what acts on it."""
+    def add_tools(self) -> None:
+        """Add the table, and the controls that act on it."""
         self.table = TableView("Objects", "label")
         self.table.setMinimumHeight(180)
-        self.table.setToolTip("Click a row to go to the object; click a column's name to sort by it.")
+        self.table.setToolTip("Click a row to go to its object, a column's name to sort by it.")
         self.table.chosen.connect(self._go_to_object)
         self.save_button = QPushButton("Save table…")
-        self.save_button.setToolTip("Save what the table shows, in its order, as a CSV file for a spreadsheet.")
+        self.save_button.setToolTip("Save the table, in the order shown, as a CSV file.")
         self.save_button.clicked.connect(lambda: self.save_table())
         self.removal = Removal()
         self.removal.wanted.connect(self._delete)
@@ -86,13 +75,7 @@ class ObjectsWidget(LabelsDock):
         self.image.changed.connect(self._use_image)
 
     def enter(self, layer: Labels) -> None:
-        """Show the objects of a layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Labels
-            The layer.
-        """
+        """Show the objects of a layer."""
         assert self.history is not None
         self.state.setText("Measuring the objects…")
         self._measurements = shared_measurements(self.history)
@@ -104,13 +87,7 @@ class ObjectsWidget(LabelsDock):
         self._show()
 
     def leave(self, layer: Labels) -> None:
-        """Let go of a layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Labels
-            The layer.
-        """
+        """Disconnect from a layer."""
         assert self._measurements is not None
         layer.events.selected_label.disconnect(self._follow_label)
         self._measurements.changed.disconnect(self._show)
@@ -122,7 +99,7 @@ class ObjectsWidget(LabelsDock):
         self.removal.show_table(pd.DataFrame({"label": [], "pixels": []}), current=False)
 
     def release(self) -> None:
-        """Let go of the layer and the viewer."""
+        """Disconnect from the layer and the viewer."""
         super().release()
         self.comparison.release()
 

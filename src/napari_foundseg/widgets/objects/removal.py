@@ -1,4 +1,4 @@
-"""Objects below or above a size or a score are deleted together; how many is said before."""
+"""Deletion of all objects below or above a size or a score."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _SCORES = ("certainty", "predicted IoU", "stability")
 
 
 class Removal(QWidget):
-    """A measure, a bound, and a button that says how many objects it would delete."""
+    """A measurement, a bound, and a button that shows how many objects it would delete."""
 
-    #: The button was pressed; the rows of the objects to delete.
+    #: The user wants to delete objects; their rows.
     wanted = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
         self._table = pd.DataFrame({"label": [], "pixels": []})
         self.measure = QComboBox()
-        self.measure.setToolTip("The size or score that decides.")
+        self.measure.setToolTip("The size or score to decide by.")
         self.measure.setAccessibleName("Size or score")
         self.measure.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.measure.setMinimumContentsLength(10)
@@ -41,10 +41,10 @@ class Removal(QWidget):
         self.bound.setDecimals(0)
         self.bound.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.bound.setValue(20)
-        self.bound.setToolTip("Objects beyond this value go; those of exactly this value stay.")
+        self.bound.setToolTip("Objects beyond this value are deleted; those with exactly this value stay.")
         self.bound.setAccessibleName("Bound")
         self.button = QPushButton()
-        self.button.setToolTip("One step: a single undo brings all of them back.")
+        self.button.setToolTip("Delete these objects in one step, which can be undone.")
         self.button.clicked.connect(lambda: self.wanted.emit(self.rows()))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -61,15 +61,7 @@ class Removal(QWidget):
         self._count()
 
     def show_table(self, table: pd.DataFrame, *, current: bool) -> None:
-        """Count in another table.
-
-        Parameters
-        ----------
-        table : pandas.DataFrame
-            The object table.
-        current : bool
-            Whether every edit is in it; nothing is deleted by a table that is out of date.
-        """
+        """Use another object table; with one that is not current, nothing can be deleted."""
         self._table = table
         names = [name for name in map(str, table) if name == "pixels" or name in _SCORES or "(" in name]
         if names != [self.measure.itemText(i) for i in range(self.measure.count())]:
@@ -85,13 +77,7 @@ class Removal(QWidget):
             self.button.setEnabled(False)
 
     def rows(self) -> pd.DataFrame:
-        """Return the objects that would go.
-
-        Returns
-        -------
-        pandas.DataFrame
-            Rows of the table; an object without the score stays.
-        """
+        """Return the rows of the objects to delete; objects without the score stay."""
         name = self.measure.currentText()
         if name not in self._table:
             return self._table.iloc[:0]

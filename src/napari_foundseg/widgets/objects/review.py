@@ -1,4 +1,4 @@
-"""The review of objects one by one: which comes next, what the person says of it."""
+"""Review of objects one by one: accept, reject, note, next."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from qtpy.QtWidgets import QGridLayout, QLineEdit, QPushButton, QVBoxLayout, QWi
 
 from napari_foundseg.core.editing import edits
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.widgets.controls.rows import labelled, quiet_label
+from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.layers.camera import centre_on
-from napari_foundseg.widgets.layers.layer_conversion import layer_axes
-from napari_foundseg.widgets.layers.object_features import ACCEPTED, REJECTED, known_of
+from napari_foundseg.widgets.layers.layer_axes import layer_axes
+from napari_foundseg.widgets.layers.object_features import ACCEPTED, REJECTED, read_facts
 from napari_foundseg.widgets.objects.measurements import Measurements, shared_measurements
 
 if TYPE_CHECKING:
@@ -30,19 +30,12 @@ __all__ = ["Review", "least_certain"]
 
 
 def least_certain(table: pd.DataFrame, seen: Collection[int]) -> int | None:
-    """Return the object that the model trusts least.
+    """Return the object with the lowest certainty; None where all were seen.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        The object table; objects without scores come last, the smallest of them first.
-    seen : collection of int
-        Objects to leave out, as accepted and rejected ones are.
-
-    Returns
-    -------
-    int or None
-        None where all were seen.
+        The object table; objects without scores come last, smallest first.
     """
     left = table[(table["review"] == "") & (table["pixels"] > 0) & ~table["label"].isin(seen)]
     if left.empty:
@@ -58,9 +51,9 @@ class Review(QWidget):
     Parameters
     ----------
     viewer : ViewerModel
-        Its camera moves to the object that comes next.
+        Its camera moves to the next object.
     chosen : ChosenObjects
-        The objects to accept, reject or note something on.
+        The objects to accept, reject or annotate.
     write : callable
         Writes an edit as `LabelsDock.write` does.
     """
@@ -81,16 +74,16 @@ class Review(QWidget):
         self._waiting = False
         self.note = QLineEdit()
         self.note.setPlaceholderText("on the chosen object")
-        self.note.setToolTip("Kept with the object in the layer's features, and in the table.")
+        self.note.setToolTip("Note on the object; saved in the layer's features and in the table.")
         self.note.setAccessibleName("Note")
         self.note.editingFinished.connect(self._keep_note)
-        self.state = quiet_label("")
+        self.state = wrapping_label("")
         self.keys: dict[str, Callable[[], None]] = {"A": self.accept, "R": self.reject, "N": self.next}
         self.buttons: dict[str, QPushButton] = {}
         grid = QGridLayout()
         for i, (name, key, help_text) in enumerate((
-            ("Accept", "A", "The object is right; go on to the next."),
-            ("Reject", "R", "It is no object: delete it and go on to the next. Undo brings it back."),
+            ("Accept", "A", "Accept the object and show the next."),
+            ("Reject", "R", "Reject the object: delete it and show the next. Undo restores it."),
             ("Next", "N", "Show the next object, least certain first (predicted IoU times stability)."),
         )):  # fmt: skip
             button = self.buttons[name] = QPushButton(f"{name} ({key})")
@@ -99,7 +92,7 @@ class Review(QWidget):
             grid.addWidget(button, 0, i)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(labelled("Note", self.note))
+        layout.addWidget(labelled_row("Note", self.note))
         layout.addLayout(grid)
         layout.addWidget(self.state)
 
@@ -114,7 +107,7 @@ class Review(QWidget):
         self._refresh()
 
     def leave(self) -> None:
-        """Let go of the layer."""
+        """Disconnect from the layer."""
         self._waiting = False
         self._history = None
         if self._measurements is not None:
@@ -123,25 +116,25 @@ class Review(QWidget):
             self._measurements = None
 
     def accept(self) -> None:
-        """Mark the chosen objects as right, as one step, and go on."""
+        """Mark the chosen objects as accepted, as one step, and show the next."""
         chosen = self._require_chosen()
         if chosen and self._history is not None:
-            self._history.note("mark as right", chosen, review=ACCEPTED, note=self._said())
+            self._history.note("mark as right", chosen, review=ACCEPTED, note=self._read_note())
             self.next()
 
     def reject(self) -> None:
-        """Delete the chosen objects as one step, remember that they were rejected, and go on."""
+        """Delete the chosen objects, mark them as rejected, as one step, and show the next."""
         chosen = self._require_chosen()
         if not chosen or self._history is None:
             return
-        before = known_of(self._history.layer, chosen)
-        known = {i: {**before.get(i, {}), "review": REJECTED, "note": self._said()} for i in chosen}
+        before = read_facts(self._history.layer, chosen)
+        known = {i: {**before.get(i, {}), "review": REJECTED, "note": self._read_note()} for i in chosen}
         if self._write("reject", lambda labels: edits.delete(labels, chosen), known):
             self._seen.update(chosen)
             self.next()
 
     def next(self) -> None:
-        """Choose and show the object that the model is least certain of, of those not yet looked at."""
+        """Choose and show the object with the lowest certainty that was not shown yet."""
         if self._history is None or self._measurements is None:
             return
         table = self._measurements.table
@@ -163,7 +156,7 @@ class Review(QWidget):
 
     def _show_note(self) -> None:
         last = self._chosen.last
-        known = {} if self._history is None or last is None else known_of(self._history.layer, [last])
+        known = {} if self._history is None or last is None else read_facts(self._history.layer, [last])
         self.note.setText(next((str(facts.get("note", "")) for facts in known.values()), ""))
         self.note.setEnabled(last is not None)
 
@@ -172,15 +165,15 @@ class Review(QWidget):
             self.failed.emit(PromptError("No object is chosen. Click one, or press Next."))
         return self._chosen.ids
 
-    def _said(self) -> str:
-        """Return the note, which is kept with what follows."""
+    def _read_note(self) -> str:
+        """Return the note; the caller stores it."""
         self.note.setModified(False)
         return self.note.text()
 
     def _keep_note(self) -> None:
         chosen = self._chosen.ids
         if self._history is not None and chosen and self.note.isModified():
-            self._history.note("note", chosen, note=self._said())
+            self._history.note("note", chosen, note=self._read_note())
 
     def _refresh(self) -> None:
         table = None if self._measurements is None else self._measurements.table

@@ -1,4 +1,4 @@
-"""The masks that a model proposes for a prompt, and which of them is meant."""
+"""The masks that a model proposes for a prompt, and the choice among them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["Candidates"]
 
 
 class Candidates(QWidget):
-    """A row of buttons, one for each mask of a single prompt; of several prompts the best masks are shown."""
+    """One button for each mask of a single prompt; of several prompts, the best mask each is chosen."""
 
-    #: Other masks are meant.
+    #: Other masks are chosen.
     changed = Signal()
 
     def __init__(self) -> None:
@@ -28,18 +28,12 @@ class Candidates(QWidget):
 
     @property
     def masks(self) -> list[Mask]:
-        """The masks that are meant, one for each prompt, without those that are empty."""
+        """The chosen masks, one for each prompt, without empty ones."""
         at = self._at if len(self._offered) == 1 else 0
         return [masks[at] for masks in self._offered if masks[at].crop.size]
 
     def offer(self, masks: Sequence[Mask]) -> None:
-        """Offer what a run found.
-
-        Parameters
-        ----------
-        masks : sequence of Mask
-            Best first; ``label`` says which prompt each is for. Empty to offer nothing.
-        """
+        """Offer the masks of a run, best first; `Mask.label` is the number of the prompt."""
         groups: dict[int, list[Mask]] = {}
         for mask in masks:
             groups.setdefault(mask.label, []).append(mask)
@@ -52,7 +46,8 @@ class Candidates(QWidget):
             button = QToolButton()
             button.setText(f"{i + 1}: IoU {mask.predicted_iou:.2f}")
             button.setToolTip(
-                f"Mask {i + 1} of {len(several)}, {mask.area} pixels. IoU is the model's estimate. Key N: the next."
+                f"Mask {i + 1} of {len(several)}, {mask.area} pixels. IoU is the model's estimate of its quality. "
+                "Key N: next mask."
             )
             button.clicked.connect(lambda _checked=False, i=i: self.choose(i))
             self._line.addWidget(button)
@@ -60,33 +55,21 @@ class Candidates(QWidget):
         self.changed.emit()
 
     def choose(self, number: int) -> None:
-        """Mean another mask of the one prompt.
-
-        Parameters
-        ----------
-        number : int
-            0 for the best.
-        """
+        """Choose another mask of the single prompt; 0 is the best."""
         if len(self._offered) == 1 and number < len(self._offered[0]):
             self._at = number
             self.changed.emit()
 
     def next(self) -> None:
-        """Mean the next mask of the one prompt; after the last the first."""
+        """Choose the next mask of the single prompt; after the last, the first."""
         if len(self._offered) == 1:
             self.choose((self._at + 1) % len(self._offered[0]))
 
     def in_words(self) -> str:
-        """Describe the masks that are meant.
-
-        Returns
-        -------
-        str
-            Their number, or the size and score of the one.
-        """
+        """Describe the chosen masks."""
         masks = self.masks
         if not masks:
-            return "The model found nothing there. Add a point or draw a box."
+            return "The model found no object there. Add a point or draw a box."
         if len(masks) > 1:
             return f"{len(masks)} objects"
         return f"{masks[0].area} pixels, predicted IoU {masks[0].predicted_iou:.2f}"

@@ -1,4 +1,4 @@
-"""What a person marks with, and what the marks mean: controls of the form *Prompt*."""
+"""The marking tools of the form *Prompt*, and the meaning of marks."""
 
 from __future__ import annotations
 
@@ -21,40 +21,36 @@ from qtpy.QtWidgets import (
 from napari_foundseg.widgets.controls.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
-from napari_foundseg.widgets.controls.rows import labelled, side_by_side
+from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side
 
-__all__ = ["EACH", "NEW", "REFINE", "Marking"]
+__all__ = ["EACH", "NEW", "REFINE", "MarkControls"]
 
-NEW, EACH, REFINE = "one new object", "an object each", "a better outline"
+NEW = "one new object"
+EACH = "an object each"
+REFINE = "a better outline"
 _TOOLS = {
-    "points": "Click on objects: the points layer becomes the active one.",
-    "shapes": "Draw around objects: a rectangle is a box, an ellipse or polygon a rough mask, a line is points.",
-    "brush": "Paint on objects: a stroke is points, a filled area a rough mask. "
-    "Each colour is an object of its own (key M: the next colour). Undo: Ctrl+Z.",
+    "points": "Click on objects. Activates the points layer.",
+    "shapes": "Draw around objects: a rectangle is a box, an ellipse or polygon a rough mask, a line a row of points.",
+    "brush": "Paint on objects: a stroke is a row of points, a filled area is a rough mask. "
+    "Each colour is a separate object (key M: next colour). Undo: Ctrl+Z.",
 }
 
 
-class Marking(QWidget):
-    """Tool and sign of the marks, what they make, and the label of another layer as a prompt.
+class MarkControls(QWidget):
+    """Tool, sign and purpose of the marks, and the choice of a label as a prompt."""
 
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
-    """
-
-    #: Marks are on the object (True) or not.
+    #: Marks are on the object (True) or on the background.
     sign_changed = Signal(bool)
-    #: What the marks make: `NEW`, `EACH` or `REFINE`.
+    #: The purpose of marks: `NEW`, `EACH` or `REFINE`.
     makes_changed = Signal(str)
-    #: A tool is taken in hand: ``points``, ``shapes`` or ``brush``.
+    #: A tool is chosen: ``points``, ``shapes`` or ``brush``.
     tool_chosen = Signal(str)
-    #: A label is to be a prompt: its layer and its id.
+    #: A label is used as a prompt: its layer and its id.
     label_taken = Signal(object, int)
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
-        self.labels = LayerChoice(viewer, Labels, "The layer that has the object. It is only read.")
+        self.labels = LayerChoice(viewer, Labels, "The layer of the object. It is not changed.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for row in (self._tools(), self._signs(), self._makes(), self._label()):
@@ -67,13 +63,7 @@ class Marking(QWidget):
         return self.signs.buttons()[0].isChecked()
 
     def arm(self, on: bool) -> None:
-        """Let the tools be used, or not.
-
-        Parameters
-        ----------
-        on : bool
-            Whether there are layers to mark on.
-        """
+        """Enable or disable the tools; they need the layers of a session."""
         for widget in (*self.tools.values(), self.take_button):
             widget.setEnabled(on)
 
@@ -88,7 +78,7 @@ class Marking(QWidget):
             self.tools[tool] = button = QPushButton(tool.capitalize())
             button.setToolTip(help_text)
             button.clicked.connect(lambda _checked=False, tool=tool: self.tool_chosen.emit(tool))
-        return labelled("Mark with", *self.tools.values())
+        return labelled_row("Mark with", *self.tools.values())
 
     def _signs(self) -> QWidget:
         self.signs, buttons = QButtonGroup(self), []
@@ -96,12 +86,12 @@ class Marking(QWidget):
             (
                 "on the object",
                 POSITIVE,
-                "Clicks and strokes mark the object. Right click or Alt+click: what is not.",
+                "Clicks and strokes mark the object. Right click or Alt+click: background.",
             ),
             (
                 "not on it",
                 NEGATIVE,
-                "Clicks and strokes mark what is not the object. Right click or Alt+click: the object.",
+                "Clicks and strokes mark background. Right click or Alt+click: the object.",
             ),
         ):
             button = QRadioButton(text)
@@ -111,27 +101,27 @@ class Marking(QWidget):
             buttons.append(button)
         buttons[0].setChecked(True)
         self.signs.buttonToggled.connect(lambda: self.sign_changed.emit(self.positive))
-        return labelled("Marks are", *buttons)
+        return labelled_row("Marks are", *buttons)
 
     def _makes(self) -> QWidget:
         self.makes = QComboBox()
         self.makes.addItems([NEW, EACH, REFINE])
-        self.makes.setAccessibleName("What clicks make")
+        self.makes.setAccessibleName("Purpose of clicks")
         self.makes.setToolTip(
-            "One new object of all points; an object of each point; or a better outline of an accepted object: click "
-            "on it, then add clicks on what is missing or right clicks on what is too much. No other object changes. "
-            "Each rectangle, ellipse or polygon is an object of its own; a line marks what is on the object."
+            "One new object: all points belong to one object. An object each: every point is a new object. A better "
+            "outline: click on an accepted object, then click on missing parts and right-click on excess parts; no "
+            "other object changes. Every rectangle, ellipse or polygon is always an object of its own."
         )
         self.makes.currentTextChanged.connect(self.makes_changed.emit)
-        return labelled("Makes", self.makes)
+        return labelled_row("Makes", self.makes)
 
     def _label(self) -> QWidget:
         self.label = QSpinBox()
         self.label.setRange(1, 2**31 - 1)
         self.label.setAccessibleName("Label")
-        self.label.setToolTip("The object's id. It follows the label that is selected in its layer (key L: pick).")
+        self.label.setToolTip("The object's label. It follows the selected label of the layer (key L: pick).")
         self.take_button = QPushButton("Use")
-        self.take_button.setToolTip("Make the object's pixels on this slice a prompt. Its own layer does not change.")
+        self.take_button.setToolTip("Use the object's pixels on this slice as a prompt. Its layer is not changed.")
         self.take_button.clicked.connect(self._take)
         form = QFormLayout()
         form.setContentsMargins(12, 0, 0, 0)

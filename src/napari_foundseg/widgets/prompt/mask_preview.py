@@ -1,7 +1,4 @@
-"""The preview of masks that are not accepted yet: a Labels layer in which only changed pixels are redrawn.
-
-It is the plugin's own, apart from every layer of the person's, and nothing is ever read back from it.
-"""
+"""The preview of masks that are not accepted yet: a Labels layer in which only changed pixels are redrawn."""
 
 from __future__ import annotations
 
@@ -12,44 +9,38 @@ from typing import TYPE_CHECKING
 import numpy as np
 from napari.layers import Labels
 
-from napari_foundseg.widgets.controls.colours import GUESS, PREVIEW, listed
+from napari_foundseg.widgets.controls.colours import GUESS, PREVIEW, listed_colormap
 from napari_foundseg.widgets.layers.layer_tags import TOOL
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.unique_name import unique_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
 
-    from napari_foundseg.core.image import Image
     from napari_foundseg.core.masks import Mask
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
-__all__ = ["Preview"]
+__all__ = ["MaskPreview"]
 
-#: What the layer's pixels are, by their place among its colours.
+#: Labels of the layer, which select its colours.
 _MASK, _OUTLINE = 1, 2
 
 
-class Preview:
-    """A layer that shows masks of one slice at a time.
+class MaskPreview:
+    """A Labels layer that shows masks; nothing is read back from it.
 
     Parameters
     ----------
     viewer : ViewerModel
         The viewer; the layer is added to it.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
     """
 
-    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image) -> None:
-        self._overlay = overlay = Overlay(layer, image)
+    def __init__(self, viewer: ViewerModel, target: ImageOnLayer) -> None:
+        self._overlay = overlay = target.overlay
         self._shown: list[Mask] = []
         self.layer = Labels(
             np.zeros(overlay.shape, np.uint8),
             name=unique_name(viewer.layers, "foundseg preview"),
-            colormap=listed([PREVIEW, GUESS]),
+            colormap=listed_colormap([PREVIEW, GUESS]),
             opacity=0.5,
             metadata={TOOL: True},
             **overlay.transforms,
@@ -58,23 +49,11 @@ class Preview:
         viewer.add_layer(self.layer)
 
     def show(self, masks: Sequence[Mask]) -> None:
-        """Show these masks and no others.
-
-        Parameters
-        ----------
-        masks : sequence of Mask
-            Of any slices; empty ones show nothing.
-        """
+        """Show these masks, of any slices, and no others."""
         self._show(masks, _MASK)
 
     def show_outline(self, mask: Mask | None) -> None:
-        """Show the outline of a mask that is only a guess, and nothing else.
-
-        Parameters
-        ----------
-        mask : Mask or None
-            None or an empty mask to show nothing.
-        """
+        """Show the outline of the mask under the pointer, or nothing."""
         self._show([] if mask is None or not mask.crop.size else [_outline(mask)], _OUTLINE)
 
     def _show(self, masks: Sequence[Mask], value: int) -> None:
@@ -100,7 +79,7 @@ class Preview:
 
 
 def _outline(mask: Mask) -> Mask:
-    """Return the rim of a mask, wide enough to be seen wherever the object is."""
+    """Return the rim of a mask, as wide as is visible at the object's size."""
     from scipy import ndimage
 
     width = max(1, round(np.sqrt(mask.area) / 25))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QWidget
 
 from napari_foundseg.core.errors import FoundsegError, PromptError
-from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
@@ -19,148 +17,104 @@ from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.widgets.editing.image_objects import assigned_objects
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
 from napari_foundseg.widgets.forms.task_form import TaskForm
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import current_index, view_pixel
 from napari_foundseg.widgets.layers.marks import point_at
 from napari_foundseg.widgets.prompt.acceptance import Acceptance
 from napari_foundseg.widgets.prompt.candidates import Candidates
-from napari_foundseg.widgets.prompt.mark_controls import EACH, REFINE, Marking
+from napari_foundseg.widgets.prompt.mark_controls import EACH, REFINE, MarkControls
 from napari_foundseg.widgets.prompt.pointer_preview import PointerPreview
 from napari_foundseg.widgets.prompt.prompt_layers import PromptLayers, Tool
-from napari_foundseg.widgets.prompt.stack_encoding import EncodeStack
-from napari_foundseg.widgets.qt.frame_hold import HELD, OneFrame
+from napari_foundseg.widgets.prompt.stack_encoding import StackEncoding
+from napari_foundseg.widgets.qt.frame_hold import HELD, FrameHold
 from napari_foundseg.widgets.runs.run import Run
 
 __all__ = ["PromptWidget"]
 
 
 class PromptWidget(TaskForm):
-    """Point at an object and get its mask.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+    """Point at an object to get its mask."""
 
     run_text = "Start pointing"
-    run_help = "Add layers of points and of shapes over the image; every change of them shows a mask."
+    run_help = "Add a points and a shapes layer over the image; every change of them updates the mask."
 
     def __init__(self, napari_viewer: Viewer) -> None:
-        self.session: PromptLayers | None = None
-        self._known: Image | None = None
-        self._frame, self._slow = OneFrame(), False
         super().__init__(napari_viewer, TASKS["prompt"])
-        self.run_button.clicked.disconnect()
-        self.run_button.setCheckable(True)
-        self.run_button.toggled.connect(self._arm)
-        napari_viewer.dims.events.current_step.connect(self._slice_changed)
+        self.session: PromptLayers | None = None
+        self._known: ImageOnLayer | None = None
+        self._frame = FrameHold()
+        self._slow = False
+        self.build()
         self.candidates.offer([])
 
-    def chosen_image(self) -> Image:
-        """Return the chosen layer as an image, measured once while nothing about it changes.
-
-        Returns
-        -------
-        Image
-            The same object for click after click, so that none waits for percentiles or for hashes.
-        """
-        image = super().chosen_image()
-        if self._known is None or not self._known.describes_as(image):
-            self._known = image
-        return self._known
-
-    def input_rows(self) -> list[QWidget]:
-        """Return the controls of the marks.
-
-        Returns
-        -------
-        list of QWidget
-            From top to bottom.
-        """
-        self.marking, self.pointer = Marking(self.viewer), PointerPreview()
-        self.makes = self.marking.makes
+    def connect_controls(self) -> None:
+        """Connect the signals; the run button starts and stops a session."""
+        super().connect_controls()
+        self.run_button.clicked.disconnect()
+        self.run_button.setCheckable(True)
+        self.run_button.toggled.connect(self._toggle_session)
         self.marking.sign_changed.connect(self._change_sign)
         self.marking.makes_changed.connect(self._change_makes)
-        self.marking.tool_chosen.connect(self._use)
-        self.marking.label_taken.connect(self._take)
-        return [self.marking, self.pointer]
-
-    def result_rows(self) -> list[QWidget]:
-        """Return the candidates' chooser, the acceptance, and the encoding in advance.
-
-        Returns
-        -------
-        list of QWidget
-            From top to bottom.
-        """
-        self.candidates, self.acceptance = Candidates(), Acceptance(self.viewer, self._place)
-        self.candidates.changed.connect(self._show)
-        self.accept_button, self.overlap = self.acceptance.accept_button, self.acceptance.overlap
-        self.edits, self.recovery = self.acceptance.edits, self.acceptance.recovery
+        self.marking.tool_chosen.connect(self._use_tool)
+        self.marking.label_taken.connect(self._use_label)
+        self.candidates.changed.connect(self._show_masks)
         self.accept_button.clicked.connect(self.accept)
         self.acceptance.clear_button.clicked.connect(self.clear)
         self.acceptance.followed.connect(self._bind_undo)
         self.acceptance.failed.connect(self.fail)
-        self.encoding = EncodeStack(lambda: (self.chosen_image(), str(self.model.currentData())))
+        self.viewer.dims.events.current_step.connect(self._slice_changed)
+
+    def chosen_target(self) -> ImageOnLayer:
+        """Return the chosen image: the same object as long as nothing about it changes.
+
+        So percentiles and hashes are not computed again for each click.
+        """
+        target = super().chosen_target()
+        known = self._known
+        if known is None or known.layer is not target.layer or not known.image.describes_as(target.image):
+            self._known = known = target
+        return known
+
+    def input_rows(self) -> list[QWidget]:
+        """Return the controls of the marks."""
+        self.marking = MarkControls(self.viewer)
+        self.pointer = PointerPreview()
+        self.makes = self.marking.makes
+        return [self.marking, self.pointer]
+
+    def result_rows(self) -> list[QWidget]:
+        """Return the candidates, the controls for accepting, and the encoding in advance."""
+        self.candidates = Candidates()
+        self.acceptance = Acceptance(self.viewer, self.chosen_target)
+        self.accept_button = self.acceptance.accept_button
+        self.overlap = self.acceptance.overlap
+        self.edits = self.acceptance.edits
+        self.recovery = self.acceptance.recovery
+        self.encoding = StackEncoding(lambda: (self.chosen_target().image, str(self.model.currentData())))
         return [self.candidates, self.acceptance, self.encoding]
 
-    def inputs(self, layer: ImageLayer, image: Image) -> Inputs:
-        """Return the prompts of the current slice.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The chosen layer.
-        image : Image
-            The layer as an image.
-
-        Returns
-        -------
-        PromptInputs
-            At least one prompt.
-        """
+    def inputs(self, target: ImageOnLayer) -> Inputs:
+        """Return the prompts of the current slice, at least one."""
         if self.session is None:
             raise PromptError(f"There is no prompt. Press {self.run_text!r}, then click on an object.")
         self._check_view()
-        prompts = self.session.prompts(image, current_index(self.viewer, layer, image))
+        image = target.image
+        prompts = self.session.prompts(target, current_index(self.viewer, target))
         if not prompts:
             raise PromptError("There is no prompt on this slice. Click on an object or draw a box around it.")
         for prompt in prompts:
             prompt.in_plane(image.shape, image.label_axes)
         if self.makes.currentText() == REFINE:
-            prompts = [self.acceptance.another_outline(layer, image, prompts)]
+            prompts = [self.acceptance.another_outline(target, prompts)]
         return self.task.inputs.parse({"prompts": tuple(prompts)})
 
-    def _wanted_pixel(self, layer: ImageLayer, image: Image) -> float:  # noqa: ARG002 - as the form calls it
-        """Return how coarse a level may be: what a person points at is seen on the screen."""
-        return view_pixel(self.viewer, layer)
+    def coarsest_pixel(self, target: ImageOnLayer) -> float:
+        """Decide by the zoom."""
+        return view_pixel(self.viewer, target.layer)
 
-    def deliver(
-        self,
-        layer: ImageLayer,
-        run: Run,
-        segmentation: Segmentation,
-        seconds: float,
-    ) -> str:
-        """Show the masks in the preview layer.
-
-        Parameters
-        ----------
-        layer : napari.layers.Image
-            The image's layer.
-        run : Run
-            The run.
-        segmentation : Segmentation
-            Its result.
-        seconds : float
-            How long it took.
-
-        Returns
-        -------
-        str
-            The mask's size and score.
-        """
-        if self.session is None or layer is not self.session.layer:
+    def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
+        """Show the masks in the preview layer; return size and score."""
+        if self.session is None or target.layer is not self.session.layer:
             return ""
         self._slow = 1000 * seconds > 2 * HELD
         self.pointer.learn(seconds)
@@ -168,13 +122,13 @@ class PromptWidget(TaskForm):
         return self.candidates.in_words()
 
     def accept(self) -> None:
-        """Write the shown masks into the layer of objects and take the prompts away."""
-        image, masks = self._session_image(), self.candidates.masks
-        if self.session is None or image is None or not masks:
+        """Write the shown masks into the layer of objects and remove the prompts."""
+        target, masks = self._session_target(), self.candidates.masks
+        if target is None or not masks:
             self.messages["inputs"].say("There is no mask to accept. Click on an object or draw a box around it first.")
             return
         try:
-            words = self.acceptance.write(self.session.layer, image, masks)
+            words = self.acceptance.write(target, masks)
         except PromptError as error:
             self.fail(error)
             return
@@ -183,14 +137,14 @@ class PromptWidget(TaskForm):
         self.result.show()
 
     def clear(self) -> None:
-        """Take the prompts and the preview away; stay armed."""
+        """Remove the prompts and the preview; the session goes on."""
         if self.session is not None:
             self.session.clear()
-        self._nothing(cancel=True)
+        self._drop_masks(cancel=True)
         self._clear_messages()
 
     def release(self) -> None:
-        """Let go of the viewer, the engine, and the keys."""
+        """Disconnect from the viewer, the engine and the keys."""
         self.viewer.dims.events.current_step.disconnect(self._slice_changed)
         self.pointer.leave()
         if self.session is not None:
@@ -204,49 +158,48 @@ class PromptWidget(TaskForm):
         super().release()
 
     def update_estimate(self) -> None:
-        """Say nothing: a mask comes within a blink."""
+        """Show nothing: a mask takes milliseconds."""
 
-    def _busy(self) -> None:
-        """Stay as it is: the next prompt may come while a mask is being made."""
+    def _show_busy(self) -> None:
+        """Leave the controls enabled: the next prompt may come while a mask is computed."""
         self.cancel_button.setEnabled(True)
 
-    def _idle(self, result: str) -> None:
-        super()._idle(result)
-        self.words.setText("Click on an object, or take shapes or the brush." if self.session else "")
+    def _show_idle(self, result: str) -> None:
+        super()._show_idle(result)
+        self.words.setText("Click on an object, or use shapes or the brush." if self.session else "")
         self._frame.draw()
 
-    def _arm(self, on: bool) -> None:
+    def _toggle_session(self, on: bool) -> None:
         self._clear_messages()
-        self._disarm()
+        self._end_session()
         if not on:
             self.run_button.setText(self.run_text)
-            self._idle("")
+            self._show_idle("")
             return
         try:
-            image, layer = self.chosen_image(), self.image.layer
+            target = self.chosen_target()
             self._check_view()
         except FoundsegError as error:
             self.run_button.setChecked(False)
             self.fail(error)
             return
-        assert layer is not None
-        self.session = PromptLayers(self.viewer, layer, image, self._prompts_changed, self._stop)
+        self.session = PromptLayers(self.viewer, target, self._prompts_changed, self._stop)
         self._watch(self.session, True)
         self.session.each = self.makes.currentText() == EACH
         self.session.positive = self.marking.positive
         self.marking.arm(True)
         self.pointer.follow(self.viewer, self.session.points, self._guess, self._show_guess)
         self.session.bind({"C": self.accept, "N": self.candidates.next, "Shift-C": self.clear})
-        self.acceptance.show_objects(layer, image)
+        self.acceptance.show_objects(target)
         self.run_button.setText("Stop pointing")
-        self._idle("")
+        self._show_idle("")
 
     def _check_view(self) -> None:
         if self.viewer.dims.ndisplay != 2:
-            raise PromptError("Prompts are for the 2-D view. Press the 2D/3D button below the layer list first.")
+            raise PromptError("Prompts need the 2-D view. Press the 2D/3D button below the layer list first.")
 
     def _watch(self, session: PromptLayers, on: bool) -> None:
-        """Follow what changes the pixels of the session's image."""
+        """Connect to changes of the pixels of the session's image, or disconnect."""
         for emitter in (session.layer.events.data, session.layer.events.set_data):
             emitter.connect(self._forget_image) if on else emitter.disconnect(self._forget_image)
 
@@ -256,31 +209,30 @@ class PromptWidget(TaskForm):
     def _stop(self, why: str) -> None:
         gone = self.session is not None and self.session.layer not in self.viewer.layers
         if gone and assigned_objects(self.image.layer) is not None:
-            # A worklist has gone on to another image: the tool stays in hand.
-            self._arm(True)
+            # The worklist has opened another image: the session continues there.
+            self._toggle_session(True)
             return
         self.run_button.setChecked(False)
         self.messages["image"].say(
-            f"{why}, so pointing has stopped; accepted objects are kept. To go on, press {self.run_text!r}."
+            f"{why}, so pointing has stopped; accepted objects are kept. To continue, press {self.run_text!r}."
         )
 
-    def _disarm(self) -> None:
+    def _end_session(self) -> None:
         self.pointer.leave()
         self.marking.arm(False)
         session, self.session = self.session, None
-        self._nothing(cancel=True)
+        self._drop_masks(cancel=True)
         self._forget_image()
         if session is not None:
             self._watch(session, False)
             session.remove()
 
-    def _nothing(self, cancel: bool = False) -> None:
-        """Have no masks: what is under way is for prompts that are gone. It may end unseen: what it encodes is kept."""
-        if self.current is not None and cancel:
+    def _drop_masks(self, cancel: bool = False) -> None:
+        """Show no masks; a run for earlier prompts is ignored, but goes on unless cancelled: its encoding is kept."""
+        if cancel:
             self.cancel()
-        elif self.current is not None:
-            self.current = None
-            self._idle("")
+        elif self._follower.drop() is not None:
+            self._show_idle("")
         self.acceptance.refined = None
         self.candidates.offer([])
         self.result.hide()
@@ -296,20 +248,20 @@ class PromptWidget(TaskForm):
             )
             return
         self._clear_messages()
-        image = self._session_image()
+        target = self._session_target()
         try:
-            there = image is not None and self.session.prompts(image, current_index(self.viewer, layer, image))
+            prompts = target is not None and self.session.prompts(target, current_index(self.viewer, target))
         except PromptError as error:
-            self._nothing()
+            self._drop_masks()
             self.fail(error)
             return
-        if not there:
-            self._nothing()
+        if not prompts:
+            self._drop_masks()
             return
-        # A model that keeps us waiting must not keep the point waiting too.
+        # With a slow model the point is drawn at once.
         if not self._slow:
             self._frame.hold(self.window())
-        # A name of this form's own: another viewer's clicks are other clicks.
+        # A key of this form: clicks in another viewer do not replace these.
         self.run(replace=f"prompt {id(self)}")
         if self.current is None:
             self._frame.draw()
@@ -319,43 +271,45 @@ class PromptWidget(TaskForm):
             self._prompts_changed()
 
     def _guess(self, position: Any) -> Run | None:
-        """Return the run for a click at the pointer; None while there are prompts, or where none can be."""
+        """Return the run for a click at the pointer; None while there are prompts, or where it is not possible."""
         session = self.session
         if session is None or not session.empty or self.current is not None:
             return None
         if self.makes.currentText() == REFINE or self.viewer.dims.ndisplay != 2:
             return None
         with suppress(FoundsegError):
-            image = self.chosen_image()
-            if self.image.layer is session.layer and (place := point_at(position, session.layer, image)) is not None:
+            target = self.chosen_target()
+            if target.layer is session.layer and (place := point_at(position, target)) is not None:
                 inputs = self.task.inputs.parse({"prompts": (Prompt([place]),)})
                 model = str(self.model.currentData())
-                level = self.image.level(image, self._wanted_pixel(session.layer, image))
-                return Run(self.task.name, image, inputs, self.settings, model, f"pointer {id(self)}", level)
+                level = self.image.level(target.image, self.coarsest_pixel(target))
+                return Run(self.task.name, target.image, inputs, self.settings, model, f"pointer {id(self)}", level)
         return None
 
     def _show_guess(self, mask: Mask | None) -> None:
         if self.session is not None and not self.candidates.masks:
             self.session.preview.show_outline(mask)
 
-    def _use(self, tool: Tool) -> None:
+    def _use_tool(self, tool: Tool) -> None:
         if self.session is not None:
             self.session.use(tool)
 
-    def _take(self, labels: Labels, label: int) -> None:
-        """Make an object of another layer a prompt."""
-        image = self._session_image()
-        if self.session is None or image is None:
+    def _use_label(self, labels: Labels, label: int) -> None:
+        """Use an object of another layer as a prompt."""
+        target = self._session_target()
+        if self.session is None or target is None:
             return
         try:
-            index = current_index(self.viewer, self.session.layer, image)
-            self.session.scribble.take(labels, label, image, index)
+            self.session.scribble.take(labels, label, target, current_index(self.viewer, target))
         except PromptError as error:
             self.fail(error)
 
-    def _session_image(self) -> Image | None:
+    def _session_target(self) -> ImageOnLayer | None:
+        """Return the image as it is now, on the layer of the session; None, with a message, where it is unusable."""
+        if self.session is None:
+            return None
         try:
-            return self.chosen_image()
+            return ImageOnLayer(self.session.layer, self.chosen_target().image)
         except FoundsegError as error:
             self.fail(error)
             return None
@@ -364,7 +318,7 @@ class PromptWidget(TaskForm):
         if self.session is not None:
             self.session.positive = self.marking.positive
 
-    def _show(self) -> None:
+    def _show_masks(self) -> None:
         masks = self.candidates.masks
         if self.session is not None:
             self.session.preview.show(masks)
@@ -378,21 +332,16 @@ class PromptWidget(TaskForm):
             self.session.each = text == EACH
 
     def image_changed(self) -> None:
-        """Look whether work on the chosen image was interrupted."""
+        """Look for unsaved work on the chosen image."""
         super().image_changed()
         if self.image.layer is not None and self.session is None:
             with suppress(FoundsegError):
-                image = self.image.image()
-                self.acceptance.show_objects(self.image.layer, image)
-                self.acceptance.look(self.image.layer, image)
-
-    def _place(self) -> tuple[ImageLayer, Image]:
-        image, layer = self.chosen_image(), self.image.layer
-        assert layer is not None
-        return layer, image
+                target = self.image.target()
+                self.acceptance.show_objects(target)
+                self.acceptance.look(target)
 
     def _bind_undo(self, history: LabelsHistory) -> None:
-        """Let undo act on the objects while a person points; on the scribbles it is napari's own."""
+        """Let undo act on the objects while prompt layers are active; in the scribble layer it is napari's own."""
         if self.session is not None:
             history.bind(self.session.points)
             history.bind(self.session.boxes)

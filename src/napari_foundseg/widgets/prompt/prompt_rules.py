@@ -1,11 +1,11 @@
-"""Which of a person's marks mean which object.
+"""Prompts from marks: which marks belong to which object.
 
-A rectangle is a box, an ellipse or polygon a rough mask, a line or path a row of points on the object. Each rectangle,
-ellipse and polygon means an object of its own; a point or stroke belongs to the one in whose middle it lies nearest.
-Without any of them all points mean one object, or, where the person says so, each positive point its own.
+A rectangle is a box, an ellipse or polygon is a rough mask, a line or path is a row of points on the object. Each
+rectangle, ellipse and polygon is an object of its own; a point or stroke belongs to the nearest of them. Without any,
+all points belong to one object, or each positive point is an object of its own, as the user chooses.
 
-What is painted: a stroke no wider than the brush is a row of points along its middle, what is wider a rough mask. One
-colour is one object; colour `NOT_IT` marks what is not on it.
+A painted stroke that is no wider than the brush is a row of points along its middle line; a wider area is a rough mask.
+Each colour is one object; the colour `NOT_IT` marks background.
 """
 
 from __future__ import annotations
@@ -22,31 +22,34 @@ from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.widgets.layers.marks import labels_on_slice, outlines_on_slice, points_on_slice
 
 if TYPE_CHECKING:
-    from napari.layers import Labels, Layer, Points, Shapes
+    from napari.layers import Labels, Points, Shapes
 
     from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = ["NOT_IT", "Scribbles", "prompts_from_layers"]
 
-#: The painted id that marks what is not on the object.
+#: The painted label that marks background.
 NOT_IT = 2
 
-#: Pixels between the points that a stroke is made of, and how many there may be.
-_STROKE_STEP, _STROKE_POINTS = 8.0, 12
+#: Pixels between the points of a stroke.
+_STROKE_STEP = 8.0
+#: Greatest number of points of a stroke.
+_STROKE_POINTS = 12
 
 
 @dataclass(frozen=True)
 class Scribbles:
-    """What is painted with a brush.
+    """Painted prompts.
 
     Parameters
     ----------
     layer : napari.layers.Labels
-        Each id but `NOT_IT` is an object.
+        Each label but `NOT_IT` is an object.
     brush : float
         Diameter in pixels of the widest brush that was used.
     areas : collection of int
-        Ids that are areas however thin they are.
+        Labels that are areas even if they are thin.
     """
 
     layer: Labels
@@ -56,7 +59,7 @@ class Scribbles:
 
 @dataclass
 class _Group:
-    """The marks that mean one object; `around` are corners of the shape or area that was drawn for it."""
+    """The marks of one object; `around` are corners of the shape or area that was drawn for it."""
 
     around: NDArray[np.float64] | None = None
     boxed: bool = False
@@ -65,70 +68,49 @@ class _Group:
     labels: list[int] = field(default_factory=list)
 
     def distance(self, point: NDArray[np.float64]) -> float:
-        """Distance of a point to the middle, in units of the group's size: below 1 inside, so inside wins."""
+        """Return the distance of a point to the centre, relative to the size of the group: below 1 inside."""
         corners = np.array(self.points) if self.around is None else self.around
         low, high = corners.min(0), corners.max(0)
         return float(np.max(np.abs(point - (low + high) / 2) / np.maximum((high - low) / 2, 0.5)))
 
     def prompt(self, index: tuple[int, ...]) -> Prompt:
-        """Return what the marks say."""
+        """Return the prompt of these marks."""
         points, labels = [p.tolist() for p in self.points], list(self.labels)
         if self.around is not None and self.boxed:
             return Prompt(points, labels, [*self.around.min(0).tolist(), *self.around.max(0).tolist()])
         return Prompt(points, labels, mask=self.mask, index=None if self.mask is None else index)
 
 
-#: Points that belong together, and whether they are on the object (1) or not (0).
+#: Points that belong together, and whether they are on the object (1) or on background (0).
 _Mark = tuple[list[NDArray[np.float64]], int]
 
 
 def prompts_from_layers(
     points: Points | None,
     shapes: Shapes | None,
-    layer: Layer,
-    image: Image,
+    target: ImageOnLayer,
     index: tuple[int, ...],
     each: bool = False,
     scribbles: Scribbles | None = None,
 ) -> list[Prompt]:
-    """Return the prompts that a person put on one slice of an image.
+    """Return the prompts on one slice of an image, in its data pixels, with one coordinate for each axis of its labels.
 
-    Parameters
-    ----------
-    points : napari.layers.Points or None
-        Its feature column `POLARITY` holds ``"positive"`` or ``"negative"``.
-    shapes : napari.layers.Shapes or None
-        Rectangles, ellipses, polygons, lines and paths.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
-    index : tuple of int
-        The slice; marks elsewhere are left out.
-    each : bool
-        Whether each positive point and each stroke means an object of its own, where no shape is around it.
-    scribbles : Scribbles, optional
-        What is painted.
-
-    Returns
-    -------
-    list of Prompt
-        In data pixels of the image, one coordinate for each axis of its labels; first those of the shapes, in the
-        order they were drawn, then the painted ones by id.
+    Prompts of shapes come first, in the order of drawing, then painted ones by label. With `each`, every positive point
+    and stroke outside shapes is an object of its own.
     """
-    where, labels = points_on_slice(points, layer, image, index)
+    where, labels = points_on_slice(points, target, index)
     marks: list[_Mark] = [([point], label) for point, label in zip(where, labels, strict=True)]
     groups: list[_Group] = []
-    for kind, vertices in outlines_on_slice(shapes, layer, image, index):
+    for kind, vertices in outlines_on_slice(shapes, target, index):
         if kind in ("rectangle", "ellipse", "polygon"):
-            groups.append(_shaped(kind, vertices, image))
+            groups.append(_shaped(kind, vertices, target.image))
         else:
             marks.append((_along(vertices), 1))
     if scribbles is not None:
-        painted, strokes = _painted(scribbles, layer, image, index)
+        painted, strokes = _painted(scribbles, target, index)
         groups += painted
         marks += strokes
-    # Positive ones first: a negative point belongs to an object that is there.
+    # Positive ones first: a negative point belongs to an existing object.
     for own, label in sorted(marks, key=lambda mark: -mark[1]):
         group = _owner(groups, own[len(own) // 2], label == 1 and each)
         group.points += own
@@ -137,7 +119,7 @@ def prompts_from_layers(
 
 
 def _owner(groups: list[_Group], point: NDArray[np.float64], alone: bool) -> _Group:
-    """Return the group that a mark belongs to, a new one where it stands alone."""
+    """Return the group that a mark belongs to, or a new one."""
     shaped = [group for group in groups if group.around is not None]
     nearest = min(shaped or groups, key=lambda group: group.distance(point), default=None)
     if nearest is None or (alone and not (nearest.around is not None and nearest.distance(point) <= 1)):
@@ -150,20 +132,19 @@ def _shaped(kind: str, vertices: NDArray[np.float64], image: Image) -> _Group:
     if kind == "rectangle":
         return _Group(vertices, boxed=True)
     mask = _filled(vertices, image)
-    # Smaller than a pixel: where it lies is all that it says.
+    # Smaller than a pixel: only its position counts.
     return _Group(vertices, mask=mask) if mask.any() else _Group(vertices, points=[vertices.mean(0)], labels=[1])
 
 
-def _painted(
-    scribbles: Scribbles, layer: Layer, image: Image, index: tuple[int, ...]
-) -> tuple[list[_Group], list[_Mark]]:
-    """Return the objects that are painted, and the strokes that may belong to any."""
+def _painted(scribbles: Scribbles, target: ImageOnLayer, index: tuple[int, ...]) -> tuple[list[_Group], list[_Mark]]:
+    """Return the painted objects, and strokes that may belong to any object."""
     from scipy import ndimage
 
-    found = labels_on_slice(scribbles.layer, layer, image, index)
+    found = labels_on_slice(scribbles.layer, target, index)
     if found is None:
         return [], []
     (top, left), ids = found
+    image = target.image
     groups: list[_Group] = []
     marks: list[_Mark] = []
     boxes = {i: box for i, box in enumerate(ndimage.find_objects(ids), 1) if box is not None}
@@ -188,7 +169,7 @@ def _painted(
 def _parts(
     mask: NDArray[np.bool_], brush: float, whole: bool
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_] | None]:
-    """Take what is painted in one colour apart: points along each stroke, and what is filled."""
+    """Separate the pixels of one colour into points along each stroke, and areas."""
     from scipy import ndimage
 
     if whole:
@@ -228,7 +209,7 @@ def _along(vertices: NDArray[np.float64]) -> list[NDArray[np.float64]]:
 
 
 def _filled(outline: NDArray[np.float64], image: Image) -> NDArray[np.bool_]:
-    """Return the pixels whose centres lie inside an outline."""
+    """Return the pixels whose centres are inside an outline."""
     from skimage.draw import polygon2mask
 
     plane = outline[:, [image.label_axes.index("Y"), image.label_axes.index("X")]]

@@ -1,4 +1,4 @@
-"""The layer that a person paints prompts on with napari's brush."""
+"""The layer for painting prompts with napari's brush."""
 
 from __future__ import annotations
 
@@ -11,48 +11,42 @@ from napari.utils.colormaps import CyclicLabelColormap, label_colormap
 from qtpy.QtCore import QTimer
 
 from napari_foundseg.core.errors import PromptError
-from napari_foundseg.widgets.controls.colours import NEGATIVE, POSITIVE, listed
+from napari_foundseg.widgets.controls.colours import NEGATIVE, POSITIVE, listed_colormap
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.layers.marks import labels_on_slice
-from napari_foundseg.widgets.layers.overlay import Overlay
 from napari_foundseg.widgets.layers.unique_name import unique_name
 from napari_foundseg.widgets.prompt.prompt_rules import NOT_IT, Scribbles
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Layer
 
-    from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
-__all__ = ["Scribble"]
+__all__ = ["ScribbleLayer"]
 
 _LARGEST = int(np.iinfo(np.uint8).max)
 
 
-class Scribble:
-    """A Labels layer over an image for strokes of the brush and for areas; napari's own undo acts there.
+class ScribbleLayer:
+    """A Labels layer over an image for painted strokes and areas; Ctrl+Z is napari's own undo.
 
     Parameters
     ----------
     viewer : ViewerModel
         The viewer; the layer is added to it.
-    layer : Layer
-        The image's layer.
-    image : Image
-        The layer as an image.
     changed : callable
         Called without arguments after each stroke.
     """
 
-    def __init__(self, viewer: ViewerModel, layer: Layer, image: Image, changed: Callable[[], None]) -> None:
-        self._image_layer, self._changed = layer, changed
-        # napari tells of some strokes before it writes them.
+    def __init__(self, viewer: ViewerModel, target: ImageOnLayer, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        # napari reports some strokes before it writes them.
         self._soon = QTimer()
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(changed)
-        self._overlay = Overlay(layer, image)
-        #: The widest brush and the largest id that were used; 0 while nothing is painted.
+        self._overlay = target.overlay
+        #: The widest brush and the largest label used so far; 0 while nothing is painted.
         self._brush, self._largest = 1.0, 0
         self._areas: set[int] = set()
         self.layer = Labels(
@@ -62,7 +56,7 @@ class Scribble:
             metadata={TOOL: True},
             **self._overlay.transforms,
         )
-        self.layer.brush_size = max(1, min(10, round(min(image.plane_shape) / 25)))
+        self.layer.brush_size = max(1, min(10, round(min(target.image.plane_shape) / 25)))
         self.layer.mode = "paint"
         self.layer.events.paint.connect(self._painted)
         bind_keys(self.layer, {"Control-Z": self._undo, "Control-Shift-Z": self._redo})
@@ -75,49 +69,34 @@ class Scribble:
 
     @property
     def scribbles(self) -> Scribbles:
-        """What is painted, as `prompts_from_layers` takes it."""
+        """The painted prompts, for `prompts_from_layers`."""
         return Scribbles(self.layer, self._brush, frozenset(self._areas))
 
     def set_sign(self, positive: bool) -> None:
-        """Choose what the brush marks.
-
-        Parameters
-        ----------
-        positive : bool
-            Whether the next strokes are on the object; False for what is not.
-        """
+        """Set whether the brush marks the object or background."""
         self.layer.selected_label = 1 if positive else NOT_IT
 
-    def take(self, labels: Labels, label: int, image: Image, index: tuple[int, ...]) -> None:
-        """Paint an object of another layer as an area, in a colour of its own.
-
-        Parameters
-        ----------
-        labels : napari.layers.Labels
-            Where the object is; only read, so it may be lazy, multiscale or locked.
-        label : int
-            The object.
-        image : Image
-            The image.
-        index : tuple of int
-            The slice.
+    def take(self, labels: Labels, label: int, target: ImageOnLayer, index: tuple[int, ...]) -> None:
+        """Paint an object of another layer as an area, in a new colour.
 
         Raises
         ------
         PromptError
             If the object is not on the slice, or all colours are used.
         """
-        found = labels_on_slice(labels, self._image_layer, image, index)
+        found = labels_on_slice(labels, target, index)
         if found is None or not label or not (found[1] == label).any():
             there = [] if found is None else [int(i) for i in np.unique(found[1])[:8] if i]
             raise PromptError(
                 f"Label {label} of {labels.name!r} is not on this slice"
                 + (f"; labels that are: {', '.join(map(str, there))}." if there else ", and no other is.")
-                + " Choose one that is, or move the slider below the picture."
+                + " Choose one that is, or move the slider below the canvas."
             )
         own = max(NOT_IT, self._largest) + 1
         if own > _LARGEST:
-            raise PromptError(f"All {_LARGEST} colours of {self.layer.name!r} are used. Accept or clear what is there.")
+            raise PromptError(
+                f"All {_LARGEST} colours of {self.layer.name!r} are used. Accept or clear the marks first."
+            )
         (top, left), ids = found
         rows, columns = np.nonzero(ids == label)
         self._areas.add(own)
@@ -125,16 +104,16 @@ class Scribble:
         self.layer.data_setitem(self._overlay.pixels(index, rows + top, columns + left), own)
 
     def clear(self) -> None:
-        """Take away all that is painted."""
+        """Remove everything that is painted."""
         self._soon.stop()
         if self._largest:
             self._brush, self._largest = 1.0, 0
             self._areas.clear()
-            # A new array: to look for what is painted in one that has the size of the stack takes longer.
+            # A new array: searching a whole stack for painted pixels is slower.
             self.layer.data = np.zeros(self._overlay.shape, np.uint8)
 
     def release(self) -> None:
-        """Let go of the events and of undo; the other keys are let go by `PromptLayers`."""
+        """Disconnect from events and undo; `PromptLayers` unbinds the other keys."""
         self._soon.stop()
         self.layer.events.paint.disconnect(self._painted)
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
@@ -155,4 +134,4 @@ class Scribble:
 
 def _colours() -> CyclicLabelColormap:
     others = label_colormap(_LARGEST + 1)
-    return listed([POSITIVE, NEGATIVE, *(others.map(i) for i in range(NOT_IT + 1, _LARGEST + 1))])
+    return listed_colormap([POSITIVE, NEGATIVE, *(others.map(i) for i in range(NOT_IT + 1, _LARGEST + 1))])

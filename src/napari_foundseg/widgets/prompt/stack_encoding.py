@@ -1,33 +1,32 @@
-"""Encoding of a whole stack in the background, and the cache that keeps it."""
+"""Encoding of a whole stack in advance."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.tasks import SIDE_TASKS
 from napari_foundseg.tasks.windows.embeddings import disk_cache
-from napari_foundseg.widgets.controls.rows import quiet_label, side_by_side
+from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
 from napari_foundseg.widgets.runs.run import Run
+from napari_foundseg.widgets.runs.run_follower import RunFollower
 
-__all__ = ["EncodeStack"]
+__all__ = ["StackEncoding"]
 
 _BEGIN, _STOP = "Encode all slices", "Stop encoding"
 
 
-class EncodeStack(QWidget):
-    """Encodes slice by slice, so that a click waits for one of them at most.
+class StackEncoding(QWidget):
+    """Encodes slice by slice, so that a click waits for one slice at most.
 
     Parameters
     ----------
     chosen : callable
-        Returns the image and the model's name as the form stands.
+        Returns the chosen image and the name of the chosen model.
     """
 
     def __init__(self, chosen: Callable[[], tuple[Image, str]]) -> None:
@@ -36,11 +35,14 @@ class EncodeStack(QWidget):
         self._image: Image | None = None
         self._model = ""
         self._left: deque[tuple[int, ...]] = deque()
-        self._run: Run | None = None
+        self._follower = RunFollower()
+        self._follower.done.connect(lambda *_: self._next())
+        self._follower.failed.connect(self._fail)
+        self._follower.cancelled.connect(self.stop)
         self.button, self.clear_button = QPushButton(_BEGIN), QPushButton("Clear cache")
-        self.button.setToolTip("Encode every slice now, so that no click waits for it. What is encoded is kept.")
-        self.clear_button.setToolTip("Remove the encoded slices of all images from the disk.")
-        self.bar, self.said = QProgressBar(), quiet_label("")
+        self.button.setToolTip("Encode all slices now, so that clicks need not wait. The encodings are kept on disk.")
+        self.clear_button.setToolTip("Delete the encodings of all images from disk.")
+        self.bar, self.said = QProgressBar(), wrapping_label("")
         self.bar.setVisible(False)
         self.said.setVisible(False)
         self.button.clicked.connect(self._press)
@@ -56,11 +58,10 @@ class EncodeStack(QWidget):
         return self._image is not None
 
     def stop(self) -> None:
-        """Encode nothing more; what is encoded stays."""
-        run, self._run, self._image = self._run, None, None
+        """Stop encoding; encoded slices are kept."""
+        self._follower.cancel()
+        self._image = None
         self._left.clear()
-        if run is not None:
-            run.cancel()
         self._show("")
 
     def _press(self) -> None:
@@ -89,24 +90,15 @@ class EncodeStack(QWidget):
             return
         task = SIDE_TASKS["encode"]
         inputs = task.inputs.parse({"index": self._left.popleft()})
-        self._run = Run("encode", self._image, inputs, task.settings("encode", {}), self._model)
-        self._run.ended.connect(self._ended, Qt.ConnectionType.QueuedConnection)
+        run = Run("encode", self._image, inputs, task.settings("encode", {}), self._model)
         try:
-            self._run.start()
+            self._follower.start(run)
         except FoundsegError as error:
-            self.stop()
-            self._show(str(error))
+            self._fail(error)
 
-    def _ended(self, run: Run, job: Any) -> None:
-        if run is not self._run:
-            return
-        self._run = None
-        if job.state == "done":
-            self._next()
-        else:
-            error = getattr(job, "error", None)
-            self.stop()
-            self._show(str(error or ""))
+    def _fail(self, error: FoundsegError) -> None:
+        self.stop()
+        self._show(str(error))
 
     def _clear(self) -> None:
         disk = disk_cache()

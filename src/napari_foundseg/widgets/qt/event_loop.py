@@ -1,4 +1,4 @@
-"""Turns of the window's event loop, taken in the middle of a longer piece of work: the window draws meanwhile."""
+"""Run Qt's event loop briefly, so that the window redraws during longer work."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from qtpy.QtCore import QEventLoop, QTimer
 
-__all__ = ["draw_until", "next_turn"]
+__all__ = ["draw_once", "draw_until"]
 
-#: Milliseconds between two looks whether something is done.
-_LOOK = 5
+#: Milliseconds between two calls of `done`.
+_INTERVAL = 5
 
 
 def draw_until(done: Callable[[], bool]) -> None:
@@ -22,11 +22,11 @@ def draw_until(done: Callable[[], bool]) -> None:
     """
     loop, timer = QEventLoop(), QTimer()
     timer.timeout.connect(lambda: loop.quit() if done() else None)
-    timer.start(_LOOK)
+    timer.start(_INTERVAL)
     loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
     timer.stop()
 
 
-def next_turn() -> None:
-    """Let the window draw once."""
+def draw_once() -> None:
+    """Let the window redraw once."""
     draw_until(lambda: True)

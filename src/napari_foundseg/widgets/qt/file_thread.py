@@ -1,4 +1,4 @@
-"""Reading and writing of files beside the window: all of it in the order it was asked for, nothing dropped."""
+"""Reading and writing of files in a background thread, in the order of the requests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-__all__ = ["Background"]
+__all__ = ["FileThread"]
 
 
-class Background(QObject):
-    """A thread for files. Whatever is under way when the program ends is done first."""
+class FileThread(QObject):
+    """A thread for files. When the program ends, running and waiting work is finished first."""
 
     _done = Signal(object, object)
 
@@ -41,11 +41,6 @@ class Background(QObject):
         ----------
         work : callable, optional
             Takes nothing; what it raises is raised here.
-
-        Returns
-        -------
-        object
-            What `work` returned.
         """
         self._over = True
         last = None if work is None else self._thread.submit(work)

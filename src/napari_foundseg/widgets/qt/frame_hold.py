@@ -1,4 +1,4 @@
-"""Draws a prompt and the mask that it gives in one frame, where the mask comes within a blink."""
+"""Draws a prompt and its mask in one frame, if the mask is computed quickly."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from weakref import ref
 from qtpy.QtCore import QObject, QTimer
 from qtpy.QtWidgets import QWidget
 
-__all__ = ["OneFrame"]
+__all__ = ["FrameHold"]
 
-#: Longest time in milliseconds that the window stands still; a person does not see it.
+#: Milliseconds for which the window may stand still unnoticed.
 HELD = 60
 
 
-class OneFrame(QObject):
-    """Holds back the drawing of a window for a moment.
+class FrameHold(QObject):
+    """Delays the drawing of a window.
 
-    Without a graphics card the frame that shows only the new point takes the processors from the model that decodes
-    it: the mask came after half as much time again. Any change of a widget draws the whole window anew, so the whole
-    window waits.
+    Without a graphics card, a frame that shows only the new point takes the CPU from the model that decodes it, and
+    the mask takes 1.5 times as long. Any change of a widget redraws the whole window, so the whole window waits.
     """
 
     def __init__(self) -> None:
@@ -30,23 +29,17 @@ class OneFrame(QObject):
         self._timer.timeout.connect(self.draw)
 
     def hold(self, window: QWidget | None) -> None:
-        """Draw nothing until `draw` is called, or for 60 ms.
-
-        Parameters
-        ----------
-        window : QWidget or None
-            The whole window.
-        """
+        """Draw nothing until `draw` is called, or for 60 ms."""
         if self._window is None and window is not None and window.updatesEnabled():
             self._window = ref(window)
             window.setUpdatesEnabled(False)
             self._timer.start(HELD)
 
     def draw(self) -> None:
-        """Draw again, and what has changed meanwhile."""
+        """Draw everything that has changed since `hold`."""
         self._timer.stop()
         held, self._window = self._window, None
         if held is not None and (window := held()) is not None:
-            # Qt may have deleted it meanwhile.
+            # Qt may have deleted it since.
             with suppress(RuntimeError):
                 window.setUpdatesEnabled(True)

@@ -1,4 +1,4 @@
-"""NumPy work on results that are already here, in a thread of the window's own; the latest request wins."""
+"""NumPy work on results in a background thread of the window's process; only the latest request counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-__all__ = ["Latest"]
+__all__ = ["NumpyThread"]
 
 
 @cache
@@ -17,8 +17,8 @@ def _thread(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"foundseg-{name}")
 
 
-class Latest(QObject):
-    """Runs the latest of many requests and drops those that it overtakes.
+class NumpyThread(QObject):
+    """Runs the latest of many requests and drops the waiting ones before it.
 
     Parameters
     ----------

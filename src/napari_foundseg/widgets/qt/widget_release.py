@@ -1,25 +1,19 @@
-"""What is left to do when Qt has destroyed a widget."""
+"""`ReleaseOnDestroy`: clean-up when Qt destroys a widget."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Ending"]
+__all__ = ["ReleaseOnDestroy"]
 
 
 class _Releasable(Protocol):
     def release(self) -> None:
-        """Let go of everything outside the widget."""
+        """Disconnect from everything outside the widget."""
 
 
-class Ending:
-    """Releases a widget when it is called, once; holds it until then.
-
-    Parameters
-    ----------
-    widget : object with a method ``release``
-        What to release.
-    """
+class ReleaseOnDestroy:
+    """Calls `release()` of a widget once, when Qt destroys it."""
 
     def __init__(self, widget: _Releasable) -> None:
         self._widget: _Releasable | None = widget
@@ -32,6 +26,6 @@ class Ending:
         try:
             widget.release()
         except RuntimeError as error:
-            # At the application's end Qt may have destroyed already what a widget would let go of.
+            # When the application quits, Qt may have destroyed already what the widget is connected to.
             if "deleted" not in str(error):
                 raise

@@ -1,1 +1,1 @@
-"""Runs in the engine: starting and following them, how long they take, and what can be made of the last one."""
+"""Runs in the engine: starting and following them, their duration, and export of the last one."""

@@ -1,4 +1,4 @@
-"""What a person is asked for when something does not work."""
+"""Information about the installation for bug reports."""
 
 from __future__ import annotations
 
@@ -26,13 +26,7 @@ _PACKAGES = (
 
 
 def diagnostics() -> str:
-    """Describe the installation and the engine.
-
-    Returns
-    -------
-    str
-        One ``name: value`` a line; no pixels and no file names of images.
-    """
+    """Describe the installation and the engine, without pixels or file names of images."""
     lines = {"system": platform.platform(), "python": platform.python_version()}
     lines["Qt"] = f"{qtpy.API_NAME} {qtpy.QT_VERSION}"
     lines |= {name: _version(name) for name in _PACKAGES}

@@ -1,4 +1,4 @@
-"""The last run of a form, and what is made of it: Python, a command, or a recipe for many images."""
+"""The last run of a form as Python, a command, or a recipe."""
 
 from __future__ import annotations
 
@@ -9,34 +9,37 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, RecipeError
-from napari_foundseg.widgets.qt.file_thread import Background
+from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs.diagnostics import diagnostics
 from napari_foundseg.widgets.runs.run_record import RunRecord, set_latest_run
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
 __all__ = ["RECIPES", "LastRun"]
 
-#: Filter of the dialogs.
+#: Filter of the file dialogs.
 RECIPES = "Recipes (*.yaml *.yml *.json)"
 
 
 class LastRun(QWidget):
-    """Buttons for the last run of a form."""
+    """Buttons that export the last run of a form."""
 
-    #: Something was done; in words.
+    #: An export has succeeded; in words.
     said = Signal(str)
-    #: Something went wrong.
+    #: An export has failed; the error.
     failed = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
         self.record: RunRecord | None = None
-        self._files = Background()
-        python = ("Copy as Python", "Copy the last run as Python that gives the same result without the window.")
-        command = ("Copy as command", "Copy the last run as a command that writes the same labels without the window.")
-        recipe = ("Save as recipe…", "Save the last run as a recipe: Batch and the command line do it to many images.")
+        self._files = FileThread()
+        python = ("Copy as Python", "Copy Python code that gives the same result without the window.")
+        command = ("Copy as command", "Copy a shell command that writes the same labels without the window.")
+        recipe = (
+            "Save as recipe…",
+            "Save the last run as a recipe, to run it on many images in Batch or on the command line.",
+        )
         self.python_button, self.command_button, self.recipe_button = map(_button, (python, command, recipe))
-        self.diagnostics_button = _button(("…", "Copy diagnostics: versions, device and engine, for a bug report."))
+        self.diagnostics_button = _button(("…", "Copy versions, device and state of the engine for a bug report."))
         self.diagnostics_button.setAccessibleName("Copy diagnostics")
         self.python_button.clicked.connect(lambda: self._copy(RunRecord.as_python))
         self.command_button.clicked.connect(lambda: self._copy(RunRecord.as_command))
@@ -56,34 +59,17 @@ class LastRun(QWidget):
         self._enable()
 
     def keep(self, record: RunRecord) -> None:
-        """Take note of a run.
-
-        Parameters
-        ----------
-        record : RunRecord
-            What was run.
-        """
+        """Set the run to export."""
         self.record = record
         set_latest_run(record)
         self._enable()
 
     def ask_file(self, name: str) -> str:
-        """Let the person choose where to save.
-
-        Parameters
-        ----------
-        name : str
-            What is offered.
-
-        Returns
-        -------
-        str
-            Empty where the person did not.
-        """
+        """Ask where to save; empty if the user cancels."""
         return QFileDialog.getSaveFileName(self, "Save as recipe", name, RECIPES)[0]
 
     def save_recipe(self) -> None:
-        """Save the last run as a recipe, where the person says."""
+        """Save the last run as a recipe."""
         from napari_foundseg.batch.recipe import write_recipe
 
         record = self.record
@@ -100,7 +86,7 @@ class LastRun(QWidget):
         )
 
     def release(self) -> None:
-        """Finish what is being saved."""
+        """Wait until recipes are saved."""
         self._files.finish()
 
     def _saved(self, path: Path, ended: Any) -> None:
@@ -111,7 +97,7 @@ class LastRun(QWidget):
         remember("batch", recall("batch") | {"recipe": str(path)})
         record = self.record
         from_file = record is None or record.image.source
-        named = "" if from_file else " This image comes from no file: choose in Batch which images it is for."
+        named = "" if from_file else " This image does not come from a file: choose the images in Batch."
         self.said.emit(f"Saved {path.name}.{named}")
 
     def _copy(self, text: Any) -> None:

@@ -27,27 +27,10 @@ def as_python(
 
     Parameters
     ----------
-    task : str
-        The task's name.
-    image : Image
-        The image.
-    layer : str
-        Name of its layer, for images that come from no file.
-    inputs : Inputs
-        Where to look.
-    settings : Settings
-        How.
-    model : str
-        The model's name.
     level : Level, optional
-        The level of the image's pyramid that was looked at; the finest by default.
+        The level of a multiscale image that was segmented; the finest by default.
     layers : mapping of str to str, optional
         Inputs that are the pixels of a layer, by the layer's name.
-
-    Returns
-    -------
-    str
-        Lines that give the same `Segmentation` as ``seg``.
     """
     if level is not None:
         inputs = inputs.at_level(level)

@@ -1,4 +1,4 @@
-"""The window's way to the engine: one engine for the process, and runs whose news arrive as Qt signals."""
+"""`Run`: a run in the engine, with Qt signals."""
 
 from __future__ import annotations
 
@@ -21,29 +21,21 @@ __all__ = ["Run"]
 class Run(QObject):
     """One run of a task.
 
-    The engine calls back on threads of its own; here its calls become signals, which Qt delivers on the
-    window's thread to every receiver that is a method of a Qt object.
+    The engine calls back on its own threads. Here its calls become signals, which Qt delivers in the window's thread to
+    receivers that are methods of Qt objects.
 
     Parameters
     ----------
-    task : str
-        Name of the task.
-    image : Image
-        The image.
     inputs : Inputs
         What the task works on besides.
-    settings : Settings
-        How.
-    model : str
-        Name of the model.
     replace : str, optional
-        Of waiting runs of one such name only the latest is done.
+        Of waiting runs with the same key only the latest is done.
     level : Level, optional
-        The level of the image's pyramid to run on; the finest by default. What is given is in the finest pixels.
+        The level of a multiscale image to run on; the finest by default. Inputs are in pixels of the finest level.
     """
 
     progressed = Signal(float, str)
-    #: Of a fit: what there is to show, a dict.
+    #: An intermediate result of a fit, a dict.
     shown = Signal(object)
     ended = Signal(object, object)
 
@@ -72,26 +64,15 @@ class Run(QObject):
         self._job: Job | None = None
 
     def start(self) -> None:
-        """Hand the run to the engine; returns at once."""
+        """Submit the run to the engine; return at once."""
         self._job = shared_engine().submit(*self._arguments, progress=self._tell, done=self._end, replace=self._replace)
 
     def at_full_resolution(self, found: Segmentation) -> Segmentation:
-        """Return a result in the image's finest pixels.
-
-        Parameters
-        ----------
-        found : Segmentation
-            What the run gave, or what was derived of it.
-
-        Returns
-        -------
-        Segmentation
-            The same where the run was on the finest level.
-        """
+        """Return a result of the run in pixels of the finest level."""
         return found if self.level is None else self.level.result(found)
 
     def cancel(self) -> None:
-        """Stop the run; its late result is dropped."""
+        """Cancel the run; a late result is dropped."""
         if self._job is not None:
             self._job.cancel()
 

@@ -1,4 +1,4 @@
-"""`RunRecord`: what a form ran, for *Copy as Python* and the others."""
+"""`RunRecord`: a run of a form, for export."""
 
 from __future__ import annotations
 
@@ -25,26 +25,14 @@ _latest: ref[RunRecord] | None = None
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """What a person has run: all that determines its result.
+    """All that determines the result of a run.
 
     Parameters
     ----------
-    task : str
-        The task's name.
-    image : Image
-        The image.
-    inputs : Inputs
-        Where to look.
-    settings : Settings
-        How.
-    model : str
-        The model's name.
-    layer : str
-        Name of the image's layer.
     level : Level, optional
-        The level of the image's pyramid that was looked at; the finest by default.
+        The level of a multiscale image that was segmented; the finest by default.
     layers : mapping of str to str
-        Inputs that are the pixels of a layer, by the layer's name: what is copied names the layer.
+        Inputs that are the pixels of a layer, with the layer's name, which exports refer to.
     """
 
     task: str
@@ -57,13 +45,7 @@ class RunRecord:
     layers: Mapping[str, str] = field(default_factory=dict)
 
     def as_python(self) -> str:
-        """Write the run as Python.
-
-        Returns
-        -------
-        str
-            Lines.
-        """
+        """Write the run as Python."""
         return as_python(
             self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.level, self.layers
         )
@@ -71,15 +53,10 @@ class RunRecord:
     def as_command(self) -> str:
         """Write the run as a command.
 
-        Returns
-        -------
-        str
-            A line.
-
         Raises
         ------
         RecipeError
-            If another level than the finest was looked at.
+            If another level than the finest was segmented.
         """
         from napari_foundseg.batch.command_text import as_command
 
@@ -89,20 +66,10 @@ class RunRecord:
     def as_recipe(self, folder: Path) -> Recipe:
         """Make a recipe that does the same to the same image; it reads the image's file.
 
-        Parameters
-        ----------
-        folder : Path
-            Where the recipe will lie: files below it are named from there.
-
-        Returns
-        -------
-        Recipe
-            An image that comes from no file is named like its layer.
-
         Raises
         ------
         RecipeError
-            If another level than the finest was looked at.
+            If another level than the finest was segmented.
         """
         from napari_foundseg.batch.recipe import recipe_of
 

@@ -1,4 +1,4 @@
-"""The engine that all forms of this process share."""
+"""The engine that all forms share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QCoreApplication, QTimer
 
 from napari_foundseg.io.preferences import preferences
-from napari_foundseg.widgets.qt.file_thread import Background
+from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.saved.preferences import reload_preferences
 
 if TYPE_CHECKING:
@@ -21,40 +21,21 @@ __all__ = ["close_engine", "engine_started", "make_engine", "shared_engine", "st
 #: The engine, and the preferences that it was made with.
 _shared: tuple[Preferences, Engine] | None = None
 #: Imports the engine's modules for the first engine.
-_starting: Background | None = None
+_starting: FileThread | None = None
 
-#: Milliseconds after which a form that has just been opened is drawn.
+#: Milliseconds until a newly opened form is drawn.
 _DRAWN = 600
 
 
 def make_engine(address: str | None, device: str) -> Engine:
-    """Make an engine.
-
-    Parameters
-    ----------
-    address : str or None
-        Where to join one; None for a process of our own.
-    device : str
-        Where models run.
-
-    Returns
-    -------
-    Engine
-        Not started.
-    """
+    """Make an engine, not started; without an address it gets its own process."""
     from napari_foundseg.engine.client import Engine
 
     return Engine(address=address, device=device)
 
 
 def shared_engine() -> Engine:
-    """Return the process's engine, a new one where the preferences have changed.
-
-    Returns
-    -------
-    Engine
-        Shared by all widgets; ended with the application.
-    """
+    """Return the shared engine, a new one if the preferences have changed."""
     global _shared
     reload_preferences()
     chosen = preferences()
@@ -70,7 +51,7 @@ def shared_engine() -> Engine:
 
 
 def start_engine() -> None:
-    """Start the engine in the background, so that the first run finds it warm.
+    """Start the engine in the background, before the first run.
 
     The engine's modules are imported in the background, too: a form that is being opened would have to wait for them.
     """
@@ -78,28 +59,22 @@ def start_engine() -> None:
     if _shared is not None:
         shared_engine().start()
     elif _starting is None:
-        _starting = starting = Background()
+        _starting = starting = FileThread()
         QTimer.singleShot(_DRAWN, lambda: _read_and_start(starting))
 
 
-def _read_and_start(starting: Background) -> None:
+def _read_and_start(starting: FileThread) -> None:
     if _starting is starting:
         starting.ask(lambda: import_module("napari_foundseg.engine.client"), lambda _: shared_engine().start())
 
 
 def engine_started() -> bool:
-    """Tell whether a widget has asked for the engine.
-
-    Returns
-    -------
-    bool
-        False before; nothing is started.
-    """
+    """Return whether a widget has started the engine, without starting it."""
     return _shared is not None or _starting is not None
 
 
 def close_engine() -> None:
-    """End the process's engine, if there is one."""
+    """Close the shared engine, if there is one."""
     global _shared, _starting
     if _starting is not None:
         _starting.leave()

@@ -1,72 +1,74 @@
-"""Runs beside the one that a form shows, such as saving while its result stays where it is."""
+"""Runs that leave a form's result as it is, such as saving clusters."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any
 
-from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.runs.run import Run
+from napari_foundseg.widgets.runs.run_follower import RunFollower
 
-__all__ = ["Beside"]
+__all__ = ["SideRuns"]
 
 
-class Beside(QObject):
-    """Starts runs and hands each one's result to whoever asked for it."""
+class SideRuns(QObject):
+    """Starts runs and hands each result to a function of its own."""
 
-    #: How far a run is, or how it ended, in words.
+    #: Progress or outcome in words.
     said = Signal(str)
     #: A `FoundsegError`.
     failed = Signal(object)
-    #: Whether anything runs.
+    #: Whether any run is under way.
     busy = Signal(bool)
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: dict[Run, tuple[float, Callable[[Segmentation], None]]] = {}
+        self._followers: set[RunFollower] = set()
+
+    @property
+    def running(self) -> bool:
+        """Whether any run is under way."""
+        return bool(self._followers)
 
     def start(self, run: Run, use: Callable[[Segmentation], None]) -> None:
-        """Start a run.
+        """Start a run; `use` gets its result in the window's thread."""
+        follower = RunFollower()
 
-        Parameters
-        ----------
-        run : Run
-            What is to be run.
-        use : callable
-            Given the result, in the window's thread.
-        """
-        self._asked[run] = time.perf_counter(), use
+        def finish(_run: Run, result: Segmentation) -> None:
+            seconds = follower.seconds
+            self._forget(follower)
+            use(result)
+            self.said.emit(f"done in {seconds:.1f} s")
+
+        def fail(error: Exception) -> None:
+            self._forget(follower)
+            self.said.emit("")
+            self.failed.emit(error)
+
+        def stop() -> None:
+            self._forget(follower)
+            self.said.emit("")
+
+        follower.progressed.connect(lambda _share, words: self.said.emit(words))
+        follower.done.connect(finish)
+        follower.failed.connect(fail)
+        follower.cancelled.connect(stop)
+        self._followers.add(follower)
         self.said.emit("working")
         self.busy.emit(True)
-        run.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)
-        run.ended.connect(self._end, Qt.ConnectionType.QueuedConnection)
-        run.start()
+        follower.start(run)
 
     def cancel(self) -> None:
-        """Stop what runs; results that come late are dropped."""
-        asked, self._asked = self._asked, {}
-        for run in asked:
-            run.cancel()
-        if asked:
+        """Cancel all runs; late results are ignored."""
+        followers, self._followers = self._followers, set()
+        for follower in followers:
+            follower.cancel()
+        if followers:
             self.said.emit("cancelled")
             self.busy.emit(False)
 
-    def _progress(self, _share: float, words: str) -> None:
-        if self.sender() in self._asked:
-            self.said.emit(words)
-
-    def _end(self, run: Run, job: Any) -> None:
-        if run not in self._asked:
-            return
-        started, use = self._asked.pop(run)
-        self.busy.emit(bool(self._asked))
-        if job.state == "done":
-            use(job.result)
-            self.said.emit(f"done in {time.perf_counter() - started:.1f} s")
-            return
-        self.said.emit("")
-        if job.state == "failed":
-            self.failed.emit(job.error)
+    def _forget(self, follower: RunFollower) -> None:
+        self._followers.discard(follower)
+        self.busy.emit(self.running)

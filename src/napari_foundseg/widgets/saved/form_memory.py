@@ -15,30 +15,14 @@ __all__ = ["recall", "remember"]
 def recall(key: str) -> dict[str, Any]:
     """Return what was remembered.
 
-    Parameters
-    ----------
-    key : str
-        Such as ``automatic.decoder``.
-
-    Returns
-    -------
-    dict
-        Empty where nothing was, or where the file is damaged: a form then shows its defaults.
+    Empty where nothing was, or where the file is damaged: a form then shows its defaults.
     """
     value = _read().get(key)
     return value if isinstance(value, dict) else {}
 
 
 def remember(key: str, values: dict[str, Any]) -> None:
-    """Keep values for the next time.
-
-    Parameters
-    ----------
-    key : str
-        Such as ``automatic.decoder``.
-    values : dict
-        JSON-able.
-    """
+    """Keep values for the next time."""
     path = _path()
     new = path.with_name(f"{path.name}.{os.getpid()}")
     try:

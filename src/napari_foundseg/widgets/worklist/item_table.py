@@ -1,4 +1,4 @@
-"""Tables of images: how far each is, which is open; the worklist's, of which a batch's is a cousin."""
+"""Tables of images and their states, for the worklist and for Batch."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from napari_foundseg.io.worklist import Item
 __all__ = ["ItemTable", "WorklistTable"]
 
 _STATE_HELP = {
-    "new": "Nobody has worked on it, and it has no labels.",
-    "automatic": "Its labels come from a run or from elsewhere; nobody has changed them here.",
-    "in work": "Its labels were changed by hand.",
+    "new": "It has no labels yet.",
+    "automatic": "It has labels that were not edited here, such as those of a run.",
+    "in work": "Its labels were edited.",
     "done": "Marked as done.",
-    "missing": "Its file was here before and is not any more.",
+    "missing": "Its file no longer exists.",
 }
 
 
 class ItemTable(QTreeWidget):
-    """Images from top to bottom; double-click or Enter asks for one.
+    """A table of images; double-click or Enter opens one.
 
     Parameters
     ----------
     *columns : str
-        Headers behind that of the image's name; columns of numbers come last.
+        Headers after that of the image's name; columns of numbers come last.
     """
 
-    #: An image is to be opened; its row.
+    #: The user opens an image; its row.
     wanted = Signal(int)
 
     def __init__(self, *columns: str) -> None:
@@ -51,28 +51,12 @@ class ItemTable(QTreeWidget):
         self.itemActivated.connect(lambda row, _column: self.wanted.emit(self.indexOfTopLevelItem(row)))
 
     def make_rows(self, count: int) -> None:
-        """Begin anew.
-
-        Parameters
-        ----------
-        count : int
-            How many rows, all of them empty.
-        """
+        """Replace all rows by empty ones."""
         self.clear()
         self.addTopLevelItems([QTreeWidgetItem() for _ in range(count)])
 
     def show_row(self, row: int, texts: Sequence[str], helps: Sequence[str], *, opened: bool = False) -> None:
-        """Write a row.
-
-        Parameters
-        ----------
-        row : int
-            Which.
-        texts, helps : sequence of str
-            Text and tooltip of each column.
-        opened : bool
-            Whether the image is the open one.
-        """
+        """Set texts and tooltips of a row; the open image is bold."""
         line = self.topLevelItem(row)
         assert line is not None
         for column, (text, help_text) in enumerate(zip(texts, helps, strict=True)):
@@ -96,33 +80,17 @@ class WorklistTable(ItemTable):
         super().__init__("State", "Objects")
 
     def fill(self, items: Sequence[Item]) -> None:
-        """Show other images.
-
-        Parameters
-        ----------
-        items : sequence of Item
-            From top to bottom.
-        """
+        """Show other images."""
         self.make_rows(len(items))
         for row, item in enumerate(items):
             self.show_item(row, item)
 
     def show_item(self, row: int, item: Item, *, opened: bool = False) -> None:
-        """Show how far an image is.
-
-        Parameters
-        ----------
-        row : int
-            Its row.
-        item : Item
-            The image.
-        opened : bool
-            Whether it is the open one.
-        """
+        """Show the state of an image."""
         state = "missing" if item.missing else item.record.state
         count = item.record.objects
         texts = (item.name, state, "" if count is None else str(count))
-        helps = (str(item.path or item.name), _STATE_HELP[state], f"Objects in {item.labels}, as last saved.")
+        helps = (str(item.path or item.name), _STATE_HELP[state], f"Number of objects in {item.labels}, as last saved.")
         self.show_row(row, texts, helps, opened=opened)
         line = self.topLevelItem(row)
         assert line is not None

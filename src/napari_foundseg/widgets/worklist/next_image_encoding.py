@@ -1,13 +1,11 @@
-"""The next image's windows, encoded before a person clicks into them."""
+"""Encoding of the next image of the worklist before the user clicks into it."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtCore import QObject, QTimer
 
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
@@ -15,30 +13,25 @@ from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.catalog import models_for
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.widgets.runs.run import Run
+from napari_foundseg.widgets.runs.run_follower import RunFollower
 from napari_foundseg.widgets.runs.shared_engine import engine_started
 
-__all__ = ["EncodeAhead", "clicks"]
+__all__ = ["NextImageEncoding", "clicks"]
 
-#: Pixels between clicks: half of the smallest model's window, as far as windows lie apart.
+#: Pixels between clicks: half the window of the smallest model, which is the distance between windows.
 _STEP = 128
-#: Clicks into one image: those of 2048 by 2048 pixels.
+#: Greatest number of clicks into one image: enough for 2048 by 2048 pixels.
 _MOST = 256
-#: Milliseconds between two clicks, but so many times as long as a click took: the engine is mostly free.
-_PAUSE, _SHARE = 250, 3
+#: Milliseconds between two clicks, at least.
+_PAUSE = 250
+#: The pause is at least this many times as long as a click took, so that the engine is mostly idle.
+_SHARE = 3
 
 
 def clicks(shape: tuple[int, int]) -> list[tuple[float, float]]:
-    """Return where to click so that windows are encoded, from the middle outwards.
+    """Return rows and columns to click at so that all windows are encoded, from the middle outwards.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Rows and columns of the picture.
-
-    Returns
-    -------
-    list of (float, float)
-        Rows and columns; in a picture of up to 2048 by 2048 pixels no window is left out.
+    In images beyond 2048 by 2048 pixels the outer windows are omitted.
     """
     rows, columns = (np.arange(min(_STEP, n) // 2, n, _STEP) for n in shape)
     grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), -1).reshape(-1, 2)
@@ -46,46 +39,41 @@ def clicks(shape: tuple[int, int]) -> list[tuple[float, float]]:
     return [(float(y), float(x)) for y, x in grid[middle_first[:_MOST]]]
 
 
-class EncodeAhead(QObject):
-    """Clicks all over an image, one at a time, and throws the masks away: the engine keeps the encoded windows.
+class NextImageEncoding(QObject):
+    """Prompts an image all over, one point at a time; the engine keeps the encoded windows.
 
-    A person's own click waits for one such click at most. Nothing is done before somebody has started the engine, nor
-    for stacks. The windows are those of the default model, channels and contrast; with others they are of no use.
+    A click of the user waits for one such prompt at most. It waits until the engine is started, and ignores stacks. The
+    encodings are those of the default model, channels and contrast.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._image: Image | None = None
         self._points: deque[tuple[float, float]] = deque()
-        self._run: Run | None = None
+        self._follower = RunFollower()
+        self._follower.done.connect(lambda *_: self._click_later())
+        self._follower.failed.connect(lambda _error: self.stop())
+        self._follower.cancelled.connect(self.stop)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
-        self._began = 0.0
         self._pause.timeout.connect(self._click)
 
     def begin(self, image: Image) -> None:
-        """Encode an image, and no other any more.
-
-        Parameters
-        ----------
-        image : Image
-            As its file holds it.
-        """
+        """Encode an image instead of the one before."""
         self.stop()
         if image.slice_axes:
             return
-        # As the layer will be: without a file, so that the pixels are with the engine, too.
+        # Without a file, as the image of the layer will be, so that its pixels are sent to the engine too.
         self._image = Image(image.data, image.axes, image.channels or None)
         self._points.extend(clicks(image.plane_shape))
         self._pause.start(_PAUSE)
 
     def stop(self) -> None:
-        """Encode nothing any more."""
+        """Stop encoding."""
         self._pause.stop()
         self._points.clear()
-        run, self._run, self._image = self._run, None, None
-        if run is not None:
-            run.cancel()
+        self._image = None
+        self._follower.cancel()
 
     def _click(self) -> None:
         if not engine_started():
@@ -94,20 +82,12 @@ class EncodeAhead(QObject):
             task, model = TASKS["prompt"], models_for("prompt")[0]
             inputs = task.inputs.parse({"prompts": (Prompt(points=[self._points.popleft()]),)})
             settings = task.settings(task.method_for(model.protocols), {})
-            self._run = Run("prompt", self._image, inputs, settings, model.name, replace="ahead")
-            self._run.ended.connect(self._ended, Qt.ConnectionType.QueuedConnection)
-            self._began = time.perf_counter()
+            run = Run("prompt", self._image, inputs, settings, model.name, replace="ahead")
             try:
-                self._run.start()
+                self._follower.start(run)
             except FoundsegError:
-                # A person is told by a run of their own.
+                # The user sees the error with a run of their own.
                 self.stop()
 
-    def _ended(self, run: Run, job: Any) -> None:
-        if run is not self._run:
-            return
-        self._run = None
-        if job.state == "done":
-            self._pause.start(max(_PAUSE, round(1000 * _SHARE * (time.perf_counter() - self._began))))
-        else:
-            self.stop()
+    def _click_later(self) -> None:
+        self._pause.start(max(_PAUSE, round(1000 * _SHARE * self._follower.seconds)))

@@ -1,4 +1,4 @@
-"""The open image of a worklist: its files, its layers, and whether its labels are on the disk."""
+"""The open image of a worklist: its files, its layers, and saving of its labels."""
 
 from __future__ import annotations
 
@@ -28,36 +28,33 @@ from napari_foundseg.io.readers import read_image, read_labels
 from napari_foundseg.io.worklist import Item, Record, State, write_record
 from napari_foundseg.widgets.editing.image_objects import assign_objects
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
+from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
-from napari_foundseg.widgets.layers.object_features import features_of, known_of
-from napari_foundseg.widgets.layers.overlay import Overlay, image_layer
+from napari_foundseg.widgets.layers.object_features import facts_to_features, read_facts
+from napari_foundseg.widgets.layers.overlay import image_layer
 from napari_foundseg.widgets.layers.unique_name import unique_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Content", "OpenItem", "Saved", "read_content"]
+__all__ = ["Content", "OpenImage", "Saved", "read_content"]
 
-#: What a person has set of one Labels layer and finds again at the next.
+#: Attributes of the Labels layer that are copied to that of the next image.
 _CARRIED = ("brush_size", "contour", "opacity", "preserve_labels", "mode")
 
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What the files of an image hold.
+    """The content of the files of an image.
 
     Parameters
     ----------
-    image : Image
-        The image.
     labels : ndarray of unsigned int
         Of the image's `shape`; zeros where there are none yet.
     known : dict of int to dict
-        What the files know of the objects.
+        Facts about the objects: scores, review and notes.
     digest : bytes
-        Of the labels and of what is known.
-    fingerprint : str
-        Of the image.
+        Of the labels and facts.
     state : tuple
         Of the files when they were read.
     """
@@ -72,7 +69,7 @@ class Content:
 
 @dataclass(frozen=True, eq=False)
 class Saved:
-    """What a saving did: the new record, and what it looked at."""
+    """The outcome of saving: the new record, and the saved state."""
 
     record: Record
     digest: bytes
@@ -82,24 +79,13 @@ class Saved:
 def read_content(item: Item, image: Image | None = None, ahead: Content | None = None) -> Content:
     """Read an image and its labels; slow, so not for the window's thread.
 
-    Parameters
-    ----------
-    item : Item
-        Which.
-    image : Image, optional
-        A layer as an image; the item's file by default.
-    ahead : Content, optional
-        What was read before, taken where the files have not changed since.
-
-    Returns
-    -------
-    Content
-        Image and labels.
+    `image` is read from the item's file by default. `ahead` is content that was read in advance, which is used if the
+    files have not changed since.
 
     Raises
     ------
     FoundsegError
-        If the image cannot be read, or the labels cannot be those of the image.
+        If the image cannot be read, or the labels do not fit it.
     """
     state = tuple(_state(path) for path in (item.path, item.labels, table_path(item.labels)))
     if ahead is not None and image is None and ahead.state == state:
@@ -111,26 +97,20 @@ def read_content(item: Item, image: Image | None = None, ahead: Content | None =
     return Content(image, labels, known, _digest(labels, known), image.fingerprint(), state)
 
 
-class OpenItem(QObject):
-    """Layers of an image and its labels, which are watched.
+class OpenImage(QObject):
+    """The layers of an image and its labels, and unsaved changes.
 
     Parameters
     ----------
-    viewer : ViewerModel
-        The viewer.
-    item : Item
-        Which image.
-    content : Content
-        What its files hold.
     layer : napari.layers.Image, optional
-        The image's layer where a person has added it; a new one is added by default.
-    like : OpenItem, optional
-        The one that was open before, whose brush and mode the labels take.
+        The image's layer if the user has added it; a new one is added by default.
+    like : OpenImage, optional
+        The image before, whose brush and mode are kept.
     """
 
     #: The labels or their state have changed.
     changed = Signal()
-    #: The layer of the labels was removed by something else.
+    #: The Labels layer was removed by the user.
     lost = Signal()
 
     def __init__(
@@ -139,23 +119,23 @@ class OpenItem(QObject):
         item: Item,
         content: Content,
         layer: ImageLayer | None = None,
-        like: OpenItem | None = None,
+        like: OpenImage | None = None,
     ) -> None:
         super().__init__()
         self._viewer, self.item, self._fingerprint = viewer, item, content.fingerprint
         self.state: State = item.record.state
-        #: When something was written last, in seconds since 1970.
+        #: Time of the last save, in seconds since 1970.
         self.saved_at: float | None = None
         self._own: list[Any] = []
         if layer is None:
             layer = image_layer(content.image, unique_name(viewer.layers, Path(item.name).stem))
             self._own.append(viewer.add_layer(layer))
-        self.layer, self.image = layer, image_from_layer(layer)
-        overlay = Overlay(layer, self.image)
+        self.target = ImageOnLayer(layer, image_from_layer(layer))
+        overlay = self.target.overlay
         name = unique_name(viewer.layers, f"{layer.name} labels")
-        features = features_of(content.known)
+        features = facts_to_features(content.known)
         labels = Labels(overlay.expanded(content.labels), name=name, features=features, **overlay.transforms)
-        #: Of the pixels that are on the disk; None where they are not those of the layer.
+        #: Digest of the saved labels; None if they are not those of the layer.
         self._digest: bytes | None = content.digest
         self._revision = self._saved_revision = 0
         self._add(labels)
@@ -170,38 +150,31 @@ class OpenItem(QObject):
     history: LabelsHistory
 
     @property
+    def layer(self) -> Any:
+        """The image's layer."""
+        return self.target.layer
+
+    @property
     def unsaved(self) -> bool:
-        """Whether a change is known that is not in the file."""
+        """Whether there are changes that are not in the file."""
         return self._digest is None or self._revision != self._saved_revision
 
     @property
     def layers(self) -> list[Any]:
-        """The layers of this item that are in the viewer and are taken away with it."""
+        """The layers in the viewer that are removed with this image."""
         return [layer for layer in self._own if layer in self._viewer.layers]
 
     def mark(self, state: State) -> None:
-        """Set how far the image is.
-
-        Parameters
-        ----------
-        state : {'new', 'automatic', 'in work', 'done'}
-            By the person's word.
-        """
+        """Set the state of the image."""
         self.state = state
         self._revision += 1
         self.changed.emit()
 
     def saving(self) -> Callable[[], Saved]:
-        """Return the work that brings the labels and their state to the disk; slow, so not for the window's thread.
-
-        Returns
-        -------
-        callable
-            Writes only what has changed, whoever changed it; returns a `Saved`, or raises OutputError.
-        """
+        """Return a function that saves changed labels and their state; slow, so not for the window's thread."""
         array, known, revision = self.labels.data, self._digest, self._revision
-        item, state, image, fingerprint = self.item, self.state, self.image, self._fingerprint
-        shape, facts = Overlay(self.layer, image).shape, known_of(self.labels)
+        item, state, image, fingerprint = self.item, self.state, self.target.image, self._fingerprint
+        shape, facts = self.target.overlay.shape, read_facts(self.labels)
 
         def save() -> Saved:
             pixels = in_memory(array)
@@ -229,13 +202,7 @@ class OpenItem(QObject):
         return save
 
     def keep(self, saved: Saved) -> None:
-        """Take note of what was saved.
-
-        Parameters
-        ----------
-        saved : Saved
-            What the saving returned.
-        """
+        """Record the outcome of saving."""
         if saved.record != self.item.record or saved.digest != self._digest:
             self.saved_at = time.time()
         self.item = replace(self.item, record=saved.record)
@@ -244,12 +211,7 @@ class OpenItem(QObject):
             self.state = saved.record.state
 
     def move_labels(self, item: Item) -> None:
-        """Save elsewhere from now on.
-
-        Parameters
-        ----------
-        item : Item
-            The same image with another labels file.
+        """Save to another file from now on.
 
         Raises
         ------
@@ -260,7 +222,7 @@ class OpenItem(QObject):
             return
         if image_exists(item.labels):
             raise WorklistError(
-                f"{str(item.labels)!r} is there already and would be replaced by the open labels. Choose another "
+                f"{str(item.labels)!r} already exists and would be replaced by the open labels. Choose another "
                 "folder, or open another image first."
             )
         self.item = item
@@ -268,20 +230,15 @@ class OpenItem(QObject):
             self._digest = None
 
     def adopt(self, labels: Labels) -> None:
-        """Make another layer the labels of this image, such as the masks of a run.
-
-        Parameters
-        ----------
-        labels : napari.layers.Labels
-            In the viewer.
+        """Use another layer as the labels of this image, such as the masks of a run.
 
         Raises
         ------
         WorklistError
-            If it does not fit the image, or the image has labels that a person has worked on.
+            If it does not fit the image, or the image has labels that the user has edited.
         """
         if labels is self.labels:
-            raise WorklistError(f"{labels.name!r} holds the labels of this image already.")
+            raise WorklistError(f"{labels.name!r} already holds the labels of this image.")
         fits = not labels.multiscale and isinstance(labels.data, np.ndarray)
         if not fits or labels.data.shape != self.labels.data.shape:
             raise WorklistError(
@@ -303,31 +260,19 @@ class OpenItem(QObject):
         self.mark("automatic" if by_run else "in work")
 
     def waiting_masks(self) -> list[Labels]:
-        """Return the layers that runs have made of this image while it has no labels of its own.
-
-        Returns
-        -------
-        list of napari.layers.Labels
-            Whose masks would be left behind.
-        """
+        """Return layers of runs that would be lost, because the image has no labels of its own."""
         if self.state != "new":
             return []
         found = [la for la in self._viewer.layers if isinstance(la, Labels) and RUN_PROVENANCE in la.metadata]
         return [la for la in found if la is not self.labels and la.data.shape == self.labels.data.shape]
 
     def restore(self) -> None:
-        """Add the layer of the labels again where something has removed it."""
+        """Add the Labels layer again if it was removed."""
         if self.labels not in self._viewer.layers:
             self._add(self.labels)
 
     def close(self, *, remove: bool) -> None:
-        """Let go of the layers.
-
-        Parameters
-        ----------
-        remove : bool
-            Whether to take them out of the viewer; those that a person has added stay.
-        """
+        """Disconnect from the layers; `remove` those that the user has not added."""
         self._viewer.layers.events.removed.disconnect(self._removed)
         layers = self.layers if remove else []
         self._unwatch()
@@ -335,14 +280,14 @@ class OpenItem(QObject):
             self._viewer.layers.remove(layer)
 
     def _add(self, labels: Labels) -> None:
-        """Add the labels; a tool that works on the image, such as the points of a prompt, stays in hand."""
+        """Add the labels; an active layer of another type, such as prompt points, stays active."""
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(labels)
         if active is not None and active is not self.layer and not isinstance(active, ImageLayer | Labels):
             self._viewer.layers.selection.active = active
 
     def _watch(self, labels: Labels) -> None:
-        self.labels, self.history = labels, shared_history(labels, self.image)
+        self.labels, self.history = labels, shared_history(labels, self.target.image)
         self.history.stepped.connect(self._stepped)
         assign_objects(self.layer, labels)
 
@@ -365,7 +310,7 @@ def _digest(pixels: NDArray[Any], known: Facts) -> bytes:
 
 
 def _state(path: Path | None) -> tuple[Any, ...]:
-    """Return what tells a file from another, and from itself after a change."""
+    """Return path, time and size of a file, which identify its version."""
     try:
         found = path.stat() if path is not None else None
     except OSError:
@@ -374,20 +319,20 @@ def _state(path: Path | None) -> tuple[Any, ...]:
 
 
 def _read_labels(path: Path, shape: tuple[int, ...]) -> NDArray[np.unsignedinteger[Any]]:
-    """Read ids of objects, which must be those of an image of this shape."""
+    """Read the labels of an image of this shape."""
     found = read_image(path)
     pixels = np.asarray(found.levels[0])
     if pixels.dtype.kind not in "bui" or pixels.min(initial=0) < 0:
         raise WorklistError(
-            f"{str(path)!r} holds {pixels.dtype} values, not the ids of objects. Rename it to begin anew, or choose "
+            f"{str(path)!r} holds {pixels.dtype} values, not labels. Rename it to start again, or choose "
             "another folder for the labels."
         )
     if tuple(n for n in pixels.shape if n > 1) != tuple(n for n in shape if n > 1):
         raise WorklistError(
             f"{str(path)!r} has the shape {pixels.shape}, its image {shape}: they do not belong together. Rename it to "
-            "begin anew, or choose another folder for the labels."
+            "start again, or choose another folder for the labels."
         )
-    # A copy, since what the file gives may be read-only.
+    # A copy, since the array of the file may be read-only.
     return np.array(pixels, label_dtype(int(pixels.max(initial=0)))).reshape(shape)
 
 

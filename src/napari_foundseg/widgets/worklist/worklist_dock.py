@@ -1,4 +1,4 @@
-"""The dock widget *Worklist*: one image after the other, the labels of each saved before the next is opened."""
+"""The dock widget *Worklist*: image after image, with labels saved before the next is opened."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, WorklistError
 from napari_foundseg.io.journal import Kept, Recovered
-from napari_foundseg.widgets.controls.rows import labelled, quiet_label, side_by_side
-from napari_foundseg.widgets.editing.recovery import RecoveryRow, take_up
+from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
+from napari_foundseg.widgets.editing.recovery import RecoveryRow, resume_journal
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.worklist.item_table import WorklistTable
-from napari_foundseg.widgets.worklist.open_image import OpenItem
+from napari_foundseg.widgets.worklist.open_image import OpenImage
 from napari_foundseg.widgets.worklist.worklist_session import WorklistSession
 
 __all__ = ["WorklistWidget"]
@@ -29,13 +29,7 @@ _BESIDE, _ELSEWHERE = "Beside the images", "In another folder…"
 
 
 class WorklistWidget(Dock):
-    """Work through the images of a folder, or through open layers.
-
-    Parameters
-    ----------
-    napari_viewer : napari.Viewer
-        The viewer.
-    """
+    """Label the images of a folder, or open layers, one after the other."""
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, "image", "labels")
@@ -56,52 +50,27 @@ class WorklistWidget(Dock):
         self._settled()
 
     def ask_folder(self, title: str) -> str:
-        """Let the person choose a folder.
-
-        Parameters
-        ----------
-        title : str
-            Of the dialog.
-
-        Returns
-        -------
-        str
-            Empty where the person did not.
-        """
+        """Ask for a folder; empty if the user cancels."""
         return QFileDialog.getExistingDirectory(self, title, str(self.session.images or ""))
 
     def choose_folder(self) -> None:
-        """Work through the images of a folder."""
+        """List the images of a folder."""
         self._clear_messages()
         if chosen := self.ask_folder("Folder of images"):
             self.session.list_images(Path(chosen))
 
     def choose_layers(self) -> None:
-        """Work through the image layers that are open."""
+        """List the image layers of the viewer."""
         self._clear_messages()
         self.session.list_images(None)
 
     def open_results(self, results: Sequence[Any], row: int) -> None:
-        """Work through the results of a batch; what is changed in them is a person's, and no run replaces it.
-
-        Parameters
-        ----------
-        results : sequence of tuple
-            As `WorklistSession.list_results` takes them.
-        row : int
-            Which to open.
-        """
+        """List the results of a batch and open one; later batch runs do not replace edited results."""
         self._clear_messages()
         self.session.list_results(results, row)
 
     def choose_labels(self, choice: int) -> None:
-        """Choose where labels are saved; the open image stays open and is saved there from now on.
-
-        Parameters
-        ----------
-        choice : int
-            Row of the combo box: 0 beside the images, 1 in a folder that is asked for.
-        """
+        """Set where labels are saved: 0 beside the images, 1 in a folder that is asked for."""
         self._clear_messages()
         chosen = self.ask_folder("Folder for the labels") if choice else ""
         if chosen or not choice:
@@ -109,13 +78,7 @@ class WorklistWidget(Dock):
         self._show_place()
 
     def open(self, row: int) -> None:
-        """Open an image; the labels of the open one are saved first.
-
-        Parameters
-        ----------
-        row : int
-            In the table.
-        """
+        """Open an image; the labels of the open one are saved first."""
         self._clear_messages()
         self.session.open(row)
 
@@ -124,16 +87,16 @@ class WorklistWidget(Dock):
         self._go(1, "This is the last image.")
 
     def previous(self) -> None:
-        """Open the image before."""
+        """Open the previous image."""
         self._go(-1, "This is the first image.")
 
     def mark_done(self) -> None:
-        """Mark the open image as done, or as not done after all, and save it."""
+        """Mark the open image as done, or as not done, and save it."""
         self._clear_messages()
         self.session.mark_done()
 
     def use_selected(self) -> None:
-        """Make the selected Labels layer the labels of the open image."""
+        """Use the selected Labels layer as the labels of the open image."""
         layer, opened = self.viewer.layers.selection.active, self.session.opened
         self._clear_messages()
         if opened is None or not isinstance(layer, Labels):
@@ -145,7 +108,7 @@ class WorklistWidget(Dock):
             self.fail(error)
 
     def release(self) -> None:
-        """Save what is open and let go of the viewer; all layers stay."""
+        """Save the open image and disconnect from the viewer; all layers stay."""
         if self._application is None:
             return
         self._application.aboutToQuit.disconnect(self.release)
@@ -162,23 +125,23 @@ class WorklistWidget(Dock):
 
     def _build(self) -> None:
         folder, layers = QPushButton("Folder…"), QPushButton("Open layers")
-        folder.setToolTip("Work through the images of a folder (TIFF, PNG and JPEG files).")
-        layers.setToolTip("Work through the image layers that are open now.")
+        folder.setToolTip("List the images of a folder (TIFF, PNG and JPEG files).")
+        layers.setToolTip("List the image layers of the viewer.")
         folder.clicked.connect(lambda: self.choose_folder())
         layers.clicked.connect(lambda: self.choose_layers())
         self.folder_button, self.layers_button = folder, layers
-        self.source = quiet_label("Choose a folder of images, or take the layers that are open.")
+        self.source = wrapping_label("Choose a folder of images, or use the open layers.")
         self.place = QComboBox()
         self.place.setAccessibleName("Where labels are saved")
         self.place.addItems([_BESIDE, _ELSEWHERE])
         self.place.activated.connect(self.choose_labels)
         self.table = WorklistTable()
         self.table.wanted.connect(self.open)
-        self.state = quiet_label("")
+        self.state = wrapping_label("")
         self.recovery = RecoveryRow(self.viewer)
         self.recovery.wanted.connect(self._recover)
-        for widget in (labelled("Images", folder, layers), self.source, self.messages["image"],
-                       labelled("Labels", self.place), self.messages["labels"], self.table, *self._buttons(),
+        for widget in (labelled_row("Images", folder, layers), self.source, self.messages["image"],
+                       labelled_row("Labels", self.place), self.messages["labels"], self.table, *self._buttons(),
                        self.state, self.messages["run"], self.recovery):  # fmt: skip
             self._layout.addWidget(widget)
         self._layout.setStretchFactor(self.table, 1)
@@ -189,7 +152,7 @@ class WorklistWidget(Dock):
         self.done_button, self.use_button = QPushButton("Mark as done (⇧Enter)"), QPushButton("Use as labels")
         self._keys: dict[str, Callable[[], None]] = {}
         for button, act, key, help_text in (
-            (self.previous_button, self.previous, "PageUp", "Save the labels and open the image before."),
+            (self.previous_button, self.previous, "PageUp", "Save the labels and open the previous image."),
             (self.next_button, self.next, "PageDown", "Save the labels and open the next image."),
             (self.done_button, self.mark_done, "Shift-Enter", "Save the labels and mark the image as done, or not."),
         ):
@@ -198,8 +161,8 @@ class WorklistWidget(Dock):
             button.clicked.connect(lambda _checked=False, act=act: act())
             self._keys[key] = act
         self.use_button.setToolTip(
-            "Make the selected Labels layer, such as the masks of a run, the labels of the open image: it is saved and "
-            "put away with it."
+            "Use the selected Labels layer, such as the masks of a run, as labels of the open image; both are saved "
+            "and closed together."
         )
         self.use_button.clicked.connect(lambda: self.use_selected())
         return [
@@ -207,7 +170,7 @@ class WorklistWidget(Dock):
             side_by_side(self.done_button, self.use_button),
         ]
 
-    # What the session tells.
+    # Signals of the session.
 
     def _begun(self, words: str) -> None:
         self.state.setText(words)
@@ -246,20 +209,20 @@ class WorklistWidget(Dock):
     def _changed(self, row: int) -> None:
         self.table.show_item(row, self.session.items[row], opened=row == self.session.row)
 
-    def _opened(self, opened: OpenItem | None) -> None:
+    def _opened(self, opened: OpenImage | None) -> None:
         self.recovery.close_preview()
         self.recovery.hide()
         if opened is not None:
-            self.recovery.look(opened.layer, opened.image)
+            self.recovery.look(opened.target)
 
     def _recover(self, found: Recovered, kept: Kept) -> None:
         opened = self.session.opened
         if opened is not None:
             box = tuple(slice(0, n) for n in found.labels.shape)
             opened.history.write("recover", [(box, found.labels)], found.known)
-            take_up(opened.history, kept)
+            resume_journal(opened.history, kept)
 
-    # Small things.
+    # Helpers.
 
     def _go(self, by: int, nothing: str) -> None:
         self._clear_messages()
@@ -271,16 +234,16 @@ class WorklistWidget(Dock):
         self.place.setCurrentIndex(0 if labels is None else 1)
         self.place.setItemText(1, _ELSEWHERE if labels is None else f"In {labels.name or labels}")
         self.place.setToolTip(
-            "Where labels are saved, as NAME_labels.tif: in the folder of the images, or in another."
+            "Folder for the labels, which are saved as NAME_labels.tif."
             if labels is None
-            else f"Labels are saved in {labels}. Choose again for another folder."
+            else f"Labels are saved in {labels}. Choose again to change the folder."
         )
 
     def _follow_keys(self, _event: Any = None) -> None:
         self._key(self.viewer.layers.selection.active if self.session.items else None)
 
     def _key(self, layer: Any) -> None:
-        """Let the keys act on one layer, the active one, and on no other."""
+        """Bind the keys to the active layer only."""
         if self._keyed is not None:
             unbind_keys(self._keyed, self._keys)
         self._keyed = layer

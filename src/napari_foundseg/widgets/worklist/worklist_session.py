@@ -1,4 +1,4 @@
-"""Going from image to image of a worklist: nothing is put away before its labels are on the disk."""
+"""Going from image to image of a worklist; an image is closed only after its labels are saved."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 from napari_foundseg.core.errors import FoundsegError, WorklistError
 from napari_foundseg.io.worklist import Item, items_of_folder, named_items, paired_items
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
-from napari_foundseg.widgets.qt.file_thread import Background
-from napari_foundseg.widgets.worklist.next_image_encoding import EncodeAhead
-from napari_foundseg.widgets.worklist.open_image import Content, OpenItem, read_content
+from napari_foundseg.widgets.qt.file_thread import FileThread
+from napari_foundseg.widgets.worklist.next_image_encoding import NextImageEncoding
+from napari_foundseg.widgets.worklist.open_image import Content, OpenImage, read_content
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,32 +28,27 @@ __all__ = ["WorklistSession"]
 class WorklistSession(QObject):
     """The images of a folder or of open layers, of which one is open at a time.
 
-    Files are read and written beside the window. What is asked for while that is under way is left out.
-
-    Parameters
-    ----------
-    viewer : ViewerModel
-        The viewer.
+    Files are read and written in a background thread. Requests during that time are ignored.
     """
 
-    #: Something that takes a while has begun; in words.
+    #: Slow work has begun; in words.
     working = Signal(str)
-    #: It is over: all is as it should be, or `failed` was told before.
+    #: The work is finished; errors were reported by `failed`.
     settled = Signal()
-    #: What went wrong, and which part of the form it is about.
+    #: The part of the form that an error is about, and the error.
     failed = Signal(str, object)
-    #: The list is another one.
+    #: The list has changed.
     listed = Signal()
-    #: One image of the list is another; its row.
+    #: One image of the list has changed; its row.
     changed = Signal(int)
-    #: Another image is open; the `OpenItem`, or None.
+    #: Another image is open; the `OpenImage`, or None.
     opened_other = Signal(object)
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
         self.items: list[Item] = []
-        self.opened: OpenItem | None = None
+        self.opened: OpenImage | None = None
         #: The folder of the images; None for open layers.
         self.images: Path | None = None
         #: The folder of the labels; None for that of the images.
@@ -61,37 +56,29 @@ class WorklistSession(QObject):
         self.busy = False
         self._at = -1
         self._layers: dict[str, ImageLayer] = {}
-        #: The items of a batch, where it is its results that are worked through.
+        #: The items of a batch, if its results are listed.
         self._results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()
         self._visible: dict[ImageLayer, bool] = {}
-        self._files = Background()
+        self._files = FileThread()
         self._ahead: Content | None = None
-        self._encode = EncodeAhead()
-        #: What the person was told of and passes over by asking again.
+        self._encode = NextImageEncoding()
+        #: The last warning; repeating the request ignores it.
         self._told: object = None
 
     # The list.
 
     def list_images(self, images: Path | None) -> None:
-        """Go over to other images; the open one is saved and put away first.
-
-        Parameters
-        ----------
-        images : Path or None
-            Their folder; None for the image layers that are open.
-        """
+        """List the images of a folder, or for None the image layers; the open image is saved and closed first."""
         if not self.busy:
             self._save(lambda: self._list(images))
 
     def list_results(self, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]], row: int) -> None:
-        """Go over to the results of a batch and open one; they are saved where they lie, and are a person's then.
+        """List the results of a batch and open one; they are saved in place, and count as edited by the user.
 
         Parameters
         ----------
         results : sequence of (str, Path, Path, callable)
             As `io.worklist.paired_items` takes them.
-        row : int
-            Which to open.
         """
         if self.busy:
             return
@@ -104,13 +91,7 @@ class WorklistSession(QObject):
         self._save(listed)
 
     def move_labels(self, folder: Path | None) -> None:
-        """Save labels in another folder from now on, those of the open image too.
-
-        Parameters
-        ----------
-        folder : Path or None
-            The folder; None for that of the images.
-        """
+        """Save labels in another folder from now on, for None in that of the images."""
         if self.busy:
             return
         if self._results:
@@ -128,16 +109,10 @@ class WorklistSession(QObject):
         self.listed.emit()
         self.settled.emit()
 
-    # Going on.
+    # Opening and saving.
 
     def open(self, row: int) -> None:
-        """Open an image; the labels of the open one are saved first.
-
-        Parameters
-        ----------
-        row : int
-            In the list.
-        """
+        """Open an image; the labels of the open one are saved first."""
         if self.busy or self.row == row:
             return
         waiting = [] if self.opened is None else self.opened.waiting_masks()
@@ -146,25 +121,14 @@ class WorklistSession(QObject):
             self._stay(
                 WorklistError(
                     f"{waiting[0].name!r} would not be saved with this image. Select it and press 'Use as labels', or "
-                    "go on once more to leave it out."
+                    "repeat to continue without it."
                 )
             )
             return
         self._save(lambda: self._read(row))
 
     def go(self, by: int) -> bool:
-        """Open the next image, or the one before.
-
-        Parameters
-        ----------
-        by : int
-            1 or -1.
-
-        Returns
-        -------
-        bool
-            False where there is none.
-        """
+        """Open the next (1) or the previous (-1) image; return False if there is none."""
         rows: Iterable[int] = range(self._at + 1, len(self.items)) if by > 0 else range(self._at - 1, -1, -1)
         row = next((row for row in rows if not self.items[row].missing), None)
         if row is not None:
@@ -185,18 +149,18 @@ class WorklistSession(QObject):
         return names.index(self.opened.item.name) if self.opened is not None else None
 
     def mark_done(self) -> None:
-        """Mark the open image as done, or as not done after all, and save it."""
+        """Mark the open image as done, or as not done, and save it."""
         if self.opened is not None and not self.busy:
             self.opened.mark("in work" if self.opened.state == "done" else "done")
             self._save(self._rest)
 
     def release(self) -> None:
-        """Save what is open, wait for it, and let go; all layers stay.
+        """Save the open image, wait for it, and disconnect; all layers stay.
 
         Raises
         ------
         FoundsegError
-            If the labels could not be saved; their journal then stays open, so that they are offered again.
+            If the labels could not be saved; their journal is kept for recovery.
         """
         for layer, visible in self._visible.items():
             layer.visible = visible
@@ -206,7 +170,7 @@ class WorklistSession(QObject):
         if opened is not None:
             opened.close(remove=False)
 
-    # How.
+    # Helpers.
 
     def _list(self, images: Path | None, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()) -> None:
         self._close()
@@ -233,11 +197,11 @@ class WorklistSession(QObject):
             return paired_items(self._results)
         folder = labels or images
         if folder is None:
-            raise WorklistError("Layers lie in no folder. Choose first, below, in which folder their labels are saved.")
+            raise WorklistError("Layers have no folder. First choose, below, the folder for their labels.")
         return named_items(names, folder) if images is None else items_of_folder(images, folder)
 
     def _save(self, then: Callable[[], None]) -> None:
-        """Bring the open labels to the disk, then go on; where that fails, stay."""
+        """Save the open labels, then continue with `then` unless that fails."""
         self.busy = True
         opened = self.opened
         if opened is None:
@@ -252,7 +216,7 @@ class WorklistSession(QObject):
             opened.keep(result)
             self._update()
             if opened.unsaved:
-                # What was painted meanwhile is not left behind either.
+                # Changes made in the meantime are saved too.
                 self._save(then)
             else:
                 then()
@@ -260,7 +224,7 @@ class WorklistSession(QObject):
         self._files.ask(opened.saving(), saved)
 
     def _read(self, row: int) -> None:
-        # Also where it cannot be read: the next is the one behind it.
+        # Even if it cannot be read: the next image is the one after it.
         self._at = row
         item, ahead = self.items[row], self._ahead
         self.working.emit(f"Opening {item.name} …")
@@ -277,7 +241,7 @@ class WorklistSession(QObject):
                 self._told = result.fingerprint
                 self._stay(
                     WorklistError(
-                        f"{item.labels.name!r} was made on other pixels than {item.name!r} has now. Open it once more "
+                        f"{item.labels.name!r} was made for other pixels than {item.name!r} has now. Open it again "
                         "to use it all the same, or choose another folder for the labels."
                     )
                 )
@@ -291,7 +255,7 @@ class WorklistSession(QObject):
         layer = None if item.path is not None else self._layer(item)
         self._close()
         self._show_only(layer)
-        self.opened = OpenItem(self._viewer, item, content, layer, before)
+        self.opened = OpenImage(self._viewer, item, content, layer, before)
         self.opened.changed.connect(self._update)
         self.opened.lost.connect(self._lost)
         self._viewer.fit_to_view(layers=[self.opened.layer])
@@ -304,7 +268,7 @@ class WorklistSession(QObject):
             self._files.ask(lambda: read_content(following), self._keep_ahead)
 
     def _keep_ahead(self, result: Any) -> None:
-        # What cannot be read is said when it is opened.
+        # An error is reported when the image is opened.
         self._ahead = result if isinstance(result, Content) else None
         if self._ahead is not None:
             self._encode.begin(self._ahead.image)
@@ -316,7 +280,7 @@ class WorklistSession(QObject):
         return layer
 
     def _show_only(self, layer: ImageLayer | None) -> None:
-        """Hide the other layers of the list while one is open; None shows them as they were."""
+        """Hide the other listed layers while one is open; None restores their visibility."""
         if layer is None:
             for other, visible in self._visible.items():
                 other.visible = visible
@@ -327,7 +291,7 @@ class WorklistSession(QObject):
             other.visible = other is layer
 
     def _update(self) -> None:
-        """Bring the open image's row up to date."""
+        """Update the row of the open image."""
         row, opened = self.row, self.opened
         if opened is not None and row is not None:
             record = replace(opened.item.record, state=opened.state)
@@ -335,7 +299,7 @@ class WorklistSession(QObject):
             self.changed.emit(row)
 
     def _close(self) -> None:
-        """Take the open image away; its labels are on the disk."""
+        """Close the open image, whose labels are saved."""
         row, opened, self.opened = self.row, self.opened, None
         self._encode.stop()
         if opened is not None and row is not None:
@@ -344,7 +308,7 @@ class WorklistSession(QObject):
             self.changed.emit(row)
 
     def _lost(self) -> None:
-        """Put the image away whose labels were removed from the layer list, once they are on the disk."""
+        """Save and close the image whose labels were removed from the layer list."""
 
         def put_away() -> None:
             self._close()

@@ -1,0 +1,88 @@
+"""`RunFollower`: starts a run and reports how it goes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from qtpy.QtCore import QObject, Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.widgets.runs.run import Run
+
+__all__ = ["RunFollower"]
+
+
+class RunFollower(QObject):
+    """Follows one run at a time. Signals of runs that it does not follow any more are ignored.
+
+    All signals are emitted in the window's thread; when a run ends, after `run` is None again.
+    """
+
+    #: How much is done, 0 to 1, and the step in words.
+    progressed = Signal(float, str)
+    #: An intermediate result of a fit, a dict.
+    shown = Signal(object)
+    #: The run has succeeded: the `Run` and its `Segmentation`.
+    done = Signal(object, object)
+    #: The run has failed: the error.
+    failed = Signal(object)
+    #: The run was cancelled elsewhere, such as by the engine.
+    cancelled = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: The run that is followed.
+        self.run: Run | None = None
+        self._started = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Time since the latest run was started."""
+        return time.perf_counter() - self._started
+
+    def start(self, run: Run) -> None:
+        """Start a run and follow it instead of the one before, which is not cancelled.
+
+        Raises
+        ------
+        FoundsegError
+            If the engine cannot be started.
+        """
+        self.run = run
+        self._started = time.perf_counter()
+        run.progressed.connect(self._progress, Qt.ConnectionType.QueuedConnection)
+        run.shown.connect(self._show, Qt.ConnectionType.QueuedConnection)
+        run.ended.connect(self._end, Qt.ConnectionType.QueuedConnection)
+        run.start()
+
+    def cancel(self) -> Run | None:
+        """Cancel the run and return it; none of its signals arrives any more."""
+        run = self.drop()
+        if run is not None:
+            run.cancel()
+        return run
+
+    def drop(self) -> Run | None:
+        """Follow the run no more and return it; it goes on, and its late result is ignored."""
+        run, self.run = self.run, None
+        return run
+
+    def _progress(self, share: float, words: str) -> None:
+        if self.sender() is self.run:
+            self.progressed.emit(share, words)
+
+    def _show(self, shown: dict[str, Any]) -> None:
+        if self.sender() is self.run:
+            self.shown.emit(shown)
+
+    def _end(self, run: Run, job: Any) -> None:
+        if run is not self.run:
+            return
+        self.run = None
+        if job.state == "done":
+            self.done.emit(run, job.result)
+        elif isinstance(job.error, Cancelled):
+            self.cancelled.emit()
+        else:
+            self.failed.emit(job.error)
