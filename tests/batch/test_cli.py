@@ -172,7 +172,7 @@ def test_without_input_in_locale_c_with_hostile_names(folder: Path, tmp_path: Pa
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_stops_it_in_good_order(folder: Path, pools: list[Pool], number: int, tmp_path: Path) -> None:
-    big = crashing.make_batch(tmp_path, 4, (1000, 1000))
+    big = crashing.make_batch(tmp_path, 4, (600, 600))
     process = started(big, "out")
     wait_for("out/*_labels.json", big, process)
     at = time.monotonic()
@@ -236,7 +236,7 @@ def test_two_runs_share_one_folder(folder: Path, unbroken: dict[str, Any], pools
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(200)
     for mine, other in zip(reports[0].items, reports[1].items, strict=True):
         assert {mine.state, other.state} == {"done", "already done"}, "each once"
     assert crashing.content(folder / out) == unbroken

@@ -193,11 +193,11 @@ def test_each_slice_of_a_stack_is_an_item_on_demand(tmp_path: Path) -> None:
 def test_a_hundred_thousand_files_are_found_in_seconds(tmp_path: Path) -> None:
     count = 100_000
     (tmp_path / "all.txt").write_text("".join(f"images/{i % 100}/img_{i}.tif\n" for i in range(count)))
-    started = time.perf_counter()
+    started = time.process_time()  # other programs do not lengthen it
     found = items_of(recipe("all.txt"), tmp_path)
-    seconds = time.perf_counter() - started
+    seconds = time.process_time() - started
     assert len({naming.name_key(item.stem) for item in found}) == len(found) == count
-    assert seconds < 20, seconds
+    assert seconds < 10, seconds
 
 
 def test_results_go_beside_the_recipe_or_where_they_are_wanted(tmp_path: Path) -> None:

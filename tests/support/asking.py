@@ -33,7 +33,7 @@ def running(engine: Engine, image: Image, act: str, **options: Any) -> Job:
     """Submit and wait until the worker has begun it."""
     begun = threading.Event()
     job = submit(engine, image, act, progress=lambda *_: begun.set(), **options)
-    assert begun.wait(10)
+    assert begun.wait(60)
     return job
 
 

@@ -19,6 +19,9 @@ from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.side_tasks.encode import EncodeSettings
 from napari_foundseg.tasks.windows import embeddings
 
+#: Of the stack; more of them show nothing else.
+SLICES = 10
+
 
 class Counting:
     """foundseg-tiny, whose encodings are counted."""
@@ -46,7 +49,7 @@ def counting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Counting:
 
 @pytest.fixture
 def stack() -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 255, (50, 64, 64), np.uint8)
+    return np.random.default_rng(0).integers(0, 255, (SLICES, 64, 64), np.uint8)
 
 
 def opened_again(counting: Counting) -> None:
@@ -60,14 +63,14 @@ def test_a_second_opening_encodes_nothing_and_a_changed_slice_only_itself(
     counting: Counting, stack: np.ndarray
 ) -> None:
     task = TASKS["prompt"]
-    prompts = tuple(fs.Prompt(points=[(z, 30, 30)]) for z in range(50))
+    prompts = tuple(fs.Prompt(points=[(z, 30, 30)]) for z in range(SLICES))
 
     def prompted(pixels: np.ndarray) -> Any:
         image = Image(pixels, "ZYX")
         return task.run(image, task.inputs(prompts=prompts), task.settings("sam", {"tile": False}), counting.model)
 
     first = prompted(stack)
-    assert counting.count == 50
+    assert counting.count == SLICES
     opened_again(counting)
     second = prompted(stack.copy())
     assert counting.count == 0
@@ -111,7 +114,7 @@ def test_encoding_ahead_tells_how_far_it_is_and_stops_when_asked(counting: Count
 
     with pytest.raises(Cancelled):
         embeddings.encode_ahead(Image(stack, "ZYX"), counting.model, None, lambda share, _: told.append(share), poll)
-    assert told == [0, 0.02, 0.04]
+    assert told == [0, 1 / SLICES, 2 / SLICES]
     assert counting.count == 3
 
 
