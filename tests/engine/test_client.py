@@ -73,7 +73,7 @@ def test_a_task_that_does_not_stop_is_replaced(engine: Engine, image: Image) -> 
     job = running(engine, image, "deaf", seconds=60, done=lambda _: ended.set())
     job.cancel()
     assert ended.wait(1)
-    assert submit(engine, image).wait(8).provenance["pid"] != pid
+    assert submit(engine, image).wait(30).provenance["pid"] != pid
     assert job.state == "cancelled"
     wait_until(lambda: gone(pid), 2)
 
