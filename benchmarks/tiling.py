@@ -28,13 +28,14 @@ def measure(side: int) -> tuple[float, float]:
     from napari_foundseg.core.image import Image
     from napari_foundseg.engine.client import Engine
     from napari_foundseg.tasks import TASKS
+    from napari_foundseg.tasks.run_request import RunRequest
 
     task, image = TASKS["automatic"], mosaic(side)[0]
     inputs, settings = task.inputs.parse({}), task.settings("decoder", {})
     engine, took = Engine(), []
     for _ in range(4):
         began = time.perf_counter()
-        engine.submit("automatic", Image(image), inputs, settings, "foundseg-tiny").wait(600)
+        engine.submit(RunRequest("automatic", Image(image), inputs, settings, "foundseg-tiny")).wait(600)
         took.append(time.perf_counter() - began)
     status = Path(f"/proc/{engine.diagnostics()['pid']}/status").read_text()
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))

@@ -29,6 +29,7 @@ from napari_foundseg.io.writers import write_labels
 from napari_foundseg.models import loading
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.runs.python_text import as_python
 from tests.support import tiny_checkpoints
 
@@ -139,7 +140,7 @@ def test_copied_names_run_again_with_the_layers_of_the_viewer(tmp_path: Path) ->
     task = TASKS["name_masks"]
     inputs = task.inputs.parse({"labels": LABELS, "vocabulary": ["cell", "debris"]})
     settings, layers = task.settings("crops", {"top_k": 2}), {"labels": "my objects"}
-    text = as_python("name_masks", picture, "cells", inputs, settings, name, layers=layers)
+    text = as_python(RunRequest("name_masks", picture, inputs, settings, name), "cells", layers)
     assert "viewer.layers['my objects'].data" in text
     assert len(text) < 1000
     viewer = SimpleNamespace(
@@ -149,6 +150,6 @@ def test_copied_names_run_again_with_the_layers_of_the_viewer(tmp_path: Path) ->
     exec(text, names)
     expected = fs.name_masks(picture, LABELS, ["cell", "debris"], model=name, top_k=2)
     assert names["seg"].table.equals(expected.table)
-    line = as_command("name_masks", picture, "cells", inputs, settings, name, layers)
+    line = as_command(RunRequest("name_masks", picture, inputs, settings, name), "cells", layers)
     assert '"labels": "my objects.tif"' in line
     assert len(line) < 600

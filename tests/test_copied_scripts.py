@@ -15,6 +15,7 @@ from skimage.io import imread
 import napari_foundseg as fs
 from napari_foundseg.io.samples import sample
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.runs.python_text import as_python
 
 OLD_SCRIPTS = sorted((Path(__file__).parent / "data" / "version_0_1" / "scripts").glob("*.py"))
@@ -79,21 +80,16 @@ def written() -> dict[str, str]:
     row = TASKS["automatic"]
     plain = row.settings("decoder", {})
     texts = {
-        name: as_python("automatic", image, "cells", row.inputs(), plain, "foundseg-tiny")
+        name: as_python(RunRequest("automatic", image, row.inputs(), plain, "foundseg-tiny"), "cells")
         for name, image in images.items()
     }
     texts["level"] = as_python(
-        "automatic", pyramid, "cells", row.inputs(), plain, "foundseg-tiny", fs.Level(pyramid, 1)
+        RunRequest("automatic", pyramid, row.inputs(), plain, "foundseg-tiny", fs.Level(pyramid, 1)), "cells"
     )
     prompt = TASKS["prompt"]
-    texts["prompt"] = as_python(
-        "prompt",
-        fs.Image(cells),
-        "cells",
-        prompt.inputs.parse({"prompts": [fs.Prompt([(40, 60)]), fs.Prompt(mask=cells > 100)]}),
-        prompt.settings("sam", {}),
-        "foundseg-tiny",
-    )
+    inputs = prompt.inputs.parse({"prompts": [fs.Prompt([(40, 60)]), fs.Prompt(mask=cells > 100)]})
+    request = RunRequest("prompt", fs.Image(cells), inputs, prompt.settings("sam", {}), "foundseg-tiny")
+    texts["prompt"] = as_python(request, "cells")
     return texts
 
 

@@ -22,6 +22,7 @@ from napari_foundseg.core.contrast import Limits, Percentile
 from napari_foundseg.core.errors import AxesError, SettingsError
 from napari_foundseg.io.samples import sample
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.run_request import RunRequest
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the line is for this system's shell")
 
@@ -75,7 +76,7 @@ def test_copy_as_command_gives_the_same_labels(
     values = dict(values)
     inputs = row.inputs.parse(values.pop("inputs", {}))
     settings = row.settings(method, values)
-    words = shlex.split(as_command(task, image, "layer", inputs, settings, "foundseg-tiny"))
+    words = shlex.split(as_command(RunRequest(task, image, inputs, settings, "foundseg-tiny"), "layer"))
     assert words[:3] == ["napari-foundseg", "run", task]
     done = CliRunner().invoke(app, words[1:], catch_exceptions=False)
     assert done.exit_code == 0, done.output
@@ -95,7 +96,8 @@ def test_copy_as_command_gives_the_same_labels(
 def test_a_layer_that_came_from_no_file_is_named_in_its_place() -> None:
     row = TASKS["automatic"]
     text = as_command(
-        "automatic", fs.Image(np.zeros((9, 9))), "my layer", row.inputs(), row.settings("decoder", {}), "foundseg-tiny"
+        RunRequest("automatic", fs.Image(np.zeros((9, 9))), row.inputs(), row.settings("decoder", {}), "foundseg-tiny"),
+        "my layer",
     )
     assert "'my layer.tif'" in text or '"my layer.tif"' in text
 

@@ -24,6 +24,7 @@ from napari_foundseg.io.samples import sample
 from napari_foundseg.io.writers import write_labels
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.run_request import RunRequest
 
 GOOD = """\
 format: foundseg-recipe 1
@@ -205,7 +206,8 @@ def test_the_schema_describes_what_is_written(tmp_path: Path) -> None:
 def saved(tmp_path: Path, image: fs.Image, task: str, method: str, **options: Any) -> Recipe:
     row = TASKS[task]
     inputs = row.inputs.parse(options.pop("inputs", {}))
-    write_recipe(tmp_path / "s.yaml", recipe_of(task, image, inputs, row.settings(method, options), "foundseg-tiny"))
+    request = RunRequest(task, image, inputs, row.settings(method, options), "foundseg-tiny")
+    write_recipe(tmp_path / "s.yaml", recipe_of(request))
     return read_recipe(tmp_path / "s.yaml")
 
 

@@ -128,8 +128,7 @@ def test_errors_come_through_and_the_worker_lives(
 
 
 def test_an_unknown_model_is_the_jobs_error(engine: Engine, image: Image) -> None:
-    waiting = submit(engine, image)
-    job = engine.submit("fake", image, waiting.inputs, waiting.settings, "no-such-model")
+    job = submit(engine, image, model="no-such-model")
     with pytest.raises(ModelNotFoundError, match="no-such-model"):
         job.wait(5)
 

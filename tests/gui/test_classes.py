@@ -124,7 +124,11 @@ def test_panoptic_ids_are_a_layer_on_demand(qtbot: Any, viewer: Any, engine: Any
 
 def test_the_legend_on_the_canvas_goes_with_its_layers(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
     def answer(job: Any) -> Segmentation:
-        return text_result(scene, *job.arguments[1:3]) if job.task == "text" else panoptic_result(scene)
+        return (
+            text_result(scene, job.request.inputs, job.request.settings)
+            if job.task == "text"
+            else panoptic_result(scene)
+        )
 
     engine.answer = answer
     viewer.add_image(scene.image, name="cells")
@@ -154,7 +158,7 @@ def text_result(scene: Any, inputs: TextInputs, settings: TextSettings) -> Segme
 
 
 def test_concepts_are_typed_and_thresholds_act_at_once(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
-    engine.answer = lambda job: text_result(scene, job.arguments[1], job.arguments[2])
+    engine.answer = lambda job: text_result(scene, job.request.inputs, job.request.settings)
     viewer.add_image(scene.image, name="cells")
     form = docked(viewer, TextWidget)
     click(qtbot, form.run_button)
@@ -164,7 +168,7 @@ def test_concepts_are_typed_and_thresholds_act_at_once(qtbot: Any, viewer: Any, 
     form.heat_maps.setChecked(True)
     click(qtbot, form.run_button)
     qtbot.waitUntil(lambda: "cells objects" in viewer.layers)
-    given = engine.jobs[0].arguments[1]
+    given = engine.jobs[0].request.inputs
     assert [concept.words for concept in given.concepts] == [("nucleus", "nuclei"), ("debris",)]
     assert len(form.concepts.rows) == 2
     objects = viewer.layers["cells objects"]

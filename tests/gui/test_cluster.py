@@ -41,7 +41,8 @@ def picture(seed: int = 0) -> Any:
 @pytest.fixture
 def on_the_spot(engine: Any) -> Any:
     def answer(job: Any) -> Any:
-        image, inputs, settings, model = job.arguments
+        request = job.request
+        image, inputs, settings, model = request.image, request.inputs, request.settings, request.model
         task = find_task(job.task)
         loaded = load_model(model, protocol=task.protocols[settings.method])
         return task.run(image, inputs, settings, loaded, job.progress or (lambda *_: None))

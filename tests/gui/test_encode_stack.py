@@ -34,7 +34,7 @@ def test_slices_are_encoded_one_run_each_with_progress(qtbot: Any, engine: Any, 
         assert encoding.bar.isVisible()
         assert encoding.bar.value() == done
         assert engine.jobs[-1].task == "encode"
-        assert engine.jobs[-1].arguments[1].index == (done,)
+        assert engine.jobs[-1].request.inputs.index == (done,)
         engine.jobs[-1].finish(scene.prompted)
     qtbot.waitUntil(lambda: not encoding.running)
     assert "6 slices" in encoding.said.text()
@@ -54,7 +54,7 @@ def test_it_stops_when_asked_and_can_begin_again(qtbot: Any, engine: Any, scene:
     assert len(engine.jobs) == 2
     click(qtbot, encoding.button)
     qtbot.waitUntil(lambda: len(engine.jobs) == 3)
-    assert engine.jobs[-1].arguments[1].index == (0,)
+    assert engine.jobs[-1].request.inputs.index == (0,)
 
 
 def test_the_cache_is_cleared_by_its_button(qtbot: Any, form: Any) -> None:

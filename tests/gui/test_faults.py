@@ -200,7 +200,8 @@ def test_images_without_contrast_have_no_objects_and_alter_nothing(
     mine = viewer.add_labels(np.zeros(pixels.shape, np.uint8), name="mine")
     form = docked(viewer, AutomaticWidget)
     click(qtbot, form.run_button)
-    image, inputs, settings = engine.jobs[-1].arguments[:3]
+    request = engine.jobs[-1].request
+    image, inputs, settings = request.image, request.inputs, request.settings
     engine.jobs[-1].finish(TASKS["automatic"].run(image, inputs, settings, load_model("foundseg-tiny")))
     qtbot.waitUntil(lambda: "No object" in form.result.text())
     assert list(viewer.layers)[:2] == [layer, mine]

@@ -32,7 +32,7 @@ def layer(viewer: Any) -> Any:
 
 def answer(job: Any) -> Segmentation:
     """A square of 100 by 100 pixels of whatever level was asked."""
-    image = job.arguments[0]
+    image = job.request.image
     y, x = (n * 3 // 8 for n in image.plane_shape)
     masks = (Mask((y, x, y + 99, x + 99), np.ones((100, 100), bool), label=1),)
     painting = Painting(image.shape, image.label_axes, masks)
@@ -59,7 +59,8 @@ def test_what_is_pointed_at_from_afar_is_decoded_at_a_coarse_level(
     viewer.scene.camera.zoom = 0.5  # a pixel of the screen is two of the world, four of the data
     canvas.click(layer, (800, 1000))
     qtbot.waitUntil(form.accept_button.isEnabled)
-    image, inputs = engine.jobs[-1].arguments[:2]
+    request = engine.jobs[-1].request
+    image, inputs = request.image, request.inputs
     assert image.shape == (400, 500)
     np.testing.assert_allclose(inputs.prompts[0].points[0], (199.6, 249.6), atol=1.5)
     canvas.key(Qt.Key.Key_C)
@@ -74,11 +75,11 @@ def test_what_is_pointed_at_from_afar_is_decoded_at_a_coarse_level(
     viewer.scene.camera.center = (0, *layer.data_to_world((800, 1000)))
     canvas.click(layer, (800, 1000))
     qtbot.waitUntil(form.accept_button.isEnabled)
-    assert engine.jobs[-1].arguments[0].shape == SHAPE
+    assert engine.jobs[-1].request.image.shape == SHAPE
     # And a person may choose.
     form.image.levels.setCurrentIndex(2)
     canvas.click(layer, (802, 1002))
-    qtbot.waitUntil(lambda: engine.jobs[-1].arguments[0].shape == (800, 1000))
+    qtbot.waitUntil(lambda: engine.jobs[-1].request.image.shape == (800, 1000))
 
 
 def test_automatic_masks_are_made_at_the_level_that_fits_the_objects(
@@ -89,7 +90,8 @@ def test_automatic_masks_are_made_at_the_level_that_fits_the_objects(
     form.forms["decoder"].set_values({"diameter": 130.0, "min_area": 160})
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "slide masks" in viewer.layers)
-    image, _, settings = engine.jobs[-1].arguments[:3]
+    request = engine.jobs[-1].request
+    image, settings = request.image, request.settings
     assert image.shape == (400, 500)
     assert settings.diameter == 32.5
     assert settings.min_area == 10
@@ -107,7 +109,7 @@ def test_automatic_masks_are_made_at_the_level_that_fits_the_objects(
     form.forms["decoder"].set_values({"diameter": None})
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: "slide masks [1]" in viewer.layers)
-    assert engine.jobs[-1].arguments[0].shape == SHAPE
+    assert engine.jobs[-1].request.image.shape == SHAPE
 
 
 def test_an_image_without_levels_has_no_choice_of_them(viewer: Any, engine: Any) -> None:

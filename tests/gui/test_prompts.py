@@ -38,7 +38,7 @@ def point(form: Any, y: float = 40, x: float = 50) -> None:
 
 
 def last(engine: Any) -> Any:
-    return engine.jobs[-1].arguments[1].prompts
+    return engine.jobs[-1].request.inputs.prompts
 
 
 def test_a_stroke_of_the_brush_is_a_prompt_when_it_ends(
@@ -269,7 +269,7 @@ def test_a_right_click_or_alt_marks_what_is_not_the_object(
     qtbot.waitUntil(lambda: len(form.session.points.data) == 2)
     assert form.session.points.features["polarity"].tolist() == ["positive", "negative"]
     assert [str(symbol) for symbol in form.session.points.symbol] == ["disc", "diamond"]
-    qtbot.waitUntil(lambda: engine.jobs[-1].arguments[1].prompts[0].labels == (1, 0))
+    qtbot.waitUntil(lambda: engine.jobs[-1].request.inputs.prompts[0].labels == (1, 0))
 
 
 def test_the_slice_moved_during_a_decode_leaves_no_mask_behind(
@@ -314,7 +314,7 @@ def test_an_image_swapped_under_its_prompts(qtbot: Any, viewer: Any, engine: Any
     count = len(engine.jobs)
     viewer.layers["cells"].data = scene.image[::-1].copy()
     qtbot.waitUntil(lambda: len(engine.jobs) > count)
-    np.testing.assert_array_equal(engine.jobs[-1].arguments[0].levels[0], scene.image[::-1])
+    np.testing.assert_array_equal(engine.jobs[-1].request.image.levels[0], scene.image[::-1])
     viewer.layers["cells"].data = scene.image[:100, :100].copy()
     qtbot.waitUntil(lambda: form.session is None)
     assert "another shape" in form.messages["image"].text()

@@ -119,7 +119,7 @@ def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
     qtbot.wait(200)
     canvas.click(layer, (40, 50))
     qtbot.waitUntil(lambda: len(engine.jobs) == 1)
-    prompt = engine.jobs[0].arguments[1].prompts[0]
+    prompt = engine.jobs[0].request.inputs.prompts[0]
     np.testing.assert_allclose(prompt.points, [(40, 50)], atol=1)
     assert engine.jobs[0].replace.startswith("prompt")
     preview = viewer.layers["foundseg preview"]
@@ -146,7 +146,7 @@ def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
         return [job for job in engine.jobs if job.replace.startswith("prompt")]
 
     qtbot.waitUntil(lambda: len(asked()) == 2)
-    assert asked()[1].arguments[1].prompts[0].labels == (0,)
+    assert asked()[1].request.inputs.prompts[0].labels == (0,)
     click(qtbot, form.run_button)
     assert [la.name for la in viewer.layers] == ["cells", "foundseg objects"]
     np.testing.assert_array_equal(layer.data, scene.image)
@@ -243,12 +243,12 @@ def test_an_accepted_object_is_refined_and_no_other_changes(
     form.makes.setCurrentText("a better outline")
     canvas.click(layer, (42, 50))
     qtbot.waitUntil(form.accept_button.isEnabled)
-    prompt = engine.jobs[-1].arguments[1].prompts[0]
+    prompt = engine.jobs[-1].request.inputs.prompts[0]
     np.testing.assert_array_equal(prompt.mask, before == 1)
     assert len(prompt.points) == 1
     canvas.click(layer, (20, 80), Qt.KeyboardModifier.AltModifier)
     qtbot.waitUntil(lambda: len(engine.jobs) == 3)
-    assert engine.jobs[-1].arguments[1].prompts[0].labels == (1, 0)
+    assert engine.jobs[-1].request.inputs.prompts[0].labels == (1, 0)
     qtbot.waitUntil(form.accept_button.isEnabled)
     canvas.key(Qt.Key.Key_C)
     np.testing.assert_array_equal(objects.data == 2, before == 2)

@@ -356,7 +356,7 @@ def test_the_next_image_is_encoded_while_a_person_works(
     prompt = PromptWidget(viewer)
     viewer.window.add_dock_widget(prompt)
     qtbot.waitUntil(lambda: bool(engine.jobs))
-    np.testing.assert_array_equal(engine.jobs[0].arguments[0].raw(), scene.image + 1)
+    np.testing.assert_array_equal(engine.jobs[0].request.image.raw(), scene.image + 1)
     assert engine.jobs[0].replace == "ahead"
     qtbot.wait(400)
     assert len(engine.jobs) == 1, "the image has no more windows"

@@ -11,13 +11,15 @@ import psutil
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.client import Engine, Job
+from napari_foundseg.tasks.run_request import RunRequest
 from tests.support import fake_tasks
 
 
 def submit(engine: Engine, image: Image, act: str = "threshold", *, index: Any = None, **options: Any) -> Job:
     settings = fake_tasks.FakeSettings(act=act, seconds=options.pop("seconds", 0))
     model = options.pop("model", "foundseg-tiny")
-    return engine.submit("fake", image, fake_tasks.FakeInputs(index=index), settings, model, **options)
+    request = RunRequest("fake", image, fake_tasks.FakeInputs(index=index), settings, model)
+    return engine.submit(request, **options)
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 10) -> float:

@@ -7,13 +7,15 @@ from typing import Any
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.tasks.run_request import RunRequest
 
 
 class FakeJob:
     """What the window sees of an engine's job; the test says how it ends."""
 
-    def __init__(self, task: str, arguments: tuple[Any, ...], progress: Any, done: Any, replace: str | None) -> None:
-        self.task, self.arguments, self.replace = task, arguments, replace
+    def __init__(self, request: RunRequest, progress: Any, done: Any, replace: str | None) -> None:
+        self.request, self.replace = request, replace
+        self.task = request.task
         self.progress, self._done = progress, done
         self.state, self.result, self.error = "running", None, None
 
@@ -45,8 +47,8 @@ class FakeEngine:
     def diagnostics(self) -> dict[str, Any]:
         return {"device": "cpu"}
 
-    def submit(self, task: str, *arguments: Any, progress: Any, done: Any, replace: str | None = None) -> FakeJob:
-        job = FakeJob(task, arguments, progress, done, replace)
+    def submit(self, request: RunRequest, *, progress: Any, done: Any, replace: str | None = None) -> FakeJob:
+        job = FakeJob(request, progress, done, replace)
         self.jobs.append(job)
         if self.answer is not None:
             job.finish(self.answer(job))

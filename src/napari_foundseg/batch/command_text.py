@@ -18,7 +18,7 @@ from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.validation_messages import in_words
 from napari_foundseg.io.readers import read_image
-from napari_foundseg.tasks import Inputs, Settings
+from napari_foundseg.tasks.run_request import RunRequest
 
 __all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of"]
 
@@ -31,48 +31,28 @@ IMAGE_OPTIONS = {
 }
 
 
-def as_command(
-    task: str,
-    image: Image,
-    layer: str,
-    inputs: Inputs,
-    settings: Settings,
-    model: str,
-    layers: Mapping[str, str] | None = None,
-) -> str:
-    """Write a run as a command line.
+def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None = None) -> str:
+    """Return a line for the shell of this system that writes the same labels as a run.
 
     Parameters
     ----------
-    task : str
-        The task's name.
-    image : Image
-        The image.
+    request : RunRequest
+        The run, on the finest level.
     layer : str
-        Name of its layer, which stands for the file of an image that comes from none.
-    inputs : Inputs
-        Where to look.
-    settings : Settings
-        How.
-    model : str
-        The model's name.
+        Name of the image's layer, which stands for the file of an image that comes from none.
     layers : mapping of str to str, optional
-        Inputs that are the pixels of a layer, by the layer's name, which stands for a file that it is saved to.
-
-    Returns
-    -------
-    str
-        A line for the shell of this system that writes the same labels.
+        Names of layers whose pixels are inputs, by input; they stand for the files that the layers are saved to.
     """
+    image = request.image
     words = [
         "napari-foundseg",
         "run",
-        task.replace("_", "-"),
+        request.task.replace("_", "-"),
         image.source or f"{layer}.tif",
         "--out",
         "labels.tif",
         "--model",
-        model,
+        request.model,
     ]
     words += ["--axes", str(image.axes)]
     if image.channels:
@@ -81,11 +61,11 @@ def as_command(
         words += ["--normalisation", image.normalisation.model_dump_json()]
     if image.spacing:
         words += ["--spacing", _json({axis: [size, image.units.get(axis, "")] for axis, size in image.spacing.items()})]
-    given = inputs.model_dump(mode="json", exclude_none=True, exclude=set(layers or ()))
+    given = request.inputs.model_dump(mode="json", exclude_none=True, exclude=set(layers or ()))
     given |= {name: f"{other}.tif" for name, other in (layers or {}).items()}
     if given:
         words += ["--inputs", _json(given)]
-    for name, value in settings.model_dump(mode="json", exclude_none=True).items():
+    for name, value in request.settings.model_dump(mode="json", exclude_none=True).items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

@@ -25,6 +25,7 @@ from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.models import catalog, store
 from napari_foundseg.tasks import TASKS, Inputs, Settings
+from napari_foundseg.tasks.run_request import RunRequest
 
 __all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "recipe_of", "step_of", "write_recipe"]
 
@@ -282,30 +283,15 @@ def write_recipe(path: str | Path, recipe: Recipe) -> None:
     write_text(Path(path), recipe.model_copy(update={"steps": steps}).model_dump(mode="json"))
 
 
-def recipe_of(
-    task: str, image: Image, inputs: Inputs, settings: Settings, model: str, paths: tuple[str, ...] = ()
-) -> Recipe:
-    """Make the recipe of a run.
+def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
+    """Make the recipe of a run: one step, with the image's normalisation, and axes and channels unlike the file's.
 
     Parameters
     ----------
-    task : str
-        The task's name.
-    image : Image
-        The image of the run.
-    inputs : Inputs
-        The task's inputs.
-    settings : Settings
-        Of one of its methods.
-    model : str
-        The model's name.
+    request : RunRequest
+        The run, on the finest level.
     paths : tuple of str
-        The images that it is for; by default the image's own file.
-
-    Returns
-    -------
-    Recipe
-        One step, with the image's normalisation, and its axes and channels where a file would not give the same.
+        The images to run on; by default the image's own file.
 
     Raises
     ------
@@ -313,16 +299,17 @@ def recipe_of(
         If the image comes from no file and no paths are given, or if it has one channel fewer than its file and is
         none of that file's.
     """
+    image = request.image
     paths = paths or ((image.source,) if image.source else ())
     if not paths:
         raise RecipeError("The image comes from no file, so a recipe cannot name it: give the files it is for.")
-    values = settings.model_dump(mode="json")
+    values = request.settings.model_dump(mode="json")
     step = Step(
-        task=task,
+        task=request.task,
         method=values.pop("method"),
-        model=_model_of(ModelOf(name=model)),
+        model=_model_of(ModelOf(name=request.model)),
         settings=values,
-        inputs=inputs.model_dump(mode="json", exclude_none=True),
+        inputs=request.inputs.model_dump(mode="json", exclude_none=True),
     )
     axes, channels = _beyond_the_file(image)
     sources = Sources(paths=paths, axes=axes, channels=channels, normalisation=image.normalisation)

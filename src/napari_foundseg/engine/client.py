@@ -16,8 +16,8 @@ from napari_foundseg.engine.link import Link
 from napari_foundseg.engine.worker_source import OnDeath, find_worker_source
 
 if TYPE_CHECKING:
-    from napari_foundseg.core.image import Image
-    from napari_foundseg.tasks.settings import Inputs, Progress, Settings
+    from napari_foundseg.tasks.run_request import RunRequest
+    from napari_foundseg.tasks.settings import Progress
 
 __all__ = ["PICKLE_NOTICE", "Certificates", "Engine", "Job"]
 
@@ -63,11 +63,7 @@ class Engine:
 
     def submit(
         self,
-        task: str,
-        image: Image,
-        inputs: Inputs,
-        settings: Settings,
-        model: str,
+        request: RunRequest,
         *,
         progress: Progress | None = None,
         done: Callable[[Job], None] | None = None,
@@ -77,16 +73,8 @@ class Engine:
 
         Parameters
         ----------
-        task : str
-            A name in `tasks.TASKS`.
-        image : Image
-            The image; do not change its pixels until the job has ended.
-        inputs : Inputs
-            The task's inputs.
-        settings : Settings
-            Of one of its methods.
-        model : str
-            A name of the catalogue.
+        request : RunRequest
+            In pixels of the level to run on, as `RunRequest.at_level` returns it.
         progress : callable, optional
             Told the share done and words.
         done : callable, optional
@@ -104,7 +92,7 @@ class Engine:
         EngineError
             If the engine was closed before.
         """
-        job = Job(task, image, inputs, settings, model, progress=progress, replace=replace, on_end=self._ended(done))
+        job = Job(request, progress=progress, replace=replace, on_end=self._ended(done))
         self._dispatcher.start()
         self._dispatcher.put(job)
         return job
@@ -149,7 +137,7 @@ class Engine:
         holder = [self]
 
         def ended(job: Job) -> None:
-            job.image = None
+            job.request = None
             if done is not None:
                 holder[0]._dispatcher.report(lambda: done(job))
             holder.clear()

@@ -181,10 +181,10 @@ class Dispatcher:
         return link
 
     def _run(self, job: Job, link: Link) -> None:
-        image = job.image
-        if image is None:
+        request = job.request
+        if request is None:
             return
-        exchange = Exchange(job, image, link, self._device)
+        exchange = Exchange(job, request, link, self._device)
         answer = exchange.start()
         answer.add_done_callback(lambda future: job.mail.put(("answer", future)))
         deadline: float | None = None

@@ -11,9 +11,9 @@ from uuid import uuid4
 from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
 
 if TYPE_CHECKING:
-    from napari_foundseg.core.image import Image
     from napari_foundseg.core.result import Segmentation
-    from napari_foundseg.tasks.settings import Inputs, Progress, Settings
+    from napari_foundseg.tasks.run_request import RunRequest
+    from napari_foundseg.tasks.settings import Progress
 
 __all__ = ["Job", "State"]
 
@@ -25,16 +25,8 @@ class Job:
 
     Parameters
     ----------
-    task : str
-        Name of the task.
-    image : Image
-        The image.
-    inputs : Inputs
-        The task's inputs.
-    settings : Settings
-        Of one of its methods.
-    model : str
-        Name of the model.
+    request : RunRequest
+        What to run.
     progress : callable, optional
         Told the share done and words, on a thread of the engine, while the job runs.
     replace : str, optional
@@ -45,23 +37,19 @@ class Job:
 
     def __init__(
         self,
-        task: str,
-        image: Image,
-        inputs: Inputs,
-        settings: Settings,
-        model: str,
+        request: RunRequest,
         *,
         progress: Progress | None,
         replace: str | None,
         on_end: Callable[[Job], None],
     ) -> None:
         self.id = uuid4().hex
-        self.task = task
+        #: None once the job has ended: a finished job must not keep the pixels of its image.
+        self.request: RunRequest | None = request
+        self.replace = replace
         self.state: State = "waiting"
         self.result: Segmentation | None = None
         self.error: FoundsegError | None = None
-        self.inputs, self.settings, self.model, self.replace = inputs, settings, model, replace
-        self.image: Image | None = image
         #: What the engine's thread waits for while this job runs.
         self.mail: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._progress, self._on_end = progress, on_end

@@ -18,6 +18,7 @@ from napari_foundseg.tasks import find_task
 if TYPE_CHECKING:
     from napari_foundseg.engine.job import Job
     from napari_foundseg.engine.link import Link
+    from napari_foundseg.tasks.run_request import RunRequest
 
 __all__ = ["Exchange"]
 
@@ -40,16 +41,20 @@ class Exchange:
     ----------
     job : Job
         The job.
-    image : Image
-        Its image.
+    request : RunRequest
+        What it runs.
     link : Link
         Where to.
     device : str or None
         Where the model runs.
     """
 
-    def __init__(self, job: Job, image: Image, link: Link, device: str | None) -> None:
-        self._job, self._link, self._device, self._image = job, link, device, image
+    def __init__(self, job: Job, request: RunRequest, link: Link, device: str | None) -> None:
+        self._job = job
+        self._request = request
+        self._image = request.image
+        self._link = link
+        self._device = device
         self._exact = isinstance(self._image.levels[0], np.ndarray)
 
     def start(self) -> Future[Any]:
@@ -66,16 +71,16 @@ class Exchange:
             If the image cannot be read or the job has ended meanwhile.
         """
         job = self._job
-        model = row(job.model)
+        run = self._request
         keys, planes = self._ahead()
         request = {
             "job": job.id,
             "topic": self._link.topic,
-            "task": job.task,
-            "inputs": job.inputs.model_dump(mode="json"),
-            "method": getattr(job.settings, "method", ""),
-            "settings": job.settings.model_dump(mode="json"),
-            "row": model.model_dump(mode="json"),
+            "task": run.task,
+            "inputs": run.inputs.model_dump(mode="json"),
+            "method": getattr(run.settings, "method", ""),
+            "settings": run.settings.model_dump(mode="json"),
+            "row": row(run.model).model_dump(mode="json"),
             "device": self._device,
             "image": describe(self._image, _fingerprint(self._image)),
             "exact": self._exact,
@@ -110,7 +115,7 @@ class Exchange:
         if by_reference and not self._exact:
             return keys, planes
         size, known = 0, _keys.setdefault(self._image, {})
-        for index in find_task(self._job.task).slices(self._image, self._job.inputs):
+        for index in find_task(self._request.task).slices(self._image, self._request.inputs):
             if index in known and (by_reference or known[index] in self._link.sent):
                 keys[index] = known[index]
                 continue

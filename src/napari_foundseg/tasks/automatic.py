@@ -26,6 +26,7 @@ from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings, GridSettings, diameter_in_pixels
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import region_of, slices, whole
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.instance_maps import fitted_maps
@@ -99,7 +100,8 @@ def run(
 
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
     out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration)
-    provenance = record("automatic", image, inputs, settings, model, started)
+    request = RunRequest("automatic", image, inputs, settings, model.name)
+    provenance = record(request, model, started)
     return replace(out, provenance={**provenance, "thresholds_of_the_run": _thresholds(settings)})
 
 

@@ -25,6 +25,7 @@ from napari_foundseg.tasks.class_results import assembled, each_slice, of_classe
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.refining import Refiner
 from napari_foundseg.tasks.regions import Region, region_of, slices
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.features import enlarged, feature_windows, features_of
@@ -154,7 +155,8 @@ def run(
         plane = _clustered(image, index, region, reader, clusters, settings, poll, share)
         plane = np.where(np.isin(plane, kept), plane, 0).astype(label_dtype(max(clusters.ids)))
         results[index] = refine(index, _panoptic(plane, settings))
-    told = record("cluster", image, inputs, settings, model, started)
+    request = RunRequest("cluster", image, inputs, settings, model.name)
+    told = record(request, model, started)
     told["hidden"] = sorted(clusters.hidden)
     if settings.n_clusters is not None and len(clusters.ids) < settings.n_clusters and not inputs.edits:
         words = f"{settings.n_clusters} clusters were asked for; there are only {len(clusters.ids)} different features"

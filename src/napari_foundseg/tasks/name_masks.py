@@ -26,6 +26,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import TextImage
 from napari_foundseg.tasks.label_image import LabelInputs
 from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 
 if TYPE_CHECKING:
@@ -154,7 +155,8 @@ def run(
         classes=best,
     ).assign(label=ids.astype(np.int64))
     table = _with_top(named_classes(table, measured), probabilities, measured, settings.top_k)
-    told = record("name_masks", image, inputs, settings, model, started)
+    request = RunRequest("name_masks", image, inputs, settings, model.name)
+    told = record(request, model, started)
     wide = labels.astype(np.promote_types(label_dtype(int(labels.max(initial=0))), np.uint16))
     return Segmentation(wide, table, measured, {**told, "classes": measured.to_json()}, semantic=semantic)
 

@@ -28,6 +28,7 @@ from napari_foundseg.tasks.automatic_settings import DecoderSettings
 from napari_foundseg.tasks.class_results import Output, assembled, assembled_in, each_slice, in_windows
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 from napari_foundseg.tasks.windows import tiling
 
@@ -169,7 +170,8 @@ def run(
         index: in_windows(image, index, region, predict, poll, share, side=side)
         for index, share in each_slice(image, inputs, progress, "segmenting")
     }
-    told = record("panoptic", image, inputs, settings, model, started) | others
+    request = RunRequest("panoptic", image, inputs, settings, model.name)
+    told = record(request, model, started) | others
     options: dict[str, Any] = {"output": settings.output, "link": settings.link, "divisor": settings.divisor}
     return assembled(image, inputs, results, classes, told, **options)
 

@@ -31,6 +31,7 @@ from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Candidates, Promptable
 from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
@@ -186,7 +187,8 @@ def run(
             progress(min(1.0, len(found) / len(inputs.prompts)), "decoding prompts")
         targets = again
     candidates = [found[label] for label in sorted(found)]
-    return _assemble(image, candidates, record("prompt", image, inputs, settings, model, started))
+    request = RunRequest("prompt", image, inputs, settings, model.name)
+    return _assemble(image, candidates, record(request, model, started))
 
 
 def slices(image: Image, inputs: PromptInputs) -> list[tuple[int, ...]]:

@@ -13,41 +13,30 @@ from typing import TYPE_CHECKING, Any
 from napari_foundseg.models.catalog import row
 
 if TYPE_CHECKING:
-    from napari_foundseg.core.image import Image
     from napari_foundseg.models.protocols import Model
-    from napari_foundseg.tasks.settings import Inputs, Settings
+    from napari_foundseg.tasks.run_request import RunRequest
 
 __all__ = ["record", "versions"]
 
 _PACKAGES = ("napari-foundseg", "torch", "torchvision", "transformers", "segment-anything", "numpy", "scikit-image")
 
 
-def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: Model, started: float) -> dict[str, Any]:
-    """Describe a run.
+def record(request: RunRequest, model: Model, started: float) -> dict[str, Any]:
+    """Describe a run as JSON-able values, from which `batch.replay` runs it again.
 
     Parameters
     ----------
-    task : str
-        The task's name.
-    image : Image
-        The image.
-    inputs : Inputs
-        The task's inputs.
-    settings : Settings
-        The method's settings.
+    request : RunRequest
+        The run.
     model : Model
         The loaded model.
     started : float
         `time.perf_counter` at the start.
-
-    Returns
-    -------
-    dict
-        JSON-able; `batch.replay` runs the task again from it.
     """
+    image = request.image
     weights = row(model.name)
     return {
-        "task": task,
+        "task": request.task,
         "model": {
             "name": model.name,
             "key": model.key,
@@ -57,8 +46,8 @@ def record(task: str, image: Image, inputs: Inputs, settings: Settings, model: M
             "threads": _threads(),
         },
         "fallbacks": _fallbacks(model),
-        "settings": settings.model_dump(mode="json"),
-        "inputs": inputs.model_dump(mode="json"),
+        "settings": request.settings.model_dump(mode="json"),
+        "inputs": request.inputs.model_dump(mode="json"),
         "image": {
             "source": image.source,
             "fingerprint": image.fingerprint(),

@@ -19,6 +19,7 @@ from napari_foundseg.models.class_protocols import SemanticClasses
 from napari_foundseg.tasks.class_results import assembled, each_slice, in_windows, of_classes
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 
 __all__ = ["TASK", "SemanticInputs", "SemanticSettings", "run"]
@@ -90,7 +91,8 @@ def run(
             parts = components(found.semantic, min_area=settings.min_area)
             found = Panoptic(parts.labels, parts.semantic, parts.classes, np.ones(len(parts.classes)))
         results[index] = found
-    told = record("semantic", image, inputs, settings, model, started)
+    request = RunRequest("semantic", image, inputs, settings, model.name)
+    told = record(request, model, started)
     return assembled(image, inputs, results, model.classes, told, output=settings.output, link=settings.link)
 
 

@@ -28,6 +28,7 @@ from napari_foundseg.tasks.concepts import TextInputs, prompts_of
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.refining import Refiner
 from napari_foundseg.tasks.regions import region_of, slices, whole
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 from napari_foundseg.tasks.windows.heat_maps import blended_maps
 
@@ -111,7 +112,8 @@ def run(
         found[index] = refine(index, maker.panoptic(own))
         if keep:
             maps[index] = own
-    told = record("text", image, inputs, settings, model, started)
+    request = RunRequest("text", image, inputs, settings, model.name)
+    told = record(request, model, started)
     return _result(image.shape, image.label_axes, region, found, maker, told, settings, maps or None)
 
 

@@ -13,6 +13,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Promptable
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, slices
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 from napari_foundseg.tasks.windows.embeddings import encode_ahead
 
@@ -63,7 +64,8 @@ def run(
 
     encode_ahead(image, model, slices(image, inputs), progress, poll)
     painting = Painting(image.shape, image.label_axes, ())
-    provenance = record("encode", image, inputs, settings, model, started)
+    request = RunRequest("encode", image, inputs, settings, model.name)
+    provenance = record(request, model, started)
     return Segmentation(painting, painting.table(), provenance=provenance, masks=())
 
 

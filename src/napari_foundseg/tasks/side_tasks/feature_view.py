@@ -16,6 +16,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, slices
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 from napari_foundseg.tasks.windows.features import feature_rgb
 
@@ -80,7 +81,10 @@ def run(
     labels = np.zeros(image.shape, np.uint16)
     table = object_table(labels, image.label_axes, predicted_iou=[], stability_score=[])
     return Segmentation(
-        labels, table, provenance=record("features", image, inputs, settings, model, started), maps=maps
+        labels,
+        table,
+        provenance=record(RunRequest("features", image, inputs, settings, model.name), model, started),
+        maps=maps,
     )
 
 

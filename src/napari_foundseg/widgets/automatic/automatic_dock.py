@@ -104,7 +104,7 @@ class AutomaticWidget(TaskForm):
             self._edited = False
             labels.events.paint.connect(self._mark_edited)
             labels.events.labels_update.connect(self._mark_edited)
-        return in_words(found, run.image, seconds)
+        return in_words(found, run.request.image, seconds)
 
     def _check_into(self, target: ImageOnLayer) -> None:
         """Raise a PromptError if objects of the image cannot be added to the chosen layer."""
@@ -178,8 +178,8 @@ class AutomaticWidget(TaskForm):
             )
             return
         settings = self._asked = self.settings
-        if run.level is not None:
-            settings = settings.at_level(run.level)
+        if run.request.level is not None:
+            settings = settings.at_level(run.request.level)
         self._latest.ask(
             lambda: run.at_full_resolution(derive(segmentation, settings))  # type: ignore[arg-type] # of this task
         )
@@ -211,12 +211,13 @@ class AutomaticWidget(TaskForm):
         labels.metadata = {**labels.metadata, RUN_PROVENANCE: dict(derived.provenance)}
         self._writing = False
         self._keep_settings()
-        self.result.setText(in_words(derived, run.image, 0))
+        self.result.setText(in_words(derived, run.request.image, 0))
 
     def _keep_settings(self) -> None:
         """Make *Copy as Python* and the recipe give the labels that are shown now."""
         if self.last_run.record is not None and self._asked is not None:
-            self.last_run.keep(replace(self.last_run.record, settings=self._asked))
+            record = self.last_run.record
+            self.last_run.keep(replace(record, request=replace(record.request, settings=self._asked)))
 
     def _mark_edited(self, _event: Any = None) -> None:
         self._edited |= not self._writing

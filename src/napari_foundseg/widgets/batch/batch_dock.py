@@ -85,10 +85,10 @@ class BatchWidget(Dock):
         if record is None:
             self._failed("recipe", RecipeError("There is no run yet. Run Automatic masks, or open a recipe."))
             return
-        folder = Path(record.image.source).absolute().parent if record.image.source else Path.home()
-        if not record.image.source and not self.session.request.paths:
-            self.session.choose(layers=((record.layer, record.image),))
-        self.session.use(lambda: record.as_recipe(folder), folder, f"{record.task} of {record.layer}")
+        folder = Path(record.request.image.source).absolute().parent if record.request.image.source else Path.home()
+        if not record.request.image.source and not self.session.request.paths:
+            self.session.choose(layers=((record.layer, record.request.image),))
+        self.session.use(lambda: record.as_recipe(folder), folder, f"{record.request.task} of {record.layer}")
 
     def save_recipe(self) -> None:
         """Save the recipe with the choices of the form."""

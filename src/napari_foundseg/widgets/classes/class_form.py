@@ -91,9 +91,9 @@ class ClassForm(TaskForm):
         """Add the result as new layers, with a legend."""
         self._forget()
         self.layers = ClassLayers(self.viewer, target, segmentation)
-        self._result = (segmentation, run.image)
+        self._result = (segmentation, run.request.image)
         self._show_legend()
-        return self.in_words(segmentation, run.image, seconds)
+        return self.in_words(segmentation, run.request.image, seconds)
 
     def setting_changed(self, name: str) -> None:
         """Derive the result again if the setting acts on it without the model."""
@@ -138,7 +138,8 @@ class ClassForm(TaskForm):
             values = dict(provenance["settings"])
             settings = self.task.settings(values.pop("method"), values)
             inputs = self.task.inputs.parse(provenance["inputs"])
-            self.last_run.keep(replace(record, settings=settings, inputs=inputs))
+            request = replace(record.request, settings=settings, inputs=inputs)
+            self.last_run.keep(replace(record, request=request))
 
     def _current_slice(self) -> tuple[Image, tuple[int, ...]]:
         target = self.chosen_target()

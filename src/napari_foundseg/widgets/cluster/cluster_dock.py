@@ -15,6 +15,7 @@ from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import default_model, row
 from napari_foundseg.tasks import SIDE_TASKS, TASKS, Inputs, Settings
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.cluster.cluster_layer import ClusterLayer
 from napari_foundseg.widgets.cluster.cluster_list import ClusterList
 from napari_foundseg.widgets.cluster.fit_panel import FitPanel
@@ -146,10 +147,10 @@ class ClusterWidget(TaskForm):
 
     def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
         """Show clusters in the live layer, or objects in a new one."""
-        if getattr(run.settings, "output", "") == "objects":
-            names = [segmentation.classes.name_of(n) for n in getattr(run.inputs, "only", ())]
+        if getattr(run.request.settings, "output", "") == "objects":
+            names = [segmentation.classes.name_of(n) for n in getattr(run.request.inputs, "only", ())]
             add_labels(self.viewer, target, segmentation, f"{target.name} {' and '.join(names) or 'objects'}")
-            return in_words(segmentation, run.image, seconds)
+            return in_words(segmentation, run.request.image, seconds)
         self._shown.show(target, segmentation)
         self.clusters.show_classes(segmentation.classes, segmentation.provenance.get("hidden", ()), bool(self._edits))
         for part in self._result_part:
@@ -287,11 +288,11 @@ class ClusterWidget(TaskForm):
             return {"labels": painted_over(labels, target, slices)}
 
         def show_learnt(run: Run, target: ImageOnLayer, result: Segmentation) -> None:
-            self.model.refresh(run.model)
+            self.model.refresh(run.request.model)
             self.forms["stego"].set_values({"probe": "linear", "n_clusters": None})
             self._edits = ()
             shown = self.show_result(target, run, result, 0.0)
-            self.result.setText(f"Learnt, and saved with the model {run.model}. {shown}")
+            self.result.setText(f"Learnt, and saved with the model {run.request.model}. {shown}")
 
         self._run_side_task("learn_classes", show_learnt, find_labels)
 
@@ -321,5 +322,5 @@ class ClusterWidget(TaskForm):
         except FoundsegError as error:
             self.fail(error)
             return
-        run = Run(name, target.image, inputs, settings, str(self.model.currentData()))
+        run = Run(RunRequest(name, target.image, inputs, settings, str(self.model.currentData())))
         self._side_runs.start(run, lambda result: use(run, target, result))

@@ -22,6 +22,7 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.tasks import SIDE_TASKS
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.side_tasks.fit_files import free_name
 from napari_foundseg.widgets.controls.curve import Curve
 from napari_foundseg.widgets.controls.rows import wrapping_label
@@ -109,7 +110,8 @@ class FitPanel(QWidget):
         self.target = target
         self._show_busy(True)
         self.words.setText("starting")
-        self._follower.start(Run("fit_stego", target.image, inputs, settings, self.backbone.currentText()))
+        request = RunRequest("fit_stego", target.image, inputs, settings, self.backbone.currentText())
+        self._follower.start(Run(request))
 
     def cancel(self) -> None:
         """Cancel the fit; the best model so far is saved."""
@@ -118,7 +120,7 @@ class FitPanel(QWidget):
             return
         self._show_busy(False)
         self.words.setText("Cancelled. Looking for the saved model…")
-        name = str(getattr(run.inputs, "name", ""))
+        name = str(getattr(run.request.inputs, "name", ""))
         before = catalog().get(name)
         for wait in _LOOKS:
             QTimer.singleShot(wait, lambda last=wait == _LOOKS[-1]: self._look(name, before, last))

@@ -10,6 +10,7 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.controls.image_choice import ImageChoice
 from napari_foundseg.widgets.controls.model_choice import ModelChoice
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
@@ -127,20 +128,16 @@ class TaskForm(Dock):
             return
         self._clear_messages()
         try:
-            target, inputs, settings, model = self._request()
+            target = self.chosen_target()
+            request = self.request(target, self.inputs(target))
         except FoundsegError as error:
             self.fail(error)
             return
-        image = target.image
         self._run_target = target
-        level = self.image.level(image, self.coarsest_pixel(target))
-        self.last_run.keep(
-            RunRecord(self.task.name, image, inputs, settings, model, target.name, level, self.input_layers())
-        )
+        self.last_run.keep(RunRecord(request, target.name, self.input_layers()))
         self.forms[self.method_name].remember()
-        run = Run(self.task.name, image, inputs, settings, model, replace, level)
         self._show_busy()
-        self._follower.start(run)
+        self._follower.start(Run(request, replace))
 
     def cancel(self) -> None:
         """Cancel the run; the form is idle at once."""
@@ -159,20 +156,16 @@ class TaskForm(Dock):
         if self.current is not None:
             return
         try:
-            target, inputs, settings, model = self._request()
-            image = target.image
-            if (level := self.image.level(image, self.coarsest_pixel(target))) is not None:
-                image = level.image
-                inputs = inputs.at_level(level)
-                settings = settings.at_level(level)
-            text = run_time.in_words(run_time.estimate(image, inputs, settings, model))
+            target = self.chosen_target()
+            text = run_time.in_words(run_time.estimate(self.request(target, self.inputs(target)).at_level()))
         except FoundsegError:
             text = ""
         self.words.setText(text)
 
-    def _request(self) -> tuple[ImageOnLayer, Inputs, Settings, str]:
-        target = self.chosen_target()
-        return target, self.inputs(target), self.settings, str(self.model.currentData())
+    def request(self, target: ImageOnLayer, inputs: Inputs) -> RunRequest:
+        """Return a run on an image with the form's model, settings and level."""
+        level = self.image.level(target.image, self.coarsest_pixel(target))
+        return RunRequest(self.task.name, target.image, inputs, self.settings, str(self.model.currentData()), level)
 
     def _show_progress(self, share: float, words: str) -> None:
         self.bar.setValue(round(100 * share))
@@ -187,8 +180,7 @@ class TaskForm(Dock):
         self._show_idle(self.show_result(target, run, segmentation, seconds))
         if not self.task.learns_time:
             return
-        image = run.image if run.level is None else run.level.image
-        run_time.learn(image, run.inputs, run.settings, run.model, seconds)
+        run_time.learn(run.request.at_level(), seconds)
         self.update_estimate()
 
     def _run_failed(self, error: FoundsegError) -> None:

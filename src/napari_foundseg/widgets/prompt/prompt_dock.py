@@ -281,9 +281,7 @@ class PromptWidget(TaskForm):
             target = self.chosen_target()
             if target.layer is session.layer and (place := point_at(position, target)) is not None:
                 inputs = self.task.inputs.parse({"prompts": (Prompt([place]),)})
-                model = str(self.model.currentData())
-                level = self.image.level(target.image, self.coarsest_pixel(target))
-                return Run(self.task.name, target.image, inputs, self.settings, model, f"pointer {id(self)}", level)
+                return Run(self.request(target, inputs), f"pointer {id(self)}")
         return None
 
     def _show_guess(self, mask: Mask | None) -> None:

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QProgressBar, QPushButton, QVBoxLayout, QWidget
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.tasks import SIDE_TASKS
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.windows.embeddings import disk_cache
 from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
 from napari_foundseg.widgets.runs.run import Run
@@ -90,7 +91,7 @@ class StackEncoding(QWidget):
             return
         task = SIDE_TASKS["encode"]
         inputs = task.inputs.parse({"index": self._left.popleft()})
-        run = Run("encode", self._image, inputs, task.settings("encode", {}), self._model)
+        run = Run(RunRequest("encode", self._image, inputs, task.settings("encode", {}), self._model))
         try:
             self._follower.start(run)
         except FoundsegError as error:

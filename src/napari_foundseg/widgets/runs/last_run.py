@@ -76,8 +76,8 @@ class LastRun(QWidget):
         if record is None:
             return
         before = recall("batch").get("recipe")
-        folder = Path(record.image.source).parent if record.image.source else Path(before or "recipe").parent
-        chosen = self.ask_file(str(folder / f"{record.task}.yaml"))
+        folder = Path(record.request.image.source or before or "recipe").parent
+        chosen = self.ask_file(str(folder / f"{record.request.task}.yaml"))
         if not chosen:
             return
         path = Path(chosen if Path(chosen).suffix else f"{chosen}.yaml").absolute()
@@ -96,7 +96,7 @@ class LastRun(QWidget):
             return
         remember("batch", recall("batch") | {"recipe": str(path)})
         record = self.record
-        from_file = record is None or record.image.source
+        from_file = record is None or record.request.image.source
         named = "" if from_file else " This image does not come from a file: choose the images in Batch."
         self.said.emit(f"Saved {path.name}.{named}")
 

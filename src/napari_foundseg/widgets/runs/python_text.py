@@ -6,35 +6,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from napari_foundseg.core.contrast import Percentile
-from napari_foundseg.core.image import Image
-from napari_foundseg.core.pyramids import Level
-from napari_foundseg.tasks import Inputs, Settings
+from napari_foundseg.tasks import Inputs
+from napari_foundseg.tasks.run_request import RunRequest
 
 __all__ = ["as_python"]
 
 
-def as_python(
-    task: str,
-    image: Image,
-    layer: str,
-    inputs: Inputs,
-    settings: Settings,
-    model: str,
-    level: Level | None = None,
-    layers: Mapping[str, str] | None = None,
-) -> str:
-    """Write a run as Python.
+def as_python(request: RunRequest, layer: str, layers: Mapping[str, str] | None = None) -> str:
+    """Return Python lines that give the same `Segmentation`, as ``seg``.
 
     Parameters
     ----------
-    level : Level, optional
-        The level of a multiscale image that was segmented; the finest by default.
+    request : RunRequest
+        The run.
+    layer : str
+        Name of the image's layer, for images that come from no file.
     layers : mapping of str to str, optional
-        Inputs that are the pixels of a layer, by the layer's name.
+        Names of layers whose pixels are inputs, by input.
     """
-    if level is not None:
-        inputs = inputs.at_level(level)
-        settings = settings.at_level(level)
+    image = request.image
+    level = request.level
+    given = request.at_level()
     data = f"fs.read_image({image.source!r}).data" if image.source else f"viewer.layers[{layer!r}].data"
     options: dict[str, Any] = {"axes": image.axes}
     if "C" in str(image.axes):
@@ -47,9 +39,9 @@ def as_python(
     if level is not None:
         lines.append(f"level = fs.Level(image, {level.number})")
         run_on = "level.image"
-    lines += ["seg = fs.run(", f"    {task!r},", f"    {run_on},", f"    {_inputs(inputs, layers or {})},"]
-    lines.append(f"    model={model!r},")
-    lines += [f"    {name}={value!r}," for name, value in settings.model_dump(mode="json").items()]
+    lines += ["seg = fs.run(", f"    {request.task!r},", f"    {run_on},"]
+    lines += [f"    {_inputs(given.inputs, layers or {})},", f"    model={request.model!r},"]
+    lines += [f"    {name}={value!r}," for name, value in given.settings.model_dump(mode="json").items()]
     lines.append(")")
     if level is not None:
         lines.append("seg = level.result(seg)")

@@ -9,11 +9,9 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 from napari_foundseg.widgets.runs.shared_engine import shared_engine
 
 if TYPE_CHECKING:
-    from napari_foundseg.core.image import Image
-    from napari_foundseg.core.pyramids import Level
     from napari_foundseg.core.result import Segmentation
     from napari_foundseg.engine.client import Job
-    from napari_foundseg.tasks import Inputs, Settings
+    from napari_foundseg.tasks.run_request import RunRequest
 
 __all__ = ["Run"]
 
@@ -26,12 +24,10 @@ class Run(QObject):
 
     Parameters
     ----------
-    inputs : Inputs
-        What the task works on besides.
+    request : RunRequest
+        In pixels of the image's finest level.
     replace : str, optional
         Of waiting runs with the same key only the latest is done.
-    level : Level, optional
-        The level of a multiscale image to run on; the finest by default. Inputs are in pixels of the finest level.
     """
 
     progressed = Signal(float, str)
@@ -39,37 +35,22 @@ class Run(QObject):
     shown = Signal(object)
     ended = Signal(object, object)
 
-    def __init__(
-        self,
-        task: str,
-        image: Image,
-        inputs: Inputs,
-        settings: Settings,
-        model: str,
-        replace: str | None = None,
-        level: Level | None = None,
-    ) -> None:
+    def __init__(self, request: RunRequest, replace: str | None = None) -> None:
         super().__init__()
-        self.image = image
-        self.inputs = inputs
-        self.settings = settings
-        self.model = model
-        self.level = level
-        if level is not None:
-            image = level.image
-            inputs = inputs.at_level(level)
-            settings = settings.at_level(level)
-        self._arguments = (task, image, inputs, settings, model)
+        self.request = request
         self._replace = replace
         self._job: Job | None = None
 
     def start(self) -> None:
         """Submit the run to the engine; return at once."""
-        self._job = shared_engine().submit(*self._arguments, progress=self._tell, done=self._end, replace=self._replace)
+        self._job = shared_engine().submit(
+            self.request.at_level(), progress=self._tell, done=self._end, replace=self._replace
+        )
 
     def at_full_resolution(self, found: Segmentation) -> Segmentation:
         """Return a result of the run in pixels of the finest level."""
-        return found if self.level is None else self.level.result(found)
+        level = self.request.level
+        return found if level is None else level.result(found)
 
     def cancel(self) -> None:
         """Cancel the run; a late result is dropped."""

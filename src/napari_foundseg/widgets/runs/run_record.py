@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from napari_foundseg.core.errors import RecipeError
-from napari_foundseg.core.image import Image
-from napari_foundseg.core.pyramids import Level
-from napari_foundseg.tasks import Inputs, Settings
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.runs.python_text import as_python
 
 if TYPE_CHECKING:
@@ -25,30 +23,23 @@ _latest: ref[RunRecord] | None = None
 
 @dataclass(frozen=True, eq=False)
 class RunRecord:
-    """All that determines the result of a run.
+    """The last run of a form.
 
     Parameters
     ----------
-    level : Level, optional
-        The level of a multiscale image that was segmented; the finest by default.
+    layer : str
+        Name of the image's layer.
     layers : mapping of str to str
-        Inputs that are the pixels of a layer, with the layer's name, which exports refer to.
+        Names of layers whose pixels are inputs, by input: what is copied names the layer.
     """
 
-    task: str
-    image: Image
-    inputs: Inputs
-    settings: Settings
-    model: str
+    request: RunRequest
     layer: str
-    level: Level | None = None
     layers: Mapping[str, str] = field(default_factory=dict)
 
     def as_python(self) -> str:
         """Write the run as Python."""
-        return as_python(
-            self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.level, self.layers
-        )
+        return as_python(self.request, self.layer, self.layers)
 
     def as_command(self) -> str:
         """Write the run as a command.
@@ -61,7 +52,7 @@ class RunRecord:
         from napari_foundseg.batch.command_text import as_command
 
         self._refuse_levels()
-        return as_command(self.task, self.image, self.layer, self.inputs, self.settings, self.model, self.layers)
+        return as_command(self.request, self.layer, self.layers)
 
     def as_recipe(self, folder: Path) -> Recipe:
         """Make a recipe that does the same to the same image; it reads the image's file.
@@ -74,15 +65,16 @@ class RunRecord:
         from napari_foundseg.batch.recipe import recipe_of
 
         self._refuse_levels()
-        path = Path(self.image.source or f"{self.layer}.tif")
+        path = Path(self.request.image.source or f"{self.layer}.tif")
         if path.is_relative_to(folder):
             path = path.relative_to(folder)
-        return recipe_of(self.task, self.image, self.inputs, self.settings, self.model, (path.as_posix(),))
+        return recipe_of(self.request, (path.as_posix(),))
 
     def _refuse_levels(self) -> None:
-        if self.level is not None:
+        level = self.request.level
+        if level is not None:
             raise RecipeError(
-                f"This run looked at level {self.level.number} of the pyramid; recipes and commands do at the finest. "
+                f"This run looked at level {level.number} of the pyramid; recipes and commands do at the finest. "
                 "Choose level 0 below the image and run again, or copy as Python."
             )
 

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from napari_foundseg.core.image import Image
-from napari_foundseg.tasks import Inputs, Settings
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
 __all__ = ["estimate", "in_words", "learn"]
 
 
-def estimate(image: Image, inputs: Inputs, settings: Settings, model: str) -> float:
+def estimate(request: RunRequest) -> float:
     """Return how many seconds a run will take."""
-    speed = recall("speed").get(_key(settings, model), settings.first_speed)
-    return float(speed) * _work(image, inputs, settings)
+    speed = recall("speed").get(_key(request), request.settings.first_speed)
+    return float(speed) * _work(request)
 
 
-def learn(image: Image, inputs: Inputs, settings: Settings, model: str, seconds: float) -> None:
+def learn(request: RunRequest, seconds: float) -> None:
     """Keep the speed of a run for the next estimate."""
-    remember("speed", {**recall("speed"), _key(settings, model): seconds / _work(image, inputs, settings)})
+    remember("speed", {**recall("speed"), _key(request): seconds / _work(request)})
 
 
 def in_words(seconds: float) -> str:
@@ -27,11 +26,11 @@ def in_words(seconds: float) -> str:
     return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
 
 
-def _key(settings: Settings, model: str) -> str:
-    return f"{model}/{settings.method}"
+def _key(request: RunRequest) -> str:
+    return f"{request.model}/{request.settings.method}"
 
 
-def _work(image: Image, inputs: Inputs, settings: Settings) -> float:
+def _work(request: RunRequest) -> float:
     """Return megapixels plus thousands of prompts, over all slices: time grows with either."""
-    slices, pixels = inputs.extent(image)
-    return max(slices * (pixels / 1e6 + settings.prompts_per_slice / 1e3), 1e-3)
+    slices, pixels = request.inputs.extent(request.image)
+    return max(slices * (pixels / 1e6 + request.settings.prompts_per_slice / 1e3), 1e-3)

@@ -12,6 +12,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.catalog import models_for
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.runs.run import Run
 from napari_foundseg.widgets.runs.run_follower import RunFollower
 from napari_foundseg.widgets.runs.shared_engine import engine_started
@@ -82,7 +83,7 @@ class NextImageEncoding(QObject):
             task, model = TASKS["prompt"], models_for("prompt")[0]
             inputs = task.inputs.parse({"prompts": (Prompt(points=[self._points.popleft()]),)})
             settings = task.settings(task.method_for(model.protocols), {})
-            run = Run("prompt", self._image, inputs, settings, model.name, replace="ahead")
+            run = Run(RunRequest("prompt", self._image, inputs, settings, model.name), replace="ahead")
             try:
                 self._follower.start(run)
             except FoundsegError:

@@ -1,0 +1,51 @@
+"""`RunRequest`: all that determines the result of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.pyramids import Level
+from napari_foundseg.tasks.settings import Inputs, Settings
+
+__all__ = ["RunRequest"]
+
+
+@dataclass(frozen=True, eq=False)
+class RunRequest:
+    """All that determines the result of a run.
+
+    Parameters
+    ----------
+    task : str
+        A name in `tasks.TASKS`.
+    image : Image
+        The image. Its pixels must not change before the run has ended.
+    inputs : Inputs
+        The task's inputs, in pixels of the image's finest level.
+    settings : Settings
+        Of one of the task's methods, in pixels of the finest level.
+    model : str
+        A name of the catalogue.
+    level : Level, optional
+        The level of the image's pyramid to run on; the finest by default.
+    """
+
+    task: str
+    image: Image
+    inputs: Inputs
+    settings: Settings
+    model: str
+    level: Level | None = None
+
+    def at_level(self) -> RunRequest:
+        """Return the request in pixels of its level, with the level as its image; itself for the finest level."""
+        if self.level is None:
+            return self
+        return replace(
+            self,
+            image=self.level.image,
+            inputs=self.inputs.at_level(self.level),
+            settings=self.settings.at_level(self.level),
+            level=None,
+        )
