@@ -103,7 +103,7 @@ class ImageObjects:
         layer, image = target.layer, target.image
         self._drop(layer)
         history = shared_history(labels, image)
-        history.use_image(image)
+        history.journal.use_image(image)
         self._histories[layer] = history
         self._contents[layer] = _content(image)
         return history

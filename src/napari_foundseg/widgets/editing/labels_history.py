@@ -1,9 +1,9 @@
-"""Undo, redo and the recovery journal of a Labels layer."""
+"""Undo and redo of a Labels layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -16,7 +16,7 @@ from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.editing.difference import Box, Difference
 from napari_foundseg.core.editing.history import History, Step, compared, painted
 from napari_foundseg.core.labels import label_dtype
-from napari_foundseg.io.journal import Header, Journal, journal_folder
+from napari_foundseg.widgets.editing.labels_journal import LabelsJournal
 from napari_foundseg.widgets.editing.object_counts import ObjectCounts
 from napari_foundseg.widgets.editing.write_checks import why_not_writable
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
@@ -46,7 +46,7 @@ def shared_history(layer: Labels, image: Image | None) -> LabelsHistory:
 
 
 class LabelsHistory(QObject):
-    """Undo, redo and journal of one Labels layer, beginning with the first change.
+    """Undo and redo of one Labels layer; each step is saved in its journal.
 
     Ctrl+Z and Ctrl+Shift+Z act on it while the layer is active; napari's own undo knows only strokes.
 
@@ -62,20 +62,16 @@ class LabelsHistory(QObject):
     changed = Signal(str)
     #: A step was written, undone or redone; the `Step` in the direction in which it was written.
     stepped = Signal(object)
-    #: All changes are on the disk; the time in seconds since 1970.
-    saved = Signal(float)
-    #: The changes could not be saved; the reason.
-    failed = Signal(str)
 
     def __init__(self, layer: Labels, image: Image | None) -> None:
         super().__init__()
         self.layer = layer
-        self._image = image
         self._array = layer.data
         #: The size of each object, and so the free ids.
         self.counted = ObjectCounts(layer)
         self._steps = History()
-        self._journal: Journal | None = None
+        #: Opened with the first change.
+        self.journal = LabelsJournal(layer, image)
         self._busy = False
         self._users = 0
         self._later = NumpyThread()
@@ -119,7 +115,7 @@ class LabelsHistory(QObject):
             Facts about objects from now on; read when all pieces are written. Facts about other objects that appear
             or disappear with the step are removed.
         """
-        self._begin()
+        self.journal.open()
         parts: list[Difference] = []
         try:
             for box, values in pieces:
@@ -151,7 +147,7 @@ class LabelsHistory(QObject):
         done : callable
             Gets whether anything changed, or the error; after an error nothing has changed.
         """
-        self._begin()
+        self.journal.open()
         make, known = prepare()
         array, revision = self.layer.data, self.counted.revision
 
@@ -159,7 +155,7 @@ class LabelsHistory(QObject):
             self._later.done.disconnect(write)
             if isinstance(result, Exception):
                 done(result)
-            elif self._journal is None or array is not self.layer.data or revision != self.counted.revision:
+            elif not self.journal.is_open or array is not self.layer.data or revision != self.counted.revision:
                 self.write_soon(name, prepare, done)
             else:
                 for box, values, _part in result:
@@ -176,24 +172,10 @@ class LabelsHistory(QObject):
 
     def note(self, name: str, ids: Iterable[int], **values: str) -> bool:
         """Set facts about objects, such as the user's note, as one step; other facts stay."""
-        self._begin()
+        self.journal.open()
         ids = list(ids)
         before = read_facts(self.layer, ids)
         return self._remember(name, [], {i: {**before.get(i, {}), **values} for i in ids})
-
-    def use_image(self, image: Image) -> None:
-        """Set the image that the labels belong to; other pixels than before get a new journal."""
-        before, self._image = self._image, image
-        if self._journal is None or before is None or before.describes_as(image):
-            return
-        if before.fingerprint() != image.fingerprint():
-            journal, self._journal = self._journal, None
-            journal.close()
-            self._begin()
-
-    def keep(self) -> None:
-        """Save the present labels in the journal."""
-        self._begin()
 
     def undo(self) -> None:
         """Revert the last step."""
@@ -220,30 +202,7 @@ class LabelsHistory(QObject):
         self.layer.events.data.disconnect(self._replaced)
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
         self.counted.release()
-        if self._journal is not None:
-            journal, self._journal = self._journal, None
-            journal.close()
-
-    def _begin(self) -> None:
-        if self._journal is not None:
-            return
-        data, image, name = self.layer.data, self._image, self.layer.name
-
-        def header() -> Header:
-            whose: tuple[str, str | None] = ("no image", None)
-            if image is not None:
-                # A lazy image may have been deleted; the labels are saved all the same.
-                with suppress(Exception):
-                    whose = image.fingerprint(), image.source
-            return Header.now(whose[0], name, data.shape, whose[1])
-
-        self._journal = Journal(journal_folder(), header, self.saved.emit, self._tell_failure)
-        known = read_facts(self.layer)
-        if known or data.any():
-            self._journal.add_all(data.copy(), known)
-
-    def _tell_failure(self, error: OSError) -> None:
-        self.failed.emit(f"{error.strerror or error}: {error.filename or journal_folder()}")
+        self.journal.close()
 
     def _apply(self, take: Callable[[], Step | None], done: str) -> None:
         if why := why_not_writable(self.layer):
@@ -255,9 +214,8 @@ class LabelsHistory(QObject):
         skipped = sum(self._do(part) for part in step.parts)
         write_facts(self.layer, step.known_after)
         self.counted.take(step.parts)
-        self._begin()
-        assert self._journal is not None
-        self._journal.add(step)
+        self.journal.open()
+        self.journal.add(step)
         self.stepped.emit(step)
         note = f" {skipped} pixels that something else had changed were left as they are." if skipped else ""
         self.changed.emit(f"{done}: {step.name}.{note}")
@@ -271,8 +229,7 @@ class LabelsHistory(QObject):
 
     def _remember(self, name: str, parts: Sequence[Difference], known: Facts) -> bool:
         """Record a written step with the facts about objects from now on; return whether anything changed."""
-        self._begin()
-        assert self._journal is not None
+        self.journal.open()
         turned = self.counted.take(parts)
         before = read_facts(self.layer, {*turned, *known})
         # Ids are reused: facts about an object are removed with it.
@@ -283,7 +240,7 @@ class LabelsHistory(QObject):
         write_facts(self.layer, after)
         step = Step(name, tuple(parts), {i: before.get(i, {}) for i in after}, after)
         self._steps.add(step)
-        self._journal.add(step)
+        self.journal.add(step)
         self.stepped.emit(step)
         self.changed.emit("")
         return True
@@ -325,14 +282,13 @@ class LabelsHistory(QObject):
     def _replaced(self, _event: Any = None) -> None:
         """Record, as a step, that something else has given the layer a new array."""
         old, self._array = self._array, self.layer.data
-        if self._busy or self._journal is None or old is self._array:
+        if self._busy or not self.journal.is_open or old is self._array:
             return
         if old.shape != self._array.shape:
             # No earlier step fits the new shape, and the journal has the old one.
             self._steps = History()
             self.counted.restart()
-            journal, self._journal = self._journal, None
-            journal.close()
+            self.journal.close()
             self.changed.emit("The layer has another shape now; earlier steps cannot be undone.")
             return
         part = Difference.between((0,) * old.ndim, in_memory(old), in_memory(self._array))

@@ -130,12 +130,12 @@ def resume_journal(history: LabelsHistory, kept: Kept) -> None:
     """End a recovered journal as soon as the layer's own journal, with the same objects, is on the disk."""
 
     def held(_when: float) -> None:
-        history.saved.disconnect(held)
+        history.journal.saved.disconnect(held)
         with suppress(OSError):  # it may have been deleted in the meantime
             end_journal(kept.path)
 
-    history.saved.connect(held)
-    history.keep()
+    history.journal.saved.connect(held)
+    history.journal.open()
 
 
 def _lost(image: Image, shape: tuple[int, ...]) -> Kept | None:

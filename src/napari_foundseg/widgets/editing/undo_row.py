@@ -38,12 +38,12 @@ class UndoRow(QWidget):
             return
         if self._history is not None:
             self._history.changed.disconnect(self._show)
-            self._history.saved.disconnect(self._saved)
-            self._history.failed.disconnect(self._failed)
+            self._history.journal.saved.disconnect(self._saved)
+            self._history.journal.failed.disconnect(self._failed)
         self._history = history
         history.changed.connect(self._show)
-        history.saved.connect(self._saved)
-        history.failed.connect(self._failed)
+        history.journal.saved.connect(self._saved)
+        history.journal.failed.connect(self._failed)
         self._show("")
 
     def _act(self, act: Callable[[LabelsHistory], None]) -> None:
