@@ -185,7 +185,7 @@ def test_concepts_are_typed_and_thresholds_act_at_once(qtbot: Any, viewer: Any, 
     qtbot.waitUntil(lambda: np.array_equal(objects.data > 0, scene.automatic.labels == 1))
     assert form.result.text().startswith("1 class, 1 object")
     assert objects.metadata["foundseg"]["inputs"]["concepts"][0]["threshold"] == 0.7
-    assert form.last_run.record.inputs.concepts[0].threshold == 0.7, "a recipe gives what is shown"
+    assert form.last_run.record.request.inputs.concepts[0].threshold == 0.7, "a recipe gives what is shown"
     form.concepts.rows[0].threshold.value = 0.5
     qtbot.waitUntil(lambda: np.array_equal(objects.data > 0, scene.automatic.labels > 0))
     assert len(engine.jobs) == 1
