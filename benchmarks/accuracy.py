@@ -18,7 +18,7 @@ from scipy import ndimage
 import napari_foundseg as fs
 from _held_out import images
 from napari_foundseg.core.masks import Mask, iou
-from napari_foundseg.core.measuring.comparison import match
+from napari_foundseg.core.measuring.comparison import match_objects
 
 
 def prompts(truth: NDArray[np.int64]) -> tuple[list[int], list[fs.Prompt], list[fs.Prompt]]:
@@ -60,10 +60,10 @@ def main() -> None:
     for n, (_, kind, image, truth) in enumerate(images()):
         if n % options.every:
             continue
-        ap = match(truth, fs.automatic(image).labels).precision
+        ap = match_objects(truth, fs.automatic(image).labels).precision
         row = {"mSA": [ap.mean()], "AP50": [ap[0]]}
         if options.grid:
-            row["grid mSA"] = [match(truth, fs.automatic(image, method="grid").labels).precision.mean()]
+            row["grid mSA"] = [match_objects(truth, fs.automatic(image, method="grid").labels).precision.mean()]
         ids, clicks, boxes = prompts(truth)
         if ids:
             row |= {"click": prompt_iou(image, truth, ids, clicks), "box": prompt_iou(image, truth, ids, boxes)}

@@ -24,9 +24,9 @@ from skimage import data
 
 import napari_foundseg as fs
 from _held_out import images, mosaic
-from napari_foundseg.core.clusters.cluster_matching import match
+from napari_foundseg.core.clusters.cluster_matching import match_clusters
 from napari_foundseg.core.clusters.clusters import find_clusters
-from napari_foundseg.core.clusters.crf import refine
+from napari_foundseg.core.clusters.crf import refine_with_crf
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.windows.features import feature_windows, features_of
@@ -63,7 +63,7 @@ def on_textures(count: int = 8) -> None:
         scores = {}
         for name, given in runs.items():
             found = fs.cluster(stack, crf=crf, **given).labels
-            each = np.array([match(a, b).accuracy for a, b in zip(found, truth, strict=True)])
+            each = np.array([match_clusters(a, b).accuracy for a, b in zip(found, truth, strict=True)])
             scores[name] = each
             above = (each > scores["k-means"]).sum()
             print(f"  CRF {crf!s:5} {name:18} {each.mean():.3f} ({each.min():.3f}) {above} of {count}", flush=True)
@@ -165,7 +165,7 @@ def time_crf() -> None:
     colour = np.ascontiguousarray(data.immunohistochemistry().repeat(2, 0).repeat(2, 1)[:1024, :1024])
     for name, rgb in (("nuclei, grey", grey), ("stained tissue, RGB", colour)):
         start, cpu = time.perf_counter(), time.process_time()
-        refine(p, rgb)
+        refine_with_crf(p, rgb)
         print(
             f"CRF of 1024 x 1024 x 27 classes, {name}: {spent(start, cpu)}, load {os.getloadavg()[0]:.1f}", flush=True
         )

@@ -14,7 +14,7 @@ from skimage import data, filters, measure, morphology, segmentation
 
 import napari_foundseg as fs
 from accuracy import prompt_iou, prompts
-from napari_foundseg.core.measuring.comparison import match
+from napari_foundseg.core.measuring.comparison import match_objects
 
 
 def coins() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -29,8 +29,8 @@ def coins() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 def main() -> None:
     image, truth = coins()
     found = fs.automatic(image).labels
-    best = match(found, truth).best
-    print(f"{truth.max()} coins: {int((match(truth, found).best >= 0.7).sum())} found at IoU 0.7, "
+    best = match_objects(found, truth).best
+    print(f"{truth.max()} coins: {int((match_objects(truth, found).best >= 0.7).sum())} found at IoU 0.7, "
           f"{int((best < 0.3).sum())} of {len(best)} objects invented")  # fmt: skip
     ids, clicks, _ = prompts(truth)
     ious = prompt_iou(image, truth, ids, clicks)

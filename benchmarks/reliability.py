@@ -17,7 +17,7 @@ import napari_foundseg as fs
 from _held_out import images
 from accuracy import best_masks, prompts
 from napari_foundseg.core.masks import Mask, iou
-from napari_foundseg.core.measuring.comparison import match
+from napari_foundseg.core.measuring.comparison import match_objects
 
 BINS = 10
 SIDE, EDGE = 360, 40
@@ -40,7 +40,7 @@ def click_pairs(image: NDArray[np.uint8], truth: NDArray[np.int64]) -> Iterator[
 def mask_pairs(image: NDArray[np.uint8], truth: NDArray[np.int64]) -> Iterator[tuple[float, float]]:
     """Yield predicted and actual IoU of every automatic mask, the doubted ones too."""
     found = fs.automatic(image, pred_iou_thresh=0.0)
-    best = match(found.labels, truth).best
+    best = match_objects(found.labels, truth).best
     yield from zip(found.table["predicted_iou"], best, strict=True)
 
 

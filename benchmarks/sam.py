@@ -36,7 +36,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from _held_out import mosaic
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.core.measuring.comparison import match
+from napari_foundseg.core.measuring.comparison import match_objects
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
@@ -129,7 +129,7 @@ def same_masks(expected: list[dict[str, Any]], found: list[Mask], shape: tuple[i
 
 
 def panoptic_quality(truth: NDArray[Any], found: NDArray[Any]) -> float:
-    matching = match(truth, found)
+    matching = match_objects(truth, found)
     matched = matching.iou[matching.iou > 0.5]
     return float(matched.sum() / ((len(matching.truth) + len(matching.found)) / 2))
 

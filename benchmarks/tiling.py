@@ -59,9 +59,10 @@ def crossing(truth: NDArray[np.int64], model: Any, count: int) -> NDArray[np.boo
 def best(image: NDArray[np.uint8], truth: NDArray[np.int64], model: Any, count: int) -> NDArray[np.float64]:
     """Return, for ids 0 to `count`, the best IoU of the object with an automatic mask."""
     import napari_foundseg as fs
-    from napari_foundseg.core.measuring.comparison import match
+    from napari_foundseg.core.measuring.comparison import match_objects
 
-    matching, scores = match(truth, fs.automatic(np.ascontiguousarray(image), model=model).labels), np.zeros(count + 1)
+    matching = match_objects(truth, fs.automatic(np.ascontiguousarray(image), model=model).labels)
+    scores = np.zeros(count + 1)
     scores[matching.truth] = matching.best
     return scores
 

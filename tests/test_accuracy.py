@@ -7,7 +7,7 @@ import pytest
 from skimage.io import imread
 
 import napari_foundseg as fs
-from napari_foundseg.core.measuring.comparison import match
+from napari_foundseg.core.measuring.comparison import match_objects
 from tests.support import ROOT
 
 
@@ -21,7 +21,7 @@ def test_clicks_boxes_and_automatic_masks_on_held_out_images(
     ap, click, box = [], [], []
     for row in dsb[::5]:
         image, truth = imread(row["image"]), imread(row["labels"]).astype(np.int64)
-        ap.append(match(truth, fs.automatic(image).labels).precision.mean())
+        ap.append(match_objects(truth, fs.automatic(image).labels).precision.mean())
         ids, clicks, boxes = prompts(truth)
         click += prompt_iou(image, truth, ids[:12], clicks[:12])
         box += prompt_iou(image, truth, ids[:12], boxes[:12])

@@ -22,7 +22,7 @@ from _held_out import images
 from accuracy import prompts
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask, iou
-from napari_foundseg.core.measuring.comparison import match
+from napari_foundseg.core.measuring.comparison import match_objects
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.watershed import instance_scores, instances
 from napari_foundseg.models.families.promptable.tiny import TinyModel
@@ -66,7 +66,7 @@ def shipped() -> Thresholds:
 
 def precision(found: list[tuple[NDArray[np.float16], Labels]], thresholds: Thresholds) -> NDArray[np.float64]:
     """Return mSA and AP50, the means over images."""
-    each = [match(truth, instances(maps, **thresholds)).precision for maps, truth in found]  # type: ignore[arg-type]
+    each = [match_objects(truth, instances(maps, **thresholds)).precision for maps, truth in found]  # type: ignore[arg-type]
     return np.array([np.mean([ap.mean() for ap in each]), np.mean([ap[0] for ap in each])])
 
 
@@ -95,7 +95,7 @@ def calibrate(found: list[tuple[NDArray[np.float16], Labels]], thresholds: Thres
         doubt = 0.5 - instance_scores(maps, labels, (0.5, -1.0, 0.0))[0]
         shallow = 1.0 - instance_scores(maps, labels, (1.0, 0.0, -1.0))[0]
         facts += list(zip(np.ones_like(doubt), doubt, shallow, strict=True))
-        actual += list(match(labels, truth).best)
+        actual += list(match_objects(labels, truth).best)
     return np.asarray(np.linalg.lstsq(np.array(facts), np.array(actual), rcond=None)[0])
 
 

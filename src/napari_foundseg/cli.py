@@ -34,8 +34,8 @@ from napari_foundseg.models.store import state
 from napari_foundseg.tasks import TASKS
 
 if TYPE_CHECKING:
-    from napari_foundseg.batch.item_stages import Outcome
-    from napari_foundseg.batch.items import Item
+    from napari_foundseg.batch.item_stages import ItemOutcome
+    from napari_foundseg.batch.items import BatchItem
     from napari_foundseg.batch.report import Report
     from napari_foundseg.batch.runner import Runner
 
@@ -167,7 +167,7 @@ class _BatchBar:
             self._task = self._progress.add_task("", total=len(runner.items))
             return runner.run()
 
-    def change(self, item: Item, state: str, outcome: Outcome | None, _share: float, _words: str) -> None:
+    def change(self, item: BatchItem, state: str, outcome: ItemOutcome | None, _share: float, _words: str) -> None:
         if state in ("done", "already done", "kept", "failed"):
             left = self._runner.seconds_left()
             told = "" if left is None else f"about {timedelta(seconds=round(left))} left"

@@ -12,7 +12,7 @@ import tifffile
 import zarr
 
 from napari_foundseg.batch import item_stages
-from napari_foundseg.batch.item_stages import Outcome
+from napari_foundseg.batch.item_stages import ItemOutcome
 from napari_foundseg.io.readers import read_labels
 from napari_foundseg.io.writers import write_labels
 from tests.support import toy_steps
@@ -27,7 +27,7 @@ def no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_stages, "run_steps", toy_steps.steps_without_model)
 
 
-def batch(folder: Path, files: dict[str, Any], **options: Any) -> dict[str, Outcome]:
+def batch(folder: Path, files: dict[str, Any], **options: Any) -> dict[str, ItemOutcome]:
     """Run foundseg-tiny over files that hold these arrays or bytes; return what became of each, by its name."""
     images = folder / "images"
     images.mkdir()

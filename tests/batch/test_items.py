@@ -13,7 +13,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_foundseg.batch.items import Item, items_of, output_folder
+from napari_foundseg.batch.items import BatchItem, items_of, output_folder
 from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step
 from napari_foundseg.core.errors import RecipeError
 from napari_foundseg.io import naming
@@ -181,12 +181,12 @@ def test_each_slice_of_a_stack_is_an_item_on_demand(tmp_path: Path) -> None:
     (tmp_path / "broken.tif").write_bytes(b"II*\0")
     found = items_of(recipe(".", stacks="slices"), tmp_path)
     assert found[:2] == [
-        Item("broken.tif", tmp_path / "broken.tif", None, "broken"),
-        Item("plane.tif", tmp_path / "plane.tif", None, "plane"),
+        BatchItem("broken.tif", tmp_path / "broken.tif", None, "broken"),
+        BatchItem("plane.tif", tmp_path / "plane.tif", None, "plane"),
     ]
     assert len(found) == 2 + 24
-    assert found[2] == Item("stack.tif (t = 0, z = 0)", tmp_path / "stack.tif", (0, 0), "stack_t0_z00")
-    assert found[-1] == Item("stack.tif (t = 1, z = 11)", tmp_path / "stack.tif", (1, 11), "stack_t1_z11")
+    assert found[2] == BatchItem("stack.tif (t = 0, z = 0)", tmp_path / "stack.tif", (0, 0), "stack_t0_z00")
+    assert found[-1] == BatchItem("stack.tif (t = 1, z = 11)", tmp_path / "stack.tif", (1, 11), "stack_t1_z11")
     assert len(items_of(recipe("."), tmp_path)) == 3
 
 

@@ -10,7 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_foundseg.core.editing.difference import Difference
-from napari_foundseg.core.editing.history import Step
+from napari_foundseg.core.editing.history import EditStep
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_journals
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
@@ -29,7 +29,7 @@ def interrupted(image: Image, labels: np.ndarray[Any, Any]) -> Path:
     journal = Journal(journal_folder(), header, saved.append, lambda _: None)
     part = Difference.between((0, 0), np.zeros_like(labels), labels)
     assert part is not None
-    journal.add(Step("accept", (part,), known_after={1: {"review": "accepted", "note": "round"}}))
+    journal.add(EditStep("accept", (part,), known_after={1: {"review": "accepted", "note": "round"}}))
     journal.close()
     path = journal.path
     path.write_bytes(path.read_bytes()[:-8])  # without the mark of an orderly end

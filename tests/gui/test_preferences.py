@@ -19,7 +19,7 @@ import yaml
 from qtpy.QtCore import QTimer
 
 from napari_foundseg.core.editing.difference import Difference
-from napari_foundseg.core.editing.history import Step
+from napari_foundseg.core.editing.history import EditStep
 from napari_foundseg.core.image import Image
 from napari_foundseg.io import folders
 from napari_foundseg.io.journal import Header, Journal
@@ -71,7 +71,7 @@ def used_before(folder: Path, image: np.ndarray[Any, Any], min_area: int) -> Non
     journal = Journal(folder / "journal", header, lambda _: None, lambda _: None)
     part = Difference.between((0, 0), np.zeros_like(labels), labels)
     assert part is not None
-    journal.add(Step("accept", (part,)))
+    journal.add(EditStep("accept", (part,)))
     journal.close()
     journal.path.write_bytes(journal.path.read_bytes()[:-8])  # without the mark of an orderly end
 

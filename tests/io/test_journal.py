@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from napari_foundseg.core.editing.difference import Difference
-from napari_foundseg.core.editing.history import History, Step
+from napari_foundseg.core.editing.history import EditStep, History
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.journal import KEPT, Header, Journal, end_journal, kept_journals, read_journal
 from tests.support import child_environment
@@ -36,7 +36,7 @@ class Watch:
         return Journal(folder, header, self.saved.append, self.failed.append)
 
 
-def paint(labels: NDArray[Any], seed: int) -> Step:
+def paint(labels: NDArray[Any], seed: int) -> EditStep:
     rng = np.random.default_rng(seed)
     start = [int(rng.integers(0, n - 1)) for n in labels.shape]
     box = tuple(slice(s, s + 1 + int(rng.integers(0, 6))) for s in start)
@@ -44,7 +44,7 @@ def paint(labels: NDArray[Any], seed: int) -> Step:
     labels[box] += np.uint16(1 + seed % 5)
     part = Difference.between(start, before, labels[box])
     assert part is not None
-    return Step(f"stroke {seed}", (part,))
+    return EditStep(f"stroke {seed}", (part,))
 
 
 def until(condition: Any, seconds: float = 5.0) -> None:
@@ -104,7 +104,7 @@ def test_a_layer_that_was_not_empty_comes_back_whole(tmp_path: Path) -> None:
     journal = Watch().journal(tmp_path)
     journal.add_all(labels.copy(), {1: {"note": "mine"}, 2: {"predicted_iou": 0.5}})
     journal.add(paint(labels, 4))
-    journal.add(Step("reject", (), {2: {"predicted_iou": 0.5}}, {2: {}, 3: {"review": "accepted"}}))
+    journal.add(EditStep("reject", (), {2: {"predicted_iou": 0.5}}, {2: {}, 3: {"review": "accepted"}}))
     journal.close()
     _, found, known = read_journal(journal.path)
     assert known == {1: {"note": "mine"}, 3: {"review": "accepted"}}

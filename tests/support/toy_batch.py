@@ -7,7 +7,7 @@ import os
 import time
 from typing import Any
 
-from napari_foundseg.batch.item_stages import Order, Outcome
+from napari_foundseg.batch.item_stages import ItemOutcome, Order
 from napari_foundseg.core.errors import Cancelled, OutputError
 from napari_foundseg.engine.stages import Ended, StageContext
 
@@ -52,13 +52,13 @@ def compute(ready: tuple[Order, list[str]], context: StageContext) -> Any:
     return order, words
 
 
-def write(computed: tuple[Order, list[str]], context: StageContext) -> Outcome:
+def write(computed: tuple[Order, list[str]], context: StageContext) -> ItemOutcome:
     order, _ = computed
     return _outcome(order, "done", objects=3, seconds=0.5)
 
 
-def _outcome(order: Order, state: Any, **more: Any) -> Outcome:
-    return Outcome(order.item.name, order.item.stem, state, **more)
+def _outcome(order: Order, state: Any, **more: Any) -> ItemOutcome:
+    return ItemOutcome(order.item.name, order.item.stem, state, **more)
 
 
 STAGES = (read, compute, write)

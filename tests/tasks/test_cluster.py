@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import napari_foundseg as fs
-from napari_foundseg.core.clusters.cluster_matching import match
+from napari_foundseg.core.clusters.cluster_matching import match_clusters
 from napari_foundseg.core.clusters.clusters import Edit
 from napari_foundseg.core.errors import AxesError, BadImageError, Cancelled, SettingsError
 from napari_foundseg.core.image import Image
@@ -59,7 +59,7 @@ def _run(image: Any, method: str = "kmeans", inputs: Any = None, **settings: Any
 def test_regions_of_one_colour_become_clusters(method: str, crf: bool) -> None:
     rgb, truth = _scene()
     result = _run(rgb, method, n_clusters=3, crf=crf)
-    assert match(result.labels, truth).accuracy > (0.995 if crf else 0.97)
+    assert match_clusters(result.labels, truth).accuracy > (0.995 if crf else 0.97)
     assert sorted(np.unique(result.labels)) == [1, 2, 3]
     np.testing.assert_array_equal(result.semantic, result.labels)
     assert result.table.set_index("label").loc[1, "area"] == (result.labels == 1).sum()
@@ -72,12 +72,12 @@ def test_clusters_mean_the_same_in_every_slice() -> None:
     truth = np.stack([t for _, t in scenes])
     truth[1] = truth[1][::-1]
     result = _run(Image(stack, "ZYXC"), n_clusters=3, crf=False)
-    assert match(result.labels, truth).accuracy > 0.97
+    assert match_clusters(result.labels, truth).accuracy > 0.97
 
 
 def test_flip_averaging_changes_next_to_nothing_where_features_are_symmetric() -> None:
     rgb, truth = _scene()
-    assert match(_run(rgb, n_clusters=3, crf=False, flip=True).labels, truth).accuracy > 0.97
+    assert match_clusters(_run(rgb, n_clusters=3, crf=False, flip=True).labels, truth).accuracy > 0.97
 
 
 def test_a_region_and_a_slice() -> None:

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from napari_foundseg.core.contrast import Normalisation, Percentile
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.validation_messages import in_words
+from napari_foundseg.core.validation_messages import validation_message
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.tasks.run_request import RunRequest
 
@@ -145,7 +145,7 @@ def _read(name: str, shown: str, kind: Any, text: str | None = None) -> Any:
     try:
         return TypeAdapter(kind).validate_json(shown if text is None else text)
     except ValidationError as error:
-        raise SettingsError(f"{name} = {shown!r}: {in_words(error)}") from error
+        raise SettingsError(f"{name} = {shown!r}: {validation_message(error)}") from error
 
 
 def _tuple(channels: int | tuple[int, ...]) -> tuple[int, ...]:

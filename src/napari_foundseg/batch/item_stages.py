@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from numpy.typing import NDArray
 
 from napari_foundseg.batch.item_image import file_digest, picture
-from napari_foundseg.batch.items import Item
+from napari_foundseg.batch.items import BatchItem
 from napari_foundseg.batch.ledger import Folder, Held, hold
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.batch.recipe_steps import run_steps
@@ -36,12 +36,12 @@ from napari_foundseg.tasks.settings import ignore_progress
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["STAGES", "Computed", "Order", "Outcome", "Ready", "State", "compute", "read", "run_here", "write"]
+__all__ = ["STAGES", "Computed", "ItemOutcome", "ItemState", "Order", "Ready", "compute", "read", "run_here", "write"]
 
 #: Longest side of the small pictures, in pixels.
 THUMBNAIL = 96
 _FOR_ALL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-State = Literal["done", "already done", "kept", "elsewhere", "stopped", "failed"]
+ItemState = Literal["done", "already done", "kept", "elsewhere", "stopped", "failed"]
 
 
 @dataclass(frozen=True)
@@ -52,19 +52,19 @@ class Order:
     ----------
     recipe : str
         The recipe as JSON, `Recipe.model_dump_json`.
-    item : Item
+    item : BatchItem
         The item.
     folder : Folder
         Where the results go, `ledger.open_folder`.
     """
 
     recipe: str
-    item: Item
+    item: BatchItem
     folder: Folder
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ItemOutcome:
     """What became of an item.
 
     Parameters
@@ -89,7 +89,7 @@ class Outcome:
 
     name: str
     stem: str
-    state: State
+    state: ItemState
     objects: int | None = None
     seconds: float = 0.0
     reason: str = ""
@@ -135,7 +135,7 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
     Returns
     -------
     Ready or Ended
-        Ended with an `Outcome` where nothing is left to do.
+        Ended with an `ItemOutcome` where nothing is left to do.
     """
     started = time.perf_counter()
     held: Held | None = None
@@ -174,7 +174,7 @@ def compute(ready: Ready, context: StageContext) -> Computed | Ended:
     Returns
     -------
     Computed or Ended
-        Ended with an `Outcome` where a step failed.
+        Ended with an `ItemOutcome` where a step failed.
     """
     started = time.perf_counter()
     try:
@@ -184,7 +184,7 @@ def compute(ready: Ready, context: StageContext) -> Computed | Ended:
     return Computed(ready, labels, table, steps, ready.times | {"compute": _since(started)})
 
 
-def write(computed: Computed, context: StageContext) -> Outcome:  # noqa: ARG001 - a stage
+def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: ARG001 - a stage
     """Write labels, table, thumbnail and the sidecar, and give the lock back.
 
     Parameters
@@ -196,7 +196,7 @@ def write(computed: Computed, context: StageContext) -> Outcome:  # noqa: ARG001
 
     Returns
     -------
-    Outcome
+    ItemOutcome
         What became of the item.
     """
     started, ready = time.perf_counter(), computed.ready
@@ -204,7 +204,7 @@ def write(computed: Computed, context: StageContext) -> Outcome:  # noqa: ARG001
         objects = int((computed.table["area"] > 0).sum())
         _write_results(computed, objects, started)
     except BaseException as error:  # noqa: BLE001 - whatever a disk does, the others are done
-        failed: Outcome = _failed(ready.order, ready.held, error, started).value
+        failed: ItemOutcome = _failed(ready.order, ready.held, error, started).value
         return failed
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
@@ -215,7 +215,7 @@ def write(computed: Computed, context: StageContext) -> Outcome:  # noqa: ARG001
 STAGES = (read, compute, write)
 
 
-def run_here(order: Order, device: str | None = None) -> Outcome:
+def run_here(order: Order, device: str | None = None) -> ItemOutcome:
     """Do an item in this process.
 
     Parameters
@@ -227,7 +227,7 @@ def run_here(order: Order, device: str | None = None) -> Outcome:
 
     Returns
     -------
-    Outcome
+    ItemOutcome
         What became of it.
     """
     context = StageContext(device, ignore_progress, bool)
@@ -236,7 +236,7 @@ def run_here(order: Order, device: str | None = None) -> Outcome:
         if isinstance(passed, Ended):
             break
         passed = stage(passed, context)
-    outcome: Outcome = passed.value if isinstance(passed, Ended) else passed
+    outcome: ItemOutcome = passed.value if isinstance(passed, Ended) else passed
     return outcome
 
 
@@ -292,9 +292,9 @@ def _since(started: float) -> float:
 
 
 def _outcome(
-    order: Order, state: State, objects: int | None = None, seconds: float = 0.0, reason: str = "", **more: Any
-) -> Outcome:
-    return Outcome(order.item.name, order.item.stem, state, objects, seconds, reason, **more)
+    order: Order, state: ItemState, objects: int | None = None, seconds: float = 0.0, reason: str = "", **more: Any
+) -> ItemOutcome:
+    return ItemOutcome(order.item.name, order.item.stem, state, objects, seconds, reason, **more)
 
 
 def _failed(order: Order, held: Held | None, error: BaseException, started: float) -> Ended:

@@ -1,4 +1,4 @@
-"""`Item`: one image of a batch, or one slice of it, and which items a recipe has."""
+"""`BatchItem`: one image of a batch, or one slice of it, and which items a recipe has."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from napari_foundseg.io.naming import (
 )
 from napari_foundseg.io.readers import read_image
 
-__all__ = ["Item", "items_of", "output_folder"]
+__all__ = ["BatchItem", "items_of", "output_folder"]
 
 _PATTERN = frozenset("*?[")
 #: What the name of a list of images ends with.
@@ -34,7 +34,7 @@ _LIST_SUFFIX = ".txt"
 
 
 @dataclass(frozen=True)
-class Item:
+class BatchItem:
     """One image of a batch, or one slice of it.
 
     Parameters
@@ -75,7 +75,7 @@ def output_folder(recipe: Recipe, folder: Path, out: Path | None = None) -> Path
     return (out if out is not None else folder / recipe.outputs.folder).absolute()
 
 
-def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Item]:
+def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[BatchItem]:
     """Return the items of a recipe.
 
     Parameters
@@ -89,7 +89,7 @@ def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Item
 
     Returns
     -------
-    list of Item
+    list of BatchItem
         In the order of the recipe's paths, inside a folder or pattern in natural order; each file once, however often
         and by whatever way it is named.
 
@@ -112,7 +112,7 @@ def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Item
             files.setdefault(known.identity(path), path)
     names = [_name(path, folder) for path in files.values()]
     stems = _stems(names, results)
-    items = [Item(name, path, None, stem) for name, path, stem in zip(names, files.values(), stems, strict=True)]
+    items = [BatchItem(name, path, None, stem) for name, path, stem in zip(names, files.values(), stems, strict=True)]
     return items if recipe.inputs.stacks == "whole" else _slices(items, recipe.inputs.axes)
 
 
@@ -239,9 +239,9 @@ def _owner(group: list[str], sidecar: Path) -> str:
     return before if before in group else group[0]
 
 
-def _slices(items: list[Item], axes: str | None) -> list[Item]:
+def _slices(items: list[BatchItem], axes: str | None) -> list[BatchItem]:
     """Make an item of each slice; a file that cannot be read stays one item, which fails when it is done."""
-    out: list[Item] = []
+    out: list[BatchItem] = []
     taken = {name_key(item.stem) for item in items}
     for item in items:
         try:

@@ -19,7 +19,7 @@ from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
-from napari_foundseg.core.validation_messages import in_words
+from napari_foundseg.core.validation_messages import validation_message
 from napari_foundseg.io.formats.table import label_endings, listed
 from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING
 from napari_foundseg.io.readers import read_image
@@ -257,7 +257,7 @@ def read_recipe(path: str | Path) -> Recipe:
         # By way of JSON: what YAML reads as a date or a set is no value here.
         return Recipe.model_validate_json(json.dumps(content, allow_nan=False))
     except ValidationError as error:
-        raise RecipeError(f"{str(path)!r}: {in_words(error)}") from error
+        raise RecipeError(f"{str(path)!r}: {validation_message(error)}") from error
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{str(path)!r}: a value is neither text nor a number ({error}).") from error
 

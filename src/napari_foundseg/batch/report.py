@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, get_args
 
-from napari_foundseg.batch.item_stages import Outcome
+from napari_foundseg.batch.item_stages import ItemOutcome
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.io.atomic import atomic_write
 
@@ -96,12 +96,12 @@ class Report(Declared):
         return ", ".join(f"{counts[state]} {state}" for state in get_args(_Ended) if counts[state]) or "nothing to do"
 
 
-def reported(outcome: Outcome | None, name: str, stem: str) -> ReportedItem:
+def reported(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedItem:
     """Return an item's line of the report.
 
     Parameters
     ----------
-    outcome : Outcome or None
+    outcome : ItemOutcome or None
         What became of it; None where nothing did.
     name : str
         The item's name.

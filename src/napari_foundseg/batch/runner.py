@@ -14,8 +14,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
-from napari_foundseg.batch.item_stages import STAGES, Order, Outcome, State
-from napari_foundseg.batch.items import Item, items_of, output_folder
+from napari_foundseg.batch.item_stages import STAGES, ItemOutcome, ItemState, Order
+from napari_foundseg.batch.items import BatchItem, items_of, output_folder
 from napari_foundseg.batch.ledger import open_folder, thumbnail_of
 from napari_foundseg.batch.report import Report, reported, write_report
 from napari_foundseg.batch.shared_files import check_shared_files, mark_shared_files
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["OnChange", "RunState", "Runner"]
 
 _log = logging.getLogger(__name__)
-RunState = Literal["waiting", "running"] | State
+RunState = Literal["waiting", "running"] | ItemState
 #: Told the item, its state, its outcome where it has one, the share done and words.
-OnChange = Callable[[Item, RunState, Outcome | None, float, str], None]
+OnChange = Callable[[BatchItem, RunState, ItemOutcome | None, float, str], None]
 
 #: One is read, one computed, one written: more would only take memory.
 _PER_WORKER = 3
@@ -70,7 +70,7 @@ class Runner:
         Address of the scheduler whose workers do the items; empty for processes on this computer.
     pool : Pool, optional
         Workers to use, which are left running; by default some of its own while it runs.
-    items : sequence of Item, optional
+    items : sequence of BatchItem, optional
         What `items_of` returned, where that was asked before.
 
     Raises
@@ -93,7 +93,7 @@ class Runner:
         engine: str = "",
         on_change: OnChange | None = None,
         pool: Pool | None = None,
-        items: Sequence[Item] | None = None,
+        items: Sequence[BatchItem] | None = None,
     ) -> None:
         recipe.models()
         self.out = output_folder(recipe, folder, out)
@@ -103,23 +103,23 @@ class Runner:
         self._pool = pool
         self._workers = workers
         self._on_change = on_change
-        self._outcomes: dict[str, Outcome] = {}
+        self._outcomes: dict[str, ItemOutcome] = {}
         self._deaths: Counter[str] = Counter()
         self._waiting = deque(self.items)
         #: Those whose worker died, each to be tried again alone, and those that another run has, with the next time.
-        self._suspects: deque[Item] = deque()
-        self._elsewhere: deque[tuple[float, Item]] = deque()
-        self._under_way: dict[str, Item] = {}
+        self._suspects: deque[BatchItem] = deque()
+        self._elsewhere: deque[tuple[float, BatchItem]] = deque()
+        self._under_way: dict[str, BatchItem] = {}
         self._mail: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._paused, self._stopped, self._over = False, "", False
         self._ends: deque[float] = deque(maxlen=_LOOK_BACK)
 
-    def labels_of(self, item: Item) -> Path:
+    def labels_of(self, item: BatchItem) -> Path:
         """Return where the labels of an item are written.
 
         Parameters
         ----------
-        item : Item
+        item : BatchItem
             The item.
 
         Returns
@@ -129,12 +129,12 @@ class Runner:
         """
         return join_name(self.out, f"{item.stem}{LABELS_SUFFIX}{self._recipe.outputs.labels}")
 
-    def thumbnail_of(self, item: Item) -> Path:
+    def thumbnail_of(self, item: BatchItem) -> Path:
         """Return where the small picture of an item's result is written.
 
         Parameters
         ----------
-        item : Item
+        item : BatchItem
             The item.
 
         Returns
@@ -240,7 +240,7 @@ class Runner:
             future.add_done_callback(partial(self._post, self._ended, item))
         return not self._stopped and bool(self._waiting or self._suspects or self._elsewhere)
 
-    def _next(self, workers: int) -> Item | None:
+    def _next(self, workers: int) -> BatchItem | None:
         """Return the item to hand out now, if any."""
         under_way = len(self._under_way)
         if self._waiting:
@@ -263,7 +263,7 @@ class Runner:
             self._mail.get(timeout=timeout)()
 
     def _tell(
-        self, item: Item, state: RunState, outcome: Outcome | None = None, share: float = 0.0, words: str = ""
+        self, item: BatchItem, state: RunState, outcome: ItemOutcome | None = None, share: float = 0.0, words: str = ""
     ) -> None:
         try:
             if self._on_change is not None:
@@ -271,11 +271,11 @@ class Runner:
         except Exception:  # noqa: BLE001 - another's code
             _log.exception("A callback of the batch failed")
 
-    def _progressed(self, item: Item, share: float, words: str) -> None:
+    def _progressed(self, item: BatchItem, share: float, words: str) -> None:
         if item.stem in self._under_way:
             self._tell(item, "running", None, share, words)
 
-    def _ended(self, item: Item, future: Future[Outcome]) -> None:
+    def _ended(self, item: BatchItem, future: Future[ItemOutcome]) -> None:
         del self._under_way[item.stem]
         error = future.exception()
         if isinstance(error, WorkerLostError):
@@ -286,11 +286,13 @@ class Runner:
             self._again(item)
             self._stop(str(error))
         elif error is not None:
-            self._settle(item, Outcome(item.name, item.stem, "failed", reason=str(error), error=type(error).__name__))
+            self._settle(
+                item, ItemOutcome(item.name, item.stem, "failed", reason=str(error), error=type(error).__name__)
+            )
         else:
             self._answered(item, future.result())
 
-    def _answered(self, item: Item, outcome: Outcome) -> None:
+    def _answered(self, item: BatchItem, outcome: ItemOutcome) -> None:
         if outcome.state == "stopped":
             self._again(item)
         elif outcome.state == "elsewhere":
@@ -303,21 +305,21 @@ class Runner:
             if outcome.ends_batch:
                 self._stop(outcome.reason)
 
-    def _lost(self, item: Item, error: WorkerLostError) -> None:
+    def _lost(self, item: BatchItem, error: WorkerLostError) -> None:
         self._deaths[item.stem] += 1
         if self._deaths[item.stem] < _DEATHS:
             self._suspects.append(item)
             self._tell(item, "waiting")
             return
         reason = f"Its worker ended {_DEATHS} times, most likely because of this image: {error}"
-        self._settle(item, Outcome(item.name, item.stem, "failed", reason=reason, error=type(error).__name__))
+        self._settle(item, ItemOutcome(item.name, item.stem, "failed", reason=reason, error=type(error).__name__))
 
-    def _again(self, item: Item) -> None:
+    def _again(self, item: BatchItem) -> None:
         # An item whose worker died stays one that is tried alone.
         (self._suspects if self._deaths[item.stem] else self._waiting).appendleft(item)
         self._tell(item, "waiting")
 
-    def _settle(self, item: Item, outcome: Outcome) -> None:
+    def _settle(self, item: BatchItem, outcome: ItemOutcome) -> None:
         self._outcomes[item.stem] = outcome
         self._tell(item, outcome.state, outcome)
 

@@ -18,7 +18,7 @@ from napari_foundseg.engine.worker import check_row
 from napari_foundseg.io.atomic import named_errors
 
 if TYPE_CHECKING:
-    from napari_foundseg.batch.items import Item
+    from napari_foundseg.batch.items import BatchItem
     from napari_foundseg.engine.stages import StageContext
 
 __all__ = ["SharedFiles", "check_shared_files", "mark_shared_files"]
@@ -62,7 +62,9 @@ class SharedFiles:
 
 
 @contextmanager
-def mark_shared_files(folder: Folder, items: Iterable[Item], rows: Iterable[dict[str, Any]]) -> Iterator[SharedFiles]:
+def mark_shared_files(
+    folder: Folder, items: Iterable[BatchItem], rows: Iterable[dict[str, Any]]
+) -> Iterator[SharedFiles]:
     """Make the marker in the folder of the results, for as long as workers may look for it."""
     marker = folder.hidden / f"{uuid4().hex}.shared"
     with named_errors(marker):
@@ -112,7 +114,7 @@ def _has_marker(path: Path) -> bool:
         time.sleep(_POLL_SECONDS)
 
 
-def _choose_images(items: Iterable[Item]) -> tuple[str, ...]:
+def _choose_images(items: Iterable[BatchItem]) -> tuple[str, ...]:
     """Return an image of each folder, of those that are on this computer."""
     chosen: dict[Path, Path] = {}
     for item in items:

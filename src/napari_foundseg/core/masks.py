@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["Mask", "Nesting", "intersection", "iou", "paint"]
 
+#: First and last row and column of a slice, (y0, x0, y1, x1), both included.
 Box = tuple[int, int, int, int]
 #: Who wins a pixel of several masks.
 Nesting = Literal["best score", "smaller", "larger"]

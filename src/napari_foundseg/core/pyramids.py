@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
 
 __all__ = ["Level", "fitting_level"]
-
-Region = tuple[int, int, int, int]
 
 
 def fitting_level(image: Image, pixel: float) -> int:
@@ -92,7 +90,7 @@ class Level:
             mask[tuple(np.minimum(middle.astype(int), np.array(mask.shape) - 1))] = True
         return Prompt([self._place(point) for point in prompt.points], prompt.labels, box, mask, prompt.index)
 
-    def region(self, region: Region) -> Region:
+    def region(self, region: Box) -> Box:
         """Return a region in pixels of the level; it holds all of the region given.
 
         Parameters

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
-__all__ = ["in_words"]
+__all__ = ["validation_message"]
 
 _LONGEST = 100
 
 
-def in_words(error: ValidationError, noun: str = "field", names: Iterable[str] = ()) -> str:
+def validation_message(error: ValidationError, noun: str = "field", names: Iterable[str] = ()) -> str:
     """Name each wrong field, its value and the expected values.
 
     Parameters

@@ -19,7 +19,7 @@ from napari_foundseg.engine.image_planes import Index
 from napari_foundseg.engine.job import Job
 from napari_foundseg.engine.link import Link
 from napari_foundseg.engine.run_transfer import Exchange
-from napari_foundseg.engine.worker import Outcome
+from napari_foundseg.engine.worker import RunOutcome
 
 __all__ = ["Dispatcher"]
 
@@ -229,7 +229,7 @@ class Dispatcher:
                 return value
         return EngineError(f"The connection to the engine broke ({type(broken).__name__}: {broken}). Run again.")
 
-    def _answered(self, job: Job, outcome: Outcome) -> None:
+    def _answered(self, job: Job, outcome: RunOutcome) -> None:
         self.device = outcome.device or self.device
         if outcome.segmentation is not None:
             job.end("done", result=outcome.segmentation)

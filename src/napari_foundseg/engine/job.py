@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from napari_foundseg.tasks.run_request import RunRequest
     from napari_foundseg.tasks.settings import Progress
 
-__all__ = ["Job", "State"]
+__all__ = ["Job", "JobState"]
 
-State = Literal["waiting", "running", "done", "failed", "cancelled"]
+JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
 class Job:
@@ -47,7 +47,7 @@ class Job:
         #: None once the job has ended: a finished job must not keep the pixels of its image.
         self.request: RunRequest | None = request
         self.replace = replace
-        self.state: State = "waiting"
+        self.state: JobState = "waiting"
         self.result: Segmentation | None = None
         self.error: FoundsegError | None = None
         #: What the engine's thread waits for while this job runs.
@@ -103,7 +103,7 @@ class Job:
                 self.state = "running"
             return self.state == "running"
 
-    def end(self, state: State, result: Segmentation | None = None, error: FoundsegError | None = None) -> bool:
+    def end(self, state: JobState, result: Segmentation | None = None, error: FoundsegError | None = None) -> bool:
         """End the job, unless it has ended.
 
         Parameters

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.result import Segmentation
 
-__all__ = ["Outcome", "TaskRunner", "check_row", "request_cancel", "versions"]
+__all__ = ["RunOutcome", "TaskRunner", "check_row", "request_cancel", "versions"]
 
 #: Bytes of planes that are kept between runs.
 KEPT_BYTES = 1 << 30
@@ -35,7 +35,7 @@ _cancelled: set[str] = set()
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """What a run ended with: a segmentation or an error."""
 
     segmentation: Segmentation | None
@@ -96,7 +96,7 @@ class TaskRunner:
         self._files = _Files()
         self._fetchers: dict[str, _Fetcher] = {}
 
-    async def run(self, request: dict[str, Any], planes: dict[str, NDArray[Any]]) -> Outcome:
+    async def run(self, request: dict[str, Any], planes: dict[str, NDArray[Any]]) -> RunOutcome:
         """Run a task.
 
         Parameters
@@ -108,7 +108,7 @@ class TaskRunner:
 
         Returns
         -------
-        Outcome
+        RunOutcome
             Never raises.
         """
         job = request["job"]
@@ -281,16 +281,16 @@ class _Files:
         return self._image
 
 
-def _outcome(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller) -> Outcome:
+def _outcome(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller) -> RunOutcome:
     device: list[str] = []
     try:
-        return Outcome(_run(request, fetcher, tell, device.append), None, device[0] if device else None)
+        return RunOutcome(_run(request, fetcher, tell, device.append), None, device[0] if device else None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library must not be lost with the thread
         shown = named_error(error)
         # Frames hold the arrays that were too large.
         error.__traceback__ = None
     _free_device_memory()
-    return Outcome(None, shown, device[0] if device else None)
+    return RunOutcome(None, shown, device[0] if device else None)
 
 
 def _run(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller, on_device: Callable[[str], None]) -> Segmentation:

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.editing.difference import Difference
-from napari_foundseg.core.editing.history import Step
+from napari_foundseg.core.editing.history import EditStep
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io import folders
@@ -153,7 +153,7 @@ class Journal:
         name = f"{header.image[:16]}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
         return self._folder / name
 
-    def add(self, step: Step) -> None:
+    def add(self, step: EditStep) -> None:
         """Queue a step that was done, undone or redone; returns at once."""
         self._waiting.put(step.to_bytes)
 
@@ -170,7 +170,7 @@ class Journal:
 
         def packed() -> bytes:
             part = Difference.between((0,) * labels.ndim, np.zeros_like(labels), labels)
-            return Step("start", () if part is None else (part,), known_after=known).to_bytes()
+            return EditStep("start", () if part is None else (part,), known_after=known).to_bytes()
 
         self._waiting.put(packed)
 
@@ -283,7 +283,7 @@ def read_journal(path: Path) -> Recovered:
         with path.open("rb") as file:
             records = _records(file)
             header = _header(next(records))
-            steps = [Step.from_bytes(record) for record in records if record != _END]
+            steps = [EditStep.from_bytes(record) for record in records if record != _END]
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise BadImageError(path, f"it is no journal of napari-foundseg, or its beginning is lost ({error})") from error
     dtypes = [np.dtype(part.dtype) for step in steps for part in step.parts]

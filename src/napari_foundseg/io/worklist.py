@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STATE_FILE",
-    "Item",
     "Record",
-    "State",
+    "WorkState",
+    "WorklistItem",
     "items_of_folder",
     "named_items",
     "paired_items",
@@ -41,7 +41,7 @@ __all__ = [
     "write_record",
 ]
 
-State = Literal["new", "automatic", "in work", "done"]
+WorkState = Literal["new", "automatic", "in work", "done"]
 #: The file that holds the states, in the folder of the labels.
 STATE_FILE = "foundseg-worklist.json"
 _FORMAT = "foundseg-worklist 1"
@@ -64,13 +64,13 @@ class Record:
     """
 
     labels: str
-    state: State
+    state: WorkState
     objects: int | None
     image: str = ""
 
 
 @dataclass(frozen=True)
-class Item:
+class WorklistItem:
     """One image of a worklist.
 
     Parameters
@@ -97,7 +97,7 @@ class Item:
     read: Callable[[], Image] | None = None
 
 
-def items_of_folder(images: Path, labels: Path) -> list[Item]:
+def items_of_folder(images: Path, labels: Path) -> list[WorklistItem]:
     """List the images of a folder in natural order, with those that the state file has but that are gone.
 
     Images in subfolders are left out. The folder of the labels may be that of the images.
@@ -116,10 +116,10 @@ def items_of_folder(images: Path, labels: Path) -> list[Item]:
     records = read_records(labels)
     missing = {name for name in records if is_image_name(name)} - set(names)
     items = _items(sorted([*names, *missing], key=natural_key), labels, records)
-    return [Item(i.name, images / i.name, i.labels, i.record, missing=i.name in missing) for i in items]
+    return [WorklistItem(i.name, images / i.name, i.labels, i.record, missing=i.name in missing) for i in items]
 
 
-def named_items(names: Iterable[str], labels: Path) -> list[Item]:
+def named_items(names: Iterable[str], labels: Path) -> list[WorklistItem]:
     """Return items without paths, such as layers, in the order of their names.
 
     Raises
@@ -130,21 +130,21 @@ def named_items(names: Iterable[str], labels: Path) -> list[Item]:
     return _items(list(names), labels, read_records(labels))
 
 
-def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | None]]) -> list[Item]:
+def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | None]]) -> list[WorklistItem]:
     """Return the items of images with their labels files, such as the results of a batch, in the same order.
 
     Parameters
     ----------
     pairs : iterable of (str, Path, Path, callable or None)
-        Name, image, labels file and `Item.read`; all labels files in one folder. Labels that the user has edited under
-        another name of the image keep their state.
+        Name, image, labels file and `WorklistItem.read`; all labels files in one folder. Labels that the user has
+        edited under another name of the image keep their state.
 
     Raises
     ------
     WorklistError
         If the state file is damaged or another file.
     """
-    items: list[Item] = []
+    items: list[WorklistItem] = []
     records: dict[str, Record] = {}
     of_labels: dict[str, Record] = {}
     for name, path, labels, read in pairs:
@@ -155,7 +155,7 @@ def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | No
         if record is None or record.labels != labels.name:
             fresh = Record(labels.name, "automatic" if labels.exists() else "new", None)
             record = of_labels.get(labels.name, fresh)
-        items.append(Item(name, path, labels, record, missing=not path.exists(), read=read))
+        items.append(WorklistItem(name, path, labels, record, missing=not path.exists(), read=read))
     return items
 
 
@@ -204,8 +204,8 @@ def _records(content: Any) -> dict[str, Record]:
 def _record(values: Mapping[str, Any]) -> Record:
     record = Record(**{name: values[name] for name in ("labels", "state", "objects", "image")})
     texts = (record.labels, record.state, record.image)
-    if not all(isinstance(text, str) for text in texts) or record.state not in get_args(State):
-        raise ValueError(f"{record.state!r} is none of the states {', '.join(get_args(State))}")
+    if not all(isinstance(text, str) for text in texts) or record.state not in get_args(WorkState):
+        raise ValueError(f"{record.state!r} is none of the states {', '.join(get_args(WorkState))}")
     if record.objects is not None and (type(record.objects) is not int or record.objects < 0):
         raise ValueError(f"{record.objects!r} is no number of objects")
     if record.labels in ("", ".", "..") or set(record.labels) & set("/\\\0"):
@@ -214,7 +214,7 @@ def _record(values: Mapping[str, Any]) -> Record:
     return record
 
 
-def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> list[Item]:
+def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> list[WorklistItem]:
     """Give each image its labels file: that of its record, else one that no other image has."""
     used = {name_key(stem_of_labels(records[name].labels)) for name in records}
     items = []
@@ -230,5 +230,5 @@ def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> lis
                 else Record(f"{stem}{LABELS_SUFFIX}{DEFAULT_LABEL_ENDING}", "new", None)
             )
             used.add(name_key(stem))
-        items.append(Item(name, None, folder / record.labels, record))
+        items.append(WorklistItem(name, None, folder / record.labels, record))
     return items

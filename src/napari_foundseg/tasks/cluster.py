@@ -14,7 +14,7 @@ from pydantic import Field, JsonValue
 from napari_foundseg.core.classes.components import components
 from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.clusters.clusters import Clusters, Edit, Metric, clusters_of_codes, find_clusters
-from napari_foundseg.core.clusters.crf import refine
+from napari_foundseg.core.clusters.crf import refine_with_crf
 from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
@@ -258,7 +258,7 @@ def _clustered(
         scores = _scores(rgb, reader, clusters, poll, flip=settings.flip)
         if settings.crf and len(clusters.leaves) > 1:
             # Of centres, not of clusters: so a merge only joins pixels, and moves no border.
-            scores = refine(np.exp(clusters.log_probabilities(scores)), rgb, poll=poll)
+            scores = refine_with_crf(np.exp(clusters.log_probabilities(scores)), rgb, poll=poll)
         tiling.part(out, core)[:] = clusters.leaves[tiling.part(scores, core, block[:2]).argmax(0)]
         share((i + 1) / len(blocks))
     return out

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import SettingsError
-from napari_foundseg.core.validation_messages import in_words
+from napari_foundseg.core.validation_messages import validation_message
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
@@ -36,7 +36,7 @@ class _Declared(Declared):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            raise SettingsError(in_words(error, "setting", cls.model_fields)) from error
+            raise SettingsError(validation_message(error, "setting", cls.model_fields)) from error
         except TypeError as error:
             # From a validator that converts the value; pydantic does not catch it.
             raise SettingsError(f"{cls.__name__}: {error}; got {dict(values)!r:.200}.") from error

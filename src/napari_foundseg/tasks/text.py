@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
 from napari_foundseg.core.classes.class_table import ClassTable
-from napari_foundseg.core.classes.concept_maps import Overlap, concept_components, smoothed
+from napari_foundseg.core.classes.concept_maps import ConceptOverlap, concept_components, smoothed
 from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
@@ -49,7 +49,7 @@ class TextSettings(Settings):
     """Standard deviation by which the heat maps are smoothed."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Connected parts of fewer pixels are dropped."""
-    overlap: Overlap = Field("highest score", json_schema_extra={"live": True})
+    overlap: ConceptOverlap = Field("highest score", json_schema_extra={"live": True})
     """Who gets a pixel where several concepts are above their thresholds."""
     output: Literal["objects", "classes"] = Field("objects", json_schema_extra={"elsewhere": True})
     """What the labels are: connected parts, or classes. The window shows both."""

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_foundseg.core.clusters.cluster_matching import match
+from napari_foundseg.core.clusters.cluster_matching import match_clusters
 from napari_foundseg.core.clusters.clusters import Clusters, Edit, clusters_of_codes, find_clusters
 from napari_foundseg.core.clusters.feature_colours import as_rgb
 from napari_foundseg.core.errors import SettingsError
@@ -26,7 +26,7 @@ def _of(clusters: Clusters, features) -> np.ndarray:
 def test_clusters_are_found_and_numbered_by_size(metric) -> None:
     features, kinds = _blobs()
     clusters = find_clusters(features, 3, metric)
-    assert match(_of(clusters, features), kinds).accuracy == 1
+    assert match_clusters(_of(clusters, features), kinds).accuracy == 1
     assert (np.diff(np.bincount(_of(clusters, features))[1:]) <= 0).all()
     again = find_clusters(features, 3, metric)
     np.testing.assert_array_equal(again.centres, clusters.centres)
@@ -139,21 +139,21 @@ def test_a_match_does_not_depend_on_how_clusters_are_numbered(order, seed) -> No
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, 4, (9, 9))
     found = np.where(rng.random(truth.shape) < 0.7, truth, rng.integers(0, 5, truth.shape))
-    one, other = match(found, truth), match(np.asarray(order)[found], truth)
+    one, other = match_clusters(found, truth), match_clusters(np.asarray(order)[found], truth)
     assert one.accuracy == pytest.approx(other.accuracy)
-    assert match(np.asarray(order)[truth], truth).mean_iou == 1
+    assert match_clusters(np.asarray(order)[truth], truth).mean_iou == 1
 
 
 def test_a_match_is_the_best_of_all() -> None:
     truth = np.array([0, 0, 0, 0, 1, 1, 1, 2, 2, 2])
     found = np.array([5, 5, 5, 7, 7, 7, 7, 7, 9, 9])
-    result = match(found, truth)
+    result = match_clusters(found, truth)
     assert result.pairs == {5: 0, 7: 1, 9: 2}
     assert result.accuracy == pytest.approx(0.8)
     assert result.iou == pytest.approx({0: 3 / 4, 1: 3 / 5, 2: 2 / 3})
-    assert match(found, truth, ignore=0).accuracy == pytest.approx(5 / 6)
+    assert match_clusters(found, truth, ignore=0).accuracy == pytest.approx(5 / 6)
     with pytest.raises(ValueError, match="shape"):
-        match(found, truth[:3])
+        match_clusters(found, truth[:3])
 
 
 def test_principal_components_as_colours() -> None:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from napari_foundseg.core.clusters.crf import CRF, refine
+from napari_foundseg.core.clusters.crf import CRF, refine_with_crf
 
 
 def _scene(side: int, *, grey: bool, seed: int = 0):
@@ -53,7 +53,7 @@ def _brute_force(p, rgb, crf: CRF):
 @pytest.mark.parametrize("grey", [True, False])
 def test_on_small_images_it_is_the_brute_force_mean_field(grey: bool) -> None:
     _, rgb, p = _scene(24, grey=grey)
-    assert np.abs(refine(p, rgb) - _brute_force(p, rgb, CRF())).max() < 1e-4
+    assert np.abs(refine_with_crf(p, rgb) - _brute_force(p, rgb, CRF())).max() < 1e-4
 
 
 @pytest.mark.parametrize("grey", [True, False])
@@ -61,33 +61,33 @@ def test_on_small_images_it_is_the_brute_force_mean_field(grey: bool) -> None:
 def test_the_filters_stay_near_the_matrices(grey: bool, space: float, colour: float) -> None:
     _, rgb, p = _scene(40, grey=grey, seed=1)
     crf = CRF(bilateral_sigma=space, colour_sigma=colour)
-    exact, fast = refine(p, rgb, crf, exact=True), refine(p, rgb, crf, exact=False)
+    exact, fast = refine_with_crf(p, rgb, crf, exact=True), refine_with_crf(p, rgb, crf, exact=False)
     assert np.abs(exact - fast).mean() < 0.02
     assert (exact.argmax(0) == fast.argmax(0)).mean() > 0.995
 
 
 def test_it_mends_what_is_wrong_and_keeps_the_borders() -> None:
     truth, rgb, p = _scene(64, grey=False, seed=2)
-    before, after = (p.argmax(0) == truth).mean(), (refine(p, rgb).argmax(0) == truth).mean()
+    before, after = (p.argmax(0) == truth).mean(), (refine_with_crf(p, rgb).argmax(0) == truth).mean()
     assert before < 0.92
     assert after > 0.99
 
 
 def test_the_sparse_filter_of_large_images_finds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     _, rgb, p = _scene(64, grey=False, seed=3)
-    dense = refine(p, rgb)
+    dense = refine_with_crf(p, rgb)
     monkeypatch.setattr("napari_foundseg.core.clusters.crf._SPARSE_PIXELS", 100)
-    assert (refine(p, rgb).argmax(0) == dense.argmax(0)).mean() > 0.99
+    assert (refine_with_crf(p, rgb).argmax(0) == dense.argmax(0)).mean() > 0.99
 
 
 def test_probabilities_of_one_class_and_of_one_pixel_come_back() -> None:
-    np.testing.assert_allclose(refine(np.ones((1, 5, 6)), np.zeros((5, 6, 3), np.uint8)), 1)
-    np.testing.assert_allclose(refine(np.full((2, 1, 1), 0.5), np.zeros((1, 1, 3), np.uint8)), 0.5)
+    np.testing.assert_allclose(refine_with_crf(np.ones((1, 5, 6)), np.zeros((5, 6, 3), np.uint8)), 1)
+    np.testing.assert_allclose(refine_with_crf(np.full((2, 1, 1), 0.5), np.zeros((1, 1, 3), np.uint8)), 0.5)
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:
     with pytest.raises(ValueError, match="probabilities are"):
-        refine(np.ones((2, 4, 4)), np.zeros((4, 5, 3), np.uint8))
+        refine_with_crf(np.ones((2, 4, 4)), np.zeros((4, 5, 3), np.uint8))
 
 
 def test_it_can_be_stopped() -> None:
@@ -95,4 +95,4 @@ def test_it_can_be_stopped() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        refine(np.full((2, 4, 4), 0.5), np.zeros((4, 4, 3), np.uint8), poll=poll)
+        refine_with_crf(np.full((2, 4, 4), 0.5), np.zeros((4, 4, 3), np.uint8), poll=poll)

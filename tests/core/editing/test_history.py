@@ -13,12 +13,12 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_foundseg.core.editing.difference import Difference
-from napari_foundseg.core.editing.history import History, Step, painted
+from napari_foundseg.core.editing.history import EditStep, History, painted
 
 edits = st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=12)
 
 
-def scribble(array: NDArray[Any], seed: int) -> Step | None:
+def scribble(array: NDArray[Any], seed: int) -> EditStep | None:
     """Write something somewhere, in one box or two, and return it as a step."""
     rng = np.random.default_rng(seed)
     parts = []
@@ -31,7 +31,7 @@ def scribble(array: NDArray[Any], seed: int) -> Step | None:
         array[box] = after
         parts.append(Difference.between(start, before, after))
     real = tuple(part for part in parts if part is not None)
-    return Step("scribble", real) if real else None
+    return EditStep("scribble", real) if real else None
 
 
 def back(history: History, array: NDArray[Any]) -> int:
@@ -72,7 +72,7 @@ def test_what_the_journal_keeps_gives_the_same_array(seeds: list[int]) -> None:
     copy = array.copy()
     for seed in seeds:
         if (step := scribble(array, seed)) is not None:
-            Step.from_bytes(step.to_bytes()).apply(copy)
+            EditStep.from_bytes(step.to_bytes()).apply(copy)
     np.testing.assert_array_equal(copy, array)
 
 
@@ -84,7 +84,7 @@ def test_a_new_step_after_an_undo_ends_the_redo() -> None:
         array[value] = value
         part = Difference.between((0, 0), before, array)
         assert part is not None
-        history.add(Step(f"row {value}", (part,)))
+        history.add(EditStep(f"row {value}", (part,)))
     assert (history.undo_name, history.redo_name) == ("row 2", None)
     back(history, array)
     assert (history.undo_name, history.redo_name) == ("row 1", "row 2")
@@ -92,7 +92,7 @@ def test_a_new_step_after_an_undo_ends_the_redo() -> None:
     array[3] = 3
     part = Difference.between((0, 0), before, array)
     assert part is not None
-    history.add(Step("row 3", (part,)))
+    history.add(EditStep("row 3", (part,)))
     assert (history.undo_name, history.redo_name) == ("row 3", None)
 
 
@@ -103,7 +103,7 @@ def test_pixels_that_something_else_changed_are_left_alone() -> None:
     part = Difference.between((0, 0), before, array)
     assert part is not None
     history = History()
-    history.add(Step("square", (part,)))
+    history.add(EditStep("square", (part,)))
     array[2, 2] = 9  # another plugin wrote here
     assert back(history, array) == 1
     assert array[2, 2] == 9
@@ -132,7 +132,7 @@ def test_the_oldest_steps_are_forgotten_beyond_the_limit() -> None:
         array[:] = rng.integers(0, 60000, array.shape)
         part = Difference.between((0, 0), before, array)
         assert part is not None
-        history.add(Step("noise", (part,)))
+        history.add(EditStep("noise", (part,)))
     assert history.nbytes <= 20_000 + part.nbytes
     assert history.undo_name == "noise"
 
@@ -147,7 +147,7 @@ def test_strokes_of_napari_are_taken_back(preserve: bool) -> None:
 
     def note(event: Any) -> None:
         if (part := painted(layer.data, event.value)) is not None:
-            history.add(Step("stroke", (part,)))
+            history.add(EditStep("stroke", (part,)))
 
     layer.events.paint.connect(note)
     with layer.block_history():
@@ -181,7 +181,7 @@ def test_a_step_of_500_objects_is_small_and_a_large_commit_is_quick() -> None:
     part = Difference.between((0, 0, 0), before, volume)
     assert part is not None
     history = History()
-    history.add(Step("volume", (part,)))
+    history.add(EditStep("volume", (part,)))
     took = []
     for act in (back, forth, back):
         began = time.thread_time()  # other programs do not lengthen it
@@ -206,11 +206,11 @@ def test_a_step_knows_whose_pixels_it_changed(seeds: list[int]) -> None:
 def test_what_is_known_of_objects_goes_back_and_forth_with_the_pixels() -> None:
     part = Difference.between((0,), np.array([0, 0], np.uint16), np.array([3, 0], np.uint16))
     assert part is not None
-    step = Step("accept", (part,), {3: {"note": "old"}}, {3: {"predicted_iou": 0.5}, 4: {}})
-    again = Step.from_bytes(step.reversed().to_bytes()).reversed()
+    step = EditStep("accept", (part,), {3: {"note": "old"}}, {3: {"predicted_iou": 0.5}, 4: {}})
+    again = EditStep.from_bytes(step.reversed().to_bytes()).reversed()
     assert again.name == "accept"
     assert again.known_before == {3: {"note": "old"}}
     assert again.known_after == {3: {"predicted_iou": 0.5}, 4: {}}
     # As written before anything was known of objects.
     head = json.dumps(["old", []]).encode()
-    assert Step.from_bytes(struct.pack("<I", len(head)) + head).known_after == {}
+    assert EditStep.from_bytes(struct.pack("<I", len(head)) + head).known_after == {}

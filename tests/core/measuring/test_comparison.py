@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_foundseg.core.errors import AxesError
-from napari_foundseg.core.measuring.comparison import THRESHOLDS, compare, match
+from napari_foundseg.core.measuring.comparison import THRESHOLDS, compare, match_objects
 
 LABELS = arrays(np.uint16, (5, 7), elements=st.sampled_from([0, 0, 1, 2, 3, 40]))
 
@@ -22,7 +22,7 @@ def iou(truth: np.ndarray, i: int, found: np.ndarray, j: int) -> float:
 
 @given(LABELS, LABELS)
 def test_precision_and_dice_are_those_of_the_definition(truth: np.ndarray, found: np.ndarray) -> None:
-    matching = match(truth, found)
+    matching = match_objects(truth, found)
     table = {(i, j): iou(truth, i, found, j) for i in objects(truth) for j in objects(found)}
     for threshold, precision in zip(THRESHOLDS, matching.precision, strict=True):
         tp = sum(v > threshold for v in table.values())

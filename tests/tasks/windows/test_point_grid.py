@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import napari_foundseg as fs
 from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.measuring.comparison import match
+from napari_foundseg.core.measuring.comparison import match_objects
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import catalog
@@ -78,6 +78,6 @@ def test_on_real_nuclei_it_finds_what_exact_mode_finds(asked: Callable[[Any], li
     fast = fs.automatic(image, model=model, mode="fast", **options)
     assert (of_exact, counts[0] < 128) == (256, True)
     assert len(exact) > 10
-    matching = match(exact.labels, fast.labels)
+    matching = match_objects(exact.labels, fast.labels)
     panoptic_quality = matching.iou[matching.iou > 0.5].sum() / ((len(exact) + len(fast)) / 2)
     assert panoptic_quality > 0.9

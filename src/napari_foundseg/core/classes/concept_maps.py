@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.classes.components import Components, components
 
-__all__ = ["Overlap", "concept_components", "concept_pixels", "smoothed"]
+__all__ = ["ConceptOverlap", "concept_components", "concept_pixels", "smoothed"]
 
 #: Who gets a pixel where several concepts are above their thresholds.
-Overlap = Literal["highest score", "first in the list"]
+ConceptOverlap = Literal["highest score", "first in the list"]
 #: Rows that are worked on at once: few enough to stay in the processor's cache.
 _ROWS = 32
 #: The bit of a float16 that makes it negative.
@@ -53,7 +53,7 @@ def concept_pixels(
     thresholds: Sequence[float],
     *,
     negatives: Sequence[int | None] = (),
-    overlap: Overlap = "highest score",
+    overlap: ConceptOverlap = "highest score",
 ) -> NDArray[np.uint8]:
     """Give each pixel the concept that it shows.
 
@@ -106,7 +106,7 @@ def concept_components(
     thresholds: Sequence[float],
     *,
     negatives: Sequence[int | None] = (),
-    overlap: Overlap = "highest score",
+    overlap: ConceptOverlap = "highest score",
     min_area: int = 0,
     stuff: tuple[int, ...] = (),
 ) -> Components:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Match", "match"]
+__all__ = ["ClusterMatching", "match_clusters"]
 
 
 @dataclass(frozen=True)
-class Match:
-    """The result of `match`.
+class ClusterMatching:
+    """The result of `match_clusters`.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Match:
         return float(np.mean(list(self.iou.values()))) if self.iou else 0.0
 
 
-def match(clusters: NDArray[Any], reference: NDArray[Any], *, ignore: int | None = None) -> Match:
+def match_clusters(clusters: NDArray[Any], reference: NDArray[Any], *, ignore: int | None = None) -> ClusterMatching:
     """Match clusters to classes one to one, so that most pixels agree (Hungarian method: Kuhn 1955).
 
     Parameters
@@ -49,7 +49,7 @@ def match(clusters: NDArray[Any], reference: NDArray[Any], *, ignore: int | None
 
     Returns
     -------
-    Match
+    ClusterMatching
         The assignment and its scores.
 
     Raises
@@ -65,11 +65,11 @@ def match(clusters: NDArray[Any], reference: NDArray[Any], *, ignore: int | None
     found, at = np.unique(clusters[counted], return_inverse=True)
     classes, of = np.unique(reference[counted], return_inverse=True)
     if not len(classes):
-        return Match({}, 0.0, {})
+        return ClusterMatching({}, 0.0, {})
     both = np.bincount(at * len(classes) + of, minlength=len(found) * len(classes)).reshape(len(found), len(classes))
     rows, columns = linear_sum_assignment(both, maximize=True)
     union = both.sum(1)[rows] + both.sum(0)[columns] - both[rows, columns]
     iou = dict.fromkeys(classes.tolist(), 0.0)
     iou |= {int(classes[c]): float(both[r, c] / u) for r, c, u in zip(rows, columns, union, strict=True)}
     pairs = {int(found[r]): int(classes[c]) for r, c in zip(rows, columns, strict=True)}
-    return Match(pairs, float(both[rows, columns].sum() / both.sum()), iou)
+    return ClusterMatching(pairs, float(both[rows, columns].sum() / both.sum()), iou)

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError
 from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import SettingsError
-from napari_foundseg.core.validation_messages import in_words
+from napari_foundseg.core.validation_messages import validation_message
 
 __all__ = ["Clusters", "Edit", "Metric", "clusters_of_codes", "find_clusters", "normalised"]
 
@@ -215,7 +215,7 @@ class Clusters:
         try:
             return replace(self, classes=self.classes.with_row(first, **given))
         except ValidationError as error:
-            raise SettingsError(in_words(error, "field", ClassRow.model_fields)) from error
+            raise SettingsError(validation_message(error, "field", ClassRow.model_fields)) from error
 
     def _split(self, number: int, sample: NDArray[Any]) -> Self:
         if self.metric == "linear" or not len(sample):

@@ -1,9 +1,9 @@
 """A dense conditional random field that draws class borders to where the image has edges.
 
 The model is Krähenbühl and Koltun's (NeurIPS 2011) with Potts compatibility: every pixel is joined to every other one,
-by a Gaussian kernel in space and by one in space and colour. `refine` runs its mean-field inference; small images by
-the kernels' matrices, larger ones by filters: a separable convolution for the first kernel, the permutohedral lattice
-(Adams, Baek and Davis 2010, `core.clusters.lattice`) for the second.
+by a Gaussian kernel in space and by one in space and colour. `refine_with_crf` runs its mean-field inference: on small
+images by the kernels' matrices, on larger ones by filters, a separable convolution for the first kernel and the
+permutohedral lattice (Adams, Baek and Davis 2010, `core.clusters.lattice`) for the second.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import Field
 from napari_foundseg.core.clusters.lattice import Lattice
 from napari_foundseg.core.declared_fields import Declared
 
-__all__ = ["CRF", "refine"]
+__all__ = ["CRF", "refine_with_crf"]
 
 _Floats = NDArray[np.float32]
 #: Pixels up to which the kernels are kept as matrices.
@@ -49,7 +49,7 @@ class CRF(Declared):
     """Of that kernel."""
 
 
-def refine(
+def refine_with_crf(
     probabilities: NDArray[Any],
     rgb: NDArray[np.uint8],
     crf: CRF | None = None,

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.labels import label_sizes
 
-__all__ = ["Box", "Difference"]
+__all__ = ["Difference", "SliceBox"]
 
-Box = tuple[slice, ...]
+#: A box of an array, a slice for each axis; `core.masks.Box` has corners instead.
+SliceBox = tuple[slice, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +74,7 @@ class Difference:
         )
 
     @property
-    def box(self) -> Box:
+    def box(self) -> SliceBox:
         """The box in the array."""
         return tuple(slice(s, s + n) for s, n in zip(self.start, self.shape, strict=True))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_boxes import box_of
 from napari_foundseg.core.errors import PromptError
 
@@ -27,7 +27,7 @@ __all__ = [
 _DENSE = 1 << 24
 
 Labels = NDArray[Any]
-Pieces = list[tuple[Box, NDArray[Any]]]
+Pieces = list[tuple[SliceBox, NDArray[Any]]]
 Spacing = Sequence[float | None]
 
 
@@ -55,7 +55,7 @@ def delete(labels: Labels, ids: Sequence[int]) -> Pieces:
     return _replaced(labels, ids, 0)
 
 
-def delete_parts(labels: Labels, parts: Sequence[tuple[int, Box]]) -> Pieces:
+def delete_parts(labels: Labels, parts: Sequence[tuple[int, SliceBox]]) -> Pieces:
     """Remove objects inside boxes, such as at one point in time.
 
     Parameters
@@ -350,7 +350,7 @@ def _replaced(labels: Labels, ids: Sequence[int], by: int) -> Pieces:
     return [(box, np.where(np.isin(labels[box], ids), labels.dtype.type(by), labels[box]))]
 
 
-def _box(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None) -> Box:
+def _box(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None) -> SliceBox:
     """Return the box of objects, wider by some pixels along each axis."""
     box = box_of(labels, ids)
     if box is None:

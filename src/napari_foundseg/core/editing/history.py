@@ -1,8 +1,8 @@
 """Undo and redo of every write into a label image, kept as bounding boxes and compressed differences.
 
-A `Step` is one edit by the user. It keeps the values before and after of the pixels that it changed, and the features
-of objects (scores, review notes) before and after. Undo and redo skip pixels that something else has changed since,
-and report their number.
+An `EditStep` is one edit by the user. It keeps the values before and after of the pixels that it changed, and the
+features of objects (scores, review notes) before and after. Undo and redo skip pixels that something else has changed
+since, and report their number.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.editing.difference import Box, Difference
+from napari_foundseg.core.editing.difference import Difference, SliceBox
 from napari_foundseg.core.editing.object_facts import Facts
 
-__all__ = ["Atom", "History", "Step", "compared", "painted"]
+__all__ = ["Atom", "EditStep", "History", "compared", "painted"]
 
 #: A part of a stroke in napari's paint event: index arrays, old and new values; or box, mask, old values, new value.
 Atom = tuple[Any, ...]
 
 
 def compared(
-    array: NDArray[Any], pieces: Iterable[tuple[Box, NDArray[Any]]]
-) -> list[tuple[Box, NDArray[Any], Difference]]:
+    array: NDArray[Any], pieces: Iterable[tuple[SliceBox, NDArray[Any]]]
+) -> list[tuple[SliceBox, NDArray[Any], Difference]]:
     """Return the pieces that would change an array, each with its difference.
 
     Parameters
@@ -76,7 +76,7 @@ def painted(array: NDArray[Any], atoms: Iterable[Atom]) -> Difference | None:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class EditStep:
     """One edit by the user, however many boxes it changed.
 
     Parameters
@@ -99,10 +99,10 @@ class Step:
         """Memory of it."""
         return sum(part.nbytes for part in self.parts)
 
-    def reversed(self) -> Step:
+    def reversed(self) -> EditStep:
         """Return the way back."""
         parts = tuple(part.reversed() for part in reversed(self.parts))
-        return Step(self.name, parts, self.known_after, self.known_before)
+        return EditStep(self.name, parts, self.known_after, self.known_before)
 
     def apply(self, array: NDArray[Any]) -> int:
         """Do the step.
@@ -179,11 +179,11 @@ class History:
 
     def __init__(self, limit: int = 512 << 20) -> None:
         self._limit = limit
-        self._done: list[Step] = []
-        self._undone: list[Step] = []
+        self._done: list[EditStep] = []
+        self._undone: list[EditStep] = []
 
     @property
-    def last(self) -> Step | None:
+    def last(self) -> EditStep | None:
         """The step that undo would take back; None if there is none."""
         return self._done[-1] if self._done else None
 
@@ -202,19 +202,19 @@ class History:
         """Memory of all steps."""
         return sum(step.nbytes for step in (*self._done, *self._undone))
 
-    def add(self, step: Step) -> None:
+    def add(self, step: EditStep) -> None:
         """Add a step that was done; steps undone before it cannot be redone any more."""
         self._undone.clear()
         self._done.append(step)
         while len(self._done) > 1 and self.nbytes > self._limit:
             del self._done[0]
 
-    def undo(self) -> Step | None:
+    def undo(self) -> EditStep | None:
         """Return the step that takes the last one back, and count it as taken back.
 
         Returns
         -------
-        Step or None
+        EditStep or None
             To be applied; None where there is nothing to undo.
         """
         if not self._done:
@@ -222,12 +222,12 @@ class History:
         self._undone.append(self._done.pop())
         return self._undone[-1].reversed()
 
-    def redo(self) -> Step | None:
+    def redo(self) -> EditStep | None:
         """Return the step that was undone last, and count it as done.
 
         Returns
         -------
-        Step or None
+        EditStep or None
             To be applied; None where there is nothing to redo.
         """
         if not self._undone:
@@ -236,14 +236,14 @@ class History:
         return self._done[-1]
 
 
-def _box_of(atom: Atom) -> Box:
+def _box_of(atom: Atom) -> SliceBox:
     where = atom[0]
     if isinstance(where[0], slice):
         return tuple(where)
     return tuple(slice(int(np.min(axis)), int(np.max(axis)) + 1) for axis in where)
 
 
-def _put(region: NDArray[Any], atom: Atom, box: Box, origin: NDArray[np.intp], *, old: bool) -> None:
+def _put(region: NDArray[Any], atom: Atom, box: SliceBox, origin: NDArray[np.intp], *, old: bool) -> None:
     """Write the old or the new values of one atom into an array whose first pixel is at `origin`."""
     values = atom[-2] if old else atom[-1]
     if not isinstance(atom[0][0], slice):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.difference import SliceBox
 
 __all__ = ["box_around", "box_of", "object_boxes"]
 
@@ -16,7 +16,7 @@ __all__ = ["box_around", "box_of", "object_boxes"]
 _DENSE = 4_000_000
 
 
-def object_boxes(labels: NDArray[Any]) -> dict[int, Box]:
+def object_boxes(labels: NDArray[Any]) -> dict[int, SliceBox]:
     """Return the bounding box of every object.
 
     Parameters
@@ -36,7 +36,7 @@ def object_boxes(labels: NDArray[Any]) -> dict[int, Box]:
     return {int(i): box for i, box in zip(ids, found, strict=True) if i > 0}
 
 
-def box_of(labels: NDArray[Any], ids: Sequence[int]) -> Box | None:
+def box_of(labels: NDArray[Any], ids: Sequence[int]) -> SliceBox | None:
     """Return the bounding box of objects.
 
     Parameters
@@ -52,7 +52,7 @@ def box_of(labels: NDArray[Any], ids: Sequence[int]) -> Box | None:
     return box_around(labels == ids[0] if len(ids) == 1 else np.isin(labels, ids))
 
 
-def box_around(own: NDArray[np.bool_]) -> Box | None:
+def box_around(own: NDArray[np.bool_]) -> SliceBox | None:
     """Return the bounding box of the pixels that are set.
 
     Parameters

@@ -15,7 +15,7 @@ from napari_foundseg.core.errors import AxesError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["THRESHOLDS", "Comparison", "Matching", "compare", "match"]
+__all__ = ["THRESHOLDS", "Comparison", "Matching", "compare", "match_objects"]
 
 #: Intersection over union from which on, exclusive, two objects are the same one: 0.50, 0.55 … 0.95.
 THRESHOLDS = np.arange(50, 100, 5) / 100
@@ -91,7 +91,7 @@ class Comparison:
     errors: pd.DataFrame
 
 
-def match(truth: NDArray[Any], found: NDArray[Any]) -> Matching:
+def match_objects(truth: NDArray[Any], found: NDArray[Any]) -> Matching:
     """Find which objects share pixels.
 
     Parameters
@@ -159,7 +159,7 @@ def compare(truth: NDArray[Any], found: NDArray[Any]) -> Comparison:
     """
     import pandas as pd
 
-    matching = match(truth, found)
+    matching = match_objects(truth, found)
     rows = _errors(matching)
     boxes = (object_boxes(truth), object_boxes(found))
     # The user is taken to the found object, or to the reference object where none was found.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_boxes import object_boxes
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class GreyValues(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Of the label image, with a last axis of channels where there are any."""
 
-    def __getitem__(self, box: Box, /) -> NDArray[Any]:
+    def __getitem__(self, box: SliceBox, /) -> NDArray[Any]:
         """Return the values of a box of the label image."""
 
 
@@ -39,7 +39,7 @@ def measure(
     spacing: Sequence[float | None],
     unit: str,
     image: GreyValues | None = None,
-    boxes: Mapping[int, Box] | None = None,
+    boxes: Mapping[int, SliceBox] | None = None,
 ) -> pd.DataFrame:
     """Measure objects.
 
@@ -87,7 +87,7 @@ def remeasure(
     unit: str,
     image: GreyValues | None,
     ids: Collection[int],
-    edited: Iterable[Box],
+    edited: Iterable[SliceBox],
 ) -> pd.DataFrame:
     """Bring a table up to date after an edit, by measuring the touched objects only.
 
@@ -101,7 +101,7 @@ def remeasure(
     import pandas as pd
 
     touched = table["label"].isin(ids)
-    boxes: dict[int, Box] = {}
+    boxes: dict[int, SliceBox] = {}
     for label, box in boxes_of(table[touched], axes, spacing):
         _widen(boxes, label, box)
     for box in edited:
@@ -115,7 +115,7 @@ def remeasure(
     return both.sort_values(["label", *_fixed(axes, spacing)], kind="stable", ignore_index=True)
 
 
-def boxes_of(table: pd.DataFrame, axes: str, spacing: Sequence[float | None]) -> list[tuple[int, Box]]:
+def boxes_of(table: pd.DataFrame, axes: str, spacing: Sequence[float | None]) -> list[tuple[int, SliceBox]]:
     """Return label and bounding box of each row of a table.
 
     Parameters
@@ -160,7 +160,7 @@ def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
 
 
 def _rows(
-    labels: NDArray[Any], label: int, box: Box, spacing: Sequence[float | None], image: GreyValues | None
+    labels: NDArray[Any], label: int, box: SliceBox, spacing: Sequence[float | None], image: GreyValues | None
 ) -> Iterator[list[float]]:
     """Yield the row of an object, or one for each point in time."""
     fixed = [i for i, size in enumerate(spacing) if size is None]
@@ -223,6 +223,6 @@ def _extent(axes: str, spacing: Sequence[float | None]) -> list[str]:
     ]
 
 
-def _widen(boxes: dict[int, Box], label: int, box: Box) -> None:
+def _widen(boxes: dict[int, SliceBox], label: int, box: SliceBox) -> None:
     old = boxes.get(label, box)
     boxes[label] = tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(old, box, strict=True))

@@ -12,7 +12,7 @@ from napari_foundseg.core.editing.object_boxes import box_around
 from napari_foundseg.core.labels import label_dtype
 
 if TYPE_CHECKING:
-    from napari_foundseg.core.editing.history import Step
+    from napari_foundseg.core.editing.history import EditStep
     from napari_foundseg.core.editing.object_facts import Facts
     from napari_foundseg.core.labels import Overlap
     from napari_foundseg.core.result import Segmentation
@@ -49,7 +49,7 @@ class AddedObjects:
         self.labels = history.layer
         self._history = history
         self._overlay, self._overlap, self._done = overlay, overlap, done
-        self._step: Step | None = None
+        self._step: EditStep | None = None
         self._busy: Segmentation | None = None
         self._next: Segmentation | None = None
 

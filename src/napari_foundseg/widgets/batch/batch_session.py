@@ -23,8 +23,8 @@ from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.saved.preferences import reload_preferences
 
 if TYPE_CHECKING:
-    from napari_foundseg.batch.item_stages import Outcome
-    from napari_foundseg.batch.items import Item
+    from napari_foundseg.batch.item_stages import ItemOutcome
+    from napari_foundseg.batch.items import BatchItem
     from napari_foundseg.core.image import Image
 
 __all__ = ["BatchSession", "Line", "Result"]
@@ -40,7 +40,7 @@ Result = tuple[str, Path, Path, Callable[[], "Image"]]
 class Line:
     """The state of an item."""
 
-    item: Item
+    item: BatchItem
     state: str = "waiting"
     share: float = 0.0
     seconds: float = 0.0
@@ -83,7 +83,7 @@ class BatchSession(QObject):
         self._asked = 0
         self._used = False
         self._lock = threading.Lock()
-        self._news: dict[str, tuple[str, Outcome | None, float]] = {}
+        self._news: dict[str, tuple[str, ItemOutcome | None, float]] = {}
         #: Estimated seconds until the end of the run; None if unknown.
         self.seconds_left: float | None = None
         self._timer = QTimer(self)
@@ -306,7 +306,7 @@ class BatchSession(QObject):
         self.report = found
         self.settled.emit()
 
-    def _note(self, item: Item, state: str, outcome: Outcome | None, share: float, _words: str) -> None:
+    def _note(self, item: BatchItem, state: str, outcome: ItemOutcome | None, share: float, _words: str) -> None:
         """Record news of the runner, in its thread, until the window fetches them."""
         if state in _ENDED and self.runner is not None:
             self.seconds_left = self.runner.seconds_left()

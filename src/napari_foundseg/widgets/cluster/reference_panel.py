@@ -12,7 +12,7 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.core.clusters.cluster_matching import Match, match
+from napari_foundseg.core.clusters.cluster_matching import ClusterMatching, match_clusters
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
@@ -93,7 +93,7 @@ class ReferencePanel(QWidget):
         """Disconnect from the viewer."""
         self.choice.disconnect_viewer()
 
-    def _show(self, number: int, found: Match | Exception) -> None:
+    def _show(self, number: int, found: ClusterMatching | Exception) -> None:
         if number != self._latest.number:
             return
         if isinstance(found, Exception):
@@ -122,8 +122,8 @@ def painted_over(labels: Labels, target: ImageOnLayer, indices: list[tuple[int, 
     return out
 
 
-def _matched(clusters: NDArray[Any], given: Any) -> Match:
+def _matched(clusters: NDArray[Any], given: Any) -> ClusterMatching:
     """Match on slices with clusters."""
     planes = clusters.reshape(-1, *clusters.shape[-2:])
     seen = planes.any((1, 2))
-    return match(planes[seen], in_memory(given).reshape(planes.shape)[seen])
+    return match_clusters(planes[seen], in_memory(given).reshape(planes.shape)[seen])

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.core.editing.difference import Box, Difference
-from napari_foundseg.core.editing.history import History, Step, compared, painted
+from napari_foundseg.core.editing.difference import Difference, SliceBox
+from napari_foundseg.core.editing.history import EditStep, History, compared, painted
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.widgets.editing.labels_journal import LabelsJournal
 from napari_foundseg.widgets.editing.object_counts import ObjectCounts
@@ -60,7 +60,7 @@ class LabelsHistory(QObject):
 
     #: A step was written, undone or redone; in words, or empty.
     changed = Signal(str)
-    #: A step was written, undone or redone; the `Step` in the direction in which it was written.
+    #: A step was written, undone or redone; the `EditStep` in the direction in which it was written.
     stepped = Signal(object)
 
     def __init__(self, layer: Labels, image: Image | None) -> None:
@@ -90,7 +90,7 @@ class LabelsHistory(QObject):
         return self._steps.redo_name
 
     @property
-    def last(self) -> Step | None:
+    def last(self) -> EditStep | None:
         """The step that undo would revert."""
         return self._steps.last
 
@@ -103,7 +103,7 @@ class LabelsHistory(QObject):
         rejected = (label for label, facts in read_facts(self.layer).items() if facts.get("review") == REJECTED)
         return max(self.counted.census.largest, *rejected, 0) + 1
 
-    def write(self, name: str, pieces: Iterable[tuple[Box, NDArray[Any]]], known: Facts | None = None) -> bool:
+    def write(self, name: str, pieces: Iterable[tuple[SliceBox, NDArray[Any]]], known: Facts | None = None) -> bool:
         """Write into the layer as one step.
 
         Parameters
@@ -134,7 +134,7 @@ class LabelsHistory(QObject):
     def write_soon(
         self,
         name: str,
-        prepare: Callable[[], tuple[Callable[[NDArray[Any]], Iterable[tuple[Box, NDArray[Any]]]], Facts]],
+        prepare: Callable[[], tuple[Callable[[NDArray[Any]], Iterable[tuple[SliceBox, NDArray[Any]]]], Facts]],
         done: Callable[[bool | Exception], None],
     ) -> None:
         """Compute pieces in a background thread, then write them into the layer as one step.
@@ -204,7 +204,7 @@ class LabelsHistory(QObject):
         self.counted.release()
         self.journal.close()
 
-    def _apply(self, take: Callable[[], Step | None], done: str) -> None:
+    def _apply(self, take: Callable[[], EditStep | None], done: str) -> None:
         if why := why_not_writable(self.layer):
             self.changed.emit(f"Nothing was changed: {self.layer.name!r} is {why}.")
             return
@@ -238,14 +238,14 @@ class LabelsHistory(QObject):
         if not parts and not after:
             return False
         write_facts(self.layer, after)
-        step = Step(name, tuple(parts), {i: before.get(i, {}) for i in after}, after)
+        step = EditStep(name, tuple(parts), {i: before.get(i, {}) for i in after}, after)
         self._steps.add(step)
         self.journal.add(step)
         self.stepped.emit(step)
         self.changed.emit("")
         return True
 
-    def _put(self, box: Box, before: NDArray[Any], values: NDArray[Any]) -> None:
+    def _put(self, box: SliceBox, before: NDArray[Any], values: NDArray[Any]) -> None:
         """Write a box and redraw as little as possible."""
         differs = before != values
         count = int(np.count_nonzero(differs))

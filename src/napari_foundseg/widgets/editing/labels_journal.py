@@ -12,7 +12,7 @@ from napari_foundseg.io.journal import Header, Journal, journal_folder
 from napari_foundseg.widgets.layers.object_features import read_facts
 
 if TYPE_CHECKING:
-    from napari_foundseg.core.editing.history import Step
+    from napari_foundseg.core.editing.history import EditStep
     from napari_foundseg.core.image import Image
 
 __all__ = ["LabelsJournal"]
@@ -66,7 +66,7 @@ class LabelsJournal(QObject):
         if features or data.any():
             self._journal.add_all(data.copy(), features)
 
-    def add(self, step: Step) -> None:
+    def add(self, step: EditStep) -> None:
         """Save a step; the journal is open."""
         assert self._journal is not None
         self._journal.add(step)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.labels import Overlap, add_mask
 from napari_foundseg.core.masks import Mask
@@ -33,7 +33,7 @@ def add_objects(
     first = history.free_id()
     known: dict[int, dict[str, Any]] = {}
 
-    def pieces() -> Iterator[tuple[Box, NDArray[Any]]]:
+    def pieces() -> Iterator[tuple[SliceBox, NDArray[Any]]]:
         for mask in masks:
             label = first + len(known)
             box = overlay.box(mask)

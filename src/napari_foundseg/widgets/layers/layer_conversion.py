@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.contrast import Normalisation, Percentile
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Box
 from napari_foundseg.widgets.layers.layer_axes import layer_axes, layer_units, transform_coordinates
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ __all__ = [
     "view_pixel",
     "visible_region",
 ]
-
-Box = tuple[int, int, int, int]
 
 
 def image_from_layer(

@@ -19,7 +19,7 @@ from napari_foundseg.widgets.layers.layer_axes import layer_letters
 if TYPE_CHECKING:
     from napari.layers import Layer
 
-    from napari_foundseg.core.editing.difference import Box
+    from napari_foundseg.core.editing.difference import SliceBox
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.masks import Mask
 
@@ -160,7 +160,7 @@ class Overlay:
         flat = data[(slice(None),) * self.axes.index("C") + (0,)] if "C" in self.axes else data
         return self._image.plane_view(flat, index)
 
-    def box(self, mask: Mask) -> Box:
+    def box(self, mask: Mask) -> SliceBox:
         """Return the slices of a mask in the layer's array, one for each axis."""
         y0, x0, y1, x1 = mask.box
         at = {"Y": slice(y0, y1 + 1), "X": slice(x0, x1 + 1), "C": slice(0, 1)}

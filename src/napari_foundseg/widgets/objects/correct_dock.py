@@ -12,7 +12,7 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton
 
 from napari_foundseg.core.editing import edits
-from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.widgets.controls.rows import labelled_row
@@ -270,7 +270,7 @@ class CorrectWidget(LabelsDock):
         # One after the other: boxes may overlap, so each object needs the result of the one before.
         self._edit(name, lambda labels: (piece for i in self._some() for piece in make(labels, i, spacing)))
 
-    def _edit(self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]]) -> bool:
+    def _edit(self, name: str, make: Callable[[Any], Iterable[tuple[SliceBox, Any]]]) -> bool:
         """Write an edit; show the error, or that nothing changed."""
         changed = self.write(name, make)
         if changed is None:

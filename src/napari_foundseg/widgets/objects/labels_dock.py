@@ -9,7 +9,7 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QPushButton
 
-from napari_foundseg.core.editing.difference import Box
+from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
@@ -96,7 +96,7 @@ class LabelsDock(Dock):
             return None
 
     def write(
-        self, name: str, make: Callable[[Any], Iterable[tuple[Box, Any]]], known: Facts | None = None
+        self, name: str, make: Callable[[Any], Iterable[tuple[SliceBox, Any]]], known: Facts | None = None
     ) -> bool | None:
         """Write an edit as one step, and show its errors.
 

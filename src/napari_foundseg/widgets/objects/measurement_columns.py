@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from napari.layers import Labels
     from numpy.typing import NDArray
 
-    from napari_foundseg.core.editing.difference import Box
+    from napari_foundseg.core.editing.difference import SliceBox
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.measuring.measurements import GreyValues
 
@@ -53,7 +53,7 @@ class _LazyGrey:
             shape.insert(self._channel, 1)
         self.shape = (*shape, *channels)
 
-    def __getitem__(self, box: Box) -> NDArray[Any]:
+    def __getitem__(self, box: SliceBox) -> NDArray[Any]:
         if self._channel is None:
             return self._blocks[box]
         parts = list(box)

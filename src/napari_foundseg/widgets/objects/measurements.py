@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
-    from napari_foundseg.core.editing.difference import Box
-    from napari_foundseg.core.editing.history import Step
+    from napari_foundseg.core.editing.difference import SliceBox
+    from napari_foundseg.core.editing.history import EditStep
     from napari_foundseg.core.image import Image
     from napari_foundseg.widgets.editing.labels_history import LabelsHistory
 
@@ -57,7 +57,7 @@ class Measurements(QObject):
         self._measured: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
         self._ids: set[int] = set()
-        self._edited: list[Box] = []
+        self._edited: list[SliceBox] = []
         self._all, self._busy, self._users = True, False, 0
         self._latest = NumpyThread("measure")
         self._latest.done.connect(self._take)
@@ -99,7 +99,7 @@ class Measurements(QObject):
         self.layer.events.data.disconnect(self._replaced)
         self.layer.events.features.disconnect(self._forget_table)
 
-    def _note(self, step: Step) -> None:
+    def _note(self, step: EditStep) -> None:
         for part in step.parts:
             self._ids |= part.ids - {0}
             self._edited.append(part.box)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem
 
-from napari_foundseg.io.worklist import Item
+from napari_foundseg.io.worklist import WorklistItem
 
 __all__ = ["ItemTable", "WorklistTable"]
 
@@ -79,13 +79,13 @@ class WorklistTable(ItemTable):
     def __init__(self) -> None:
         super().__init__("State", "Objects")
 
-    def fill(self, items: Sequence[Item]) -> None:
+    def fill(self, items: Sequence[WorklistItem]) -> None:
         """Show other images."""
         self.make_rows(len(items))
         for row, item in enumerate(items):
             self.show_item(row, item)
 
-    def show_item(self, row: int, item: Item, *, opened: bool = False) -> None:
+    def show_item(self, row: int, item: WorklistItem, *, opened: bool = False) -> None:
         """Show the state of an image."""
         state = "missing" if item.missing else item.record.state
         count = item.record.objects

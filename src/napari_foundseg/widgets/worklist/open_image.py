@@ -25,7 +25,7 @@ from napari_foundseg.io.formats.content import FileContent
 from napari_foundseg.io.layer_files import RUN_PROVENANCE, holds_properties, properties_of, write_with_properties
 from napari_foundseg.io.naming import image_exists, table_path
 from napari_foundseg.io.readers import read_image, read_labels
-from napari_foundseg.io.worklist import Item, Record, State, write_record
+from napari_foundseg.io.worklist import Record, WorklistItem, WorkState, write_record
 from napari_foundseg.widgets.editing.image_objects import assign_objects
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
@@ -76,7 +76,7 @@ class Saved:
     revision: int
 
 
-def read_content(item: Item, image: Image | None = None, ahead: Content | None = None) -> Content:
+def read_content(item: WorklistItem, image: Image | None = None, ahead: Content | None = None) -> Content:
     """Read an image and its labels; slow, so not for the window's thread.
 
     `image` is read from the item's file by default. `ahead` is content that was read in advance, which is used if the
@@ -116,14 +116,14 @@ class OpenImage(QObject):
     def __init__(
         self,
         viewer: ViewerModel,
-        item: Item,
+        item: WorklistItem,
         content: Content,
         layer: ImageLayer | None = None,
         like: OpenImage | None = None,
     ) -> None:
         super().__init__()
         self._viewer, self.item, self._fingerprint = viewer, item, content.fingerprint
-        self.state: State = item.record.state
+        self.state: WorkState = item.record.state
         #: Time of the last save, in seconds since 1970.
         self.saved_at: float | None = None
         self._own: list[Any] = []
@@ -164,7 +164,7 @@ class OpenImage(QObject):
         """The layers in the viewer that are removed with this image."""
         return [layer for layer in self._own if layer in self._viewer.layers]
 
-    def mark(self, state: State) -> None:
+    def mark(self, state: WorkState) -> None:
         """Set the state of the image."""
         self.state = state
         self._revision += 1
@@ -187,7 +187,7 @@ class OpenImage(QObject):
             wanted = state == "done" or pixels.any()
             if digest != known or (wanted and not image_exists(item.labels)):
                 ids = np.unique(pixels)
-                now: State = "in work" if state == "new" else state
+                now: WorkState = "in work" if state == "new" else state
                 record = Record(item.labels.name, now, int((ids > 0).sum()), fingerprint)
                 content = FileContent(
                     pixels.reshape(image.shape), image.label_axes, dict(image.spacing), dict(image.units)
@@ -210,7 +210,7 @@ class OpenImage(QObject):
         if not self.unsaved:
             self.state = saved.record.state
 
-    def move_labels(self, item: Item) -> None:
+    def move_labels(self, item: WorklistItem) -> None:
         """Save to another file from now on.
 
         Raises

@@ -11,7 +11,7 @@ from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.errors import FoundsegError, WorklistError
-from napari_foundseg.io.worklist import Item, items_of_folder, named_items, paired_items
+from napari_foundseg.io.worklist import WorklistItem, items_of_folder, named_items, paired_items
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.worklist.next_image_encoding import NextImageEncoding
@@ -47,7 +47,7 @@ class WorklistSession(QObject):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = viewer
-        self.items: list[Item] = []
+        self.items: list[WorklistItem] = []
         self.opened: OpenImage | None = None
         #: The folder of the images; None for open layers.
         self.images: Path | None = None
@@ -192,7 +192,7 @@ class WorklistSession(QObject):
         self.listed.emit()
         self._rest()
 
-    def _found(self, images: Path | None, labels: Path | None, names: Sequence[str]) -> list[Item]:
+    def _found(self, images: Path | None, labels: Path | None, names: Sequence[str]) -> list[WorklistItem]:
         if self._results:
             return paired_items(self._results)
         folder = labels or images
@@ -273,7 +273,7 @@ class WorklistSession(QObject):
         if self._ahead is not None:
             self._encode.begin(self._ahead.image)
 
-    def _layer(self, item: Item) -> ImageLayer:
+    def _layer(self, item: WorklistItem) -> ImageLayer:
         layer = self._layers[item.name]
         if layer not in self._viewer.layers:
             raise WorklistError(f"The layer {item.name!r} was removed. Press 'Open layers' for a new list.")
