@@ -36,7 +36,7 @@ def _no_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(item_stages, "run_steps", toy_steps.steps_without_model)
 
 
-def outcomes(folder: Path, **options: Any) -> dict[str, item_stages.Outcome]:
+def outcomes(folder: Path, **options: Any) -> dict[str, item_stages.ItemOutcome]:
     return {outcome.stem: outcome for outcome in toy_steps.run(toy_steps.recipe(**options), folder)}
 
 

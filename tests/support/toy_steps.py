@@ -47,5 +47,5 @@ def orders(what: Recipe, folder: Path, out: Path | None = None) -> list[item_sta
     return [item_stages.Order(what.model_dump_json(), item, results) for item in items_of(what, folder, out)]
 
 
-def run(what: Recipe, folder: Path, out: Path | None = None) -> list[item_stages.Outcome]:
+def run(what: Recipe, folder: Path, out: Path | None = None) -> list[item_stages.ItemOutcome]:
     return [item_stages.run_here(order) for order in orders(what, folder, out)]
