@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_foundseg.widgets.layers.camera import find_camera
+
 SIDE, PITCH = 2048, 28
 REPEATS = 5
 
@@ -152,7 +154,7 @@ def crowd_without(folder: Path, record: Any) -> None:  # noqa: ARG001 - as the o
             canvas.click(layer, middle(label))
             layer.selected_label = label
         with record.during("mark as right"):
-            viewer.scene.camera.center = (0, 500 + i, 500)
+            find_camera(viewer).center = (0, 500 + i, 500)
             layer.selected_label = label + 1
             QTest.qWait(300)
         viewer.reset_view()

@@ -24,13 +24,14 @@ from qtpy.QtTest import QTest
 from scipy import ndimage
 
 from _held_out import mosaic
+from napari_foundseg.widgets.layers.camera import find_camera
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from napari_foundseg.widgets.runs.shared_engine import close_engine
 
 
 def canvas_place(viewer: Any, layer: Any, data: tuple[int, int]) -> QPoint:
     """Return the canvas's pixel that shows a data position."""
-    canvas, camera = viewer.window._qt_viewer.canvas.native, viewer.scene.camera
+    canvas, camera = viewer.window._qt_viewer.canvas.native, find_camera(viewer)
     world = np.array(layer.data_to_world(data)) - np.array(camera.center[-2:])
     y, x = world * camera.zoom + np.array([canvas.height(), canvas.width()]) / 2
     return QPoint(round(x), round(y))

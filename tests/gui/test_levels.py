@@ -14,6 +14,7 @@ from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.layers.camera import find_camera
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 
 pytestmark = pytest.mark.gui
@@ -56,7 +57,7 @@ def test_what_is_pointed_at_from_afar_is_decoded_at_a_coarse_level(
     qtbot.waitUntil(form.image.levels.isVisible)
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
     qtbot.wait(200)
-    viewer.scene.camera.zoom = 0.5  # a pixel of the screen is two of the world, four of the data
+    find_camera(viewer).zoom = 0.5  # a pixel of the screen is two of the world, four of the data
     canvas.click(layer, (800, 1000))
     qtbot.waitUntil(form.accept_button.isEnabled)
     request = engine.jobs[-1].request
@@ -71,8 +72,8 @@ def test_what_is_pointed_at_from_afar_is_decoded_at_a_coarse_level(
     np.testing.assert_allclose(objects.scale, layer.scale)
     assert 150_000 < objects.data.sum() <= 160_000
     # From near by the same click is looked at in the finest pixels.
-    viewer.scene.camera.zoom = 3
-    viewer.scene.camera.center = (0, *layer.data_to_world((800, 1000)))
+    find_camera(viewer).zoom = 3
+    find_camera(viewer).center = (0, *layer.data_to_world((800, 1000)))
     canvas.click(layer, (800, 1000))
     qtbot.waitUntil(form.accept_button.isEnabled)
     assert engine.jobs[-1].request.image.shape == SHAPE

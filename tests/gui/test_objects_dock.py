@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_foundseg.widgets.layers.camera import find_camera
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 from napari_foundseg.widgets.objects.objects_dock import ObjectsWidget
 
@@ -58,15 +59,15 @@ def test_the_table_measures_in_the_unit(dock: ObjectsWidget) -> None:
 def test_a_row_selects_its_object_and_goes_there(qtbot: Any, viewer: Any, dock: ObjectsWidget) -> None:
     click_row(qtbot, dock.table, 1)
     assert dock.layer.selected_label == 2
-    np.testing.assert_allclose(viewer.scene.camera.center[-2:], (45, 55), atol=0.5)  # in µm
+    np.testing.assert_allclose(find_camera(viewer).center[-2:], (45, 55), atol=0.5)  # in µm
 
 
 def test_an_object_selects_its_row(qtbot: Any, viewer: Any, canvas: Any, dock: ObjectsWidget) -> None:
-    centre = viewer.scene.camera.center
+    centre = find_camera(viewer).center
     dock.layer.mode = "pick"
     canvas.click(dock.layer, (10, 10))
     assert chosen(dock) == 4
-    assert viewer.scene.camera.center == centre
+    assert find_camera(viewer).center == centre
     dock.layer.selected_label = 3  # no such object
     assert chosen(dock) is None
 
@@ -139,7 +140,7 @@ def test_the_objects_are_compared_with_a_reference(qtbot: Any, viewer: Any, dock
     panel.errors.parent().show()
     missed = panel.errors.model_.table["error"].tolist().index("missed")
     panel.errors.setCurrentIndex(panel.errors.model_.index(missed, 0))
-    np.testing.assert_allclose(viewer.scene.camera.center[-2:], (54.5, 9.5), atol=0.5)
+    np.testing.assert_allclose(find_camera(viewer).center[-2:], (54.5, 9.5), atol=0.5)
     dock.removal.bound.setValue(101)
     dock.removal.button.click()
     qtbot.waitUntil(lambda: "1 missed" in panel.figures.text() and "invented" not in panel.figures.text())

@@ -10,6 +10,8 @@ from qtpy.QtGui import QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QApplication
 
+from napari_foundseg.widgets.layers.camera import find_camera
+
 
 class Canvas:
     """The mouse and the keyboard over a viewer's canvas."""
@@ -21,7 +23,7 @@ class Canvas:
     def place(self, layer: Any, data: tuple[float, ...]) -> Any:
         """The canvas's pixel that shows a data position of a layer."""
         world = np.array(layer.data_to_world(data))[-2:]
-        camera = self._viewer.scene.camera
+        camera = find_camera(self._viewer)
         centre = np.array([self.native.height(), self.native.width()]) / 2
         y, x = (world - np.array(camera.center[-2:])) * camera.zoom + centre
         return QPoint(round(x), round(y))

@@ -14,6 +14,7 @@ from napari_foundseg.core.errors import AxesError, FoundsegError, PromptError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.widgets.layers.camera import find_camera
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.layers.layer_conversion import (
@@ -239,10 +240,10 @@ def test_the_visible_region_is_what_the_camera_shows() -> None:
     layer = viewer.add_image(np.zeros((200, 300)), scale=(2, 2), translate=(10, 20))
     image = image_from_layer(layer)
     viewer.canvas.size = (100, 200)
-    viewer.scene.camera.zoom = 1
-    viewer.scene.camera.center = (0, *layer.data_to_world((100, 150)))
+    find_camera(viewer).zoom = 1
+    find_camera(viewer).center = (0, *layer.data_to_world((100, 150)))
     assert visible_region(viewer, ImageOnLayer(layer, image)) == (75, 100, 125, 200)
-    viewer.scene.camera.center = (0, 5000, 5000)
+    find_camera(viewer).center = (0, 5000, 5000)
     with pytest.raises(PromptError, match="does not overlap"):
         visible_region(viewer, ImageOnLayer(layer, image))
 

@@ -1,4 +1,4 @@
-"""Moving the camera."""
+"""The camera and the canvas of a viewer, in napari 0.7 and later."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from napari.components import ViewerModel
+    from napari.components import Camera, ViewerModel
     from napari.layers import Layer
 
-__all__ = ["centre_on"]
+__all__ = ["canvas_size", "centre_on", "find_camera"]
+
+
+def find_camera(viewer: ViewerModel) -> Camera:
+    """Return the camera; it belongs to the viewer's scene since napari 0.9."""
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def canvas_size(viewer: ViewerModel) -> tuple[int, int]:
+    """Return height and width of the canvas in pixels of the screen."""
+    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    return height, width
 
 
 def centre_on(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> None:
@@ -26,4 +37,4 @@ def centre_on(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> N
     # napari aligns layers at their last axes.
     point[-layer.ndim :] = layer.data_to_world(position)
     viewer.dims.point = tuple(point)
-    viewer.scene.camera.center = tuple(point[list(viewer.dims.displayed)][-3:])
+    find_camera(viewer).center = tuple(point[list(viewer.dims.displayed)][-3:])

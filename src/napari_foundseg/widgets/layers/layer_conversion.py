@@ -17,6 +17,7 @@ from napari_foundseg.core.contrast import Normalisation, Percentile
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
+from napari_foundseg.widgets.layers.camera import canvas_size, find_camera
 from napari_foundseg.widgets.layers.layer_axes import layer_axes, layer_units, transform_coordinates
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def visible_region(viewer: ViewerModel, target: ImageOnLayer) -> Box:
     PromptError
         If no pixel of the image is in view.
     """
-    camera = viewer.scene.camera
-    half = np.asarray(viewer.canvas.size, float) / (2 * camera.zoom)
+    camera = find_camera(viewer)
+    half = np.asarray(canvas_size(viewer), float) / (2 * camera.zoom)
     centre = np.asarray(camera.center[-2:], float)
     corners = []
     for signs in itertools.product((-1, 1), repeat=2):
@@ -114,7 +115,7 @@ def view_pixel(viewer: ViewerModel, layer: Layer) -> float:
     found = 0.0
     for axis in viewer.dims.displayed[-2:]:
         neighbour = point.copy()
-        neighbour[axis] += 1 / viewer.scene.camera.zoom
+        neighbour[axis] += 1 / find_camera(viewer).zoom
         found = max(found, float(np.linalg.norm(np.array(layer.world_to_data(neighbour), float) - start)))
     return found
 
