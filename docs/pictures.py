@@ -179,7 +179,8 @@ def cluster(path: Path) -> None:
     textures = TEMPORARY / "textures.tif"
     tifffile.imwrite(textures, mosaic())
     # In a process of its own: this one must not import torch.
-    fit = "import sys, napari_foundseg as fs; fs.fit_stego(sys.argv[1], name='textures', context=36, n_clusters=3, steps=150)"
+    settings = "name='textures', context=36, n_clusters=3, steps=150"
+    fit = f"import sys, napari_foundseg as fs; fs.fit_stego(sys.argv[1], {settings})"
     subprocess.run([sys.executable, "-c", fit, str(textures)], check=True)
     viewer, form = open_window("cluster", mosaic(), "textures")
     form.model.setCurrentIndex(form.model.findData("textures"))
