@@ -89,10 +89,11 @@ class SettingsForm(QWidget):
             control.native.setSpecialValueText("automatic")
         unit = _extra(field).get("unit")
         control.changed.connect(lambda _value, name=name: self.changed.emit(name))
-        control.native.setAccessibleName(field_label(name))
+        text = field.title or field_label(name)
+        control.native.setAccessibleName(text)
         control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._controls[name] = control
-        label = QLabel(f"{field_label(name)} ({unit})" if unit else field_label(name))
+        label = QLabel(f"{text} ({unit})" if unit else text)
         label.setToolTip(control.tooltip)
         label.setBuddy(control.native)
         label.setWordWrap(True)
