@@ -45,7 +45,7 @@ def store(
         group.attrs["ome"] = {"version": version, "multiscales": [multiscale], **more}
     for i, level in enumerate(levels):
         chunks = tuple(min(n, 16) for n in level.shape)
-        group.create_array(f"s{i}", data=level, chunks=chunks)
+        group.create_array(f"s{i}", shape=level.shape, dtype=level.dtype, chunks=chunks)[...] = level
     return path
 
 
