@@ -19,6 +19,7 @@ from napari_foundseg.batch.sidecar import read_sidecar
 from napari_foundseg.io.journal import kept_journals, read_journal
 from napari_foundseg.models import catalog, loading
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.task_models import models_for
 from tests.support import ROOT
 
 KEPT = ROOT / "tests" / "data" / "version_0_1"
@@ -98,6 +99,6 @@ def test_an_imported_model_is_in_the_catalogue_and_loads(tmp_path: Path, monkeyp
     row.write_text(text.replace("/home/user/models/my-model.safetensors", Path(str(weights)).as_posix()))
     assert catalog.row("my-model").family == "tiny"
     assert {"automatic", "prompt", "panoptic", "cluster"} <= {
-        task for task in TASKS if any(found.name == "my-model" for found in catalog.models_for(task))
+        task for task in TASKS if any(found.name == "my-model" for found in models_for(task))
     }
     assert loading.load_model("my-model").name == "my-model"

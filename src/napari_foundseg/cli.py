@@ -28,10 +28,11 @@ from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_o
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.formats.table import image_formats, label_endings, listed
-from napari_foundseg.models.catalog import catalog, default_model, packaged
+from napari_foundseg.models.catalog import catalog, packaged
 from napari_foundseg.models.listing import as_markdown
 from napari_foundseg.models.store import state
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.task_models import default_model, tasks_for
 
 if TYPE_CHECKING:
     from napari_foundseg.batch.item_stages import ItemOutcome
@@ -205,11 +206,11 @@ def list_models(
 ) -> None:
     """List the models of the catalogue."""
     if markdown:
-        typer.echo(as_markdown(packaged().values()), nl=False)
+        typer.echo(as_markdown(packaged().values(), tasks_for), nl=False)
         return
     table = Table("Name", "Tasks", "State", "Licence of weights", "Input")
     for row in catalog().values():
-        table.add_row(row.name, ", ".join(row.tasks), state(row).partition(":")[0], row.weights_licence, row.input)
+        table.add_row(row.name, ", ".join(tasks_for(row)), state(row).partition(":")[0], row.weights_licence, row.input)
     Console().print(table)
 
 
@@ -220,7 +221,8 @@ def show_model(name: Annotated[str, typer.Argument(help="Name of the model.", sh
 
     shown = row(name)
     table = Table(show_header=False, box=None)
-    for key, value in {**shown.model_dump(mode="json", exclude_none=True), "state": state(shown)}.items():
+    derived = {"tasks": list(tasks_for(shown)), "state": state(shown)}
+    for key, value in {**shown.model_dump(mode="json", exclude_none=True), **derived}.items():
         if value not in ("", [], {}):
             words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             table.add_row(key.replace("_", " "), escape(_shown(words)))
@@ -237,7 +239,7 @@ def import_weights(
     from napari_foundseg.models.importing import import_model
 
     row = import_model(path, name, family)
-    typer.echo(_shown(f"{row.name}: {row.title}, for {', '.join(row.tasks)}"))
+    typer.echo(_shown(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}"))
 
 
 @models_app.command("remove")

@@ -12,6 +12,7 @@ from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, Set
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import catalog, store
 from napari_foundseg.models.importing import import_model, remove_model
+from napari_foundseg.tasks.task_models import models_for
 
 
 @pytest.fixture(autouse=True)
@@ -32,8 +33,8 @@ def test_an_imported_model_works_like_one_of_the_package_until_it_is_removed(wei
     assert (row.name, row.family) == ("mine", "tiny")
     # It is known by its hash, whatever the file is called.
     assert row.calibration == catalog.row("foundseg-tiny").calibration
-    assert row.name in [r.name for r in catalog.models_for("automatic")]
-    assert catalog.models_for("automatic")[0].name == "foundseg-tiny"
+    assert row.name in [r.name for r in models_for("automatic")]
+    assert models_for("automatic")[0].name == "foundseg-tiny"
     found = fs.automatic(sample("nuclei"), model=row.name)
     assert len(found) == len(fs.automatic(sample("nuclei")))
     assert found.provenance["model"]["sha256"] == row.sha256

@@ -25,6 +25,14 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
 
 
+TINY_WEIGHTS = {
+    "clipseg": lambda folder: [tiny_checkpoints.write("CLIPSegForImageSegmentation", folder / "clipseg-small")],
+    "clip": lambda folder: [
+        tiny_checkpoints.write(architecture, folder / architecture) for architecture in ("CLIPModel", "SiglipModel")
+    ],
+}
+
+
 def tissue() -> np.ndarray:
     return np.ascontiguousarray(imread(sample("tissue"))[:64, :64, :3])
 

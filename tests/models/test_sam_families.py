@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,38 @@ from napari_foundseg.models.nets.sam.sam_build import build_sam
 from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
 from napari_foundseg.models.nets.sam.unetr import Unetr
 from napari_foundseg.models.protocols import GridOptions
-from napari_foundseg.models.store import state
-from tests.support.small_sam import SMALL, randomised
+from napari_foundseg.models.store import state, weights
+from tests.support.small_sam import SMALL, randomised, small_sam
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 LAYOUTS = Path(__file__).parents[1] / "data" / "layouts"
+
+
+def _small(folder: Path, name: str) -> list[Path]:
+    torch.save(small_sam().state_dict(), folder / name)
+    return [folder / name]
+
+
+def _micro_sam(folder: Path) -> list[Path]:
+    decoder = randomised(Unetr(transposed=False, width=SMALL["prompt"]).eval())
+    content = {"model_state": small_sam().state_dict(), "decoder_state": decoder.state_dict()}
+    torch.save(content, folder / "vit_small_lm.pt")
+    return [folder / "vit_small_lm.pt"]
+
+
+def _mobile_sam(folder: Path) -> list[Path]:
+    layout = {k: tuple(v) for k, v in json.loads((LAYOUTS / "mobile-sam.json").read_text()).items()}
+    torch.save(randomised(build_sam(layout)).state_dict(), folder / "mobile_sam.pt")
+    return [folder / "mobile_sam.pt"]
+
+
+TINY_WEIGHTS = {
+    "tiny": lambda folder: [Path(shutil.copy(weights(catalog.row("foundseg-tiny")), folder / "tiny.safetensors"))],
+    "sam_vit": lambda folder: _small(folder, "small.pth"),
+    "medsam": lambda folder: _small(folder, "medsam_small.pth"),
+    "micro_sam": _micro_sam,
+    "mobile_sam": _mobile_sam,
+}
 
 
 def expected_by_the_reference(sam: Sam, picture: np.ndarray, prompt: Prompt, several: bool) -> tuple[Any, Any]:
@@ -104,11 +132,11 @@ def test_the_published_names_of_every_size_are_recognised(tmp_path: Path) -> Non
         names = {kind: sam_model_registry[kind]() for kind in ("vit_b", "vit_l", "vit_h")}
     assert len(names["vit_b"].state_dict()) == 314
     from napari_foundseg.models.families.promptable.sam_vit import recognise
-    from napari_foundseg.models.importing import Found
+    from napari_foundseg.models.family import WeightsView
 
     for kind, network in names.items():
         shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        fields = recognise(Found(tmp_path / "w.pth", shapes, {}))
+        fields = recognise(WeightsView(tmp_path / "w.pth", shapes, {}))
         assert fields is not None
         assert fields["options"] == {"encoder": f"ViT-{kind[-1].upper()}"}
         assert catalog.row(f"sam-{kind.replace('_', '-')}").options == fields["options"]
@@ -151,7 +179,7 @@ def test_medsam_stretches_and_interpolates_probabilities(tmp_path: Path, sam: Sa
 
     torch.save(sam.state_dict(), tmp_path / "medsam_small.pth")
     row = import_model(tmp_path / "medsam_small.pth")
-    assert (row.family, row.tasks) == ("medsam", ("prompt",))
+    assert (row.family, row.protocols) == ("medsam", ("Promptable",))
     model = fs.load_model(row.name)
     box = (30, 40, 59, 89)
     found = model.decode(model.encode(picture), [Prompt(box=box)], multimask=True)[0]

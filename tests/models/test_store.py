@@ -11,11 +11,12 @@ import pytest
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError, EngineError, ModelNotFoundError
 from napari_foundseg.models import loading, store
-from napari_foundseg.models.catalog import catalog, models_for, row
+from napari_foundseg.models.catalog import catalog, row
 from napari_foundseg.models.device import choose_device
 from napari_foundseg.models.families.promptable import tiny
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.task_models import models_for
 
 ROW = row("foundseg-tiny")
 

@@ -22,6 +22,7 @@ __all__ = [
     "ModelNotFoundError",
     "NoFreeWorkerError",
     "OutputError",
+    "PackageError",
     "PromptError",
     "RecipeError",
     "ReplayError",
@@ -80,6 +81,10 @@ class ModelNotFoundError(FoundsegError, LookupError):
 
 class CheckpointError(FoundsegError, ValueError):
     """A weights file that is damaged, of another layout or not the one expected."""
+
+
+class PackageError(FoundsegError, ImportError):
+    """A package that a model needs and that is missing or too old."""
 
 
 class OutputError(FoundsegError, OSError):

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import ModelNotFoundError
@@ -24,10 +24,9 @@ __all__ = [
     "CatalogRow",
     "adopt",
     "catalog",
-    "default_model",
+    "current_family",
     "delete_row",
     "models_folder",
-    "models_for",
     "packaged",
     "row",
     "save_row",
@@ -37,6 +36,10 @@ __all__ = [
 _log = logging.getLogger(__name__)
 #: The hash of weights that nobody here has read; it is recorded when they are first used.
 UNVERIFIED: Final = "unverified"
+#: Families that were renamed.
+_RENAMED_FAMILIES = {"segmenters": "transformers_segmenters"}
+#: Protocols that all models of a family have, and that rows written before the protocols existed lack.
+_ADDED_PROTOCOLS = {"tiny": ("NucleusDecoding",)}
 
 
 class CatalogRow(Declared):
@@ -47,11 +50,9 @@ class CatalogRow(Declared):
     title: str
     """Name in the window."""
     family: str
-    """Module of `models` that loads it."""
-    tasks: tuple[str, ...]
-    """Names of the tasks it can do."""
+    """Name of the model family that loads it, a module below `models.families`."""
     protocols: tuple[str, ...]
-    """Protocols of `models.protocols` that it implements."""
+    """Protocols of `models.protocols` and `models.class_protocols` that it implements."""
     file: str = ""
     """Weights file, or folder with weights: relative to this package or to `models_folder`, or a full path."""
     source: str = ""
@@ -81,6 +82,20 @@ class CatalogRow(Declared):
     """What the family alone understands."""
     calibration: tuple[float, float, float] | None = None
     """Of an instance decoder's scores, as `core.watershed.instance_scores` takes it; None where nobody measured it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_of_now(cls, values: Any) -> Any:
+        """Read rows of earlier versions: they named tasks, and some families had other names or fewer protocols."""
+        if not isinstance(values, Mapping):
+            return values
+        values = {name: value for name, value in values.items() if name != "tasks"}
+        values["family"] = current_family(str(values.get("family")))
+        protocols = values.get("protocols")
+        if isinstance(protocols, list | tuple):
+            added = _ADDED_PROTOCOLS.get(values["family"], ())
+            values["protocols"] = (*(name for name in added if name not in protocols), *protocols)
+        return values
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -113,7 +128,7 @@ def catalog() -> Mapping[str, CatalogRow]:
     -------
     mapping of str to CatalogRow
         The package's rows in their order, then the person's; one of the person's takes the place of the package's
-        row of its name. The first row of a task is its default model.
+        row of its name. The first row that can do a task is its default model.
     """
     return {**packaged(), **user_rows(), **_adopted}
 
@@ -142,20 +157,9 @@ def row(name: str) -> CatalogRow:
     return there[name]
 
 
-def models_for(task: str) -> list[CatalogRow]:
-    """Return the models that can do a task.
-
-    Parameters
-    ----------
-    task : str
-        The task's name.
-
-    Returns
-    -------
-    list of CatalogRow
-        The default first.
-    """
-    return [r for r in catalog().values() if task in r.tasks]
+def current_family(name: str) -> str:
+    """Return today's name of a family."""
+    return _RENAMED_FAMILIES.get(name, name)
 
 
 def models_folder() -> Path:
@@ -252,29 +256,3 @@ def adopt(row: CatalogRow) -> None:
         The row.
     """
     _adopted[row.name] = row
-
-
-def default_model(task: str) -> str:
-    """Return the name of the model that is used where none was named.
-
-    Parameters
-    ----------
-    task : str
-        The task's name.
-
-    Returns
-    -------
-    str
-        The first of `models_for`.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If the catalogue has none for this task.
-    """
-    there = models_for(task)
-    if not there:
-        raise ModelNotFoundError(
-            f"No model for {task} is in the catalogue. Import one: napari-foundseg models import FILE"
-        )
-    return there[0].name

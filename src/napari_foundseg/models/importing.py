@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, SettingsError
-from napari_foundseg.models.catalog import CatalogRow, catalog, delete_row, packaged, save_row, user_rows
-from napari_foundseg.models.families import family_module
+from napari_foundseg.models.catalog import (
+    CatalogRow,
+    catalog,
+    current_family,
+    delete_row,
+    packaged,
+    save_row,
+    user_rows,
+)
+from napari_foundseg.models.families import families, family_module
+from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
 from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
 
-__all__ = ["FAMILIES", "Found", "import_model", "look_at", "remove_model"]
+__all__ = ["import_model", "remove_model", "view_weights"]
 
-#: Modules of `models` with a function `recognise`, the more particular first.
-FAMILIES = (
-    "tiny",
-    "sam_hq",
-    "micro_sam",
-    "medsam",
-    "mobile_sam",
-    "sam_vit",
-    "segmenters",
-    "clipseg",
-    "clip",
-    "panoptic_deeplab",
-    "detr",
-    "torchvision_segmenters",
-    "stego",
-    "dino",
-)
 #: Fields that are the imported file's own, whatever the package's row of it says.
 _OF_THE_FILE = {"name", "family", "file", "source", "beside", "sha256", "size_mb"}
 #: What a row says where the family knows no better.
@@ -40,49 +31,29 @@ _UNKNOWN = {"revision": "imported", "code_licence": "unknown", "weights_licence"
             "citation": "See where the weights come from."}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a file or folder of weights shows without being loaded.
+def view_weights(path: Path, family: str | None = None) -> WeightsView:
+    """Read what `recognise` of a family needs to know of a file or folder; nothing of it is run.
 
     Parameters
     ----------
     path : Path
         The file or folder.
-    shapes : mapping of str to tuple of int
-        Shape of each tensor by name, as `models.files.checkpoints.read_shapes` gives it.
-    config : mapping
-        A folder's ``config.json`` (transformers) or ``foundseg.json`` (ours), or a safetensors file's metadata.
-    asked_for : str, optional
-        The family that the person takes it for.
-    """
-
-    path: Path
-    shapes: Mapping[str, tuple[int, ...]]
-    config: Mapping[str, Any]
-    asked_for: str | None = None
-
-
-def look_at(path: Path) -> Found:
-    """Look at a file or folder of weights; nothing in it is run.
-
-    Parameters
-    ----------
-    path : Path
-        The file or folder.
+    family : str, optional
+        The family that the user chose for it.
 
     Returns
     -------
-    Found
-        For the families' `recognise`.
+    WeightsView
+        Names and shapes of its tensors, and its configuration.
 
     Raises
     ------
     CheckpointError
-        If it is damaged or no weights at all; the message says what it is.
+        If it is damaged or holds no weights; the message says what it is.
     """
     if not path.exists():
         raise CheckpointError(f"{path} is not there; choose a file of weights, or a folder with weights.")
-    return Found(path, read_shapes(path), read_config(path))
+    return WeightsView(path, read_shapes(path), read_config(path), family)
 
 
 def import_model(path: str | Path, name: str | None = None, family: str | None = None) -> CatalogRow:
@@ -111,20 +82,23 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
         If there is no such family.
     SettingsError
         If the name is taken or is no name.
+    PackageError
+        If a package that the model needs is missing or too old.
     OutputError
         If the row cannot be written.
     """
-    source, where = str(path), _where(path)
-    found = replace(look_at(where), asked_for=family)
-    chosen, fields = _recognised(found, family)
+    source = str(path)
+    where = _where(path)
+    family = family and current_family(family)
+    chosen, fields = _recognise(view_weights(where, family))
     sha256 = hash_of(where)
-    known = _published(where, chosen, fields, source, sha256)
-    called = _free_name(name, source, where, known)
+    published = _published(where, chosen, fields, source, sha256)
+    called = _free_name(name, source, where, published)
     row = CatalogRow(
         **_UNKNOWN
-        | {"title": called}
+        | {"title": called, "protocols": family_module(chosen).FAMILY.protocols}
         | fields
-        | (known.model_dump(exclude=_OF_THE_FILE, exclude_defaults=True) if known else {})
+        | (published.model_dump(exclude=_OF_THE_FILE, exclude_defaults=True) if published else {})
         | {
             "name": called,
             "family": chosen,
@@ -134,6 +108,7 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
             "size_mb": round(sum(file.stat().st_size for file in weight_files(where)) / 1e6, 1),
         }
     )
+    check_packages(family_module(chosen).FAMILY, row)
     save_row(row)
     return row
 
@@ -176,20 +151,17 @@ def _where(path: str | Path) -> Path:
     return folder
 
 
-def _recognised(found: Found, family: str | None) -> tuple[str, dict[str, Any]]:
-    if family is not None and family not in FAMILIES:
-        raise ModelNotFoundError(f"There is no family {family!r}; choose one of {', '.join(FAMILIES)}.")
-    for candidate in FAMILIES if family is None else (family,):
-        module = family_module(candidate)
-        fields: dict[str, Any] | None = module.recognise(found)
+def _recognise(view: WeightsView) -> tuple[str, dict[str, Any]]:
+    """Return the first family that recognises weights, and the fields of their row."""
+    candidates = families() if view.family is None else {view.family: family_module(view.family)}
+    for name, module in candidates.items():
+        fields = module.recognise(view)
         if fields is not None:
-            return candidate, fields
-    kind = found.config.get("model_type") or (found.config.get("architectures") or [None])[0]
-    what = (
-        f"a {kind} model" if kind else f"{len(found.shapes)} tensors ({', '.join(list(found.shapes)[:3]) or 'none'}…)"
-    )
-    wanted = "no family that is known" if family is None else f"not the family {family}"
-    raise CheckpointError(f"{found.path} holds {what}, which is {wanted}. Known are: {', '.join(FAMILIES)}.")
+            return name, fields
+    kind = view.config.get("model_type") or (view.config.get("architectures") or [None])[0]
+    what = f"a {kind} model" if kind else f"{len(view.shapes)} tensors ({', '.join(list(view.shapes)[:3]) or 'none'}…)"
+    wanted = "no family that is known" if view.family is None else f"not the family {view.family}"
+    raise CheckpointError(f"{view.path} holds {what}, which is {wanted}. Known are: {', '.join(families())}.")
 
 
 def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, sha256: str) -> CatalogRow | None:

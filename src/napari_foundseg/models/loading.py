@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 from threading import RLock
 from typing import Any
 
 from napari_foundseg.core.errors import ModelNotFoundError
-from napari_foundseg.models.catalog import row
+from napari_foundseg.models.abilities import check_model
+from napari_foundseg.models.catalog import CatalogRow, row
 from napari_foundseg.models.device import choose_device
 from napari_foundseg.models.families import family_module
+from napari_foundseg.models.family import check_packages
 from napari_foundseg.models.store import known, weights
 
 __all__ = ["load_model"]
@@ -43,6 +46,8 @@ def load_model(model: Any, *, device: str | None = None, protocol: str | None = 
         If the name is unknown or the model does not implement the protocol.
     CheckpointError
         If its weights are missing or damaged.
+    PackageError
+        If a package that it needs is missing or too old.
     """
     loaded = _by_name(model, choose_device(device)) if isinstance(model, str) else model
     found = row(loaded.name).protocols
@@ -57,8 +62,16 @@ def _by_name(name: str, device: str) -> Any:
         path = weights(found)
         key = (found.name, found.sha256, device)
         if key not in _loaded:
-            _loaded[key] = family_module(found.family).load(found, path, device)
+            _loaded[key] = _load(found, path, device)
             while len(_loaded) > _KEPT:
                 _loaded.popitem(last=False)
         _loaded.move_to_end(key)
         return _loaded[key]
+
+
+def _load(row: CatalogRow, path: Path, device: str) -> Any:
+    module = family_module(row.family)
+    check_packages(module.FAMILY, row)
+    model = module.load(row, path, device)
+    check_model(model, row)
+    return model

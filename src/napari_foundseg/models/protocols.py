@@ -1,10 +1,16 @@
-"""What a task may ask of a model: a protocol, never a class. Those of classes and words are in `class_protocols`."""
+"""Protocols that a task may ask of a model; those of models that know classes or words are in `class_protocols`.
+
+A model family names the protocols that its models implement, and its rows of the catalogue those of each file. The
+optional protocols (`OPTIONAL`) are not named: a model that implements one gets what it is for, and a model that
+implements a part of one is refused when it is loaded.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +18,30 @@ from numpy.typing import NDArray
 from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.models.out_of_memory import Fallbacks
 
 __all__ = [
+    "OPTIONAL",
     "Candidates",
+    "Clustering",
     "Embedding",
+    "EmbeddingMaps",
+    "Encoder",
     "FeatureExtractor",
     "GridOptions",
     "InstanceDecoding",
+    "MemoryRescue",
     "Model",
+    "NucleusDecoding",
     "PointGrid",
     "Promptable",
+    "SavableClustering",
+    "StorableEmbeddings",
 ]
 
 
 class Model(Protocol):
-    """What every loaded model has."""
+    """Any loaded model."""
 
     @property
     def name(self) -> str:
@@ -38,19 +53,19 @@ class Model(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs, as torch writes it."""
+        """Device that it runs on, such as ``cuda:0``."""
 
     @property
     def window(self) -> int:
-        """Side in pixels of the square that the encoder sees at once."""
+        """Side in pixels of the square that the network sees at once."""
 
 
 class Embedding(Protocol):
-    """An encoded picture, to be decoded with any number of prompts."""
+    """An encoded picture, which can be decoded with any number of prompts."""
 
     @property
     def nbytes(self) -> int:
-        """Memory it holds."""
+        """Bytes of memory that it holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,22 +87,26 @@ class Candidates:
     stability_score: NDArray[np.float32]
 
 
-class Promptable(Model, Protocol):
-    """Turns points, boxes and masks into masks."""
+class Encoder(Model, Protocol):
+    """Encodes a picture once for all that is decoded from it. Embeddings are kept in memory for every encoder."""
 
-    def encode(self, rgb: NDArray[np.uint8]) -> Embedding:
-        """Encode a picture of any size, its longer side resized to `window`.
+    def encode(self, rgb: NDArray[np.uint8]) -> Any:
+        """Encode a picture.
 
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture.
+            A picture of any size; its longer side is resized to `window`.
 
         Returns
         -------
         Embedding
-            For `decode`.
+            An object with the property `nbytes`.
         """
+
+
+class Promptable(Encoder, Protocol):
+    """Turns points, boxes and masks into masks."""
 
     def decode(
         self, embedding: Any, prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
@@ -97,13 +116,13 @@ class Promptable(Model, Protocol):
         Parameters
         ----------
         embedding : Embedding
-            What `encode` returned.
+            Result of `encode`.
         prompts : sequence of Prompt
             In pixels (y, x) of the picture.
         multimask : bool
-            Whether to propose several masks for each.
+            Whether to propose several masks for each prompt.
         one_by_one : bool
-            Whether clicks are given one after the other, each with the mask before.
+            Whether to pass clicks one after the other, each with the mask of the clicks before it.
 
         Returns
         -------
@@ -113,7 +132,7 @@ class Promptable(Model, Protocol):
 
 
 class InstanceDecoding(Model, Protocol):
-    """Gives the maps from which `core.watershed.instances` makes instances."""
+    """Decodes the maps from which `core.watershed.instances` makes instances."""
 
     @property
     def maps_window(self) -> int:
@@ -134,6 +153,10 @@ class InstanceDecoding(Model, Protocol):
         """
 
 
+class NucleusDecoding(InstanceDecoding, Protocol):
+    """Instance decoding whose instances are nuclei, so that every pixel is nucleus or background."""
+
+
 @dataclass(frozen=True)
 class GridOptions:
     """Options of SAM's automatic mask generator, under its own names."""
@@ -147,7 +170,7 @@ class GridOptions:
 
 
 class PointGrid(Promptable, Protocol):
-    """Makes masks from a grid of points."""
+    """Makes masks from a grid of points, as SAM's automatic mask generator."""
 
     def grid_masks(
         self, embedding: Any, points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
@@ -157,23 +180,23 @@ class PointGrid(Promptable, Protocol):
         Parameters
         ----------
         embedding : Embedding
-            What `encode` returned.
+            Result of `encode`.
         points : (K, 2) ndarray of float
             (x, y) as shares of width and height, 0 to 1, as the generator's own ``point_grids``.
         options : GridOptions
-            Masks below its thresholds are not made.
+            Thresholds; masks below them are not returned.
         poll : callable
             Called before every batch of points; may raise to stop.
 
         Returns
         -------
         list of Mask
-            In the picture's pixels, in the order of the points; none is suppressed for another.
+            In the picture's pixels, in the order of the points, without suppression of overlaps.
         """
 
 
 class FeatureExtractor(Model, Protocol):
-    """Describes every place of a picture by a vector (dense features)."""
+    """Describes every place of a picture by a vector of features."""
 
     @property
     def features_window(self) -> int:
@@ -181,18 +204,18 @@ class FeatureExtractor(Model, Protocol):
 
     @property
     def feature_stride(self) -> int:
-        """Pixels of the picture a cell of the features."""
+        """Pixels of the picture per cell of the features, along each axis."""
 
     @property
     def feature_offset(self) -> float:
-        """On which pixel the first cell lies."""
+        """Position in pixels of the first cell, along each axis."""
 
     @property
     def feature_margin(self) -> int:
         """Pixels at a window's border where features differ from those of a larger window."""
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Describe a picture.
+        """Compute the features of a picture.
 
         Parameters
         ----------
@@ -207,11 +230,11 @@ class FeatureExtractor(Model, Protocol):
 
 
 class Clustering(FeatureExtractor, Protocol):
-    """Features that were fitted to images for clusters (codes), and the clusters that were found in them."""
+    """Features that were fitted to images (codes), and the clusters that were found in them."""
 
     @property
     def sample(self) -> NDArray[np.float32]:
-        """Codes of the images that it was fitted to, (n, D), for clusters of any number; empty where none are kept."""
+        """Codes of the images that it was fitted to, (n, D), to make other numbers of clusters of. May be empty."""
 
     @property
     def clusters(self) -> Clusters:
@@ -219,4 +242,70 @@ class Clustering(FeatureExtractor, Protocol):
 
     @property
     def linear(self) -> Clusters | None:
-        """Classes that were learnt from labels, where it has them."""
+        """Classes that were learnt from labels, None if there are none."""
+
+
+@runtime_checkable
+class SavableClustering(Clustering, Protocol):
+    """Optional: a model that was fitted here, which can be written to another folder with other clusters or classes."""
+
+    def save_as(self, folder: Path, *, clusters: Clusters | None = None, linear: Clusters | None = None) -> None:
+        """Write the model to a folder that the family can load.
+
+        Parameters
+        ----------
+        folder : Path
+            Replaced if it exists.
+        clusters : Clusters, optional
+            Clusters to write in place of the model's.
+        linear : Clusters, optional
+            Classes to write in place of the model's.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be written.
+        """
+
+
+@runtime_checkable
+class StorableEmbeddings(Protocol):
+    """Optional, for an `Encoder`: embeddings are kept on the disk too, for other processes."""
+
+    @property
+    def preprocessing(self) -> str:
+        """Name of what `encode` does to a picture: equal weights and names mean equal embeddings."""
+
+    @property
+    def stored_as(self) -> Literal["float16", "float32"]:
+        """Precision of `packed`. With float16 new embeddings are rounded too, so that all processes use the same."""
+
+    def packed(self, embedding: Any) -> bytes:
+        """Return an embedding as bytes."""
+
+    def unpacked(self, data: bytes) -> Any:
+        """Return the embedding of bytes from `packed`, on the model's device."""
+
+
+@runtime_checkable
+class EmbeddingMaps(Encoder, Protocol):
+    """Optional, for `InstanceDecoding`: the maps are decoded from the embedding that prompts use."""
+
+    def maps_of(self, embedding: Any) -> NDArray[np.float32]:
+        """Decode the maps of an encoded picture, (3, M, N), as `InstanceDecoding.instance_maps`."""
+
+
+@runtime_checkable
+class MemoryRescue(Protocol):
+    """Optional: the model itself goes on when memory runs out, with smaller batches and then on the CPU."""
+
+    @property
+    def fallbacks(self) -> Fallbacks:
+        """Notes of what was done, for the log and the provenance of results."""
+
+    def to_cpu(self) -> bool:
+        """Move the model to the CPU for good; False if it is there already."""
+
+
+#: Protocols that rows of the catalogue need not name.
+OPTIONAL: tuple[type, ...] = (StorableEmbeddings, EmbeddingMaps, MemoryRescue, SavableClustering)

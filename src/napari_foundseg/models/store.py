@@ -10,6 +10,7 @@ from pathlib import Path
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
+from napari_foundseg.models.families import family_module
 
 __all__ = ["hash_of", "hub_folder", "known", "locate", "state", "weight_files", "weights"]
 
@@ -191,7 +192,8 @@ def state(row: CatalogRow) -> str:
     if _built_in(row):
         return f"built in, {size}"
     if locate(row):
-        return f"on this computer, {size}"
+        problem = family_module(row.family).FAMILY.problem(row)
+        return f"on this computer, {size}" + (f"; {problem}" if problem else "")
     return f"not on this computer, {size}: get it from {_link(row)} and import it (napari-foundseg models import FILE)"
 
 

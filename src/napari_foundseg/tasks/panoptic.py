@@ -302,7 +302,7 @@ TASK = Task(
         "centres": CentresSettings,
     },
     protocols={
-        "nuclei": "InstanceDecoding",
+        "nuclei": "NucleusDecoding",
         "segments": "PanopticSegments",
         "instances": "InstanceMasks",
         "fusion": "InstanceMasks",

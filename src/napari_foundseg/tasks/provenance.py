@@ -7,10 +7,12 @@ import sys
 import time
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from napari_foundseg.models.abilities import fallbacks_of
 from napari_foundseg.models.catalog import row
+from napari_foundseg.models.families import families, family_names
+from napari_foundseg.models.family import installed_version
 
 if TYPE_CHECKING:
     from napari_foundseg.models.protocols import Model
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["record", "versions"]
 
-_PACKAGES = ("napari-foundseg", "torch", "torchvision", "transformers", "segment-anything", "numpy", "scikit-image")
+#: Packages that every result depends on; those of the model families are added.
+_PACKAGES = ("napari-foundseg", "torch", "numpy", "scikit-image")
 
 
 def record(request: RunRequest, model: Model, started: float) -> dict[str, Any]:
@@ -67,17 +70,17 @@ def record(request: RunRequest, model: Model, started: float) -> dict[str, Any]:
     }
 
 
-@cache
 def versions() -> dict[str, str]:
-    """Return the versions of what makes results, looked up once: a click must not wait for the file system.
+    """Return the versions of the packages that results depend on; read once, since a click must not wait for it."""
+    return _versions(family_names())
 
-    Returns
-    -------
-    dict of str to str
-        By package; not to be changed.
-    """
+
+@cache
+def _versions(_families: tuple[str, ...]) -> dict[str, str]:
     system = f"{platform.system()} {platform.machine()}"
-    return {"system": system, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+    of_families = {package.name for module in families().values() for package in module.FAMILY.packages}
+    packages = {name: found for name in (*_PACKAGES, *sorted(of_families)) if (found := installed_version(name))}
+    return {"system": system, "python": platform.python_version(), **packages}
 
 
 def _threads() -> int | None:
@@ -90,6 +93,5 @@ def _fallbacks(model: Model) -> list[str]:
     """Say in words where something else was used than would have been best."""
     from napari_foundseg.models.device import gpus
 
-    taken = getattr(model, "fallbacks", None)
-    notes = [] if taken is None else list(taken.taken())
-    return [*(["there is no GPU here: the CPU was used"] if model.device == "cpu" and not gpus() else []), *notes]
+    no_gpu = ["there is no GPU here: the CPU was used"] if model.device == "cpu" and not gpus() else []
+    return [*no_gpu, *fallbacks_of(model).taken()]

@@ -1,46 +1,69 @@
-"""Model families: one module each, in a folder by kind. A family's name is its module's."""
+"""Table of model families: every module in a folder below this one is a family, named like its file.
+
+Reading the table imports no module; asking for one family imports that one only.
+"""
 
 from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from napari_foundseg.core.errors import ModelNotFoundError
+from napari_foundseg.models.family import FamilyModule
 
-__all__ = ["family_module"]
+__all__ = ["families", "family_module", "family_names", "register_family"]
+
+#: Families outside this package: name and dotted path of the module.
+_registered: dict[str, str] = {}
+
+
+def register_family(module: str) -> None:
+    """Add a family whose module is elsewhere.
+
+    Parameters
+    ----------
+    module : str
+        Dotted path of an importable module with ``FAMILY``, ``load`` and ``recognise``, such as ``my_package.sam9``.
+        Its last part is the family's name.
+    """
+    _registered[module.rpartition(".")[2]] = module
+
+
+def family_names() -> tuple[str, ...]:
+    """Return the names of all families, sorted."""
+    return tuple(sorted(_modules()))
+
+
+def family_module(name: str) -> FamilyModule:
+    """Import the module of a family; ModelNotFoundError if there is none of that name."""
+    modules = _modules()
+    if name not in modules:
+        raise ModelNotFoundError(f"There is no family {name!r}; choose one of {', '.join(family_names())}.")
+    module = import_module(modules[name])
+    missing = [part for part in ("FAMILY", "load", "recognise") if part not in vars(module)]
+    if missing:
+        raise TypeError(f"{modules[name]} is no model family: it lacks {', '.join(missing)}.")
+    return cast("FamilyModule", module)
+
+
+def families() -> dict[str, FamilyModule]:
+    """Import all families; return their modules by name, those of the lowest rank first."""
+    modules = {name: family_module(name) for name in family_names()}
+    return dict(sorted(modules.items(), key=lambda item: item[1].FAMILY.rank))
+
+
+def _modules() -> dict[str, str]:
+    return _packaged() | _registered
 
 
 @cache
-def _places() -> dict[str, str]:
-    """Map the name of every module below this folder to its dotted path; nothing is imported."""
+def _packaged() -> dict[str, str]:
+    """Map the name of every module below this folder to its dotted path."""
     found = {}
     for folder in __path__:
         for file in Path(folder).glob("*/*.py"):
             if file.stem != "__init__":
                 found[file.stem] = f"{__name__}.{file.parent.name}.{file.stem}"
     return found
-
-
-def family_module(name: str) -> Any:
-    """Import the module of a family.
-
-    Parameters
-    ----------
-    name : str
-        The family's name, as rows of the catalogue give it.
-
-    Returns
-    -------
-    module
-        With `load` and `recognise`.
-
-    Raises
-    ------
-    ModelNotFoundError
-        If there is no such family.
-    """
-    if name not in _places():
-        raise ModelNotFoundError(f"There is no family {name!r}.")
-    return import_module(_places()[name])

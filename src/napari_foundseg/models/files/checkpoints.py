@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.families import families
 from napari_foundseg.models.files.numpy_pickles import is_array_pickle, read_arrays
 from napari_foundseg.models.store import weight_files
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "describe", "flattened", "read_config", "read_shapes", "read_tensors"]
 
-#: Packages whose objects stand in checkpoints beside the weights; they are left out.
-_INERT = {"argparse", "lightning", "lightning_fabric", "micro_sam", "mmcv", "mmengine", "numpy", "omegaconf",
-          "pathlib", "pytorch_lightning", "torch_em", "typing"}  # fmt: skip
+#: Packages whose objects any training script may store next to the weights; they are left empty. What a model family's
+#: own pickles name besides is declared by the family.
+_ANY_SCRIPT = {"argparse", "numpy", "pathlib", "typing"}
 #: Of the builtins, what only holds values.
 _PLAIN = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
           "set", "slice", "str", "tuple"}  # fmt: skip
@@ -336,7 +337,10 @@ def _is_inert(name: str) -> bool:
     module, _, attribute = name.rpartition(".")
     if module in ("builtins", "__builtin__"):
         return attribute in _PLAIN
-    return module.partition(".")[0] in _INERT or _REBUILDERS.get(attribute) == module
+    if _REBUILDERS.get(attribute) == module:
+        return True
+    package = module.partition(".")[0]
+    return package in _ANY_SCRIPT or any(package in family.FAMILY.pickle_names for family in families().values())
 
 
 class _Empty:

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.prompts import Prompt
 
-__all__ = ["SamModel"]
+__all__ = ["SAM_PROTOCOLS", "SamModel"]
 
+#: Protocols that `SamModel` implements.
+SAM_PROTOCOLS = ("PointGrid", "Promptable", "FeatureExtractor")
 #: Logit given to the inside of a mask prompt, and its negative to the outside.
 MASK_PROMPT_LOGIT = 6.0
 #: Prompts decoded at once: bounds the memory of their logits at the picture's size.

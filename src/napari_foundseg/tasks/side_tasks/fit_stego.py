@@ -157,7 +157,7 @@ class _Session:
 
     def keep(self) -> CatalogRow:
         """Find the clusters of the best head; write what goes on from here, the model's folder and its row."""
-        from napari_foundseg.models.families.features.stego_weights import StegoWeights, save
+        from napari_foundseg.models.files.stego_weights import StegoWeights, save
 
         self.state.write(self.fit)
         head, wanted = self.fit.best_head(), self.settings.n_clusters

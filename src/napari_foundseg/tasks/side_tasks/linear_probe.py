@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from napari_foundseg.core.errors import AxesError, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.models.catalog import CatalogRow, row
-from napari_foundseg.models.protocols import Clustering
+from napari_foundseg.models.protocols import Clustering, SavableClustering
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.features import enlarged, feature_windows, features_of
 
@@ -53,7 +52,6 @@ def learn(
     AxesError
         If labels do not have the shape of their image.
     """
-    from napari_foundseg.models.families.features.stego_weights import save
     from napari_foundseg.models.loading import load_model
     from napari_foundseg.tasks.side_tasks.fit_files import register
 
@@ -61,12 +59,10 @@ def learn(
     folder = Path(known.file)
     if known.family != "stego" or not folder.is_dir():
         raise SettingsError(f"{name} was not fitted here, so it cannot learn classes; fit a model first.")
-    model = load_model(name)
+    model: SavableClustering = load_model(name)
     codes, classes = _labelled(model, images, labels, poll)
     probe = fitted_probe(codes, classes)
-    from napari_foundseg.models.files.checkpoints import read_config
-
-    save(folder, replace(model.weights, linear=probe), read_config(folder))
+    model.save_as(folder, linear=probe)
     return register(name, folder)
 
 

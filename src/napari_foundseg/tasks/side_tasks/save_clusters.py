@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import CatalogRow, models_folder, row
+from napari_foundseg.models.catalog import CatalogRow, models_folder
+from napari_foundseg.models.protocols import Clustering, SavableClustering
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Progress, Task
@@ -26,12 +25,12 @@ class SaveInputs(cluster.ClusterInputs):
     """What the model is called; a name of a model that was fitted here replaces it."""
 
 
-def save_clusters(model: Any, settings: cluster.StegoSettings, edits: Any, name: str) -> CatalogRow:
+def save_clusters(model: Clustering, settings: cluster.StegoSettings, edits: Any, name: str) -> CatalogRow:
     """Save a fitted model with another number of clusters, and with a person's changes to them.
 
     Parameters
     ----------
-    model : StegoModel
+    model : Clustering
         A model that was fitted here.
     settings : StegoSettings
         With the number of clusters.
@@ -50,16 +49,12 @@ def save_clusters(model: Any, settings: cluster.StegoSettings, edits: Any, name:
     SettingsError
         If the model was not fitted here, or the name is taken.
     """
-    from napari_foundseg.models.families.features.stego_weights import save
-    from napari_foundseg.models.files.checkpoints import read_config
-
-    known = row(model.name)
-    if known.family != "stego" or not Path(known.file).is_dir():
+    if not isinstance(model, SavableClustering):
         raise SettingsError(f"{model.name} was not fitted here, so its clusters cannot be saved. Press Fit first.")
     name = free_name(name)
     clusters = cluster.of_model(model, settings).edited(edits, model.sample)
     folder = models_folder() / name
-    save(folder, replace(model.weights, clusters=clusters), read_config(Path(known.file)))
+    model.save_as(folder, clusters=clusters)
     return register(name, folder)
 
 
@@ -81,7 +76,7 @@ def run(
         The changes and the name.
     settings : StegoSettings
         With the number of clusters.
-    model : StegoModel
+    model : SavableClustering
         A model that was fitted here.
     progress : callable
         Told the share done.

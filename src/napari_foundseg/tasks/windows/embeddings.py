@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.io import folders
 from napari_foundseg.io.disk_cache import DiskCache
 from napari_foundseg.io.preferences import preferences
-from napari_foundseg.models.protocols import Embedding, Promptable
+from napari_foundseg.models.protocols import Embedding, Encoder, Promptable, StorableEmbeddings
 from napari_foundseg.tasks.settings import Progress
 from napari_foundseg.tasks.windows import tiling
 
@@ -44,12 +43,12 @@ _writer = ThreadPoolExecutor(1, thread_name_prefix="foundseg-cache")
 _waiting = [0]
 
 
-def embedding(model: Promptable, rgb: NDArray[np.uint8]) -> Embedding:
+def embedding(model: Encoder, rgb: NDArray[np.uint8]) -> Embedding:
     """Return a picture's embedding, encoding it only if it is not kept.
 
     Parameters
     ----------
-    model : Promptable
+    model : Encoder
         The model.
     rgb : (M, N, 3) ndarray of uint8
         The picture.
@@ -57,7 +56,7 @@ def embedding(model: Promptable, rgb: NDArray[np.uint8]) -> Embedding:
     Returns
     -------
     Embedding
-        For the model's `decode`.
+        Result of the model's `encode`.
     """
     digest = hashlib.blake2b(np.ascontiguousarray(rgb).data, digest_size=16)
     digest.update(repr(rgb.shape).encode())
@@ -154,31 +153,32 @@ def _disk(folder: Path, limit: int) -> DiskCache:
     return DiskCache(folder, limit)
 
 
-def _name(model: Any, digest: bytes) -> str:
-    what = f"{model.key}|{model.preprocessing}|{model.stored_as}".encode()
+def _entry(key: str, model: StorableEmbeddings, digest: bytes) -> str:
+    """Return the name of an embedding's file."""
+    what = f"{key}|{model.preprocessing}|{model.stored_as}".encode()
     return hashlib.blake2b(what + digest, digest_size=20).hexdigest()
 
 
-def _from_disk(model: Any, digest: bytes) -> Embedding | None:
+def _from_disk(model: Encoder, digest: bytes) -> Embedding | None:
     disk = disk_cache()
-    if disk is None or not hasattr(model, "unpacked"):
+    if disk is None or not isinstance(model, StorableEmbeddings):
         return None
-    data = disk.get(_name(model, digest))
+    data = disk.get(_entry(model.key, model, digest))
     unpacked: Embedding | None = None if data is None else model.unpacked(data)
     return unpacked
 
 
-def _encoded(model: Any, rgb: NDArray[np.uint8], digest: bytes) -> Embedding:
+def _encoded(model: Encoder, rgb: NDArray[np.uint8], digest: bytes) -> Embedding:
     encoded: Embedding = model.encode(rgb)
-    disk = disk_cache()
-    if not hasattr(model, "packed"):
+    if not isinstance(model, StorableEmbeddings):
         return encoded
-    data: bytes = model.packed(encoded)
+    disk = disk_cache()
+    data = model.packed(encoded)
     if disk is not None and _waiting[0] + len(data) <= _WAITING:
         with _lock:
             _waiting[0] += len(data)
-        _writer.submit(_write, disk, _name(model, digest), data)
-    # What another process will read, this one uses, too.
+        _writer.submit(_write, disk, _entry(model.key, model, digest), data)
+    # As another process will read it.
     same: Embedding = encoded if model.stored_as == "float32" else model.unpacked(data)
     return same
 

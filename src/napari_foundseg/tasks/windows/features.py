@@ -51,7 +51,7 @@ def features_of(model: FeatureExtractor, rgb: NDArray[np.uint8], context: int = 
     (D, H, W) ndarray of float32
         A cell every `feature_stride` pixels.
     """
-    found: Any = embedding(_Encoder(model), rgb)  # type: ignore[arg-type] # only `encode` is asked of it
+    found: Any = embedding(_Encoder(model), rgb)
     return local_mean(found, 2 * (context // (2 * model.feature_stride)) + 1)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.watershed import instances
+from napari_foundseg.models.abilities import fallbacks_of
 from napari_foundseg.models.out_of_memory import is_out_of_memory, with_fallbacks
-from napari_foundseg.models.protocols import InstanceDecoding
+from napari_foundseg.models.protocols import EmbeddingMaps, InstanceDecoding, MemoryRescue
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 
@@ -211,25 +211,26 @@ def _resized_decode(rgb: NDArray[np.uint8], model: InstanceDecoding, scale: floa
     )
 
 
-def _maps(rgb: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
-    """Decode maps; where the decoder looks at the features that prompts use, of these, which may be kept already."""
-    decode = getattr(model, "maps_of", None)
+def _maps(rgb: NDArray[np.uint8], model: InstanceDecoding) -> NDArray[np.float32]:
+    """Decode maps; in halves if memory runs out."""
+    fallbacks = fallbacks_of(model)
 
     def whole(_batch: int) -> NDArray[np.float32]:
-        maps: NDArray[np.float32] = model.instance_maps(rgb) if decode is None else decode(embedding(model, rgb))
-        return maps
+        if isinstance(model, EmbeddingMaps):
+            # Prompts may have encoded the window already.
+            return model.maps_of(embedding(model, rgb))
+        return model.instance_maps(rgb)
 
-    if not hasattr(model, "fallbacks"):
-        return whole(1)
+    def to_cpu() -> bool:
+        # Only when the window cannot be halved any further.
+        return _is_small(rgb) and isinstance(model, MemoryRescue) and model.to_cpu()
+
     try:
-        # Windows are as small as they are before the CPU is resorted to.
-        return with_fallbacks(
-            whole, 1, "decoding maps", model.fallbacks, lambda: _is_small(rgb) and bool(model.to_cpu())
-        )
+        return with_fallbacks(whole, 1, "decoding maps", fallbacks, to_cpu)
     except Exception as error:
         if not is_out_of_memory(error) or _is_small(rgb):
             raise
-    model.fallbacks.note("out of memory in decoding maps: windows of half the size")
+    fallbacks.note("out of memory in decoding maps: windows of half the size")
     return _in_halves(rgb, model)
 
 
@@ -237,7 +238,7 @@ def _is_small(rgb: NDArray[np.uint8]) -> bool:
     return bool(max(rgb.shape[:2]) <= _WHOLE)
 
 
-def _in_halves(rgb: NDArray[np.uint8], model: Any) -> NDArray[np.float32]:
+def _in_halves(rgb: NDArray[np.uint8], model: InstanceDecoding) -> NDArray[np.float32]:
     """Decode the two halves of a picture, each with some of the other."""
     axis = int(rgb.shape[1] > rgb.shape[0])
     n, middle = rgb.shape[axis], rgb.shape[axis] // 2

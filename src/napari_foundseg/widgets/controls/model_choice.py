@@ -9,9 +9,10 @@ from qtpy.QtGui import QStandardItemModel
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_foundseg.io.preferences import preferences
-from napari_foundseg.models.catalog import CatalogRow, models_for
+from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.store import locate, state
 from napari_foundseg.tasks import Task
+from napari_foundseg.tasks.task_models import models_for
 
 __all__ = ["ModelChoice"]
 

@@ -21,7 +21,8 @@ from napari_foundseg.io.samples import sample
 from napari_foundseg.models import loading
 from napari_foundseg.models.catalog import packaged, save_row
 from napari_foundseg.models.families.classes.detr import recognise
-from napari_foundseg.models.importing import Found, import_model
+from napari_foundseg.models.family import WeightsView
+from napari_foundseg.models.importing import import_model
 from tests.support import tiny_checkpoints
 
 CLASSES = 6
@@ -85,6 +86,15 @@ def network() -> Any:
     # No query says that there is nothing.
     made.detr.class_labels_classifier.bias.data[-1] = -50
     return made
+
+
+def _authors_file(folder: Path) -> list[Path]:
+    tiny_checkpoints._save(network(), folder / "folder")
+    torch.save({"model": authors_layout(load_file(folder / "folder" / "model.safetensors"))}, folder / "detr.pth")
+    return [folder / "detr.pth"]
+
+
+TINY_WEIGHTS = {"detr": _authors_file}
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +168,7 @@ def test_the_published_files_are_known_by_their_tensors(name: str, depths: tuple
     }
     for stage, depth in enumerate(depths, 1):
         shapes |= {f"model.detr.backbone.0.body.layer{stage}.{i}.conv3.weight": (1,) for i in range(depth)}
-    row, fields = packaged()[name], recognise(Found(Path(packaged()[name].file), shapes, {}))
+    row, fields = packaged()[name], recognise(WeightsView(Path(packaged()[name].file), shapes, {}))
     assert fields is not None
     assert (fields["options"], fields["classes"]) == (row.options, row.classes)
     assert row.classes[1] == "person"

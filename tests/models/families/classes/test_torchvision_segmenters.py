@@ -18,7 +18,8 @@ from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, Set
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import loading
 from napari_foundseg.models.families.classes.torchvision_segmenters import ARCHITECTURES, Pixelwise, recognise
-from napari_foundseg.models.importing import Found, import_model
+from napari_foundseg.models.family import WeightsView
+from napari_foundseg.models.importing import import_model
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,15 @@ def network(architecture: str, classes: int, **options: Any) -> Any:
     return getattr(module, architecture)(weights=None, weights_backbone=None, num_classes=classes, **options).eval()
 
 
+def _files(folder: Path) -> list[Path]:
+    for architecture in ("lraspp_mobilenet_v3_large", "maskrcnn_resnet50_fpn"):
+        torch.save(network(architecture, 4).state_dict(), folder / f"{architecture}.pth")
+    return sorted(folder.glob("*.pth"))
+
+
+TINY_WEIGHTS = {"torchvision_segmenters": _files}
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_published_file_is_known_by_its_tensors(architecture: str) -> None:
     """The published files have 21 classes of VOC, or 91 of COCO, and FCN and DeepLabV3 an auxiliary head."""
@@ -49,7 +59,7 @@ def test_the_published_file_is_known_by_its_tensors(architecture: str) -> None:
     auxiliary = {"aux_loss": True} if architecture.startswith(("fcn", "deeplab")) else {}
     with torch.device("meta"):
         state = network(architecture, len(categories), **auxiliary).state_dict()
-    row = recognise(Found(Path("x.pth"), {name: tuple(t.shape) for name, t in state.items()}, {}))
+    row = recognise(WeightsView(Path("x.pth"), {name: tuple(t.shape) for name, t in state.items()}, {}))
     assert row is not None
     assert row["options"]["architecture"] == architecture
     assert list(row["classes"]) == list(categories)

@@ -32,6 +32,17 @@ OPTIONS = {"threshold": 0.2, "mask_threshold": 0.4, "overlap_mask_area_threshold
 EVERYTHING = {"threshold": 0.01, "mask_threshold": 0.0, "overlap_mask_area_threshold": 0.0}
 
 
+#: One class of transformers for each combination of protocols.
+_EXAMPLES = (
+    "Mask2FormerForUniversalSegmentation",
+    "SegformerForSemanticSegmentation",
+    "RfDetrForInstanceSegmentation",
+)
+TINY_WEIGHTS = {
+    "transformers_segmenters": lambda folder: [tiny_checkpoints.write(name, folder / name) for name in _EXAMPLES]
+}
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))

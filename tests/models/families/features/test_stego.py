@@ -13,11 +13,15 @@ import timm
 import torch
 from safetensors.torch import load_file, save_file
 
+from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models import catalog
+from napari_foundseg.models.files.stego_weights import StegoWeights, save
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.nets.features.vit import VisionTransformer, interpolated_positions, vit_of
+from napari_foundseg.models.nets.stego.stego import SegmentationHead
+from napari_foundseg.tasks.task_models import tasks_for
 
 
 @pytest.fixture(autouse=True)
@@ -79,7 +83,7 @@ def test_release_and_hub_folder_give_the_same_features(tmp_path: Path) -> None:
     hub.save_pretrained(tmp_path / "hub")
     rgb = np.random.default_rng(0).integers(0, 255, (50, 61, 3)).astype(np.uint8)
     row = import_model(tmp_path / "dino_test_pretrain.pth", "mine")
-    assert (row.family, row.protocols, row.tasks) == ("dino", ("FeatureExtractor",), ("cluster",))
+    assert (row.family, row.protocols, tasks_for(row)) == ("dino", ("FeatureExtractor",), ("cluster",))
     model = load_model("mine")
     assert model.features(rgb).shape == (64, 7, 8)
     assert model.features(rgb).dtype == np.float16
@@ -154,6 +158,26 @@ def _published(path: Path, extra: Any = None) -> dict[str, torch.Tensor]:
     return state
 
 
+def _dino_file(folder: Path) -> list[Path]:
+    torch.save(_tiny_vit(side=4).state_dict(), folder / "dino_test_pretrain.pth")
+    return [folder / "dino_test_pretrain.pth"]
+
+
+def _stego_models(folder: Path) -> list[Path]:
+    """Write a folder as a fit writes it, and a published checkpoint."""
+    weights = StegoWeights(
+        SegmentationHead(448, 4), np.zeros(448, np.float32), np.ones(448, np.float32), 0, np.zeros((0, 4), np.float32),
+        Clusters.of(np.eye(4)[:3]),
+    )  # fmt: skip
+    backbone = catalog.row("foundseg-tiny")
+    save(folder / "fitted", weights, {"backbone": backbone.name, "backbone_key": backbone.key})
+    _published(folder / "cocostuff27_test.ckpt")
+    return [folder / "fitted", folder / "cocostuff27_test.ckpt"]
+
+
+TINY_WEIGHTS = {"dino": _dino_file, "stego": _stego_models}
+
+
 def test_a_published_checkpoint_loads_without_its_packages_and_runs(tmp_path: Path) -> None:
     import napari_foundseg as fs
 
@@ -207,10 +231,6 @@ def test_a_damaged_or_foreign_vit_is_named() -> None:
 
 
 def test_a_model_of_another_backbone_is_refused(tmp_path: Path) -> None:
-    from napari_foundseg.core.clusters.clusters import Clusters
-    from napari_foundseg.models.families.features.stego_weights import StegoWeights, save
-    from napari_foundseg.models.nets.stego.stego import SegmentationHead
-
     weights = StegoWeights(
         SegmentationHead(448, 4), np.zeros(448, np.float32), np.ones(448, np.float32), 0, np.zeros((0, 4), np.float32),
         Clusters.of(np.eye(4)[:2]),

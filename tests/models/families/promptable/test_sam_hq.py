@@ -35,6 +35,14 @@ def hub_model() -> Any:
     return randomised(transformers.SamHQModel(config).eval(), 1)
 
 
+def _hub_folder(folder: Path) -> list[Path]:
+    hub_model().save_pretrained(folder / "hq")
+    return [folder / "hq"]
+
+
+TINY_WEIGHTS = {"sam_hq": _hub_folder}
+
+
 class AuthorsDecoder(nn.Module):
     """What SAM-HQ's authors add to SAM's mask decoder, by their names."""
 

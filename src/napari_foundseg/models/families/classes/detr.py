@@ -10,21 +10,27 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_sets import CLASS_SETS
 from napari_foundseg.models.families.classes.transformers_segmenters import ARCHITECTURES, Segmenter
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checkpoints import read_tensors
 
-if TYPE_CHECKING:
-    from napari_foundseg.models.importing import Found
+__all__ = ["FAMILY", "load", "recognise"]
 
-__all__ = ["load", "recognise"]
 
 _ARCHITECTURE = "DetrForSegmentation"
+FAMILY = Family(
+    rank=50,
+    protocols=ARCHITECTURES[_ARCHITECTURE].protocols,
+    verified_against="transformers: its forward pass and post-processing on the same weights under its own names, "
+    "equal",
+    packages=(Package("transformers"),),
+)
 _MARKS = ("detr.transformer.encoder.layers.0.self_attn.in_proj_weight", "bbox_attention.q_linear.weight")
 #: As published: what a picture's shorter and longer side are resized to at most.
 _SIZES = {"shorter": 800, "longest": 1333}
@@ -91,7 +97,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
     return Segmenter(network, processor, known)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether a file is of this family.
 
     Parameters
@@ -117,12 +123,10 @@ def recognise(found: Found) -> dict[str, Any] | None:
             f"{found.path} is a DETR with a dilated last stage (DC5), which is read as a folder of transformers only: "
             "get facebook/detr-resnet-50-dc5-panoptic from the Hugging Face hub."
         )
-    title, protocols = ARCHITECTURES[_ARCHITECTURE]
+    title = ARCHITECTURES[_ARCHITECTURE].title
     layers = 3 * sum(_count(shapes, f"detr.backbone.0.body.layer{stage}.") for stage in range(1, 5)) + 2
     return {
         "title": f"{title} ResNet-{layers}",
-        "tasks": ("panoptic", "semantic"),
-        "protocols": protocols,
         "classes": _classes(shapes),
         "options": {**_SIZES, "layers": layers},
         "code_licence": "Apache-2.0",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,17 @@ from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.class_sets import CLASS_SETS
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.loaded import LoadedClasses
 
-if TYPE_CHECKING:
-    from napari_foundseg.models.importing import Found
+__all__ = ["FAMILY", "MaskRcnn", "Pixelwise", "load", "recognise"]
 
-__all__ = ["MaskRcnn", "Pixelwise", "load", "recognise"]
+FAMILY = Family(
+    rank=50,
+    protocols=("InstanceMasks", "SemanticClasses"),
+    verified_against="torchvision: its forward pass, equal",
+    packages=(Package("torchvision"),),
+)
 
 #: Title, module of torchvision.models and its name of the published weights.
 ARCHITECTURES = {
@@ -144,7 +149,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
     return kind(network.to(device).eval(), row)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether a file is of this family.
 
     Parameters
@@ -167,7 +172,6 @@ def recognise(found: Found) -> dict[str, Any] | None:
     names = published if len(published) == count else ("background", *(f"class {i}" for i in range(1, count)))
     return {
         "title": ARCHITECTURES[architecture][0],
-        "tasks": ("panoptic",) if instances else ("semantic",),
         "protocols": ("InstanceMasks",) if instances else ("SemanticClasses",),
         "classes": names,
         "options": {"architecture": architecture},

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import inspect
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,36 +19,59 @@ from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_protocols import PanopticOptions
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checkpoints import read_config
 from napari_foundseg.models.loaded import LoadedClasses
 
-if TYPE_CHECKING:
-    from napari_foundseg.models.importing import Found
+__all__ = ["FAMILY", "Segmenter", "load", "recognise"]
 
-__all__ = ["Segmenter", "load", "recognise"]
 
 _UNIVERSAL = ("PanopticSegments", "InstanceMasks", "SemanticClasses")
 _SEMANTIC = ("SemanticClasses",)
-#: Title and protocols of each class of transformers.
-ARCHITECTURES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "Mask2FormerForUniversalSegmentation": ("Mask2Former", _UNIVERSAL),
-    "MaskFormerForInstanceSegmentation": ("MaskFormer", _UNIVERSAL),
-    "OneFormerForUniversalSegmentation": ("OneFormer", _UNIVERSAL),
-    "EomtForUniversalSegmentation": ("EoMT", _UNIVERSAL),
-    "EomtDinov3ForUniversalSegmentation": ("EoMT with DINOv3", _UNIVERSAL),
-    "DetrForSegmentation": ("DETR panoptic", _UNIVERSAL),
-    "ConditionalDetrForSegmentation": ("Conditional DETR panoptic", _UNIVERSAL),
-    "RfDetrForInstanceSegmentation": ("RF-DETR", ("InstanceMasks",)),
-    "SegformerForSemanticSegmentation": ("SegFormer", _SEMANTIC),
-    "UperNetForSemanticSegmentation": ("UperNet", _SEMANTIC),
-    "BeitForSemanticSegmentation": ("BEiT", _SEMANTIC),
-    "Data2VecVisionForSemanticSegmentation": ("Data2Vec", _SEMANTIC),
-    "DPTForSemanticSegmentation": ("DPT", _SEMANTIC),
-    "MobileViTForSemanticSegmentation": ("MobileViT DeepLabV3", _SEMANTIC),
-    "MobileViTV2ForSemanticSegmentation": ("MobileViTV2 DeepLabV3", _SEMANTIC),
-    "MobileNetV2ForSemanticSegmentation": ("MobileNetV2 DeepLabV3+", _SEMANTIC),
+
+
+class Architecture(NamedTuple):
+    """A class of transformers."""
+
+    title: str
+    protocols: tuple[str, ...]
+    since: str = ""
+    """Version of transformers that it needs, where that is newer than the package's own minimum."""
+
+
+ARCHITECTURES = {
+    "Mask2FormerForUniversalSegmentation": Architecture("Mask2Former", _UNIVERSAL),
+    "MaskFormerForInstanceSegmentation": Architecture("MaskFormer", _UNIVERSAL),
+    "OneFormerForUniversalSegmentation": Architecture("OneFormer", _UNIVERSAL),
+    "EomtForUniversalSegmentation": Architecture("EoMT", _UNIVERSAL),
+    "EomtDinov3ForUniversalSegmentation": Architecture("EoMT with DINOv3", _UNIVERSAL, since="5.20"),
+    "DetrForSegmentation": Architecture("DETR panoptic", _UNIVERSAL),
+    "ConditionalDetrForSegmentation": Architecture("Conditional DETR panoptic", _UNIVERSAL),
+    "RfDetrForInstanceSegmentation": Architecture("RF-DETR", ("InstanceMasks",), since="5.20"),
+    "SegformerForSemanticSegmentation": Architecture("SegFormer", _SEMANTIC),
+    "UperNetForSemanticSegmentation": Architecture("UperNet", _SEMANTIC),
+    "BeitForSemanticSegmentation": Architecture("BEiT", _SEMANTIC),
+    "Data2VecVisionForSemanticSegmentation": Architecture("Data2Vec", _SEMANTIC),
+    "DPTForSemanticSegmentation": Architecture("DPT", _SEMANTIC),
+    "MobileViTForSemanticSegmentation": Architecture("MobileViT DeepLabV3", _SEMANTIC),
+    "MobileViTV2ForSemanticSegmentation": Architecture("MobileViTV2 DeepLabV3", _SEMANTIC),
+    "MobileNetV2ForSemanticSegmentation": Architecture("MobileNetV2 DeepLabV3+", _SEMANTIC),
 }
+
+
+def _packages_of(options: Mapping[str, Any]) -> tuple[Package, ...]:
+    since = ARCHITECTURES[str(options["architecture"])].since
+    return (Package("transformers", since),) if since else ()
+
+
+FAMILY = Family(
+    rank=40,
+    protocols=_UNIVERSAL,
+    verified_against="transformers: its forward pass and post-processing, equal",
+    packages=(Package("transformers"),),
+    more_packages=_packages_of,
+)
 
 
 class Segmenter(LoadedClasses):
@@ -218,7 +242,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
     return Segmenter(transformers_folder.network(path, architecture, device), processor, known)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether a folder is of this family.
 
     Parameters
@@ -234,14 +258,9 @@ def recognise(found: Found) -> dict[str, Any] | None:
     architecture = transformers_folder.architecture_of(found.config)
     if architecture not in ARCHITECTURES:
         return None
-    title, protocols = ARCHITECTURES[architecture]
-    tasks = (("panoptic",) if "InstanceMasks" in protocols else ()) + (
-        ("semantic",) if "SemanticClasses" in protocols else ()
-    )
     return {
-        "title": title,
-        "tasks": tasks,
-        "protocols": protocols,
+        "title": ARCHITECTURES[architecture].title,
+        "protocols": ARCHITECTURES[architecture].protocols,
         "classes": transformers_folder.class_names(found.config),
         "options": {"architecture": architecture},
         "code_licence": "Apache-2.0",

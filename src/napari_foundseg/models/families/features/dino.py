@@ -11,14 +11,21 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import read_config, read_tensors
 
 if TYPE_CHECKING:
     import torch
 
-    from napari_foundseg.models.importing import Found
 
-__all__ = ["DinoModel", "load", "recognise"]
+__all__ = ["FAMILY", "DinoModel", "load", "recognise"]
+
+FAMILY = Family(
+    rank=70,
+    protocols=("FeatureExtractor",),
+    verified_against="timm (DINO) and transformers: their forward passes, equal within float16",
+    packages=(Package("transformers"),),
+)
 
 #: ImageNet's, of grey values 0 to 255.
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -140,7 +147,7 @@ def vit_model(tensors: dict[str, torch.Tensor], name: str, key: str, device: str
     return DinoModel(net, net.patch, name, key, device)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether weights are a DINO's.
 
     Parameters
@@ -168,8 +175,6 @@ def recognise(found: Found) -> dict[str, Any] | None:
         return None
     return {
         "title": title,
-        "tasks": ("cluster",),
-        "protocols": ("FeatureExtractor",),
         "input": "2-D, grey or RGB",
         "citation": "Caron et al., Emerging Properties in Self-Supervised Vision Transformers, ICCV 2021 (DINO); "
         "Oquab et al. 2023 (DINOv2); Siméoni et al. 2025 (DINOv3).",

@@ -8,23 +8,56 @@ Lightning checkpoint that holds its backbone too.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.core.clusters.local_mean import local_mean
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.families.features.stego_checkpoint import CLASSES, PREFIX, data_set, published
-from napari_foundseg.models.families.features.stego_weights import FIELDS, FORMAT, StegoWeights, codes_of, read_weights
+from napari_foundseg.models.families.features.dino import DinoModel, vit_model
+from napari_foundseg.models.family import Family, WeightsView
 from napari_foundseg.models.files.checkpoints import read_config, read_tensors
+from napari_foundseg.models.files.stego_weights import FORMAT, StegoWeights, codes_of, read_weights, save
 
 if TYPE_CHECKING:
-    from napari_foundseg.models.importing import Found
+    import torch
 
-__all__ = ["StegoModel", "load", "recognise"]
+__all__ = ["FAMILY", "StegoModel", "load", "recognise"]
+
+FAMILY = Family(
+    rank=60,
+    protocols=("Clustering",),
+    verified_against="the published head written out, equal within float16",
+    # Published checkpoints are Lightning's, with omegaconf's options.
+    pickle_names=("lightning", "lightning_fabric", "omegaconf", "pytorch_lightning"),
+)
+
+#: Prefix of a published checkpoint's tensors.
+_PREFIX = "state_dict."
+#: Classes of the linear probe, by data set. Which class each cluster corresponds to is not published.
+_CLASSES: dict[str, tuple[str, ...]] = {
+    "cocostuff27": (
+        "electronic", "appliance", "food (things)", "furniture (things)", "indoor", "kitchen", "accessory", "animal",
+        "outdoor", "person", "sports", "vehicle", "ceiling", "floor", "food", "furniture", "raw material", "textile",
+        "wall", "window", "building", "ground", "plant", "sky", "solid", "structural", "water",
+    ),
+    "cityscapes": (
+        "road", "sidewalk", "parking", "rail track", "building", "wall", "fence", "guard rail", "bridge", "tunnel",
+        "pole", "polegroup", "traffic light", "traffic sign", "vegetation", "terrain", "sky", "person", "rider", "car",
+        "truck", "bus", "caravan", "trailer", "train", "motorcycle", "bicycle",
+    ),
+    "potsdam": ("roads and cars", "buildings and clutter", "trees and vegetation"),
+}  # fmt: skip
+#: Fields of the row of any STEGO model.
+_FIELDS: dict[str, Any] = {
+    "input": "2-D, like the images that it was fitted to",
+    "citation": "Hamilton et al., Unsupervised Semantic Segmentation by Distilling Feature Correspondences, ICLR 2022.",
+}
 
 
 class StegoModel:
@@ -43,12 +76,19 @@ class StegoModel:
     """
 
     def __init__(self, backbone: Any, weights: StegoWeights, name: str, key: str) -> None:
-        self.backbone, self.weights, self.name, self.key = backbone, weights, name, key
-        self.device, self.window = backbone.device, backbone.window
-        self.features_window, self.feature_stride = backbone.features_window, backbone.feature_stride
+        self.backbone = backbone
+        self.weights = weights
+        self.name = name
+        self.key = key
+        self.device = backbone.device
+        self.window = backbone.window
+        self.features_window = backbone.features_window
+        self.feature_stride = backbone.feature_stride
         self.feature_offset = backbone.feature_offset
         self.feature_margin = backbone.feature_margin + weights.context // 2
-        self.sample, self.clusters, self.linear = weights.sample, weights.clusters, weights.linear
+        self.sample = weights.sample
+        self.clusters = weights.clusters
+        self.linear = weights.linear
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
         """Return the codes of a picture.
@@ -66,6 +106,24 @@ class StegoModel:
         own = self.weights
         averaged = local_mean(self.backbone.features(rgb), 2 * (own.context // (2 * self.feature_stride)) + 1)
         return codes_of(own.head, averaged, own.mean, own.scale, self.device).astype(np.float16)
+
+
+class FittedStegoModel(StegoModel):
+    """A model that was fitted here, so that it implements `SavableClustering`; `config` is its ``foundseg.json``."""
+
+    def __init__(self, backbone: Any, weights: StegoWeights, row: CatalogRow, config: Mapping[str, Any]) -> None:
+        super().__init__(backbone, weights, row.name, row.key)
+        self._config = config
+
+    def save_as(self, folder: Path, *, clusters: Clusters | None = None, linear: Clusters | None = None) -> None:
+        """Write the model to another folder, with other clusters or classes."""
+        own = self.weights
+        changed = replace(
+            own,
+            clusters=own.clusters if clusters is None else clusters,
+            linear=own.linear if linear is None else linear,
+        )
+        save(folder, changed, self._config)
 
 
 def load(row: CatalogRow, path: Path, device: str) -> StegoModel:
@@ -96,14 +154,14 @@ def load(row: CatalogRow, path: Path, device: str) -> StegoModel:
         if path.is_dir():
             config = read_config(path)
             weights = read_weights(tensors, config, device)
-            return StegoModel(_backbone(row.name, config, device), weights, row.name, key)
-        backbone, weights = published(tensors, row, device)
+            return FittedStegoModel(_backbone(row.name, config, device), weights, row, config)
+        backbone, weights = _published(tensors, row, device)
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not hold a STEGO model: {error}") from error
     return StegoModel(backbone, weights, row.name, key)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether weights are a STEGO model, of our layout or of the published one.
 
     Parameters
@@ -118,18 +176,18 @@ def recognise(found: Found) -> dict[str, Any] | None:
     """
     if found.config.get("format") == FORMAT:
         names = tuple(row["name"] for row in found.config.get("classes", []))
-        return {**FIELDS, "title": f"STEGO on {found.config.get('backbone', '?')}", "classes": names}
-    shapes = {name.removeprefix(PREFIX): shape for name, shape in found.shapes.items()}
+        return {**_FIELDS, "title": f"STEGO on {found.config.get('backbone', '?')}", "classes": names}
+    shapes = {name.removeprefix(_PREFIX): shape for name, shape in found.shapes.items()}
     needed = {"net.cluster1.0.weight", "net.cluster2.0.weight", "net.cluster2.2.weight", "cluster_probe.clusters"}
     if not needed <= set(shapes):
         return None
     classes, dim = shapes["cluster_probe.clusters"]
-    data = data_set(classes, dim)
+    data = _data_set(classes, dim)
     return {
-        **FIELDS,
+        **_FIELDS,
         "title": f"STEGO, {data or f'{classes} classes'}",
         "input": "2-D, RGB photographs or aerial images",
-        "classes": CLASSES.get(data, ()),
+        "classes": _CLASSES.get(data, ()),
         "code_licence": "MIT",
     }
 
@@ -150,3 +208,33 @@ def _backbone(name: str, config: Mapping[str, Any], device: str) -> Any:
             "or import the weights that it was fitted to."
         )
     return backbone
+
+
+def _data_set(classes: int, dim: int) -> str:
+    """Return the key of `_CLASSES` of a checkpoint, by the numbers of its classes and codes; empty if unknown."""
+    if classes == 3:
+        return "potsdam"
+    if classes == 27:
+        return "cityscapes" if dim == 100 else "cocostuff27"
+    return ""
+
+
+def _published(tensors: Mapping[str, torch.Tensor], row: CatalogRow, device: str) -> tuple[DinoModel, StegoWeights]:
+    """Return backbone and head of a published checkpoint; KeyError or RuntimeError if they do not fit."""
+    from napari_foundseg.models.nets.stego.stego import SegmentationHead
+
+    own = {name.removeprefix(_PREFIX): value.float() for name, value in tensors.items() if name.startswith(_PREFIX)}
+    key = row.key
+    net = {name.removeprefix("net.model."): v for name, v in own.items() if name.startswith("net.model.")}
+    backbone = vit_model(net, row.name, f"{key}#backbone", device)
+    dim, inputs = own["net.cluster1.0.weight"].shape[:2]
+    head = SegmentationHead(inputs, dim)
+    parts = {n.removeprefix("net."): v for n, v in own.items() if n.startswith(("net.cluster1.", "net.cluster2."))}
+    head.load_state_dict(parts)
+    clusters = Clusters.of(own["cluster_probe.clusters"].numpy())
+    weight, bias = own["linear_probe.weight"][:, :, 0, 0].numpy(), own["linear_probe.bias"].numpy()
+    linear = Clusters.linear(weight, bias, _CLASSES.get(_data_set(len(weight), dim), ()))
+    none = np.zeros((0, dim), np.float32)
+    return backbone, StegoWeights(
+        head.to(device).eval(), np.zeros(inputs, np.float32), np.ones(inputs, np.float32), 0, none, clusters, linear
+    )

@@ -10,15 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.loaded import LoadedWords
 
 if TYPE_CHECKING:
     import torch
 
-    from napari_foundseg.models.importing import Found
 
-__all__ = ["TextImageModel", "load", "recognise"]
+__all__ = ["FAMILY", "TextImageModel", "load", "recognise"]
+
+FAMILY = Family(
+    rank=40,
+    protocols=("TextImage",),
+    verified_against="transformers: its logits, equal within 1e-4",
+    packages=(Package("transformers"),),
+)
 
 #: Title of each class of transformers.
 ARCHITECTURES = {"CLIPModel": "CLIP", "SiglipModel": "SigLIP", "Siglip2Model": "SigLIP 2"}
@@ -118,7 +125,7 @@ def load(row: CatalogRow, path: Path, device: str) -> TextImageModel:
     )
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether a folder is of this family.
 
     Parameters
@@ -136,8 +143,6 @@ def recognise(found: Found) -> dict[str, Any] | None:
         return None
     return {
         "title": ARCHITECTURES[architecture],
-        "tasks": ("name_masks",),
-        "protocols": ("TextImage",),
         "options": {"architecture": architecture},
         "code_licence": "Apache-2.0",
         "input": "2-D, any dtype, grey or RGB",

@@ -11,15 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.loaded import LoadedWords
 
 if TYPE_CHECKING:
     import torch
 
-    from napari_foundseg.models.importing import Found
 
-__all__ = ["ClipSegModel", "load", "recognise"]
+__all__ = ["FAMILY", "ClipSegModel", "load", "recognise"]
+
+FAMILY = Family(
+    rank=40,
+    protocols=("TextMaps",),
+    verified_against="transformers: its forward pass, equal within 2e-5",
+    packages=(Package("transformers"),),
+)
 
 _ARCHITECTURE = "CLIPSegForImageSegmentation"
 #: Prompts decoded at once.
@@ -155,7 +162,7 @@ def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
     return ClipSegModel(transformers_folder.network(path, _ARCHITECTURE, device), images, tokenizer, row)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether a folder is of this family.
 
     Parameters
@@ -172,8 +179,6 @@ def recognise(found: Found) -> dict[str, Any] | None:
         return None
     return {
         "title": "CLIPSeg",
-        "tasks": ("text",),
-        "protocols": ("TextMaps",),
         "options": {"architecture": _ARCHITECTURE},
         "code_licence": "Apache-2.0",
         "input": "2-D, any dtype, grey or RGB",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import read_tensors
 from napari_foundseg.models.protocols import Candidates
 from napari_foundseg.models.sam.sam_checkpoint import built, load_sam, sam_tensors
@@ -25,9 +26,16 @@ if TYPE_CHECKING:
     import torch
 
     from napari_foundseg.core.prompts import Prompt
-    from napari_foundseg.models.importing import Found
 
-__all__ = ["MedSamModel", "load", "recognise"]
+__all__ = ["FAMILY", "MedSamModel", "load", "recognise"]
+
+#: Its files have SAM's tensors, so it is asked before SAM.
+FAMILY = Family(
+    rank=25,
+    protocols=("Promptable",),
+    verified_against="the authors' recipe on segment-anything, equal within 1e-4",
+    packages=(Package("segment-anything"),),
+)
 
 
 class MedSamModel(SamModel):
@@ -136,7 +144,7 @@ def load(row: CatalogRow, path: Path, device: str) -> MedSamModel:
     return MedSamModel(sam.to(device), row.name, row.key)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether weights are of this family: SAM's tensors, so that the name of file or folder decides.
 
     Parameters
@@ -156,13 +164,11 @@ def recognise(found: Found) -> dict[str, Any] | None:
     """
     shapes, decoder = sam_tensors(found.shapes)
     named = any("medsam" in part.lower() for part in (found.path.name, found.path.parent.parent.name))
-    if not shapes or decoder or not (named or found.asked_for == "medsam"):
+    if not shapes or decoder or not (named or found.family == "medsam"):
         return None
     built(found.path, shapes, empty=True)
     return {
         "title": "MedSAM",
-        "tasks": ("prompt",),
-        "protocols": ("Promptable",),
         "input": "2-D medical images; boxes only",
         "citation": "Ma et al., Segment anything in medical images, Nature Communications 15, 654, 2024.",
     }

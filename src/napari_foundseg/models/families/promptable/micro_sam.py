@@ -11,18 +11,26 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.families.promptable.sam_vit import FIELDS
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import check, read_tensors
 from napari_foundseg.models.sam.sam_checkpoint import built, load_sam, sam_tensors, size_name
 from napari_foundseg.models.sam.sam_embedding import SamEmbedding
-from napari_foundseg.models.sam.sam_model import SamModel
+from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS, SamModel
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
     from torch import nn
 
-    from napari_foundseg.models.importing import Found
 
-__all__ = ["MicroSamModel", "load", "recognise"]
+__all__ = ["FAMILY", "MicroSamModel", "load", "recognise"]
+
+FAMILY = Family(
+    rank=20,
+    protocols=("InstanceDecoding", *SAM_PROTOCOLS),
+    verified_against="torch-em's decoder written out, equal within 1e-4; the rest as SAM",
+    packages=(Package("segment-anything"),),
+    pickle_names=("micro_sam", "torch_em"),
+)
 
 _DECODER = "micro-sam's instance decoder"
 
@@ -120,7 +128,7 @@ def load(row: CatalogRow, path: Path, device: str) -> MicroSamModel:
     return MicroSamModel(sam.to(device), decoder.to(device), row.name, row.key)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether weights are of this family; one without a decoder is a plain SAM or MobileSAM.
 
     Parameters
@@ -153,7 +161,6 @@ def recognise(found: Found) -> dict[str, Any] | None:
     check(found.path, {name: tuple(value.shape) for name, value in expected.items()}, decoder, _DECODER)
     return FIELDS | {
         "title": f"micro-sam {size_name(shapes)}",
-        "protocols": ("InstanceDecoding", "PointGrid", "Promptable", "FeatureExtractor"),
         "options": {"encoder": size_name(shapes)},
         "citation": "Archit et al., Segment Anything for Microscopy, Nature Methods 22, 579-591, 2025.",
     }

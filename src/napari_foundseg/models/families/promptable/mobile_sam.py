@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_foundseg.models.families.promptable.sam_vit import FIELDS, load
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.sam.sam_checkpoint import built, sam_tensors, size_name
+from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS
 
-if TYPE_CHECKING:
-    from napari_foundseg.models.importing import Found
+__all__ = ["FAMILY", "load", "recognise"]
 
-__all__ = ["load", "recognise"]
+FAMILY = Family(
+    rank=30,
+    protocols=SAM_PROTOCOLS,
+    verified_against="timm: its encoder, equal within 1e-4; the rest as SAM",
+    packages=(Package("segment-anything"),),
+)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether weights are of this family.
 
     Parameters

@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.families.promptable.sam_vit import FIELDS
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import read_tensors
 from napari_foundseg.models.sam.sam_checkpoint import built, is_hq, load_sam, sam_tensors, size_name
-from napari_foundseg.models.sam.sam_model import SamModel
+from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS, SamModel
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam
 
-    from napari_foundseg.models.importing import Found
 
-__all__ = ["SamHqModel", "load", "recognise"]
+__all__ = ["FAMILY", "SamHqModel", "load", "recognise"]
+
+FAMILY = Family(
+    rank=20,
+    protocols=SAM_PROTOCOLS,
+    verified_against="the authors' decoder written out, and transformers with a slip mended, equal within 1e-4",
+    packages=(Package("segment-anything"),),
+)
 
 
 class SamHqModel(SamModel):
@@ -69,7 +76,7 @@ def load(row: CatalogRow, path: Path, device: str) -> SamHqModel:
     return SamHqModel(sam.to(device), row.name, row.key)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether weights are of this family.
 
     Parameters

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import read_tensors
 from napari_foundseg.models.sam.sam_checkpoint import built, is_hq, load_sam, sam_tensors, size_name
-from napari_foundseg.models.sam.sam_model import SamModel
+from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS, SamModel
 
-if TYPE_CHECKING:
-    from napari_foundseg.models.importing import Found
+__all__ = ["FAMILY", "FIELDS", "load", "recognise"]
 
-__all__ = ["FIELDS", "load", "recognise"]
+FAMILY = Family(
+    rank=30,
+    protocols=SAM_PROTOCOLS,
+    verified_against="segment-anything: encoder, decoder and generator, equal within 1e-4",
+    packages=(Package("segment-anything"),),
+    # Trainers by which SAMs are finetuned.
+    pickle_names=("lightning", "lightning_fabric", "mmcv", "mmengine", "pytorch_lightning"),
+)
 
 #: Fields of the row of any SAM.
 FIELDS: dict[str, Any] = {
-    "tasks": ("automatic", "prompt", "cluster"),
-    "protocols": ("PointGrid", "Promptable", "FeatureExtractor"),
     "input": "2-D, any dtype, grey or RGB",
     "citation": "Kirillov et al., Segment Anything, ICCV 2023.",
 }
@@ -50,7 +55,7 @@ def load(row: CatalogRow, path: Path, device: str) -> SamModel:
     return SamModel(sam.to(device), row.name, row.key)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether weights are of this family.
 
     Parameters

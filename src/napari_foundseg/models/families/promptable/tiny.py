@@ -10,18 +10,25 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.sam.sam_model import SamModel
+from napari_foundseg.models.family import Family, Package, WeightsView
+from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS, SamModel
 
 if TYPE_CHECKING:
     import torch
     from segment_anything.modeling import Sam
     from torch import nn
 
-    from napari_foundseg.models.importing import Found
     from napari_foundseg.models.protocols import GridOptions
     from napari_foundseg.models.sam.sam_embedding import SamEmbedding
 
-__all__ = ["TinyModel", "load", "recognise"]
+__all__ = ["FAMILY", "TinyModel", "load", "recognise"]
+
+FAMILY = Family(
+    rank=10,
+    protocols=("NucleusDecoding", "InstanceDecoding", *SAM_PROTOCOLS),
+    verified_against="annotated images that it was not trained on (its own weights)",
+    packages=(Package("segment-anything"),),
+)
 
 
 #: By how much half precision may be wrong of a predicted IoU: of 18,000 masks on six images the largest error was
@@ -175,7 +182,7 @@ def load(row: CatalogRow, path: Path, device: str) -> TinyModel:
     return TinyModel(sam.to(device), decoder.to(device), row.name, row.key)
 
 
-def recognise(found: Found) -> dict[str, Any] | None:
+def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Tell whether weights are of this family, such as training's.
 
     Parameters
@@ -192,7 +199,5 @@ def recognise(found: Found) -> dict[str, Any] | None:
         return None
     return {
         "title": "foundseg-tiny",
-        "tasks": ("automatic", "prompt", "panoptic", "cluster"),
-        "protocols": ("InstanceDecoding", "PointGrid", "Promptable", "FeatureExtractor"),
         "input": "2-D, any dtype, grey or RGB",
     }

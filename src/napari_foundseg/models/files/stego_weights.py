@@ -20,19 +20,10 @@ if TYPE_CHECKING:
 
     from napari_foundseg.models.nets.stego.stego import SegmentationHead
 
-__all__ = ["FIELDS", "FORMAT", "StegoWeights", "codes_of", "read_weights", "save"]
+__all__ = ["FORMAT", "StegoWeights", "codes_of", "read_weights", "save"]
 
 
 FORMAT = "foundseg-stego"
-
-
-#: What the row of a fitted model says besides its name.
-FIELDS: dict[str, Any] = {
-    "tasks": ("cluster",),
-    "protocols": ("Clustering",),
-    "input": "2-D, like the images that it was fitted to",
-    "citation": "Hamilton et al., Unsupervised Semantic Segmentation by Distilling Feature Correspondences, ICLR 2022.",
-}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,60 @@
+"""Checks of loaded models against the protocols that they claim."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from napari_foundseg.models import class_protocols, protocols
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.out_of_memory import Fallbacks
+from napari_foundseg.models.protocols import OPTIONAL, MemoryRescue
+
+__all__ = ["check_model", "fallbacks_of", "members_of", "protocol_named"]
+
+_ABSENT = object()
+#: Notes of models that keep none themselves.
+_fallbacks: WeakKeyDictionary[Any, Fallbacks] = WeakKeyDictionary()
+
+
+def protocol_named(name: str) -> type | None:
+    """Return the protocol of a name, None if it is not one of this package."""
+    for module in (protocols, class_protocols):
+        if name in module.__all__:
+            found: type = vars(module)[name]
+            return found
+    return None
+
+
+def members_of(protocol: type) -> set[str]:
+    """Return the names of the attributes and methods that a protocol asks for."""
+    return {name for base in protocol.__mro__ for name in vars(base) if not name.startswith("_")}
+
+
+def check_model(model: Any, row: CatalogRow) -> None:
+    """Raise TypeError if a model lacks a part of a protocol that its row names, or of an optional one it begins."""
+    claimed = [protocol for name in row.protocols if (protocol := protocol_named(name)) is not None]
+    begun = [protocol for protocol in OPTIONAL if any(_has(model, name) for name in _own_members(protocol))]
+    for protocol in (*claimed, *begun):
+        if missing := sorted(name for name in members_of(protocol) if not _has(model, name)):
+            raise TypeError(
+                f"The model family {row.family} offers {protocol.__name__} for {row.name}, but {type(model).__name__} "
+                f"lacks {', '.join(missing)}: see models/{protocol.__module__.rpartition('.')[2]}.py."
+            )
+
+
+def fallbacks_of(model: Any) -> Fallbacks:
+    """Return the notes on what was done when memory ran out: the model's own, or kept here for a model without."""
+    if isinstance(model, MemoryRescue):
+        return model.fallbacks
+    return _fallbacks.setdefault(model, Fallbacks())
+
+
+def _own_members(protocol: type) -> set[str]:
+    return {name for name in vars(protocol) if not name.startswith("_")}
+
+
+def _has(model: Any, name: str) -> bool:
+    # Static: a property may compute what it returns.
+    return inspect.getattr_static(model, name, _ABSENT) is not _ABSENT

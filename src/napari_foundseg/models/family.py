@@ -1,0 +1,130 @@
+"""Declarations of model families, and how families see a file of weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from napari_foundseg.core.errors import PackageError
+from napari_foundseg.models.catalog import CatalogRow
+
+__all__ = ["Family", "FamilyModule", "Package", "WeightsView", "check_packages", "installed_version"]
+
+
+class Package(NamedTuple):
+    """A distribution that a family imports."""
+
+    name: str
+    """As pip knows it."""
+    minimum: str = ""
+    """Oldest version that works, such as ``5.20``; empty where the package's own dependencies ensure it."""
+
+
+def _none(_options: Mapping[str, Any]) -> tuple[Package, ...]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """Facts about a model family that the rest of the package needs without loading a model.
+
+    Every module in `models/families/<kind>/` has one, called ``FAMILY``.
+
+    Parameters
+    ----------
+    rank : int
+        Families of a lower rank are asked first whether they recognise a file. A family whose files another one would
+        recognise too needs a lower rank than that.
+    protocols : tuple of str
+        Names of all protocols that its models may implement. Where they depend on the file, `recognise` returns the
+        field ``protocols`` with those of the file.
+    verified_against : str
+        What its tests compare results with, for the table of models.
+    packages : tuple of Package
+        Packages that all its models import. Their versions are written into the provenance of results.
+    more_packages : callable
+        Takes the options of a row; returns packages that only models with these options need.
+    pickle_names : tuple of str
+        Top-level packages that its published pickles name next to the weights (a trainer's options, say). Their
+        objects are left empty; nothing of them is imported or run.
+    """
+
+    rank: int
+    protocols: tuple[str, ...]
+    verified_against: str
+    packages: tuple[Package, ...] = ()
+    more_packages: Callable[[Mapping[str, Any]], tuple[Package, ...]] = _none
+    pickle_names: tuple[str, ...] = ()
+
+    def problem(self, row: CatalogRow) -> str:
+        """Say which package is missing or too old for a model; empty if none is."""
+        return _problem(row.title, (*self.packages, *self.more_packages(row.options)))
+
+
+@dataclass(frozen=True)
+class WeightsView:
+    """A file or folder of weights as `recognise` sees it: nothing of it is loaded or run.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder.
+    shapes : mapping of str to tuple of int
+        Shape of each tensor by name, as `models.files.checkpoints.read_shapes` returns it.
+    config : mapping
+        A folder's ``config.json`` (transformers) or ``foundseg.json`` (ours), or a safetensors file's metadata.
+    family : str, optional
+        The family that the user chose for it.
+    """
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    config: Mapping[str, Any]
+    family: str | None = None
+
+
+class FamilyModule(Protocol):
+    """A module of a model family."""
+
+    FAMILY: Family
+
+    def load(self, row: CatalogRow, path: Path, device: str) -> Any:
+        """Return the model of a row, in evaluation mode; CheckpointError if the weights have another layout."""
+
+    def recognise(self, found: WeightsView) -> dict[str, Any] | None:
+        """Return fields of the row of a file, None if it is of another family; CheckpointError if it is damaged."""
+
+
+def check_packages(family: Family, row: CatalogRow) -> None:
+    """Raise PackageError if a package that a model needs is missing or too old."""
+    if problem := family.problem(row):
+        raise PackageError(problem)
+
+
+@cache
+def installed_version(package: str) -> str:
+    """Return the version of an installed package; empty where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _problem(title: str, packages: tuple[Package, ...]) -> str:
+    for package in packages:
+        installed = installed_version(package.name)
+        needed = f"{package.name} {package.minimum}".strip()
+        if not installed:
+            return f"{title} needs {needed}, which is not installed. pip install {package.name}"
+        if _numbers(installed) < _numbers(package.minimum):
+            return f"{title} needs {needed}; {installed} is installed. pip install -U {package.name}"
+    return ""
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", release)[:3])
