@@ -47,8 +47,7 @@ def main() -> None:
     image = np.zeros(SHAPE, np.uint8)
     viewer.add_image(image)
     layer = viewer.add_labels(np.zeros(SHAPE, np.uint16), name="objects")
-    history = shared_history(layer, Image(image, "ZYX"))
-    history.join()
+    history = shared_history(layer, Image(image, "ZYX"), "benchmark")
     whole = tuple(slice(0, n) for n in SHAPE)
     history.write("accept", [(whole, ball().astype(np.uint16))])
     QTest.qWait(1000)
@@ -70,7 +69,7 @@ def main() -> None:
     before = history._steps.nbytes
     history.write("automatic", [((slice(0, 1), slice(0, 500), slice(0, 500)), cells[None])])
     print(f"500 objects in one step: {(history._steps.nbytes - before) / 1e6:.3f} MB (wanted: < 10)")
-    history.leave()
+    history.leave("benchmark")
     viewer.close()
 
 

@@ -236,7 +236,7 @@ def test_closing_lets_keys_and_mouse_go(qtbot: Any, viewer: Any, canvas: Any, fo
     layer = form.layer
     form.release()
     assert not layer.keymap
-    assert form._pressed not in layer.mouse_drag_callbacks
+    assert form._on_press not in layer.mouse_drag_callbacks
 
 
 def test_opened_over_an_image_it_takes_the_clicks(

@@ -114,13 +114,14 @@ def test_kill_9_after_any_stroke_loses_at_most_two_seconds(tmp_path: Path) -> No
 def test_the_widgets_of_a_layer_share_its_history() -> None:
     layer = Labels(np.zeros((8, 8), np.uint16))
     image = Image(np.zeros((8, 8), np.uint8))
-    first, second = shared_history(layer, image), shared_history(layer, image)
+    first, second = shared_history(layer, image, "first"), shared_history(layer, image, "second")
     assert first is second
-    first.leave()
+    first.leave("first")
+    first.leave("first")
     assert layer.keymap
-    second.leave()
+    second.leave("second")
     assert not layer.keymap
-    assert shared_history(layer, image) is not first
+    assert shared_history(layer, image, "third") is not first
 
 
 def test_a_large_write_is_one_step_and_a_wider_id_fits() -> None:

@@ -94,7 +94,7 @@ class AutomaticWidget(TaskForm):
 
     def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
         """Add the objects as a new layer, or to the chosen one."""
-        self._forget()
+        self._forget_result()
         found = run.at_full_resolution(segmentation)
         if self.into.layer is not None:
             return self._add_to_layer(target, run, segmentation, found, seconds)
@@ -152,7 +152,7 @@ class AutomaticWidget(TaskForm):
                 nothing = "nothing was added: other objects already have these pixels (see Overlap)"
                 self.result.setText(f"{words}; {'added to ' + repr(self._added.labels.name) if result else nothing}.")
 
-        history = self._hold(self.into.layer, image)
+        history = self._hold_history(self.into.layer, image)
         self._added = AddedObjects(history, target.overlay, overlap, done)
         self.edits.follow(history)
         self.edits.show()
@@ -186,10 +186,10 @@ class AutomaticWidget(TaskForm):
 
     def release(self) -> None:
         """Disconnect from the viewer, the layers and the engine."""
-        self._forget()
+        self._forget_result()
         self.viewer.layers.events.removed.disconnect(self._release_removed)
         for history in self._held.values():
-            history.leave()
+            history.leave(self)
         self.into.disconnect_viewer()
         super().release()
 
@@ -222,19 +222,19 @@ class AutomaticWidget(TaskForm):
     def _mark_edited(self, _event: Any = None) -> None:
         self._edited |= not self._writing
 
-    def _hold(self, labels: Labels, image: Image) -> LabelsHistory:
+    def _hold_history(self, labels: Labels, image: Image) -> LabelsHistory:
         if labels not in self._held:
-            self._held[labels] = shared_history(labels, image)
+            self._held[labels] = shared_history(labels, image, self)
         return self._held[labels]
 
     def _release_removed(self, event: Any) -> None:
         if (history := self._held.pop(event.value, None)) is not None:
             if self._added is not None and self._added.labels is event.value:
-                self._forget()
+                self._forget_result()
             self.edits.hide()
-            history.leave()
+            history.leave(self)
 
-    def _forget(self) -> None:
+    def _forget_result(self) -> None:
         if self._added is None and self._result is not None:
             labels = self._result[2]
             labels.events.paint.disconnect(self._mark_edited)

@@ -39,17 +39,17 @@ class BatchWidget(Dock):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, "recipe", "image", "results")
         self.session = BatchSession()
-        self._build()
-        self.session.working.connect(self._work)
-        self.session.listed.connect(self._listed)
-        self.session.changed.connect(self._changed)
-        self.session.settled.connect(self._settled)
-        self.session.failed.connect(self._failed)
+        self._add_controls()
+        self.session.working.connect(self._show_working)
+        self.session.listed.connect(self._show_items)
+        self.session.changed.connect(self._update_rows)
+        self.session.settled.connect(self._update_controls)
+        self.session.failed.connect(self._show_error)
         self._application = QCoreApplication.instance()
         if self._application is not None:
             # Before Qt destroys anything.
             self._application.aboutToQuit.connect(self.release)
-        self._settled()
+        self._update_controls()
         before = Path(recall("batch").get("recipe") or "-")
         if before.is_file():
             self.session.open_recipe(before)
@@ -83,7 +83,7 @@ class BatchWidget(Dock):
         self._clear_messages()
         record = latest_run()
         if record is None:
-            self._failed("recipe", RecipeError("There is no run yet. Run Automatic masks, or open a recipe."))
+            self._show_error("recipe", RecipeError("There is no run yet. Run Automatic masks, or open a recipe."))
             return
         folder = Path(record.request.image.source).absolute().parent if record.request.image.source else Path.home()
         if not record.request.image.source and not self.session.request.paths:
@@ -101,7 +101,7 @@ class BatchWidget(Dock):
         self._clear_messages()
         if chosen := self.ask_path(kind):
             self.session.choose(paths=tuple(chosen), layers=())
-            self._settled()
+            self._update_controls()
 
     def choose_layers(self) -> None:
         """Use the image layers of the viewer, with their axes as displayed."""
@@ -115,10 +115,10 @@ class BatchWidget(Dock):
             if not found:
                 raise BadImageError(None, "There is no image layer. Open an image first, or choose files.")
         except FoundsegError as error:
-            self._failed("image", error)
+            self._show_error("image", error)
             return
         self.session.choose(paths=(), layers=found)
-        self._settled()
+        self._update_controls()
 
     def choose_recipes_images(self) -> None:
         """Use the images of the recipe."""
@@ -131,7 +131,7 @@ class BatchWidget(Dock):
         chosen = self.ask_path("results") if choice else []
         if chosen or not choice:
             self.session.choose(out=Path(chosen[0]) if chosen else None)
-        self._settled()
+        self._update_controls()
 
     def open_item(self, row: int) -> None:
         """Open an image with its result in the worklist, for correction."""
@@ -158,7 +158,7 @@ class BatchWidget(Dock):
 
     # Building.
 
-    def _build(self) -> None:
+    def _add_controls(self) -> None:
         self.source = wrapping_label("")
         self.place_label = wrapping_label("")
         self.reason = wrapping_label("")
@@ -168,16 +168,16 @@ class BatchWidget(Dock):
         self.table = BatchTable()
         self.table.wanted.connect(self.open_item)
         self.table.pictures_wanted.connect(self._show_pictures)
-        self.table.currentItemChanged.connect(lambda *_: self._explain())
+        self.table.currentItemChanged.connect(lambda *_: self._show_reason())
         self.bar = QProgressBar()
         self.bar.hide()
-        for widget in (*self._choices(), self.table, self.reason, self.bar, self.state, *self._buttons(),
+        for widget in (*self._input_controls(), self.table, self.reason, self.bar, self.state, *self._run_buttons(),
                        self.messages["run"]):  # fmt: skip
             self._layout.addWidget(widget)
         self._layout.setStretchFactor(self.table, 1)
 
-    def _choices(self) -> list[QWidget]:
-        button = self._button
+    def _input_controls(self) -> list[QWidget]:
+        button = self._make_button
         self.recipe_button = button("Open…", "Open a recipe that was saved with Save as recipe.", self.open_recipe)
         self.last_button = button("Last run", "Use the last run of this session as the recipe.", self.use_last_run)
         self.save_button = button(
@@ -219,21 +219,23 @@ class BatchWidget(Dock):
             labelled_row("Workers", self.workers), self.engine_label,
         ]  # fmt: skip
 
-    def _buttons(self) -> list[QWidget]:
-        self.start_button = self._button("Start", "Run the recipe on all images that are not done yet.", self._start)
-        self.pause_button = self._button(
+    def _run_buttons(self) -> list[QWidget]:
+        self.start_button = self._make_button(
+            "Start", "Run the recipe on all images that are not done yet.", self._start_run
+        )
+        self.pause_button = self._make_button(
             "Pause", "Start no further images; those under way are finished.", self.session.pause
         )
-        self.stop_button = self._button(
+        self.stop_button = self._make_button(
             "Stop", "Stop within seconds. Finished results are kept; Continue does the rest.", self.session.stop
         )
-        self.retry_button = self._button("Retry failed", "Try the failed images again.", self._retry)
+        self.retry_button = self._make_button("Retry failed", "Try the failed images again.", self._retry_failed)
         return [
             side_by_side(self.start_button, self.pause_button),
             side_by_side(self.stop_button, self.retry_button),
         ]
 
-    def _button(self, text: str, help_text: str, act: Callable[[], Any]) -> QPushButton:
+    def _make_button(self, text: str, help_text: str, act: Callable[[], Any]) -> QPushButton:
         button = QPushButton(text)
         button.setToolTip(help_text)
         button.clicked.connect(lambda _checked=False: act())
@@ -241,34 +243,34 @@ class BatchWidget(Dock):
 
     # Signals of the session.
 
-    def _start(self) -> None:
+    def _start_run(self) -> None:
         self._clear_messages()
         self.session.start()
 
-    def _retry(self) -> None:
+    def _retry_failed(self) -> None:
         self._clear_messages()
         self.session.retry()
 
-    def _work(self, words: str) -> None:
+    def _show_working(self, words: str) -> None:
         self.state.setText(words)
 
-    def _failed(self, part: str, error: FoundsegError) -> None:
+    def _show_error(self, part: str, error: FoundsegError) -> None:
         self.messages[part].say(str(error))
         self.ensureWidgetVisible(self.messages[part])
 
-    def _listed(self) -> None:
+    def _show_items(self) -> None:
         self.table.fill(self.session.lines)
-        self._explain()
+        self._show_reason()
 
-    def _changed(self, rows: Any) -> None:
+    def _update_rows(self, rows: Any) -> None:
         self.table.update_rows(rows)
-        self._explain()
+        self._show_reason()
         self._show_progress()
 
     def _show_pictures(self, rows: Any) -> None:
         self.session.ask_pictures(rows, self.table.show_picture, read_picture)
 
-    def _explain(self) -> None:
+    def _show_reason(self) -> None:
         """Show why the selected item failed or was kept."""
         row = self.table.indexOfTopLevelItem(self.table.currentItem()) if self.table.currentItem() else -1
         reason = self.session.lines[row].reason if 0 <= row < len(self.session.lines) else ""
@@ -286,7 +288,7 @@ class BatchWidget(Dock):
         paused = "Paused; images under way are finished. " if session.paused else ""
         self.state.setText(f"{paused}{session.in_words()}{told}.")
 
-    def _settled(self) -> None:
+    def _update_controls(self) -> None:
         session, request = self.session, self.session.request
         free = not session.running and not session.preparing
         for control in self._inputs:

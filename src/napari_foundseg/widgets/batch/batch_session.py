@@ -88,7 +88,7 @@ class BatchSession(QObject):
         self.seconds_left: float | None = None
         self._timer = QTimer(self)
         self._timer.setInterval(_LOOK_MS)
-        self._timer.timeout.connect(self._look)
+        self._timer.timeout.connect(self._fetch_news)
 
     # Choices.
 
@@ -109,7 +109,7 @@ class BatchSession(QObject):
     def save_recipe(self, path: Path) -> None:
         """Save the recipe with the chosen images, stacks and results."""
         request = self.request
-        self._files.ask(lambda: request.save(path), partial(self._saved, path))
+        self._files.ask(lambda: request.save(path), partial(self._recipe_saved, path))
 
     def choose(self, **changed: Any) -> None:
         """Change fields of the `Request` and list the items again."""
@@ -132,7 +132,9 @@ class BatchSession(QObject):
         self.preparing = True
         self.working.emit("Listing the images …")
         self.settled.emit()
-        self._files.ask(partial(_prepare, self.request, self._note), partial(self._prepared, self._asked, then))
+        self._files.ask(
+            partial(_prepare_run, self.request, self._record_news), partial(self._items_listed, self._asked, then)
+        )
 
     # Running.
 
@@ -142,12 +144,12 @@ class BatchSession(QObject):
             return
         reload_preferences()
         if self.request.engine != (preferences().address or ""):
-            self.make_list(self._run)
+            self.make_list(self._start_runner)
         elif self._used and not (self.report is not None and self.report.stopped):
             # All items have ended: list them again, since files may have changed.
-            self.make_list(self._run)
+            self.make_list(self._start_runner)
         else:
-            self._run()
+            self._start_runner()
 
     def pause(self) -> None:
         """Pause or resume."""
@@ -170,7 +172,7 @@ class BatchSession(QObject):
         failed = [line for line in self.lines if line.state == "failed"]
         self.runner.retry([line.item.name for line in failed])
         if not self.running:
-            self._run()
+            self._start_runner()
 
     @property
     def place(self) -> str:
@@ -239,18 +241,18 @@ class BatchSession(QObject):
 
     def _take_recipe(self, folder: Path, name: str, found: Any) -> None:
         if isinstance(found, Exception):
-            self._fail("recipe", found)
+            self._report_error("recipe", found)
             return
         self.recipe_name = name
         self.choose(recipe=found, folder=folder, stacks=None)
 
-    def _saved(self, path: Path, found: Any) -> None:
+    def _recipe_saved(self, path: Path, found: Any) -> None:
         if isinstance(found, Exception):
-            self._fail("recipe", found)
+            self._report_error("recipe", found)
         else:
             self.working.emit(f"Saved {path.name}.")
 
-    def _prepared(self, asked: int, then: Callable[[], None] | None, found: Any) -> None:
+    def _items_listed(self, asked: int, then: Callable[[], None] | None, found: Any) -> None:
         if asked != self._asked:
             return
         self.preparing, self._used, self.report = False, False, None
@@ -258,7 +260,7 @@ class BatchSession(QObject):
             self.runner, self.lines = None, []
             self.listed.emit()
             parts = ((RecipeError, "image"), (EngineError, "run"))
-            self._fail(next((part for kind, part in parts if isinstance(found, kind)), "recipe"), found)
+            self._report_error(next((part for kind, part in parts if isinstance(found, kind)), "recipe"), found)
             return
         self.request, self.runner, report = found
         self.lines = [Line(item) for item in self.runner.items]
@@ -278,7 +280,7 @@ class BatchSession(QObject):
         if then is not None:
             then()
 
-    def _run(self) -> None:
+    def _start_runner(self) -> None:
         runner = self.runner
         assert runner is not None
         for line in self.lines:
@@ -289,11 +291,11 @@ class BatchSession(QObject):
         runner.resume()
         self.changed.emit(range(len(self.lines)))
         self._timer.start()
-        self._runs.ask(runner.run, self._ran)
+        self._runs.ask(runner.run, self._runner_ended)
         self.settled.emit()
 
-    def _ran(self, found: Any) -> None:
-        self._look()
+    def _runner_ended(self, found: Any) -> None:
+        self._fetch_news()
         self._timer.stop()
         self.running = self.paused = False
         left = [row for row, line in enumerate(self.lines) if line.state not in _ENDED]
@@ -301,19 +303,19 @@ class BatchSession(QObject):
             self.lines[row].state = "not done"
         self.changed.emit(left)
         if isinstance(found, Exception):
-            self._fail("results", found)
+            self._report_error("results", found)
             return
         self.report = found
         self.settled.emit()
 
-    def _note(self, item: BatchItem, state: str, outcome: ItemOutcome | None, share: float, _words: str) -> None:
+    def _record_news(self, item: BatchItem, state: str, outcome: ItemOutcome | None, share: float, _words: str) -> None:
         """Record news of the runner, in its thread, until the window fetches them."""
         if state in _ENDED and self.runner is not None:
             self.seconds_left = self.runner.seconds_left()
         with self._lock:
             self._news[item.stem] = (state, outcome, share)
 
-    def _look(self) -> None:
+    def _fetch_news(self) -> None:
         with self._lock:
             news, self._news = self._news, {}
         rows = []
@@ -326,13 +328,13 @@ class BatchSession(QObject):
             rows.append(self._rows[stem])
         self.changed.emit(rows)
 
-    def _fail(self, part: str, error: Exception) -> None:
+    def _report_error(self, part: str, error: Exception) -> None:
         self.settled.emit()
         known = isinstance(error, FoundsegError)
         self.failed.emit(part, error if known else EngineError(f"{type(error).__name__}: {error}"))
 
 
-def _prepare(request: Request, note: OnChange) -> tuple[Request, Runner, Report | None]:
+def _prepare_run(request: Request, note: OnChange) -> tuple[Request, Runner, Report | None]:
     request = replace(request.with_files(), engine=preferences().address or "")
     runner = request.runner(note)
     report = read_report(runner.out)

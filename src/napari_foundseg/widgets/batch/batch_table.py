@@ -52,7 +52,7 @@ class BatchTable(ItemTable):
         self._unpictured: set[int] = set()
         scroll = self.verticalScrollBar()
         assert scroll is not None
-        scroll.valueChanged.connect(lambda _value: self._write())
+        scroll.valueChanged.connect(lambda _value: self._update_visible())
 
     def fill(self, lines: Sequence[Line]) -> None:
         """Show other items."""
@@ -67,7 +67,7 @@ class BatchTable(ItemTable):
     def update_rows(self, rows: Iterable[int]) -> None:
         """Update some rows."""
         self._stale.update(rows)
-        self._write()
+        self._update_visible()
 
     def show_picture(self, row: int, picture: QImage) -> None:
         """Show the thumbnail of a result, unless it is null."""
@@ -77,9 +77,9 @@ class BatchTable(ItemTable):
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
         """Update rows that become visible."""
         super().resizeEvent(event)
-        self._write()
+        self._update_visible()
 
-    def _write(self) -> None:
+    def _update_visible(self) -> None:
         view = self.viewport()
         if view is None or not self._lines:
             return

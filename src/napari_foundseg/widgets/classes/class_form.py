@@ -45,10 +45,16 @@ class ClassForm(TaskForm):
         self._latest.done.connect(self._show_derived)
         self.viewer.layers.events.removed.connect(self._layer_removed)
         self.ids_button.clicked.connect(self._add_ids)
-        self.legend.shown.connect(self._toggle)
-        self.legend.renamed.connect(lambda number, name: self._change(lambda layers: layers.rename(number, name)))
-        self.legend.recoloured.connect(lambda number, to: self._change(lambda layers: layers.recolour(number, to)))
-        self.legend.merged.connect(lambda numbers, into: self._change(lambda layers: layers.merge(numbers, into)))
+        self.legend.shown.connect(self._toggle_class)
+        self.legend.renamed.connect(
+            lambda number, name: self._change_classes(lambda layers: layers.rename(number, name))
+        )
+        self.legend.recoloured.connect(
+            lambda number, to: self._change_classes(lambda layers: layers.recolour(number, to))
+        )
+        self.legend.merged.connect(
+            lambda numbers, into: self._change_classes(lambda layers: layers.merge(numbers, into))
+        )
 
     # Overridden by the forms of tasks.
 
@@ -89,7 +95,7 @@ class ClassForm(TaskForm):
 
     def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
         """Add the result as new layers, with a legend."""
-        self._forget()
+        self._forget_result()
         self.layers = ClassLayers(self.viewer, target, segmentation)
         self._result = (segmentation, run.request.image)
         self._show_legend()
@@ -117,7 +123,7 @@ class ClassForm(TaskForm):
     def release(self) -> None:
         """Disconnect from the viewer, the engine, the layers and the canvas."""
         self.viewer.layers.events.removed.disconnect(self._layer_removed)
-        self._forget()
+        self._forget_result()
         super().release()
 
     def _show_derived(self, number: int, derived: Any) -> None:
@@ -145,12 +151,12 @@ class ClassForm(TaskForm):
         target = self.chosen_target()
         return target.image, current_index(self.viewer, target)
 
-    def _toggle(self, number: int, on: bool) -> None:
+    def _toggle_class(self, number: int, on: bool) -> None:
         if self.layers is not None:
             self.layers.toggle(number, on)
             self.canvas_legend.show(self.layers.classes, self.layers.hidden)
 
-    def _change(self, act: Any) -> None:
+    def _change_classes(self, act: Any) -> None:
         if self.layers is not None:
             act(self.layers)
             self._show_legend()
@@ -172,9 +178,9 @@ class ClassForm(TaskForm):
     def _layer_removed(self, _event: Any = None) -> None:
         """Remove the legend together with its layers."""
         if self.layers is not None and not self.layers.in_viewer:
-            self._forget()
+            self._forget_result()
 
-    def _forget(self) -> None:
+    def _forget_result(self) -> None:
         if self.layers is not None:
             self.layers.disconnect()
         self.layers = self._result = None

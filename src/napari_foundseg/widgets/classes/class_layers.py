@@ -45,14 +45,14 @@ class ClassLayers:
         self._writing = False
         #: Names and colours set by the user, which stay when thresholds change.
         self._given: dict[int, dict[str, str]] = {}
-        self.semantic = self._added(_semantic_of(segmentation), f"{self._name} classes", 0.45)
+        self.semantic = self._add_layer(_semantic_of(segmentation), f"{self._name} classes", 0.45)
         self.objects: Labels | None = None
         if _has_objects(segmentation):
-            self.objects = self._added(segmentation.labels, f"{self._name} objects", 0.7)
+            self.objects = self._add_layer(segmentation.labels, f"{self._name} objects", 0.7)
         for own in self.layers:
             own.events.paint.connect(self._mark_edited)
             own.events.labels_update.connect(self._mark_edited)
-        self._describe(segmentation)
+        self._write_metadata(segmentation)
 
     @property
     def layers(self) -> list[Labels]:
@@ -66,26 +66,26 @@ class ClassLayers:
 
     def show(self, segmentation: Segmentation) -> None:
         """Show the result with other thresholds; replaces the pixels of both layers."""
-        self._write(self.semantic, self._overlay.expanded(_semantic_of(segmentation)))
+        self._write_pixels(self.semantic, self._overlay.expanded(_semantic_of(segmentation)))
         if self.objects is not None and _has_objects(segmentation):
-            self._write(self.objects, self._overlay.expanded(segmentation.labels))
-        self._describe(segmentation)
+            self._write_pixels(self.objects, self._overlay.expanded(segmentation.labels))
+        self._write_metadata(segmentation)
 
     def rename(self, number: int, name: str) -> None:
         """Rename a class."""
-        self._give(number, name=name)
-        self._relabel()
+        self._set_class_fields(number, name=name)
+        self._write_class_table()
 
     def recolour(self, number: int, colour: str) -> None:
         """Change the colour of a class to ``#rrggbb``."""
-        self._give(number, colour=colour)
-        self._relabel()
-        self._paint()
+        self._set_class_fields(number, colour=colour)
+        self._write_class_table()
+        self._update_colours()
 
     def toggle(self, number: int, on: bool) -> None:
         """Show or hide a class in both layers."""
         self.hidden = self.hidden - {number} if on else self.hidden | {number}
-        self._paint()
+        self._update_colours()
 
     def merge(self, numbers: list[int], into: int) -> None:
         """Merge classes into another, in the pixels as they are now, including those painted by the user."""
@@ -93,13 +93,13 @@ class ClassLayers:
         self.classes = self.classes.merged(numbers, into)
         self.hidden -= set(numbers)
         pixels = np.asarray(self.semantic.data)
-        self._write(self.semantic, np.where(np.isin(pixels, numbers), np.asarray(into, pixels.dtype), pixels))
+        self._write_pixels(self.semantic, np.where(np.isin(pixels, numbers), np.asarray(into, pixels.dtype), pixels))
         if self.objects is not None:
             table = self.objects.features
             table.loc[table["class"].isin(numbers), "class"] = into
             self.objects.features = table
-        self._relabel()
-        self._paint()
+        self._write_class_table()
+        self._update_colours()
 
     def add_panoptic_ids(self) -> Labels:
         """Add a Labels layer of class × 1000 + object, from the two layers as they are now.
@@ -133,7 +133,7 @@ class ClassLayers:
             own.events.paint.disconnect(self._mark_edited)
             own.events.labels_update.disconnect(self._mark_edited)
 
-    def _added(self, pixels: NDArray[Any], name: str, opacity: float) -> Labels:
+    def _add_layer(self, pixels: NDArray[Any], name: str, opacity: float) -> Labels:
         labels = Labels(
             self._overlay.expanded(pixels),
             name=unique_name(self._viewer.layers, name),
@@ -143,14 +143,14 @@ class ClassLayers:
         self._viewer.add_layer(labels)
         return labels
 
-    def _write(self, layer: Labels, pixels: NDArray[Any]) -> None:
+    def _write_pixels(self, layer: Labels, pixels: NDArray[Any]) -> None:
         self._writing = True
         try:
             layer.data = np.reshape(pixels, layer.data.shape)
         finally:
             self._writing = False
 
-    def _describe(self, segmentation: Segmentation) -> None:
+    def _write_metadata(self, segmentation: Segmentation) -> None:
         """Write class table, object table and provenance of a result into the layers."""
         self.classes = segmentation.classes
         for number, fields in self._given.items():
@@ -160,14 +160,14 @@ class ClassLayers:
             self.objects.features = object_features(segmentation)
         for own in self.layers:
             own.metadata = {**own.metadata, RUN_PROVENANCE: dict(segmentation.provenance)}
-        self._relabel()
-        self._paint()
+        self._write_class_table()
+        self._update_colours()
 
-    def _give(self, number: int, **fields: str) -> None:
+    def _set_class_fields(self, number: int, **fields: str) -> None:
         self._given[number] = self._given.get(number, {}) | fields
         self.classes = self.classes.with_row(number, **fields)
 
-    def _relabel(self) -> None:
+    def _write_class_table(self) -> None:
         """Write the class table into features and metadata of both layers."""
         import pandas as pd
 
@@ -182,7 +182,7 @@ class ClassLayers:
             known = {**own.metadata.get(RUN_PROVENANCE, {}), "classes": self.classes.to_json()}
             own.metadata = {**own.metadata, RUN_PROVENANCE: known}
 
-    def _paint(self) -> None:
+    def _update_colours(self) -> None:
         colours = {row.id: _CLEAR if row.id in self.hidden else row.colour for row in self.classes}
         self.semantic.colormap = listed_colormap(
             [colours.get(i, _GREY) for i in range(1, max(colours, default=0) + 1)], _GREY

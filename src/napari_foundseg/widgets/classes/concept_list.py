@@ -54,11 +54,11 @@ class ConceptRow(QWidget):
             "What to find; separate synonyms with commas. A concept named 'background' gives no objects."
         )
         self.text.setAccessibleName("Concept")
-        self.swatch = _tool("", "Colour of the concept")
+        self.swatch = _tool_button("", "Colour of the concept")
         self.swatch.clicked.connect(self._choose_colour)
-        self.more = _tool("…", "Exclusions and examples")
+        self.more = _tool_button("…", "Exclusions and examples")
         self.more.setCheckable(True)
-        self.remove = _tool("✕", "Remove this concept")
+        self.remove = _tool_button("✕", "Remove this concept")
         self.remove.clicked.connect(self.removed)
         options: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01}
         slider: Any = create_widget(value=_THRESHOLD, widget_type="FloatSlider", options=options)
@@ -69,9 +69,9 @@ class ConceptRow(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 4)
         layout.setSpacing(2)
-        layout.addLayout(_line(self.swatch, self.text, self.more, self.remove))
+        layout.addLayout(_row_layout(self.swatch, self.text, self.more, self.remove))
         layout.addWidget(self.threshold.native)
-        layout.addWidget(self._details(examples))
+        layout.addWidget(self._add_details(examples))
         self._show_colour()
 
     def value(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class ConceptRow(QWidget):
             "examples": tuple(self.examples),
         }
 
-    def _details(self, examples: dict[str, Callable[[], str]]) -> QWidget:
+    def _add_details(self, examples: dict[str, Callable[[], str]]) -> QWidget:
         self.negative = QLineEdit()
         self.negative.setPlaceholderText("but not, such as: debris")
         self.negative.setToolTip("Pixels that match these words better are excluded.")
@@ -94,7 +94,9 @@ class ConceptRow(QWidget):
         button.setToolTip("Use image regions as examples instead of the words.")
         button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QMenu(button)
-        acts: dict[str, Callable[[], None]] = {name: partial(self._take, take) for name, take in examples.items()}
+        acts: dict[str, Callable[[], None]] = {
+            name: partial(self._take_example, take) for name, take in examples.items()
+        }
         for name, act in {**acts, "Remove examples": partial(self._set_examples, [])}.items():
             action = menu.addAction(name)
             assert action is not None
@@ -107,14 +109,14 @@ class ConceptRow(QWidget):
         column.setContentsMargins(24, 0, 0, 0)
         column.setSpacing(2)
         column.addWidget(self.negative)
-        line = _line(button, self.example_count)
+        line = _row_layout(button, self.example_count)
         line.addStretch(1)
         column.addLayout(line)
         details.hide()
         self.more.toggled.connect(details.setVisible)
         return details
 
-    def _take(self, take: Callable[[], str]) -> None:
+    def _take_example(self, take: Callable[[], str]) -> None:
         try:
             self._set_examples([*self.examples, take()])
         except Exception as error:  # noqa: BLE001 - said by the form, whatever a layer raises
@@ -168,22 +170,22 @@ class ConceptList(QWidget):
         self._made += 1
         row = ConceptRow(class_colour(self._made), self._examples, self._fail)
         row.text.setText(text)
-        row.text.editingFinished.connect(lambda: self._part(row))
+        row.text.editingFinished.connect(lambda: self._split_row(row))
         row.moved.connect(self.moved)
-        row.removed.connect(lambda: self._remove(row))
+        row.removed.connect(lambda: self._remove_row(row))
         self.rows.append(row)
         self._column.insertWidget(self._column.count() - 1, row)
-        self._number()
+        self._enable_removal()
         row.text.setFocus()
         return row
 
     def values(self) -> list[dict[str, Any]]:
         """Return the concepts."""
         for row in list(self.rows):
-            self._part(row)
+            self._split_row(row)
         return [row.value() for row in self.rows]
 
-    def _part(self, row: ConceptRow) -> None:
+    def _split_row(self, row: ConceptRow) -> None:
         """Split "nucleus; background" into rows."""
         parts = [part.strip() for part in row.text.text().split(";") if part.strip()]
         if ";" in row.text.text():
@@ -191,19 +193,19 @@ class ConceptList(QWidget):
             for part in parts[1:]:
                 self.add(part)
 
-    def _remove(self, row: ConceptRow) -> None:
+    def _remove_row(self, row: ConceptRow) -> None:
         if len(self.rows) > 1:
             self.rows.remove(row)
             row.hide()
             row.deleteLater()
-            self._number()
+            self._enable_removal()
 
-    def _number(self) -> None:
+    def _enable_removal(self) -> None:
         for row in self.rows:
             row.remove.setEnabled(len(self.rows) > 1)
 
 
-def _tool(text: str, help_text: str) -> QToolButton:
+def _tool_button(text: str, help_text: str) -> QToolButton:
     button = QToolButton()
     button.setText(text)
     button.setToolTip(help_text)
@@ -211,7 +213,7 @@ def _tool(text: str, help_text: str) -> QToolButton:
     return button
 
 
-def _line(*widgets: QWidget) -> QHBoxLayout:
+def _row_layout(*widgets: QWidget) -> QHBoxLayout:
     line = QHBoxLayout()
     line.setContentsMargins(0, 0, 0, 0)
     line.setSpacing(4)

@@ -71,10 +71,10 @@ class Legend(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.table)
         layout.addWidget(self.merge_button)
-        self.table.itemChanged.connect(self._changed)
+        self.table.itemChanged.connect(self._item_changed)
         self.table.cellDoubleClicked.connect(self._double_clicked)
-        self.table.itemSelectionChanged.connect(lambda: self.merge_button.setEnabled(len(self._selected()) > 1))
-        self.merge_button.clicked.connect(self._merge)
+        self.table.itemSelectionChanged.connect(lambda: self.merge_button.setEnabled(len(self._selected_rows()) > 1))
+        self.merge_button.clicked.connect(self._merge_selected)
         self.hide()
 
     def show_classes(self, classes: ClassTable, hidden: frozenset[int] = frozenset()) -> None:
@@ -102,7 +102,7 @@ class Legend(QWidget):
         self.table.setFixedHeight(height + self.table.rowHeight(0) * max(1, min(len(classes), _ROWS)))
         self.setVisible(len(classes) > 0)
 
-    def _changed(self, item: QTableWidgetItem) -> None:
+    def _item_changed(self, item: QTableWidgetItem) -> None:
         if item.column() != _NAME:
             return
         row = self.classes.rows[item.row()]
@@ -123,11 +123,11 @@ class Legend(QWidget):
         if colour.isValid():
             self.recoloured.emit(entry.id, colour.name())
 
-    def _selected(self) -> list[int]:
+    def _selected_rows(self) -> list[int]:
         return sorted({index.row() for index in self.table.selectedIndexes()})
 
-    def _merge(self) -> None:
-        numbers = [self.classes.rows[row].id for row in self._selected()]
+    def _merge_selected(self) -> None:
+        numbers = [self.classes.rows[row].id for row in self._selected_rows()]
         if len(numbers) > 1:
             self.merged.emit(numbers[1:], numbers[0])
 
@@ -153,7 +153,7 @@ class CanvasLegend:
             self.clear()
             return
         # One panel per window: that of the last result.
-        for other in _panels(canvas):
+        for other in _find_panels(canvas):
             other.hide()
         if self.label is None:
             self.label = QLabel(canvas)
@@ -180,13 +180,13 @@ class CanvasLegend:
         label.setObjectName("")
         label.hide()
         label.deleteLater()
-        rest = _panels(canvas) if canvas is not None else []
+        rest = _find_panels(canvas) if canvas is not None else []
         if shown and rest:
             rest[-1].show()
             rest[-1].raise_()
 
 
-def _panels(canvas: QWidget) -> list[QLabel]:
+def _find_panels(canvas: QWidget) -> list[QLabel]:
     """Return the panels of all results, in the order in which they were made."""
     return canvas.findChildren(QLabel, _PANEL)
 

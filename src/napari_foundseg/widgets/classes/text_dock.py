@@ -42,8 +42,8 @@ class TextWidget(ClassForm):
 
     def input_rows(self) -> list[QWidget]:
         """Return the concepts, the region, and the choice of heat maps."""
-        ways = {"From the drawn box": self._boxed, "From the selected label": self._labelled}
-        self.concepts = ConceptList(ways, self._say)
+        ways = {"From the drawn box": self._example_from_box, "From the selected label": self._example_from_label}
+        self.concepts = ConceptList(ways, self._show_error)
         self.concepts.moved.connect(self.derive_again)
         self.heat_maps = QCheckBox("Show heat maps")
         self.heat_maps.setToolTip("Add the scores of each concept, 0 to 1, as an image layer.")
@@ -100,19 +100,19 @@ class TextWidget(ClassForm):
                 )
             )
 
-    def _say(self, error: Exception) -> None:
+    def _show_error(self, error: Exception) -> None:
         if not isinstance(error, FoundsegError):
             raise error
         self._clear_messages()
         self.fail(error)
 
-    def _boxed(self) -> str:
+    def _example_from_box(self) -> str:
         """Return the part of the image in the drawn box as an example; the box may have been drawn on another image."""
         target = self.chosen_target()
         box = region_from_shape(find_shapes(self.viewer), target)
         return example_of(target.image.rgb(current_index(self.viewer, target), box))
 
-    def _labelled(self) -> str:
+    def _example_from_label(self) -> str:
         """Return the box around the selected label as an example."""
         target = self.chosen_target()
         labels = self.viewer.layers.selection.active

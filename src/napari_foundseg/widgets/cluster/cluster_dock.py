@@ -57,7 +57,7 @@ class ClusterWidget(TaskForm):
     def connect_controls(self) -> None:
         """Connect the signals of the controls and of the runs."""
         super().connect_controls()
-        self._shown.clicked.connect(lambda number, more: self.clusters.select(number, more=more))
+        self._shown.clicked.connect(self._select_cluster)
         self._side_runs.said.connect(self.words.setText)
         self._side_runs.failed.connect(self.fail)
         self._side_runs.busy.connect(self._enable_cancel)
@@ -66,15 +66,15 @@ class ClusterWidget(TaskForm):
         self.fit.shown.connect(self._show_preview)
         self.fit.ended.connect(self._preview.drop)
         self.region.currentTextChanged.connect(self.update_estimate)
-        self.slider.valueChanged.connect(self._slid)
-        self.clusters.edited.connect(self._edit)
-        self.clusters.undone.connect(self._undo)
+        self.slider.valueChanged.connect(self._slider_moved)
+        self.clusters.edited.connect(self._add_edit)
+        self.clusters.undone.connect(self._undo_edit)
         self.clusters.list.itemSelectionChanged.connect(self._enable_buttons)
-        self.reference.match_asked.connect(self._match)
-        self.reference.learn_asked.connect(self._learn)
+        self.reference.match_asked.connect(self._match_labels)
+        self.reference.learn_asked.connect(self._learn_classes)
         self.view_button.clicked.connect(self._show_features)
-        self.objects_button.clicked.connect(self._convert)
-        self.save_button.clicked.connect(self._save)
+        self.objects_button.clicked.connect(self._make_objects)
+        self.save_button.clicked.connect(self._save_model)
 
     # The controls.
 
@@ -135,7 +135,9 @@ class ClusterWidget(TaskForm):
 
     def inputs(self, target: ImageOnLayer) -> Inputs:
         """Return the slice and the changes to the clusters."""
-        return self.task.inputs.parse({"index": self._index(target), "edits": self._edits, "only": self._objects_of})
+        return self.task.inputs.parse(
+            {"index": self._slice_index(target), "edits": self._edits, "only": self._objects_of}
+        )
 
     @property
     def settings(self) -> Settings:
@@ -168,7 +170,7 @@ class ClusterWidget(TaskForm):
         if name == "n_clusters":
             self._slide_to_form()
         if self._shown.is_of(self.image.layer):
-            self._again()
+            self._cluster_again()
 
     def cancel(self) -> None:
         """Cancel the run and all side runs; the form is idle at once."""
@@ -186,13 +188,16 @@ class ClusterWidget(TaskForm):
 
     # Clusters.
 
-    def _again(self) -> None:
+    def _select_cluster(self, number: int, more: bool) -> None:
+        self.clusters.select(number, more=more)
+
+    def _cluster_again(self) -> None:
         self.run(replace="cluster")
 
-    def _index(self, target: ImageOnLayer) -> tuple[int, ...] | None:
+    def _slice_index(self, target: ImageOnLayer) -> tuple[int, ...] | None:
         return current_index(self.viewer, target) if self.region.currentText() == _SLICE else None
 
-    def _slid(self, value: int) -> None:
+    def _slider_moved(self, value: int) -> None:
         self.count.setText(str(value))
         self.forms[self.method_name].set_values({"n_clusters": value})
 
@@ -207,13 +212,13 @@ class ClusterWidget(TaskForm):
         self.slider.blockSignals(False)
         self.count.setText(str(value) if value else "auto")
 
-    def _edit(self, edit: Edit) -> None:
+    def _add_edit(self, edit: Edit) -> None:
         self._edits = (*self._edits, edit)
-        self._again()
+        self._cluster_again()
 
-    def _undo(self) -> None:
+    def _undo_edit(self) -> None:
         self._edits = self._edits[:-1]
-        self._again()
+        self._cluster_again()
 
     def _enable_buttons(self) -> None:
         self.objects_button.setEnabled(self.clusters.list.count() > 0)
@@ -245,7 +250,7 @@ class ClusterWidget(TaskForm):
             self._slide_to_form()
             self.result.show()
             # With the settings of the form.
-            self._again()
+            self._cluster_again()
 
     def _choose_model(self, name: str) -> None:
         self.model.refresh(name)
@@ -258,12 +263,12 @@ class ClusterWidget(TaskForm):
 
     # Objects, models and features from clusters.
 
-    def _convert(self) -> None:
+    def _make_objects(self) -> None:
         self._objects_of = self.clusters.selected or self.clusters.numbers
         self.run()
         self._objects_of = ()
 
-    def _save(self) -> None:
+    def _save_model(self) -> None:
         name = self.name.text().strip()
         if not name:
             self.messages["run"].say("Type a name for the model beside the button Save.")
@@ -276,11 +281,11 @@ class ClusterWidget(TaskForm):
 
         self._run_side_task("save_clusters", show_saved, lambda *_: {"edits": self._edits, "name": name})
 
-    def _match(self) -> None:
+    def _match_labels(self) -> None:
         if self._shown.labels is not None:
             self.reference.compare(np.asarray(self._shown.labels.data), self.clusters.name_of)
 
-    def _learn(self) -> None:
+    def _learn_classes(self) -> None:
         def find_labels(target: ImageOnLayer, index: tuple[int, ...] | None) -> dict[str, Any]:
             labels = self.reference.choice.layer
             if labels is None or labels is self._shown.labels:
@@ -315,7 +320,7 @@ class ClusterWidget(TaskForm):
         values = self.forms[self.method_name].values()
         try:
             target = self.chosen_target()
-            index = self._index(target)
+            index = self._slice_index(target)
             inputs = task.inputs.parse({"index": index, **find_inputs(target, index)})
             method = task.method_for(row(str(self.model.currentData())).protocols)
             fields = task.methods[method].model_fields

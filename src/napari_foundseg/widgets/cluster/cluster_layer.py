@@ -55,28 +55,28 @@ class ClusterLayer(QObject):
             self._writing = False
         else:
             self.forget()
-            self._follow(add_labels(self._viewer, target, found, f"{target.name} clusters"), target.layer)
+            self._connect_layer(add_labels(self._viewer, target, found, f"{target.name} clusters"), target.layer)
         assert self.labels is not None
-        self.labels.colormap = _colours(found.classes)
+        self.labels.colormap = _cluster_colormap(found.classes)
 
     def forget(self) -> None:
         """Disconnect from the layer, which stays in the viewer."""
         if self.labels is not None:
             self.labels.events.paint.disconnect(self._mark_painted)
             self.labels.events.labels_update.disconnect(self._mark_painted)
-            self.labels.mouse_drag_callbacks.remove(self._drag)
+            self.labels.mouse_drag_callbacks.remove(self._on_drag)
             self.labels = None
 
-    def _follow(self, labels: Labels, layer: ImageLayer) -> None:
+    def _connect_layer(self, labels: Labels, layer: ImageLayer) -> None:
         self.labels, self._image_layer, self._painted = labels, layer, False
-        labels.mouse_drag_callbacks.append(self._drag)
+        labels.mouse_drag_callbacks.append(self._on_drag)
         labels.events.paint.connect(self._mark_painted)
         labels.events.labels_update.connect(self._mark_painted)
 
     def _mark_painted(self, _event: Any = None) -> None:
         self._painted |= not self._writing
 
-    def _drag(self, layer: Labels, event: Any) -> Iterator[None]:
+    def _on_drag(self, layer: Labels, event: Any) -> Iterator[None]:
         """Report a click that is not a drag."""
         if layer.mode != "pan_zoom":
             return
@@ -92,7 +92,7 @@ class ClusterLayer(QObject):
             self.clicked.emit(int(value), "Control" in event.modifiers or "Shift" in event.modifiers)
 
 
-def _colours(classes: ClassTable) -> CyclicLabelColormap:
+def _cluster_colormap(classes: ClassTable) -> CyclicLabelColormap:
     """Return a colormap of the clusters; numbers without a cluster are transparent."""
     by_number = {row.id: row.colour for row in classes}
     return listed_colormap([by_number.get(number, "transparent") for number in range(1, max(by_number) + 1)])

@@ -45,11 +45,13 @@ class ClusterList(QWidget):
         self.list.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.list.setFixedHeight(150)
         self.list.itemChanged.connect(self._item_changed)
-        self.list.itemSelectionChanged.connect(self._offer)
-        self.merge = self._button("Merge", "Make one cluster of those that are selected.", lambda: self._edit("merge"))
-        self.split = self._button("Split", "Part the selected cluster in two.", lambda: self._edit("split"))
-        self.colour = self._button("Colour…", "Choose the selected cluster's colour.", self._choose_colour)
-        self.undo = self._button("Undo", "Take the last change back.", self.undone.emit)
+        self.list.itemSelectionChanged.connect(self._enable_buttons)
+        self.merge = self._make_button(
+            "Merge", "Make one cluster of those that are selected.", lambda: self._emit_edit("merge")
+        )
+        self.split = self._make_button("Split", "Part the selected cluster in two.", lambda: self._emit_edit("split"))
+        self.colour = self._make_button("Colour…", "Choose the selected cluster's colour.", self._choose_colour)
+        self.undo = self._make_button("Undo", "Take the last change back.", self.undone.emit)
         grid = QGridLayout()
         grid.setSpacing(3)
         for i, button in enumerate((self.merge, self.split, self.colour, self.undo)):
@@ -58,7 +60,7 @@ class ClusterList(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.list)
         layout.addLayout(grid)
-        self._offer()
+        self._enable_buttons()
 
     @property
     def selected(self) -> tuple[int, ...]:
@@ -112,22 +114,22 @@ class ClusterList(QWidget):
         self._names = {row.id: row.name for row in classes}
         self._shown = {row.id for row in classes} - unseen
         self._colours = {row.id: row.colour for row in classes}
-        self._offer()
+        self._enable_buttons()
 
-    def _button(self, text: str, help_text: str, action: object) -> QPushButton:
+    def _make_button(self, text: str, help_text: str, action: object) -> QPushButton:
         button = QPushButton(text)
         button.setToolTip(help_text)
         button.setMinimumWidth(40)
         button.clicked.connect(lambda: action())  # type: ignore[operator]
         return button
 
-    def _offer(self) -> None:
+    def _enable_buttons(self) -> None:
         count = len(self.list.selectedItems())
         self.merge.setEnabled(count > 1)
         self.split.setEnabled(count == 1)
         self.colour.setEnabled(count == 1)
 
-    def _edit(self, kind: str) -> None:
+    def _emit_edit(self, kind: str) -> None:
         self.edited.emit(Edit.model_validate({"kind": kind, "clusters": self.selected}))
 
     def _choose_colour(self) -> None:

@@ -65,12 +65,12 @@ class FitPanel(QWidget):
         self._folder: str | None = None
         #: The image of the latest fit.
         self.target: ImageOnLayer | None = None
-        self._follower = RunFollower()
+        self._follower = RunFollower(self)
         self._follower.progressed.connect(self._show_progress)
-        self._follower.shown.connect(self._show)
-        self._follower.done.connect(self._done)
-        self._follower.failed.connect(self._failed)
-        self._follower.cancelled.connect(self._stopped)
+        self._follower.shown.connect(self._show_loss)
+        self._follower.done.connect(self._fit_done)
+        self._follower.failed.connect(self._fit_failed)
+        self._follower.cancelled.connect(self._fit_stopped)
         self.source = QComboBox()
         self.backbone = QComboBox()
         self.name = QLineEdit()
@@ -80,7 +80,7 @@ class FitPanel(QWidget):
         self.bar = QProgressBar()
         self.curve = Curve()
         self.words = wrapping_label("")
-        self._build()
+        self._add_controls()
 
     @property
     def current(self) -> Run | None:
@@ -123,14 +123,14 @@ class FitPanel(QWidget):
         name = str(getattr(run.request.inputs, "name", ""))
         before = catalog().get(name)
         for wait in _LOOKS:
-            QTimer.singleShot(wait, lambda last=wait == _LOOKS[-1]: self._look(name, before, last))
+            QTimer.singleShot(wait, lambda last=wait == _LOOKS[-1]: self._find_saved_model(name, before, last))
         self.ended.emit()
 
     def release(self) -> None:
         """Cancel the fit: the form is being closed."""
         self._follower.cancel()
 
-    def _look(self, name: str, before: Any, last: bool) -> None:
+    def _find_saved_model(self, name: str, before: Any, last: bool) -> None:
         if self.current is not None or not self.words.text().startswith("Cancelled. Looking"):
             return
         found = catalog().get(name)
@@ -144,13 +144,13 @@ class FitPanel(QWidget):
         self.bar.setValue(round(100 * share))
         self.words.setText(words)
 
-    def _show(self, shown: dict[str, Any]) -> None:
+    def _show_loss(self, shown: dict[str, Any]) -> None:
         self.curve.show_values(shown["loss"])
         self.curve.show()
         if self._folder is None:
             self.shown.emit(shown)
 
-    def _done(self, run: Run, segmentation: Segmentation) -> None:
+    def _fit_done(self, run: Run, segmentation: Segmentation) -> None:
         self._show_busy(False)
         self.ended.emit()
         fitted = segmentation.provenance["fitted"]
@@ -158,11 +158,11 @@ class FitPanel(QWidget):
         self.words.setText("\n".join([f"Fitted: the model {fitted['model']}.", *fitted["notes"]]))
         self.fitted.emit(run, segmentation)
 
-    def _failed(self, error: FoundsegError) -> None:
-        self._stopped()
+    def _fit_failed(self, error: FoundsegError) -> None:
+        self._fit_stopped()
         self._fail(error)
 
-    def _stopped(self) -> None:
+    def _fit_stopped(self) -> None:
         self._show_busy(False)
         self.ended.emit()
         self.words.setText("")
@@ -173,7 +173,7 @@ class FitPanel(QWidget):
         self.bar.setVisible(busy)
         self.bar.setValue(0)
 
-    def _build(self) -> None:
+    def _add_controls(self) -> None:
         self.source.addItems([_LAYER, _FOLDER])
         self.source.setAccessibleName("Images to fit to")
         self.source.setToolTip("Images to fit the model to. No labels are needed; more images give better clusters.")

@@ -39,7 +39,7 @@ class ReferencePanel(QWidget):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._latest = NumpyThread()
-        self._latest.done.connect(self._show)
+        self._latest.done.connect(self._show_match)
         self._name_of: Callable[[int], str] = str
         self.choice = LayerChoice(
             viewer, Labels, "A Labels layer of classes, to compare the clusters with or to learn from.", follow=False
@@ -82,7 +82,7 @@ class ReferencePanel(QWidget):
             self.say(f"The labels have shape {tuple(given.shape)}, the clusters {clusters.shape}; they must be equal.")
             return
         self._name_of = name_of
-        self._latest.ask(partial(_matched, clusters, given))
+        self._latest.ask(partial(_match_slices, clusters, given))
 
     def say(self, words: str) -> None:
         """Show a text below the buttons."""
@@ -93,7 +93,7 @@ class ReferencePanel(QWidget):
         """Disconnect from the viewer."""
         self.choice.disconnect_viewer()
 
-    def _show(self, number: int, found: ClusterMatching | Exception) -> None:
+    def _show_match(self, number: int, found: ClusterMatching | Exception) -> None:
         if number != self._latest.number:
             return
         if isinstance(found, Exception):
@@ -122,7 +122,7 @@ def painted_over(labels: Labels, target: ImageOnLayer, indices: list[tuple[int, 
     return out
 
 
-def _matched(clusters: NDArray[Any], given: Any) -> ClusterMatching:
+def _match_slices(clusters: NDArray[Any], given: Any) -> ClusterMatching:
     """Match on slices with clusters."""
     planes = clusters.reshape(-1, *clusters.shape[-2:])
     seen = planes.any((1, 2))

@@ -25,9 +25,9 @@ class Fold(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.button)
         layout.addWidget(self._body)
-        self.button.toggled.connect(self._show)
-        self._show(False)
+        self.button.toggled.connect(self._set_open)
+        self._set_open(False)
 
-    def _show(self, opened: bool) -> None:
+    def _set_open(self, opened: bool) -> None:
         self.button.setArrowType(Qt.ArrowType.DownArrow if opened else Qt.ArrowType.RightArrow)
         self._body.setVisible(opened)

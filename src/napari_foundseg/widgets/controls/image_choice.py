@@ -41,7 +41,7 @@ class ImageChoice(QWidget):
         help_text = "The image to segment. It follows the selection in the layer list."
         self._choice = LayerChoice(viewer, ImageLayer, help_text)
         self.combo = self._choice.combo
-        self._axes, self._channels, self._normalisation, self._ct, details = self._details()
+        self._axes, self._channels, self._normalisation, self._ct, details = self._add_details()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -56,8 +56,8 @@ class ImageChoice(QWidget):
         layout.addWidget(self.levels)
         layout.addWidget(Fold("Channels and contrast", details))
         self._normalisation.currentTextChanged.connect(lambda text: self._ct.setVisible(text == _CT))
-        self._choice.changed.connect(self._chosen)
-        self._chosen()
+        self._choice.changed.connect(self._layer_changed)
+        self._layer_changed()
 
     @property
     def layer(self) -> ImageLayer | None:
@@ -108,7 +108,7 @@ class ImageChoice(QWidget):
         """Stop following the viewer."""
         self._choice.disconnect_viewer()
 
-    def _details(self) -> tuple[QLineEdit, QLineEdit, QComboBox, QWidget, QFormLayout]:
+    def _add_details(self) -> tuple[QLineEdit, QLineEdit, QComboBox, QWidget, QFormLayout]:
         axes, channels, normalisation = QLineEdit(), QLineEdit(), QComboBox()
         axes.setToolTip(
             "One letter per axis: T time, C channel, Z depth, Y rows, X columns, for example TZYX. Empty: automatic."
@@ -162,7 +162,7 @@ class ImageChoice(QWidget):
             return CTWindow(level=self._level.value(), width=self._width.value())
         return Percentile()
 
-    def _chosen(self) -> None:
+    def _layer_changed(self) -> None:
         self._axes.clear()
         layer = self.layer
         try:

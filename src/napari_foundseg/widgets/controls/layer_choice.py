@@ -44,11 +44,11 @@ class LayerChoice(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.combo)
-        self.combo.currentIndexChanged.connect(self._chosen)
+        self.combo.currentIndexChanged.connect(self._emit_changed)
         self.combo.activated.connect(lambda _at: self.picked.emit())
-        self._watch(True)
-        self._refill()
-        self._follow()
+        self._connect_viewer(True)
+        self._list_layers()
+        self._follow_active()
 
     @property
     def layer(self) -> Any:
@@ -65,28 +65,28 @@ class LayerChoice(QWidget):
 
     def disconnect_viewer(self) -> None:
         """Stop following the viewer."""
-        self._watch(False)
+        self._connect_viewer(False)
         for layer in self._layers:
-            layer.events.name.disconnect(self._rename)
+            layer.events.name.disconnect(self._update_names)
 
-    def _watch(self, on: bool) -> None:
+    def _connect_viewer(self, on: bool) -> None:
         layers = self._viewer.layers
         for emitter, callback in (
-            (layers.events.inserted, self._refill),
-            (layers.events.removed, self._refill),
-            (layers.events.reordered, self._refill),
-            (layers.selection.events.active, self._follow),
+            (layers.events.inserted, self._list_layers),
+            (layers.events.removed, self._list_layers),
+            (layers.events.reordered, self._list_layers),
+            (layers.selection.events.active, self._follow_active),
         ):
             emitter.connect(callback) if on else emitter.disconnect(callback)
 
-    def _refill(self, _event: Any = None) -> None:
+    def _list_layers(self, _event: Any = None) -> None:
         chosen = self.layer
         for layer in self._layers:
-            layer.events.name.disconnect(self._rename)
+            layer.events.name.disconnect(self._update_names)
         listed = [layer for layer in self._viewer.layers if TOOL not in layer.metadata]
         self._layers = [layer for layer in listed if type(layer) is self._kind]
         for layer in self._layers:
-            layer.events.name.connect(self._rename)
+            layer.events.name.connect(self._update_names)
         self.combo.blockSignals(True)
         self.combo.clear()
         self.combo.addItems([*self._none, *(layer.name for layer in self._layers)])
@@ -94,16 +94,16 @@ class LayerChoice(QWidget):
             self.show_layer(chosen)
         self.combo.blockSignals(False)
         if self.layer is not chosen:
-            self._chosen()
+            self._emit_changed()
 
-    def _rename(self, _event: Any = None) -> None:
+    def _update_names(self, _event: Any = None) -> None:
         for i, layer in enumerate(self._layers, len(self._none)):
             self.combo.setItemText(i, layer.name)
 
-    def _follow(self, _event: Any = None) -> None:
+    def _follow_active(self, _event: Any = None) -> None:
         active = self._viewer.layers.selection.active
         if self._follows and active in self._layers:
             self.show_layer(active)
 
-    def _chosen(self, _at: int = 0) -> None:
+    def _emit_changed(self, _at: int = 0) -> None:
         self.changed.emit()

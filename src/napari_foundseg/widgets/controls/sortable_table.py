@@ -50,7 +50,7 @@ class TableModel(QAbstractTableModel):
         """Return the text or the alignment of a cell; numbers have four digits, NaN is empty."""
         value = self._columns[index.column()][index.row()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            return _text(value)
+            return _cell_text(value)
         if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None
@@ -103,9 +103,9 @@ class TableView(QTableView):
         columns.setResizeContentsPrecision(20)
         self.setSortingEnabled(True)
         columns.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
-        selection.currentRowChanged.connect(self._choose)
-        self.model_.modelAboutToBeReset.connect(self._before)
-        self.model_.modelReset.connect(self._after)
+        selection.currentRowChanged.connect(self._row_changed)
+        self.model_.modelAboutToBeReset.connect(self._before_reset)
+        self.model_.modelReset.connect(self._after_reset)
 
     def show_table(self, table: pd.DataFrame) -> None:
         """Show another table; selection and scroll position stay.
@@ -142,23 +142,23 @@ class TableView(QTableView):
             self.setCurrentIndex(QModelIndex())
         self._silent = False
 
-    def _choose(self, current: QModelIndex, _previous: QModelIndex) -> None:
+    def _row_changed(self, current: QModelIndex, _previous: QModelIndex) -> None:
         if not self._silent and current.isValid():
             row = self.model_.table.iloc[current.row()]
             self._value = row[self._key]
             self.chosen.emit(row)
 
-    def _before(self) -> None:
+    def _before_reset(self) -> None:
         self._silent = True
         self._places = [(bar, bar.value()) for bar in (self.verticalScrollBar(), self.horizontalScrollBar()) if bar]
 
-    def _after(self) -> None:
+    def _after_reset(self) -> None:
         self.select(self._value)
         for bar, value in self._places:
             bar.setValue(value)
 
 
-def _text(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):

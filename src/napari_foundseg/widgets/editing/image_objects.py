@@ -45,7 +45,7 @@ class ImageObjects:
         self._followed: WeakKeyDictionary[ImageLayer, ReferenceType[Labels] | None] = WeakKeyDictionary()
         #: Identifies the pixels that the objects belong to; lazy arrays by identity, since they do not change.
         self._contents: WeakKeyDictionary[ImageLayer, Any] = WeakKeyDictionary()
-        viewer.layers.events.removed.connect(self._removed)
+        viewer.layers.events.removed.connect(self._layer_removed)
 
     def of(self, target: ImageOnLayer) -> LabelsHistory | None:
         """Return the objects of an image.
@@ -62,14 +62,14 @@ class ImageObjects:
                 return self.adopt(target, labels)
         if history is not None and history.layer in self._viewer.layers and history.layer.data.shape == shape:
             # Objects of other pixels are kept too, so that `swapped` can tell the user.
-            return history if self._contents.get(layer) == _content(target.image) else None
-        self._drop(layer)
+            return history if self._contents.get(layer) == _content_id(target.image) else None
+        self._drop_history(layer)
         return None
 
     def swapped(self, target: ImageOnLayer) -> Labels | None:
         """Return the layer of objects of the pixels that an image had before; None where it has the same pixels."""
         history = self._histories.get(target.layer)
-        same = history is None or self._contents.get(target.layer) == _content(target.image)
+        same = history is None or self._contents.get(target.layer) == _content_id(target.image)
         return None if same or history is None else history.layer
 
     def add(self, target: ImageOnLayer, data: NDArray[Any] | None = None, known: Facts | None = None) -> LabelsHistory:
@@ -101,40 +101,40 @@ class ImageObjects:
     def adopt(self, target: ImageOnLayer, labels: Labels) -> LabelsHistory:
         """Write accepted masks of an image into a Labels layer in memory, of the overlay's shape, from now on."""
         layer, image = target.layer, target.image
-        self._drop(layer)
-        history = shared_history(labels, image)
+        self._drop_history(layer)
+        history = shared_history(labels, image, (self, layer))
         history.journal.use_image(image)
         self._histories[layer] = history
-        self._contents[layer] = _content(image)
+        self._contents[layer] = _content_id(image)
         return history
 
     def forget(self, layer: ImageLayer) -> None:
         """Write the next accepted mask into a new layer."""
         _assigned.pop(layer, None)
         self._followed.pop(layer, None)
-        self._drop(layer)
+        self._drop_history(layer)
 
     def release(self) -> None:
         """Disconnect from all layers."""
-        self._viewer.layers.events.removed.disconnect(self._removed)
+        self._viewer.layers.events.removed.disconnect(self._layer_removed)
         for layer in list(self._histories):
-            self._drop(layer)
+            self._drop_history(layer)
 
     def _assigned_to(self, layer: ImageLayer, shape: tuple[int, ...]) -> Labels | None:
         labels = assigned_objects(layer)
         fits = labels is not None and labels in self._viewer.layers and labels.data.shape == shape
         return labels if fits else None
 
-    def _drop(self, layer: ImageLayer) -> None:
+    def _drop_history(self, layer: ImageLayer) -> None:
         if (old := self._histories.pop(layer, None)) is not None:
-            old.leave()
+            old.leave((self, layer))
 
-    def _removed(self, event: Any) -> None:
+    def _layer_removed(self, event: Any) -> None:
         for layer, history in list(self._histories.items()):
             if event.value is history.layer:
-                self._drop(layer)
+                self._drop_history(layer)
 
 
-def _content(image: Image) -> Any:
+def _content_id(image: Image) -> Any:
     pixels = image.levels[0]
     return image.fingerprint() if isinstance(pixels, np.ndarray) else id(pixels)

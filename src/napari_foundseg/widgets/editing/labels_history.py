@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -37,11 +37,11 @@ _FEW = 300_000
 _shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
 
 
-def shared_history(layer: Labels, image: Image | None) -> LabelsHistory:
-    """Return the one history of a layer; whoever calls this calls its `leave` at the end."""
+def shared_history(layer: Labels, image: Image | None, user: Hashable) -> LabelsHistory:
+    """Return the one history of a layer; it is released when every `user` has called `leave`."""
     if layer not in _shared:
         _shared[layer] = LabelsHistory(layer, image)
-    _shared[layer].join()
+    _shared[layer].join(user)
     return _shared[layer]
 
 
@@ -73,10 +73,10 @@ class LabelsHistory(QObject):
         #: Opened with the first change.
         self.journal = LabelsJournal(layer, image)
         self._busy = False
-        self._users = 0
+        self._users: set[Hashable] = set()
         self._later = NumpyThread()
-        layer.events.paint.connect(self._painted)
-        layer.events.data.connect(self._replaced)
+        layer.events.paint.connect(self._on_paint)
+        layer.events.data.connect(self._on_new_array)
         self.bind(layer)
 
     @property
@@ -119,17 +119,17 @@ class LabelsHistory(QObject):
         parts: list[Difference] = []
         try:
             for box, values in pieces:
-                self._widen(int(values.max(initial=0)))
+                self._widen_dtype(int(values.max(initial=0)))
                 before = np.array(self.layer.data[box])
                 part = Difference.between([s.start for s in box], before, values)
                 if part is not None:
                     parts.append(part)
-                    self._put(box, before, values)
+                    self._write_box(box, before, values)
         except BaseException:
             for part in reversed(parts):
-                self._do(part.reversed())
+                self._write_part(part.reversed())
             raise
-        return self._remember(name, parts, known or {})
+        return self._record_step(name, parts, known or {})
 
     def write_soon(
         self,
@@ -159,13 +159,13 @@ class LabelsHistory(QObject):
                 self.write_soon(name, prepare, done)
             else:
                 for box, values, _part in result:
-                    self._widen(int(values.max(initial=0)))
+                    self._widen_dtype(int(values.max(initial=0)))
                     with self._writing():
                         self.layer.data[box] = values
                 if result:
                     with self._writing():
                         self.layer.refresh()
-                done(self._remember(name, [part for *_, part in result], known))
+                done(self._record_step(name, [part for *_, part in result], known))
 
         self._later.done.connect(write)
         self._later.ask(lambda: compared(array, make(array)))
@@ -175,43 +175,44 @@ class LabelsHistory(QObject):
         self.journal.open()
         ids = list(ids)
         before = read_facts(self.layer, ids)
-        return self._remember(name, [], {i: {**before.get(i, {}), **values} for i in ids})
+        return self._record_step(name, [], {i: {**before.get(i, {}), **values} for i in ids})
 
     def undo(self) -> None:
         """Revert the last step."""
-        self._apply(self._steps.undo, "Undone")
+        self._apply_step(self._steps.undo, "Undone")
 
     def redo(self) -> None:
         """Repeat the step that was undone last."""
-        self._apply(self._steps.redo, "Redone")
+        self._apply_step(self._steps.redo, "Redone")
 
-    def join(self) -> None:
-        """Register one more user of the history."""
-        self._users += 1
+    def join(self, user: Hashable) -> None:
+        """Register a user of the history."""
+        self._users.add(user)
 
-    def leave(self) -> None:
-        """Unregister a user; the last one releases the layer."""
-        self._users -= 1
-        if self._users <= 0:
-            self.release()
+    def leave(self, user: Hashable) -> None:
+        """Unregister a user; the last one releases the layer. Leaving twice does nothing."""
+        if user in self._users:
+            self._users.remove(user)
+            if not self._users:
+                self.release()
 
     def release(self) -> None:
         """Disconnect from the layer and close the journal."""
         _shared.pop(self.layer, None)
-        self.layer.events.paint.disconnect(self._painted)
-        self.layer.events.data.disconnect(self._replaced)
+        self.layer.events.paint.disconnect(self._on_paint)
+        self.layer.events.data.disconnect(self._on_new_array)
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
         self.counted.release()
         self.journal.close()
 
-    def _apply(self, take: Callable[[], EditStep | None], done: str) -> None:
+    def _apply_step(self, take: Callable[[], EditStep | None], done: str) -> None:
         if why := why_not_writable(self.layer):
             self.changed.emit(f"Nothing was changed: {self.layer.name!r} is {why}.")
             return
         if (step := take()) is None:
             self.changed.emit("")
             return
-        skipped = sum(self._do(part) for part in step.parts)
+        skipped = sum(self._write_part(part) for part in step.parts)
         write_facts(self.layer, step.known_after)
         self.counted.take(step.parts)
         self.journal.open()
@@ -220,14 +221,14 @@ class LabelsHistory(QObject):
         note = f" {skipped} pixels that something else had changed were left as they are." if skipped else ""
         self.changed.emit(f"{done}: {step.name}.{note}")
 
-    def _do(self, part: Difference) -> int:
+    def _write_part(self, part: Difference) -> int:
         """Write a part of a step; return how many pixels were left unchanged since something else has changed them."""
         before = np.array(self.layer.data[part.box])
         after, left = part.onto(before)
-        self._put(part.box, before, after)
+        self._write_box(part.box, before, after)
         return left
 
-    def _remember(self, name: str, parts: Sequence[Difference], known: Facts) -> bool:
+    def _record_step(self, name: str, parts: Sequence[Difference], known: Facts) -> bool:
         """Record a written step with the facts about objects from now on; return whether anything changed."""
         self.journal.open()
         turned = self.counted.take(parts)
@@ -245,7 +246,7 @@ class LabelsHistory(QObject):
         self.changed.emit("")
         return True
 
-    def _put(self, box: SliceBox, before: NDArray[Any], values: NDArray[Any]) -> None:
+    def _write_box(self, box: SliceBox, before: NDArray[Any], values: NDArray[Any]) -> None:
         """Write a box and redraw as little as possible."""
         differs = before != values
         count = int(np.count_nonzero(differs))
@@ -260,7 +261,7 @@ class LabelsHistory(QObject):
                 where = tuple(axis + part.start for axis, part in zip(changed, box, strict=True))
                 self.layer.data_setitem(where, values[changed])
 
-    def _widen(self, largest: int) -> None:
+    def _widen_dtype(self, largest: int) -> None:
         """Widen the layer's dtype for larger ids, so that none wraps around."""
         if largest > np.iinfo(self.layer.data.dtype).max:
             with self._writing():
@@ -275,11 +276,11 @@ class LabelsHistory(QObject):
         finally:
             self._busy = False
 
-    def _painted(self, event: Any) -> None:
+    def _on_paint(self, event: Any) -> None:
         if not self._busy and (part := painted(self.layer.data, event.value)) is not None:
-            self._remember("painting", [part], {})
+            self._record_step("painting", [part], {})
 
-    def _replaced(self, _event: Any = None) -> None:
+    def _on_new_array(self, _event: Any = None) -> None:
         """Record, as a step, that something else has given the layer a new array."""
         old, self._array = self._array, self.layer.data
         if self._busy or not self.journal.is_open or old is self._array:
@@ -293,7 +294,7 @@ class LabelsHistory(QObject):
             return
         part = Difference.between((0,) * old.ndim, in_memory(old), in_memory(self._array))
         if part is not None:
-            self._remember("new data", [part], {})
+            self._record_step("new data", [part], {})
 
 
 def _without_empty(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -40,14 +40,14 @@ def add_objects(
             # A copy that holds any id; it includes the masks that were written before.
             values = np.array(history.layer.data[box], np.uint64)
             if add_mask(overlay.plane(values, (0,) * len(mask.index)), mask.crop, label, overlap):
-                known[label] = _scores(mask)
+                known[label] = _score_facts(mask)
                 yield box, values
 
     history.write(name, pieces(), known)
     return list(known)
 
 
-def _scores(mask: Mask) -> dict[str, Any]:
+def _score_facts(mask: Mask) -> dict[str, Any]:
     """Return the facts about the object that a mask becomes."""
     return {"predicted_iou": float(mask.predicted_iou), "stability_score": float(mask.stability_score)}
 
@@ -110,4 +110,4 @@ def refine_object(history: LabelsHistory, overlay: Overlay, mask: Mask, label: i
     if not add_mask(inside, mask.crop, label, overlap):
         return False
     kept = {k: v for k, v in read_facts(history.layer, [label]).get(label, {}).items() if k not in _OF_A_MASK}
-    return history.write("refine", [(box, values)], {label: kept | _scores(mask)})
+    return history.write("refine", [(box, values)], {label: kept | _score_facts(mask)})

@@ -40,13 +40,13 @@ class ObjectCounts(QObject):
         #: Increases with every step.
         self.revision = 0
         self._latest = NumpyThread()
-        self._latest.done.connect(self._counted)
+        self._latest.done.connect(self._counting_done)
         self._quiet = QTimer(self)
         self._quiet.setSingleShot(True)
         self._quiet.setInterval(_QUIET)
-        self._quiet.timeout.connect(self._count)
-        layer.events.set_data.connect(self._suspect)
-        self._count()
+        self._quiet.timeout.connect(self._count_objects)
+        layer.events.set_data.connect(self._count_later)
+        self._count_objects()
 
     @property
     def census(self) -> Census:
@@ -71,19 +71,19 @@ class ObjectCounts(QObject):
     def restart(self) -> None:
         """Count again: the layer has a new array."""
         self._census = None
-        self._count()
+        self._count_objects()
 
     def release(self) -> None:
         """Disconnect from the layer."""
         self._quiet.stop()
-        self._layer.events.set_data.disconnect(self._suspect)
+        self._layer.events.set_data.disconnect(self._count_later)
 
-    def _suspect(self, _event: Any = None) -> None:
+    def _count_later(self, _event: Any = None) -> None:
         data = self._layer.data
         if isinstance(data, np.ndarray) and data.size > _FEW:
             self._quiet.start()
 
-    def _count(self) -> None:
+    def _count_objects(self) -> None:
         array, revision = self._layer.data, self.revision
         if not isinstance(array, np.ndarray):
             return
@@ -92,7 +92,7 @@ class ObjectCounts(QObject):
         else:
             self._latest.ask(lambda: (revision, array, Census.of(array)))
 
-    def _counted(self, number: int, result: Any) -> None:
+    def _counting_done(self, number: int, result: Any) -> None:
         if number != self._latest.number or isinstance(result, Exception):
             return
         revision, array, census = result

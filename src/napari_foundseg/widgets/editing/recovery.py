@@ -41,7 +41,7 @@ class RecoveryRow(QWidget):
         super().__init__()
         self._viewer = viewer
         self._latest = NumpyThread()
-        self._latest.done.connect(self._answered)
+        self._latest.done.connect(self._search_done)
         self._kept: Kept | None = None
         self._preview: Labels | None = None
         self._target: ImageOnLayer | None = None
@@ -50,9 +50,9 @@ class RecoveryRow(QWidget):
         self.show_button, self.keep_button = QPushButton("Show"), QPushButton("Recover")
         self.discard_button = QPushButton("Dismiss")
         for button, act, text in (
-            (self.show_button, self._show, "Preview the objects over the image."),
-            (self.keep_button, self._take, "Recover the objects into a Labels layer and continue with them."),
-            (self.discard_button, self._discard, "Do not offer these objects again. Their file is not deleted yet."),
+            (self.show_button, self._show_preview, "Preview the objects over the image."),
+            (self.keep_button, self._recover, "Recover the objects into a Labels layer and continue with them."),
+            (self.discard_button, self._dismiss, "Do not offer these objects again. Their file is not deleted yet."),
         ):
             button.clicked.connect(act)
             button.setToolTip(text)
@@ -70,7 +70,7 @@ class RecoveryRow(QWidget):
         self._kept = None
         self._target = target
         image, shape = target.image, target.overlay.shape
-        self._latest.ask(lambda: _lost(image, shape))
+        self._latest.ask(lambda: _find_unsaved(image, shape))
 
     def close_preview(self) -> None:
         """Remove the preview from the viewer."""
@@ -78,7 +78,7 @@ class RecoveryRow(QWidget):
             self._viewer.layers.remove(self._preview)
         self._preview = None
 
-    def _answered(self, number: int, kept: Any) -> None:
+    def _search_done(self, number: int, kept: Any) -> None:
         if number != self._latest.number or not isinstance(kept, Kept):
             return
         self._kept = kept
@@ -89,7 +89,7 @@ class RecoveryRow(QWidget):
         self.message.say("")
         self.show()
 
-    def _read(self) -> Recovered | None:
+    def _read_journal(self) -> Recovered | None:
         assert self._kept is not None
         try:
             return read_journal(self._kept.path)
@@ -97,8 +97,8 @@ class RecoveryRow(QWidget):
             self.message.say(str(error))
             return None
 
-    def _show(self) -> None:
-        found = self._read()
+    def _show_preview(self) -> None:
+        found = self._read_journal()
         if found is None or self._target is None:
             return
         self.close_preview()
@@ -110,15 +110,15 @@ class RecoveryRow(QWidget):
         self._viewer.layers.selection.active = active
         self.show_button.setEnabled(False)
 
-    def _take(self) -> None:
-        found, kept = self._read(), self._kept
+    def _recover(self) -> None:
+        found, kept = self._read_journal(), self._kept
         if found is None:
             return
         self.close_preview()
         self.hide()
         self.wanted.emit(found, kept)
 
-    def _discard(self) -> None:
+    def _dismiss(self) -> None:
         assert self._kept is not None
         self.close_preview()
         self.hide()
@@ -138,7 +138,7 @@ def resume_journal(history: LabelsHistory, kept: Kept) -> None:
     history.journal.open()
 
 
-def _lost(image: Image, shape: tuple[int, ...]) -> Kept | None:
+def _find_unsaved(image: Image, shape: tuple[int, ...]) -> Kept | None:
     """Return the latest journal of a crashed session that fits an image."""
     found = kept_journals(journal_folder(), image.fingerprint())
     return next((kept for kept in found if kept.lost and kept.header.shape == shape), None)

@@ -43,10 +43,10 @@ class SettingsForm(QWidget):
         self._controls: dict[str, Any] = {}
         #: Optional numbers: the minimum of the control means None.
         self._may_be_none: set[str] = set()
-        few, more = _form(), _form()
+        few, more = _form_layout(), _form_layout()
         for name, field in settings.model_fields.items():
-            if name != "method" and not _extra(field).get("elsewhere"):
-                self._add(more if _extra(field).get("more") else few, name, field)
+            if name != "method" and not _schema_extra(field).get("elsewhere"):
+                self._add_field(more if _schema_extra(field).get("more") else few, name, field)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(few)
@@ -80,19 +80,20 @@ class SettingsForm(QWidget):
 
     def live_fields(self) -> set[str]:
         """Return the fields that change a result without running the model."""
-        return {name for name, field in self._settings.model_fields.items() if _extra(field).get("live")}
+        return {name for name, field in self._settings.model_fields.items() if _schema_extra(field).get("live")}
 
-    def _add(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
-        control = _control(name, field, self._settings.help_of(name))
+    def _add_field(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
+        control = _make_control(name, field, self._settings.help_of(name))
         if _plain_type(field.annotation)[1] and hasattr(control, "min"):
             self._may_be_none.add(name)
             control.native.setSpecialValueText("automatic")
-        unit = _extra(field).get("unit")
+        unit = _schema_extra(field).get("unit")
         control.changed.connect(lambda _value, name=name: self.changed.emit(name))
-        control.native.setAccessibleName(field_label(name))
+        text = field.title or field_label(name)
+        control.native.setAccessibleName(text)
         control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._controls[name] = control
-        label = QLabel(f"{field_label(name)} ({unit})" if unit else field_label(name))
+        label = QLabel(f"{text} ({unit})" if unit else text)
         label.setToolTip(control.tooltip)
         label.setBuddy(control.native)
         label.setWordWrap(True)
@@ -104,7 +105,7 @@ class SettingsForm(QWidget):
             form.addRow(label, control.native)
 
 
-def _form() -> QFormLayout:
+def _form_layout() -> QFormLayout:
     form = QFormLayout()
     form.setContentsMargins(0, 0, 0, 0)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
@@ -112,21 +113,21 @@ def _form() -> QFormLayout:
     return form
 
 
-def _control(name: str, field: FieldInfo, tooltip: str) -> Any:
+def _make_control(name: str, field: FieldInfo, tooltip: str) -> Any:
     kind, nullable = _plain_type(field.annotation)
     options: dict[str, Any] = {"tooltip": tooltip}
-    if protocol := _extra(field).get("model"):
-        options |= {"choices": _models(str(protocol)), "widget_type": "ComboBox"}
+    if protocol := _schema_extra(field).get("model"):
+        options |= {"choices": _model_choices(str(protocol)), "widget_type": "ComboBox"}
     elif get_origin(kind) is Literal:
         options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox", "nullable": nullable}
     elif kind is bool:
         # The label is in the form's first column.
         options["text"] = " "
     elif kind in (int, float):
-        options |= _bounds(kind, field)
+        options |= _number_bounds(kind, field)
         if nullable:
             options["min"] = 0
-        if "step" in (extra := _extra(field)):
+        if "step" in (extra := _schema_extra(field)):
             options["step"] = extra["step"]
         if kind is float and extra.get("live") and options["max"] < _LARGEST_INT:
             options["widget_type"] = "FloatSlider"
@@ -134,7 +135,7 @@ def _control(name: str, field: FieldInfo, tooltip: str) -> Any:
     return create_widget(value=default, annotation=kind, name=name, options=options)
 
 
-def _models(protocol: str) -> list[tuple[str, str]]:
+def _model_choices(protocol: str) -> list[tuple[str, str]]:
     """Return an entry for none, and the installed models that have a protocol."""
     rows = [row for row in catalog().values() if protocol in row.protocols and locate(row) is not None]
     return [("none", ""), *((row.name, row.name) for row in rows)]
@@ -149,7 +150,7 @@ def _plain_type(annotation: Any) -> tuple[Any, bool]:
     return annotation, False
 
 
-def _bounds(kind: type, field: FieldInfo) -> dict[str, Any]:
+def _number_bounds(kind: type, field: FieldInfo) -> dict[str, Any]:
     step = 1 if kind is int else 1e-6
     bounds: dict[str, Any] = {"min": -_LARGEST_INT, "max": _LARGEST_INT}
     for rule in field.metadata:
@@ -164,6 +165,6 @@ def _bounds(kind: type, field: FieldInfo) -> dict[str, Any]:
     return bounds
 
 
-def _extra(field: FieldInfo) -> dict[str, Any]:
+def _schema_extra(field: FieldInfo) -> dict[str, Any]:
     extra = field.json_schema_extra
     return dict(extra) if isinstance(extra, dict) else {}

@@ -41,7 +41,7 @@ class TaskForm(Dock):
     def __init__(self, viewer: ViewerModel, task: Task) -> None:
         super().__init__(viewer, "image", "model", "settings", "inputs")
         self.task = task
-        self._follower = RunFollower()
+        self._follower = RunFollower(self)
         self._run_target: ImageOnLayer | None = None
 
     def build(self) -> None:
@@ -183,6 +183,9 @@ class TaskForm(Dock):
         run_time.learn(run.request.at_level(), seconds)
         self.update_estimate()
 
+    def _run_cancelled(self) -> None:
+        self._show_idle("")
+
     def _run_failed(self, error: FoundsegError) -> None:
         self._show_idle("")
         self.fail(error)
@@ -201,7 +204,7 @@ class TaskForm(Dock):
         self._follower.progressed.connect(self._show_progress)
         self._follower.done.connect(self._run_done)
         self._follower.failed.connect(self._run_failed)
-        self._follower.cancelled.connect(lambda: self._show_idle(""))
+        self._follower.cancelled.connect(self._run_cancelled)
         self.last_run.said.connect(self.words.setText)
         self.last_run.failed.connect(self.fail)
 

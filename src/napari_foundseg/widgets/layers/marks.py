@@ -64,7 +64,7 @@ def outlines_on_slice(
     found = []
     for vertices, kind in [] if shapes is None else zip(shapes.data, shapes.shape_type, strict=True):
         drawn = np.asarray(vertices, float)
-        corners = transform_coordinates(shapes, target.layer, _around(drawn) if kind == "ellipse" else drawn)
+        corners = transform_coordinates(shapes, target.layer, _ellipse_points(drawn) if kind == "ellipse" else drawn)
         corners = corners[:, _label_columns(target)]
         if _on_slice(corners, image, index).all():
             # Exactly on their slice, so that rounding cannot put vertices on different slices.
@@ -93,17 +93,17 @@ def labels_on_slice(
     at = np.array([float(fixed.get(letter, 0)) for letter in letters])
     far = at.copy()
     far[[rows, columns]] = np.array(image.plane_shape) - 1
-    found = _painted_part(labels, _hull(transform_coordinates(layer, labels, _corners(at, far))))
+    found = _painted_part(labels, _pixel_box(transform_coordinates(layer, labels, _box_corners(at, far))))
     if found is None:
         return None
     block, first = found
-    low, high = _hull(transform_coordinates(labels, layer, _corners(first, first + block.shape - 1)))
+    low, high = _pixel_box(transform_coordinates(labels, layer, _box_corners(first, first + block.shape - 1)))
     last = np.array(image.plane_shape) - 1
     (y0, x0), (y1, x1) = np.clip(low[[rows, columns]], 0, last), np.clip(high[[rows, columns]], 0, last)
     matrix, origin = affine_between(layer, labels)
     start = matrix @ at + origin - first
     ys, xs = np.arange(y0, y1 + 1)[:, None], np.arange(x0, x1 + 1)[None]
-    where = [_rounded(start[k], (matrix[k, rows], ys), (matrix[k, columns], xs)) for k in range(labels.ndim)]
+    where = [_nearest_pixels(start[k], (matrix[k, rows], ys), (matrix[k, columns], xs)) for k in range(labels.ndim)]
     inside = [(i >= 0) & (i < n) for i, n in zip(where, block.shape, strict=True)]
     near = tuple(np.clip(i, 0, n - 1) for i, n in zip(where, block.shape, strict=True))
     ids = np.where(np.logical_and.reduce(np.broadcast_arrays(*inside)), block[near], 0)
@@ -122,7 +122,7 @@ def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, 
     return np.asarray(on.reshape(len(coordinates), -1).all(axis=1))
 
 
-def _around(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ellipse_points(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points around the ellipse in a rectangle of four corners."""
     middle = corners.mean(0)
     across, along = (corners[1] - corners[0]) / 2, (corners[2] - corners[1]) / 2
@@ -130,12 +130,12 @@ def _around(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(middle + np.cos(turn) * across + np.sin(turn) * along)
 
 
-def _corners(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.float64]:
+def _box_corners(low: NDArray[Any], high: NDArray[Any]) -> NDArray[np.float64]:
     """Return the corners of a box of pixels, whose first and last are given, at the pixels' outer edges."""
     return np.array(list(itertools.product(*zip(low - 0.5, high + 0.5, strict=True))), float)
 
 
-def _hull(corners: NDArray[np.float64]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+def _pixel_box(corners: NDArray[np.float64]) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     """Return the first and last pixel that a box with some corners touches."""
     return np.floor(corners.min(0) + 0.5).astype(int), np.floor(corners.max(0) + 0.5).astype(int)
 
@@ -159,7 +159,7 @@ def _painted_part(
     return block[tuple(kept)], low + np.array(first, int)
 
 
-def _rounded(start: float, *along: tuple[float, NDArray[np.int_]]) -> NDArray[np.int_]:
+def _nearest_pixels(start: float, *along: tuple[float, NDArray[np.int_]]) -> NDArray[np.int_]:
     """Return the nearest pixels; an axis along which nothing changes stays one long."""
     place = np.full((1, 1), start)
     for slope, steps in along:

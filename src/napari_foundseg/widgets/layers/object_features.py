@@ -26,7 +26,7 @@ def read_facts(layer: Labels, ids: Collection[int] | None = None) -> dict[int, d
 
     `ids`: the objects; all by default. By id; objects of which nothing is known are left out.
     """
-    return facts_of_table(_indexed(layer), _INDEX, ids)
+    return facts_of_table(_indexed_features(layer), _INDEX, ids)
 
 
 def write_facts(layer: Labels, facts: Facts) -> None:
@@ -38,7 +38,7 @@ def write_facts(layer: Labels, facts: Facts) -> None:
         By id; an empty mapping for an object of which nothing is known any more.
     """
     if facts:
-        layer.features = with_facts(_indexed(layer), _INDEX, facts)
+        layer.features = with_facts(_indexed_features(layer), _INDEX, facts)
 
 
 def facts_to_features(facts: Facts) -> pd.DataFrame:
@@ -52,7 +52,7 @@ def facts_to_features(facts: Facts) -> pd.DataFrame:
     return table_of_facts(facts, _INDEX)
 
 
-def _indexed(layer: Labels) -> pd.DataFrame:
+def _indexed_features(layer: Labels) -> pd.DataFrame:
     """Return the features with the labels in a column: without one, napari counts rows."""
     features = layer.features
     if _INDEX not in features:

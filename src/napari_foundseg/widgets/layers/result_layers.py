@@ -93,12 +93,12 @@ def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
     """
     n = len(segmentation)
     found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
-    touching = _touching(segmentation, image)
+    touching = _count_touching(segmentation, image)
     parts = [found, f"{touching} touch{'es' if touching == 1 else ''} the border" if touching else ""]
     return ", ".join([*filter(None, parts), *([f"{seconds:.1f} s"] if seconds else [])])
 
 
-def _touching(segmentation: Segmentation, image: Image) -> int:
+def _count_touching(segmentation: Segmentation, image: Image) -> int:
     height, width = image.plane_shape
     region = segmentation.provenance.get("inputs", {}).get("region") or (0, 0, height - 1, width - 1)
     table = segmentation.table[segmentation.table["area"] > 0]

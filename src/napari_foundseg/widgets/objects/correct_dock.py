@@ -52,41 +52,41 @@ class CorrectWidget(LabelsDock):
             self.fail(PromptError("To merge, click the first object, then Shift+click the others."))
             return
         first = self.chosen[0]
-        if self._edit("merge", lambda labels: edits.merge(labels, self.chosen)):
+        if self._write_edit("merge", lambda labels: edits.merge(labels, self.chosen)):
             self.choose([first])
 
     def delete(self) -> None:
         """Remove the chosen objects."""
-        if self._edit("delete", lambda labels: edits.delete(labels, self._some())):
+        if self._write_edit("delete", lambda labels: edits.delete(labels, self._require_chosen())):
             self.choose([])
 
     def fill_holes(self) -> None:
         """Fill the holes of the chosen objects."""
-        self._each("fill holes", edits.fill_holes)
+        self._edit_each("fill holes", edits.fill_holes)
 
     def smooth(self) -> None:
         """Round off the outlines of the chosen objects."""
-        self._each("smooth", lambda la, i, s: edits.smooth(la, i, self.amount.value(), s))
+        self._edit_each("smooth", lambda la, i, s: edits.smooth(la, i, self.amount.value(), s))
 
     def grow(self) -> None:
         """Move the outlines of the chosen objects outwards."""
-        self._each("grow", lambda la, i, s: edits.grow(la, i, self.amount.value(), s))
+        self._edit_each("grow", lambda la, i, s: edits.grow(la, i, self.amount.value(), s))
 
     def shrink(self) -> None:
         """Move the outlines of the chosen objects inwards."""
-        self._each("shrink", lambda la, i, s: edits.grow(la, i, -self.amount.value(), s))
+        self._edit_each("shrink", lambda la, i, s: edits.grow(la, i, -self.amount.value(), s))
 
     def keep_largest(self) -> None:
         """Remove all but the largest part of the chosen objects."""
-        self._each("keep largest part", lambda la, i, _: edits.keep_largest(la, i))
+        self._edit_each("keep largest part", lambda la, i, _: edits.keep_largest(la, i))
 
     def renumber(self) -> None:
         """Renumber the objects without gaps; their scores and notes go with them."""
         if self.history is not None:
             self.choose([])
-            self.write_soon("renumber", self._numbers, "Renumbering…")
+            self.write_soon("renumber", self._prepare_renumber, "Renumbering…")
 
-    def _numbers(self) -> tuple[Callable[[Any], edits.Pieces], Facts]:
+    def _prepare_renumber(self) -> tuple[Callable[[Any], edits.Pieces], Facts]:
         assert self.history is not None
         ids, before = self.history.counted.census.ids, read_facts(self.history.layer)
         # Rejected objects have no pixels, but a row in the table.
@@ -99,7 +99,7 @@ class CorrectWidget(LabelsDock):
 
     def add_tools(self) -> None:
         """Add the tools and the review."""
-        self._tools()
+        self._add_tool_buttons()
         self.chosen_objects.changed.connect(self._show_chosen)
         self.review = Review(self.viewer, self.chosen_objects, self.write)
         self.review.said.connect(self.state.setText)
@@ -107,7 +107,7 @@ class CorrectWidget(LabelsDock):
         self.keys |= self.review.keys
         self._layout.addWidget(self.review)
 
-    def _tools(self) -> None:
+    def _add_tool_buttons(self) -> None:
         self.keys: dict[str, Callable[[], None]] = {}
         self.buttons: dict[str, QPushButton] = {}
         self.split_button = QPushButton("Split (K)")
@@ -155,7 +155,7 @@ class CorrectWidget(LabelsDock):
         # napari sends clicks and keys to the active layer.
         if isinstance(self.viewer.layers.selection.active, ImageLayer | None):
             self.viewer.layers.selection.active = layer
-        layer.mouse_drag_callbacks.append(self._pressed)
+        layer.mouse_drag_callbacks.append(self._on_press)
         layer.events.selected_label.connect(self._follow_label)
         bind_keys(layer, self.keys)
         self.amount.setSuffix(f" {label_spacing(layer)[1]}")
@@ -170,8 +170,8 @@ class CorrectWidget(LabelsDock):
         assert self.history is not None
         self.history.changed.disconnect(self._follow_edit)
         self.review.leave()
-        if self._pressed in layer.mouse_drag_callbacks:
-            layer.mouse_drag_callbacks.remove(self._pressed)
+        if self._on_press in layer.mouse_drag_callbacks:
+            layer.mouse_drag_callbacks.remove(self._on_press)
         layer.events.selected_label.disconnect(self._follow_label)
         unbind_keys(layer, self.keys)
 
@@ -180,22 +180,22 @@ class CorrectWidget(LabelsDock):
         layer = self.layer
         if layer is not None and layer.selected_label not in self.chosen and not self.split_button.isChecked():
             label = int(layer.selected_label)
-            self.choose([label] if self._pixels([label]) else [])
+            self.choose([label] if self._count_pixels([label]) else [])
 
     def _follow_edit(self) -> None:
         """Show the sizes of the chosen objects; choose none if they no longer exist."""
-        if self.chosen and not self._pixels(self.chosen):
+        if self.chosen and not self._count_pixels(self.chosen):
             self.choose([])
         else:
-            self._describe()
+            self._show_chosen_size()
 
-    def _pixels(self, ids: list[int]) -> int:
+    def _count_pixels(self, ids: list[int]) -> int:
         census = None if self.history is None else self.history.counted.census
         return 0 if census is None else sum(map(census.size, ids))
 
     # Clicks.
 
-    def _pressed(self, layer: Labels, event: Any) -> Generator[None, None, None]:
+    def _on_press(self, layer: Labels, event: Any) -> Generator[None, None, None]:
         """Choose the clicked object; while splitting, collect points or a line."""
         if layer.mode not in ("pan_zoom", "pick") or event.button != 1:
             return
@@ -231,7 +231,7 @@ class CorrectWidget(LabelsDock):
                 return
             self.state.setText(f"Object {self.chosen[0]}: click in each part, or drag a line across it.")
         else:
-            self._describe()
+            self._show_chosen_size()
 
     def _split_at(self, start: tuple[float, ...], end: tuple[float, ...] | None) -> None:
         layer = self.layer
@@ -243,7 +243,7 @@ class CorrectWidget(LabelsDock):
             return
         if end is not None:
             plane = displayed_axes(self.viewer, layer)
-            done = self._edit("split", lambda labels: edits.split_by_line(labels, label, start, end, plane, free))
+            done = self._write_edit("split", lambda labels: edits.split_by_line(labels, label, start, end, plane, free))
         else:
             self._points.append(start)
             if len(self._points) < 2:
@@ -251,31 +251,33 @@ class CorrectWidget(LabelsDock):
                 return
             points, self._points = self._points, []
             spacing = label_spacing(layer)[0]
-            done = self._edit("split", lambda labels: edits.split(labels, label, points, spacing, free))
+            done = self._write_edit("split", lambda labels: edits.split(labels, label, points, spacing, free))
         if done:
             self.split_button.setChecked(False)
 
     # Writing.
 
-    def _some(self) -> list[int]:
+    def _require_chosen(self) -> list[int]:
         if not self.chosen:
             raise PromptError("No object is chosen. Click one (Shift+click for more).")
         return self.chosen
 
-    def _each(self, name: str, make: Callable[[Any, int, edits.Spacing], edits.Pieces]) -> None:
+    def _edit_each(self, name: str, make: Callable[[Any, int, edits.Spacing], edits.Pieces]) -> None:
         layer = self.layer
         if layer is None:
             return
         spacing = label_spacing(layer)[0]
         # One after the other: boxes may overlap, so each object needs the result of the one before.
-        self._edit(name, lambda labels: (piece for i in self._some() for piece in make(labels, i, spacing)))
+        self._write_edit(
+            name, lambda labels: (piece for i in self._require_chosen() for piece in make(labels, i, spacing))
+        )
 
-    def _edit(self, name: str, make: Callable[[Any], Iterable[tuple[SliceBox, Any]]]) -> bool:
+    def _write_edit(self, name: str, make: Callable[[Any], Iterable[tuple[SliceBox, Any]]]) -> bool:
         """Write an edit; show the error, or that nothing changed."""
         changed = self.write(name, make)
         if changed is None:
             return False
-        self._describe()
+        self._show_chosen_size()
         if not changed:
             self.unchanged()
         return True
@@ -287,16 +289,16 @@ class CorrectWidget(LabelsDock):
     def _show_chosen(self) -> None:
         if self.layer is not None and (last := self.chosen_objects.last) is not None:
             self.layer.selected_label = last
-        self._describe()
+        self._show_chosen_size()
 
-    def _describe(self) -> None:
+    def _show_chosen_size(self) -> None:
         layer = self.layer
         if layer is None:
             return
         if not self.chosen:
             self.state.setText("Click an object (Shift+click for more).")
             return
-        pixels = self._pixels(self.chosen)
+        pixels = self._count_pixels(self.chosen)
         spacing, unit = label_spacing(layer)
         known = [s for s in spacing if s is not None]
         size = f", {pixels * float(np.prod(known)):.4g} {unit}{'²³'[len(known) - 2]}" if unit != "px" else ""

@@ -61,7 +61,7 @@ class LabelsDock(Dock):
         self.add_tools()
         self._layout.addWidget(self.edits)
         self._layout.addStretch(1)
-        self.copy_button.clicked.connect(self._copy)
+        self.copy_button.clicked.connect(self._add_copy)
         self.objects.changed.connect(self._follow_layer)
         self._follow_layer()
 
@@ -83,7 +83,7 @@ class LabelsDock(Dock):
 
     def release(self) -> None:
         """Disconnect from the layer and the viewer."""
-        self._leave()
+        self._leave_layer()
         self.objects.disconnect_viewer()
         self.image.disconnect_viewer()
         super().release()
@@ -114,7 +114,7 @@ class LabelsDock(Dock):
         self.message.say("")
         self.copy_button.hide()
         if why_not_writable(self.history.layer):
-            self._refuse(self.history.layer)
+            self._show_refusal(self.history.layer)
             return None
         try:
             return self.history.write(name, make(self.history.layer.data), known)
@@ -131,16 +131,16 @@ class LabelsDock(Dock):
             As `LabelsHistory.write_soon` takes it.
         """
         if self.history is not None and why_not_writable(self.history.layer):
-            self._refuse(self.history.layer)
+            self._show_refusal(self.history.layer)
         elif self.history is not None:
             self.message.say("")
             self.state.setText(words)
-            self.history.write_soon(name, prepare, self._written)
+            self.history.write_soon(name, prepare, self._write_done)
 
     def unchanged(self) -> None:
         """Show that there was nothing to change."""
 
-    def _written(self, result: bool | Exception) -> None:
+    def _write_done(self, result: bool | Exception) -> None:
         if isinstance(result, FoundsegError):
             self.fail(result)
         elif isinstance(result, Exception):
@@ -154,12 +154,12 @@ class LabelsDock(Dock):
         layer = self.objects.layer
         if layer is self.layer and layer is not None:
             return
-        self._leave()
+        self._leave_layer()
         self.message.say("")
         if layer is None:
             self.state.setText("Add or select a Labels layer.")
         elif why_not_writable(layer):
-            self._refuse(layer)
+            self._show_refusal(layer)
         else:
             try:
                 layer_axes(layer)
@@ -167,18 +167,18 @@ class LabelsDock(Dock):
                 self.state.setText("")
                 self.fail(error)
                 return
-            self.history = shared_history(layer, self.chosen_image())
+            self.history = shared_history(layer, self.chosen_image(), self)
             self.edits.follow(self.history)
             self.enter(layer)
 
-    def _leave(self) -> None:
+    def _leave_layer(self) -> None:
         self.copy_button.hide()
         if self.history is not None:
             self.leave(self.history.layer)
             history, self.history = self.history, None
-            history.leave()
+            history.leave(self)
 
-    def _refuse(self, layer: Labels) -> None:
+    def _show_refusal(self, layer: Labels) -> None:
         self.state.setText("")
         self.message.say(
             f"{layer.name!r} is {why_not_writable(layer)}; only labels in memory that are editable can be corrected. "
@@ -186,6 +186,6 @@ class LabelsDock(Dock):
         )
         self.copy_button.show()
 
-    def _copy(self) -> None:
+    def _add_copy(self) -> None:
         if self.objects.layer is not None:
             self.viewer.add_layer(editable_copy(self.viewer, self.objects.layer))

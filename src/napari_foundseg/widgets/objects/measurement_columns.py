@@ -104,7 +104,7 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
     kept = [name for name in ("label", *_SCORES.values(), "review", "note") if name in known]
     known = known[kept] if "label" in known else pd.DataFrame({"label": pd.Series(dtype=np.int64)})
     known = known[known["label"] != 0].drop_duplicates("label")
-    known = known.assign(**{name: _texts(known, name) for name in ("review", "note")})
+    known = known.assign(**{name: _text_column(known, name) for name in ("review", "note")})
     gone = known[(known["review"] == REJECTED) & ~known["label"].isin(measured["label"])]
     table = measured.merge(known, "left", "label")
     for name in ("review", "note"):
@@ -121,7 +121,7 @@ def object_table(measured: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame
     return table.reindex(columns=[*first, *scores, *rest])
 
 
-def _texts(table: pd.DataFrame, name: str) -> Any:
+def _text_column(table: pd.DataFrame, name: str) -> Any:
     """Return a column of texts; missing values, NaN or 0 in the features, become empty texts."""
     import pandas as pd
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -26,11 +27,11 @@ __all__ = ["Measurements", "shared_measurements"]
 _shared: WeakKeyDictionary[Labels, Measurements] = WeakKeyDictionary()
 
 
-def shared_measurements(history: LabelsHistory) -> Measurements:
-    """Return the one table of a layer's measurements; whoever calls this calls its `leave` at the end."""
+def shared_measurements(history: LabelsHistory, user: Hashable) -> Measurements:
+    """Return the one table of a layer's measurements; it is released when every `user` has called `leave`."""
     if history.layer not in _shared:
         _shared[history.layer] = Measurements(history)
-    _shared[history.layer].join()
+    _shared[history.layer].join(user)
     return _shared[history.layer]
 
 
@@ -58,11 +59,13 @@ class Measurements(QObject):
         self._table: pd.DataFrame | None = None
         self._ids: set[int] = set()
         self._edited: list[SliceBox] = []
-        self._all, self._busy, self._users = True, False, 0
+        self._all = True
+        self._busy = False
+        self._users: set[Hashable] = set()
         self._latest = NumpyThread("measure")
-        self._latest.done.connect(self._take)
-        history.stepped.connect(self._note)
-        self.layer.events.data.connect(self._replaced)
+        self._latest.done.connect(self._measuring_done)
+        history.stepped.connect(self._record_step)
+        self.layer.events.data.connect(self._on_new_array)
         self.layer.events.features.connect(self._forget_table)
 
     @property
@@ -82,39 +85,40 @@ class Measurements(QObject):
         old, self._image = self._image, image
         if (old is None) != (image is None) or (old and image and old.levels[0] is not image.levels[0]):
             self._all = True
-            self._ask()
+            self._measure_outdated()
 
-    def join(self) -> None:
-        """Register one more user of the table."""
-        self._users += 1
-        self._ask()
+    def join(self, user: Hashable) -> None:
+        """Register a user of the table."""
+        self._users.add(user)
+        self._measure_outdated()
 
-    def leave(self) -> None:
-        """Unregister a user; the last one disconnects from the layer."""
-        self._users -= 1
-        if self._users > 0:
+    def leave(self, user: Hashable) -> None:
+        """Unregister a user; the last one disconnects from the layer. Leaving twice does nothing."""
+        if user not in self._users:
             return
-        _shared.pop(self.layer, None)
-        self._history.stepped.disconnect(self._note)
-        self.layer.events.data.disconnect(self._replaced)
-        self.layer.events.features.disconnect(self._forget_table)
+        self._users.remove(user)
+        if not self._users:
+            _shared.pop(self.layer, None)
+            self._history.stepped.disconnect(self._record_step)
+            self.layer.events.data.disconnect(self._on_new_array)
+            self.layer.events.features.disconnect(self._forget_table)
 
-    def _note(self, step: EditStep) -> None:
+    def _record_step(self, step: EditStep) -> None:
         for part in step.parts:
             self._ids |= part.ids - {0}
             self._edited.append(part.box)
-        self._ask()
+        self._measure_outdated()
 
-    def _replaced(self, _event: Any = None) -> None:
+    def _on_new_array(self, _event: Any = None) -> None:
         if self.layer.data is not self._array:
             self._array, self._all = self.layer.data, True
-            self._ask()
+            self._measure_outdated()
 
     def _forget_table(self, _event: Any = None) -> None:
         self._table = None
         self.changed.emit()
 
-    def _ask(self) -> None:
+    def _measure_outdated(self) -> None:
         """Measure outdated objects, with one request at a time, so that results arrive in order."""
         if self._busy or self.current:
             return
@@ -132,7 +136,7 @@ class Measurements(QObject):
 
         self._latest.ask(work)
 
-    def _take(self, _number: int, measured: Any) -> None:
+    def _measuring_done(self, _number: int, measured: Any) -> None:
         self._busy = False
         if isinstance(measured, Exception):
             # All objects are measured again after the next edit.
@@ -140,5 +144,5 @@ class Measurements(QObject):
             self.failed.emit(f"The objects could not be measured ({measured}). The next edit tries again.")
         else:
             self._measured = measured
-            self._ask()
+            self._measure_outdated()
         self._forget_table()

@@ -64,35 +64,35 @@ class ObjectsWidget(LabelsDock):
         self.save_button.setToolTip("Save the table, in the order shown, as a CSV file.")
         self.save_button.clicked.connect(lambda: self.save_table())
         self.removal = Removal()
-        self.removal.wanted.connect(self._delete)
+        self.removal.wanted.connect(self._delete_rows)
         self.comparison = ComparisonPanel(self.viewer)
         self.comparison.chosen.connect(self._go_to_error)
         self.messages["comparison"] = self.comparison.message
         self._layout.addWidget(self.table, 100)
         self._layout.addWidget(self.save_button)
-        self._layout.addWidget(_folded("Delete by size or score", self.removal))
-        self._layout.addWidget(_folded("Compare with a reference", self.comparison))
+        self._layout.addWidget(_fold_widget("Delete by size or score", self.removal))
+        self._layout.addWidget(_fold_widget("Compare with a reference", self.comparison))
         self.image.changed.connect(self._use_image)
 
     def enter(self, layer: Labels) -> None:
         """Show the objects of a layer."""
         assert self.history is not None
         self.state.setText("Measuring the objects…")
-        self._measurements = shared_measurements(self.history)
-        self._measurements.changed.connect(self._show)
+        self._measurements = shared_measurements(self.history, self)
+        self._measurements.changed.connect(self._show_table)
         self._measurements.failed.connect(self._measuring_failed)
         layer.events.selected_label.connect(self._follow_label)
         self.comparison.follow(self.history)
         self._use_image()
-        self._show()
+        self._show_table()
 
     def leave(self, layer: Labels) -> None:
         """Disconnect from a layer."""
         assert self._measurements is not None
         layer.events.selected_label.disconnect(self._follow_label)
-        self._measurements.changed.disconnect(self._show)
+        self._measurements.changed.disconnect(self._show_table)
         self._measurements.failed.disconnect(self._measuring_failed)
-        self._measurements.leave()
+        self._measurements.leave(self)
         self._measurements = None
         self.comparison.follow(None)
         self.table.show_table(pd.DataFrame())
@@ -107,7 +107,7 @@ class ObjectsWidget(LabelsDock):
         if self._measurements is not None:
             self._measurements.use_image(self.chosen_image())
 
-    def _show(self) -> None:
+    def _show_table(self) -> None:
         measurements = self._measurements
         if measurements is None or measurements.table is None:
             return
@@ -141,14 +141,14 @@ class ObjectsWidget(LabelsDock):
                 layer.selected_label = int(row["label"])
             centre_on(self.viewer, layer, row["position"])
 
-    def _delete(self, rows: pd.DataFrame) -> None:
+    def _delete_rows(self, rows: pd.DataFrame) -> None:
         layer = self.layer
         if layer is not None:
             parts = boxes_of(rows, layer_axes(layer), label_spacing(layer)[0])
             self.write("delete by size or score", lambda labels: edits.delete_parts(labels, parts))
 
 
-def _folded(title: str, widget: QWidget) -> Fold:
+def _fold_widget(title: str, widget: QWidget) -> Fold:
     form = QFormLayout()
     form.setContentsMargins(12, 0, 0, 0)
     form.addRow(widget)

@@ -56,9 +56,9 @@ class Removal(QWidget):
             self.bound.valueChanged.connect,
         ]  # fmt: skip
         for connect in changes:
-            connect(self._count)
+            connect(self._show_count)
         self.measure.currentTextChanged.connect(self._set_decimals)
-        self._count()
+        self._show_count()
 
     def show_table(self, table: pd.DataFrame, *, current: bool) -> None:
         """Use another object table; with one that is not current, nothing can be deleted."""
@@ -72,7 +72,7 @@ class Removal(QWidget):
             self.measure.setCurrentText(chosen if chosen in names else "pixels")
             self.measure.blockSignals(False)
             self._set_decimals(self.measure.currentText())
-        self._count()
+        self._show_count()
         if not current:
             self.button.setEnabled(False)
 
@@ -88,7 +88,7 @@ class Removal(QWidget):
     def _set_decimals(self, name: str) -> None:
         self.bound.setDecimals(0 if name == "pixels" else 3)
 
-    def _count(self) -> None:
+    def _show_count(self) -> None:
         count = len(self.rows())
         self.button.setText(f"Delete {count} object{'' if count == 1 else 's'}")
         self.button.setEnabled(bool(count))

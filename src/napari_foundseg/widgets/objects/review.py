@@ -102,17 +102,17 @@ class Review(QWidget):
         """Begin to review the objects of a layer."""
         self._history = history
         self._seen.clear()
-        self._measurements = shared_measurements(history)
-        self._measurements.changed.connect(self._refresh)
-        self._refresh()
+        self._measurements = shared_measurements(history, self)
+        self._measurements.changed.connect(self._show_progress)
+        self._show_progress()
 
     def leave(self) -> None:
         """Disconnect from the layer."""
         self._waiting = False
         self._history = None
         if self._measurements is not None:
-            self._measurements.changed.disconnect(self._refresh)
-            self._measurements.leave()
+            self._measurements.changed.disconnect(self._show_progress)
+            self._measurements.leave(self)
             self._measurements = None
 
     def accept(self) -> None:
@@ -175,7 +175,7 @@ class Review(QWidget):
         if self._history is not None and chosen and self.note.isModified():
             self._history.note("note", chosen, note=self._read_note())
 
-    def _refresh(self) -> None:
+    def _show_progress(self) -> None:
         table = None if self._measurements is None else self._measurements.table
         if table is None:
             return

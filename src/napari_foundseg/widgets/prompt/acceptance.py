@@ -76,10 +76,10 @@ class Acceptance(QWidget):
         self.clear_button.setToolTip("Remove the points, shapes and strokes without accepting the mask (key Shift+C).")
         self.copy_button = QPushButton("Make an editable copy")
         self.copy_button.setToolTip("Copy the objects into a new editable layer and accept masks into that.")
-        self.copy_button.clicked.connect(self._copy)
+        self.copy_button.clicked.connect(self._accept_into_copy)
         self.edits = UndoRow(viewer.theme)
         self.recovery = RecoveryRow(viewer)
-        self.recovery.wanted.connect(self._recover)
+        self.recovery.wanted.connect(self._recover_objects)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         buttons = side_by_side(self.accept_button, self.clear_button)
@@ -164,13 +164,13 @@ class Acceptance(QWidget):
                     f"{labels.name!r} is {why}. Press {self.copy_button.text()!r} and accept into the copy."
                 )
         except FoundsegError as error:
-            self.show_objects(self._shown())
+            self.show_objects(self._find_target_or_none())
             self.failed.emit(error)
             return
         assign_objects(target.layer, labels)
         self.show_objects(target)
 
-    def _shown(self) -> ImageOnLayer | None:
+    def _find_target_or_none(self) -> ImageOnLayer | None:
         try:
             return self._find_target()
         except FoundsegError:
@@ -187,12 +187,12 @@ class Acceptance(QWidget):
         self.into.disconnect_viewer()
         self.recovery.close_preview()
 
-    def _recover(self, found: Recovered, kept: Kept) -> None:
+    def _recover_objects(self, found: Recovered, kept: Kept) -> None:
         """Recover unsaved objects."""
         assert self._looked is not None
         resume_journal(self.follow(self.objects.add(self._looked, found.labels, found.known)), kept)
 
-    def _copy(self) -> None:
+    def _accept_into_copy(self) -> None:
         """Accept into an editable copy of the layer; the tool in use stays active."""
         self.copy_button.hide()
         refused, self._refused = self._refused, None

@@ -53,7 +53,7 @@ class MarkControls(QWidget):
         self.labels = LayerChoice(viewer, Labels, "The layer of the object. It is not changed.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for row in (self._tools(), self._signs(), self._makes(), self._label()):
+        for row in (self._tool_row(), self._sign_row(), self._purpose_row(), self._label_fold()):
             layout.addWidget(row)
         self.arm(False)
 
@@ -72,7 +72,7 @@ class MarkControls(QWidget):
         self._follow_label(None)
         self.labels.disconnect_viewer()
 
-    def _tools(self) -> QWidget:
+    def _tool_row(self) -> QWidget:
         self.tools: dict[str, QPushButton] = {}
         for tool, help_text in _TOOLS.items():
             self.tools[tool] = button = QPushButton(tool.capitalize())
@@ -80,7 +80,7 @@ class MarkControls(QWidget):
             button.clicked.connect(lambda _checked=False, tool=tool: self.tool_chosen.emit(tool))
         return labelled_row("Mark with", *self.tools.values())
 
-    def _signs(self) -> QWidget:
+    def _sign_row(self) -> QWidget:
         self.signs, buttons = QButtonGroup(self), []
         for text, colour, help_text in (
             (
@@ -103,7 +103,7 @@ class MarkControls(QWidget):
         self.signs.buttonToggled.connect(lambda: self.sign_changed.emit(self.positive))
         return labelled_row("Marks are", *buttons)
 
-    def _makes(self) -> QWidget:
+    def _purpose_row(self) -> QWidget:
         self.makes = QComboBox()
         self.makes.addItems([NEW, EACH, REFINE])
         self.makes.setAccessibleName("Purpose of clicks")
@@ -115,14 +115,14 @@ class MarkControls(QWidget):
         self.makes.currentTextChanged.connect(self.makes_changed.emit)
         return labelled_row("Makes", self.makes)
 
-    def _label(self) -> QWidget:
+    def _label_fold(self) -> QWidget:
         self.label = QSpinBox()
         self.label.setRange(1, 2**31 - 1)
         self.label.setAccessibleName("Label")
         self.label.setToolTip("The object's label. It follows the selected label of the layer (key L: pick).")
         self.take_button = QPushButton("Use")
         self.take_button.setToolTip("Use the object's pixels on this slice as a prompt. Its layer is not changed.")
-        self.take_button.clicked.connect(self._take)
+        self.take_button.clicked.connect(self._emit_label)
         form = QFormLayout()
         form.setContentsMargins(12, 0, 0, 0)
         form.addRow("Layer", self.labels)
@@ -144,6 +144,6 @@ class MarkControls(QWidget):
         if self._followed is not None and self._followed.selected_label > 0:
             self.label.setValue(int(self._followed.selected_label))
 
-    def _take(self) -> None:
+    def _emit_label(self) -> None:
         if self.labels.layer is not None:
             self.label_taken.emit(self.labels.layer, self.label.value())

@@ -50,13 +50,13 @@ class MaskPreview:
 
     def show(self, masks: Sequence[Mask]) -> None:
         """Show these masks, of any slices, and no others."""
-        self._show(masks, _MASK)
+        self._show_masks(masks, _MASK)
 
     def show_outline(self, mask: Mask | None) -> None:
         """Show the outline of the mask under the pointer, or nothing."""
-        self._show([] if mask is None or not mask.crop.size else [_outline(mask)], _OUTLINE)
+        self._show_masks([] if mask is None or not mask.crop.size else [_mask_outline(mask)], _OUTLINE)
 
-    def _show(self, masks: Sequence[Mask], value: int) -> None:
+    def _show_masks(self, masks: Sequence[Mask], value: int) -> None:
         shown = [mask for mask in masks if mask.crop.size]
         for index in {mask.index for mask in (*self._shown, *shown)}:
             self._redraw(
@@ -78,7 +78,7 @@ class MaskPreview:
             self.layer.data_setitem(self._overlay.pixels(index, rows + y0, columns + x0), wanted[rows, columns])
 
 
-def _outline(mask: Mask) -> Mask:
+def _mask_outline(mask: Mask) -> Mask:
     """Return the rim of a mask, as wide as is visible at the object's size."""
     from scipy import ndimage
 

@@ -42,14 +42,14 @@ class PointerPreview(QWidget):
         self._times: deque[float] = deque(maxlen=3)
         self._viewer: ViewerModel | None = None
         self._points: Points | None = None
-        self._follower = RunFollower()
-        self._follower.done.connect(self._answered)
+        self._follower = RunFollower(self)
+        self._follower.done.connect(self._show_answer)
         self._follower.failed.connect(self._not_answered)
         self._follower.cancelled.connect(self._not_answered)
         self._position: Any = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.timeout.connect(self._ask)
+        self._timer.timeout.connect(self._start_run)
         self.box = QCheckBox(_TEXT)
         self.box.setToolTip(
             "Outline the mask that a click would give while the pointer moves over the image. On by default if the "
@@ -61,7 +61,7 @@ class PointerPreview(QWidget):
         layout.setSpacing(2)
         layout.addWidget(self.box)
         layout.addWidget(self.note)
-        self.box.clicked.connect(self._say)
+        self.box.clicked.connect(self._set_by_user)
         self.forget()
 
     def follow(
@@ -81,17 +81,17 @@ class PointerPreview(QWidget):
             Shows the outline of a mask, or nothing.
         """
         self._viewer, self._points, self._make, self._show = viewer, points, make, show
-        points.mouse_move_callbacks.append(self._moved)
-        viewer.events.mouse_over_canvas.connect(self._left)
+        points.mouse_move_callbacks.append(self._on_move)
+        viewer.events.mouse_over_canvas.connect(self._on_leave)
 
     def leave(self) -> None:
         """Stop following the pointer."""
         self._follower.cancel()
         self.stop()
         if self._viewer is not None:
-            self._viewer.events.mouse_over_canvas.disconnect(self._left)
-        if self._points is not None and self._moved in self._points.mouse_move_callbacks:
-            self._points.mouse_move_callbacks.remove(self._moved)
+            self._viewer.events.mouse_over_canvas.disconnect(self._on_leave)
+        if self._points is not None and self._on_move in self._points.mouse_move_callbacks:
+            self._points.mouse_move_callbacks.remove(self._on_move)
         self._viewer = self._points = None
 
     def stop(self) -> None:
@@ -109,18 +109,18 @@ class PointerPreview(QWidget):
     def forget(self) -> None:
         """Discard the measured times: another model is chosen."""
         self._times.clear()
-        self._update()
+        self._update_state()
 
     def learn(self, seconds: float) -> None:
         """Record the time from a prompt to its mask, in seconds."""
         self._times.append(seconds)
-        self._update()
+        self._update_state()
 
-    def _say(self, on: bool) -> None:
+    def _set_by_user(self, on: bool) -> None:
         self._said = on
-        self._update()
+        self._update_state()
 
-    def _update(self) -> None:
+    def _update_state(self) -> None:
         # A single slow answer may have waited for the engine or for the encoding.
         usual = min(self._times, default=None)
         quick = usual is not None and usual <= _QUICK
@@ -136,18 +136,18 @@ class PointerPreview(QWidget):
         if not on:
             self.stop()
 
-    def _moved(self, points: Points, event: Any) -> None:
+    def _on_move(self, points: Points, event: Any) -> None:
         if not self.box.isChecked() or points.mode != "add" or event.is_dragging:
             return
         self._position = tuple(event.position)
         if self._follower.run is None and not self._timer.isActive():
             self._timer.start(_PAUSE)
 
-    def _left(self, _event: Any = None) -> None:
+    def _on_leave(self, _event: Any = None) -> None:
         if self._viewer is not None and not self._viewer.mouse_over_canvas:
             self.stop()
 
-    def _ask(self) -> None:
+    def _start_run(self) -> None:
         position, self._position = self._position, None
         run = None if position is None else self._make(position)
         if run is None:
@@ -155,7 +155,7 @@ class PointerPreview(QWidget):
             return
         self._follower.start(run)
 
-    def _answered(self, run: Run, result: Segmentation) -> None:
+    def _show_answer(self, run: Run, result: Segmentation) -> None:
         masks = run.at_full_resolution(result).masks or ()
         self._show(masks[0] if masks else None)
         self.learn(self._follower.seconds)

@@ -149,7 +149,7 @@ class PromptWidget(TaskForm):
         self.pointer.leave()
         if self.session is not None:
             self.session.release()
-            self._watch(self.session, False)
+            self._connect_pixels(self.session, False)
             self.session = None
         self.marking.release()
         self.acceptance.release()
@@ -183,12 +183,12 @@ class PromptWidget(TaskForm):
             self.run_button.setChecked(False)
             self.fail(error)
             return
-        self.session = PromptLayers(self.viewer, target, self._prompts_changed, self._stop)
-        self._watch(self.session, True)
+        self.session = PromptLayers(self.viewer, target, self._prompts_changed, self._stop_session)
+        self._connect_pixels(self.session, True)
         self.session.each = self.makes.currentText() == EACH
         self.session.positive = self.marking.positive
         self.marking.arm(True)
-        self.pointer.follow(self.viewer, self.session.points, self._guess, self._show_guess)
+        self.pointer.follow(self.viewer, self.session.points, self._pointer_run, self._show_guess)
         self.session.bind({"C": self.accept, "N": self.candidates.next, "Shift-C": self.clear})
         self.acceptance.show_objects(target)
         self.run_button.setText("Stop pointing")
@@ -198,7 +198,7 @@ class PromptWidget(TaskForm):
         if self.viewer.dims.ndisplay != 2:
             raise PromptError("Prompts need the 2-D view. Press the 2D/3D button below the layer list first.")
 
-    def _watch(self, session: PromptLayers, on: bool) -> None:
+    def _connect_pixels(self, session: PromptLayers, on: bool) -> None:
         """Connect to changes of the pixels of the session's image, or disconnect."""
         for emitter in (session.layer.events.data, session.layer.events.set_data):
             emitter.connect(self._forget_image) if on else emitter.disconnect(self._forget_image)
@@ -206,7 +206,7 @@ class PromptWidget(TaskForm):
     def _forget_image(self, _event: Any = None) -> None:
         self._known = None
 
-    def _stop(self, why: str) -> None:
+    def _stop_session(self, why: str) -> None:
         gone = self.session is not None and self.session.layer not in self.viewer.layers
         if gone and assigned_objects(self.image.layer) is not None:
             # The worklist has opened another image: the session continues there.
@@ -224,7 +224,7 @@ class PromptWidget(TaskForm):
         self._drop_masks(cancel=True)
         self._forget_image()
         if session is not None:
-            self._watch(session, False)
+            self._connect_pixels(session, False)
             session.remove()
 
     def _drop_masks(self, cancel: bool = False) -> None:
@@ -270,7 +270,7 @@ class PromptWidget(TaskForm):
         if self.session is not None and self.viewer.dims.ndim > 2:
             self._prompts_changed()
 
-    def _guess(self, position: Any) -> Run | None:
+    def _pointer_run(self, position: Any) -> Run | None:
         """Return the run for a click at the pointer; None while there are prompts, or where it is not possible."""
         session = self.session
         if session is None or not session.empty or self.current is not None:

@@ -61,7 +61,7 @@ class PromptLayers:
         # Only after napari has finished, for example with removing several layers.
         self._soon = QTimer()
         self._soon.setSingleShot(True)
-        self._soon.timeout.connect(self._look)
+        self._soon.timeout.connect(self._check_session)
         self._keys: dict[str, Callable[[], None]] = {}
         self._quiet = False
         self._positive = True
@@ -78,14 +78,14 @@ class PromptLayers:
             name=unique_name(viewer.layers, "foundseg shapes"),
             edge_color=POSITIVE,
             face_color="transparent",
-            edge_width=2 * _pixel(target.image),
+            edge_width=2 * _mark_size(target.image),
             **transforms,
         )
         self.points = Points(
             np.empty((0, ndim)),
             name=unique_name(viewer.layers, "foundseg points"),
             features={POLARITY: np.array([], dtype=object)},
-            size=10 * _pixel(target.image),
+            size=10 * _mark_size(target.image),
             border_color="white",
             **transforms,
         )
@@ -102,7 +102,7 @@ class PromptLayers:
         viewer.layers.selection.active = self.points
         self._shape = _shape(layer)
         viewer.layers.events.removed.connect(self._on_removed)
-        layer.events.data.connect(self._look_soon)
+        layer.events.data.connect(self._check_soon)
 
     @property
     def layers(self) -> list[Layer]:
@@ -179,7 +179,7 @@ class PromptLayers:
         self.bind({})
         self._soon.stop()
         self._viewer.layers.events.removed.disconnect(self._on_removed)
-        self.layer.events.data.disconnect(self._look_soon)
+        self.layer.events.data.disconnect(self._check_soon)
         for layer in (self.points, self.boxes):
             layer.events.data.disconnect(self._on_data)
         if self._set_polarity in self.points.mouse_drag_callbacks:
@@ -205,12 +205,12 @@ class PromptLayers:
 
     def _on_removed(self, event: Any) -> None:
         if event.value in (self.layer, self.preview.layer, *self.layers):
-            self._look_soon()
+            self._check_soon()
 
-    def _look_soon(self, _event: Any = None) -> None:
+    def _check_soon(self, _event: Any = None) -> None:
         self._soon.start()
 
-    def _look(self) -> None:
+    def _check_session(self) -> None:
         """End the session if it is impossible to continue; otherwise report a change."""
         needed = [self.layer, self.preview.layer, self.points, self.boxes]
         if gone := [one.name for one in needed if one not in self._viewer.layers]:
@@ -234,6 +234,6 @@ def _shape(layer: Layer) -> tuple[int, ...]:
     return tuple(layer.data[0].shape if getattr(layer, "multiscale", False) else layer.data.shape)
 
 
-def _pixel(image: Image) -> float:
+def _mark_size(image: Image) -> float:
     """Return a size of marks that is visible but does not cover small images."""
     return max(0.1, min(1.0, min(image.plane_shape) / 256))

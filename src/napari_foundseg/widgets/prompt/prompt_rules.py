@@ -103,22 +103,22 @@ def prompts_from_layers(
     groups: list[_Group] = []
     for kind, vertices in outlines_on_slice(shapes, target, index):
         if kind in ("rectangle", "ellipse", "polygon"):
-            groups.append(_shaped(kind, vertices, target.image))
+            groups.append(_shape_group(kind, vertices, target.image))
         else:
-            marks.append((_along(vertices), 1))
+            marks.append((_points_along(vertices), 1))
     if scribbles is not None:
-        painted, strokes = _painted(scribbles, target, index)
+        painted, strokes = _painted_groups(scribbles, target, index)
         groups += painted
         marks += strokes
     # Positive ones first: a negative point belongs to an existing object.
     for own, label in sorted(marks, key=lambda mark: -mark[1]):
-        group = _owner(groups, own[len(own) // 2], label == 1 and each)
+        group = _find_group(groups, own[len(own) // 2], label == 1 and each)
         group.points += own
         group.labels += [label] * len(own)
     return [group.prompt(index) for group in groups]
 
 
-def _owner(groups: list[_Group], point: NDArray[np.float64], alone: bool) -> _Group:
+def _find_group(groups: list[_Group], point: NDArray[np.float64], alone: bool) -> _Group:
     """Return the group that a mark belongs to, or a new one."""
     shaped = [group for group in groups if group.around is not None]
     nearest = min(shaped or groups, key=lambda group: group.distance(point), default=None)
@@ -128,15 +128,17 @@ def _owner(groups: list[_Group], point: NDArray[np.float64], alone: bool) -> _Gr
     return nearest
 
 
-def _shaped(kind: str, vertices: NDArray[np.float64], image: Image) -> _Group:
+def _shape_group(kind: str, vertices: NDArray[np.float64], image: Image) -> _Group:
     if kind == "rectangle":
         return _Group(vertices, boxed=True)
-    mask = _filled(vertices, image)
+    mask = _fill_outline(vertices, image)
     # Smaller than a pixel: only its position counts.
     return _Group(vertices, mask=mask) if mask.any() else _Group(vertices, points=[vertices.mean(0)], labels=[1])
 
 
-def _painted(scribbles: Scribbles, target: ImageOnLayer, index: tuple[int, ...]) -> tuple[list[_Group], list[_Mark]]:
+def _painted_groups(
+    scribbles: Scribbles, target: ImageOnLayer, index: tuple[int, ...]
+) -> tuple[list[_Group], list[_Mark]]:
     """Return the painted objects, and strokes that may belong to any object."""
     from scipy import ndimage
 
@@ -151,8 +153,8 @@ def _painted(scribbles: Scribbles, target: ImageOnLayer, index: tuple[int, ...])
     several = len(set(boxes) - {NOT_IT}) > 1
     for label, box in boxes.items():
         corner = top + box[0].start, left + box[1].start
-        strokes, area = _parts(ids[box] == label, scribbles.brush, label in scribbles.areas)
-        along = [list(_lifted(stroke + corner, image, index)) for stroke in strokes]
+        strokes, area = _split_strokes(ids[box] == label, scribbles.brush, label in scribbles.areas)
+        along = [list(_to_label_axes(stroke + corner, image, index)) for stroke in strokes]
         if label == NOT_IT:
             marks += [(points, 0) for points in along]
             continue
@@ -161,12 +163,12 @@ def _painted(scribbles: Scribbles, target: ImageOnLayer, index: tuple[int, ...])
             marks.append((points, 1))
             continue
         corners = np.array([corner, np.add(corner, ids[box].shape) - 1], float)
-        mask = None if area is None else _placed(area, corner, image)
-        groups.append(_Group(_lifted(corners, image, index), mask=mask, points=points, labels=[1] * len(points)))
+        mask = None if area is None else _place_mask(area, corner, image)
+        groups.append(_Group(_to_label_axes(corners, image, index), mask=mask, points=points, labels=[1] * len(points)))
     return groups, marks
 
 
-def _parts(
+def _split_strokes(
     mask: NDArray[np.bool_], brush: float, whole: bool
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.bool_] | None]:
     """Separate the pixels of one colour into points along each stroke, and areas."""
@@ -186,20 +188,20 @@ def _parts(
     return strokes, area if area.any() else None
 
 
-def _lifted(places: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.float64]:
+def _to_label_axes(places: NDArray[np.float64], image: Image, index: tuple[int, ...]) -> NDArray[np.float64]:
     """Return (N, 2) rows and columns of a slice with one coordinate for each axis of the labels."""
     fixed = dict(zip(image.slice_axes, index, strict=True))
     columns = {"Y": places[:, 0], "X": places[:, 1]} | {a: np.full(len(places), float(i)) for a, i in fixed.items()}
     return np.stack([columns[axis] for axis in image.label_axes], axis=1)
 
 
-def _placed(crop: NDArray[np.bool_], corner: tuple[int, int], image: Image) -> NDArray[np.bool_]:
+def _place_mask(crop: NDArray[np.bool_], corner: tuple[int, int], image: Image) -> NDArray[np.bool_]:
     mask = np.zeros(image.plane_shape, bool)
     mask[corner[0] : corner[0] + crop.shape[0], corner[1] : corner[1] + crop.shape[1]] = crop
     return mask
 
 
-def _along(vertices: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def _points_along(vertices: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Return points along a stroke, evenly spaced."""
     lengths = np.linalg.norm(np.diff(vertices, axis=0), axis=1)
     at = np.concatenate([[0.0], np.cumsum(lengths)])
@@ -208,7 +210,7 @@ def _along(vertices: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     return list(np.stack([np.interp(places, at, column) for column in vertices.T], axis=1))
 
 
-def _filled(outline: NDArray[np.float64], image: Image) -> NDArray[np.bool_]:
+def _fill_outline(outline: NDArray[np.float64], image: Image) -> NDArray[np.bool_]:
     """Return the pixels whose centres are inside an outline."""
     from skimage.draw import polygon2mask
 

@@ -52,14 +52,14 @@ class ScribbleLayer:
         self.layer = Labels(
             np.zeros(self._overlay.shape, np.uint8),
             name=unique_name(viewer.layers, "foundseg scribble"),
-            colormap=_colours(),
+            colormap=_scribble_colormap(),
             metadata={TOOL: True},
             **self._overlay.transforms,
         )
         self.layer.brush_size = max(1, min(10, round(min(target.image.plane_shape) / 25)))
         self.layer.mode = "paint"
-        self.layer.events.paint.connect(self._painted)
-        bind_keys(self.layer, {"Control-Z": self._undo, "Control-Shift-Z": self._redo})
+        self.layer.events.paint.connect(self._on_paint)
+        bind_keys(self.layer, {"Control-Z": self._undo_stroke, "Control-Shift-Z": self._redo_stroke})
         viewer.add_layer(self.layer)
 
     @property
@@ -115,23 +115,23 @@ class ScribbleLayer:
     def release(self) -> None:
         """Disconnect from events and undo; `PromptLayers` unbinds the other keys."""
         self._soon.stop()
-        self.layer.events.paint.disconnect(self._painted)
+        self.layer.events.paint.disconnect(self._on_paint)
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
 
-    def _painted(self, _event: Any = None) -> None:
+    def _on_paint(self, _event: Any = None) -> None:
         self._brush = max(self._brush, float(self.layer.brush_size))
         self._largest = max(self._largest, int(self.layer.selected_label), 1)
         self._soon.start()
 
-    def _undo(self) -> None:
+    def _undo_stroke(self) -> None:
         self.layer.undo()
         self._changed()
 
-    def _redo(self) -> None:
+    def _redo_stroke(self) -> None:
         self.layer.redo()
         self._changed()
 
 
-def _colours() -> CyclicLabelColormap:
+def _scribble_colormap() -> CyclicLabelColormap:
     others = label_colormap(_LARGEST + 1)
     return listed_colormap([POSITIVE, NEGATIVE, *(others.map(i) for i in range(NOT_IT + 1, _LARGEST + 1))])

@@ -36,9 +36,9 @@ class StackEncoding(QWidget):
         self._image: Image | None = None
         self._model = ""
         self._left: deque[tuple[int, ...]] = deque()
-        self._follower = RunFollower()
-        self._follower.done.connect(lambda *_: self._next())
-        self._follower.failed.connect(self._fail)
+        self._follower = RunFollower(self)
+        self._follower.done.connect(self._encode_next)
+        self._follower.failed.connect(self._show_error)
         self._follower.cancelled.connect(self.stop)
         self.button, self.clear_button = QPushButton(_BEGIN), QPushButton("Clear cache")
         self.button.setToolTip("Encode all slices now, so that clicks need not wait. The encodings are kept on disk.")
@@ -46,8 +46,8 @@ class StackEncoding(QWidget):
         self.bar, self.said = QProgressBar(), wrapping_label("")
         self.bar.setVisible(False)
         self.said.setVisible(False)
-        self.button.clicked.connect(self._press)
-        self.clear_button.clicked.connect(self._clear)
+        self.button.clicked.connect(self._toggle_encoding)
+        self.clear_button.clicked.connect(self._clear_cache)
         column = QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         for row in (side_by_side(self.button, self.clear_button), self.bar, self.said):
@@ -63,9 +63,9 @@ class StackEncoding(QWidget):
         self._follower.cancel()
         self._image = None
         self._left.clear()
-        self._show("")
+        self._show_text("")
 
-    def _press(self) -> None:
+    def _toggle_encoding(self) -> None:
         if self.running:
             self.stop()
             return
@@ -73,21 +73,21 @@ class StackEncoding(QWidget):
             self._image, self._model = self._chosen()
         except FoundsegError as error:
             self._image = None
-            self._show(str(error))
+            self._show_text(str(error))
             return
         self._left.extend(self._image.indices())
         self.bar.setRange(0, len(self._left))
-        self._show("")
-        self._next()
+        self._show_text("")
+        self._encode_next()
 
-    def _next(self) -> None:
+    def _encode_next(self) -> None:
         if self._image is None:
             return
         self.bar.setValue(self.bar.maximum() - len(self._left))
         if not self._left:
             count = self.bar.maximum()
             self.stop()
-            self._show(f"{count} slices are encoded." if count > 1 else "The image is encoded.")
+            self._show_text(f"{count} slices are encoded." if count > 1 else "The image is encoded.")
             return
         task = SIDE_TASKS["encode"]
         inputs = task.inputs.parse({"index": self._left.popleft()})
@@ -95,18 +95,18 @@ class StackEncoding(QWidget):
         try:
             self._follower.start(run)
         except FoundsegError as error:
-            self._fail(error)
+            self._show_error(error)
 
-    def _fail(self, error: FoundsegError) -> None:
+    def _show_error(self, error: FoundsegError) -> None:
         self.stop()
-        self._show(str(error))
+        self._show_text(str(error))
 
-    def _clear(self) -> None:
+    def _clear_cache(self) -> None:
         disk = disk_cache()
         freed = 0 if disk is None else disk.clear()
-        self._show(f"{freed / 1e6:.0f} MB were freed.")
+        self._show_text(f"{freed / 1e6:.0f} MB were freed.")
 
-    def _show(self, words: str) -> None:
+    def _show_text(self, words: str) -> None:
         self.button.setText(_STOP if self.running else _BEGIN)
         self.bar.setVisible(self.running)
         self.said.setText(words)

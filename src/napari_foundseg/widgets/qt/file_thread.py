@@ -32,7 +32,7 @@ class FileThread(QObject):
         then : callable
             Takes what `work` returned, or the exception that it raised.
         """
-        self._thread.submit(self._do, work, then)
+        self._thread.submit(self._run_work, work, then)
 
     def finish(self, work: Callable[[], Any] | None = None) -> Any:
         """Wait until all is done, and a last piece of work; what was to follow is left out.
@@ -52,7 +52,7 @@ class FileThread(QObject):
         self._over = True
         self._thread.shutdown(wait=False)
 
-    def _do(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    def _run_work(self, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         try:
             result = work()
         except Exception as error:  # noqa: BLE001 - delivered to the window, which shows it

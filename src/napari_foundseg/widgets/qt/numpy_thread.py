@@ -13,7 +13,7 @@ __all__ = ["NumpyThread"]
 
 
 @cache
-def _thread(name: str) -> ThreadPoolExecutor:
+def _shared_thread(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"foundseg-{name}")
 
 
@@ -42,9 +42,9 @@ class NumpyThread(QObject):
             Takes nothing; an exception is delivered in place of the result.
         """
         self.number += 1
-        _thread(self._name).submit(self._do, self.number, work)
+        _shared_thread(self._name).submit(self._run_work, self.number, work)
 
-    def _do(self, number: int, work: Callable[[], Any]) -> None:
+    def _run_work(self, number: int, work: Callable[[], Any]) -> None:
         if number != self.number:
             return
         try:

@@ -29,22 +29,22 @@ def diagnostics() -> str:
     """Describe the installation and the engine, without pixels or file names of images."""
     lines = {"system": platform.platform(), "python": platform.python_version()}
     lines["Qt"] = f"{qtpy.API_NAME} {qtpy.QT_VERSION}"
-    lines |= {name: _version(name) for name in _PACKAGES}
+    lines |= {name: _package_version(name) for name in _PACKAGES}
     engine = shared_engine()
     chosen = preferences()
     lines["device asked for"] = chosen.device
     lines["engine address"] = chosen.address or "own process"
     lines |= {f"engine {name}": str(value) for name, value in engine.diagnostics().items()}
-    return "\n".join([*(f"{name}: {value}" for name, value in lines.items()), "engine log:", _log(engine)])
+    return "\n".join([*(f"{name}: {value}" for name, value in lines.items()), "engine log:", _engine_log(engine)])
 
 
-def _version(name: str) -> str:
+def _package_version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
 
 
-def _log(engine: object) -> str:
+def _engine_log(engine: object) -> str:
     tail = getattr(engine, "log_tail", lambda: "")()
     return tail if isinstance(tail, str) else "\n".join(tail)

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, 
 from napari_foundseg.core.errors import FoundsegError, RecipeError
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs.diagnostics import diagnostics
-from napari_foundseg.widgets.runs.run_record import RunRecord, set_latest_run
+from napari_foundseg.widgets.runs.run_record import RunRecord, forget_run, set_latest_run
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
 __all__ = ["RECIPES", "LastRun"]
@@ -38,11 +38,11 @@ class LastRun(QWidget):
             "Save as recipe…",
             "Save the last run as a recipe, to run it on many images in Batch or on the command line.",
         )
-        self.python_button, self.command_button, self.recipe_button = map(_button, (python, command, recipe))
-        self.diagnostics_button = _button(("…", "Copy versions, device and state of the engine for a bug report."))
+        self.python_button, self.command_button, self.recipe_button = map(_make_button, (python, command, recipe))
+        self.diagnostics_button = _make_button(("…", "Copy versions, device and state of the engine for a bug report."))
         self.diagnostics_button.setAccessibleName("Copy diagnostics")
-        self.python_button.clicked.connect(lambda: self._copy(RunRecord.as_python))
-        self.command_button.clicked.connect(lambda: self._copy(RunRecord.as_command))
+        self.python_button.clicked.connect(lambda: self._copy_text(RunRecord.as_python))
+        self.command_button.clicked.connect(lambda: self._copy_text(RunRecord.as_command))
         self.recipe_button.clicked.connect(lambda: self.save_recipe())
         self.diagnostics_button.clicked.connect(self._copy_diagnostics)
         page = QVBoxLayout(self)
@@ -56,13 +56,13 @@ class LastRun(QWidget):
             if last is not None:
                 line.addWidget(last)
             page.addLayout(line)
-        self._enable()
+        self._enable_buttons()
 
     def keep(self, record: RunRecord) -> None:
         """Set the run to export."""
         self.record = record
         set_latest_run(record)
-        self._enable()
+        self._enable_buttons()
 
     def ask_file(self, name: str) -> str:
         """Ask where to save; empty if the user cancels."""
@@ -82,14 +82,15 @@ class LastRun(QWidget):
             return
         path = Path(chosen if Path(chosen).suffix else f"{chosen}.yaml").absolute()
         self._files.ask(
-            lambda: write_recipe(path, record.as_recipe(path.parent)), lambda ended: self._saved(path, ended)
+            lambda: write_recipe(path, record.as_recipe(path.parent)), lambda ended: self._recipe_saved(path, ended)
         )
 
     def release(self) -> None:
-        """Wait until recipes are saved."""
+        """Forget the run, and wait until recipes are saved."""
+        forget_run(self.record)
         self._files.finish()
 
-    def _saved(self, path: Path, ended: Any) -> None:
+    def _recipe_saved(self, path: Path, ended: Any) -> None:
         if isinstance(ended, Exception):
             known = isinstance(ended, FoundsegError)
             self.failed.emit(ended if known else RecipeError(f"{type(ended).__name__}: {ended}"))
@@ -100,7 +101,7 @@ class LastRun(QWidget):
         named = "" if from_file else " This image does not come from a file: choose the images in Batch."
         self.said.emit(f"Saved {path.name}.{named}")
 
-    def _copy(self, text: Any) -> None:
+    def _copy_text(self, text: Any) -> None:
         if self.record is None:
             return
         try:
@@ -114,12 +115,12 @@ class LastRun(QWidget):
         _to_clipboard(diagnostics())
         self.said.emit("Diagnostics copied.")
 
-    def _enable(self) -> None:
+    def _enable_buttons(self) -> None:
         for button in (self.python_button, self.command_button, self.recipe_button):
             button.setEnabled(self.record is not None)
 
 
-def _button(words: tuple[str, str]) -> QToolButton:
+def _make_button(words: tuple[str, str]) -> QToolButton:
     button = QToolButton()
     button.setText(words[0])
     button.setToolTip(words[1])

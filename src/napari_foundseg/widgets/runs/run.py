@@ -44,7 +44,7 @@ class Run(QObject):
     def start(self) -> None:
         """Submit the run to the engine; return at once."""
         self._job = shared_engine().submit(
-            self.request.at_level(), progress=self._tell, done=self._end, replace=self._replace
+            self.request.at_level(), progress=self._report_progress, done=self._report_end, replace=self._replace
         )
 
     def at_full_resolution(self, found: Segmentation) -> Segmentation:
@@ -57,10 +57,10 @@ class Run(QObject):
         if self._job is not None:
             self._job.cancel()
 
-    def _tell(self, share: float, words: str, shown: Any = None) -> None:
+    def _report_progress(self, share: float, words: str, shown: Any = None) -> None:
         self.progressed.emit(share, words)
         if shown:
             self.shown.emit(shown)
 
-    def _end(self, job: Any) -> None:
+    def _report_end(self, job: Any) -> None:
         self.ended.emit(self, job)

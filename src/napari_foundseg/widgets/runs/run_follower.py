@@ -30,8 +30,8 @@ class RunFollower(QObject):
     #: The run was cancelled elsewhere, such as by the engine.
     cancelled = Signal()
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
         #: The run that is followed.
         self.run: Run | None = None
         self._started = 0.0

@@ -15,7 +15,7 @@ from napari_foundseg.widgets.runs.python_text import as_python
 if TYPE_CHECKING:
     from napari_foundseg.batch.recipe import Recipe
 
-__all__ = ["RunRecord", "latest_run", "set_latest_run"]
+__all__ = ["RunRecord", "forget_run", "latest_run", "set_latest_run"]
 
 #: The form holds its record, and goes with its viewer.
 _latest: ref[RunRecord] | None = None
@@ -88,3 +88,10 @@ def set_latest_run(record: RunRecord) -> None:
     """Make a record the one that `latest_run` returns, as long as its form is open."""
     global _latest
     _latest = ref(record)
+
+
+def forget_run(record: RunRecord | None) -> None:
+    """Have `latest_run` return None if this was the latest: its form is being closed."""
+    global _latest
+    if _latest is not None and _latest() is record:
+        _latest = None

@@ -34,7 +34,7 @@ class SideRuns(QObject):
 
     def start(self, run: Run, use: Callable[[Segmentation], None]) -> None:
         """Start a run; `use` gets its result in the window's thread."""
-        follower = RunFollower()
+        follower = RunFollower(self)
 
         def finish(_run: Run, result: Segmentation) -> None:
             seconds = follower.seconds
@@ -65,10 +65,13 @@ class SideRuns(QObject):
         followers, self._followers = self._followers, set()
         for follower in followers:
             follower.cancel()
+            follower.deleteLater()
         if followers:
             self.said.emit("cancelled")
             self.busy.emit(False)
 
     def _forget(self, follower: RunFollower) -> None:
         self._followers.discard(follower)
+        # Its connections refer to it: only Qt ends that cycle.
+        follower.deleteLater()
         self.busy.emit(self.running)

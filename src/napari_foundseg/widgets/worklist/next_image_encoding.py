@@ -51,13 +51,13 @@ class NextImageEncoding(QObject):
         super().__init__()
         self._image: Image | None = None
         self._points: deque[tuple[float, float]] = deque()
-        self._follower = RunFollower()
-        self._follower.done.connect(lambda *_: self._click_later())
-        self._follower.failed.connect(lambda _error: self.stop())
+        self._follower = RunFollower(self)
+        self._follower.done.connect(self._prompt_later)
+        self._follower.failed.connect(self.stop)
         self._follower.cancelled.connect(self.stop)
         self._pause = QTimer(self)
         self._pause.setSingleShot(True)
-        self._pause.timeout.connect(self._click)
+        self._pause.timeout.connect(self._prompt_next)
 
     def begin(self, image: Image) -> None:
         """Encode an image instead of the one before."""
@@ -76,7 +76,7 @@ class NextImageEncoding(QObject):
         self._image = None
         self._follower.cancel()
 
-    def _click(self) -> None:
+    def _prompt_next(self) -> None:
         if not engine_started():
             self._pause.start(_PAUSE)
         elif self._points and self._image is not None:
@@ -90,5 +90,5 @@ class NextImageEncoding(QObject):
                 # The user sees the error with a run of their own.
                 self.stop()
 
-    def _click_later(self) -> None:
+    def _prompt_later(self) -> None:
         self._pause.start(max(_PAUSE, round(1000 * _SHARE * self._follower.seconds)))

@@ -87,7 +87,7 @@ def read_content(item: WorklistItem, image: Image | None = None, ahead: Content 
     FoundsegError
         If the image cannot be read, or the labels do not fit it.
     """
-    state = tuple(_state(path) for path in (item.path, item.labels, table_path(item.labels)))
+    state = tuple(_file_state(path) for path in (item.path, item.labels, table_path(item.labels)))
     if ahead is not None and image is None and ahead.state == state:
         return ahead
     image = image or (read_image(str(item.path)) if item.read is None else item.read())
@@ -138,13 +138,13 @@ class OpenImage(QObject):
         #: Digest of the saved labels; None if they are not those of the layer.
         self._digest: bytes | None = content.digest
         self._revision = self._saved_revision = 0
-        self._add(labels)
+        self._add_labels_layer(labels)
         self._own.append(labels)
-        self._watch(labels)
+        self._connect_labels(labels)
         if like is not None:
             for name in _CARRIED:
                 setattr(labels, name, getattr(like.labels, name))
-        viewer.layers.events.removed.connect(self._removed)
+        viewer.layers.events.removed.connect(self._on_removed)
 
     labels: Labels
     history: LabelsHistory
@@ -250,9 +250,9 @@ class OpenImage(QObject):
                 f"{self.labels.name!r} holds work that would be lost. Delete its objects first if you want others."
             )
         old = self.labels
-        self._unwatch()
+        self._disconnect_labels()
         self._own.remove(old)
-        self._watch(labels)
+        self._connect_labels(labels)
         self._own.append(labels)
         self._viewer.layers.remove(old)
         self._digest = None
@@ -269,36 +269,37 @@ class OpenImage(QObject):
     def restore(self) -> None:
         """Add the Labels layer again if it was removed."""
         if self.labels not in self._viewer.layers:
-            self._add(self.labels)
+            self._add_labels_layer(self.labels)
 
     def close(self, *, remove: bool) -> None:
         """Disconnect from the layers; `remove` those that the user has not added."""
-        self._viewer.layers.events.removed.disconnect(self._removed)
+        self._viewer.layers.events.removed.disconnect(self._on_removed)
         layers = self.layers if remove else []
-        self._unwatch()
+        self._disconnect_labels()
         for layer in reversed(layers):
             self._viewer.layers.remove(layer)
 
-    def _add(self, labels: Labels) -> None:
+    def _add_labels_layer(self, labels: Labels) -> None:
         """Add the labels; an active layer of another type, such as prompt points, stays active."""
         active = self._viewer.layers.selection.active
         self._viewer.add_layer(labels)
         if active is not None and active is not self.layer and not isinstance(active, ImageLayer | Labels):
             self._viewer.layers.selection.active = active
 
-    def _watch(self, labels: Labels) -> None:
-        self.labels, self.history = labels, shared_history(labels, self.target.image)
-        self.history.stepped.connect(self._stepped)
+    def _connect_labels(self, labels: Labels) -> None:
+        self.labels = labels
+        self.history = shared_history(labels, self.target.image, self)
+        self.history.stepped.connect(self._on_step)
         assign_objects(self.layer, labels)
 
-    def _unwatch(self) -> None:
-        self.history.stepped.disconnect(self._stepped)
-        self.history.leave()
+    def _disconnect_labels(self) -> None:
+        self.history.stepped.disconnect(self._on_step)
+        self.history.leave(self)
 
-    def _stepped(self, _step: Any) -> None:
+    def _on_step(self, _step: Any) -> None:
         self.mark("in work")
 
-    def _removed(self, event: Any) -> None:
+    def _on_removed(self, event: Any) -> None:
         if event.value is self.labels:
             self.lost.emit()
 
@@ -309,7 +310,7 @@ def _digest(pixels: NDArray[Any], known: Facts) -> bytes:
     return digest.digest()
 
 
-def _state(path: Path | None) -> tuple[Any, ...]:
+def _file_state(path: Path | None) -> tuple[Any, ...]:
     """Return path, time and size of a file, which identify its version."""
     try:
         found = path.stat() if path is not None else None

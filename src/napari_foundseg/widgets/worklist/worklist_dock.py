@@ -35,19 +35,19 @@ class WorklistWidget(Dock):
         super().__init__(napari_viewer, "image", "labels")
         self.session = WorklistSession(napari_viewer)
         self._keyed: Any = None
-        self._build()
-        self.session.working.connect(self._begun)
-        self.session.settled.connect(self._settled)
-        self.session.failed.connect(self._failed)
-        self.session.listed.connect(self._listed)
-        self.session.changed.connect(self._changed)
-        self.session.opened_other.connect(self._opened)
+        self._add_controls()
+        self.session.working.connect(self._show_working)
+        self.session.settled.connect(self._update_controls)
+        self.session.failed.connect(self._show_error)
+        self.session.listed.connect(self._show_list)
+        self.session.changed.connect(self._update_row)
+        self.session.opened_other.connect(self._show_opened)
         napari_viewer.layers.selection.events.active.connect(self._follow_keys)
         self._application = QCoreApplication.instance()
         if self._application is not None:
             # Before Qt destroys anything.
             self._application.aboutToQuit.connect(self.release)
-        self._settled()
+        self._update_controls()
 
     def ask_folder(self, title: str) -> str:
         """Ask for a folder; empty if the user cancels."""
@@ -84,11 +84,11 @@ class WorklistWidget(Dock):
 
     def next(self) -> None:
         """Open the next image."""
-        self._go(1, "This is the last image.")
+        self._go_to(1, "This is the last image.")
 
     def previous(self) -> None:
         """Open the previous image."""
-        self._go(-1, "This is the first image.")
+        self._go_to(-1, "This is the first image.")
 
     def mark_done(self) -> None:
         """Mark the open image as done, or as not done, and save it."""
@@ -114,7 +114,7 @@ class WorklistWidget(Dock):
         self._application.aboutToQuit.disconnect(self.release)
         self._application = None
         self.viewer.layers.selection.events.active.disconnect(self._follow_keys)
-        self._key(None)
+        self._bind_layer_keys(None)
         try:
             self.session.release()
         except Exception as error:  # noqa: BLE001 - the widget is gone, so napari says it
@@ -123,7 +123,7 @@ class WorklistWidget(Dock):
 
     # Building.
 
-    def _build(self) -> None:
+    def _add_controls(self) -> None:
         folder, layers = QPushButton("Folder…"), QPushButton("Open layers")
         folder.setToolTip("List the images of a folder (TIFF, PNG and JPEG files).")
         layers.setToolTip("List the image layers of the viewer.")
@@ -139,15 +139,15 @@ class WorklistWidget(Dock):
         self.table.wanted.connect(self.open)
         self.state = wrapping_label("")
         self.recovery = RecoveryRow(self.viewer)
-        self.recovery.wanted.connect(self._recover)
+        self.recovery.wanted.connect(self._recover_objects)
         for widget in (labelled_row("Images", folder, layers), self.source, self.messages["image"],
-                       labelled_row("Labels", self.place), self.messages["labels"], self.table, *self._buttons(),
+                       labelled_row("Labels", self.place), self.messages["labels"], self.table, *self._make_buttons(),
                        self.state, self.messages["run"], self.recovery):  # fmt: skip
             self._layout.addWidget(widget)
         self._layout.setStretchFactor(self.table, 1)
         self._show_place()
 
-    def _buttons(self) -> list[QWidget]:
+    def _make_buttons(self) -> list[QWidget]:
         self.previous_button, self.next_button = QPushButton("Previous (Page Up)"), QPushButton("Next (Page Down)")
         self.done_button, self.use_button = QPushButton("Mark as done (⇧Enter)"), QPushButton("Use as labels")
         self._keys: dict[str, Callable[[], None]] = {}
@@ -172,10 +172,10 @@ class WorklistWidget(Dock):
 
     # Signals of the session.
 
-    def _begun(self, words: str) -> None:
+    def _show_working(self, words: str) -> None:
         self.state.setText(words)
 
-    def _settled(self) -> None:
+    def _update_controls(self) -> None:
         opened, items = self.session.opened, self.session.items
         for button, usable in (
             (self.previous_button, items), (self.next_button, items), (self.done_button, opened),
@@ -193,29 +193,29 @@ class WorklistWidget(Dock):
         saved = f" Saved {time.strftime('%H:%M:%S', time.localtime(opened.saved_at))}." if opened.saved_at else ""
         self.state.setText(f"{done}{saved}")
 
-    def _failed(self, part: str, error: FoundsegError) -> None:
+    def _show_error(self, part: str, error: FoundsegError) -> None:
         self.messages[part].say(str(error))
         self.ensureWidgetVisible(self.messages[part])
 
-    def _listed(self) -> None:
+    def _show_list(self) -> None:
         session = self.session
         self.table.fill(session.items)
         self.source.setText(session.source)
         self._show_place()
         if session.row is not None:
-            self._changed(session.row)
+            self._update_row(session.row)
         self._follow_keys()
 
-    def _changed(self, row: int) -> None:
+    def _update_row(self, row: int) -> None:
         self.table.show_item(row, self.session.items[row], opened=row == self.session.row)
 
-    def _opened(self, opened: OpenImage | None) -> None:
+    def _show_opened(self, opened: OpenImage | None) -> None:
         self.recovery.close_preview()
         self.recovery.hide()
         if opened is not None:
             self.recovery.look(opened.target)
 
-    def _recover(self, found: Recovered, kept: Kept) -> None:
+    def _recover_objects(self, found: Recovered, kept: Kept) -> None:
         opened = self.session.opened
         if opened is not None:
             box = tuple(slice(0, n) for n in found.labels.shape)
@@ -224,7 +224,7 @@ class WorklistWidget(Dock):
 
     # Helpers.
 
-    def _go(self, by: int, nothing: str) -> None:
+    def _go_to(self, by: int, nothing: str) -> None:
         self._clear_messages()
         if not self.session.go(by) and self.session.items:
             self.state.setText(nothing)
@@ -240,9 +240,9 @@ class WorklistWidget(Dock):
         )
 
     def _follow_keys(self, _event: Any = None) -> None:
-        self._key(self.viewer.layers.selection.active if self.session.items else None)
+        self._bind_layer_keys(self.viewer.layers.selection.active if self.session.items else None)
 
-    def _key(self, layer: Any) -> None:
+    def _bind_layer_keys(self, layer: Any) -> None:
         """Bind the keys to the active layer only."""
         if self._keyed is not None:
             unbind_keys(self._keyed, self._keys)

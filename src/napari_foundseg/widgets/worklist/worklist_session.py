@@ -70,7 +70,7 @@ class WorklistSession(QObject):
     def list_images(self, images: Path | None) -> None:
         """List the images of a folder, or for None the image layers; the open image is saved and closed first."""
         if not self.busy:
-            self._save(lambda: self._list(images))
+            self._save_then(lambda: self._list_items(images))
 
     def list_results(self, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]], row: int) -> None:
         """List the results of a batch and open one; they are saved in place, and count as edited by the user.
@@ -84,11 +84,11 @@ class WorklistSession(QObject):
             return
 
         def listed() -> None:
-            self._list(None, results)
+            self._list_items(None, results)
             if self.items:
                 self.open(row)
 
-        self._save(listed)
+        self._save_then(listed)
 
     def move_labels(self, folder: Path | None) -> None:
         """Save labels in another folder from now on, for None in that of the images."""
@@ -98,7 +98,7 @@ class WorklistSession(QObject):
             self.failed.emit("labels", WorklistError("The labels of a batch are saved among its results."))
             return
         try:
-            items = self._found(self.images, folder, list(self._layers)) if self.items else []
+            items = self._find_items(self.images, folder, list(self._layers)) if self.items else []
             if self.opened is not None:
                 item = next(item for item in items if item.name == self.opened.item.name)
                 self.opened.move_labels(item)
@@ -118,14 +118,14 @@ class WorklistSession(QObject):
         waiting = [] if self.opened is None else self.opened.waiting_masks()
         if waiting and self._told is not waiting[0]:
             self._told = waiting[0]
-            self._stay(
+            self._report_error(
                 WorklistError(
                     f"{waiting[0].name!r} would not be saved with this image. Select it and press 'Use as labels', or "
                     "repeat to continue without it."
                 )
             )
             return
-        self._save(lambda: self._read(row))
+        self._save_then(lambda: self._read_item(row))
 
     def go(self, by: int) -> bool:
         """Open the next (1) or the previous (-1) image; return False if there is none."""
@@ -152,7 +152,7 @@ class WorklistSession(QObject):
         """Mark the open image as done, or as not done, and save it."""
         if self.opened is not None and not self.busy:
             self.opened.mark("in work" if self.opened.state == "done" else "done")
-            self._save(self._rest)
+            self._save_then(self._become_idle)
 
     def release(self) -> None:
         """Save the open image, wait for it, and disconnect; all layers stay.
@@ -172,8 +172,10 @@ class WorklistSession(QObject):
 
     # Helpers.
 
-    def _list(self, images: Path | None, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()) -> None:
-        self._close()
+    def _list_items(
+        self, images: Path | None, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()
+    ) -> None:
+        self._close_opened()
         self._show_only(None)
         of_viewer = images is None and not results
         layers = [layer for layer in self._viewer.layers if type(layer) is ImageLayer] if of_viewer else []
@@ -183,16 +185,16 @@ class WorklistSession(QObject):
         self.images, self._layers = images, {layer.name: layer for layer in layers}
         self.items, self._at, self._ahead = [], -1, None
         try:
-            self.items = self._found(images, self.labels, list(self._layers))
+            self.items = self._find_items(images, self.labels, list(self._layers))
             if not self.items:
                 where = "folder; TIFF, PNG and JPEG files are read" if images else "viewer"
                 raise WorklistError(f"There is no image in this {where}.")
         except FoundsegError as error:
             self.failed.emit("image", error)
         self.listed.emit()
-        self._rest()
+        self._become_idle()
 
-    def _found(self, images: Path | None, labels: Path | None, names: Sequence[str]) -> list[WorklistItem]:
+    def _find_items(self, images: Path | None, labels: Path | None, names: Sequence[str]) -> list[WorklistItem]:
         if self._results:
             return paired_items(self._results)
         folder = labels or images
@@ -200,7 +202,7 @@ class WorklistSession(QObject):
             raise WorklistError("Layers have no folder. First choose, below, the folder for their labels.")
         return named_items(names, folder) if images is None else items_of_folder(images, folder)
 
-    def _save(self, then: Callable[[], None]) -> None:
+    def _save_then(self, then: Callable[[], None]) -> None:
         """Save the open labels, then continue with `then` unless that fails."""
         self.busy = True
         opened = self.opened
@@ -211,58 +213,58 @@ class WorklistSession(QObject):
 
         def saved(result: Any) -> None:
             if isinstance(result, Exception):
-                self._stay(result)
+                self._report_error(result)
                 return
             opened.keep(result)
-            self._update()
+            self._update_row()
             if opened.unsaved:
                 # Changes made in the meantime are saved too.
-                self._save(then)
+                self._save_then(then)
             else:
                 then()
 
         self._files.ask(opened.saving(), saved)
 
-    def _read(self, row: int) -> None:
+    def _read_item(self, row: int) -> None:
         # Even if it cannot be read: the next image is the one after it.
         self._at = row
         item, ahead = self.items[row], self._ahead
         self.working.emit(f"Opening {item.name} …")
         try:
-            image = None if item.path is not None else image_from_layer(self._layer(item))
+            image = None if item.path is not None else image_from_layer(self._layer_of(item))
         except FoundsegError as error:
-            self._stay(error)
+            self._report_error(error)
             return
 
         def read(result: Any) -> None:
             if isinstance(result, Exception):
-                self._stay(result)
+                self._report_error(result)
             elif item.record.image not in ("", result.fingerprint) and self._told != result.fingerprint:
                 self._told = result.fingerprint
-                self._stay(
+                self._report_error(
                     WorklistError(
                         f"{item.labels.name!r} was made for other pixels than {item.name!r} has now. Open it again "
                         "to use it all the same, or choose another folder for the labels."
                     )
                 )
             else:
-                self._save(lambda: self._swap(row, result))
+                self._save_then(lambda: self._show_item(row, result))
 
         self._files.ask(lambda: read_content(item, image, ahead), read)
 
-    def _swap(self, row: int, content: Content) -> None:
+    def _show_item(self, row: int, content: Content) -> None:
         before, item = self.opened, self.items[row]
-        layer = None if item.path is not None else self._layer(item)
-        self._close()
+        layer = None if item.path is not None else self._layer_of(item)
+        self._close_opened()
         self._show_only(layer)
         self.opened = OpenImage(self._viewer, item, content, layer, before)
-        self.opened.changed.connect(self._update)
-        self.opened.lost.connect(self._lost)
+        self.opened.changed.connect(self._update_row)
+        self.opened.lost.connect(self._labels_removed)
         self._viewer.fit_to_view(layers=[self.opened.layer])
         self._told, self._ahead = None, None
-        self._update()
+        self._update_row()
         self.opened_other.emit(self.opened)
-        self._rest()
+        self._become_idle()
         following = next((i for i in self.items[row + 1 :] if i.path is not None and not i.missing), None)
         if following is not None:
             self._files.ask(lambda: read_content(following), self._keep_ahead)
@@ -273,7 +275,7 @@ class WorklistSession(QObject):
         if self._ahead is not None:
             self._encode.begin(self._ahead.image)
 
-    def _layer(self, item: WorklistItem) -> ImageLayer:
+    def _layer_of(self, item: WorklistItem) -> ImageLayer:
         layer = self._layers[item.name]
         if layer not in self._viewer.layers:
             raise WorklistError(f"The layer {item.name!r} was removed. Press 'Open layers' for a new list.")
@@ -290,7 +292,7 @@ class WorklistSession(QObject):
             self._visible.setdefault(other, other.visible)
             other.visible = other is layer
 
-    def _update(self) -> None:
+    def _update_row(self) -> None:
         """Update the row of the open image."""
         row, opened = self.row, self.opened
         if opened is not None and row is not None:
@@ -298,7 +300,7 @@ class WorklistSession(QObject):
             self.items[row] = replace(self.items[row], record=record)
             self.changed.emit(row)
 
-    def _close(self) -> None:
+    def _close_opened(self) -> None:
         """Close the open image, whose labels are saved."""
         row, opened, self.opened = self.row, self.opened, None
         self._encode.stop()
@@ -307,23 +309,23 @@ class WorklistSession(QObject):
             opened.close(remove=True)
             self.changed.emit(row)
 
-    def _lost(self) -> None:
+    def _labels_removed(self) -> None:
         """Save and close the image whose labels were removed from the layer list."""
 
         def put_away() -> None:
-            self._close()
-            self._rest()
+            self._close_opened()
+            self._become_idle()
 
         if not self.busy:
-            self._save(put_away)
+            self._save_then(put_away)
 
-    def _stay(self, error: Exception) -> None:
+    def _report_error(self, error: Exception) -> None:
         if self.opened is not None:
             self.opened.restore()
         known = isinstance(error, FoundsegError)
-        self._rest()
+        self._become_idle()
         self.failed.emit("run", error if known else WorklistError(f"{type(error).__name__}: {error}"))
 
-    def _rest(self) -> None:
+    def _become_idle(self) -> None:
         self.busy = False
         self.settled.emit()
