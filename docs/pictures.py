@@ -115,7 +115,7 @@ def accepted_objects(form: Any, viewer: Any) -> Any:
     form.run_button.click()
     QTest.qWait(1500)
     viewer.reset_view()
-    for place in places(8)[:-1]:
+    for place in places(6)[:-1]:
         click(viewer, form.session.points, place)
         wait_for(lambda: form.current is None and form.accept_button.isEnabled())
         QTest.qWait(300)
@@ -133,7 +133,9 @@ def automatic(path: Path) -> None:
 def prompt(path: Path) -> None:
     viewer, form = open_window("prompt", nuclei(), "nuclei")
     accepted_objects(form, viewer)
-    click(viewer, form.session.points, places(8)[-1])
+    # However busy this computer is: the picture shows what most users see.
+    form.pointer.box.setChecked(True)
+    click(viewer, form.session.points, places(6)[-1])
     wait_for(lambda: form.current is None)
     QTest.qWait(500)
     finish(viewer, path)
@@ -179,7 +181,7 @@ def cluster(path: Path) -> None:
     textures = TEMPORARY / "textures.tif"
     tifffile.imwrite(textures, mosaic())
     # In a process of its own: this one must not import torch.
-    settings = "name='textures', context=36, n_clusters=3, steps=150"
+    settings = "name='textures', context=36, n_clusters=3, steps=60"
     fit = f"import sys, napari_foundseg as fs; fs.fit_stego(sys.argv[1], {settings})"
     subprocess.run([sys.executable, "-c", fit, str(textures)], check=True)
     viewer, form = open_window("cluster", mosaic(), "textures")
