@@ -28,7 +28,6 @@ from napari_foundseg.models.catalog import packaged
 from napari_foundseg.models.listing import as_markdown
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.task_models import tasks_for
-from napari_foundseg.widgets.forms.field_labels import field_label, method_label
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -186,10 +185,8 @@ def visible_words() -> Iterator[str]:
                 yield node.value
     for task in TASKS.values():
         yield task.title
-        yield from map(method_label, task.methods)
         for settings in task.methods.values():
-            for name, field in settings.model_fields.items():
-                yield field.title or field_label(name)
+            yield from map(settings.label_of, settings.model_fields)
     yield from re.findall(r"(?:title|display_name): (.+)", (package / "napari.yaml").read_text("utf-8"))
 
 

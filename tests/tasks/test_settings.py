@@ -19,6 +19,21 @@ def test_every_setting_has_a_help_text_and_a_default(task) -> None:  # type: ign
             assert name == "method" or settings.help_of(name), f"{task.name}.{method}.{name} has no help text"
 
 
+@pytest.mark.parametrize("task", [*TASKS.values(), *SIDE_TASKS.values()], ids=lambda task: task.name)
+def test_no_two_controls_of_a_form_have_the_same_label(task) -> None:  # type: ignore[no-untyped-def]
+    for settings in task.methods.values():
+        labels = [settings.label_of(name) for name in settings.model_fields if name != "method"]
+        assert len(set(labels)) == len(labels)
+        assert not [label for label in labels if "_" in label or label[0].islower()]
+
+
+def test_a_label_is_the_title_or_the_fields_name_in_words() -> None:
+    settings = TASKS["automatic"].methods["grid"]
+    assert settings.label_of("pred_iou_thresh") == "Minimum confidence"
+    assert settings.label_of("max_area") == "Maximum area"
+    assert settings.label_of("method") == "Point grid"
+
+
 @pytest.mark.parametrize(
     ("values", "words"),
     [

@@ -166,7 +166,7 @@ def test_a_region_of_one_slice() -> None:
         ("", "at least 1"),
         ([""], "needs a name"),
         (["  , "], "needs a name"),
-        (["cell", "Cell, cells"], "'cell' is there twice"),
+        (["cell", "Cell, cells"], "'cell' appears twice"),
         ([f"c{i}" for i in range(256)], "at most 255"),
         ([{"text": "a", "threshold": 2}], "less than or equal to 1"),
         ([{"text": "a", "colour": "red"}], "colour"),

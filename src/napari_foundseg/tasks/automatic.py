@@ -54,25 +54,7 @@ def run(
 ) -> Segmentation:
     """Segment every object.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : AutomaticInputs
-        Where to look.
-    settings : DecoderSettings or GridSettings
-        The method and its thresholds.
-    model : InstanceDecoding or PointGrid
-        As the method needs.
-    progress : callable
-        Told the share of windows done.
-    cancelled : callable
-        Asked before each window, or batch of points.
-
-    Returns
-    -------
-    Segmentation
-        With the maps or masks that the labels derive from, where they are small enough to keep.
+    The result keeps the maps or masks that its labels derive from, where they are small enough.
     """
     started = time.perf_counter()
     planes = slices(image, inputs)

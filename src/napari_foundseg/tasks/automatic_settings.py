@@ -26,31 +26,39 @@ class AutomaticInputs(Region):
 
 
 class DecoderSettings(Settings):
-    """Instance decoder: one pass over the image, then seeds and a watershed."""
+    """Instance decoder: one pass over the image, then a watershed from the centre of each object."""
 
     first_speed: ClassVar[float] = 4.0
     method: Literal["decoder"] = "decoder"
     foreground_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
-    """Raise it if objects come out too large or background is taken for objects."""
+    """Higher values make objects smaller and take less of the background for objects."""
     centre_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
-    """Lower it to split objects that are merged, raise it to join pieces of one object."""
+    """Higher values join the pieces of one object; lower values split objects that are merged."""
     boundary_threshold: float = Field(0.45, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
-    """Lower it to start objects only well inside their border."""
+    """Higher values let objects start close to their border; lower values only well inside it, which keeps touching
+    objects apart."""
     seed_smoothing: float = Field(
-        1.25, ge=0, le=20, json_schema_extra={"unit": "pixels", "step": 0.25, "live": True, **_MORE}
+        1.25,
+        ge=0,
+        le=20,
+        title="Centre smoothing",
+        json_schema_extra={"unit": "pixels", "step": 0.25, "live": True, **_MORE},
     )
-    """Raise it where one object comes out in several pieces."""
-    pred_iou_thresh: float = Field(0.3, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
-    """Objects that the model itself trusts less are dropped (predicted IoU)."""
+    """Higher values join the pieces of one object; lower values keep small objects apart."""
+    pred_iou_thresh: float = Field(
+        0.3, ge=0, le=1, title="Minimum confidence", json_schema_extra={"step": 0.05, "live": True}
+    )
+    """Higher values keep only objects of which the model is more certain (its predicted IoU), so fewer."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
-    """Smaller objects are dropped."""
+    """Smaller objects are removed."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
     """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best.
-    Without one, an image of mostly small or large objects is looked at twice."""
-    diameter_unit: Literal["pixels", "µm"] = Field("pixels", json_schema_extra=_MORE)
-    """What the diameter is counted in."""
-    tile: bool = Field(True, json_schema_extra=_MORE)
-    """Work in overlapping windows at full resolution; off shrinks the whole image to the model's window."""
+    Automatic: an image of mostly small or large objects is processed a second time at another size."""
+    diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
+    """Pixels, or µm where the image has a pixel size."""
+    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
+    """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
+    the whole image to the model's input, which is faster but loses small objects."""
 
     def at_level(self, level: Level) -> Self:
         """Return the same settings with lengths and areas in pixels of a coarser level of a pyramid."""
@@ -62,30 +70,40 @@ class GridSettings(Settings):
     """Point grid: SAM's automatic mask generator, which prompts the model at every point of a grid."""
 
     first_speed: ClassVar[float] = 12.0
-    method: Literal["grid"] = "grid"
-    mode: Literal["exact", "fast"] = "exact"
-    """Fast tries a coarse grid first, more points only where nothing was found yet, and none where the model's decoder
-    sees no object. It decodes in half precision where the processor is faster so. It may miss small objects."""
+    method: Literal["grid"] = Field("grid", title="Point grid")
+    mode: Literal["exact", "fast"] = Field("exact", title="Speed")
+    """Exact uses every point of the grid. Fast tries a coarse grid first and adds points only where nothing was found
+    and the model's decoder expects an object, in half precision where that is faster; it may miss small objects."""
     points_per_side: int = Field(32, ge=1, le=256)
     """Points along each side of the whole image. More points find smaller objects and take longer."""
-    pred_iou_thresh: float = Field(0.5, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
-    """Masks that the model itself trusts less are dropped (predicted IoU)."""
-    stability_score_thresh: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True})
-    """Masks that change more with the threshold are dropped."""
+    pred_iou_thresh: float = Field(
+        0.5, ge=0, le=1, title="Minimum confidence", json_schema_extra={"step": 0.05, "live": True}
+    )
+    """Higher values keep only objects of which the model is more certain (its predicted IoU), so fewer."""
+    stability_score_thresh: float = Field(
+        0.7, ge=0, le=1, title="Minimum stability", json_schema_extra={"step": 0.05, "live": True}
+    )
+    """Higher values keep only objects whose outline changes less when the threshold of the mask is moved, so fewer."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
-    """Smaller objects are dropped."""
+    """Smaller objects are removed."""
     max_area: int | None = Field(None, gt=0, json_schema_extra={"unit": "pixels", "area": True, "live": True, **_MORE})
-    """Larger objects are dropped."""
-    nesting: Nesting = Field("best score", json_schema_extra={"live": True, **_MORE})
-    """Who gets the pixels of several objects: the one that the model trusts most, the smaller, or the larger."""
-    box_nms_thresh: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05, "live": True, **_MORE})
-    """Of two masks whose boxes overlap more than this, the better one is kept."""
-    stability_score_offset: float = Field(1.0, ge=0, json_schema_extra=_MORE)
-    """How far the threshold is moved to measure stability, in logits."""
+    """Larger objects are removed."""
+    nesting: Nesting = Field("best score", title="Overlapping objects", json_schema_extra={"live": True, **_MORE})
+    """Which object gets the pixels that several claim: the one with the highest confidence (best score), the smaller or
+    the larger."""
+    box_nms_thresh: float = Field(
+        0.7, ge=0, le=1, title="Maximum box overlap", json_schema_extra={"step": 0.05, "live": True, **_MORE}
+    )
+    """Of two objects whose bounding boxes overlap more than this (IoU), only the better one is kept. Higher values keep
+    more objects."""
+    stability_score_offset: float = Field(1.0, ge=0, title="Stability offset", json_schema_extra=_MORE)
+    """How far the threshold of the mask is moved to measure the stability, in logits. Higher values lower the stability
+    of all objects."""
     points_per_batch: int = Field(64, ge=1, le=1024, json_schema_extra=_MORE)
-    """Points decoded at once; fewer need less memory."""
-    tile: bool = Field(True, json_schema_extra=_MORE)
-    """Work in overlapping windows at full resolution; off shrinks the whole image to the model's window."""
+    """Points decoded at once. More are faster on a GPU and need more memory."""
+    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
+    """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
+    the whole image to the model's input, which is faster but loses small objects."""
 
     @property
     def prompts_per_slice(self) -> int:

@@ -1,4 +1,4 @@
-"""Clusters: every pixel gets one of k classes that nobody has named, by what a network sees there."""
+"""Clusters: every pixel gets one of k unnamed classes, by the features that a network computes there."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _BLOCK, _SHARED = 1024, 128
 
 
 class ClusterInputs(Region):
-    """Where to look, and what a person made of the clusters."""
+    """Where to look, and the user's changes to the clusters."""
 
     edits: tuple[Edit, ...] = ()
     """Merges, splits, new names and colours, hidden clusters: one after the other."""
@@ -52,44 +52,47 @@ class ClusterInputs(Region):
 class _Output(Settings):
     """What all methods have in common."""
 
-    crf: bool = True
-    """Move the borders to edges of the image (dense CRF)."""
-    flip: bool = Field(False, json_schema_extra=_MORE)
-    """Look at the mirrored image too and take the mean."""
-    output: Literal["clusters", "objects"] = Field("clusters", json_schema_extra=_MORE)
-    """What the labels are: clusters, or each connected part of a cluster as an object of its own."""
+    crf: bool = Field(True, title="Refine edges (CRF)")
+    """On: move the borders of clusters to edges of the image with a conditional random field, which takes longer."""
+    flip: bool = Field(False, title="Average with mirror image", json_schema_extra=_MORE)
+    """On: also process the mirrored image and average both. Borders become smoother; it takes twice as long."""
+    output: Literal["clusters", "objects"] = Field("clusters", title="Result", json_schema_extra=_MORE)
+    """What the label image holds: clusters, or each connected part of a cluster as an object."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, **_MORE})
-    """Connected parts of fewer pixels become background."""
-    refine_model: str = Field("", json_schema_extra={"elsewhere": True})
-    """A promptable model that draws each object anew, such as foundseg-tiny; empty to leave objects as they are."""
+    """Smaller connected parts become background."""
+    refine_model: str = Field("", title="Refine outlines with", json_schema_extra={"elsewhere": True})
+    """A promptable model, such as foundseg-tiny, that outlines each object again from its bounding box. None keeps the
+    outlines."""
 
 
 class StegoSettings(_Output):
     """STEGO: clusters of features that were fitted to your images."""
 
-    method: Literal["stego"] = "stego"
-    n_clusters: int | None = Field(None, ge=1, le=_MOST, json_schema_extra=_MORE)
-    """How many clusters; empty for those that the model was saved with."""
-    probe: Literal["clusters", "linear"] = Field("clusters", json_schema_extra=_MORE)
-    """Clusters that were found, or classes that were learnt from labels (linear probe) where the model has them."""
+    method: Literal["stego"] = Field("stego", title="STEGO")
+    n_clusters: int | None = Field(None, ge=1, le=_MOST, title="Number of clusters", json_schema_extra=_MORE)
+    """More clusters tell finer differences apart. Automatic: the number that the model was saved with."""
+    probe: Literal["clusters", "linear"] = Field("clusters", title="Classes", json_schema_extra=_MORE)
+    """The clusters that were found, or the classes that were learnt from painted labels (linear probe) where the model
+    has them."""
 
 
 class KMeansSettings(_Output):
     """k-means on the features of this image, without a fit."""
 
-    method: Literal["kmeans"] = "kmeans"
-    n_clusters: int = Field(4, ge=1, le=_MOST, json_schema_extra=_MORE)
-    """How many clusters."""
-    context: int = Field(0, ge=0, le=512, json_schema_extra={"unit": "pixels", "step": 8})
-    """Average features over a square of this side: about the size of a texture's pattern; 0 for single objects."""
-    seed: int = Field(0, ge=0, json_schema_extra=_MORE)
-    """Of chance; equal seeds give equal clusters."""
+    method: Literal["kmeans"] = Field("kmeans", title="k-means")
+    n_clusters: int = Field(4, ge=1, le=_MOST, title="Number of clusters", json_schema_extra=_MORE)
+    """More clusters tell finer differences apart."""
+    context: int = Field(0, ge=0, le=512, title="Averaging window", json_schema_extra={"unit": "pixels", "step": 8})
+    """Higher values average the features over a larger square, about as large as the pattern of a texture. 0 for single
+    objects."""
+    seed: int = Field(0, ge=0, title="Random seed", json_schema_extra=_MORE)
+    """Start of the random numbers. The same seed gives the same clusters; another may give slightly different ones."""
 
 
 class SphericalSettings(KMeansSettings):
     """Spherical k-means on the features of this image: by their direction only."""
 
-    method: Literal["spherical"] = "spherical"  # type: ignore[assignment]
+    method: Literal["spherical"] = Field("spherical", title="Spherical k-means")  # type: ignore[assignment]
 
 
 @dataclass(frozen=True)
@@ -120,25 +123,7 @@ def run(
 ) -> Segmentation:
     """Give every pixel a cluster.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : ClusterInputs
-        Where to look, and the changes to the clusters.
-    settings : StegoSettings or KMeansSettings or SphericalSettings
-        The method.
-    model : Clustering or FeatureExtractor
-        As the method needs.
-    progress : callable
-        Told the share of the work done.
-    cancelled : callable
-        Asked before each window and each round of the CRF.
-
-    Returns
-    -------
-    Segmentation
-        Labels are the clusters' numbers, or objects; `semantic` holds the clusters. Hidden clusters are 0.
+    The labels of the result are the clusters' numbers, or objects; `semantic` holds the clusters. Hidden clusters are 0.
     """
     started = time.perf_counter()
 
@@ -175,7 +160,7 @@ def _found(
     model: Any,
     poll: Callable[[], None],
 ) -> tuple[_Reader, Clusters]:
-    """Return how features are read, and the clusters as the person changed them."""
+    """Return the reader of the features, and the clusters with the user's changes."""
     if isinstance(settings, StegoSettings):
         return _Reader(model), of_model(model, settings).edited(inputs.edits, model.sample)
     sample = _sampled(image, inputs, _Reader(model, settings.context), poll)
@@ -199,7 +184,7 @@ def of_model(model: Clustering, settings: StegoSettings) -> Clusters:
     Returns
     -------
     Clusters
-        Before a person's changes.
+        Without the user's changes.
 
     Raises
     ------
@@ -304,7 +289,7 @@ def _panoptic(plane: NDArray[Any], settings: _Output) -> Panoptic:
 def _refiner(
     image: Image, settings: _Output, device: str, region: Box, cancelled: Callable[[], bool]
 ) -> Callable[[tuple[int, ...], Panoptic], Panoptic]:
-    """Return what draws objects anew, where that is wanted."""
+    """Return the function that outlines objects again; it returns them unchanged where no model is chosen."""
     if settings.output == "clusters" or not settings.refine_model:
         return lambda _index, found: found
     refiner = Refiner(image, settings.refine_model, device, region)

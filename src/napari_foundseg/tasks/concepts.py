@@ -1,4 +1,4 @@
-"""Concepts: what a person looks for, in words or shown."""
+"""Concepts: things to find, as words or example pictures."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _BACKGROUND = "background"
 
 
 class Concept(Declared):
-    """One thing that is looked for."""
+    """One thing to find."""
 
     text: str
-    """Its name, and behind commas further words for it, such as ``mitochondrion, mitochondria``."""
+    """Its name and, after commas, synonyms, such as ``mitochondrion, mitochondria``."""
     negative: str | None = None
-    """What it is not: pixels that show this rather are not the concept's."""
+    """Words for similar things that are something else: pixels that match these words better are excluded."""
     threshold: float | None = Field(None, ge=0, le=1)
-    """Least score of its pixels; None for the threshold of the settings."""
+    """Minimum score of its pixels; None for the threshold of the settings."""
     colour: str | None = Field(None, pattern=r"^#[0-9a-fA-F]{6}$")
-    """``#rrggbb``; None for a colour of ours."""
+    """``#rrggbb``; None for an automatic colour."""
     examples: tuple[str, ...] = ()
-    """Pictures of it (PNG in base 64, as `example_of` makes them), which stand beside or in place of its words."""
+    """Pictures of it (PNG in base 64, as `example_of` makes them), in addition to its words or instead of them."""
 
     @field_validator("text", "negative", mode="after")
     @classmethod
@@ -53,7 +53,7 @@ class Concept(Declared):
     @model_validator(mode="after")
     def _named(self) -> Self:
         if not self.text:
-            raise ValueError("a concept needs a name: type what is looked for, such as nucleus")
+            raise ValueError("a concept needs a name: type what to find, such as nucleus")
         return self
 
     @property
@@ -73,11 +73,11 @@ class Concept(Declared):
 
 
 class TextInputs(Region):
-    """What is looked for, and where."""
+    """What to find, and where."""
 
     concepts: tuple[Concept, ...] = Field(min_length=1, max_length=255)
-    """What is looked for: texts, or objects with text, negative, threshold and colour; or one text with semicolons,
-    such as "mitochondria, mitochondrion; nucleus; background"."""
+    """What to find: texts, or objects with text, negative, threshold and colour; or one text with semicolons, such as
+    "mitochondria, mitochondrion; nucleus; background"."""
 
     @field_validator("concepts", mode="before")
     @classmethod
@@ -88,7 +88,7 @@ class TextInputs(Region):
     def _unlike(self) -> Self:
         names = [concept.name.casefold() for concept in self.concepts]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{', '.join(map(repr, twice))} is there twice: remove one, or give it another name")
+            raise ValueError(f"{', '.join(map(repr, twice))} appears twice: remove one, or give it another name")
         return self
 
     @classmethod

@@ -42,10 +42,10 @@ _CUT_AWAY = 127
 
 
 class NameInputs(LabelInputs):
-    """Which objects, and what they may be."""
+    """Which objects, and the names to choose from."""
 
     vocabulary: tuple[str, ...] = Field(min_length=1, max_length=5000)
-    """What an object may be: names, each with synonyms behind commas, such as "cell, a living cell"."""
+    """The names to choose from, each with synonyms after commas, such as "cell, a living cell"."""
 
     @field_validator("vocabulary", mode="before")
     @classmethod
@@ -56,7 +56,7 @@ class NameInputs(LabelInputs):
             raise ValueError("a name is empty")
         shown = [name.split(",")[0].strip().casefold() for name in names]
         if twice := sorted({name for name in shown if shown.count(name) > 1}):
-            raise ValueError(f"{', '.join(map(repr, twice))} is there twice")
+            raise ValueError(f"{', '.join(map(repr, twice))} appears twice")
         return tuple(names)
 
     @classmethod
@@ -88,19 +88,22 @@ class NameSettings(Settings):
     """Words against crops (CLIP, SigLIP)."""
 
     method: Literal["crops"] = "crops"
-    background: str = "background"
-    """What an object may be that is none of the names; empty for nothing."""
+    background: str = Field("background", title="Name for other objects")
+    """The name of objects that match none of the names. Empty: every object gets one of the names."""
     templates: str = Field(
         "a photo of a {}; a close-up photo of a {}; a microscopy image of a {}; an image of a {}; {}",
+        title="Sentence templates",
         json_schema_extra=_MORE,
     )
-    """Sentences around each name, parted by semicolons; their embeddings are averaged."""
-    crops: Literal["1x and 1.5x", "1x", "1.5x"] = Field("1x and 1.5x", json_schema_extra=_MORE)
-    """How much around each object is seen: its box, the box half as large again, or the mean of both."""
-    masked: Literal["both", "masked", "as it is"] = Field("both", json_schema_extra=_MORE)
-    """Whether what lies outside the object is cut away, left, or the mean of both is taken."""
-    top_k: int = Field(3, ge=1, le=20)
-    """How many of the most probable names stand in the object table."""
+    """Sentences with {} in place of the name, separated by semicolons; their embeddings are averaged. More sentences
+    make the result depend less on the wording."""
+    crops: Literal["1x and 1.5x", "1x", "1.5x"] = Field("1x and 1.5x", title="Crop size", json_schema_extra=_MORE)
+    """How much around each object the model sees: its bounding box, a box 1.5 times as large, or the average of
+    both."""
+    masked: Literal["both", "masked", "as it is"] = Field("both", title="Surroundings", json_schema_extra=_MORE)
+    """Pixels outside the object: hidden (masked), shown (as it is), or the average of both."""
+    top_k: int = Field(3, ge=1, le=20, title="Names per object")
+    """How many of the most probable names the object table lists."""
 
 
 def run(
@@ -113,26 +116,8 @@ def run(
 ) -> Segmentation:
     """Name the objects of a label image.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : NameInputs
-        The label image and the names.
-    settings : NameSettings
-        How objects are shown and names are said.
-    model : TextImage
-        The model.
-    progress : callable
-        Told the share of objects done.
-    cancelled : callable
-        Asked before each batch of objects.
-
-    Returns
-    -------
-    Segmentation
-        The labels as they were. The table has the class of each object, and for k = 1, 2, … the columns ``name_k`` and
-        ``probability_k``; `predicted_iou` is the first probability.
+    The labels of the result are those of the inputs. Its table has the class of each object, and for k = 1, 2, … the
+    columns ``name_k`` and ``probability_k``; `predicted_iou` is the first probability.
     """
     started = time.perf_counter()
     labels = _checked_labels(image, inputs)
@@ -163,7 +148,7 @@ def run(
 
 def _checked_labels(image: Image, inputs: NameInputs) -> NDArray[Any]:
     if inputs.labels is None:
-        raise PromptError("No labels are given: name a label image, or in a recipe let a step before make one.")
+        raise PromptError("No labels: choose a label image, or in a recipe add an earlier step that makes one.")
     labels: NDArray[Any] = inputs.labels
     if labels.shape != image.shape:
         raise PromptError(
@@ -194,7 +179,7 @@ def _probabilities(
 
 
 def _slices(image: Image, inputs: NameInputs) -> list[tuple[int, ...]]:
-    """Return the slices that hold objects; all, where it is not known yet what is to be named."""
+    """Return the slices that hold objects; all of them where the objects are not made yet."""
     if inputs.labels is None:
         return list(image.indices())
     return [index for index in image.indices() if plane_view(inputs.labels, image.label_axes, index).any()]

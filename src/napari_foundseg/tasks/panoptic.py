@@ -1,4 +1,4 @@
-"""Panoptic segmentation: every pixel gets a class, and things are told apart.
+"""Panoptic segmentation: every pixel gets a class, and every object its own number.
 
 Five ways: the built-in model's nuclei over background; a model that does it all; a model of objects alone; the fusion
 of one for objects with one for classes; and a model that points at the objects' centres.
@@ -47,13 +47,13 @@ class PanopticInputs(Region):
 class ClassedSettings(Settings):
     """What every method has."""
 
-    output: Output = Field("objects", json_schema_extra={"elsewhere": True})
-    """What the labels are: objects, classes, or one number for both (class times divisor, plus object). The window
-    shows objects and classes."""
+    output: Output = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
+    """What the label image holds: objects, classes, or both in one number (class times divisor, plus object). The
+    window shows objects and classes."""
     divisor: int = Field(1000, ge=2, json_schema_extra={"elsewhere": True})
-    """Of panoptic ids: more than the objects of any class."""
-    link: bool = Field(False, json_schema_extra=_MORE)
-    """In stacks, objects that lie on one another in neighbouring slices become one."""
+    """Of panoptic ids: larger than the number of objects of any class."""
+    link: bool = Field(False, title="Link slices", json_schema_extra=_MORE)
+    """On: objects that overlap in neighbouring slices of a stack become one object."""
 
 
 class NucleiSettings(DecoderSettings, ClassedSettings):
@@ -65,48 +65,56 @@ class NucleiSettings(DecoderSettings, ClassedSettings):
 class TiledSettings(ClassedSettings):
     """What methods have that see a picture as large as the model's input."""
 
-    tile: bool = Field(True, json_schema_extra=_MORE)
-    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
+    """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
+    the whole image to the model's input, which is faster but loses small objects."""
 
 
 class SegmentsSettings(TiledSettings):
     """Objects and stuff in one pass (Mask2Former, MaskFormer, OneFormer, EoMT, DETR)."""
 
     method: Literal["segments"] = "segments"
-    threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
-    """Segments that the model itself trusts less are dropped."""
-    mask_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
-    """Least probability of a segment's pixels."""
-    overlap_mask_area_threshold: float = Field(0.8, ge=0, le=1, json_schema_extra={**_SHARE, **_MORE})
-    """A segment that loses more than the rest of its pixels to others is dropped."""
+    threshold: float = Field(0.5, ge=0, le=1, title="Minimum confidence", json_schema_extra=_SHARE)
+    """Higher values keep only segments of which the model is more certain, so fewer."""
+    mask_threshold: float = Field(0.5, ge=0, le=1, title="Minimum probability", json_schema_extra=_SHARE)
+    """Higher values make segments smaller: the least probability of their pixels."""
+    overlap_mask_area_threshold: float = Field(
+        0.8, ge=0, le=1, title="Minimum visible part", json_schema_extra={**_SHARE, **_MORE}
+    )
+    """A segment of which less than this fraction is left, because others cover it, is removed. Higher values remove
+    more."""
 
 
 class InstancesSettings(TiledSettings):
     """Objects alone, each with its class (Mask R-CNN, RF-DETR, Mask2Former for instances)."""
 
     method: Literal["instances"] = "instances"
-    threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
-    """Objects that the model itself trusts less are dropped."""
-    mask_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
-    """Least probability of an object's pixels."""
-    overlap_mask_area_threshold: float = Field(0.8, ge=0, le=1, json_schema_extra={**_SHARE, **_MORE})
-    """Of the model's own post-processing, where it has this."""
+    threshold: float = Field(0.5, ge=0, le=1, title="Minimum confidence", json_schema_extra=_SHARE)
+    """Higher values keep only objects of which the model is more certain, so fewer."""
+    mask_threshold: float = Field(0.5, ge=0, le=1, title="Minimum probability", json_schema_extra=_SHARE)
+    """Higher values make objects smaller: the least probability of their pixels."""
+    overlap_mask_area_threshold: float = Field(
+        0.8, ge=0, le=1, title="Minimum visible part", json_schema_extra={**_SHARE, **_MORE}
+    )
+    """Higher values remove more objects that others cover in part, where the model's own post-processing does this."""
 
 
 class FusionSettings(TiledSettings):
     """Objects of one model over the classes of another (Kirillov's heuristic)."""
 
     method: Literal["fusion"] = "fusion"
-    semantic_model: str = Field("", json_schema_extra={"model": "SemanticClasses"})
-    """The model that says the class of each pixel; a name of the catalogue."""
-    threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
-    """Objects that the model itself trusts less are dropped."""
-    mask_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra={**_SHARE, **_MORE})
-    """Least probability of an object's pixels."""
-    overlap_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra=_SHARE)
-    """An object of which a larger share is covered by better ones is dropped."""
-    stuff_area: int = Field(4096, ge=0, json_schema_extra={"unit": "pixels", "area": True})
-    """Stuff of fewer pixels, in one window, is dropped."""
+    semantic_model: str = Field("", title="Model of the classes", json_schema_extra={"model": "SemanticClasses"})
+    """The model that gives each pixel its class."""
+    threshold: float = Field(0.5, ge=0, le=1, title="Minimum confidence", json_schema_extra=_SHARE)
+    """Higher values keep only objects of which the model is more certain, so fewer."""
+    mask_threshold: float = Field(0.5, ge=0, le=1, title="Minimum probability", json_schema_extra={**_SHARE, **_MORE})
+    """Higher values make objects smaller: the least probability of their pixels."""
+    overlap_threshold: float = Field(0.5, ge=0, le=1, title="Maximum covered part", json_schema_extra=_SHARE)
+    """An object of which a larger fraction is covered by better ones is removed. Higher values keep more objects."""
+    stuff_area: int = Field(
+        4096, ge=0, title="Minimum background area", json_schema_extra={"unit": "pixels", "area": True}
+    )
+    """Classes without objects (stuff) of fewer pixels in one tile are removed."""
 
 
 class CentresSettings(TiledSettings):
@@ -114,14 +122,17 @@ class CentresSettings(TiledSettings):
 
     method: Literal["centres"] = "centres"
     centre_threshold: float = Field(0.1, ge=0, le=1, json_schema_extra=_SHARE)
-    """Least height of an object's centre in the heat map of centres."""
-    nms_kernel: int | None = Field(None, ge=1, json_schema_extra={"unit": "pixels"})
-    """Centres lie at least half of this apart: each is the highest within a square of this side, which is odd. Empty:
-    as the model was published with."""
-    top_k: int = Field(200, ge=1, json_schema_extra=_MORE)
-    """Only so many of the highest centres are taken, in one window."""
-    stuff_area: int | None = Field(None, ge=0, json_schema_extra={"unit": "pixels", "area": True, **_MORE})
-    """Stuff of fewer pixels, in one window, is dropped. Empty: as the model was published with."""
+    """Higher values find fewer objects: the least height of a centre in the heat map of centres."""
+    nms_kernel: int | None = Field(None, ge=1, title="Centre search window", json_schema_extra={"unit": "pixels"})
+    """Higher values join objects whose centres are close: each centre is the highest point of a square of this side,
+    which is odd. Automatic: as the model was published."""
+    top_k: int = Field(200, ge=1, title="Maximum objects per tile", json_schema_extra=_MORE)
+    """Only this many of the highest centres become objects in one tile."""
+    stuff_area: int | None = Field(
+        None, ge=0, title="Minimum background area", json_schema_extra={"unit": "pixels", "area": True, **_MORE}
+    )
+    """Classes without objects (stuff) of fewer pixels in one tile are removed. Automatic: as the model was
+    published."""
 
 
 def run(
@@ -132,27 +143,9 @@ def run(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Give every pixel a class and tell things apart.
+    """Give every pixel a class and every object its own number.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : PanopticInputs
-        Where to look.
-    settings : NucleiSettings, SegmentsSettings, InstancesSettings, FusionSettings or CentresSettings
-        The method.
-    model : loaded model
-        As the method needs.
-    progress : callable
-        Told the share of windows done.
-    cancelled : callable
-        Asked before each window.
-
-    Returns
-    -------
-    Segmentation
-        Objects with their classes, and in `semantic` the class of each pixel.
+    The result has objects with their classes, and in `semantic` the class of each pixel.
     """
     if isinstance(settings, NucleiSettings):
         found = automatic.run(image, inputs, settings, model, progress, cancelled)  # type: ignore[arg-type] # a Region
@@ -262,7 +255,7 @@ def _fusion(settings: FusionSettings, model: Any) -> _Predictor:
 
     if not settings.semantic_model:
         raise SettingsError(
-            "semantic_model is empty: name the model that says the class of each pixel; where none is here, import one."
+            "semantic_model is empty: choose a model that gives each pixel its class; import one if there is none."
         )
     semantic_model = load_model(settings.semantic_model, device=model.device, protocol="SemanticClasses")
     things = ClassTable(tuple(entry.model_copy(update={"kind": "thing"}) for entry in model.classes))

@@ -93,11 +93,13 @@ class PromptSettings(Settings):
     """Promptable segmentation (SAM)."""
 
     first_speed: ClassVar[float] = 0.1
-    method: Literal["sam"] = "sam"
-    output: Literal["auto", "best of three", "single"] = "auto"
-    """Which of the model's masks to take. Auto: best of three for one click, else the single one."""
-    tile: bool = Field(True, json_schema_extra={"more": True})
-    """Look at the object through a window that fits it; off shrinks the whole image to the model's window."""
+    method: Literal["sam"] = Field("sam", title="SAM")
+    output: Literal["auto", "best of three", "single"] = Field("auto", title="Mask choice")
+    """Which of the model's masks to take. Best of three also considers the part and the whole of what was clicked;
+    single takes one. Auto: best of three for one click, else single."""
+    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})
+    """On: look at the object at full resolution, in a tile that fits it. Off: shrink the whole image to the model's
+    input."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,25 +144,7 @@ def run(
 ) -> Segmentation:
     """Make one object of each prompt.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : PromptInputs
-        The prompts.
-    settings : PromptSettings
-        Which mask to take, and whether in windows.
-    model : Promptable
-        The model.
-    progress : callable
-        Told the share of prompts done.
-    cancelled : callable
-        Asked before each window.
-
-    Returns
-    -------
-    Segmentation
-        Prompt i is label i + 1; ``masks`` holds each prompt's candidates, best first.
+    In the result prompt i is label i + 1; ``masks`` holds each prompt's candidates, best first.
     """
     started = time.perf_counter()
     shape = image.plane_shape

@@ -1,4 +1,4 @@
-"""Provenance: what is needed to run a task again, as plain JSON."""
+"""Provenance: all that is needed to run a task again, as plain JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Objects drawn anew by a promptable model, each with its box as the prompt."""
+"""Outlines made again by a promptable model, with the bounding box of each object as its prompt."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Refiner"]
 
 
 class Refiner:
-    """A promptable model that draws the objects of an image's slices anew.
+    """A promptable model that outlines the objects of an image's slices again.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class Refiner:
         self._image, self._region, self._stuff = image, region, stuff
 
     def refined(self, index: tuple[int, ...], found: Panoptic, cancelled: Callable[[], bool] = bool) -> Panoptic:
-        """Draw the objects of a slice anew.
+        """Outline the objects of a slice again.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Where a run looks: one slice or all, whole or a box in it."""
+"""The part of the image that a run looks at: one slice or all, whole or a box."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ def region_of(image: Image, inputs: Region) -> Box:
     Raises
     ------
     AxesError
-        If it does not lie in the image.
+        If it is not inside the image.
     """
     height, width = image.plane_shape
     y0, x0, y1, x1 = inputs.region or whole(image.plane_shape)
     if not (0 <= y0 <= y1 < height and 0 <= x0 <= x1 < width):
-        raise AxesError(f"The region {(y0, x0, y1, x1)} does not lie in the image of {height} by {width} pixels.")
+        raise AxesError(f"The region {(y0, x0, y1, x1)} is not inside the image of {height} by {width} pixels.")
     return y0, x0, y1, x1
 
 

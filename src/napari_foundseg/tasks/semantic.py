@@ -33,14 +33,15 @@ class SemanticSettings(Settings):
     """The class of each pixel (SegFormer, UperNet, FCN, DeepLabV3 and others)."""
 
     method: Literal["classes"] = "classes"
-    output: Literal["classes", "objects"] = "classes"
-    """What the labels are: classes, or each connected part of a class as an object of its own."""
+    output: Literal["classes", "objects"] = Field("classes", title="Result")
+    """What the label image holds: classes, or each connected part of a class as an object."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True})
-    """Connected parts of fewer pixels are dropped."""
-    link: bool = Field(False, json_schema_extra={"more": True})
-    """In stacks, objects that lie on one another in neighbouring slices become one."""
-    tile: bool = Field(True, json_schema_extra={"more": True})
-    """Work on images larger than the model's input in overlapping windows; off shrinks the whole image to it."""
+    """Smaller connected parts are removed."""
+    link: bool = Field(False, title="Link slices", json_schema_extra={"more": True})
+    """On: objects that overlap in neighbouring slices of a stack become one object."""
+    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})
+    """On: process a large image at full resolution in overlapping tiles. Off: shrink the whole image to the model's
+    input, which is faster but loses small parts."""
 
 
 def run(
@@ -53,25 +54,7 @@ def run(
 ) -> Segmentation:
     """Give every pixel a class.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : SemanticInputs
-        Where to look.
-    settings : SemanticSettings
-        The output.
-    model : SemanticClasses
-        The model.
-    progress : callable
-        Told the share of windows done.
-    cancelled : callable
-        Asked before each window.
-
-    Returns
-    -------
-    Segmentation
-        Labels are the classes' ids, or connected parts; `semantic` holds the classes in either case.
+    The labels of the result are the classes' ids, or connected parts; `semantic` holds the classes in either case.
     """
     started = time.perf_counter()
 

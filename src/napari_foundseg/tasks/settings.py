@@ -67,6 +67,16 @@ class Settings(_Declared):
         def method(self) -> str:
             """The method's name: a field of every subclass, which narrows it to one Literal."""
 
+    @classmethod
+    def label_of(cls, field: str) -> str:
+        """Return the label of a field's control; that of ``method`` is the method's name in the window."""
+        info = cls.model_fields[field]
+        if info.title:
+            return info.title
+        words = str(info.default) if field == "method" else field
+        words = words.replace("min_", "minimum_").replace("max_", "maximum_").replace("_", " ")
+        return words[:1].upper() + words[1:]
+
     @property
     def prompts_per_slice(self) -> int:
         """How many prompts the method makes by itself in each slice; they take time beside the pixels."""

@@ -1,4 +1,4 @@
-"""Text: classes and objects of what is named or shown, from heat maps that are kept.
+"""Text: classes and objects that match words or examples, from heat maps that are kept.
 
 A heat map a concept; then thresholds, smoothing, a least size and an overlap rule make classes and objects of them
 (`core.classes.concept_maps`), which needs no model and so can be moved afterwards.
@@ -40,25 +40,29 @@ _KEPT_MAPS = 256 << 20
 
 
 class TextSettings(Settings):
-    """Heat maps of what is named or shown (CLIPSeg)."""
+    """Heat maps of words and examples (CLIPSeg)."""
 
     method: Literal["heat maps"] = "heat maps"
-    threshold: float = Field(0.4, ge=0, le=1, json_schema_extra={"step": 0.01, "elsewhere": True})
-    """Least score of a pixel, for concepts that have no threshold of their own."""
+    threshold: float = Field(
+        0.4, ge=0, le=1, title="Minimum score", json_schema_extra={"step": 0.01, "elsewhere": True}
+    )
+    """Higher values give smaller areas. For concepts without a threshold of their own."""
     smoothing: float = Field(0.0, ge=0, le=50, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True})
-    """Standard deviation by which the heat maps are smoothed."""
+    """Higher values smooth the heat maps more: fewer and rounder parts, less detail (standard deviation)."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
-    """Connected parts of fewer pixels are dropped."""
-    overlap: ConceptOverlap = Field("highest score", json_schema_extra={"live": True})
-    """Who gets a pixel where several concepts are above their thresholds."""
-    output: Literal["objects", "classes"] = Field("objects", json_schema_extra={"elsewhere": True})
-    """What the labels are: connected parts, or classes. The window shows both."""
-    scales: int = Field(2, ge=1, le=8, json_schema_extra=_MORE)
-    """1 shows the model the whole picture at once; each more halves what it sees and finds smaller things."""
-    refine_model: str = Field("", json_schema_extra={"model": "Promptable", **_MORE})
-    """A promptable model that draws each part anew, such as foundseg-tiny; empty to leave parts as they are."""
-    link: bool = Field(False, json_schema_extra=_MORE)
-    """In stacks, objects that lie on one another in neighbouring slices become one."""
+    """Smaller connected parts are removed."""
+    overlap: ConceptOverlap = Field("highest score", title="Overlapping concepts", json_schema_extra={"live": True})
+    """Which concept gets a pixel at which several are above their thresholds."""
+    output: Literal["objects", "classes"] = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
+    """What the label image holds: objects (connected parts) or classes. The window shows both."""
+    scales: int = Field(2, ge=1, le=8, title="Magnification levels", json_schema_extra=_MORE)
+    """1 shows the model the whole image at once. Each further level doubles the magnification, finds smaller things and
+    takes longer."""
+    refine_model: str = Field("", title="Refine outlines with", json_schema_extra={"model": "Promptable", **_MORE})
+    """A promptable model, such as foundseg-tiny, that outlines each object again from its bounding box. None keeps the
+    outlines."""
+    link: bool = Field(False, title="Link slices", json_schema_extra=_MORE)
+    """On: objects that overlap in neighbouring slices of a stack become one object."""
 
 
 def run(
@@ -69,28 +73,11 @@ def run(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
-    """Find what is named or shown.
+    """Find the objects that match words or examples.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : TextInputs
-        What is looked for.
-    settings : TextSettings
-        How labels are made of the heat maps.
-    model : TextMaps
-        The model.
-    progress : callable
-        Told the share of windows done.
-    cancelled : callable
-        Asked before each window.
-
-    Returns
-    -------
-    Segmentation
-        Concept i is class i + 1; the `predicted_iou` of an object is the best score of its concept. ``maps`` holds the
-        heat maps: a map a concept, then one a negative; the provenance the best score of each concept (``found``).
+    In the result concept i is class i + 1, and the `predicted_iou` of an object is the best score of its concept.
+    ``maps`` holds a heat map for each concept, then one for each negative; the provenance holds the best score of each
+    concept (``found``).
     """
     started = time.perf_counter()
 
@@ -106,7 +93,7 @@ def run(
     refine = _refiner(image, settings, inputs, model.device, region, poll)
     found: dict[tuple[int, ...], Panoptic] = {}
     maps: dict[tuple[int, ...], NDArray[Any]] = {}
-    for index, share in each_slice(image, inputs, progress, "looking"):
+    for index, share in each_slice(image, inputs, progress, "searching"):
         answers = blended_maps(image, index, region, model, prompts.asked, poll, share, most_scales=settings.scales)
         own = prompts.joined(answers)
         found[index] = refine(index, maker.panoptic(own))
@@ -246,7 +233,7 @@ def _result(
 def _refiner(
     image: Image, settings: TextSettings, inputs: TextInputs, device: str, region: Box, poll: Callable[[], None]
 ) -> Callable[[tuple[int, ...], Panoptic], Panoptic]:
-    """Return what has a promptable model draw each part anew, where one is named."""
+    """Return the function that outlines each part again; it returns them unchanged where no model is chosen."""
     if not settings.refine_model:
         return lambda _index, found: found
     stuff = [entry.id for entry in inputs.class_table() if entry.kind == "stuff"]

@@ -1,4 +1,4 @@
-"""Encoding in advance: slices are encoded before anybody clicks into them, and kept (`tasks.windows.embeddings`)."""
+"""Encoding in advance: slices are encoded before the first click, and kept (`tasks.windows.embeddings`)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["TASK", "EncodeSettings"]
 
 
 class EncodeSettings(Settings):
-    """The windows in which clicks are first looked at."""
+    """The windows that clicks are decoded in first."""
 
     method: Literal["encode"] = "encode"
 
@@ -36,25 +36,7 @@ def run(
 ) -> Segmentation:
     """Encode the windows of slices.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : Region
-        Which slices; the region is not looked at.
-    settings : EncodeSettings
-        There is nothing to set.
-    model : Promptable
-        The model.
-    progress : callable
-        Told the share of windows done.
-    cancelled : callable
-        Asked before each window.
-
-    Returns
-    -------
-    Segmentation
-        Without objects.
+    The result has no objects.
     """
     started = time.perf_counter()
 

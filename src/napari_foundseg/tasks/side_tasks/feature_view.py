@@ -27,8 +27,8 @@ class ViewSettings(Settings):
     """Three principal components of the features as red, green and blue."""
 
     method: Literal["components"] = "components"
-    context: int = Field(0, ge=0, le=512, json_schema_extra={"unit": "pixels"})
-    """Average features over a square of this side."""
+    context: int = Field(0, ge=0, le=512, title="Averaging window", json_schema_extra={"unit": "pixels"})
+    """Higher values average the features over a larger square."""
 
 
 class CodeSettings(Settings):
@@ -47,25 +47,7 @@ def run(
 ) -> Segmentation:
     """Show the features of slices as colours.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : Region
-        Which slices; the region is not looked at.
-    settings : ViewSettings or CodeSettings
-        The averaging.
-    model : FeatureExtractor
-        The model; a fitted one's features are codes.
-    progress : callable
-        Told the share of slices done.
-    cancelled : callable
-        Asked before each window.
-
-    Returns
-    -------
-    Segmentation
-        Without objects; `maps` holds (3, M, N) arrays of uint8 by slice.
+    The result has no objects; `maps` holds (3, M, N) arrays of uint8 by slice.
     """
     started = time.perf_counter()
 
@@ -76,7 +58,7 @@ def run(
     planes, maps = slices(image, inputs), {}
     context = settings.context if isinstance(settings, ViewSettings) else 0
     for i, index in enumerate(planes):
-        progress(i / len(planes), "looking")
+        progress(i / len(planes), "computing features")
         maps[index] = np.moveaxis(feature_rgb(image, model, index, context, poll), -1, 0)
     labels = np.zeros(image.shape, np.uint16)
     table = object_table(labels, image.label_axes, predicted_iou=[], stability_score=[])

@@ -16,27 +16,28 @@ _MORE: dict[str, JsonValue] = {"more": True}
 
 
 class FitInputs(Region):
-    """What the head is fitted to, besides the image."""
+    """The images to fit to, besides the chosen one."""
 
     folder: str | None = None
-    """Folder whose images are taken instead of the image."""
+    """Folder whose images are used instead of the image."""
     name: str | None = None
-    """What the new model is called; by default ``stego-1`` and so on."""
+    """Name of the new model; by default ``stego-1`` and so on."""
 
 
 class FitSettings(Settings):
-    """STEGO: a head that draws together the codes of places that look alike."""
+    """STEGO: fits a small network (head) that gives similar places similar codes."""
 
-    method: Literal["stego"] = "stego"
-    n_clusters: int = Field(4, ge=1, le=64)
-    """How many clusters the model is saved with; it can be changed later without another fit."""
-    context: int = Field(0, ge=0, le=512, json_schema_extra={"unit": "pixels", "step": 8})
-    """Average features over a square of this side: about the size of a texture's pattern; 0 for single objects."""
+    method: Literal["stego"] = Field("stego", title="STEGO")
+    n_clusters: int = Field(4, ge=1, le=64, title="Number of clusters")
+    """More clusters tell finer differences apart. It can be changed later without another fit."""
+    context: int = Field(0, ge=0, le=512, title="Averaging window", json_schema_extra={"unit": "pixels", "step": 8})
+    """Higher values average the features over a larger square, about as large as the pattern of a texture. 0 for single
+    objects."""
     steps: int = Field(400, ge=1, le=100_000, json_schema_extra={"step": 100})
-    """How long to fit. The best head is kept, so more steps do no harm."""
-    nearness: Literal["auto", "angle", "distance"] = Field("auto", json_schema_extra=_MORE)
-    """When codes are of one cluster: by their angle (STEGO's cluster probe), or by their distance, which tells a few
-    objects from a large background. Auto: by distance where context is 0."""
+    """More steps take longer. The best head is kept, so more do no harm."""
+    nearness: Literal["auto", "angle", "distance"] = Field("auto", title="Similarity of codes", json_schema_extra=_MORE)
+    """By angle (STEGO's cluster probe), or by distance, which separates a few objects from a large background better.
+    Auto: by distance where the averaging window is 0."""
     preset: Literal[
         "balanced",
         "directory",
@@ -48,28 +49,30 @@ class FitSettings(Settings):
         "cocostuff27-older",
         "cityscapes",
         "cityscapes-older",
-    ] = Field("balanced", json_schema_extra=_MORE)
+    ] = Field("balanced", title="Loss weights", json_schema_extra=_MORE)
     """Weights and biases of the loss: measured on your images (balanced), or as published for a data set."""
-    pointwise: Literal["auto", "on", "off"] = Field("auto", json_schema_extra=_MORE)
-    """Take each point's mean correspondence off. Auto: off where the preset is balanced; on elsewhere, as published."""
-    zero_clamp: bool = Field(True, json_schema_extra=_MORE)
-    """Do not push codes further apart than at right angles."""
-    stabilised: bool = Field(False, json_schema_extra=_MORE)
-    """Do not draw codes together that are alike already."""
-    dim: int | None = Field(None, ge=2, le=512, json_schema_extra=_MORE)
-    """Channels of the codes. Auto: 64 by angle; 4 by distance, where more would keep what is no object, too."""
-    feature_samples: int = Field(11, ge=2, le=40, json_schema_extra=_MORE)
-    """Points along each side of the grid at which crops are compared."""
-    neg_samples: int = Field(5, ge=1, le=20, json_schema_extra=_MORE)
-    """Random partners of each crop."""
-    neighbours: int = Field(7, ge=1, le=30, json_schema_extra=_MORE)
-    """Nearest neighbours of a crop that may be its partner."""
-    batch_size: int = Field(16, ge=2, le=256, json_schema_extra=_MORE)
-    """Crops a step."""
+    pointwise: Literal["auto", "on", "off"] = Field("auto", title="Subtract point means", json_schema_extra=_MORE)
+    """Subtract the mean correspondence of each point. Auto: off where the loss weights are balanced; on elsewhere, as
+    published."""
+    zero_clamp: bool = Field(True, title="Limit repulsion", json_schema_extra=_MORE)
+    """On: codes are not pushed further apart than at right angles."""
+    stabilised: bool = Field(False, title="Limit attraction", json_schema_extra=_MORE)
+    """On: codes that are alike already are not drawn closer together."""
+    dim: int | None = Field(None, ge=2, le=512, title="Code channels", json_schema_extra=_MORE)
+    """More channels keep more differences. Automatic: 64 by angle; 4 by distance, where more would keep differences
+    within the background too."""
+    feature_samples: int = Field(11, ge=2, le=40, title="Points per crop side", json_schema_extra=_MORE)
+    """Points along each side of the grid at which crops are compared. More are slower and steadier."""
+    neg_samples: int = Field(5, ge=1, le=20, title="Negative samples", json_schema_extra=_MORE)
+    """Random partners of each crop. More are slower and steadier."""
+    neighbours: int = Field(7, ge=1, le=30, title="Nearest neighbours", json_schema_extra=_MORE)
+    """How many of the most similar crops may be the partner of a crop. More give more varied pairs."""
+    batch_size: int = Field(16, ge=2, le=256, title="Crops per step", json_schema_extra=_MORE)
+    """More crops per step are slower and steadier."""
     learning_rate: float = Field(1e-3, ge=1e-5, le=1, json_schema_extra={"step": 1e-4, **_MORE})
-    """Of Adam."""
-    seed: int = Field(0, ge=0, json_schema_extra=_MORE)
-    """Of chance: on a CPU equal seeds give equal models."""
+    """Step size of the optimiser (Adam). Higher values fit faster, but less steadily."""
+    seed: int = Field(0, ge=0, title="Random seed", json_schema_extra=_MORE)
+    """Start of the random numbers. On a CPU the same seed gives the same model."""
 
     @property
     def is_pointwise(self) -> bool:

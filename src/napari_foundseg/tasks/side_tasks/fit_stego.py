@@ -230,7 +230,7 @@ def _features(
         maps.append(torch.as_tensor(found).movedim(0, -1).half().contiguous())
     notes = []
     if len(chosen) < len(windows):
-        notes.append(f"{len(chosen)} of {len(windows)} windows were looked at, for their features to fit into memory")
+        notes.append(f"{len(chosen)} of {len(windows)} windows were used, so that their features fit into memory")
     if len(pictures) == 1:
         notes.append("there is one image only: crops of it were used as each other's neighbours")
     return maps, notes
@@ -273,7 +273,7 @@ def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
 
 
 def _steps(session: _Session, told: _Told, cancelled: Callable[[], bool]) -> bool:
-    """Take the steps, keeping the best now and then; return whether the person stopped them."""
+    """Take the steps, keeping the best now and then; return whether the user stopped them."""
     fit, steps, saved = session.fit, session.settings.steps, time.monotonic()
     while fit.done < steps:
         if cancelled():
@@ -346,25 +346,7 @@ def run(
 ) -> Segmentation:
     """Fit a head, as the engine runs it, and cluster the image's first slice with it.
 
-    Parameters
-    ----------
-    image : Image
-        The image that is fitted to, unless a folder is named.
-    inputs : FitInputs
-        A folder, and the new model's name.
-    settings : FitSettings
-        How.
-    model : FeatureExtractor
-        The backbone.
-    progress : callable
-        As for `fit_stego`.
-    cancelled : callable
-        Asked before each window and step.
-
-    Returns
-    -------
-    Segmentation
-        Of the first slice; its provenance names the new model and the notes of the fit.
+    The result is that of the first slice; its provenance names the new model and the notes of the fit.
     """
     from napari_foundseg.io.image_sources import read_folder
     from napari_foundseg.models.loading import load_model

@@ -1,4 +1,4 @@
-"""Classes that a person paints, learnt on the codes of a fitted model: its linear probe."""
+"""Classes learnt from painted labels, on the codes of a fitted model: its linear probe."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["TASK", "LearnInputs"]
 
 
 class LearnInputs(Region):
-    """What is labelled, and the slice to show afterwards."""
+    """The painted labels, and the slice to show afterwards."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
     labels: LabelImage
-    """A label image of the image's shape; 0 where nobody has said anything. As JSON the name of a labels file."""
+    """A label image of the image's shape; 0 where nothing is painted. As JSON the name of a labels file."""
 
 
 def run(
@@ -38,25 +38,7 @@ def run(
 ) -> Segmentation:
     """Learn the classes, save them with the model, and give the image's pixels their class.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : LearnInputs
-        The labels.
-    settings : StegoSettings
-        How the image is shown; its probe does not matter.
-    model : StegoModel
-        A model that was fitted here.
-    progress : callable
-        Told the share done.
-    cancelled : callable
-        Asked before each window.
-
-    Returns
-    -------
-    Segmentation
-        Of the learnt classes.
+    The result: of the learnt classes.
 
     Raises
     ------

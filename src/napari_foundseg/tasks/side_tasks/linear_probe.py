@@ -36,7 +36,7 @@ def learn(
     images : sequence of Image
         Images.
     labels : sequence of array-like
-        Of each image, of its shape; 0 where nobody has said anything.
+        Of each image, of its shape; 0 where nothing is painted.
     poll : callable
         Called before each window; may raise to stop.
 

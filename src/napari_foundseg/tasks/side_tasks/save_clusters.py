@@ -1,4 +1,4 @@
-"""Clusters as a person left them, saved as a model of their own."""
+"""Edited clusters, saved as a model of their own."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["TASK", "SaveInputs", "save_clusters"]
 
 
 class SaveInputs(cluster.ClusterInputs):
-    """Where to look afterwards, the changes that are to last, and the new model's name."""
+    """Where to look afterwards, the changes to save, and the new model's name."""
 
     name: str
-    """What the model is called; a name of a model that was fitted here replaces it."""
+    """Name of the model; the name of a model that was fitted here replaces that model."""
 
 
 def save_clusters(model: Clustering, settings: cluster.StegoSettings, edits: Any, name: str) -> CatalogRow:
-    """Save a fitted model with another number of clusters, and with a person's changes to them.
+    """Save a fitted model with another number of clusters and with the user's changes to them.
 
     Parameters
     ----------
@@ -68,25 +68,7 @@ def run(
 ) -> Segmentation:
     """Save, and cluster the image with what was saved, as the engine runs it.
 
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : SaveInputs
-        The changes and the name.
-    settings : StegoSettings
-        With the number of clusters.
-    model : SavableClustering
-        A model that was fitted here.
-    progress : callable
-        Told the share done.
-    cancelled : callable
-        Asked before each window.
-
-    Returns
-    -------
-    Segmentation
-        Of the saved model.
+    The result is that of the saved model.
     """
     from napari_foundseg.models.loading import load_model
 

@@ -16,7 +16,6 @@ from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import Settings
 from napari_foundseg.widgets.controls.fold import Fold
-from napari_foundseg.widgets.forms.field_labels import field_label
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
 __all__ = ["SettingsForm"]
@@ -89,7 +88,7 @@ class SettingsForm(QWidget):
             control.native.setSpecialValueText("automatic")
         unit = _schema_extra(field).get("unit")
         control.changed.connect(lambda _value, name=name: self.changed.emit(name))
-        text = field.title or field_label(name)
+        text = self._settings.label_of(name)
         control.native.setAccessibleName(text)
         control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._controls[name] = control

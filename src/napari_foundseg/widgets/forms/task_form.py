@@ -15,7 +15,6 @@ from napari_foundseg.widgets.controls.image_choice import ImageChoice
 from napari_foundseg.widgets.controls.model_choice import ModelChoice
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.forms.dock import Dock
-from napari_foundseg.widgets.forms.field_labels import method_label
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.runs import run_time
@@ -241,7 +240,7 @@ class TaskForm(Dock):
         self.method.blockSignals(True)
         self.method.clear()
         for i, name in enumerate(usable):
-            self.method.addItem(method_label(name), name)
+            self.method.addItem(self.task.methods[name].label_of("method"), name)
             help_text = (self.task.methods[name].__doc__ or "").strip()
             self.method.setItemData(i, help_text, Qt.ItemDataRole.ToolTipRole)
         self.method.blockSignals(False)
