@@ -123,7 +123,7 @@ def run(
 ) -> Segmentation:
     """Give every pixel a cluster.
 
-    The labels of the result are the clusters' numbers, or objects; `semantic` holds the clusters. Hidden clusters are 0.
+    The labels of the result are clusters or objects; `semantic` holds the clusters. Hidden clusters are 0.
     """
     started = time.perf_counter()
 
