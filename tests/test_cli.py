@@ -139,7 +139,7 @@ def test_a_file_beside_the_labels_that_is_not_ours_stays(tmp_path: Path) -> None
     (tmp_path / "labels.json").write_text("{}")
     done = call("run", "automatic", sample("tissue"), "--out", tmp_path / "labels.tif")
     assert done.returncode == 1
-    assert "is not ours" in done.stderr
+    assert "is not a sidecar of this plugin" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["labels.json"]
 
 

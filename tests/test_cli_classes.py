@@ -130,7 +130,7 @@ def test_a_recipe_finds_objects_and_names_them(tmp_path: Path) -> None:
     assert provenance[-1]["inputs"]["labels"] is None, "what the step before made is not written down again"
     with pytest.raises(PromptError, match="let a step before make one"):
         run_steps(steps[1:], picture, context)
-    with pytest.raises(ValueError, match="the first step, name_masks, says something of objects"):
+    with pytest.raises(ValueError, match="the first step, name_masks, needs objects"):
         Recipe(inputs=Sources(paths=("a.tif",)), steps=steps[1:])
 
 

@@ -13,7 +13,7 @@ import tifffile
 
 import napari_foundseg as fs
 from napari_foundseg.batch import item_stages, ledger
-from napari_foundseg.batch.items import items_of
+from napari_foundseg.batch.items import list_items
 from napari_foundseg.batch.recipe import read_recipe
 from napari_foundseg.batch.sidecar import read_sidecar
 from napari_foundseg.io.journal import kept_journals, read_journal
@@ -58,8 +58,8 @@ def test_a_recipe_opens_with_its_values(path: Path) -> None:
 def test_a_recipe_runs(tmp_path: Path, batch: Path, path: Path) -> None:
     recipe = read_recipe(path)
     folder = ledger.open_folder(tmp_path / "results")
-    (item,) = items_of(recipe, batch, tmp_path / "results")
-    outcome = item_stages.run_here(item_stages.Order(recipe.model_dump_json(), item, folder))
+    (item,) = list_items(recipe, batch, tmp_path / "results")
+    outcome = item_stages.run_item_here(item_stages.Order(recipe.model_dump_json(), item, folder))
     assert outcome.state == "done", outcome
     assert tifffile.imread(folder.path / "nuclei_labels.tif").any()
 
@@ -70,8 +70,8 @@ def test_a_result_is_known_as_done_and_replays(batch: Path) -> None:
     assert read_sidecar(labels.with_suffix(".json")).objects == 3
     recipe = read_recipe(batch / "recipe.yaml")
     folder = ledger.open_folder(batch / "results")
-    (item,) = items_of(recipe, batch, folder.path)
-    outcome = item_stages.run_here(item_stages.Order(recipe.model_dump_json(), item, folder))
+    (item,) = list_items(recipe, batch, folder.path)
+    outcome = item_stages.run_item_here(item_stages.Order(recipe.model_dump_json(), item, folder))
     assert outcome.state == "already done"
     assert labels.read_bytes() == content
     again = fs.replay(labels, batch / "images" / "nuclei.tif").labels

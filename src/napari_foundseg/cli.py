@@ -127,10 +127,10 @@ def batch(
     ] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the items and write nothing.")] = False,
 ) -> None:
-    """Run a recipe over many images, and go on where an earlier run was stopped.
+    """Run a recipe over many images, and continue where an earlier run was stopped.
 
-    Exit code 0: every image has its result. 1: some have failed or were not reached. 2: nothing was begun, since the
-    call or the recipe is wrong.
+    Exit code 0: every image has its result. 1: some failed or were not reached. 2: nothing was started, since the call
+    or the recipe is wrong.
     """
     from napari_foundseg.batch.recipe import read_recipe
     from napari_foundseg.batch.report import REPORT_NAME
@@ -178,12 +178,12 @@ class _BatchBar:
 
 
 def _list_items(runner: Runner) -> None:
-    labels = {item.name: runner.labels_of(item) for item in runner.items}
+    labels = {item.name: runner.labels_path(item) for item in runner.items}
     there = {True: " (there already)", False: ""}
     typer.echo("\n".join(_shown(f"{name} -> {path}") + there[path.exists()] for name, path in labels.items()))
     console.print(
-        f"{len(runner.items)} items. What is there already is done again only if image, recipe, model or result have "
-        "changed since, and never if a person has changed it.",
+        f"{len(runner.items)} items. Existing results are redone only if image, recipe, model or result "
+        "changed, and never if you edited them.",
         highlight=False,
         soft_wrap=True,
     )
@@ -191,7 +191,7 @@ def _list_items(runner: Runner) -> None:
 
 @contextmanager
 def _stopped_by_signals(runner: Runner) -> Iterator[None]:
-    """Let Ctrl+C and the system's wish to end us stop a batch in good order."""
+    """Let Ctrl+C and SIGTERM stop a batch, so that it writes its report."""
     before = {number: signal.signal(number, lambda *_: runner.stop()) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield

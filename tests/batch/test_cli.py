@@ -89,8 +89,8 @@ BAD_CALLS = {
     "unknown task": ("automatic", "magic", "there is no task 'magic'"),
     "unknown model": ("foundseg-tiny", "foundseg-huge", "foundseg-huge"),
     "another model": ("foundseg-tiny", "foundseg-tiny, sha256: 00ff", "sha256 00ff"),
-    "no such folder": ("[images]", "[photos]", "'photos' leads to no image"),
-    "empty glob": ("[images]", "['*.jpg']", "'*.jpg' leads to no image"),
+    "no such folder": ("[images]", "[photos]", "'photos' matches no image"),
+    "empty glob": ("[images]", "['*.jpg']", "'*.jpg' matches no image"),
     "not YAML": ("[images]", "[images", "recipe.yaml"),
 }
 
@@ -180,7 +180,7 @@ def test_a_signal_stops_it_in_good_order(folder: Path, pools: list[Pool], number
     words, _ = process.communicate(timeout=20)
     assert time.monotonic() - at < 5
     assert process.returncode == 1
-    assert "not done (stopped by the person)" in words
+    assert "not done (stopped by the user)" in words
     assert "Traceback" not in words
     report = Report.model_validate(json.loads((big / "out" / REPORT_NAME).read_text()))
     done = states(report)["done"]

@@ -99,7 +99,7 @@ def test_an_order_is_small_and_travels(tmp_path: Path) -> None:
     [order] = toy_steps.orders(toy_steps.recipe(), tmp_path)
     packed = pickle.dumps(order)
     assert len(packed) < 2000
-    outcome = item_stages.run_here(pickle.loads(packed))
+    outcome = item_stages.run_item_here(pickle.loads(packed))
     assert pickle.loads(pickle.dumps(outcome)) == outcome
 
 
@@ -217,4 +217,4 @@ def test_read_says_elsewhere_and_leaves_no_lock_behind(tmp_path: Path) -> None:
     assert isinstance(other, Ended)
     assert other.value.state == "elsewhere"
     ready.held.release()
-    assert item_stages.run_here(order).state == "done"
+    assert item_stages.run_item_here(order).state == "done"

@@ -13,7 +13,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_foundseg.batch.items import BatchItem, items_of, output_folder
+from napari_foundseg.batch.items import BatchItem, list_items, output_folder
 from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step
 from napari_foundseg.core.errors import RecipeError
 from napari_foundseg.io import naming
@@ -33,11 +33,11 @@ def touch(folder: Path, *names: str) -> None:
 
 
 def names(folder: Path, *paths: str, **options: object) -> list[str]:
-    return [item.name for item in items_of(recipe(*paths, **options), folder)]
+    return [item.name for item in list_items(recipe(*paths, **options), folder)]
 
 
 def stems(folder: Path, *paths: str, **options: object) -> list[str]:
-    return [item.stem for item in items_of(recipe(*paths, **options), folder)]
+    return [item.stem for item in list_items(recipe(*paths, **options), folder)]
 
 
 def test_a_folder_gives_its_images_in_natural_order_and_nothing_else(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_folder_gives_its_images_in_natural_order_and_nothing_else(tmp_path: P
 def test_folders_in_folders_are_looked_into_on_demand_but_not_results_or_links(tmp_path: Path) -> None:
     touch(tmp_path, "in/a.tif", "in/deep/c.tif", "in/deep/deeper/d.tif", "in/results/overlay.png", "in/.trash/e.tif")
     (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
-    found = items_of(recipe("in", recursive=True), tmp_path, tmp_path / "in" / "results")
+    found = list_items(recipe("in", recursive=True), tmp_path, tmp_path / "in" / "results")
     assert [item.name for item in found] == ["in/a.tif", "in/deep/c.tif", "in/deep/deeper/d.tif"]
 
 
@@ -69,7 +69,7 @@ def test_a_list_names_images_as_its_own_folder_sees_them(tmp_path: Path) -> None
     outside = tmp_path.parent / f"{tmp_path.name}-outside.tif"
     outside.write_bytes(b"")
     (tmp_path / "lists" / "all.txt").write_text(f"\ufeff# mine\na.tif\n\n  ../b.tif\n{outside}\nnowhere.tif\n")
-    found = items_of(recipe("lists/all.txt"), tmp_path)
+    found = list_items(recipe("lists/all.txt"), tmp_path)
     assert [item.path.name for item in found] == ["a.tif", "b.tif", outside.name, "nowhere.tif"]
     assert [item.stem for item in found] == ["a", "b", outside.stem, "nowhere"]
 
@@ -88,7 +88,7 @@ def test_what_leads_to_no_image_is_named(tmp_path: Path, entry: str) -> None:
     (tmp_path / "empty").mkdir()
     touch(tmp_path, "good/a.tif", "results-only/a_labels.tif")
     with pytest.raises(RecipeError, match=r"inputs\.paths: ") as caught:
-        items_of(recipe("good", entry), tmp_path)
+        list_items(recipe("good", entry), tmp_path)
     assert repr(entry) in str(caught.value)
 
 
@@ -171,7 +171,7 @@ def test_a_new_image_does_not_take_the_place_of_one_that_has_results(tmp_path: P
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "a_labels.json").write_text('{"input": {"name": "in/a.tif"}}')
     touch(tmp_path / "in", "a.png")
-    found = {item.name: item.stem for item in items_of(recipe("in"), tmp_path)}
+    found = {item.name: item.stem for item in list_items(recipe("in"), tmp_path)}
     assert found == {"in/a.tif": "a", "in/a.png": "a.png"}
 
 
@@ -179,7 +179,7 @@ def test_each_slice_of_a_stack_is_an_item_on_demand(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((2, 12, 8, 9), np.uint8), imagej=True, metadata={"axes": "TZYX"})
     tifffile.imwrite(tmp_path / "plane.tif", np.zeros((8, 9), np.uint8))
     (tmp_path / "broken.tif").write_bytes(b"II*\0")
-    found = items_of(recipe(".", stacks="slices"), tmp_path)
+    found = list_items(recipe(".", stacks="slices"), tmp_path)
     assert found[:2] == [
         BatchItem("broken.tif", tmp_path / "broken.tif", None, "broken"),
         BatchItem("plane.tif", tmp_path / "plane.tif", None, "plane"),
@@ -187,14 +187,14 @@ def test_each_slice_of_a_stack_is_an_item_on_demand(tmp_path: Path) -> None:
     assert len(found) == 2 + 24
     assert found[2] == BatchItem("stack.tif (t = 0, z = 0)", tmp_path / "stack.tif", (0, 0), "stack_t0_z00")
     assert found[-1] == BatchItem("stack.tif (t = 1, z = 11)", tmp_path / "stack.tif", (1, 11), "stack_t1_z11")
-    assert len(items_of(recipe("."), tmp_path)) == 3
+    assert len(list_items(recipe("."), tmp_path)) == 3
 
 
 def test_a_hundred_thousand_files_are_found_in_seconds(tmp_path: Path) -> None:
     count = 100_000
     (tmp_path / "all.txt").write_text("".join(f"images/{i % 100}/img_{i}.tif\n" for i in range(count)))
     started = time.process_time()  # other programs do not lengthen it
-    found = items_of(recipe("all.txt"), tmp_path)
+    found = list_items(recipe("all.txt"), tmp_path)
     seconds = time.process_time() - started
     assert len({naming.name_key(item.stem) for item in found}) == len(found) == count
     assert seconds < 10, seconds

@@ -131,7 +131,7 @@ def edit_labels(results: Path) -> str:
     labels = tifffile.imread(results / "a_labels.tif")
     labels[:3] = 7
     tifffile.imwrite(results / "a_labels.tif", labels)
-    return "changed since"
+    return "edited after a run made it"
 
 
 def edit_table(results: Path) -> str:
@@ -152,18 +152,18 @@ def say_in_work(results: Path) -> str:
 
 def lose_the_sidecar(results: Path) -> str:
     (results / "a_labels.json").unlink()
-    return "no run made it"
+    return "it was not made by a batch"
 
 
 def have_another_json(results: Path) -> str:
     (results / "a_labels.json").write_text('{"shapes": []}')
-    return "not ours"
+    return "not a sidecar of this plugin"
 
 
 def break_the_sidecar(results: Path) -> str:
     content = (results / "a_labels.json").read_bytes()
     (results / "a_labels.json").write_bytes(content[: len(content) // 2])
-    return "not ours"
+    return "not a sidecar of this plugin"
 
 
 @pytest.mark.parametrize("options", [{}, {"min_area": 20}, {"labels": ".png"}])
@@ -247,7 +247,7 @@ def test_a_full_disk_at_labels_table_or_sidecar_is_named_and_costs_nothing(
         known = read_sidecar(results / "a_labels.json")
         assert known is not None
         for name in ("a_labels.tif", "a_labels.csv"):
-            assert known.is_ours(name, ledger.digest_of(results / name)), n
+            assert known.is_ours(name, ledger.hash_file(results / name)), n
         assert states(tmp_path, min_area=20) in (["done"], ["already done"])
         assert states(tmp_path) == ["done"]
         assert {k: v[0] for k, v in snapshot(results).items() if k != "a_labels.json"} == {
@@ -278,7 +278,7 @@ def test_a_hidden_folder_that_leads_elsewhere_is_refused(tmp_path: Path) -> None
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / ledger.HIDDEN).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OutputError, match="link to elsewhere"):
+    with pytest.raises(OutputError, match="link to another place"):
         ledger.open_folder(tmp_path / "results")
 
 
@@ -313,7 +313,7 @@ def test_a_folder_that_is_swapped_for_another_gets_nothing(
     outcome = passed.value if isinstance(passed, Ended) else passed
     assert (outcome.state, outcome.error, outcome.ends_batch) == ("failed", "FolderLostError", True)
     assert list(elsewhere.iterdir()) == []
-    with pytest.raises(FolderLostError, match="exchanged"):
+    with pytest.raises(FolderLostError, match="replaced"):
         order.folder.check()
 
 
@@ -322,7 +322,8 @@ def test_the_lock_is_the_processs_and_dies_with_it(tmp_path: Path) -> None:
     [order] = toy_steps.orders(toy_steps.recipe(), tmp_path)
     code = (
         "import sys, pathlib; from napari_foundseg.batch import ledger; "
-        "held = ledger.hold(ledger.open_folder(pathlib.Path(sys.argv[1])), 'a'); print(held is not None, flush=True); "
+        "held = ledger.lock_item(ledger.open_folder(pathlib.Path(sys.argv[1])), 'a'); "
+        "print(held is not None, flush=True); "
         "sys.stdin.read()"
     )
     holder = subprocess.Popen(
@@ -331,21 +332,21 @@ def test_the_lock_is_the_processs_and_dies_with_it(tmp_path: Path) -> None:
     with holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"
-        assert item_stages.run_here(order).state == "elsewhere"
+        assert item_stages.run_item_here(order).state == "elsewhere"
         holder.kill()
         holder.wait()
-    assert item_stages.run_here(order).state == "done"
+    assert item_stages.run_item_here(order).state == "done"
 
 
 def test_an_item_is_held_once_in_a_process_too(tmp_path: Path) -> None:
     folder = ledger.open_folder(tmp_path / "results")
-    first = ledger.hold(folder, "a")
+    first = ledger.lock_item(folder, "a")
     assert first is not None
-    assert ledger.hold(folder, "a") is None
-    other = ledger.hold(folder, "b")
+    assert ledger.lock_item(folder, "a") is None
+    other = ledger.lock_item(folder, "b")
     assert other is not None
     first.release()
-    again = ledger.hold(folder, "a")
+    again = ledger.lock_item(folder, "a")
     assert again is not None
     again.release()
     other.release()

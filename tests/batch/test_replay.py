@@ -126,10 +126,10 @@ def test_a_result_of_every_task_is_made_again() -> None:
 
 
 def made(path: Path, task: str, options: dict[str, Any]) -> fs.Segmentation:
-    from napari_foundseg.batch.item_image import picture
+    from napari_foundseg.batch.item_image import read_item_image
 
     options = dict(options)
-    image = picture(path, None, options.pop("channels", None), options.pop("normalisation", Percentile()))
+    image = read_item_image(path, None, options.pop("channels", None), options.pop("normalisation", Percentile()))
     return run(task, image, options.pop("inputs", {}), model="foundseg-tiny", **options)
 
 
@@ -159,8 +159,8 @@ def test_a_batchs_results_are_made_again_from_their_sidecars(tmp_path: Path, sta
     sources = Sources(paths=(stack.name,), channels=0, stacks=stacks)
     recipe = Recipe(inputs=sources, steps=steps, outputs=Outputs(labels=".ome.tif"))
     folder = ledger.open_folder(tmp_path / "results")
-    for item in items.items_of(recipe, tmp_path):
-        assert item_stages.run_here(item_stages.Order(recipe.model_dump_json(), item, folder)).state == "done"
+    for item in items.list_items(recipe, tmp_path):
+        assert item_stages.run_item_here(item_stages.Order(recipe.model_dump_json(), item, folder)).state == "done"
         labels = folder.path / f"{item.stem}_labels.ome.tif"
         again = fs.replay(labels)
         assert np.array_equal(again.labels, tifffile.imread(labels))
@@ -190,8 +190,8 @@ def test_slices_see_the_grey_values_of_their_stack(tmp_path: Path, stack: Path) 
     step = Step(task="automatic", method="decoder", model=ModelOf(name="foundseg-tiny"))
     recipe = Recipe(inputs=Sources(paths=(stack.name,), stacks="slices"), steps=(step,))
     folder = ledger.open_folder(tmp_path / "results")
-    for item in items.items_of(recipe, tmp_path):
-        assert item_stages.run_here(item_stages.Order(recipe.model_dump_json(), item, folder)).state == "done"
+    for item in items.list_items(recipe, tmp_path):
+        assert item_stages.run_item_here(item_stages.Order(recipe.model_dump_json(), item, folder)).state == "done"
     whole = fs.automatic(stack, method="decoder").labels
     for z in range(3):
         alone = tifffile.imread(folder.path / f"stack_z{z}_labels.tif")
@@ -213,7 +213,7 @@ def test_a_persons_changes_are_told_from_what_the_run_wrote(tmp_path: Path, grey
     tifffile.imwrite(out, labels)
     told = compare(out, again)
     assert told.equal is True
-    assert "changed or removed since" in told.words
+    assert "changed or removed after the run" in told.words
     out.unlink()
     assert compare(out.with_name("labels.json"), again).equal is True
     other = fs.automatic(grey, foreground_threshold=0.2)
@@ -233,7 +233,7 @@ def test_an_image_that_moved_can_be_given(grey: Path) -> None:
 def test_a_layer_that_came_from_no_file_is_made_again_with_its_pixels() -> None:
     pixels = nuclei()
     original = fs.automatic(pixels)
-    with pytest.raises(BadImageError, match="give the image"):
+    with pytest.raises(BadImageError, match="Give the image"):
         fs.replay(original.provenance)
     assert np.array_equal(fs.replay(original.provenance, pixels).labels, original.labels)
 
@@ -243,10 +243,10 @@ def test_another_image_is_refused(grey: Path) -> None:
     pixels = tifffile.imread(grey)
     pixels[5, 5] += 1
     for image in (pixels, pixels[:-1], pixels.astype(np.float32)):
-        with pytest.raises(BadImageError, match="not the one"):
+        with pytest.raises(BadImageError, match="not the image of the result"):
             fs.replay(original.provenance, image)
     tifffile.imwrite(grey, pixels)
-    with pytest.raises(BadImageError, match="not the one"):
+    with pytest.raises(BadImageError, match="not the image of the result"):
         fs.replay(original.provenance)
 
 

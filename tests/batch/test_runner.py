@@ -143,7 +143,7 @@ def test_stop_takes_less_than_five_seconds_and_another_run_goes_on(make: Make, t
     changes.called["1", "computing"] = lambda: (stopped.append(time.monotonic()), runner.stop())
     report = runner.run()
     assert time.monotonic() - stopped[0] < 5
-    assert report.stopped == "stopped by the person"
+    assert report.stopped == "stopped by the user"
     assert report.items[0].state == "done"
     assert report.items[1].state == "not done"
     assert not report.complete
@@ -218,7 +218,7 @@ def test_a_folder_that_is_exchanged_while_it_runs_gets_no_report(make: Make, tmp
             runner.out.rename(tmp_path / "before")
             runner.out.symlink_to(tmp_path / "elsewhere", target_is_directory=True)
 
-    assert "exchanged" in runner.run().stopped
+    assert "replaced" in runner.run().stopped
     assert not (tmp_path / "elsewhere" / REPORT_NAME).exists()
 
 

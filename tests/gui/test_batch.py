@@ -236,7 +236,7 @@ def test_pause_stop_and_continue(qtbot: Any, toy: Any) -> None:
     click(qtbot, form.stop_button)
     wait(qtbot, lambda: not form.session.running)
     assert column(form, 1)[:2] == ["done", "not done"]
-    assert "stopped by the person" in form.state.text()
+    assert "stopped by the user" in form.state.text()
     form.session.lines[1].item.path.write_text("done")
     assert form.start_button.text() == "Continue"
     click(qtbot, form.start_button)
@@ -279,7 +279,7 @@ def test_closing_during_a_batch_stops_it_in_good_order(
     wait(qtbot, lambda: read_report(tmp_path / "results") is not None)
     report = read_report(tmp_path / "results")
     assert report is not None
-    assert report.stopped == "stopped by the person"
+    assert report.stopped == "stopped by the user"
     assert [item.state for item in report.items][:2] == ["done", "not done"]
     form.session.running = False
 
@@ -375,7 +375,7 @@ def test_what_is_wrong_is_said_beside_its_part(qtbot: Any, form: BatchWidget, tm
     write_recipe(tmp_path / "recipe.yaml", RECIPE)
     form.ask_path = lambda _kind: [str(tmp_path / "recipe.yaml")]
     click(qtbot, form.recipe_button)
-    wait(qtbot, lambda: "'images' leads to no image" in form.messages["image"].text())
+    wait(qtbot, lambda: "'images' matches no image" in form.messages["image"].text())
     assert not form.start_button.isEnabled()
     click(qtbot, form.layers_button)
     assert "no image layer" in form.messages["image"].text()

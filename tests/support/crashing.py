@@ -63,7 +63,7 @@ def make_batch(folder: Path, count: int, shape: tuple[int, int] = (128, 160)) ->
 def arm(point: str, item: int, kill: Callable[[], None]) -> None:
     """Call `kill` when the given item (1 is the first) comes to a point."""
     count = {"items": 0, "published": 0}
-    new_stage, publish, write, fsync = ledger.Held.new_stage, ledger.publish, sidecar.Sidecar.write, os.fsync
+    make_stage, publish, write, fsync = ledger.LockedItem.make_stage, ledger.publish, sidecar.Sidecar.write, os.fsync
     tear = {"now": False}
 
     def now(*points: str) -> bool:
@@ -74,7 +74,7 @@ def arm(point: str, item: int, kill: Callable[[], None]) -> None:
         count["published"] = 0
         if now("before temp"):
             kill()
-        made = new_stage(held)
+        made = make_stage(held)
         tear["now"] = now("mid-write")
         return made
 
@@ -98,7 +98,7 @@ def arm(point: str, item: int, kill: Callable[[], None]) -> None:
             kill()
         fsync(file)
 
-    ledger.Held.new_stage = staged
+    ledger.LockedItem.make_stage = staged
     ledger.publish = published
     sidecar.Sidecar.write = written
     os.fsync = synced
@@ -127,7 +127,7 @@ def finished(folder: Path) -> dict[str, int]:
 
 
 def _serve(folder: Path) -> None:
-    from napari_foundseg.batch.items import items_of
+    from napari_foundseg.batch.items import list_items
     from napari_foundseg.batch.recipe import read_recipe
     from napari_foundseg.models.loading import load_model
 
@@ -144,7 +144,8 @@ def _serve(folder: Path) -> None:
             opened = ledger.open_folder(out)
             text = recipe.model_dump_json()
             outcomes = [
-                item_stages.run_here(item_stages.Order(text, item, opened)) for item in items_of(recipe, folder, out)
+                item_stages.run_item_here(item_stages.Order(text, item, opened))
+                for item in list_items(recipe, folder, out)
             ]
             Path(asked["answer"]).write_text(json.dumps([asdict(outcome) for outcome in outcomes]))
             os._exit(0)

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from napari_foundseg.batch import item_stages, ledger
-from napari_foundseg.batch.items import items_of, output_folder
+from napari_foundseg.batch.items import list_items, output_folder
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.object_table import object_table
@@ -44,8 +44,8 @@ def recipe(*paths: str, min_area: int = 0, labels: Any = ".tif", **options: Any)
 
 def orders(what: Recipe, folder: Path, out: Path | None = None) -> list[item_stages.Order]:
     results = ledger.open_folder(output_folder(what, folder, out))
-    return [item_stages.Order(what.model_dump_json(), item, results) for item in items_of(what, folder, out)]
+    return [item_stages.Order(what.model_dump_json(), item, results) for item in list_items(what, folder, out)]
 
 
 def run(what: Recipe, folder: Path, out: Path | None = None) -> list[item_stages.ItemOutcome]:
-    return [item_stages.run_here(order) for order in orders(what, folder, out)]
+    return [item_stages.run_item_here(order) for order in orders(what, folder, out)]

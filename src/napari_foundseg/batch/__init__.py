@@ -1,1 +1,1 @@
-"""One recipe over many files: what to do, to which items, whose result is whose, and how to do it again."""
+"""Recipes that run over many files: the items, their results, and how to repeat a run."""

@@ -1,4 +1,4 @@
-"""A run as a command, and the options of a command as a run: the two ways of one notation."""
+"""Writes a run as a command line, and reads the options of a command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from napari_foundseg.tasks.run_request import RunRequest
 
 __all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of"]
 
-#: Options of a command that say how an image is to be seen, and their help.
+#: Options of a command that say how an image is read, and their help.
 IMAGE_OPTIONS = {
     "axes": "Axes of the image, such as ZYX or YXC.",
     "channels": "One to three channels, such as 0 or 2,0,1.",
@@ -32,17 +32,7 @@ IMAGE_OPTIONS = {
 
 
 def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None = None) -> str:
-    """Return a line for the shell of this system that writes the same labels as a run.
-
-    Parameters
-    ----------
-    request : RunRequest
-        The run, on the finest level.
-    layer : str
-        Name of the image's layer, which stands for the file of an image that comes from none.
-    layers : mapping of str to str, optional
-        Names of layers whose pixels are inputs, by input; they stand for the files that the layers are saved to.
-    """
+    """Return a line for the shell of this system that writes the same labels as a run."""
     image = request.image
     words = [
         "napari-foundseg",
@@ -75,29 +65,7 @@ def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None
 
 
 def image_of(path: Path, options: Mapping[str, str | None]) -> Image:
-    """Read an image as the options of a command say.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    options : mapping of str to str or None
-        Values of `IMAGE_OPTIONS`; None or absent: what the file says.
-
-    Returns
-    -------
-    Image
-        The image.
-
-    Raises
-    ------
-    SettingsError
-        If an option is malformed.
-    BadImageError
-        If the file cannot be read.
-    AxesError
-        If it has no such axes or channels.
-    """
+    """Read an image with the options of a command."""
     axes, channels, normalisation, spacing = (options.get(name) for name in IMAGE_OPTIONS)
     changed: dict[str, Any] = {"channels": None}
     if channels is not None:
@@ -112,30 +80,14 @@ def image_of(path: Path, options: Mapping[str, str | None]) -> Image:
 
 
 def inputs_of(text: str) -> dict[str, Any]:
-    """Read a task's inputs.
-
-    Parameters
-    ----------
-    text : str
-        A JSON object, or the name of a file that holds one.
-
-    Returns
-    -------
-    dict
-        The fields.
-
-    Raises
-    ------
-    SettingsError
-        If it is neither.
-    """
+    """Read a task's inputs."""
     content = text
     if not text.lstrip().startswith("{"):
         try:
             content = Path(text).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise SettingsError(
-                f"inputs = {text!r}: this is neither a JSON object nor a file that can be read ({error})."
+                f"inputs = {text!r}: expected a JSON object or a file that holds one ({error})."
             ) from error
     fields: dict[str, Any] = _read("inputs", text, dict[str, Any], content)
     return fields

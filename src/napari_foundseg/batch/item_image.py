@@ -1,4 +1,4 @@
-"""The image of an item: a file, or one slice of it, as a recipe or a provenance wants it seen."""
+"""Reads the image of an item: a file or one slice of it."""
 
 from __future__ import annotations
 
@@ -6,74 +6,34 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from napari_foundseg.batch.sidecar import digest_of, state_of
+from napari_foundseg.batch.sidecar import file_state, hash_file
 from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.formats.table import is_folder_name
 from napari_foundseg.io.readers import read_image
 
-__all__ = ["file_digest", "picture"]
+__all__ = ["hash_image_file", "read_item_image"]
 
 
-def picture(
+def read_item_image(
     path: Path,
     axes: str | None,
     channels: int | str | tuple[int | str, ...] | None,
     normalisation: Percentile | Limits | CTWindow,
     index: tuple[int, ...] | None = None,
 ) -> Image:
-    """Read an image.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    axes, normalisation
-        As `Image` takes them.
-    channels
-        As `Image.channel_numbers` takes them.
-    index : tuple of int, optional
-        The slice, one number for each axis of slices; None for the whole file.
-
-    Returns
-    -------
-    Image
-        A slice has two axes and the grey values of its whole stack.
-
-    Raises
-    ------
-    BadImageError
-        If it cannot be read.
-    AxesError
-        If it has no such axes, channels or slice.
-    """
+    """Read an image, or one slice of it with the grey-value limits of its whole stack."""
     if index is None:
         return _seen(path, axes, channels, normalisation)
-    # Slice after slice is asked for: the stack is kept, and so are its percentiles.
+    # Callers ask for one slice after the other: the stack is kept, and so are its percentiles.
     return _slice(_stack(path, axes, channels, normalisation, _state(path)), index)
 
 
-def file_digest(path: Path) -> str:
-    """Hash an image's file; that of the last few is known as long as they do not change.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    str
-        As `digest_of`.
-
-    Raises
-    ------
-    BadImageError
-        If it is no file that can be read.
-    """
+def hash_image_file(path: Path) -> str:
+    """Hash an image's file; the hashes of the last few are kept until the files change."""
     if not path.is_file() and not is_folder_name(path.name):
-        # It says what is wrong; a pipe would be waited for, any folder gone through.
+        # Raises the right error; hashing would wait for a pipe, or go through any folder.
         read_image(path)
     return _digest(path, _state(path))
 
@@ -101,12 +61,12 @@ def _stack(
 
 @lru_cache(8)
 def _digest(path: Path, _state: tuple[int, ...]) -> str:
-    return digest_of(path)
+    return hash_file(path)
 
 
 def _state(path: Path) -> tuple[int, ...]:
     try:
-        return state_of(path)
+        return file_state(path)
     except OSError as error:
         raise BadImageError(path, f"the file cannot be read: {error.strerror or error}") from error
 

@@ -1,4 +1,4 @@
-"""What a worker does to an item: read, compute, write; plain functions that a process can import."""
+"""The three stages of an item, run by a worker: read, compute, write."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
-from napari_foundseg.batch.item_image import file_digest, picture
+from napari_foundseg.batch.item_image import hash_image_file, read_item_image
 from napari_foundseg.batch.items import BatchItem
-from napari_foundseg.batch.ledger import Folder, Held, hold
+from napari_foundseg.batch.ledger import Folder, LockedItem, lock_item
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.batch.recipe_steps import run_steps
-from napari_foundseg.batch.sidecar import SourceFile, state_of
+from napari_foundseg.batch.sidecar import SourceFile, file_state
 from napari_foundseg.core.errors import (
     BadImageError,
     Cancelled,
@@ -36,7 +36,18 @@ from napari_foundseg.tasks.settings import ignore_progress
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["STAGES", "Computed", "ItemOutcome", "ItemState", "Order", "Ready", "compute", "read", "run_here", "write"]
+__all__ = [
+    "STAGES",
+    "Computed",
+    "ItemOutcome",
+    "ItemState",
+    "Order",
+    "Ready",
+    "compute",
+    "read",
+    "run_item_here",
+    "write",
+]
 
 #: Longest side of the small pictures, in pixels.
 THUMBNAIL = 96
@@ -46,7 +57,7 @@ ItemState = Literal["done", "already done", "kept", "elsewhere", "stopped", "fai
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker is told: all of it plain values.
+    """One item to do, as plain values that can be pickled.
 
     Parameters
     ----------
@@ -55,7 +66,7 @@ class Order:
     item : BatchItem
         The item.
     folder : Folder
-        Where the results go, `ledger.open_folder`.
+        The folder of the results, from `ledger.open_folder`.
     """
 
     recipe: str
@@ -65,22 +76,23 @@ class Order:
 
 @dataclass(frozen=True)
 class ItemOutcome:
-    """What became of an item.
+    """How an item ended.
 
     Parameters
     ----------
     name : str
         The item's name.
     stem : str
-        What the names of its results begin with.
+        The names of its results begin with it.
     state : {'done', 'already done', 'kept', 'elsewhere', 'stopped', 'failed'}
-        Kept: the labels are a person's and were left alone. Elsewhere: another worker has it. Stopped: by the person.
+        Kept: the user edited the labels, and they were not touched. Elsewhere: another run does it. Stopped: by the
+        user.
     objects : int or None
         Number of objects, where there is a result.
     seconds : float
-        Spent on it, waiting between the stages left out.
+        Spent on it, without the time that it waited between stages.
     reason : str
-        What a person should know: why it was kept or failed, or what is odd about the grey values.
+        Why it was kept or failed, or what is odd about the grey values; shown to the user.
     error : str
         Type of the error, of an item that failed.
     ends_batch : bool
@@ -103,10 +115,10 @@ class Ready:
 
     order: Order
     recipe: Recipe
-    held: Held
+    held: LockedItem
     image: Image
     source: SourceFile
-    #: What the image's file looked like.
+    #: State of the image's file when it was read, from `sidecar.file_state`.
     state: tuple[int, ...]
     times: dict[str, float]
 
@@ -123,38 +135,27 @@ class Computed:
 
 
 def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 - a stage
-    """Take an item's lock, look whether it is done already, and read its image.
-
-    Parameters
-    ----------
-    order : Order
-        The order.
-    context : StageContext
-        The worker's.
-
-    Returns
-    -------
-    Ready or Ended
-        Ended with an `ItemOutcome` where nothing is left to do.
-    """
+    """Lock an item, check whether its result is current, and read its image."""
     started = time.perf_counter()
-    held: Held | None = None
+    held: LockedItem | None = None
     try:
-        held = hold(order.folder, order.item.stem)
+        held = lock_item(order.folder, order.item.stem)
         if held is None:
-            return Ended(_outcome(order, "elsewhere", reason="Another run is at it."))
-        held.look()
+            return Ended(_outcome(order, "elsewhere", reason="Another run is working on it."))
+        held.read_results()
         recipe = _recipe(order.recipe)
         item, models = order.item, recipe.models()
-        source = SourceFile(name=item.name, sha256=file_digest(item.path), index=item.index, axes=recipe.inputs.axes)
-        if held.believes(source.sha256, source.index, recipe.digest(), models):
+        source = SourceFile(
+            name=item.name, sha256=hash_image_file(item.path), index=item.index, axes=recipe.inputs.axes
+        )
+        if held.is_current(source.sha256, source.index, recipe.digest(), models):
             objects = held.known.objects if held.known else None
             held.release()
             return Ended(_outcome(order, "already done", objects))
-        state = state_of(item.path)
+        state = file_state(item.path)
         seen = recipe.inputs
-        image = picture(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
-        # Measured here, while the item before is computed.
+        image = read_item_image(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
+        # Computed here, while the previous item is in `compute`.
         _ = image.limits, image.doubts
     except BaseException as error:  # noqa: BLE001 - whatever a file's reader raises, the others are done
         return _failed(order, held, error, started)
@@ -162,20 +163,7 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
 
 
 def compute(ready: Ready, context: StageContext) -> Computed | Ended:
-    """Run the steps of the recipe.
-
-    Parameters
-    ----------
-    ready : Ready
-        What `read` returned.
-    context : StageContext
-        The worker's.
-
-    Returns
-    -------
-    Computed or Ended
-        Ended with an `ItemOutcome` where a step failed.
-    """
+    """Run the steps of the recipe."""
     started = time.perf_counter()
     try:
         labels, table, steps = run_steps(ready.recipe.steps, ready.image, context)
@@ -185,20 +173,7 @@ def compute(ready: Ready, context: StageContext) -> Computed | Ended:
 
 
 def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: ARG001 - a stage
-    """Write labels, table, thumbnail and the sidecar, and give the lock back.
-
-    Parameters
-    ----------
-    computed : Computed
-        What `compute` returned.
-    context : StageContext
-        The worker's.
-
-    Returns
-    -------
-    ItemOutcome
-        What became of the item.
-    """
+    """Write labels, table, thumbnail and sidecar, and release the lock."""
     started, ready = time.perf_counter(), computed.ready
     try:
         objects = int((computed.table["area"] > 0).sum())
@@ -215,21 +190,8 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
 STAGES = (read, compute, write)
 
 
-def run_here(order: Order, device: str | None = None) -> ItemOutcome:
-    """Do an item in this process.
-
-    Parameters
-    ----------
-    order : Order
-        The order.
-    device : str, optional
-        As for `models.device.choose_device`.
-
-    Returns
-    -------
-    ItemOutcome
-        What became of it.
-    """
+def run_item_here(order: Order, device: str | None = None) -> ItemOutcome:
+    """Run all stages of an item in this process."""
     context = StageContext(device, ignore_progress, bool)
     passed: Any = read(order, context)
     for stage in (compute, write):
@@ -244,7 +206,7 @@ def _write_results(computed: Computed, objects: int, started: float) -> None:
     ready = computed.ready
     held, image, outputs = ready.held, ready.image, ready.recipe.outputs
     _check_same_file(ready)
-    stage, names = held.new_stage(), [f"{held.labels}{outputs.labels}"]
+    stage, names = held.make_stage(), [f"{held.labels}{outputs.labels}"]
     write_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
     if outputs.table:
         names.append(f"{held.labels}.csv")
@@ -257,17 +219,17 @@ def _write_results(computed: Computed, objects: int, started: float) -> None:
         "steps": computed.steps,
         "times": computed.times | {"write": _since(started)},
     }
-    # First, since nobody comes back to a result that is done; that it cannot be written is no reason to have none.
+    # First, since a result that is done is not written again; without a thumbnail it is still a result.
     with suppress(OutputError):
         _write_thumbnail(held.thumbnail, image, computed.labels)
     held.publish(names, record)
 
 
 def _check_same_file(ready: Ready) -> None:
-    """Refuse to write of a file what its hash does not say."""
+    """Raise a BadImageError if the file changed since it was hashed."""
     path = ready.order.item.path
     try:
-        same = state_of(path) == ready.state
+        same = file_state(path) == ready.state
     except OSError:
         same = False
     if not same:
@@ -297,8 +259,8 @@ def _outcome(
     return ItemOutcome(order.item.name, order.item.stem, state, objects, seconds, reason, **more)
 
 
-def _failed(order: Order, held: Held | None, error: BaseException, started: float) -> Ended:
-    """Give the lock back and say what happened; what is no error of the item goes on."""
+def _failed(order: Order, held: LockedItem | None, error: BaseException, started: float) -> Ended:
+    """Release the lock and return how the item ended; KeyboardInterrupt and SystemExit are raised again."""
     if held is not None:
         held.release()
     if isinstance(error, KeyboardInterrupt | SystemExit):

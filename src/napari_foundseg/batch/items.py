@@ -26,10 +26,10 @@ from napari_foundseg.io.naming import (
 )
 from napari_foundseg.io.readers import read_image
 
-__all__ = ["BatchItem", "items_of", "output_folder"]
+__all__ = ["BatchItem", "list_items", "output_folder"]
 
 _PATTERN = frozenset("*?[")
-#: What the name of a list of images ends with.
+#: Ending of a list of images.
 _LIST_SUFFIX = ".txt"
 
 
@@ -40,13 +40,13 @@ class BatchItem:
     Parameters
     ----------
     name : str
-        What a person knows it by: the file as the recipe's folder sees it, and the slice.
+        Shown to the user: the path of the file relative to the recipe's folder, and the slice.
     path : Path
         The file.
     index : tuple of int or None
         The slice, one number for each of the image's axes of slices; None for the whole file.
     stem : str
-        What the names of its results begin with; no other item of the batch has it, in whatever case.
+        The names of its results begin with it; unique in the batch, also without regard to case.
     """
 
     name: str
@@ -56,48 +56,12 @@ class BatchItem:
 
 
 def output_folder(recipe: Recipe, folder: Path, out: Path | None = None) -> Path:
-    """Return where the results of a recipe go.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        The recipe.
-    folder : Path
-        The recipe's folder.
-    out : Path, optional
-        Another folder than the recipe says.
-
-    Returns
-    -------
-    Path
-        Absolute; it need not exist.
-    """
+    """Return the folder of a recipe's results, absolute; it need not exist."""
     return (out if out is not None else folder / recipe.outputs.folder).absolute()
 
 
-def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[BatchItem]:
-    """Return the items of a recipe.
-
-    Parameters
-    ----------
-    recipe : Recipe
-        The recipe.
-    folder : Path
-        The folder that its paths start from.
-    out : Path, optional
-        The folder of the results, where it is not the recipe's; what lies in it is no input.
-
-    Returns
-    -------
-    list of BatchItem
-        In the order of the recipe's paths, inside a folder or pattern in natural order; each file once, however often
-        and by whatever way it is named.
-
-    Raises
-    ------
-    RecipeError
-        If one of the paths leads to no image.
-    """
+def list_items(recipe: Recipe, folder: Path, out: Path | None = None) -> list[BatchItem]:
+    """Return the items of a recipe, in the order of its paths and then in natural order; each file once."""
     folder, results = folder.absolute(), output_folder(recipe, folder, out)
     files: dict[str, Path] = {}
     known = _RealFolders()
@@ -105,7 +69,7 @@ def items_of(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Batc
         found = list(_files(entry, folder, results, recursive=recipe.inputs.recursive))
         if not found:
             raise RecipeError(
-                f"inputs.paths: {entry!r} leads to no image in {str(folder)!r}. Check the name; images end in "
+                f"inputs.paths: {entry!r} matches no image in {str(folder)!r}. Check the name; images end in "
                 f"{', '.join(image_endings())}, and files named *{LABELS_SUFFIX} are results."
             )
         for path in found:
@@ -132,16 +96,16 @@ class _RealFolders:
 
 
 def _files(entry: str, folder: Path, results: Path, *, recursive: bool) -> Iterator[Path]:
-    """Yield the images that one of a recipe's paths means."""
+    """Yield the images of one path of a recipe."""
     path = join_name(folder, entry)
     if "\0" in entry:
-        raise RecipeError(f"inputs.paths: {entry!r} is no path: no name may hold a null character.")
+        raise RecipeError(f"inputs.paths: {entry!r} is not a path: it contains a null character.")
     if _is_folder(path):
         yield from _in_folder(path, results, recursive=recursive)
     elif path.is_file() and path.suffix.lower() == _LIST_SUFFIX:
         yield from _in_list(path)
     elif path.exists() or (is_image_name(path.name) and not _PATTERN & set(entry)):
-        # One that is missing fails as an item, so that the others are done all the same.
+        # A missing image fails as an item, so that the others are still done.
         yield path
     elif _PATTERN & set(entry):
         found = (folder / name for name in glob.iglob(entry, root_dir=folder, recursive=True))  # noqa: PTH207 - absolute ones too
@@ -166,7 +130,7 @@ def _in_folder(folder: Path, results: Path, *, recursive: bool) -> Iterator[Path
     if recursive:
         inner = [n for n, is_folder in here if is_folder and n not in stores and not n.startswith(".")]
         for name in sorted(inner, key=natural_key):
-            # A link could lead back to where we are; results are no images.
+            # A link could make a circle; results are not inputs.
             if not (folder / name).is_symlink() and folder / name != results:
                 yield from _in_folder(folder / name, results, recursive=True)
 
@@ -176,7 +140,7 @@ def _in_order(paths: Iterable[Path]) -> list[Path]:
 
 
 def _in_list(path: Path) -> Iterator[Path]:
-    """Yield the images that a text file names, one a line, as its own folder sees them."""
+    """Yield the images that a text file lists, one a line, relative to its folder."""
     try:
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except OSError as error:
@@ -184,22 +148,22 @@ def _in_list(path: Path) -> Iterator[Path]:
     for line in text.splitlines():
         name = line.strip()
         if "\0" in name:
-            raise RecipeError(f"The list {str(path)!r} is no text: it holds null characters.")
+            raise RecipeError(f"The list {str(path)!r} is not a text file: it contains null characters.")
         if name and not name.startswith("#"):
             yield join_name(path.parent, name)
 
 
 def _name(path: Path, folder: Path) -> str:
     name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
-    # What is no text in the file's name (bytes of another encoding) would be none in a report either.
+    # Bytes that are no text in the file name (another encoding) could not be written to the report.
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _stems(names: list[str], results: Path) -> list[str]:
-    """Give each image what its results begin with.
+    """Return a stem for each image, with which the names of its results begin.
 
-    Where several images would have the same, the one keeps it whose results are there already; so that a new image
-    does not take another's place, its file name or its folders are added to it.
+    Of several images with the same name, the one whose results exist already keeps the plain stem; the others get their
+    ending or their folders added.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     times: Counter[str] = Counter()
@@ -229,7 +193,7 @@ def _file_name(name: str) -> str:
 
 
 def _owner(group: list[str], sidecar: Path) -> str:
-    """Return which image of a group had the plain name before; the first, if none had."""
+    """Return the image of a group whose results have the plain stem; the first, if there are none."""
     if len(group) == 1:
         return group[0]
     try:
@@ -240,7 +204,7 @@ def _owner(group: list[str], sidecar: Path) -> str:
 
 
 def _slices(items: list[BatchItem], axes: str | None) -> list[BatchItem]:
-    """Make an item of each slice; a file that cannot be read stays one item, which fails when it is done."""
+    """Return an item for each slice; a file that cannot be read stays one item, which fails later."""
     out: list[BatchItem] = []
     taken = {name_key(item.stem) for item in items}
     for item in items:

@@ -1,4 +1,4 @@
-"""Open layers as files of a batch: what comes from a file is read there, the rest is saved first."""
+"""Files for the open layers of a batch: a layer that differs from its file is saved first."""
 
 from __future__ import annotations
 
@@ -15,32 +15,14 @@ from napari_foundseg.io.naming import free_stem, name_key
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_image
 
-__all__ = ["LAYERS", "files_of_layers"]
+__all__ = ["LAYERS", "save_layers"]
 
 #: In the folder of the results: the pixels of layers that come from no file.
 LAYERS = "layers"
 
 
-def files_of_layers(images: Sequence[tuple[str, Image]], results: Path) -> tuple[Path, ...]:
-    """Return a file for each layer, so that workers, a later run and a replay find its pixels.
-
-    Parameters
-    ----------
-    images : sequence of (str, Image)
-        The layers' names, and the layers as images.
-    results : Path
-        The folder of the results; what has to be saved goes into ``layers`` in it.
-
-    Returns
-    -------
-    tuple of Path
-        In the same order.
-
-    Raises
-    ------
-    OutputError
-        If something has to be saved and cannot be.
-    """
+def save_layers(images: Sequence[tuple[str, Image]], results: Path) -> tuple[Path, ...]:
+    """Return a file for each layer, in their order; layers that differ from their file are saved among the results."""
     taken: set[str] = set()
     files = []
     for name, image in images:
@@ -59,7 +41,7 @@ def files_of_layers(images: Sequence[tuple[str, Image]], results: Path) -> tuple
 
 
 def _is_its_file(image: Image) -> bool:
-    """Tell whether a layer holds what its file says: a person may have changed it, or it is one channel of several."""
+    """Tell whether a layer equals its file: the user may have edited it, or it may be one channel of several."""
     if image.source is None:
         return False
     try:

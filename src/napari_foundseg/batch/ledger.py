@@ -1,8 +1,8 @@
-"""What is done and whose it is: a sidecar beside each result, a lock for each item.
+"""Which results are complete, and which the user has edited: a sidecar for each result, a lock for each item.
 
-A sidecar is provenance and done-marker in one. Results are made in a folder of their own, hashed, announced in the
-sidecar (*writing*), put in place, and only then is the sidecar *done*. A file whose hash the sidecar does not know is a
-person's. Wherever a process stops, every file in its place is whole, and the sidecar knows its hash.
+A sidecar holds the provenance and marks the result as done. Results are made in a folder of their own, hashed,
+announced in the sidecar (*writing*) and put in place; then the sidecar becomes *done*. A file whose hash is not in the
+sidecar was edited by the user. Wherever a process stops, every file in place is complete, and the sidecar has its hash.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_foundseg.batch.sidecar import Sidecar, digest_of, read_sidecar, state_of
+from napari_foundseg.batch.sidecar import Sidecar, file_state, hash_file, read_sidecar
 from napari_foundseg.core.errors import FolderLostError, KeptError, OutputError
 from napari_foundseg.io.atomic import named_errors, publish, sweep
 from napari_foundseg.io.formats.table import label_endings
 from napari_foundseg.io.naming import LABELS_SUFFIX, join_name
 from napari_foundseg.io.worklist import STATE_FILE, read_records
 
-__all__ = ["HIDDEN", "Folder", "Held", "hold", "open_folder", "renumber_folder", "thumbnail_of"]
+__all__ = ["HIDDEN", "Folder", "LockedItem", "lock_item", "open_folder", "renumber_folder", "thumbnail_path"]
 
-#: Locks, results in the making and thumbnails, in the folder of the results.
+#: In the folder of the results: locks, unfinished results and thumbnails.
 HIDDEN = ".foundseg"
 
 
 @dataclass(frozen=True)
 class Folder:
-    """The folder of the results, told from any other that may take its name.
+    """The folder of the results; detects when another folder takes its name.
 
     Parameters
     ----------
     path : Path
         Absolute.
     device, inode : int
-        What the disk knows it by.
+        Its numbers in the file system.
     """
 
     path: Path
@@ -46,17 +46,11 @@ class Folder:
 
     @property
     def hidden(self) -> Path:
-        """The folder in it that holds what is no result."""
+        """The folder in it for locks, unfinished results and thumbnails."""
         return self.path / HIDDEN
 
     def check(self) -> None:
-        """Make sure that it still is the folder that it was.
-
-        Raises
-        ------
-        FolderLostError
-            If it is not.
-        """
+        """Raise a FolderLostError if the path is gone or is another folder now."""
         try:
             here = self.path.stat()
             same = (here.st_dev, here.st_ino) == _numbers_here.get(self, (self.device, self.inode))
@@ -64,7 +58,7 @@ class Folder:
             same = False
         if not same or self.hidden.is_symlink():
             raise FolderLostError(
-                f"The folder of the results, {str(self.path)!r}, is gone or was exchanged while the batch ran. "
+                f"The folder of the results, {str(self.path)!r}, is gone or was replaced while the batch ran. "
                 "Nothing was written to it; start the batch again."
             )
 
@@ -81,23 +75,7 @@ def renumber_folder(folder: Folder) -> None:
 
 
 def open_folder(path: Path) -> Folder:
-    """Make the folder of the results if need be, and sweep what earlier runs left half written.
-
-    Parameters
-    ----------
-    path : Path
-        The folder.
-
-    Returns
-    -------
-    Folder
-        For orders.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be made.
-    """
+    """Make the folder of the results if needed, and remove what earlier runs left half written."""
     path = path.absolute()
     with named_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -109,66 +87,35 @@ def open_folder(path: Path) -> Folder:
     return Folder(path, known.st_dev, known.st_ino)
 
 
-def hold(folder: Folder, stem: str) -> Held | None:
-    """Take the lock of an item, if no other process has it.
-
-    Parameters
-    ----------
-    folder : Folder
-        The folder of the results.
-    stem : str
-        What the names of the item's results begin with.
-
-    Returns
-    -------
-    Held or None
-        To be released; None if it is held elsewhere.
-
-    Raises
-    ------
-    OutputError
-        If nothing can be written there.
-    """
+def lock_item(folder: Folder, stem: str) -> LockedItem | None:
+    """Return the locked item, or None if another process has its lock."""
     folder.check()
     path = join_name(folder.hidden, f"{stem}.lock")
-    # The lock is the system's, so that it ends with its process; it is taken on one thread and given back on another.
+    # A lock of the operating system, so that it ends with its process; acquired on one thread, released on another.
     lock = FileLock(path, thread_local=False)
     with named_errors(path):
         try:
             lock.acquire(blocking=False)
         except Timeout:
             return None
-    return Held(folder, stem, lock)
+    return LockedItem(folder, stem, lock)
 
 
-def thumbnail_of(folder: Path, stem: str) -> Path:
-    """Return the path of the small picture of a result.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the results.
-    stem : str
-        What the names of the item's results begin with.
-
-    Returns
-    -------
-    Path
-        A PNG, which need not exist.
-    """
+def thumbnail_path(folder: Path, stem: str) -> Path:
+    """Return the path of the small picture of a result."""
     return join_name(folder / HIDDEN, f"{stem}.png")
 
 
 @dataclass(eq=False)
-class Held:
-    """An item whose lock is ours, and what is known of its results.
+class LockedItem:
+    """An item that this process has locked, and its existing results.
 
     Parameters
     ----------
     folder : Folder
         The folder of the results.
     stem : str
-        What the names of the results begin with.
+        The names of the results begin with it.
     lock : FileLock
         Acquired.
     """
@@ -177,13 +124,13 @@ class Held:
     stem: str
     lock: FileLock
     known: Sidecar | None = field(default=None, init=False)
-    #: Hash of each result file that is there, and the state that the file had then.
+    #: Hash of each existing result file; `_states` has the state that the file had then.
     found: dict[str, str] = field(default_factory=dict, init=False)
     _states: dict[str, tuple[int, ...]] = field(default_factory=dict, init=False)
 
     @property
     def labels(self) -> str:
-        """What the names of all results begin with, the labels' first."""
+        """Name of the labels without ending; the names of all results begin with it."""
         return f"{self.stem}{LABELS_SUFFIX}"
 
     @property
@@ -194,7 +141,7 @@ class Held:
     @property
     def thumbnail(self) -> Path:
         """Path of the small picture of the result."""
-        return thumbnail_of(self.folder.path, self.stem)
+        return thumbnail_path(self.folder.path, self.stem)
 
     @property
     def stage(self) -> Path:
@@ -202,68 +149,37 @@ class Held:
         return join_name(self.folder.hidden, f"{self.stem}.making")
 
     def release(self) -> None:
-        """Give the lock back; what is half made goes."""
+        """Release the lock and remove unfinished results."""
         shutil.rmtree(self.stage, ignore_errors=True)
         self.lock.release()
 
-    def look(self) -> None:
-        """Look at what is there, and make sure that all of it is ours.
-
-        Raises
-        ------
-        KeptError
-            If something is a person's, saying what.
-        OutputError
-            If a result is a link to elsewhere.
-        """
+    def read_results(self) -> None:
+        """Read the sidecar and hash the existing results; raise a KeptError if the user has edited one."""
         _refuse_link(self.sidecar)
         try:
             self.known = read_sidecar(self.sidecar)
         except (OSError, ValueError) as error:
-            raise KeptError(f"{self.sidecar.name} was left as it is, since it is not ours ({error}).") from error
+            raise KeptError(f"{self.sidecar.name} was kept: it is not a sidecar of this plugin ({error}).") from error
         for name in (f"{self.labels}{ending}" for ending in (*label_endings(), ".csv")):
             path = join_name(self.folder.path, name)
             _refuse_link(path)
             if path.exists():
-                self._states[name], self.found[name] = state_of(path), digest_of(path)
+                self._states[name], self.found[name] = file_state(path), hash_file(path)
                 self._check_ours(name)
         for name in _persons(self.folder.path):
             if name in self.found:
-                raise KeptError(f"{name} was left as it is: the worklist says that a person has worked on it.")
+                raise KeptError(f"{name} was kept: you have worked on it in the worklist.")
 
-    def believes(self, source: str, index: tuple[int, ...] | None, recipe: str, models: Mapping[str, str]) -> bool:
-        """Tell whether the result that is there is the one that a run would give.
-
-        Parameters
-        ----------
-        source : str
-            Hash of the image's file.
-        index : tuple of int or None
-            The slice.
-        recipe : str
-            `Recipe.digest`.
-        models : mapping of str to str
-            Hashes of the models.
-
-        Returns
-        -------
-        bool
-            True only if image, recipe, models and all files are those of the sidecar, and it is done.
-        """
+    def is_current(self, source: str, index: tuple[int, ...] | None, recipe: str, models: Mapping[str, str]) -> bool:
+        """Tell whether the existing result is complete, and of this image, this recipe and these models."""
         known = self.known
         if known is None or known.state != "done":
             return False
         same = (known.input.sha256, known.input.index, known.recipe, known.models) == (source, index, recipe, models)
         return same and all(self.found.get(name) == digest for name, digest in known.outputs.items())
 
-    def new_stage(self) -> Path:
-        """Return an empty folder to make results in.
-
-        Returns
-        -------
-        Path
-            On the same disk as the results.
-        """
+    def make_stage(self) -> Path:
+        """Make an empty folder for unfinished results, on the same disk."""
         self.folder.check()
         with named_errors(self.stage):
             shutil.rmtree(self.stage, ignore_errors=True)
@@ -271,23 +187,8 @@ class Held:
         return self.stage
 
     def publish(self, names: list[str], record: Mapping[str, object]) -> None:
-        """Put results that were made in `stage` in their places.
-
-        Parameters
-        ----------
-        names : list of str
-            Their names.
-        record : mapping
-            The fields of `Sidecar` that are not about files.
-
-        Raises
-        ------
-        KeptError
-            If a person has changed a result meanwhile.
-        OutputError
-            If something cannot be written.
-        """
-        outputs = {name: digest_of(join_name(self.stage, name)) for name in names}
+        """Move results from `stage` to their places."""
+        outputs = {name: hash_file(join_name(self.stage, name)) for name in names}
         self._check_unchanged(names)
         writing = Sidecar.model_validate(
             {**record, "state": "writing", "outputs": outputs, "previous": dict(sorted(self.found.items()))}
@@ -301,27 +202,27 @@ class Held:
 
     def _check_ours(self, name: str) -> None:
         if self.known is None or not self.known.is_ours(name, self.found[name]):
-            how = "no run made it" if self.known is None else "it was changed since a run made it"
-            raise KeptError(f"{name} was left as it is: {how}, so it is a person's.")
+            how = "it was not made by a batch" if self.known is None else "it was edited after a run made it"
+            raise KeptError(f"{name} was kept: {how}.")
 
     def _check_unchanged(self, names: list[str]) -> None:
-        """Look again before anything is replaced: a run takes long, and a person may have saved meanwhile."""
+        """Check again before a file is replaced, since the user may have edited it during the run."""
         self.folder.check()
         for name in names:
             path = join_name(self.folder.path, name)
             _refuse_link(path)
-            if path.exists() and state_of(path) != self._states.get(name):
-                self._states[name], self.found[name] = state_of(path), digest_of(path)
+            if path.exists() and file_state(path) != self._states.get(name):
+                self._states[name], self.found[name] = file_state(path), hash_file(path)
                 self._check_ours(name)
 
 
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
-        raise OutputError(f"{str(path)!r} is a link to elsewhere: remove it, or choose another folder.")
+        raise OutputError(f"{str(path)!r} is a link to another place. Remove it, or choose another folder.")
 
 
 def _persons(folder: Path) -> frozenset[str]:
-    """Return the labels files of a folder that a person has worked on in the window."""
+    """Return the labels files of a folder that the user has edited in the window, by the worklist."""
     try:
         state = (folder / STATE_FILE).stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""`Recipe`: what is run over which files, as one small file that a person can read and change."""
+"""`Recipe`: the steps and the files that they run over, as one small file that the user can read and edit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FORMAT: Final = "foundseg-recipe 1"
 
 
 class Sources(Declared):
-    """Which images, and how they are to be seen."""
+    """The images, and how they are read."""
 
     paths: tuple[str, ...] = Field(min_length=1)
     """Images, folders of images, patterns such as more/*.tif, or text files (.txt) with a name a line; relative to
@@ -62,18 +62,7 @@ class ModelOf(Declared):
     """Hash of the weights; null: the ones that are here."""
 
     def check(self) -> str:
-        """Make sure that the model here is the one that is meant.
-
-        Returns
-        -------
-        str
-            sha256 of its weights.
-
-        Raises
-        ------
-        CheckpointError
-            If it has another revision or hash, or its weights are not here.
-        """
+        """Return the sha256 of the installed model; raise a CheckpointError if it is not the one of the recipe."""
         here = store.known(catalog.row(self.name))
         if self.sha256 not in (None, here.sha256) or self.revision not in (None, here.revision):
             raise CheckpointError(
@@ -85,7 +74,7 @@ class ModelOf(Declared):
 
 
 class Step(Declared):
-    """One task, and what becomes of its objects where there are some already."""
+    """One task, and the rule for its objects where earlier steps have made some."""
 
     task: str
     """Name of the task, such as automatic."""
@@ -96,7 +85,7 @@ class Step(Declared):
     settings: dict[str, JsonValue] = Field(default_factory=dict)
     """Settings of the method; those left out have their defaults."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
-    """What a person points at, where the task wants it."""
+    """Prompts, labels or words, where the task needs them."""
     rule: Overlap = "keep others"
     """After the first step: whether objects fill what is free (keep others) or win (overwrite)."""
 
@@ -126,23 +115,11 @@ class Step(Declared):
         return TASKS[self.task].protocols[self.chosen_method]
 
     def parsed_settings(self) -> Settings:
-        """Return the settings as the task takes them.
-
-        Returns
-        -------
-        Settings
-            Of the method's type, complete.
-        """
+        """Return the settings as the task takes them."""
         return TASKS[self.task].settings(self.chosen_method, _without_method(self.settings))
 
     def parsed_inputs(self) -> Inputs:
-        """Return the inputs as the task takes them.
-
-        Returns
-        -------
-        Inputs
-            Of the task's type.
-        """
+        """Return the inputs as the task takes them."""
         return TASKS[self.task].inputs.parse(self.inputs)
 
 
@@ -167,7 +144,7 @@ class Outputs(Declared):
 
 
 class Recipe(Declared):
-    """What is run over which files."""
+    """The steps, and the files that they run over."""
 
     format: Literal["foundseg-recipe 1"] = _FORMAT
     """What this file is."""
@@ -183,19 +160,13 @@ class Recipe(Declared):
         first = self.steps[0]
         if TASKS[first.task].takes_labels and first.inputs.get("labels") is None:
             raise ValueError(
-                f"the first step, {first.task}, says something of objects, and there are none yet: give it labels, or "
-                "let a step before make some"
+                f"the first step, {first.task}, needs objects, and there are none yet: give it labels, or add a "
+                "step before it that makes some"
             )
         return self
 
     def digest(self) -> str:
-        """Return a hash of all that determines a result, but neither paths nor the models' hashes.
-
-        Returns
-        -------
-        str
-            Hexadecimal sha256; equal for settings that are left out and settings that are given their defaults.
-        """
+        """Return a sha256 of all settings that determine a result, with defaults, without paths and model hashes."""
         steps = [
             {
                 "task": step.task,
@@ -212,49 +183,22 @@ class Recipe(Declared):
         return sha256(json.dumps([seen, steps, written], sort_keys=True).encode()).hexdigest()
 
     def models(self) -> dict[str, str]:
-        """Return the models that are needed, and check that those here are the ones that the recipe names.
-
-        Returns
-        -------
-        dict of str to str
-            sha256 of the weights by the model's name.
-
-        Raises
-        ------
-        CheckpointError
-            If a model here has another revision or hash than the recipe says.
-        """
+        """Return the sha256 of each model by name; a CheckpointError if an installed one is not the recipe's."""
         return {step.model.name: step.model.check() for step in self.steps}
 
 
 def read_recipe(path: str | Path) -> Recipe:
-    """Read a recipe.
-
-    Parameters
-    ----------
-    path : str or Path
-        A ``.yaml``, ``.yml`` or ``.json`` file.
-
-    Returns
-    -------
-    Recipe
-        Checked, but for the files it names and the models' hashes.
-
-    Raises
-    ------
-    RecipeError
-        If it cannot be read, naming each field that is wrong, what was got and what was expected.
-    """
+    """Read a recipe."""
     content = parse_text(Path(path))
     if not isinstance(content, Mapping):
-        raise RecipeError(f"{str(path)!r} is no recipe: it holds {type(content).__name__}, not fields and values.")
+        raise RecipeError(f"{str(path)!r} is not a recipe: expected fields and values, got {type(content).__name__}.")
     given = content.get("format")
     if given != _FORMAT:
         newer = isinstance(given, str) and given.startswith("foundseg-recipe ")
         what = "install a newer napari-foundseg to read it" if newer else f"its first line must be 'format: {_FORMAT}'"
         raise RecipeError(f"{str(path)!r}: format = {given!r}; {what}.")
     try:
-        # By way of JSON: what YAML reads as a date or a set is no value here.
+        # Through JSON, which refuses what YAML reads as a date or a set.
         return Recipe.model_validate_json(json.dumps(content, allow_nan=False))
     except ValidationError as error:
         raise RecipeError(f"{str(path)!r}: {validation_message(error)}") from error
@@ -263,46 +207,17 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def write_recipe(path: str | Path, recipe: Recipe) -> None:
-    """Write a recipe; revisions and hashes of its models are filled in.
-
-    Parameters
-    ----------
-    path : str or Path
-        A ``.yaml``, ``.yml`` or ``.json`` file.
-    recipe : Recipe
-        The recipe.
-
-    Raises
-    ------
-    RecipeError
-        If the file's name has another extension.
-    OutputError
-        If it cannot be written.
-    """
+    """Write a recipe; revisions and hashes of its models are filled in."""
     steps = tuple(step.model_copy(update={"model": _model_of(step.model)}) for step in recipe.steps)
     write_text(Path(path), recipe.model_copy(update={"steps": steps}).model_dump(mode="json"))
 
 
 def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
-    """Make the recipe of a run: one step, with the image's normalisation, and axes and channels unlike the file's.
-
-    Parameters
-    ----------
-    request : RunRequest
-        The run, on the finest level.
-    paths : tuple of str
-        The images to run on; by default the image's own file.
-
-    Raises
-    ------
-    RecipeError
-        If the image comes from no file and no paths are given, or if it has one channel fewer than its file and is
-        none of that file's.
-    """
+    """Make the recipe of a run: one step, with the image's normalisation, and axes and channels unlike the file's."""
     image = request.image
     paths = paths or ((image.source,) if image.source else ())
     if not paths:
-        raise RecipeError("The image comes from no file, so a recipe cannot name it: give the files it is for.")
+        raise RecipeError("The image comes from no file, so a recipe cannot name it. Give the recipe's files.")
     values = request.settings.model_dump(mode="json")
     step = Step(
         task=request.task,
@@ -317,23 +232,7 @@ def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
 
 
 def step_of(provenance: Mapping[str, Any]) -> Step:
-    """Return the step that a provenance tells of.
-
-    Parameters
-    ----------
-    provenance : mapping
-        As `tasks.provenance.record` makes it.
-
-    Returns
-    -------
-    Step
-        With the model's revision and hash.
-
-    Raises
-    ------
-    ReplayError
-        If something is missing, or of another napari-foundseg.
-    """
+    """Return the step of a provenance."""
     try:
         model, settings = provenance["model"], dict(provenance["settings"])
         return Step(
@@ -349,7 +248,7 @@ def step_of(provenance: Mapping[str, Any]) -> Step:
 
 
 def _beyond_the_file(image: Image) -> tuple[str | None, int | tuple[int, ...] | None]:
-    """Return axes and channels, each only where the file alone gives another picture: so it fits other files too."""
+    """Return axes and channels, None where they are the file's own, so that the recipe fits other files too."""
     channels = None if replace(image, channels=None).channels == image.channels else image.channels
     try:
         file = read_image(image.source) if image.source else None
@@ -365,7 +264,7 @@ def _beyond_the_file(image: Image) -> tuple[str | None, int | tuple[int, ...] | 
 
 
 def _channel_of(image: Image, file: Image) -> int:
-    """Return the channel of a file that is a layer of its own in napari."""
+    """Return which channel of its file a layer is, since napari splits channels into layers."""
     indices = list(image.indices())
     some = [indices[0], indices[len(indices) // 2], indices[-1]]
     for channel in range(file.levels[0].shape[(file.axes or "").index("C")]):
@@ -373,8 +272,8 @@ def _channel_of(image: Image, file: Image) -> int:
         if all(np.array_equal(own.raw(index), image.raw(index)) for index in some):
             return channel
     raise RecipeError(
-        f"The layer holds other pixels than each channel of {str(file.source)!r}, so a recipe cannot say what it was "
-        "made of. Save the layer as a file of its own, open that, and run again."
+        f"The layer differs from every channel of {str(file.source)!r}, so a recipe cannot name its pixels. "
+        "Save the layer as a file, open that file, and run again."
     )
 
 

@@ -1,4 +1,4 @@
-"""The steps of a recipe, one after the other, on one image."""
+"""Runs the steps of a recipe on one image, one after the other."""
 
 from __future__ import annotations
 
@@ -26,31 +26,7 @@ __all__ = ["run_steps"]
 def run_steps(
     steps: Sequence[Step], image: Image, context: StageContext
 ) -> tuple[NDArray[Any], pd.DataFrame, tuple[dict[str, Any], ...]]:
-    """Run the steps of a recipe on an image.
-
-    Parameters
-    ----------
-    steps : sequence of Step
-        The steps.
-    image : Image
-        The image.
-    context : StageContext
-        Gives models, is told the progress, says whether to stop.
-
-    Returns
-    -------
-    labels : ndarray of unsigned int
-        Of the image's shape without channels.
-    table : pandas.DataFrame
-        A row an object; one that lost all its pixels to another keeps its row with area 0.
-    provenance : tuple of dict
-        Of each step; that of the last has the classes of the whole.
-
-    Raises
-    ------
-    FoundsegError
-        What a step fails with.
-    """
+    """Return labels, a row an object (area 0: all pixels lost to another), and the provenance of each step."""
     labels: NDArray[Any] | None = None
     table: pd.DataFrame | None = None
     classes = OBJECT
@@ -62,16 +38,16 @@ def run_steps(
 
         model = context.model(step.model.name, step.protocol)
         task, inputs = TASKS[step.task], step.parsed_inputs()
-        given = inputs if labels is None else inputs.with_labels(labels)
-        found = task.run(image, given, step.parsed_settings(), model, share, context.cancelled)
-        told = {**found.provenance, "rule": step.rule} if i else found.provenance
-        # What the steps before have made is not written down again.
-        provenance.append(told if given is inputs else {**told, "inputs": inputs.model_dump(mode="json")})
-        if labels is None or table is None or given is not inputs:
+        step_inputs = inputs if labels is None else inputs.with_labels(labels)
+        found = task.run(image, step_inputs, step.parsed_settings(), model, share, context.cancelled)
+        record = {**found.provenance, "rule": step.rule} if i else found.provenance
+        # Labels of earlier steps are not repeated in the provenance.
+        provenance.append(record if step_inputs is inputs else {**record, "inputs": inputs.model_dump(mode="json")})
+        if labels is None or table is None or step_inputs is not inputs:
             labels, table, classes = found.labels, found.table, found.classes
         else:
             classes, numbers = classes.joined(found.classes)
-            labels, table = _added(labels, table, found, numbers, image.label_axes, step.rule)
+            labels, table = _add_objects(labels, table, found, numbers, image.label_axes, step.rule)
             table = named_classes(table, classes) if classes.ids != OBJECT.ids else table
     assert labels is not None
     assert table is not None
@@ -79,7 +55,7 @@ def run_steps(
     return labels, table, tuple(provenance)
 
 
-def _added(
+def _add_objects(
     labels: NDArray[Any],
     table: pd.DataFrame,
     found: Segmentation,
@@ -87,10 +63,10 @@ def _added(
     axes: str,
     rule: Overlap,
 ) -> tuple[NDArray[Any], pd.DataFrame]:
-    """Add a step's objects to those that are there; their ids go on."""
+    """Add a step's objects to those of earlier steps, with the next ids."""
     count = len(table)
-    labels = _dense(labels, table)
-    added = _dense(found.labels, found.table)
+    labels = _renumber(labels, table)
+    added = _renumber(found.labels, found.table)
     taken = added > 0
     if rule != "overwrite":
         taken &= labels == 0
@@ -101,8 +77,8 @@ def _added(
     return labels, object_table(labels, axes, **scores, classes=classes.astype(np.int64))
 
 
-def _dense(labels: NDArray[Any], table: pd.DataFrame) -> NDArray[Any]:
-    """Give labels with other numbers, such as panoptic ids, the numbers 1 to n in the order of the table."""
+def _renumber(labels: NDArray[Any], table: pd.DataFrame) -> NDArray[Any]:
+    """Renumber labels such as panoptic ids to 1 … n, in the order of the table."""
     ids = table["label"].to_numpy(np.int64)
     if not len(ids) or ids.max() == len(ids):
         return labels

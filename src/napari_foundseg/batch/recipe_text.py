@@ -1,4 +1,4 @@
-"""Recipes as text: YAML that says what is wrong where, and JSON."""
+"""Reads and writes the text of recipes, YAML or JSON; errors name the line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LARGEST = 64 << 20
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without its traps: a field twice is an error, and nothing refers to another place."""
+    """A YAML loader that refuses duplicate fields and references."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -31,74 +31,45 @@ class _Loader(yaml.SafeLoader):
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for i, (key, _) in enumerate(node.value):
             if keys[i] in keys[:i]:
-                raise yaml.constructor.ConstructorError(None, None, f"{keys[i]!r} stands here twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{keys[i]!r} appears twice", key.start_mark)
         return super().construct_mapping(node, deep)
 
 
 def parse_text(path: Path) -> Any:
-    """Read a file of fields and values.
-
-    Parameters
-    ----------
-    path : Path
-        Its extension says whether it is YAML or JSON.
-
-    Returns
-    -------
-    object
-        What it holds.
-
-    Raises
-    ------
-    RecipeError
-        If it cannot be read, or is neither; with the line where it breaks.
-    """
+    """Read a file of fields and values."""
     known = path.suffix.lower()
     if known not in _YAML + _JSON:
-        raise RecipeError(f"{str(path)!r} is no recipe: recipes end in {', '.join(_YAML + _JSON)}.")
+        raise RecipeError(f"{str(path)!r} is not a recipe: expected a file that ends in {', '.join(_YAML + _JSON)}.")
     try:
         if path.exists() and not path.is_file():
-            raise RecipeError(f"{str(path)!r} is no file; give the name of a recipe.")
+            raise RecipeError(f"{str(path)!r} is not a file. Give the name of a recipe.")
         if path.stat().st_size > _LARGEST:
-            raise RecipeError(f"{str(path)!r} is no recipe: it is larger than {_LARGEST >> 20} MB.")
+            raise RecipeError(f"{str(path)!r} is not a recipe: it is larger than {_LARGEST >> 20} MB.")
         text = path.read_text(encoding="utf-8-sig")
         return json.loads(text) if known in _JSON else yaml.load(text, _Loader)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise RecipeError(f"{str(path)!r} cannot be read: {reason}.") from error
     except yaml.YAMLError as error:
-        raise RecipeError(f"{str(path)!r} is no YAML: {_where(error)}.") from error
+        raise RecipeError(f"{str(path)!r} is not valid YAML: {_where(error)}.") from error
 
 
 def write_text(path: Path, content: Any) -> None:
-    """Write fields and values.
-
-    Parameters
-    ----------
-    path : Path
-        Its extension says whether as YAML or as JSON.
-    content : object
-        Plain values.
-
-    Raises
-    ------
-    RecipeError
-        If the extension is another.
-    OutputError
-        If it cannot be written.
-    """
+    """Write fields and values."""
     known = path.suffix.lower()
     try:
         json.dumps(content, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         shown = error.object[max(0, error.start - 30) : error.end + 10]
-        raise RecipeError(f"{str(path)!r} cannot hold a name that is no text ({shown!r}): rename that file.") from error
+        raise RecipeError(
+            f"{str(path)!r} cannot contain a name that is not text ({shown!r}). Rename that file."
+        ) from error
     if known in _YAML:
         text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=False, width=120)
     elif known in _JSON:
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
     else:
-        raise RecipeError(f"{str(path)!r}: a recipe is saved as {', '.join(_YAML + _JSON)}.")
+        raise RecipeError(f"{str(path)!r}: the name of a recipe must end in {', '.join(_YAML + _JSON)}.")
     with atomic_write(path) as file:
         file.write(text.encode())
 

@@ -1,4 +1,4 @@
-"""Doing a run again from what was written down of it."""
+"""Repeats a run from its provenance, and compares the results."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from napari_foundseg.batch.item_image import file_digest, picture
+from napari_foundseg.batch.item_image import hash_image_file, read_item_image
 from napari_foundseg.batch.recipe import step_of
 from napari_foundseg.batch.recipe_steps import run_steps
-from napari_foundseg.batch.sidecar import Sidecar, digest_of, sidecar_of
+from napari_foundseg.batch.sidecar import Sidecar, hash_file
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import BadImageError, ReplayError
@@ -25,6 +25,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.formats.table import label_endings
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
+from napari_foundseg.io.naming import sidecar_path
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_labels
 from napari_foundseg.tasks.settings import Progress, ignore_progress
@@ -34,14 +35,14 @@ __all__ = ["Comparison", "compare", "replay"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """How a replay relates to what the run wrote.
+    """Whether a replay equals the result of the run.
 
     Parameters
     ----------
     equal : bool or None
-        None where nothing is left to compare with.
+        None where the result does not exist any more.
     words : str
-        The same for a person.
+        The same in words.
     """
 
     equal: bool | None
@@ -55,19 +56,19 @@ def replay(
     device: str | None = None,
     progress: Progress = ignore_progress,
 ) -> Segmentation:
-    """Run again what a result was made with; on the same platform the labels are equal bit for bit.
+    """Repeat the run that made a result; on the same platform the labels are equal bit for bit.
 
     Parameters
     ----------
     source : str or Path or mapping
-        A labels file with its sidecar beside it, the sidecar, a JSON file of a provenance, or a provenance as a layer
-        has it in ``metadata["foundseg"]``.
+        A labels file that has its sidecar in the same folder, the sidecar, a JSON file of a provenance, or a provenance
+        as a layer has it in ``metadata["foundseg"]``.
     image : array-like or Image or str or Path, optional
-        The image, where it is not where it was any more, or came from no file.
+        The image, if its file was moved or it came from no file.
     device : str, optional
         Where to run; by default where it ran.
     progress : callable
-        Told the share done and words.
+        Called with the share done (0 to 1) and words.
 
     Returns
     -------
@@ -83,12 +84,12 @@ def replay(
     CheckpointError
         If a model here has other weights.
     """
-    told = _told(source)
-    steps = [step_of(values) for values in told.steps]
+    record = _read_record(source)
+    steps = [step_of(values) for values in record.steps]
     for step in steps:
         step.model.check()
-    picture_again = _image(told, image)
-    ran = told.steps[0]["model"]
+    picture_again = _image(record, image)
+    ran = record.steps[0]["model"]
     with _threads(ran.get("threads")):
         context = StageContext(device or ran.get("device"), progress, bool)
         labels, table, provenance = run_steps(steps, picture_again, context)
@@ -96,14 +97,14 @@ def replay(
 
 
 def compare(source: str | Path | Mapping[str, Any], again: Segmentation) -> Comparison:
-    """Compare a replay with what the run wrote.
+    """Compare a replay with the result of the run.
 
     Parameters
     ----------
     source : str or Path or mapping
-        What was replayed.
+        The source that was replayed.
     again : Segmentation
-        What `replay` returned.
+        The return value of `replay`.
 
     Returns
     -------
@@ -115,29 +116,29 @@ def compare(source: str | Path | Mapping[str, Any], again: Segmentation) -> Comp
     ReplayError
         If there is no provenance.
     """
-    told = _told(source)
-    if told.labels is None or told.sha256 is None:
+    record = _read_record(source)
+    if record.labels is None or record.sha256 is None:
         return Comparison(None, "There is no labels file to compare with.")
-    if told.labels.exists() and digest_of(told.labels) == told.sha256:
-        written = np.asarray(read_image(told.labels).levels[0])
+    if record.labels.exists() and hash_file(record.labels) == record.sha256:
+        written = np.asarray(read_image(record.labels).levels[0])
         if written.shape == again.labels.shape and np.array_equal(written, again.labels):
-            return Comparison(True, f"Equal to {told.labels}.")
-        return Comparison(False, f"{told.labels} has other labels.")
-    # Equal labels give equal bytes, so what the run wrote is known though it is not there any more.
-    known = told.steps[0]["image"]
+            return Comparison(True, f"Equal to {record.labels}.")
+        return Comparison(False, f"{record.labels} has other labels.")
+    # Equal labels give equal bytes, so the hash decides even where the file does not exist any more.
+    known = record.steps[0]["image"]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, told.labels.name)
+        path = Path(folder, record.labels.name)
         write_labels(path, again.labels, known["axes"], known["spacing"], known["units"])
-        equal = digest_of(path) == told.sha256
-    since = f"{told.labels} was changed or removed since"
+        equal = hash_file(path) == record.sha256
+    since = f"{record.labels} was changed or removed after the run"
     if equal:
-        return Comparison(True, f"Equal to what the run wrote; {since}.")
-    return Comparison(None, f"{since}; whether the run wrote these labels cannot be told.")
+        return Comparison(True, f"Equal to the labels of the run; {since}.")
+    return Comparison(None, f"{since}; so the labels cannot be compared.")
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What was written down of a run."""
+class _RunRecord:
+    """The record of a run, read from a file or a provenance."""
 
     steps: Sequence[Mapping[str, Any]]
     index: tuple[int, ...] | None = None
@@ -149,38 +150,36 @@ class _Told:
     sha256: str | None = None
 
 
-def _told(source: str | Path | Mapping[str, Any]) -> _Told:
+def _read_record(source: str | Path | Mapping[str, Any]) -> _RunRecord:
     if isinstance(source, Mapping):
-        return _Told([source.get(RUN_PROVENANCE, source)])
+        return _RunRecord([source.get(RUN_PROVENANCE, source)])
     path = Path(source)
     if path.suffix.lower() != ".json":
-        path = sidecar_of(path)
+        path = sidecar_path(path)
     try:
         content = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        raise ReplayError(f"There is no {str(path)!r}, so nobody knows how the result was made.") from error
+        raise ReplayError(f"There is no {str(path)!r}, so it is not known how the result was made.") from error
     except (OSError, ValueError) as error:
-        raise ReplayError(
-            f"{str(path)!r} cannot be read: {error}. Give a labels file or the JSON beside it."
-        ) from error
+        raise ReplayError(f"{str(path)!r} cannot be read: {error}. Give a labels file or its JSON file.") from error
     if not isinstance(content, dict):
-        raise ReplayError(f"{str(path)!r} holds no provenance. Give a labels file or the JSON beside it.")
+        raise ReplayError(f"{str(path)!r} holds no provenance. Give a labels file or its JSON file.")
     if "format" not in content:
-        return _Told([content.get(RUN_PROVENANCE, content)])
+        return _RunRecord([content.get(RUN_PROVENANCE, content)])
     try:
         known = Sidecar.model_validate(content)
     except ValidationError as error:
         raise ReplayError(f"{str(path)!r} is damaged, or of a newer napari-foundseg: {error}") from error
     name = next((n for n in known.outputs if n.lower().endswith(label_endings()) and Path(n).name == n), None)
     labels, digest = (path.with_name(name), known.outputs[name]) if name else (None, None)
-    return _Told(known.steps, known.input.index, known.input.axes, known.input.sha256, labels, digest)
+    return _RunRecord(known.steps, known.input.index, known.input.axes, known.input.sha256, labels, digest)
 
 
-def _image(told: _Told, given: Any) -> Image:
-    """Return the image as the run saw it, and make sure that it is the same."""
+def _image(record: _RunRecord, given: Any) -> Image:
+    """Return the image as the run read it; raise a BadImageError if it is another."""
     try:
-        known = told.steps[0]["image"]
-        image = _opened(told, known, known["source"] if given is None else given)
+        known = record.steps[0]["image"]
+        image = _opened(record, known, known["source"] if given is None else given)
         expected = known["fingerprint"]
     except (KeyError, TypeError, ValidationError) as error:
         raise ReplayError(f"The provenance is incomplete, or of another napari-foundseg: {error}") from error
@@ -188,24 +187,24 @@ def _image(told: _Told, given: Any) -> Image:
     if found != expected:
         raise BadImageError(
             image.source,
-            f"the image is not the one that the result was made of (fingerprint {found[:12]}… instead of "
-            f"{expected[:12]}…); give that one",
+            f"this is not the image of the result (fingerprint {found[:12]}… instead of "
+            f"{expected[:12]}…). Give the image that the result was made from",
         )
     return image
 
 
-def _opened(told: _Told, known: Mapping[str, Any], path: Any) -> Image:
+def _opened(record: _RunRecord, known: Mapping[str, Any], path: Any) -> Image:
     if path is None:
-        raise BadImageError(None, "the run was on an image that came from no file: give the image")
+        raise BadImageError(None, "the image of this run came from no file. Give the image")
     channels = tuple(known["channels"]) or None
     normalisation = TypeAdapter(Normalisation).validate_python(known["normalisation"])
     if isinstance(path, str | Path):
-        if told.image is not None and file_digest(Path(path)) != told.image:
-            raise BadImageError(path, "this is not the file that the result was made of; give that one")
-        if told.index is not None:
-            found = picture(Path(path), told.axes, channels, normalisation, told.index)
+        if record.image is not None and hash_image_file(Path(path)) != record.image:
+            raise BadImageError(path, "this is not the file that the result was made from. Give that one")
+        if record.index is not None:
+            found = read_item_image(Path(path), record.axes, channels, normalisation, record.index)
         else:
-            found = read_image(path, told.axes)
+            found = read_image(path, record.axes)
     else:
         found = path if isinstance(path, Image) else Image(path, known["array_axes"])
     return replace(

@@ -1,4 +1,4 @@
-"""`Report`: what a run of a batch did, for people and for programs."""
+"""`Report`: how each item of a batch ended, written as JSON."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from napari_foundseg.batch.item_stages import ItemOutcome
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.io.atomic import atomic_write
 
-__all__ = ["REPORT_NAME", "Report", "ReportedItem", "read_report", "reported", "write_report"]
+__all__ = ["REPORT_NAME", "Report", "ReportedItem", "make_entry", "read_report", "write_report"]
 
 #: In the folder of the results.
 REPORT_NAME = "foundseg-report.json"
@@ -19,14 +19,14 @@ _Ended = Literal["done", "already done", "kept", "failed", "not done"]
 
 
 class ReportedItem(Declared):
-    """What became of one item."""
+    """How one item ended."""
 
     name: str
-    """The file as the recipe's folder sees it, and the slice."""
+    """The path of the file relative to the recipe's folder, and the slice."""
     stem: str
-    """What the names of its results begin with."""
+    """The names of its results begin with it."""
     state: _Ended
-    """Already done: by an earlier run, or by another at the same time. Kept: the labels are a person's. Not done: the
+    """Already done: by an earlier run, or by another at the same time. Kept: the user edited the labels. Not done: the
     run ended before."""
     objects: int | None
     """Number of objects, where there is a result."""
@@ -39,7 +39,7 @@ class ReportedItem(Declared):
 
 
 class Report(Declared):
-    """What a run of a batch did."""
+    """The report of one run of a batch."""
 
     format: Literal["foundseg-report 1"] = "foundseg-report 1"
     """What this file is."""
@@ -65,54 +65,22 @@ class Report(Declared):
     """In the order of the batch."""
 
     def count(self, *states: str) -> int:
-        """Return how many items are in one of some states.
-
-        Parameters
-        ----------
-        *states : str
-            As in `ReportedItem`.
-
-        Returns
-        -------
-        int
-            Their number.
-        """
+        """Return how many items are in one of some states."""
         return sum(item.state in states for item in self.items)
 
     @property
     def complete(self) -> bool:
-        """Whether every item has its result, or a person's."""
+        """Whether every item has a result, or was kept."""
         return not self.count("failed", "not done")
 
     def in_words(self) -> str:
-        """Return the counts in words.
-
-        Returns
-        -------
-        str
-            Such as ``198 done, 2 failed``.
-        """
+        """Return the counts in words, such as ``198 done, 2 failed``."""
         counts = Counter(item.state for item in self.items)
         return ", ".join(f"{counts[state]} {state}" for state in get_args(_Ended) if counts[state]) or "nothing to do"
 
 
-def reported(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedItem:
-    """Return an item's line of the report.
-
-    Parameters
-    ----------
-    outcome : ItemOutcome or None
-        What became of it; None where nothing did.
-    name : str
-        The item's name.
-    stem : str
-        What the names of its results begin with.
-
-    Returns
-    -------
-    ReportedItem
-        The line.
-    """
+def make_entry(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedItem:
+    """Return an item's entry in the report, given how it ended (None: it did not begin)."""
     if outcome is None or outcome.state in ("elsewhere", "stopped"):
         return ReportedItem(name=name, stem=stem, state="not done", objects=None, seconds=0, reason="", error="")
     return ReportedItem(
@@ -127,18 +95,7 @@ def reported(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedItem:
 
 
 def read_report(folder: Path) -> Report | None:
-    """Read the report of the last run.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder of the results.
-
-    Returns
-    -------
-    Report or None
-        None if there is none, or none that can be read: it tells nothing that the next run needs.
-    """
+    """Return the report of the last run, or None if there is none that can be read."""
     try:
         return Report.model_validate(json.loads((folder / REPORT_NAME).read_bytes()))
     except (OSError, ValueError):
@@ -146,21 +103,8 @@ def read_report(folder: Path) -> Report | None:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write a report into the folder of the results.
-
-    Parameters
-    ----------
-    folder : Path
-        The folder.
-    report : Report
-        The report.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
-    # Not pydantic's own JSON: names of files may hold what is no letter. Python escapes it as JSON does.
+    """Write a report into the folder of the results."""
+    # Not pydantic's own JSON: file names may contain undecodable bytes, which Python escapes.
     text = json.dumps(report.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n"
     with atomic_write(folder / REPORT_NAME) as file:
         file.write(text.encode("utf-8", "backslashreplace"))

@@ -1,4 +1,4 @@
-"""`Request`: a recipe, and what a person chose instead of what it says."""
+"""`BatchRequest`: a recipe, and the user's choices that replace parts of it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from pathlib import Path
 from typing import Literal
 
 from napari_foundseg.batch.items import output_folder
-from napari_foundseg.batch.layer_sources import files_of_layers
+from napari_foundseg.batch.layer_sources import save_layers
 from napari_foundseg.batch.recipe import Recipe, write_recipe
 from napari_foundseg.batch.runner import OnChange, Runner
 from napari_foundseg.core.errors import RecipeError
 from napari_foundseg.core.image import Image
 
-__all__ = ["Request"]
+__all__ = ["BatchRequest"]
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be run over what.
+class BatchRequest:
+    """A recipe, and the images, folder and workers to run it with.
 
     Parameters
     ----------
     recipe : Recipe or None
-        None as long as none was chosen.
+        None until one is chosen.
     folder : Path
         The folder that the recipe's paths start from.
     paths : tuple of str
@@ -31,9 +31,9 @@ class Request:
     layers : tuple of (str, Image)
         Layers by their names, instead of either.
     stacks : {'whole', 'slices'} or None
-        Whether a stack is one item or one a slice; None: as the recipe says.
+        Whether a stack is one item or one a slice; None: as in the recipe.
     out : Path or None
-        Folder of the results; None: as the recipe says.
+        Folder of the results; None: the recipe's.
     workers : int
         How many workers.
     engine : str
@@ -52,81 +52,32 @@ class Request:
     @property
     def results(self) -> Path:
         """The folder of the results."""
-        return output_folder(self.chosen(), self.folder, self.out)
+        return output_folder(self.chosen_recipe(), self.folder, self.out)
 
-    def chosen(self) -> Recipe:
-        """Return the recipe with what was chosen in it.
-
-        Returns
-        -------
-        Recipe
-            Its paths start from `folder`, too.
-
-        Raises
-        ------
-        RecipeError
-            If there is no recipe.
-        """
+    def chosen_recipe(self) -> Recipe:
+        """Return the recipe with the user's choices in it; a RecipeError if there is no recipe."""
         if self.recipe is None:
             raise RecipeError("There is no recipe. Open one, or run a task and press 'Last run'.")
         chosen = {"paths": self.paths or None, "stacks": self.stacks}
         given = {name: value for name, value in chosen.items() if value is not None}
         return self.recipe.model_copy(update={"inputs": self.recipe.inputs.model_copy(update=given)})
 
-    def with_files(self) -> Request:
-        """Return the same with files for the layers; those that come from no file are saved among the results.
-
-        Returns
-        -------
-        Request
-            Without layers.
-
-        Raises
-        ------
-        OutputError
-            If a layer cannot be saved.
-        """
+    def with_layers_saved(self) -> BatchRequest:
+        """Return the request with files instead of layers; layers that differ from their file are saved."""
         if not self.layers:
             return self
-        paths = tuple(str(path) for path in files_of_layers(self.layers, self.results))
+        paths = tuple(str(path) for path in save_layers(self.layers, self.results))
         return replace(self, paths=paths, layers=())
 
-    def runner(self, on_change: OnChange | None = None) -> Runner:
-        """Return what does it; lists the images, so it may take a while.
-
-        Parameters
-        ----------
-        on_change : callable, optional
-            As `Runner` takes it.
-
-        Returns
-        -------
-        Runner
-            Not begun.
-
-        Raises
-        ------
-        FoundsegError
-            If there is no such image or model, or no recipe.
-        """
+    def make_runner(self, on_change: OnChange | None = None) -> Runner:
+        """Return a runner that has not begun; it lists the images, which may take a while."""
         return Runner(
-            self.chosen(), self.folder, self.out, workers=self.workers, engine=self.engine, on_change=on_change
+            self.chosen_recipe(), self.folder, self.out, workers=self.workers, engine=self.engine, on_change=on_change
         )
 
     def save(self, path: Path) -> None:
-        """Save it as a recipe, whose paths start from the recipe's own folder where they lie in it.
-
-        Parameters
-        ----------
-        path : Path
-            A ``.yaml`` or ``.json`` file.
-
-        Raises
-        ------
-        FoundsegError
-            If there is no recipe, or it cannot be written.
-        """
-        recipe, below = self.with_files().chosen(), path.absolute().parent
+        """Save as a recipe; paths inside the recipe's folder are relative to it."""
+        recipe, below = self.with_layers_saved().chosen_recipe(), path.absolute().parent
         paths = tuple(_from(self.folder / entry, below) for entry in recipe.inputs.paths)
         changed = {
             "inputs": recipe.inputs.model_copy(update={"paths": paths}),

@@ -1,1 +1,1 @@
-"""Where a task runs: a worker process of our own, or one behind a scheduler that the user names."""
+"""Runs tasks in workers: processes of our own, or those of a scheduler that the user names."""

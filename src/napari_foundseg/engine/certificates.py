@@ -1,4 +1,4 @@
-"""One-time certificates: whoever does not hold one cannot talk to the engine."""
+"""One-time TLS certificates; nobody without one can connect to the engine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LIFETIME = timedelta(days=365)
 
 @dataclass(frozen=True)
 class Certificates:
-    """What one side shows and whom it trusts, each as PEM text or as the path of a PEM file.
+    """The certificate of one side and the authority that it trusts, each as PEM text or as the path of a PEM file.
 
     Parameters
     ----------
@@ -39,15 +39,7 @@ class Certificates:
 
 
 def make_certificates() -> tuple[Certificates, Certificates]:
-    """Make an authority that nobody keeps, and one certificate for each side.
-
-    Returns
-    -------
-    Certificates
-        The server's.
-    Certificates
-        The client's.
-    """
+    """Return certificates of the server and of the client, signed by an authority whose key is not kept."""
     authority_key = ec.generate_private_key(ec.SECP256R1())
     authority = _signed(authority_key, authority_key, None)
     return _side(authority, authority_key), _side(authority, authority_key)

@@ -1,4 +1,4 @@
-"""`Engine`: where the window hands its work to."""
+"""`Engine`: runs the tasks of the window outside its process."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Engine:
     device : str, optional
         Where models run, as for `models.device.choose_device`; the worker's own choice by default.
     on_status : callable, optional
-        Told in words what the engine does.
+        Called with words for the user when the state of the engine changes.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Engine:
     ) -> None:
         self._address = address or os.environ.get("FOUNDSEG_ENGINE") or ""
         self._dispatcher = Dispatcher(partial(_make_link, self._address, security), device, on_status)
-        # Also at the interpreter's end, and when nobody holds the engine any more.
+        # Also at the interpreter's exit, and when the engine is garbage-collected.
         self._finalizer = weakref.finalize(self, _close, self._dispatcher, os.getpid())
 
     def start(self) -> None:
@@ -69,32 +69,13 @@ class Engine:
         done: Callable[[Job], None] | None = None,
         replace: str | None = None,
     ) -> Job:
-        """Ask for a run.
+        """Queue a run and return its job; of waiting jobs with the same `replace` only the latest runs.
 
-        Parameters
-        ----------
-        request : RunRequest
-            In pixels of the level to run on, as `RunRequest.at_level` returns it.
-        progress : callable, optional
-            Told the share done and words.
-        done : callable, optional
-            Called once with the job when it is done, has failed or was cancelled.
-        replace : str, optional
-            Of the waiting jobs with this key only the latest runs; a running one ends by itself.
-
-        Returns
-        -------
-        Job
-            What becomes of it; faults of the run are in its `error`.
-
-        Raises
-        ------
-        EngineError
-            If the engine was closed before.
+        Do not change the image's pixels before the job has ended. `done` is called once with the job.
         """
-        job = Job(request, progress=progress, replace=replace, on_end=self._ended(done))
+        job = Job(request, progress=progress, replace=replace, on_end=self._make_end_callback(done))
         self._dispatcher.start()
-        self._dispatcher.put(job)
+        self._dispatcher.add_job(job)
         return job
 
     def close(self) -> None:
@@ -102,24 +83,12 @@ class Engine:
         self._finalizer()
 
     def log_tail(self) -> str:
-        """Return the end of the log of the process of our own.
-
-        Returns
-        -------
-        str
-            Empty where there is none.
-        """
+        """Return the end of the log of the process of our own."""
         link = self._dispatcher.link
         return link.handle.log_tail() if link is not None else ""
 
     def diagnostics(self) -> dict[str, Any]:
-        """Return what a report of a fault should hold; asks nobody, so it never waits.
-
-        Returns
-        -------
-        dict
-            Address, process number, versions here and there, device of the last run, resident memory in bytes.
-        """
+        """Return facts for a bug report: address, process, versions, device, memory in bytes; never waits."""
         link = self._dispatcher.link
         facts = link.facts if link is not None else {}
         return {
@@ -129,17 +98,17 @@ class Engine:
             "versions_here": worker.versions(),
             "versions_there": facts.get("versions"),
             "device": self._dispatcher.device,
-            "resident_memory": _resident(link),
+            "resident_memory": _resident_memory(link),
         }
 
-    def _ended(self, done: Callable[[Job], None] | None) -> Callable[[Job], None]:
-        # An engine that nobody else holds lives until its jobs have ended.
+    def _make_end_callback(self, done: Callable[[Job], None] | None) -> Callable[[Job], None]:
+        # Keeps the engine alive until its jobs have ended.
         holder = [self]
 
         def ended(job: Job) -> None:
             job.request = None
             if done is not None:
-                holder[0]._dispatcher.report(lambda: done(job))
+                holder[0]._dispatcher.queue_callback(lambda: done(job))
             holder.clear()
 
         return ended
@@ -155,7 +124,7 @@ def _close(dispatcher: Dispatcher, owner: int) -> None:
         dispatcher.close()
 
 
-def _resident(link: Link | None) -> int | None:
+def _resident_memory(link: Link | None) -> int | None:
     import psutil
 
     if link is None or link.handle.pid is None:

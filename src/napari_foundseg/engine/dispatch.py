@@ -1,7 +1,7 @@
-"""The engine's thread: one job after the other, from the image's pixels to the answer.
+"""The engine's thread, which runs one job after the other.
 
-Everything that blocks happens here, never in the caller's thread; another thread hands out what ended, so that a slow
-callback delays no run.
+Everything that blocks happens here, never in the caller's thread. Callbacks are called on another thread, so that a
+slow one delays no run.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
 from napari_foundseg.engine.image_planes import Index
 from napari_foundseg.engine.job import Job
 from napari_foundseg.engine.link import Link
-from napari_foundseg.engine.run_transfer import Exchange
+from napari_foundseg.engine.run_transfer import RunTransfer
 from napari_foundseg.engine.worker import RunOutcome
 
 __all__ = ["Dispatcher"]
 
 _log = logging.getLogger(__name__)
-#: How long a worker of our own may take to stop before it is replaced.
+#: Seconds that a worker of our own has to stop before it is replaced.
 _STOP_SECONDS = 2.0
 _JOIN_SECONDS = 0.2
-#: How much later than the broken connection the news of the process's end may come.
+#: Seconds by which the end of a process may be reported later than its broken connection.
 _REASON_SECONDS = 0.5
 
 
@@ -41,7 +41,7 @@ class Dispatcher:
     device : str or None
         Where models run.
     on_status : callable
-        Told in words what the engine does.
+        Called with words for the user when the state of the engine changes.
     """
 
     def __init__(
@@ -54,44 +54,30 @@ class Dispatcher:
         self._threads: list[threading.Thread] = []
         self._running: Job | None = None
         self._closed = False
-        self._wanted = False
+        self._start_requested = False
         self.link: Link | None = None
         self.device: str | None = None
 
     def start(self) -> None:
-        """Start the threads, and through them the worker.
-
-        Raises
-        ------
-        EngineError
-            If the engine was closed.
-        """
+        """Start the threads, and through them the worker."""
         with self._changed:
             if self._closed:
                 raise EngineError("The engine was closed; make a new one.")
-            self._wanted = True
+            self._start_requested = True
             self._changed.notify_all()
             if not self._threads:
                 self._threads = [
                     threading.Thread(target=target, name=name, daemon=True)
-                    for target, name in ((self._serve, "foundseg-engine"), (self._hand_out, "foundseg-reports"))
+                    for target, name in (
+                        (self._run_jobs, "foundseg-engine"),
+                        (self._call_callbacks, "foundseg-reports"),
+                    )
                 ]
                 for thread in self._threads:
                     thread.start()
 
-    def put(self, job: Job) -> None:
-        """Queue a job; it takes the place of those waiting with its key.
-
-        Parameters
-        ----------
-        job : Job
-            The job.
-
-        Raises
-        ------
-        EngineError
-            If the engine was closed.
-        """
+    def add_job(self, job: Job) -> None:
+        """Queue a job; it replaces waiting jobs with the same key."""
         with self._changed:
             if self._closed:
                 raise EngineError("The engine was closed; make a new one.")
@@ -102,14 +88,8 @@ class Dispatcher:
         for old in replaced:
             old.end("cancelled", error=Cancelled("A newer request took its place."))
 
-    def report(self, call: Callable[[], None]) -> None:
-        """Have a callback called on the reporting thread.
-
-        Parameters
-        ----------
-        call : callable
-            Without arguments.
-        """
+    def queue_callback(self, call: Callable[[], None]) -> None:
+        """Call a function on the thread of callbacks."""
         self._reports.put(call)
 
     def close(self) -> None:
@@ -130,44 +110,44 @@ class Dispatcher:
             if thread is not threading.current_thread():
                 thread.join(_JOIN_SECONDS)
 
-    def _serve(self) -> None:
-        while self._next():
+    def _run_jobs(self) -> None:
+        while self._wait_for_job():
             job = self._running
             try:
-                link = self._linked()
+                link = self._ensure_link()
                 if job is not None and job.begin():
-                    self._run(job, link)
+                    self._run_job(job, link)
             except Exception as error:  # noqa: BLE001 - the thread must outlive any job
-                self._failed(job, error)
+                self._fail_job(job, error)
             with self._changed:
                 self._running = None
             del job
         if self.link is not None:
             self.link.close()
 
-    def _next(self) -> bool:
-        """Wait for a job, or for the wish to be ready; False once closed."""
+    def _wait_for_job(self) -> bool:
+        """Wait for a job or a request to start; False once closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._waiting or self._wanted)
-            self._wanted = False
+            self._changed.wait_for(lambda: self._closed or self._waiting or self._start_requested)
+            self._start_requested = False
             self._running = self._waiting.popleft() if self._waiting and not self._closed else None
             return not self._closed
 
-    def _failed(self, job: Job | None, error: Exception) -> None:
+    def _fail_job(self, job: Job | None, error: Exception) -> None:
         shown = error if isinstance(error, FoundsegError) else EngineError(f"{type(error).__name__}: {error}")
         if job is not None:
             job.end("failed", error=shown)
         if not self._closed:
-            self._say(str(shown).splitlines()[0])
+            self._report_status(str(shown).splitlines()[0])
 
-    def _linked(self) -> Link:
-        """Return an open link, a new one where the last is lost."""
+    def _ensure_link(self) -> Link:
+        """Return an open link, a new one if the last is lost."""
         if self.link is not None and self.link.alive:
             return self.link
         if self.link is not None:
             self.link.close()
             self.link = None
-        self._say("starting the engine")
+        self._report_status("starting the engine")
         with self._changed:
             if self._closed:
                 raise Cancelled("The engine was closed.")
@@ -177,59 +157,61 @@ class Dispatcher:
         except BaseException:
             link.close()
             raise
-        self._say("ready")
+        self._report_status("ready")
         return link
 
-    def _run(self, job: Job, link: Link) -> None:
+    def _run_job(self, job: Job, link: Link) -> None:
         request = job.request
         if request is None:
             return
-        exchange = Exchange(job, request, link, self._device)
-        answer = exchange.start()
-        answer.add_done_callback(lambda future: job.mail.put(("answer", future)))
+        transfer = RunTransfer(job, request, link, self._device)
+        answer = transfer.send_request()
+        answer.add_done_callback(lambda future: job.messages.put(("answer", future)))
         deadline: float | None = None
         while True:
             try:
-                kind, value = job.mail.get(timeout=None if deadline is None else max(0.0, deadline - time.monotonic()))
+                kind, value = job.messages.get(
+                    timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
+                )
             except Empty:
-                self._give_up(link)
+                self._replace_worker(link)
                 return
             if kind == "answer" and value.exception() is None:
-                self._answered(job, value.result())
+                self._end_job(job, value.result())
                 return
             if kind in {"answer", "death"}:
-                job.end("failed", error=value if kind == "death" else self._reason(job, value.exception()))
+                job.end("failed", error=value if kind == "death" else self._explain_break(job, value.exception()))
                 link.close()
                 return
             if kind == "cancel" and not self._closed:
                 link.cancel(job.id)
                 deadline = time.monotonic() + _STOP_SECONDS
             elif kind == "need" and not job.ended:
-                self._serve_slice(job, exchange, *value)
+                self._send_slice(job, transfer, *value)
             elif self._closed:
                 return
 
-    def _serve_slice(self, job: Job, exchange: Exchange, index: Index, pixels: bool) -> None:
+    def _send_slice(self, job: Job, transfer: RunTransfer, index: Index, pixels: bool) -> None:
         try:
-            exchange.serve(index, pixels)
+            transfer.send_slice(index, pixels)
         except FoundsegError as error:
             # The worker still waits for the slice.
             job.end("failed", error=error)
-            job.mail.put(("cancel", None))
+            job.messages.put(("cancel", None))
 
-    def _reason(self, job: Job, broken: BaseException) -> FoundsegError:
-        """Return why a connection broke: the process's end is told a moment later."""
+    def _explain_break(self, job: Job, broken: BaseException) -> FoundsegError:
+        """Return why a connection broke; the end of the process is reported a moment later."""
         end = time.monotonic() + _REASON_SECONDS
         while (left := end - time.monotonic()) > 0:
             try:
-                kind, value = job.mail.get(timeout=left)
+                kind, value = job.messages.get(timeout=left)
             except Empty:
                 break
             if kind == "death" and isinstance(value, EngineError):
                 return value
         return EngineError(f"The connection to the engine broke ({type(broken).__name__}: {broken}). Run again.")
 
-    def _answered(self, job: Job, outcome: RunOutcome) -> None:
+    def _end_job(self, job: Job, outcome: RunOutcome) -> None:
         self.device = outcome.device or self.device
         if outcome.segmentation is not None:
             job.end("done", result=outcome.segmentation)
@@ -238,19 +220,19 @@ class Dispatcher:
         else:
             job.end("failed", error=outcome.error)
 
-    def _give_up(self, link: Link) -> None:
+    def _replace_worker(self, link: Link) -> None:
         """Replace a worker that does not stop, if it is ours; a remote one may serve other users too."""
         if link.source.owns_workers:
-            self._say("replacing the engine, which did not stop")
+            self._report_status("replacing the engine, which did not stop")
             link.close()
-            self._linked()
+            self._ensure_link()
 
     def _on_event(self, event: dict[str, Any]) -> None:
         job = self._running
         if job is None or event.get("job") != job.id:
             return
         if "need" in event:
-            job.mail.put(("need", (tuple(event["need"]), event["pixels"])))
+            job.messages.put(("need", (tuple(event["need"]), event["pixels"])))
         else:
             try:
                 job.report(event["share"], event["words"], event.get("shown"))
@@ -260,16 +242,16 @@ class Dispatcher:
     def _on_death(self, error: EngineError) -> None:
         job = self._running
         if job is not None:
-            job.mail.put(("death", error))
+            job.messages.put(("death", error))
         else:
-            self._say("the engine stopped; the next run starts it again")
+            self._report_status("the engine stopped; the next run starts it again")
 
-    def _say(self, words: str) -> None:
+    def _report_status(self, words: str) -> None:
         on_status = self._on_status
         if on_status is not None:
-            self.report(lambda: on_status(words))
+            self.queue_callback(lambda: on_status(words))
 
-    def _hand_out(self) -> None:
+    def _call_callbacks(self) -> None:
         while (call := self._reports.get()) is not None:
             try:
                 call()

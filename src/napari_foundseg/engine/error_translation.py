@@ -1,4 +1,4 @@
-"""Whatever goes wrong where models run, in the words of `core.errors`."""
+"""Turns any exception of a run into a named error of `core.errors`."""
 
 from __future__ import annotations
 
@@ -17,43 +17,19 @@ _ALLOCATION = ("out of memory", "not enough memory", "allocate memory", "default
 
 
 def named_error(error: BaseException) -> FoundsegError:
-    """Return the error to show for an exception of a run.
-
-    Parameters
-    ----------
-    error : BaseException
-        What was raised.
-
-    Returns
-    -------
-    FoundsegError
-        Itself, if it is one that survives the way back; otherwise an EngineError with the traceback as a note.
-    """
+    """Return the error if it is a FoundsegError that can be pickled, otherwise an EngineError with the traceback."""
     if isinstance(error, FoundsegError) and _travels(error):
         return error
     if _is_allocation(error):
         shown = EngineError(f"The engine ran out of memory ({_first_line(error)}). {_TO_DO}")
     else:
-        shown = EngineError(f"The engine met an error that has no name here: {type(error).__name__}: {error}")
+        shown = EngineError(f"Unexpected error in the engine: {type(error).__name__}: {error}")
     shown.add_note("".join(traceback.format_exception(error)))
     return shown
 
 
 def death_error(code: int, log: str) -> EngineError:
-    """Return the error to show when the engine's process has ended.
-
-    Parameters
-    ----------
-    code : int
-        Its exit code; negative for a signal.
-    log : str
-        The end of its log.
-
-    Returns
-    -------
-    EngineError
-        With the log as a note.
-    """
+    """Return the error for a process that ended with an exit code (negative: a signal), with the log as a note."""
     killed = sys.platform != "win32" and code == -signal.SIGKILL
     if killed:
         text = f"The engine was stopped by the system, most likely because memory ran out. {_TO_DO}"

@@ -1,4 +1,4 @@
-"""Pixels on their way: planes that are named by their content, so that each travels once."""
+"""Planes of pixels, identified by their content so that each is sent once."""
 
 from __future__ import annotations
 
@@ -23,25 +23,7 @@ _NORMALISATION: TypeAdapter[Any] = TypeAdapter(Normalisation)
 
 
 def read_plane(image: Image, index: Index) -> NDArray[Any]:
-    """Read one slice of an image, lazy or not.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    index : tuple of int
-        The slice.
-
-    Returns
-    -------
-    (M, N) or (M, N, C) ndarray
-        The chosen channels, contiguous.
-
-    Raises
-    ------
-    BadImageError
-        If a lazy array fails to give its pixels.
-    """
+    """Return one slice of an image, (M, N) or (M, N, C), contiguous; a BadImageError if a lazy array fails."""
     try:
         return np.ascontiguousarray(image.raw(index))
     except FoundsegError:
@@ -52,25 +34,14 @@ def read_plane(image: Image, index: Index) -> NDArray[Any]:
 
 
 def plane_key(plane: NDArray[Any]) -> str:
-    """Name a plane by its content.
-
-    Parameters
-    ----------
-    plane : ndarray
-        Contiguous pixels.
-
-    Returns
-    -------
-    str
-        Equal for equal dtype, shape and pixels.
-    """
+    """Return a hash of a contiguous plane's dtype, shape and pixels."""
     digest = hashlib.sha256(f"{plane.dtype.str} {plane.shape}".encode())
     digest.update(plane.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
 class PlaneStore:
-    """Planes by key, kept within a bound; the least recently used go first.
+    """Planes by key, up to a limit in bytes; the least recently used are dropped first.
 
     Parameters
     ----------
@@ -85,18 +56,7 @@ class PlaneStore:
         self._planes: OrderedDict[str, NDArray[Any]] = OrderedDict()
 
     def get(self, key: str | None) -> NDArray[Any] | None:
-        """Return a plane.
-
-        Parameters
-        ----------
-        key : str or None
-            Its key.
-
-        Returns
-        -------
-        ndarray or None
-            None if it is not kept.
-        """
+        """Return a plane."""
         with self._lock:
             if key is None or key not in self._planes:
                 return None
@@ -104,15 +64,7 @@ class PlaneStore:
             return self._planes[key]
 
     def put(self, key: str, plane: NDArray[Any]) -> None:
-        """Keep a plane.
-
-        Parameters
-        ----------
-        key : str
-            Its key.
-        plane : ndarray
-            Its pixels.
-        """
+        """Keep a plane."""
         with self._lock:
             self._planes[key] = plane
             self._planes.move_to_end(key)
@@ -121,20 +73,7 @@ class PlaneStore:
 
 
 def describe(image: Image, fingerprint: str) -> dict[str, Any]:
-    """Return all that is known of an image but its pixels.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    fingerprint : str
-        Its fingerprint.
-
-    Returns
-    -------
-    dict
-        For `SentImage`. The limits are measured here, since the other side sees only some of the slices.
-    """
+    """Return an image's metadata for `SentImage`, with its grey-value limits, since a worker sees only some slices."""
     return {
         "shape": tuple(int(n) for n in image.levels[0].shape),
         "dtype": image.dtype.str,
@@ -150,14 +89,14 @@ def describe(image: Image, fingerprint: str) -> dict[str, Any]:
 
 
 class SentImage(Image):
-    """An image whose slices come from the window when they are looked at.
+    """An image whose slices the window sends when they are read.
 
     Parameters
     ----------
     described : dict
-        What `describe` returned.
+        The return value of `describe`.
     fetch : callable
-        Given a slice's index, returns what `read_plane` returned for it.
+        Returns the plane of a slice's index.
     """
 
     def __init__(self, described: dict[str, Any], fetch: Callable[[Index], NDArray[Any]]) -> None:
@@ -170,13 +109,7 @@ class SentImage(Image):
         self.__dict__.update(limits=tuple(limits), _fetch=fetch, _fingerprint=fingerprint)
 
     def fingerprint(self) -> str:
-        """Return the fingerprint that the window measured.
-
-        Returns
-        -------
-        str
-            As `Image.fingerprint`.
-        """
+        """Return the fingerprint that the window computed."""
         return str(self.__dict__["_fingerprint"])
 
     def _read(self, level: int, index: Index, box: tuple[int, int, int, int] | None) -> NDArray[Any]:
@@ -187,7 +120,7 @@ class SentImage(Image):
 
 
 class _Absent:
-    """Shape and dtype of pixels that are elsewhere."""
+    """Shape and dtype of pixels that are in another process."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.shape, self.dtype = shape, dtype

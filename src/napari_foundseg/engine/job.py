@@ -1,4 +1,4 @@
-"""`Job`: a run that was asked for, and what became of it."""
+"""`Job`: a run in the engine, and its result."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ JobState = Literal["waiting", "running", "done", "failed", "cancelled"]
 
 
 class Job:
-    """A run that was asked for; made by `Engine.submit`.
+    """A run in the engine; made by `Engine.submit`.
 
     Parameters
     ----------
     request : RunRequest
         What to run.
     progress : callable, optional
-        Told the share done and words, on a thread of the engine, while the job runs.
+        Called with the share done and words, on a thread of the engine, while the job runs.
     replace : str, optional
         Of the waiting jobs with this key only the latest runs.
     on_end : callable
@@ -50,8 +50,8 @@ class Job:
         self.state: JobState = "waiting"
         self.result: Segmentation | None = None
         self.error: FoundsegError | None = None
-        #: What the engine's thread waits for while this job runs.
-        self.mail: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+        #: Messages to the engine's thread while this job runs.
+        self.messages: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._progress, self._on_end = progress, on_end
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -64,26 +64,10 @@ class Job:
     def cancel(self) -> None:
         """End the job now; a result that comes later is discarded."""
         if self.end("cancelled", error=Cancelled("The run was cancelled.")):
-            self.mail.put(("cancel", None))
+            self.messages.put(("cancel", None))
 
     def wait(self, timeout: float | None = None) -> Segmentation:
-        """Wait for the result; for scripts, never for the window's thread.
-
-        Parameters
-        ----------
-        timeout : float, optional
-            Seconds.
-
-        Returns
-        -------
-        Segmentation
-            The result.
-
-        Raises
-        ------
-        FoundsegError
-            What the job failed with, `Cancelled` if it was cancelled.
-        """
+        """Wait for the result; for scripts, never for the window's thread."""
         if not self._ended.wait(timeout):
             raise EngineError(f"The run has not ended after {timeout} s; wait longer or cancel it.")
         if self.result is None:
@@ -91,35 +75,14 @@ class Job:
         return self.result
 
     def begin(self) -> bool:
-        """Mark the job as running.
-
-        Returns
-        -------
-        bool
-            False if it has ended before.
-        """
+        """Mark the job as running."""
         with self._lock:
             if self.state == "waiting":
                 self.state = "running"
             return self.state == "running"
 
     def end(self, state: JobState, result: Segmentation | None = None, error: FoundsegError | None = None) -> bool:
-        """End the job, unless it has ended.
-
-        Parameters
-        ----------
-        state : {"done", "failed", "cancelled"}
-            How.
-        result : Segmentation, optional
-            Of a job that is done.
-        error : FoundsegError, optional
-            Of one that is not.
-
-        Returns
-        -------
-        bool
-            Whether this call ended it.
-        """
+        """End the job, unless it has ended."""
         with self._lock:
             if self.ended:
                 return False
@@ -129,16 +92,6 @@ class Job:
         return True
 
     def report(self, share: float, words: str, shown: Any = None) -> None:
-        """Tell the progress of a running job.
-
-        Parameters
-        ----------
-        share : float
-            0 to 1.
-        words : str
-            What is being done.
-        shown : dict, optional
-            What a fit has to show; only those who run fits are given it.
-        """
+        """Pass on the progress of a running job."""
         if self._progress is not None and self.state == "running":
             self._progress(share, words, *([shown] if shown else []))

@@ -60,13 +60,7 @@ class Link:
         self.handle = source.start_worker(self._report_death, threads)
 
     def open(self) -> None:
-        """Connect, compare versions and place the actor.
-
-        Raises
-        ------
-        EngineError
-            If the worker cannot be reached or does not fit.
-        """
+        """Connect, compare versions and place the actor."""
         connection = self.handle.connect()
         self.address = connection.address
         client = open_client(connection)

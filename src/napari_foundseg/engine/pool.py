@@ -43,7 +43,7 @@ _STARTS = 3
 _FREE_WORKER_SECONDS = 5.0
 #: How long a slot without a worker gets no work.
 _UNUSED_SECONDS = 60.0
-#: How much later than the broken connection the news of the process's end may come.
+#: Seconds by which the end of a process may be reported later than its broken connection.
 _REASON_SECONDS = 0.5
 _JOIN_SECONDS = 1.0
 _POLL_SECONDS = 0.01
@@ -103,42 +103,11 @@ class Pool:
         return max(1, len(self._usable_slots()))
 
     def prepare(self, function: Stage, argument: Any) -> None:
-        """Have each worker call a function once, before the next work that it gets.
-
-        Parameters
-        ----------
-        function : callable
-            Given `argument` and a `StageContext`. A worker that cannot be prepared gets no work: its works fail with
-            the error, an `EngineStartError`.
-        argument : object
-            It travels as a pickle.
-        """
+        """Have each worker call a function once, before the next work that it gets."""
         self.preparation = (function, argument)
 
     def submit(self, stages: Sequence[Stage], order: Any, progress: Progress | None = None) -> Future[Any]:
-        """Hand a work to the worker that has the fewest.
-
-        Parameters
-        ----------
-        stages : sequence of three callables
-            They read, compute and write; each gets what the one before returned, and a `StageContext`.
-        order : object
-            The argument of the first; it travels as a pickle.
-        progress : callable, optional
-            Called with the share done and words, on a thread of the pool.
-
-        Returns
-        -------
-        Future
-            Of what the last stage returned, or of a `FoundsegError`: `WorkerLostError` where the worker ended,
-            `EngineStartError` where none could be started, `Cancelled` also where no worker was free for it while
-            others go on.
-
-        Raises
-        ------
-        EngineError
-            If the pool was closed.
-        """
+        """Hand a work to the worker that has the fewest."""
         work = _Work(stages, order, progress)
         with self._lock:
             if self._closed:
@@ -151,14 +120,7 @@ class Pool:
         return work.future
 
     def cancel(self, grace: float) -> None:
-        """Ask all works to stop.
-
-        Parameters
-        ----------
-        grace : float
-            Seconds; after these the workers of works that have not stopped are ended, or left where they are not ours.
-            The next work starts them again.
-        """
+        """Ask all works to stop."""
         with self._lock:
             works = dict(self._under_way)
         for work, slot in works.items():
@@ -261,7 +223,7 @@ class _WorkerSlot:
 
     def _begin_work(self, work: _Work) -> None:
         if self._link is not None and not self._link.alive:
-            # Its works are to end first; the news of its end is on the way.
+            # Its works must end first; the report of its end is in the queue.
             time.sleep(_POLL_SECONDS)
             self.begin_work(work)
             return
@@ -332,7 +294,7 @@ class _WorkerSlot:
             wait_for([answer], _PREPARED_POLL_SECONDS)
         if answer.cancelled() or (broken := answer.exception()) is not None:
             reason = "" if answer.cancelled() else f" ({type(broken).__name__}: {broken})"
-            # Whether the worker ended is told a moment later.
+            # Whether the worker ended is reported a moment later.
             time.sleep(_REASON_SECONDS if link.alive else 0.0)
             kind = EngineStartError if link.alive else EngineError
             raise kind(f"The connection to the engine broke{reason}. Run again.")
@@ -363,7 +325,7 @@ class _WorkerSlot:
         if link is not self._link:
             return
         if future.cancelled() or (broken := future.exception()) is not None:
-            # Why is told a moment later, by the process's end.
+            # The reason, the end of the process, is reported a moment later.
             reason = "" if future.cancelled() else f" ({type(broken).__name__}: {broken})"
             error = EngineError(f"The connection to the engine broke{reason}. Run again.")
             _call_later(_REASON_SECONDS, self._calls.put, partial(self._lose, link, error))

@@ -1,4 +1,4 @@
-"""A run's pixels and request on their way to the worker."""
+"""Sends a run's request and pixels to the worker."""
 
 from __future__ import annotations
 
@@ -20,22 +20,21 @@ if TYPE_CHECKING:
     from napari_foundseg.engine.link import Link
     from napari_foundseg.tasks.run_request import RunRequest
 
-__all__ = ["Exchange"]
+__all__ = ["RunTransfer"]
 
 #: Bytes that travel with the request; further slices are sent when the task looks at them, so that neither side holds
 #: a whole stack.
 _AHEAD_BYTES = 64 << 20
-#: What was measured of images, which do not change: a click must not read the slice again.
+#: Fingerprints and keys of images, which do not change: a click must not read the slice again.
 _fingerprints: WeakKeyDictionary[Image, str] = WeakKeyDictionary()
 _keys: WeakKeyDictionary[Image, dict[Index, str]] = WeakKeyDictionary()
 
 
-class Exchange:
+class RunTransfer:
     """Sends one job.
 
-    An array in memory is named by its exact content, measured once for each `Image`. A lazy array is taken to be
-    immutable: where it comes from a file that the worker can open, and whose fingerprint is equal, none of its pixels
-    travel.
+    An array in memory is identified by a hash of its pixels, computed once for each `Image`. A lazy array is taken to
+    be immutable: if it comes from a file that the worker can open, with an equal fingerprint, no pixels are sent.
 
     Parameters
     ----------
@@ -57,22 +56,11 @@ class Exchange:
         self._device = device
         self._exact = isinstance(self._image.levels[0], np.ndarray)
 
-    def start(self) -> Future[Any]:
-        """Send the request, with the pixels that the run looks at first.
-
-        Returns
-        -------
-        Future
-            Of the `Outcome`.
-
-        Raises
-        ------
-        FoundsegError
-            If the image cannot be read or the job has ended meanwhile.
-        """
+    def send_request(self) -> Future[Any]:
+        """Send the request, with the pixels that the run looks at first."""
         job = self._job
         run = self._request
-        keys, planes = self._ahead()
+        keys, planes = self._choose_planes()
         request = {
             "job": job.id,
             "topic": self._link.topic,
@@ -92,23 +80,15 @@ class Exchange:
         self._link.sent.update(planes)
         return answer
 
-    def serve(self, index: Index, pixels: bool) -> None:
-        """Answer a run that lacks a slice.
-
-        Parameters
-        ----------
-        index : tuple of int
-            The slice.
-        pixels : bool
-            Whether its key alone did not help.
-        """
+    def send_slice(self, index: Index, pixels: bool) -> None:
+        """Send a slice that a run asks for: its key, or its pixels if the key alone did not help."""
         plane = read_plane(self._image, index)
         key = _keys.setdefault(self._image, {})[index] = plane_key(plane)
         known = not pixels and (key in self._link.sent or self._image.source is not None)
         self._link.ask("deliver", self._job.id, index, key, None if known else plane)
         self._link.sent.add(key)
 
-    def _ahead(self) -> tuple[dict[Index, str], dict[str, NDArray[Any]]]:
+    def _choose_planes(self) -> tuple[dict[Index, str], dict[str, NDArray[Any]]]:
         keys: dict[Index, str] = {}
         planes: dict[str, NDArray[Any]] = {}
         by_reference = self._image.source is not None

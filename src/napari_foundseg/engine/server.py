@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _POLL_SECONDS = 1.0
-#: The log starts anew beyond this, so that a chatty library cannot fill the disk.
+#: The log is emptied when it is larger, so that a library that logs much cannot fill the disk.
 _LOG_BYTES = 1 << 20
 _CONFIG: dict[str, Any] = {
-    # A task that killed its worker is never tried again behind the person's back.
+    # A task that killed its worker must not be tried again silently.
     "distributed.scheduler.allowed-failures": 0,
     # A long encode must not look like a lost worker, nor a large image like a leak to be paused or killed.
     "distributed.scheduler.worker-ttl": None,
@@ -53,10 +53,10 @@ _CONFIG: dict[str, Any] = {
 def main() -> None:
     """Serve until the window is gone; arguments are its process number and a private folder."""
     parent, folder = int(sys.argv[1]), Path(sys.argv[2])
-    # What libraries print belongs in the log, not in the line that the window reads.
+    # Output of libraries goes to the log, not to the line that the window reads.
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)
-        # Ctrl+C in the terminal is meant for the window, which then ends us.
+        # Ctrl+C in the terminal is for the window, which then ends this process.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         _offer_to_the_oom_killer()
         threading.Thread(target=_end_with_stdin, args=(folder,), daemon=True).start()
@@ -97,7 +97,7 @@ def _bound_log() -> None:
 
 def _end(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
-    # A compute thread may be deep in a library: no orderly end waits for it.
+    # A compute thread may be inside a library; a normal exit would wait for it.
     os._exit(0)
 
 

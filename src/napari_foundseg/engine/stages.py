@@ -1,4 +1,4 @@
-"""Work in stages: while one item is computed, the next is read and the last is written, in the same worker."""
+"""Work in stages: a worker reads the next item and writes the last while it computes one."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Answer", "Ended", "Stage", "StageContext", "Stages", "single_stage"]
 
-#: A function that its worker can import: it gets what the stage before returned, the first one the order.
+#: A function that the worker can import; its argument is the order, or the return value of the stage before.
 Stage = Callable[[Any, "StageContext"], Any]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What a stage returns where the stages after it have nothing to do.
+    """Returned by a stage to skip the stages after it.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a work ended with: a value, or the error that a stage raised."""
+    """The result of a work: a value, or the error that a stage raised."""
 
     value: Any
     error: FoundsegError | None
@@ -44,16 +44,16 @@ class Answer:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage may ask of its worker.
+    """The worker's services for a stage.
 
     Parameters
     ----------
     device : str or None
         Where models run.
     progress : callable
-        Told the share done (0 to 1) and words.
+        To be called with the share done (0 to 1) and words.
     cancelled : callable
-        Says whether to stop; to be asked now and then.
+        Returns whether to stop; to be called now and then.
     """
 
     device: str | None
@@ -61,27 +61,7 @@ class StageContext:
     cancelled: Callable[[], bool]
 
     def model(self, name: str, protocol: str | None = None) -> Any:
-        """Return a loaded model; the worker keeps the last few.
-
-        Parameters
-        ----------
-        name : str
-            A name of the catalogue.
-        protocol : str, optional
-            Name of the protocol that it must implement.
-
-        Returns
-        -------
-        loaded model
-            On the worker's device.
-
-        Raises
-        ------
-        ModelNotFoundError
-            If the name is unknown or the model does not implement the protocol.
-        CheckpointError
-            If its weights are missing or damaged.
-        """
+        """Return a loaded model; the worker keeps the last few."""
         from napari_foundseg.models.loading import load_model
 
         return load_model(name, device=self.device, protocol=protocol)
@@ -104,22 +84,7 @@ class Stages:
         )
 
     async def run(self, stages: Sequence[Stage], order: Any, context: StageContext) -> Answer:
-        """Pass an order through the stages.
-
-        Parameters
-        ----------
-        stages : sequence of three callables
-            What reads, what computes, what writes.
-        order : object
-            What the first is given.
-        context : StageContext
-            What each is given besides.
-
-        Returns
-        -------
-        Answer
-            Never raises.
-        """
+        """Pass an order through the stages; errors are in the answer."""
         loop, answer = asyncio.get_running_loop(), Answer(order, None)
         for stage, thread in zip(stages, self._threads, strict=True):
             answer = await loop.run_in_executor(thread, _answer, stage, answer.value, context)
@@ -135,7 +100,7 @@ def _answer(stage: Stage, value: Any, context: StageContext) -> Answer:
         return Answer(stage(value, context), None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library would end the worker's event loop
         shown = named_error(error)
-        # Frames hold the arrays that were too large.
+        # Its frames keep the arrays that were too large.
         error.__traceback__ = None
         return Answer(None, shown)
 

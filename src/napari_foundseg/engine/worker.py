@@ -1,4 +1,4 @@
-"""What runs in the worker: one actor that loads models, keeps planes and runs tasks on a thread of its own."""
+"""The actor of a worker, which loads models, keeps planes and runs tasks on a thread of its own."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _cancelled: set[str] = set()
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run ended with: a segmentation or an error."""
+    """The result of a run: a segmentation or an error."""
 
     segmentation: Segmentation | None
     error: FoundsegError | None
@@ -44,25 +44,13 @@ class RunOutcome:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that window and worker must share.
-
-    Returns
-    -------
-    dict of str to str
-        By package; pickles of others may be misread.
-    """
+    """Return the versions that must be equal in window and worker, since pickles of others may be misread."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"python": python} | {name: version(name) for name in ("napari-foundseg", "distributed", "numpy")}
 
 
 def facts() -> dict[str, Any]:
-    """Return what diagnostics show of a worker.
-
-    Returns
-    -------
-    dict
-        Process number and versions.
-    """
+    """Return process number and versions, for diagnostics."""
     return {"pid": os.getpid(), "versions": versions()}
 
 
@@ -70,11 +58,6 @@ async def request_cancel(job: str) -> None:
     """Ask a run to stop; the task looks at the flag once a batch.
 
     A coroutine, since distributed runs only those without waiting for them.
-
-    Parameters
-    ----------
-    job : str
-        The job's id.
     """
     _cancelled.add(job)
 
@@ -93,55 +76,31 @@ class TaskRunner:
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="foundseg-compute")
         self._stages = Stages(self._compute)
         self._store = PlaneStore(KEPT_BYTES)
-        self._files = _Files()
-        self._fetchers: dict[str, _Fetcher] = {}
+        self._files = _OpenedFile()
+        self._fetchers: dict[str, _PlaneFetcher] = {}
 
     async def run(self, request: dict[str, Any], planes: dict[str, NDArray[Any]]) -> RunOutcome:
-        """Run a task.
-
-        Parameters
-        ----------
-        request : dict
-            What to run, as JSON-able values, and the image's description.
-        planes : dict of str to ndarray
-            Planes that are sent along, by key.
-
-        Returns
-        -------
-        RunOutcome
-            Never raises.
-        """
+        """Run a task on an image of which some planes are sent along, by key; errors are in the outcome."""
         job = request["job"]
         for key, plane in planes.items():
             self._store.put(key, plane)
-        tell = _Teller(self._worker, request["topic"], job)
-        fetcher = _Fetcher(request, self._store, self._files, tell)
+        reporter = _RunReporter(self._worker, request["topic"], job)
+        fetcher = _PlaneFetcher(request, self._store, self._files, reporter)
         self._fetchers[job] = fetcher
         try:
-            running = asyncio.get_running_loop().run_in_executor(self._compute, _outcome, request, fetcher, tell)
-            return await tell.while_running(running)
+            running = asyncio.get_running_loop().run_in_executor(self._compute, _outcome, request, fetcher, reporter)
+            return await reporter.while_running(running)
         finally:
             del self._fetchers[job]
             _cancelled.discard(job)
 
     async def stages(self, request: dict[str, Any]) -> Answer:
-        """Pass an order through stages, beside other orders.
-
-        Parameters
-        ----------
-        request : dict
-            The order, its three stages (functions that this process can import), the device, whom to tell.
-
-        Returns
-        -------
-        Answer
-            Never raises.
-        """
-        tell = _Teller(self._worker, request["topic"], request["job"])
-        context = StageContext(request["device"], tell.progress, tell.cancelled)
+        """Pass an order through stages, at the same time as other orders."""
+        reporter = _RunReporter(self._worker, request["topic"], request["job"])
+        context = StageContext(request["device"], reporter.progress, reporter.cancelled)
         try:
             running = asyncio.ensure_future(self._stages.run(request["stages"], request["order"], context))
-            answer = await tell.while_running(running)
+            answer = await reporter.while_running(running)
         finally:
             _cancelled.discard(request["job"])
         if answer.error is not None:
@@ -149,60 +108,48 @@ class TaskRunner:
         return answer
 
     async def deliver(self, job: str, index: Index, key: str, plane: NDArray[Any] | None) -> None:
-        """Take a plane that a run asked for.
-
-        Parameters
-        ----------
-        job : str
-            The run.
-        index : tuple of int
-            The slice.
-        key : str
-            The plane's key.
-        plane : ndarray or None
-            Its pixels; None where they should be here already.
-        """
+        """Receive a plane that a run asked for; None if its key should be enough."""
         if plane is not None:
             self._store.put(key, plane)
         if job in self._fetchers:
             self._fetchers[job].offer(index, key)
 
 
-class _Teller:
-    """Tells the window of a run."""
+class _RunReporter:
+    """Sends messages of a run to the window."""
 
     def __init__(self, worker: Any, topic: str, job: str) -> None:
         self._worker, self._topic, self._job = worker, topic, job
-        self._news: dict[str, Any] = {}
+        self._latest_progress: dict[str, Any] = {}
 
     def __call__(self, **message: Any) -> None:
         self._worker.log_event(self._topic, {"job": self._job, **message})
 
     def progress(self, share: float, words: str, shown: dict[str, Any] | None = None) -> None:
-        # What is to be shown comes seldom; it waits for the next news, not for its own.
-        shown = shown or self._news.get("shown")
-        self._news = {"share": float(share), "words": str(words), **({"shown": shown} if shown else {})}
+        # Pictures are rare: they are sent with the next progress, not on their own.
+        shown = shown or self._latest_progress.get("shown")
+        self._latest_progress = {"share": float(share), "words": str(words), **({"shown": shown} if shown else {})}
 
     async def while_running(self, running: asyncio.Future[T]) -> T:
-        # What is done at once sends no news but its answer: each would have the window drawn once more.
+        # A run that ends at once sends only its answer: each progress would redraw the window.
         while not (await asyncio.wait([running], timeout=_PROGRESS_SECONDS))[0]:
-            news, self._news = self._news, {}
-            if news:
-                self(**news)
+            progress, self._latest_progress = self._latest_progress, {}
+            if progress:
+                self(**progress)
         return running.result()
 
     def cancelled(self) -> bool:
         return self._job in _cancelled
 
 
-class _Fetcher:
-    """Finds the planes of a run: here already, in the file, or with the window."""
+class _PlaneFetcher:
+    """Finds the planes of a run: in the store, in the file, or from the window."""
 
-    def __init__(self, request: dict[str, Any], store: PlaneStore, files: _Files, tell: _Teller) -> None:
+    def __init__(self, request: dict[str, Any], store: PlaneStore, files: _OpenedFile, reporter: _RunReporter) -> None:
         self._described = request["image"]
         self._exact = request["exact"]
         self._keys: dict[Index, str] = dict(request["keys"])
-        self._store, self._files, self._tell = store, files, tell
+        self._store, self._files, self._reporter = store, files, reporter
         self._arrived = threading.Condition()
         self._offered: dict[Index, str] = {}
 
@@ -211,7 +158,7 @@ class _Fetcher:
         for pixels in (False, True):
             if plane is not None:
                 return plane
-            # Pixels are asked for only where the key alone did not help.
+            # Pixels are requested only if the key alone did not help.
             if not pixels and index in self._keys:
                 continue
             self._ask(index, pixels=pixels)
@@ -243,14 +190,14 @@ class _Fetcher:
     def _ask(self, index: Index, *, pixels: bool) -> None:
         with self._arrived:
             self._offered.pop(index, None)
-            self._tell(need=list(index), pixels=pixels)
+            self._reporter(need=list(index), pixels=pixels)
             while not self._arrived.wait_for(lambda: index in self._offered, timeout=0.1):
-                if self._tell.cancelled():
+                if self._reporter.cancelled():
                     raise Cancelled("The run was cancelled.")
             self._keys[index] = self._offered.pop(index)
 
 
-class _Files:
+class _OpenedFile:
     """The file that was opened last, if its content is the window's."""
 
     def __init__(self) -> None:
@@ -281,39 +228,41 @@ class _Files:
         return self._image
 
 
-def _outcome(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller) -> RunOutcome:
+def _outcome(request: dict[str, Any], fetcher: _PlaneFetcher, reporter: _RunReporter) -> RunOutcome:
     device: list[str] = []
     try:
-        return RunOutcome(_run(request, fetcher, tell, device.append), None, device[0] if device else None)
+        return RunOutcome(_run(request, fetcher, reporter, device.append), None, device[0] if device else None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library must not be lost with the thread
         shown = named_error(error)
-        # Frames hold the arrays that were too large.
+        # Its frames keep the arrays that were too large.
         error.__traceback__ = None
     _free_device_memory()
     return RunOutcome(None, shown, device[0] if device else None)
 
 
-def _run(request: dict[str, Any], fetcher: _Fetcher, tell: _Teller, on_device: Callable[[str], None]) -> Segmentation:
+def _run(
+    request: dict[str, Any], fetcher: _PlaneFetcher, reporter: _RunReporter, on_device: Callable[[str], None]
+) -> Segmentation:
     from napari_foundseg.models.loading import load_model
     from napari_foundseg.tasks import find_task
 
-    if tell.cancelled():
+    if reporter.cancelled():
         raise Cancelled("The run was cancelled.")
     task = find_task(request["task"])
     inputs = task.inputs.parse(request["inputs"])
     settings = task.settings(request["method"], request["settings"])
     check_row(request["row"])
-    tell.progress(0.0, f"loading {request['row']['title']}")
+    reporter.progress(0.0, f"loading {request['row']['title']}")
     model = load_model(request["row"]["name"], device=request["device"], protocol=task.protocols[request["method"]])
     on_device(str(getattr(model, "device", "unknown")))
     image = SentImage(request["image"], fetcher)
-    return task.run(image, inputs, settings, model, tell.progress, tell.cancelled)
+    return task.run(image, inputs, settings, model, reporter.progress, reporter.cancelled)
 
 
 def check_row(expected: dict[str, Any]) -> None:
-    """Make sure that the window means the model that is here; one that is unknown here is taken by its row's value.
+    """Check that the window's model is the one installed here; adopt the row of an unknown model.
 
-    Where the weights lie is each computer's own affair; that they are the same, their hash says.
+    Paths of weights may differ between computers; equal hashes say that the weights are the same.
     """
     from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, adopt, catalog
 

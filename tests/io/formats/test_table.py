@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import napari_foundseg as fs
-from napari_foundseg.batch.items import items_of
+from napari_foundseg.batch.items import list_items
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step
 from napari_foundseg.core.errors import BadImageError, OutputError, RecipeError
 from napari_foundseg.io.atomic import atomic_write
@@ -117,7 +117,7 @@ def test_worklist_and_batch_list_a_registered_format(tmp_path: Path) -> None:
         ("b.png", "b_labels.toy.gz"),
     ]
     for entry in (".", "*"):
-        assert [(item.name, item.stem) for item in items_of(recipe(entry), tmp_path)] == [
+        assert [(item.name, item.stem) for item in list_items(recipe(entry), tmp_path)] == [
             ("a.toy.gz", "a"),
             ("b.png", "b"),
         ]
@@ -168,7 +168,7 @@ def test_a_format_is_gone_when_its_registration_is_closed(tmp_path: Path) -> Non
     with pytest.raises(BadImageError, match="not read"):
         read_image(tmp_path / "a.toy.gz")
     with pytest.raises(RecipeError, match="no image"):
-        items_of(recipe("."), tmp_path)
+        list_items(recipe("."), tmp_path)
     with pytest.raises(ValueError, match=r"Input should be '\.tif', '\.ome\.tif', '\.ome\.zarr' or '\.png'"):
         recipe("a", labels=".toy.gz")
 
@@ -187,7 +187,7 @@ def test_a_folder_may_be_a_format(tmp_path: Path) -> None:
         assert np.array_equal(read_image(tmp_path / "a.box").raw(), PIXELS)
         assert np.array_equal(read_image(tmp_path / "other").raw(), PIXELS)
         assert [item.name for item in items_of_folder(tmp_path, tmp_path)] == ["a.box"]
-        assert [item.name for item in items_of(recipe("."), tmp_path)] == ["a.box"]
+        assert [item.name for item in list_items(recipe("."), tmp_path)] == ["a.box"]
         (tmp_path / "empty.box").mkdir()
         with pytest.raises(BadImageError, match="only folders of OME-Zarr or Box are images"):
             read_image(tmp_path / "empty.box")

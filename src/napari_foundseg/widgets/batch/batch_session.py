@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.batch.item_image import picture
+from napari_foundseg.batch.item_image import read_item_image
 from napari_foundseg.batch.recipe import Recipe, read_recipe
 from napari_foundseg.batch.report import Report, read_report
-from napari_foundseg.batch.request import Request
+from napari_foundseg.batch.request import BatchRequest
 from napari_foundseg.batch.runner import OnChange, Runner
 from napari_foundseg.core.errors import EngineError, FoundsegError, RecipeError
 from napari_foundseg.io.preferences import preferences
@@ -72,7 +72,7 @@ class BatchSession(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self.request = Request()
+        self.request = BatchRequest()
         self.recipe_name = ""
         self.lines: list[Line] = []
         self.running = self.paused = self.preparing = False
@@ -112,7 +112,7 @@ class BatchSession(QObject):
         self._files.ask(lambda: request.save(path), partial(self._recipe_saved, path))
 
     def choose(self, **changed: Any) -> None:
-        """Change fields of the `Request` and list the items again."""
+        """Change fields of the `BatchRequest` and list the items again."""
         if self.running:
             return
         self.request = replace(self.request, **changed)
@@ -198,12 +198,12 @@ class BatchSession(QObject):
     def results(self) -> list[Result]:
         """Return images and labels of all items, for the worklist."""
         assert self.runner is not None
-        seen = self.request.chosen().inputs
+        seen = self.request.chosen_recipe().inputs
         pairs: list[Result] = []
         for line in self.lines:
             item = line.item
-            read = partial(picture, item.path, seen.axes, seen.channels, seen.normalisation, item.index)
-            pairs.append((item.name, item.path, self.runner.labels_of(item), read))
+            read = partial(read_item_image, item.path, seen.axes, seen.channels, seen.normalisation, item.index)
+            pairs.append((item.name, item.path, self.runner.labels_path(item), read))
         return pairs
 
     def ask_pictures(self, rows: Iterable[int], then: Callable[[int, Any], None], read: Callable[[Path], Any]) -> None:
@@ -219,7 +219,7 @@ class BatchSession(QObject):
         runner, asked = self.runner, self._asked
         if runner is None:
             return
-        wanted = [(row, runner.thumbnail_of(self.lines[row].item)) for row in rows if self.lines[row].state in _ENDED]
+        wanted = [(row, runner.thumbnail_path(self.lines[row].item)) for row in rows if self.lines[row].state in _ENDED]
 
         def show(found: Any) -> None:
             if asked == self._asked and not isinstance(found, Exception):
@@ -334,9 +334,9 @@ class BatchSession(QObject):
         self.failed.emit(part, error if known else EngineError(f"{type(error).__name__}: {error}"))
 
 
-def _prepare_run(request: Request, note: OnChange) -> tuple[Request, Runner, Report | None]:
-    request = replace(request.with_files(), engine=preferences().address or "")
-    runner = request.runner(note)
+def _prepare_run(request: BatchRequest, note: OnChange) -> tuple[BatchRequest, Runner, Report | None]:
+    request = replace(request.with_layers_saved(), engine=preferences().address or "")
+    runner = request.make_runner(note)
     report = read_report(runner.out)
-    same = report is not None and report.recipe == request.chosen().digest()
+    same = report is not None and report.recipe == request.chosen_recipe().digest()
     return request, runner, report if same else None
