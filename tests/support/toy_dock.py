@@ -8,6 +8,7 @@ from napari.viewer import Viewer
 
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.widgets.forms.task_form import TaskForm
+from napari_foundseg.widgets.layers.result_layers import add_labels
 
 
 class ToyWidget(TaskForm):
@@ -19,5 +20,5 @@ class ToyWidget(TaskForm):
         return self.task.inputs()
 
     def show_result(self, target: Any, run: Any, segmentation: Any, seconds: float) -> str:  # noqa: ARG002
-        self.viewer.add_labels(segmentation.labels, name="toy")
+        add_labels(self.viewer, target, segmentation, "toy")
         return f"{len(segmentation)} objects"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import Settings, Task
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, slices
+from napari_foundseg.tasks.run_request import RunRequest
 
 
 class ToySettings(Settings):
@@ -25,6 +27,7 @@ class ToySettings(Settings):
 
 
 def run(image: Any, inputs: Region, settings: ToySettings, model: Any, progress: Any, cancelled: Any) -> Segmentation:
+    started = time.perf_counter()
     labels = np.zeros(image.shape, np.uint16)
     count = 0
     for index in slices(image, inputs):
@@ -34,7 +37,8 @@ def run(image: Any, inputs: Region, settings: ToySettings, model: Any, progress:
         count += number
         progress(1.0, "marking")
     table = object_table(labels, image.label_axes, predicted_iou=np.ones(count), stability_score=np.ones(count))
-    return Segmentation(labels, table, provenance=record("toy", image, inputs, settings, model, 0.0))
+    request = RunRequest("toy", image, inputs, settings, model.name)
+    return Segmentation(labels, table, provenance=record(request, model, started))
 
 
 TASK = Task(
