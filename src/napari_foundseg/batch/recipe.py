@@ -63,7 +63,7 @@ class ModelOf(Declared):
 
     def check(self) -> str:
         """Return the sha256 of the installed model; raise a CheckpointError if it is not the one of the recipe."""
-        here = store.known(catalog.row(self.name))
+        here = store.row_with_hash(catalog.row(self.name))
         if self.sha256 not in (None, here.sha256) or self.revision not in (None, here.revision):
             raise CheckpointError(
                 f"Revision {self.revision or 'any'} of {here.name} is wanted (sha256 {_short(self.sha256)}), but here "

@@ -1,4 +1,4 @@
-"""The catalogue: a model is a row. The package's rows and the person's own are one catalogue."""
+"""The catalogue of models, one row each: those of the package and the user's own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 _log = logging.getLogger(__name__)
-#: The hash of weights that nobody here has read; it is recorded when they are first used.
+#: Hash of weights that were never read; the real one is recorded when they are first used.
 UNVERIFIED: Final = "unverified"
 #: Families that were renamed.
 _RENAMED_FAMILIES = {"segmenters": "transformers_segmenters"}
@@ -43,7 +43,7 @@ _ADDED_PROTOCOLS = {"tiny": ("NucleusDecoding",)}
 
 
 class CatalogRow(Declared):
-    """What is known of a model before a byte of it is loaded."""
+    """Facts about a model that do not need its weights."""
 
     name: str
     """Name in Python, on the command line and in recipes."""
@@ -110,47 +110,18 @@ class CatalogRow(Declared):
 
 @cache
 def packaged() -> Mapping[str, CatalogRow]:
-    """Read the rows of the package.
-
-    Returns
-    -------
-    mapping of str to CatalogRow
-        In the order of the file.
-    """
+    """Return the rows of the package, in their order."""
     text = files("napari_foundseg.models").joinpath("catalog.toml").read_text(encoding="utf-8")
     return {name: CatalogRow(name=name, **values) for name, values in tomllib.loads(text).items()}
 
 
 def catalog() -> Mapping[str, CatalogRow]:
-    """Return the catalogue as it is now.
-
-    Returns
-    -------
-    mapping of str to CatalogRow
-        The package's rows in their order, then the person's; one of the person's takes the place of the package's
-        row of its name. The first row that can do a task is its default model.
-    """
+    """Return all rows: the package's in their order, then the user's, which replace rows of the same name."""
     return {**packaged(), **user_rows(), **_adopted}
 
 
 def row(name: str) -> CatalogRow:
-    """Return a model's row.
-
-    Parameters
-    ----------
-    name : str
-        Its name.
-
-    Returns
-    -------
-    CatalogRow
-        The row.
-
-    Raises
-    ------
-    ModelNotFoundError
-        Listing the names there are.
-    """
+    """Return a model's row; ModelNotFoundError if there is no such model."""
     there = catalog()
     if name not in there:
         raise ModelNotFoundError(f"There is no model {name!r}; choose one of {', '.join(there)}.")
@@ -168,13 +139,7 @@ def models_folder() -> Path:
 
 
 def user_rows() -> Mapping[str, CatalogRow]:
-    """Return the person's rows, read again where their files have changed.
-
-    Returns
-    -------
-    mapping of str to CatalogRow
-        By name. A file that holds no row is left out, with a warning in the log.
-    """
+    """Return the user's rows by name, read again if their files have changed."""
     folder = models_folder()
     try:
         with os.scandir(folder) as entries:
@@ -191,7 +156,7 @@ def user_rows() -> Mapping[str, CatalogRow]:
 
 
 _read: dict[str, Any] = {}
-#: Rows that a window sent to this process along with its request.
+#: Rows that a window sent to this process with a request.
 _adopted: dict[str, CatalogRow] = {}
 
 
@@ -207,18 +172,7 @@ def _rows_of(folder: Path, names: list[str]) -> dict[str, CatalogRow]:
 
 
 def save_row(row: CatalogRow) -> None:
-    """Write a row of the person's, wholly or not at all.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        The row; one of the same name is replaced.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
+    """Write a row of the user's; OutputError if it cannot be written."""
     import tomli_w
 
     folder = models_folder()
@@ -230,29 +184,12 @@ def save_row(row: CatalogRow) -> None:
 
 
 def delete_row(name: str) -> None:
-    """Remove a row of the person's; its weights stay where they are.
-
-    Parameters
-    ----------
-    name : str
-        The model's name.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be removed.
-    """
+    """Remove a row of the user's, not its weights; OutputError if it cannot be removed."""
     path = models_folder() / f"{name}.toml"
     with named_errors(path):
         path.unlink()
 
 
 def adopt(row: CatalogRow) -> None:
-    """Take a row into this process's catalogue until it ends: a window's model on a computer that does not know it.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        The row.
-    """
+    """Add a row to the catalogue of this process: the window's model, on a computer without it."""
     _adopted[row.name] = row

@@ -1,4 +1,4 @@
-"""What a task may ask of a model that knows classes, or words."""
+"""Protocols that a task may ask of a model that knows classes or words."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 class Classed(Model, Protocol):
-    """A model that knows classes of its own."""
+    """A model with a fixed set of classes."""
 
     @property
     def classes(self) -> ClassTable:
@@ -37,10 +37,10 @@ class Classed(Model, Protocol):
 
 
 class SemanticClasses(Classed, Protocol):
-    """Says the class of each pixel."""
+    """Returns the class of each pixel."""
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Say the class of each pixel of a picture, which the model sees resized as its own processor resizes it.
+        """Return the class of each pixel of a picture, which the model resizes as it was trained.
 
         Parameters
         ----------
@@ -50,7 +50,7 @@ class SemanticClasses(Classed, Protocol):
         Returns
         -------
         (M, N) ndarray of uint16
-            Ids of `classes`; 0 where a model says background and has no class for it.
+            Ids of `classes`; 0 for background without a class.
         """
 
 
@@ -64,10 +64,10 @@ class PanopticOptions:
 
 
 class PanopticSegments(Classed, Protocol):
-    """Says the class of each pixel, and the object of each thing's."""
+    """Returns the class of each pixel, and the object of each pixel of a thing."""
 
     def panoptic(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> Panoptic:
-        """Part a picture into objects and stuff.
+        """Split a picture into objects and stuff.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class PanopticSegments(Classed, Protocol):
 
 
 class InstanceMasks(Classed, Protocol):
-    """Finds objects of classes, each with a mask of its own; masks may overlap."""
+    """Finds objects with classes, each with a mask of its own; masks may overlap."""
 
     def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
         """Find the objects of a picture.
@@ -104,10 +104,10 @@ class InstanceMasks(Classed, Protocol):
 
 
 class CentreMaps(NamedTuple):
-    """What a network says of each pixel's class and object."""
+    """Maps of the class of each pixel, and of the way to the centre of its object."""
 
     semantic: NDArray[np.uint16]
-    """Ids of classes, (M, N); 0 where a model says background and has no class for it."""
+    """Ids of classes, (M, N); 0 for background without a class."""
     centres: NDArray[np.float32]
     """Heat map of the objects' centres, (M, N), about 0 to 1."""
     offsets: NDArray[np.float32]
@@ -125,11 +125,11 @@ class Grouping:
 
 
 class CentreOffsets(Classed, Protocol):
-    """Says for each pixel its class and where its object's centre lies."""
+    """Returns for each pixel its class and the way to its object's centre."""
 
     @property
     def grouping(self) -> Grouping:
-        """What the model was published with."""
+        """Options that the model was published with."""
 
     def centre_maps(self, rgb: NDArray[np.uint8]) -> CentreMaps:
         """Run the network on a picture.
@@ -147,11 +147,11 @@ class CentreOffsets(Classed, Protocol):
 
 
 class TextMaps(Model, Protocol):
-    """Draws a heat map of what a text, or another picture, shows."""
+    """Draws heat maps of the places that texts, or example pictures, describe."""
 
     @property
     def longest_text(self) -> int:
-        """Tokens that a text may have."""
+        """Largest number of tokens of a text."""
 
     def text_maps(self, rgb: NDArray[np.uint8], prompts: Sequence[str | NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Draw a heat map of each prompt.
@@ -159,9 +159,9 @@ class TextMaps(Model, Protocol):
         Parameters
         ----------
         rgb : (M, N, 3) ndarray of uint8
-            The picture, seen as `window` by `window` pixels.
+            The picture, resized to `window` by `window` pixels.
         prompts : sequence of str or (P, Q, 3) ndarray of uint8
-            Texts, or pictures of what is looked for.
+            Texts, or pictures of examples.
 
         Returns
         -------
@@ -189,7 +189,7 @@ class TextImage(Model, Protocol):
 
     @property
     def scale(self) -> float:
-        """What cosines are multiplied with before a softmax."""
+        """Factor of cosines before a softmax."""
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embed texts.

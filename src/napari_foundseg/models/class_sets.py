@@ -1,11 +1,11 @@
-"""Classes of the data sets that published models were trained on, in the order of their numbers."""
+"""Class names of the data sets that published models were trained on, by number."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from typing import Final
 
-__all__ = ["CLASS_SETS", "class_set", "known_stuff"]
+__all__ = ["CLASS_SETS", "class_set", "stuff_of"]
 
 _THINGS = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -85,7 +85,7 @@ CLASS_SETS: Final[dict[str, tuple[str, ...]]] = {
         "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
     ),
 }  # fmt: skip
-#: Names by which a data set is told, and its classes that come in no objects.
+#: Class names that identify a data set, and its classes of stuff.
 _STUFF = (
     ({"wall-other-merged", "sky-other-merged"}, _COCO_STUFF),
     ({"vegetation", "terrain"}, _CITYSCAPES_STUFF),
@@ -93,39 +93,12 @@ _STUFF = (
 
 
 def class_set(name: str) -> tuple[str, ...]:
-    """Return the classes of a data set.
-
-    Parameters
-    ----------
-    name : str
-        One of `CLASS_SETS`.
-
-    Returns
-    -------
-    tuple of str
-        By number from 0.
-
-    Raises
-    ------
-    ValueError
-        Listing the names there are.
-    """
+    """Return the classes of a data set by number; ValueError if there is no such set."""
     if name not in CLASS_SETS:
-        raise ValueError(f"{name!r} is no set of classes that is known; known are {', '.join(CLASS_SETS)}")
+        raise ValueError(f"{name!r} is no set of classes; choose one of {', '.join(CLASS_SETS)}")
     return CLASS_SETS[name]
 
 
-def known_stuff(names: Collection[str]) -> tuple[str, ...]:
-    """Return which of a model's classes are stuff, by the data set that it was trained on.
-
-    Parameters
-    ----------
-    names : collection of str
-        Its classes.
-
-    Returns
-    -------
-    tuple of str
-        Empty where the data set is not known.
-    """
+def stuff_of(names: Collection[str]) -> tuple[str, ...]:
+    """Return which of a model's classes are stuff; empty unless they are COCO's or Cityscapes'."""
     return next((own for signs, own in _STUFF if signs <= set(names)), ())

@@ -1,4 +1,4 @@
-"""Which device a model runs on."""
+"""Devices that models run on."""
 
 from __future__ import annotations
 
@@ -17,23 +17,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(preference: str | None = None) -> str:
-    """Return the device to use, as torch writes it.
+    """Return the device to use; EngineError if it is not available.
 
-    Parameters
-    ----------
-    preference : str, optional
-        ``auto`` or a torch device such as ``cpu`` or ``cuda:1``; by default the environment's
-        ``FOUNDSEG_DEVICE``, else ``auto``: the first of CUDA, Apple's MPS and the CPU that is there.
-
-    Returns
-    -------
-    str
-        The device.
-
-    Raises
-    ------
-    EngineError
-        If the device was asked for and is not there.
+    The preference is ``auto`` or a torch device such as ``cuda:1``; by default FOUNDSEG_DEVICE, else ``auto``: the first
+    available of CUDA, MPS and the CPU.
     """
     wanted, there = preference or os.environ.get("FOUNDSEG_DEVICE") or "auto", _available()
     if wanted == "auto":
@@ -45,30 +32,13 @@ def choose_device(preference: str | None = None) -> str:
 
 
 def gpus() -> list[str]:
-    """Return the kinds of GPU that are here.
-
-    Returns
-    -------
-    list of str
-        As torch writes them.
-    """
+    """Return the kinds of GPU that are available."""
     return [name for name, there in _available().items() if there and name != "cpu"]
 
 
 @cache
 def half_precision(device: str) -> torch.dtype | None:
-    """Return the dtype of half the width in which a device computes faster than in float32.
-
-    Parameters
-    ----------
-    device : str
-        As torch writes it.
-
-    Returns
-    -------
-    torch.dtype or None
-        None where there is none: a CPU without instructions for bfloat16 is a hundred times slower in it.
-    """
+    """Return the half-precision dtype that a device computes faster in than float32, None if there is none."""
     import torch
 
     kind = device.partition(":")[0]
@@ -83,7 +53,7 @@ def half_precision(device: str) -> torch.dtype | None:
 
 @cache
 def _available() -> dict[str, bool]:
-    """Return what is there, asked once: some drivers take milliseconds to answer."""
+    """Return which kinds of device are available; asked once, since some drivers take milliseconds."""
     import torch
 
     return {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}

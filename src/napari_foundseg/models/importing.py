@@ -1,4 +1,4 @@
-"""Import of a model from a file or folder: what it is, and which family can load it."""
+"""Import of models from files and folders of weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["import_model", "remove_model", "view_weights"]
 
 #: Fields that are the imported file's own, whatever the package's row of it says.
 _OF_THE_FILE = {"name", "family", "file", "source", "beside", "sha256", "size_mb"}
-#: What a row says where the family knows no better.
+#: Values of a row that the family does not set.
 _UNKNOWN = {"revision": "imported", "code_licence": "unknown", "weights_licence": "unknown", "input": "2-D",
             "citation": "See where the weights come from."}  # fmt: skip
 
@@ -34,22 +34,7 @@ _UNKNOWN = {"revision": "imported", "code_licence": "unknown", "weights_licence"
 def view_weights(path: Path, family: str | None = None) -> WeightsView:
     """Read what `recognise` of a family needs to know of a file or folder; nothing of it is run.
 
-    Parameters
-    ----------
-    path : Path
-        The file or folder.
-    family : str, optional
-        The family that the user chose for it.
-
-    Returns
-    -------
-    WeightsView
-        Names and shapes of its tensors, and its configuration.
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged or holds no weights; the message says what it is.
+    Raises CheckpointError if it is damaged or holds no weights; the message says what it is.
     """
     if not path.exists():
         raise CheckpointError(f"{path} is not there; choose a file of weights, or a folder with weights.")
@@ -57,7 +42,7 @@ def view_weights(path: Path, family: str | None = None) -> WeightsView:
 
 
 def import_model(path: str | Path, name: str | None = None, family: str | None = None) -> CatalogRow:
-    """Make a file or folder of weights a model of the catalogue. The weights stay where they are.
+    """Add a file or folder of weights to the catalogue as a model. The weights stay where they are.
 
     Parameters
     ----------
@@ -114,7 +99,7 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
 
 
 def remove_model(name: str) -> CatalogRow:
-    """Take a model of the person's out of the catalogue; its weights stay where they are.
+    """Remove an imported model from the catalogue; its weights stay where they are.
 
     Parameters
     ----------
@@ -160,8 +145,8 @@ def _recognise(view: WeightsView) -> tuple[str, dict[str, Any]]:
             return name, fields
     kind = view.config.get("model_type") or (view.config.get("architectures") or [None])[0]
     what = f"a {kind} model" if kind else f"{len(view.shapes)} tensors ({', '.join(list(view.shapes)[:3]) or 'none'}…)"
-    wanted = "no family that is known" if view.family is None else f"not the family {view.family}"
-    raise CheckpointError(f"{view.path} holds {what}, which is {wanted}. Known are: {', '.join(families())}.")
+    wanted = "of no family here" if view.family is None else f"not of the family {view.family}"
+    raise CheckpointError(f"{view.path} holds {what}, which is {wanted}. Families are: {', '.join(families())}.")
 
 
 def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, sha256: str) -> CatalogRow | None:
@@ -183,7 +168,7 @@ def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, 
     return None
 
 
-def _free_name(name: str | None, source: str, path: Path, known: CatalogRow | None) -> str:
+def _free_name(name: str | None, source: str, path: Path, published: CatalogRow | None) -> str:
     """Return the name of the new row. A row whose weights are gone, or are the same, may be replaced."""
     there = catalog()
 
@@ -197,7 +182,7 @@ def _free_name(name: str | None, source: str, path: Path, known: CatalogRow | No
             raise SettingsError(f"There is a model {name!r} already; choose another name, or remove it before.")
         return name
     plain = path.stem if path.is_file() else source.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
-    wanted = known.name if known else _slug(plain) or "model"
+    wanted = published.name if published else _slug(plain) or "model"
     return next(n for n in (wanted, *(f"{wanted}-{i}" for i in range(2, 10_000))) if free(n))
 
 

@@ -14,20 +14,7 @@ _CLASSED = {"CentreOffsets", "InstanceMasks", "PanopticSegments", "SemanticClass
 
 
 def as_markdown(rows: Iterable[CatalogRow], tasks_for: Callable[[CatalogRow], Iterable[str]]) -> str:
-    """Write rows of the catalogue as a Markdown table.
-
-    Parameters
-    ----------
-    rows : iterable of CatalogRow
-        The models.
-    tasks_for : callable
-        Returns the names of the tasks that a model can do.
-
-    Returns
-    -------
-    str
-        A line a model.
-    """
+    """Return rows of the catalogue as a Markdown table; `tasks_for` returns the tasks of a row."""
     head = ["Name", "Model", "Tasks", "Size (MB)", "Licence of code", "Licence of weights", "Classes", "Source"]
     lines = [[*head, "Verified against"], ["---"] * (len(head) + 1)]
     for row in rows:

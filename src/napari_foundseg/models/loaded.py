@@ -1,4 +1,4 @@
-"""What loaded models of one network have in common: name, key, device, and where they know classes, their table."""
+"""Base classes of loaded models with one network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_sets import known_stuff
+from napari_foundseg.models.class_sets import stuff_of
 
 __all__ = ["Loaded", "LoadedClasses", "LoadedWords", "class_table"]
 
@@ -16,15 +16,7 @@ _OF_OBJECTS = {"CentreOffsets", "InstanceMasks", "PanopticSegments"}
 
 
 class Loaded:
-    """A network and what its row says of it.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        The network.
-    row : CatalogRow
-        Its row.
-    """
+    """A network with the name and key of its row."""
 
     def __init__(self, network: Any, row: CatalogRow) -> None:
         self.network = network
@@ -33,20 +25,12 @@ class Loaded:
 
     @property
     def device(self) -> str:
-        """Where it runs, as torch writes it."""
+        """Device that it runs on, as torch writes it."""
         return str(next(self.network.parameters()).device)
 
 
 class LoadedClasses(Loaded):
-    """A network that knows classes of its own.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        The network.
-    row : CatalogRow
-        Its row, with classes; its option ``stuff`` may name those that come in no objects.
-    """
+    """A network with classes; the row's option ``stuff`` may name those that are stuff."""
 
     def __init__(self, network: Any, row: CatalogRow) -> None:
         super().__init__(network, row)
@@ -59,19 +43,7 @@ class LoadedClasses(Loaded):
 
 
 class LoadedWords(Loaded):
-    """A network that takes pictures and texts.
-
-    Parameters
-    ----------
-    network : transformers.PreTrainedModel
-        The network.
-    images : transformers image processor
-        Of the same folder.
-    tokenizer : transformers tokenizer
-        Of the same folder.
-    row : CatalogRow
-        Its row.
-    """
+    """A network for pictures and texts, with its image processor and tokenizer."""
 
     def __init__(self, network: Any, images: Any, tokenizer: Any, row: CatalogRow) -> None:
         super().__init__(network, row)
@@ -82,28 +54,15 @@ class LoadedWords(Loaded):
 def class_table(
     names: tuple[str, ...], *, things: bool, stuff: tuple[str, ...] | None = None
 ) -> tuple[ClassTable, int]:
-    """Make the class table of a model.
+    """Return the class table of a model, and the number to add to the network's number of a class to get its id.
 
-    Parameters
-    ----------
-    names : tuple of str
-        Its classes by number from 0.
-    things : bool
-        Whether it tells objects apart at all.
-    stuff : tuple of str, optional
-        Names of those that come in no objects; by default as the data set has them, where that is known.
-
-    Returns
-    -------
-    table : ClassTable
-        A row a class.
-    first : int
-        What is added to a model's number to get the class's id: 0 where number 0 is background, which has no row.
+    That is 0 if number 0 is background, which has no row. `things` is whether the model tells objects apart; without
+    `stuff` the classes of stuff follow from the data set, if it is one of `class_sets`.
     """
     background = bool(names) and names[0].strip().lower() in _BACKGROUND
     first = 0 if background else 1
     if stuff is None:
-        stuff = known_stuff(names)
+        stuff = stuff_of(names)
     rows = [
         ClassRow(
             id=i + first,

@@ -13,7 +13,7 @@ from napari_foundseg.models.catalog import CatalogRow, row
 from napari_foundseg.models.device import choose_device
 from napari_foundseg.models.families import family_module
 from napari_foundseg.models.family import check_packages
-from napari_foundseg.models.store import known, weights
+from napari_foundseg.models.store import row_with_hash, weights
 
 __all__ = ["load_model"]
 
@@ -58,7 +58,7 @@ def load_model(model: Any, *, device: str | None = None, protocol: str | None = 
 
 def _by_name(name: str, device: str) -> Any:
     with _lock:
-        found = known(row(name))
+        found = row_with_hash(row(name))
         path = weights(found)
         key = (found.name, found.sha256, device)
         if key not in _loaded:

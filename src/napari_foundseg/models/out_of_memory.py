@@ -1,4 +1,4 @@
-"""What is done when memory runs out: freeing, smaller batches, the CPU. Each step is told, none is silent."""
+"""Steps when memory runs out: free memory, halve batches, move to the CPU. Every step is logged and recorded."""
 
 from __future__ import annotations
 
@@ -17,59 +17,34 @@ _ALLOCATION = ("out of memory", "not enough memory", "allocate memory", "alloc_f
 
 
 class Fallbacks:
-    """Notes of the steps that were taken, for the log and the provenance."""
+    """Notes of the steps taken, for the log and the provenance."""
 
     def __init__(self) -> None:
         self._of_this_run: list[str] = []
         self._from_now_on: list[str] = []
 
     def note(self, words: str, *, lasting: bool = False) -> None:
-        """Write a step down.
-
-        Parameters
-        ----------
-        words : str
-            What was done and why.
-        lasting : bool
-            Whether it holds for later runs, too.
-        """
+        """Log and keep a step; a lasting one holds for later runs too."""
         _log.warning("%s", words)
         notes = self._from_now_on if lasting else self._of_this_run
         if words not in notes:
             notes.append(words)
 
     def taken(self) -> list[str]:
-        """Return the steps that a run depends on, and begin anew for the next.
-
-        Returns
-        -------
-        list of str
-            In order.
-        """
+        """Return the steps since the last call and those that last."""
         notes, self._of_this_run = [*self._from_now_on, *self._of_this_run], []
         return notes
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception says that memory could not be had.
-
-    Parameters
-    ----------
-    error : BaseException
-        The exception.
-
-    Returns
-    -------
-    bool
-        True for those of CUDA, MPS and the CPU's allocator.
-    """
+    """Return whether an exception of CUDA, MPS or the CPU's allocator means out of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _ALLOCATION)
 
 
 def free_memory() -> None:
-    """Give back what nothing uses any more."""
+    """Free memory that nothing uses, of Python and of the GPUs."""
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is None:
@@ -85,28 +60,7 @@ def with_fallbacks(
 ) -> _T:
     """Run something, and again with less where memory runs out.
 
-    Parameters
-    ----------
-    run : callable
-        Takes how many to do at once.
-    batch : int
-        How many to begin with.
-    what : str
-        What is done, for the notes: ``encoding``, say.
-    fallbacks : Fallbacks
-        Where steps are written down.
-    to_cpu : callable
-        Moves the model; returns False where it is on the CPU already.
-
-    Returns
-    -------
-    object
-        What `run` returned.
-
-    Raises
-    ------
-    Exception
-        The last one, if even the CPU has no memory for one.
+    Raises Exception the last one, if even the CPU has no memory for one.
     """
     freed = False
     while True:

@@ -1,4 +1,4 @@
-"""The weight store: where a model's weights lie, and whether they are the right ones."""
+"""Weights on this computer: where they are, and whether they are the expected ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
 from napari_foundseg.models.families import family_module
 
-__all__ = ["hash_of", "hub_folder", "known", "locate", "state", "weight_files", "weights"]
+__all__ = ["hash_of", "hub_folder", "locate", "row_with_hash", "state", "weight_files", "weights"]
 
 #: What weights of a folder are called, the safe kind first: of two kinds only the first is read.
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt")
@@ -26,20 +26,7 @@ def weights(row: CatalogRow) -> Path:
     The hash of weights that nobody here has read (`UNVERIFIED`) is recorded now, in a row of the person's, and holds
     from then on.
 
-    Parameters
-    ----------
-    row : CatalogRow
-        The model.
-
-    Returns
-    -------
-    Path
-        The file or folder.
-
-    Raises
-    ------
-    CheckpointError
-        If the weights are absent or are not the ones the catalogue names.
+    Raises CheckpointError if the weights are absent or are not the ones the catalogue names.
     """
     path = locate(row)
     if path is None:
@@ -56,23 +43,10 @@ def weights(row: CatalogRow) -> Path:
     return path
 
 
-def known(row: CatalogRow) -> CatalogRow:
+def row_with_hash(row: CatalogRow) -> CatalogRow:
     """Return a row with the hash of its weights, reading them if nobody has yet.
 
-    Parameters
-    ----------
-    row : CatalogRow
-        The model.
-
-    Returns
-    -------
-    CatalogRow
-        The row, or the one that was recorded now.
-
-    Raises
-    ------
-    CheckpointError
-        If the weights have never been read and are absent.
+    Raises CheckpointError if the weights have never been read and are absent.
     """
     if row.sha256 != UNVERIFIED:
         return row
@@ -81,18 +55,7 @@ def known(row: CatalogRow) -> CatalogRow:
 
 
 def locate(row: CatalogRow) -> Path | None:
-    """Return where a model's weights lie, without reading them.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        The model.
-
-    Returns
-    -------
-    Path or None
-        A file or folder; None where they are not on this computer.
-    """
+    """Return the file or folder of a model's weights, None if it is not on this computer."""
     places = [Path(str(files("napari_foundseg.models"))) / row.file, models_folder() / row.file] if row.file else []
     for path in places:
         if path.exists():
@@ -101,18 +64,7 @@ def locate(row: CatalogRow) -> Path | None:
 
 
 def hub_folder(name: str) -> Path | None:
-    """Return the folder into which the Hugging Face hub's own client has downloaded a model.
-
-    Parameters
-    ----------
-    name : str
-        As ``owner/name``.
-
-    Returns
-    -------
-    Path or None
-        Its newest snapshot; None where there is none.
-    """
+    """Return the newest snapshot of ``owner/name`` in the cache of the Hugging Face client, None if there is none."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
     folder = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{name.replace('/', '--')}"
     try:
@@ -123,18 +75,7 @@ def hub_folder(name: str) -> Path | None:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """Return the files that hold the weights.
-
-    Parameters
-    ----------
-    path : Path
-        A weights file, or a folder as transformers writes it.
-
-    Returns
-    -------
-    list of Path
-        Sorted; of several kinds in a folder the safest. With a file of micro-sam its decoder, if that lies beside it.
-    """
+    """Return the weight files of a file or folder, sorted; with a file of micro-sam its decoder next to it."""
     if not path.is_dir():
         decoder = path.with_name(f"{path.stem}_decoder{path.suffix}")
         return [path, decoder] if path.name.startswith(_MICRO_SAM) and decoder.is_file() else [path]
@@ -143,23 +84,7 @@ def weight_files(path: Path) -> list[Path]:
 
 
 def hash_of(path: Path) -> str:
-    """Return the hash of weights.
-
-    Parameters
-    ----------
-    path : Path
-        A file or a folder.
-
-    Returns
-    -------
-    str
-        sha256 of a file; of a folder, or of several files, sha256 of the names and hashes of the sorted weight files.
-
-    Raises
-    ------
-    CheckpointError
-        If they cannot be read, or there are none.
-    """
+    """Return the sha256 of a file, or of names and hashes of several sorted files; CheckpointError if unreadable."""
     found = weight_files(path)
     if not found:
         raise CheckpointError(f"{path} holds no weights ({', '.join(_WEIGHTS)}); choose the folder that does.")
@@ -176,18 +101,7 @@ def hash_of(path: Path) -> str:
 
 
 def state(row: CatalogRow) -> str:
-    """Say in words how a model is at hand.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        The model.
-
-    Returns
-    -------
-    str
-        Such as ``built in, 9 MB``.
-    """
+    """Say in words whether a model's weights are installed, such as ``built in, 9 MB``."""
     size = f"{row.size_mb:.0f} MB"
     if _built_in(row):
         return f"built in, {size}"
@@ -221,7 +135,7 @@ def _link(row: CatalogRow) -> str:
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return what tells whether files have changed, so that gigabytes are hashed once a process."""
+    """Return sizes and times of files: gigabytes are hashed once a process, unless they change."""
     return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in weight_files(path))
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "describe", "flattened", "read_config", "read_shapes", "read_tensors"]
 
 #: Packages whose objects any training script may store next to the weights; they are left empty. What a model family's
-#: own pickles name besides is declared by the family.
+#: own pickles name is declared by the family.
 _ANY_SCRIPT = {"argparse", "numpy", "pathlib", "typing"}
 #: Of the builtins, what only holds values.
 _PLAIN = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
@@ -44,20 +44,7 @@ _CUT_SHORT = "is cut short: the download or copy did not end; get it again"
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """Read every tensor of a weights file or folder, on the CPU.
 
-    Parameters
-    ----------
-    path : Path
-        A ``.safetensors``, ``.pth``, ``.pt``, ``.ckpt``, ``.bin`` or ``.pkl`` file, or a folder of such.
-
-    Returns
-    -------
-    dict of str to tensor
-        By name; the keys of nested containers are joined by a dot, as in ``decoder_state.base.block.1.weight``.
-
-    Raises
-    ------
-    CheckpointError
-        If it is damaged, holds code, or is something else; the message says which.
+    Raises CheckpointError if it is damaged, holds code, or is something else; the message says which.
     """
     tensors: dict[str, torch.Tensor] = {}
     for file in _files(path):
@@ -66,23 +53,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Read the names and shapes of the tensors of a weights file or folder.
-
-    Parameters
-    ----------
-    path : Path
-        As for `read_tensors`.
-
-    Returns
-    -------
-    dict of str to tuple of int
-        By name, as `read_tensors` names them.
-
-    Raises
-    ------
-    CheckpointError
-        As `read_tensors`.
-    """
+    """Read names and shapes of the tensors of a file or folder; CheckpointError as `read_tensors`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in _files(path):
         if _is_safetensors(file):
@@ -96,20 +67,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def read_config(path: Path) -> dict[str, Any]:
     """Read what a folder of weights, or the header of a safetensors file, says of itself.
 
-    Parameters
-    ----------
-    path : Path
-        A folder or a file.
-
-    Returns
-    -------
-    dict
-        Of ``config.json`` or ``foundseg.json``, or the header's metadata; empty where there is none.
-
-    Raises
-    ------
-    CheckpointError
-        If that is no JSON.
+    Raises CheckpointError if that is no JSON.
     """
     if not path.is_dir():
         return dict(_header(path).get("__metadata__", {})) if _is_safetensors(path) else {}
@@ -127,18 +85,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def describe(path: Path) -> str:
-    """Say in words what a file is that is no weights file.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    str
-        Such as ``is a web page (HTML) …``, to follow the file's name.
-    """
+    """Say what a file is that holds no weights, such as ``is a web page (HTML) …``, to follow its name."""
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -171,21 +118,7 @@ _OTHERS = {b"\x89PNG": "a picture (PNG)", b"\xff\xd8\xff": "a picture (JPEG)", b
 def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
     """Make sure that a checkpoint has the tensors that a network needs.
 
-    Parameters
-    ----------
-    path : Path
-        The checkpoint.
-    expected : mapping of str to tuple of int
-        Shapes of the network's tensors.
-    found : mapping of str to tuple of int
-        Shapes of the checkpoint's.
-    what : str
-        What it is meant to be, in words.
-
-    Raises
-    ------
-    CheckpointError
-        Naming the first that are missing, unknown or of another shape.
+    Raises CheckpointError naming the first that are missing, unknown or of another shape.
     """
     missing = [name for name in expected if name not in found]
     unknown = [name for name in found if name not in expected]
@@ -200,20 +133,7 @@ def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], wha
 
 
 def flattened(content: Any, prefix: str = "") -> dict[str, torch.Tensor]:
-    """Return the tensors of nested containers under names joined by dots.
-
-    Parameters
-    ----------
-    content : mapping, sequence, tensor or ndarray
-        What a checkpoint holds.
-    prefix : str
-        Before every name.
-
-    Returns
-    -------
-    dict of str to tensor
-        Arrays become tensors; whatever else is no tensor is left out.
-    """
+    """Return tensors and arrays of nested containers as tensors, under names joined by dots."""
     import numpy as np
     import torch
 
@@ -304,7 +224,7 @@ def _arrays(path: Path) -> Any:
 
 
 def _without_objects(path: Path, zipped: bool, error: Exception) -> Any:
-    """Read a checkpoint that names classes beside the weights, with those left empty; refuse what may be code."""
+    """Read a checkpoint that also names classes, with their objects left empty; refuse other names."""
     import torch
 
     if not zipped:

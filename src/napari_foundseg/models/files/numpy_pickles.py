@@ -19,23 +19,12 @@ __all__ = ["is_array_pickle", "read_arrays"]
 
 #: A pickle's first byte, and the number with which torch's old files begin (pickled by protocol 2).
 _PICKLE, _TORCH = b"\x80", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
-#: Where NumPy's functions stand; the first name is that of NumPy 1.
+#: Module of NumPy's functions; the first name is that of NumPy 1.
 _CORES = ("numpy.core", "numpy._core")
 
 
 def is_array_pickle(path: Path) -> bool:
-    """Tell by the first bytes whether a file may be a pickle of arrays: a pickle, and not torch's.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    bool
-        Whether `read_arrays` is to read it.
-    """
+    """Return whether a file may be a pickle of arrays: by its first bytes a pickle, but not torch's."""
     with path.open("rb") as file:
         head = file.read(len(_TORCH))
     return head.startswith(_PICKLE) and head != _TORCH and not zipfile.is_zipfile(path)
@@ -44,20 +33,7 @@ def is_array_pickle(path: Path) -> bool:
 def read_arrays(path: Path) -> Any:
     """Read a pickle of arrays.
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-
-    Returns
-    -------
-    object
-        Containers of ndarrays, numbers and texts.
-
-    Raises
-    ------
-    pickle.UnpicklingError
-        If it names anything else, or an array is not what it says; nothing of it was run.
+    Raises pickle.UnpicklingError if it names anything else, or an array is not what it says; nothing of it was run.
     """
     with path.open("rb") as file:
         # Files of Python 2, as the model zoo has them, need the encoding.

@@ -28,7 +28,7 @@ FORMAT = "foundseg-stego"
 
 @dataclass(frozen=True, eq=False)
 class StegoWeights:
-    """What a fitted model consists of, besides its backbone.
+    """A fitted model without its backbone.
 
     Parameters
     ----------
@@ -84,22 +84,7 @@ def codes_of(
 
 
 def save(folder: Path, weights: StegoWeights, config: Mapping[str, Any]) -> None:
-    """Write a model's folder, wholly or not at all.
-
-    Parameters
-    ----------
-    folder : Path
-        Replaced where it is there.
-    weights : StegoWeights
-        The model.
-    config : mapping
-        JSON-able: the backbone's name and key, and how the model was fitted.
-
-    Raises
-    ------
-    OutputError
-        If it cannot be written.
-    """
+    """Write a model's folder with `config` (JSON) in ``foundseg.json``; OutputError if it cannot be written."""
     import torch
     from safetensors.torch import save_file
 
@@ -114,7 +99,7 @@ def save(folder: Path, weights: StegoWeights, config: Mapping[str, Any]) -> None
     }
     arrays |= {} if clusters.within is None else {"within": clusters.within}
     tensors |= {name: torch.as_tensor(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    told = {
+    content = {
         **config,
         "format": FORMAT,
         "version": 1,
@@ -127,33 +112,16 @@ def save(folder: Path, weights: StegoWeights, config: Mapping[str, Any]) -> None
     if weights.linear is not None and weights.linear.offset is not None:
         tensors |= {"linear.weight": torch.as_tensor(weights.linear.centres)}
         tensors |= {"linear.bias": torch.as_tensor(weights.linear.offset)}
-        told["linear"] = weights.linear.classes.to_json()
-    with atomic_folder(folder) as beside:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, beside / "model.safetensors")
-        (beside / "foundseg.json").write_text(json.dumps(told, indent=1), encoding="utf-8")
+        content["linear"] = weights.linear.classes.to_json()
+    with atomic_folder(folder) as part:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, part / "model.safetensors")
+        (part / "foundseg.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def read_weights(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any], device: str = "cpu") -> StegoWeights:
     """Make a model of what its folder holds.
 
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        Of ``model.safetensors``.
-    config : mapping
-        Of ``foundseg.json``.
-    device : str
-        Where the head is to run.
-
-    Returns
-    -------
-    StegoWeights
-        The model.
-
-    Raises
-    ------
-    KeyError, ValueError, RuntimeError
-        If something is missing or does not fit.
+    Raises KeyError, ValueError, RuntimeError if something is missing or does not fit.
     """
     from napari_foundseg.models.nets.stego.stego import SegmentationHead
 

@@ -13,45 +13,18 @@ __all__ = ["architecture_of", "class_names", "image_processor", "network", "netw
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:
-    """Return the class of transformers that a folder's configuration names.
-
-    Parameters
-    ----------
-    config : mapping
-        ``config.json``.
-
-    Returns
-    -------
-    str
-        Such as ``SegformerForSemanticSegmentation``; empty where it names none.
-    """
+    """Return the class of transformers that ``config.json`` names; empty if it names none."""
     named = config.get("architectures")
     return str(named[0]) if isinstance(named, list) and named else ""
 
 
 def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of a model's classes by number.
-
-    Parameters
-    ----------
-    config : mapping
-        ``config.json``, whose ``id2label`` may have gaps.
-
-    Returns
-    -------
-    tuple of str
-        From number 0; a number without a name is called ``class 7``.
-
-    Raises
-    ------
-    CheckpointError
-        If a number is none.
-    """
-    known = config.get("id2label") or {}
+    """Return class names by number, gaps filled with ``class 7``; CheckpointError if ``id2label`` is no such table."""
+    labels = config.get("id2label") or {}
     try:
-        names = {int(number): str(name) for number, name in known.items()}
+        names = {int(number): str(name) for number, name in labels.items()}
     except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"id2label of config.json is no table of numbers and names: {known!r:.80}") from error
+        raise CheckpointError(f"id2label of config.json is no table of numbers and names: {labels!r:.80}") from error
     if not names:
         count = config.get("num_labels", 2)
         names = dict.fromkeys(range(count if isinstance(count, int) else 2), "")
@@ -66,22 +39,7 @@ def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
 def named(path: Path, what: str) -> Iterator[None]:
     """Turn whatever transformers raises into an error that says what to do.
 
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    what : str
-        What was being loaded.
-
-    Yields
-    ------
-    None
-        While it is loaded.
-
-    Raises
-    ------
-    CheckpointError
-        For any error but that of too little memory.
+    Raises CheckpointError for any error but that of too little memory.
     """
     from transformers.utils import logging
 
@@ -102,24 +60,7 @@ def named(path: Path, what: str) -> Iterator[None]:
 def network(path: Path, architecture: str, device: str) -> Any:
     """Load the network of a folder.
 
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    architecture : str
-        A class of transformers.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    transformers.PreTrainedModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder lacks a file, or weights and ``config.json`` disagree.
+    Raises CheckpointError if the folder lacks a file, or weights and ``config.json`` disagree.
     """
     import transformers
 
@@ -133,29 +74,7 @@ def network(path: Path, architecture: str, device: str) -> Any:
 
 
 def network_of(path: Path, architecture: str, config: Any, tensors: Mapping[str, Any]) -> Any:
-    """Make a network of tensors that stand in no folder.
-
-    Parameters
-    ----------
-    path : Path
-        Where they come from, for messages.
-    architecture : str
-        A class of transformers.
-    config : transformers.PreTrainedConfig
-        The network's.
-    tensors : mapping of str to Tensor
-        Under the names that a folder would have.
-
-    Returns
-    -------
-    transformers.PreTrainedModel
-        In evaluation mode, on the CPU.
-
-    Raises
-    ------
-    CheckpointError
-        If tensors are missing or do not fit.
-    """
+    """Return a network with given tensors, on the CPU; CheckpointError if they are incomplete or do not fit."""
     with named(path, "The network"):
         return _checked(path, None, architecture, config, state_dict=dict(tensors))
 
@@ -187,22 +106,7 @@ def _checked(path: Path, folder: Path | None, architecture: str, config: Any, **
 def image_processor(path: Path, **options: Any) -> Any:
     """Load the image processor of a folder, whose own resizing and normalisation hold.
 
-    Parameters
-    ----------
-    path : Path
-        The folder.
-    **options
-        Of the processor.
-
-    Returns
-    -------
-    transformers image processor
-        The one that the folder names.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder lacks its file.
+    Raises CheckpointError if the folder lacks its file.
     """
     from transformers import AutoImageProcessor
 
@@ -214,49 +118,23 @@ def image_processor(path: Path, **options: Any) -> Any:
 def tokenizer(path: Path) -> Any:
     """Load the tokenizer of a folder.
 
-    Parameters
-    ----------
-    path : Path
-        The folder.
-
-    Returns
-    -------
-    transformers tokenizer
-        The one that the folder names.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder lacks its files; transformers would make one without words.
+    Raises CheckpointError if the folder lacks its files; transformers would make one without words.
     """
     from transformers import AutoTokenizer
 
-    _needed(path, "how text is parted into tokens", "tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
+    _needed(path, "how text is split into tokens", "tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
     with named(path, "The tokenizer"):
         return AutoTokenizer.from_pretrained(path, local_files_only=True)
 
 
 def window_of(processor: Any, fallback: int = 1024) -> int:
-    """Return the longest side that a processor hands to its network.
-
-    Parameters
-    ----------
-    processor : transformers image processor
-        The processor.
-    fallback : int
-        Where it does not say.
-
-    Returns
-    -------
-    int
-        Pixels.
-    """
+    """Return the longest side in pixels of a processor's output; `fallback` if it does not say."""
     size = getattr(processor, "size", None)
-    known = [
+    sizes = [
         getattr(size, name, None) or (size or {}).get(name)
         for name in ("longest_edge", "height", "width", "shortest_edge")
     ]
-    return max([int(n) for n in known[:3] if n] or [int(n) for n in known[3:] if n] or [fallback])
+    return max([int(n) for n in sizes[:3] if n] or [int(n) for n in sizes[3:] if n] or [fallback])
 
 
 def _needed(path: Path, what: str, *names: str) -> None:

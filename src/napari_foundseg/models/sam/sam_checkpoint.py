@@ -2,7 +2,7 @@
 
 A published ``.pth`` is the state dict itself; micro-sam's trainer puts it under ``model_state``, others under
 ``state_dict`` or ``model``; transformers has names of its own, which are read without transformers. micro-sam's decoder
-is the ``decoder_state`` of its trainer's checkpoints, and a file of its own beside the published ones.
+is the ``decoder_state`` of its trainer's checkpoints, and a separate file next to the published ones.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _FROM_TRANSFORMERS = [(re.compile(pattern), name) for pattern, name in [
                            ("mask", "embedding_maskfeature"))
       for part, number in (("conv1", 0), ("norm", 1), ("conv2", 3))),
 ]]  # fmt: skip
-#: Names by which micro-sam's decoder is known in a file of its own, and what all of its names begin with.
+#: Tensors that identify micro-sam's decoder in a separate file, and prefixes of all of its tensors.
 _DECODER_MARKS = ("base.block.1.weight", "out_conv.weight")
 _DECODER_PARTS = ("base.", "decoder.", "deconv", "decoder_head.", "out_conv.")
 #: In transformers' files twice.
@@ -67,19 +67,9 @@ _TIED = "prompt_encoder.shared_embedding.positional_embedding"
 
 
 def sam_tensors(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]]:
-    """Find a SAM among the tensors of a checkpoint.
+    """Return the tensors of a SAM by segment-anything's names, and those of micro-sam's instance decoder.
 
-    Parameters
-    ----------
-    tensors : mapping of str to tensor or shape
-        As `models.files.checkpoints` reads them.
-
-    Returns
-    -------
-    sam : dict
-        By segment-anything's names; empty where there is none.
-    decoder : dict
-        micro-sam's instance decoder; empty where there is none.
+    Either is empty if the checkpoint has none.
     """
     if any(name.startswith("vision_encoder.layers.") for name in tensors):
         return {_renamed(name): value for name, value in tensors.items() if name != _TIED}, {}
@@ -102,18 +92,7 @@ def _instance_decoder(tensors: Mapping[str, _T]) -> dict[str, _T]:
 
 
 def size_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
-    """Say in words which encoder a SAM has.
-
-    Parameters
-    ----------
-    shapes : mapping of str to tuple of int
-        As `sam_tensors` names them.
-
-    Returns
-    -------
-    str
-        Such as ``ViT-B``.
-    """
+    """Return the name of a SAM's encoder, such as ``ViT-B``."""
     if "image_encoder.patch_embed.seq.0.c.weight" in shapes:
         return "TinyViT"
     width = shapes.get("image_encoder.patch_embed.proj.weight", (0,))[0]
@@ -122,68 +101,19 @@ def size_name(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def is_hq(shapes: Mapping[str, Any]) -> bool:
-    """Tell whether a SAM has SAM-HQ's token.
-
-    Parameters
-    ----------
-    shapes : mapping of str to tuple of int
-        As `sam_tensors` names them.
-
-    Returns
-    -------
-    bool
-        True for SAM-HQ.
-    """
+    """Return whether a SAM has SAM-HQ's token."""
     return "mask_decoder.hf_token.weight" in shapes
 
 
 def load_sam(path: Path, tensors: Mapping[str, torch.Tensor]) -> Sam:
-    """Build the network of a checkpoint and fill it.
-
-    Parameters
-    ----------
-    path : Path
-        The checkpoint, for messages.
-    tensors : mapping of str to tensor
-        As `sam_tensors` names them.
-
-    Returns
-    -------
-    Sam
-        On the CPU, in evaluation mode, in float32.
-
-    Raises
-    ------
-    CheckpointError
-        If it does not fit.
-    """
+    """Return the network of a checkpoint on the CPU, in float32; CheckpointError if it does not fit."""
     sam = built(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
     sam.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return sam
 
 
 def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = False) -> Sam:
-    """Build the network that fits shapes, and check that every one fits.
-
-    Parameters
-    ----------
-    path : Path
-        The checkpoint, for messages.
-    shapes : mapping of str to tuple of int
-        As `sam_tensors` names them.
-    empty : bool
-        Whether without memory for its weights, only to look at it.
-
-    Returns
-    -------
-    Sam
-        With random weights, or none.
-
-    Raises
-    ------
-    CheckpointError
-        If it does not fit.
-    """
+    """Return the network that fits shapes, on the meta device if `empty`; CheckpointError if they do not fit."""
     import torch
 
     from napari_foundseg.models.nets.sam.sam_build import build_sam

@@ -1,4 +1,4 @@
-"""What SAM's encoders return of a picture: features, and the way from the picture's pixels to the encoder's."""
+"""Embeddings of SAM's encoders: features, and the sizes that map the picture's pixels to the encoder's."""
 
 from __future__ import annotations
 
@@ -43,18 +43,7 @@ class SamEmbedding:
         return int(self.features.nbytes) + prepared
 
     def on(self, device: str) -> Self:
-        """Return the embedding on a device.
-
-        Parameters
-        ----------
-        device : str
-            As torch writes it.
-
-        Returns
-        -------
-        SamEmbedding
-            Itself where it is there already.
-        """
+        """Return the embedding on a device, itself if it is there already."""
         if str(self.features.device) == device:
             return self
         return replace(self, features=self.features.to(device), prepared={})
@@ -106,20 +95,7 @@ class SamEmbedding:
         return (padded * 2 - 1) * logit
 
     def enlarger(self, small: tuple[int, int], window: int) -> Enlarger:
-        """Return what enlarges small logits to the picture, made at the first call.
-
-        Parameters
-        ----------
-        small : tuple of int
-            Rows and columns of the logits.
-        window : int
-            Rows and columns of the encoder's window.
-
-        Returns
-        -------
-        Enlarger
-            For any number of masks.
-        """
+        """Return the cached object that enlarges small logits to the picture."""
         from napari_foundseg.models.nets.sam.mask_enlargement import Enlarger
 
         if "enlarger" not in self.prepared:
@@ -129,18 +105,7 @@ class SamEmbedding:
         return enlarger
 
     def packed(self, dtype: str) -> bytes:
-        """Return the embedding as bytes, for a disk.
-
-        Parameters
-        ----------
-        dtype : str
-            ``float16`` or ``float32``, of the features.
-
-        Returns
-        -------
-        bytes
-            For `unpacked`.
-        """
+        """Return the embedding as bytes, in a precision."""
         import torch
         from safetensors.torch import save
 
@@ -150,20 +115,7 @@ class SamEmbedding:
 
     @classmethod
     def unpacked(cls, data: bytes, device: str) -> Self:
-        """Return the embedding that `packed` made bytes of.
-
-        Parameters
-        ----------
-        data : bytes
-            What `packed` returned.
-        device : str
-            Where the features are to be, as torch writes it.
-
-        Returns
-        -------
-        SamEmbedding
-            In float32.
-        """
+        """Return the embedding that `packed` made bytes of."""
         import torch
         from safetensors.torch import load
 

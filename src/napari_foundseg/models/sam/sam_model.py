@@ -30,28 +30,18 @@ __all__ = ["SAM_PROTOCOLS", "SamModel"]
 
 #: Protocols that `SamModel` implements.
 SAM_PROTOCOLS = ("PointGrid", "Promptable", "FeatureExtractor")
-#: Logit given to the inside of a mask prompt, and its negative to the outside.
+#: Logit of the inside of a mask prompt, and its negative to the outside.
 MASK_PROMPT_LOGIT = 6.0
 #: Prompts decoded at once: bounds the memory of their logits at the picture's size.
 _BATCH = 16
-#: Side of a window from which on encoding takes long.
+#: Side in pixels of a window from which encoding takes long.
 _LARGE = 512
-#: Last clicks that are given one by one; the networks were trained on no longer rows of them.
+#: Last clicks that are passed one by one; the networks were trained on at most so many.
 _ONE_BY_ONE = 8
 
 
 class SamModel:
-    """A SAM that implements `Promptable` and `PointGrid`.
-
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-        The network, on its device, in evaluation mode.
-    name : str
-        Its name in the catalogue.
-    key : str
-        Name and hash of the weights.
-    """
+    """A SAM that implements `Promptable` and `PointGrid`."""
 
     def __init__(self, sam: Sam, name: str, key: str) -> None:
         from napari_foundseg.models.nets.sam.sam_vit import accelerated
@@ -74,18 +64,7 @@ class SamModel:
         return int(self.sam.image_encoder.img_size)
 
     def encode(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
-        """Encode a picture, its longer side resized to `window`.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        SamEmbedding
-            For `decode`.
-        """
+        """Encode a picture, its longer side resized to `window`."""
         return with_fallbacks(lambda _: self._encoded(rgb), 1, "encoding", self.fallbacks, self.to_cpu)
 
     def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
@@ -96,13 +75,7 @@ class SamModel:
         return SamEmbedding(predictor.features, tuple(predictor.original_size), tuple(predictor.input_size))
 
     def to_cpu(self) -> bool:
-        """Move the model to the CPU, for good.
-
-        Returns
-        -------
-        bool
-            False where it is there already.
-        """
+        """Move the model to the CPU, for good."""
         from torch import nn
 
         if self.device == "cpu":
@@ -138,24 +111,14 @@ class SamModel:
 
     @property
     def feature_offset(self) -> float:
-        """On which pixel the first cell lies: in the middle of its patch."""
+        """Position in pixels of the first cell: the middle of its patch."""
         return (self.feature_stride - 1) / 2
 
     #: Pixels at a window's border where features differ from those of a larger window.
     feature_margin: int = 64
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Return what the encoder sees in a picture, which is padded to the window instead of resized.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture, not larger than the window.
-
-        Returns
-        -------
-        (D, ceil(M / stride), ceil(N / stride)) ndarray of float16
-        """
+        """Return what the encoder sees in a picture, which is padded to the window instead of resized."""
         height, width = rgb.shape[:2]
         mean = self.sam.pixel_mean.cpu().numpy().reshape(3).round().astype(np.uint8)
         padded = np.broadcast_to(mean, (self.window, self.window, 3)).copy()
@@ -173,56 +136,20 @@ class SamModel:
         return "float16" if self.window >= _LARGE else "float32"
 
     def packed(self, embedding: SamEmbedding) -> bytes:
-        """Return an embedding as bytes, for a disk.
-
-        Parameters
-        ----------
-        embedding : SamEmbedding
-            What `encode` returned.
-
-        Returns
-        -------
-        bytes
-            For `unpacked`.
-        """
+        """Return an embedding as bytes, for a disk."""
         return embedding.packed(self.stored_as)
 
     def unpacked(self, data: bytes) -> SamEmbedding:
-        """Return the embedding that `packed` made bytes of.
-
-        Parameters
-        ----------
-        data : bytes
-            What `packed` returned.
-
-        Returns
-        -------
-        SamEmbedding
-            In float32, on the model's device.
-        """
+        """Return the embedding that `packed` made bytes of."""
         return SamEmbedding.unpacked(data, self.device)
 
     def decode(
         self, embedding: SamEmbedding, prompts: Sequence[Prompt], *, multimask: bool, one_by_one: bool = False
     ) -> list[Candidates]:
-        """Decode prompts in an encoded picture, alike ones together.
+        """Decode prompts, those of the same kind together.
 
-        Parameters
-        ----------
-        embedding : SamEmbedding
-            What `encode` returned.
-        prompts : sequence of Prompt
-            In pixels (y, x) of the picture.
-        multimask : bool
-            Whether to propose three masks for each instead of one.
-        one_by_one : bool
-            Whether clicks are given one after the other, each with the logits of the mask before, as SAM was trained
-            (Kirillov et al. 2023, appendix A); not where a mask is given.
-
-        Returns
-        -------
-        list of Candidates
-            One for each prompt.
+        With `one_by_one` each click is passed with the logits of the mask before it, as SAM was trained (Kirillov et
+        al. 2023, appendix A), unless a mask is part of the prompt.
         """
         groups: dict[tuple[int, bool, bool], list[int]] = {}
         for i, prompt in enumerate(prompts):
@@ -245,24 +172,7 @@ class SamModel:
     def grid_masks(
         self, embedding: SamEmbedding, points: NDArray[np.float64], options: GridOptions, poll: Callable[[], None]
     ) -> list[Mask]:
-        """Prompt at every point of an encoded picture; three masks a point.
-
-        Parameters
-        ----------
-        embedding : SamEmbedding
-            What `encode` returned.
-        points : (K, 2) ndarray of float
-            (x, y) as shares of width and height.
-        options : GridOptions
-            Masks below its thresholds are not made.
-        poll : callable
-            Called before every batch; may raise to stop.
-
-        Returns
-        -------
-        list of Mask
-            In the picture's pixels, in the order of the points; none is suppressed for another.
-        """
+        """Prompt at every point; three masks per point."""
         masks: list[Mask] = []
         done = 0
 
@@ -324,8 +234,7 @@ class SamModel:
             boxes = embedding.in_window(corners).float().reshape(-1, 4)
         if first.mask is not None:
             side = self.sam.prompt_encoder.mask_input_size[0]
-            given = [embedding.mask_input(p.mask, side, self.window, MASK_PROMPT_LOGIT) for p in prompts]
-            masks = torch.stack(given)
+            masks = torch.stack([embedding.mask_input(p.mask, side, self.window, MASK_PROMPT_LOGIT) for p in prompts])
         with torch.inference_mode():
             if masks is None and one_by_one and coordinates is not None and labels is not None:
                 masks = self._before_last(embedding, coordinates, labels, boxes)
@@ -384,7 +293,7 @@ class SamModel:
     def _before_last(
         self, embedding: SamEmbedding, coordinates: torch.Tensor, labels: torch.Tensor, boxes: torch.Tensor | None
     ) -> torch.Tensor | None:
-        """Return the low-resolution logits of the masks seen before the last click, None before the first."""
+        """Return the low-resolution logits of the masks before the last click, None before the first."""
         import torch
 
         clicks = coordinates.shape[1]

@@ -2,7 +2,7 @@
 
 Names and the packed projections of attention are changed to those that transformers' folders have; what files do not
 say (eight heads, pictures of 800 to 1333 pixels) is as published. A file with a dilated last stage (DC5) has the same
-tensors as one without and is told by its name alone.
+tensors as one without and is distinguished by its name alone.
 """
 
 from __future__ import annotations
@@ -59,62 +59,26 @@ _IN_LAYERS = {
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
-    """Load a model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its weights.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    Segmenter
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If tensors are missing, or of odd shapes.
-    """
+    """Return the model of a row; CheckpointError if tensors are missing, or of odd shapes."""
     from transformers import DetrImageProcessor
 
     tensors = _own(read_tensors(path))
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    known = row if row.classes else row.model_copy(update={"classes": _classes(shapes)})
+    row = row if row.classes else row.model_copy(update={"classes": _classes(shapes)})
     try:
-        config = _config(shapes, known.classes)
+        config = _config(shapes, row.classes)
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} lacks {error} of a panoptic DETR. It is incomplete; get it again.") from error
     network = transformers_folder.network_of(path, _ARCHITECTURE, config, _renamed(tensors)).to(device)
-    size = {name: int(known.options.get(name, own)) for name, own in _SIZES.items()}  # type: ignore[arg-type] # numbers
+    size = {name: int(row.options.get(name, own)) for name, own in _SIZES.items()}  # type: ignore[arg-type] # numbers
     processor = DetrImageProcessor(
         size={"shortest_edge": size["shorter"], "longest_edge": size["longest"]}, format="coco_panoptic"
     )
-    return Segmenter(network, processor, known)
+    return Segmenter(network, processor, row)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether a file is of this family.
-
-    Parameters
-    ----------
-    found : Found
-        The file.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-
-    Raises
-    ------
-    CheckpointError
-        If its last stage is dilated.
-    """
+    """Return fields of the row if a file is of this family; CheckpointError if its last stage is dilated."""
     shapes = _own(found.shapes)
     if not all(mark in shapes for mark in _MARKS):
         return None
@@ -136,7 +100,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
 
 def _own(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what lies around the weights: the key ``model``, and what training needs."""
+    """Return the tensors of the network, without the prefix ``model.`` and those of training."""
     named = {name.removeprefix("model."): value for name, value in tensors.items()}
     return {
         name: value
@@ -147,8 +111,8 @@ def _own(tensors: Mapping[str, Any]) -> dict[str, Any]:
 
 def _classes(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     count = shapes["detr.class_embed.weight"][0] - 1
-    known = CLASS_SETS["COCO panoptic by id"]
-    return known if len(known) == count else tuple(f"class {i}" for i in range(count))
+    published = CLASS_SETS["COCO panoptic by id"]
+    return published if len(published) == count else tuple(f"class {i}" for i in range(count))
 
 
 def _count(shapes: Mapping[str, Any], prefix: str) -> int:
@@ -188,7 +152,7 @@ def _config(shapes: Mapping[str, tuple[int, ...]], classes: tuple[str, ...]) -> 
 
 
 def _renamed(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors under the names of transformers' folders, packed projections parted."""
+    """Return tensors under the names of transformers' folders, packed projections split."""
     renamed: dict[str, Any] = {}
     for name, value in tensors.items():
         new = _new_name(name)

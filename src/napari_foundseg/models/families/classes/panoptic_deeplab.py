@@ -75,26 +75,15 @@ class CentreModel(LoadedClasses):
         return self._longest
 
     def centre_maps(self, rgb: NDArray[np.uint8]) -> CentreMaps:
-        """Run the network on a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        CentreMaps
-            At the picture's resolution, with ids of `classes`.
-        """
+        """Run the network on a picture."""
         import torch
         from torch.nn import functional
 
         shape = rgb.shape[:2]
         with torch.inference_mode():
-            seen = self._seen(rgb)
-            height, width = seen.shape[-2:]
-            found = [maps[..., :height, :width] for maps in self.network(self._padded(seen)[None])]
+            resized = self._resized(rgb)
+            height, width = resized.shape[-2:]
+            found = [maps[..., :height, :width] for maps in self.network(self._padded(resized)[None])]
             logits, centres, offsets = (
                 functional.interpolate(maps, shape, mode="bilinear", align_corners=False)[0] for maps in found
             )
@@ -105,21 +94,10 @@ class CentreModel(LoadedClasses):
         )
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Say the class of each pixel of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        (M, N) ndarray of uint16
-            Ids of `classes`.
-        """
+        """Return the class of each pixel, (M, N)."""
         return self.centre_maps(rgb).semantic
 
-    def _seen(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
+    def _resized(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
         """Return the picture resized and normalised, (3, M', N')."""
         import torch
         from PIL.Image import Resampling, fromarray
@@ -130,8 +108,8 @@ class CentreModel(LoadedClasses):
         # Rounded as detectron2 rounds.
         size = (max(1, int(width * factor + 0.5)), max(1, int(height * factor + 0.5)))
         picture = rgb if size == (width, height) else np.array(fromarray(rgb).resize(size, Resampling.BILINEAR))
-        seen = torch.as_tensor(picture).to(self.device).movedim(-1, 0).float()
-        return (seen - self._mean) / self._std
+        resized = torch.as_tensor(picture).to(self.device).movedim(-1, 0).float()
+        return (resized - self._mean) / self._std
 
     def _padded(self, picture: torch.Tensor) -> torch.Tensor:
         """Fill up with zeros below and to the right to multiples of the crops that the network was trained on."""
@@ -144,27 +122,7 @@ class CentreModel(LoadedClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> CentreModel:
-    """Load a model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its weights.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    CentreModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the file has another layout, or more or fewer classes than the row.
-    """
+    """Return the model of a row; CheckpointError if the file has another layout, or other classes than the row."""
     import torch
 
     from napari_foundseg.models.nets.classes.panoptic_deeplab import STRIDE, PanopticDeepLab
@@ -180,29 +138,18 @@ def load(row: CatalogRow, path: Path, device: str) -> CentreModel:
             f"{path} is taken for Panoptic-DeepLab, but tensors are missing or of odd shapes ({error}). It is "
             "incomplete or of another model; get it again."
         ) from error
-    wanted = _counted_out({name: tuple(value.shape) for name, value in network.state_dict().items()})
-    check(path, wanted, _counted_out(shapes), "Panoptic-DeepLab")
-    network.load_state_dict({name: value.float() for name, value in _counted_out(tensors).items()}, strict=False)
+    wanted = _without_counts({name: tuple(value.shape) for name, value in network.state_dict().items()})
+    check(path, wanted, _without_counts(shapes), "Panoptic-DeepLab")
+    network.load_state_dict({name: value.float() for name, value in _without_counts(tensors).items()}, strict=False)
     count = shapes["sem_seg_head.predictor.weight"][0]
-    known = row if row.classes else row.model_copy(update={"classes": _classes(count)[0]})
-    if len(known.classes) != count:
-        raise CheckpointError(f"{path} has {count} classes, and its row names {len(known.classes)}. Import it again.")
-    return CentreModel(network.to(device).eval().requires_grad_(False), known, mean.to(device), std.to(device))
+    row = row if row.classes else row.model_copy(update={"classes": _classes(count)[0]})
+    if len(row.classes) != count:
+        raise CheckpointError(f"{path} has {count} classes, and its row names {len(row.classes)}. Import it again.")
+    return CentreModel(network.to(device).eval().requires_grad_(False), row, mean.to(device), std.to(device))
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether a file is of this family.
-
-    Parameters
-    ----------
-    found : Found
-        The file.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-    """
+    """Return fields of the row if a file is of this family."""
     shapes = _named(found.shapes)
     if not all(mark in shapes for mark in _MARKS):
         return None
@@ -227,12 +174,12 @@ def _classes(count: int) -> tuple[tuple[str, ...], dict[str, Any]]:
 
 
 def _named(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what lies around the weights: the key ``model``, and what training needs."""
+    """Return the tensors of the network, without the prefix ``model.`` and those of training."""
     if any(name.startswith("model.") for name in tensors):
         return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     return dict(tensors)
 
 
-def _counted_out(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out how many batches were seen in training, which not every file has and nothing needs."""
+def _without_counts(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors without the counts of training batches, which not every file has."""
     return {name: value for name, value in tensors.items() if not name.endswith(".num_batches_tracked")}

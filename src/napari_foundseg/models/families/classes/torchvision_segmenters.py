@@ -47,26 +47,15 @@ class Pixelwise(LoadedClasses):
     resize, mean, std = 520, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Say the class of each pixel of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        (M, N) ndarray of uint16
-            Ids of `classes`; 0 for background.
-        """
+        """Return the class of each pixel, (M, N)."""
         import torch
         from torch.nn import functional
         from torchvision.transforms._presets import SemanticSegmentation
 
         transform = SemanticSegmentation(resize_size=self.resize, mean=self.mean, std=self.std)
         with torch.inference_mode():
-            seen = transform(torch.as_tensor(rgb).movedim(-1, 0))[None].to(self.device)
-            logits = self.network(seen)["out"]
+            inputs = transform(torch.as_tensor(rgb).movedim(-1, 0))[None].to(self.device)
+            logits = self.network(inputs)["out"]
             logits = functional.interpolate(logits, rgb.shape[:2], mode="bilinear", align_corners=False)
             found = logits[0].argmax(0)
         return np.asarray(found.cpu().numpy() + self.first, np.uint16)
@@ -78,25 +67,12 @@ class MaskRcnn(LoadedClasses):
     window = 1333
 
     def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
-        """Find the objects of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-        options : PanopticOptions
-            Thresholds; the network itself drops boxes below 0.05 and overlaps above 0.5.
-
-        Returns
-        -------
-        list of Mask
-            Best first.
-        """
+        """Return the objects of a picture, best first."""
         import torch
 
         with torch.inference_mode():
-            seen = torch.as_tensor(rgb).movedim(-1, 0).float().div(255).to(self.device)
-            found = {name: value.cpu().numpy() for name, value in self.network([seen])[0].items()}
+            inputs = torch.as_tensor(rgb).movedim(-1, 0).float().div(255).to(self.device)
+            found = {name: value.cpu().numpy() for name, value in self.network([inputs])[0].items()}
         masks = []
         for mask, score, number in zip(found["masks"], found["scores"], found["labels"], strict=True):
             own = mask[0] >= options.mask_threshold
@@ -106,27 +82,7 @@ class MaskRcnn(LoadedClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
-    """Load a model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its weights.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    Pixelwise or MaskRcnn
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the file has another layout.
-    """
+    """Return the model of a row; CheckpointError if the file has another layout."""
     from torchvision import models
 
     from napari_foundseg.models.files.checkpoints import read_tensors
@@ -150,18 +106,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether a file is of this family.
-
-    Parameters
-    ----------
-    found : Found
-        The file.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-    """
+    """Return fields of the row if a file is of this family."""
     shapes = _stripped(found.shapes)
     architecture = _architecture(shapes)
     if architecture is None:

@@ -75,17 +75,7 @@ FAMILY = Family(
 
 
 class Segmenter(LoadedClasses):
-    """A network of transformers with its image processor.
-
-    Parameters
-    ----------
-    network : transformers.PreTrainedModel
-        The network.
-    processor : transformers processor
-        Of the same folder.
-    row : CatalogRow
-        Its row.
-    """
+    """A network of transformers with its image processor."""
 
     def __init__(self, network: Any, processor: Any, row: CatalogRow) -> None:
         super().__init__(network, row)
@@ -102,36 +92,12 @@ class Segmenter(LoadedClasses):
         return transformers_folder.window_of(self.images)
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Say the class of each pixel of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        (M, N) ndarray of uint16
-            Ids of `classes`; 0 for background.
-        """
+        """Return the class of each pixel, (M, N)."""
         found = self._post("semantic", rgb, {})
         return np.asarray(found.cpu().numpy() + self.first, np.uint16)
 
     def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
-        """Find the objects of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-        options : PanopticOptions
-            Thresholds.
-
-        Returns
-        -------
-        list of Mask
-            As the processor parts them: they do not overlap.
-        """
+        """Return the objects of a picture; they do not overlap."""
         found = self._post("instance", rgb, self._thresholds(options))
         segments = found["segmentation"].cpu().numpy()
         masks = [
@@ -143,20 +109,7 @@ class Segmenter(LoadedClasses):
         return [mask for mask in masks if mask.area and mask.class_id in self.classes]
 
     def panoptic(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> Panoptic:
-        """Part a picture into objects and stuff.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-        options : PanopticOptions
-            Thresholds.
-
-        Returns
-        -------
-        Panoptic
-            Objects in the processor's order.
-        """
+        """Split a picture into objects and stuff."""
         fused = {"label_ids_to_fuse": self._stuff, "stuff_classes": sorted(self._stuff)}
         found = self._post("panoptic", rgb, self._thresholds(options) | fused)
         segments = found["segmentation"].cpu().numpy()
@@ -177,10 +130,10 @@ class Segmenter(LoadedClasses):
         import torch
 
         process = getattr(self.images, f"post_process_{kind}_segmentation")
-        known = inspect.signature(process).parameters
+        accepted = inspect.signature(process).parameters
         with torch.inference_mode():
             outputs = self.network(**self._inputs(rgb, kind))
-            chosen = {name: value for name, value in options.items() if name in known}
+            chosen = {name: value for name, value in options.items() if name in accepted}
             return process(outputs, target_sizes=[rgb.shape[:2]], **chosen)[0]
 
     def _inputs(self, rgb: NDArray[np.uint8], kind: str) -> dict[str, Any]:
@@ -205,27 +158,7 @@ class Segmenter(LoadedClasses):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
-    """Load a model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its folder.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    Segmenter
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder lacks a file or its files disagree.
-    """
+    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
     architecture = str(row.options["architecture"])
     if architecture.startswith("OneFormer"):
         # Its list of classes is a file of another place, which would be downloaded; the row says the same.
@@ -238,23 +171,12 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
     else:
         processor = transformers_folder.image_processor(path)
     # What the folder says of its classes holds, whatever the published model of that name has.
-    known = row.model_copy(update={"classes": transformers_folder.class_names(read_config(path))})
-    return Segmenter(transformers_folder.network(path, architecture, device), processor, known)
+    row = row.model_copy(update={"classes": transformers_folder.class_names(read_config(path))})
+    return Segmenter(transformers_folder.network(path, architecture, device), processor, row)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether a folder is of this family.
-
-    Parameters
-    ----------
-    found : Found
-        The folder.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-    """
+    """Return fields of the row if a folder is of this family."""
     architecture = transformers_folder.architecture_of(found.config)
     if architecture not in ARCHITECTURES:
         return None

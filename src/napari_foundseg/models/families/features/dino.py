@@ -40,21 +40,7 @@ _KINDS = {
 
 
 class DinoModel:
-    """A network that turns a normalised picture into a map of features; implements `FeatureExtractor`.
-
-    Parameters
-    ----------
-    net : callable
-        From (1, 3, H, W), both sides multiples of the stride, to (1, D, H / stride, W / stride).
-    stride : int
-        Side of the patches.
-    name : str
-        Its name in the catalogue.
-    key : str
-        Name and hash of the weights.
-    device : str
-        Where it runs.
-    """
+    """A network that turns a normalised picture into a map of features; implements `FeatureExtractor`."""
 
     feature_margin = 32
 
@@ -66,18 +52,7 @@ class DinoModel:
         self.window = self.features_window = 28 * 2 * stride if stride <= 8 else 32 * stride
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Return the features of a picture, one for each patch.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture; continued at its lower and right border to whole patches.
-
-        Returns
-        -------
-        (D, ceil(M / stride), ceil(N / stride)) ndarray of float16
-            Of the last block.
-        """
+        """Return the features of a picture, one for each patch."""
         import torch
         from torch.nn import functional
 
@@ -92,27 +67,7 @@ class DinoModel:
 
 
 def load(row: CatalogRow, path: Path, device: str) -> DinoModel:
-    """Load a model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        A ``.pth`` of DINO's release, or a folder as transformers writes it.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    DinoModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If it has another layout.
-    """
+    """Return the model of a row; CheckpointError if it has another layout."""
     key = row.key
     kind = read_config(path).get("model_type") if path.is_dir() else None
     try:
@@ -125,22 +80,7 @@ def load(row: CatalogRow, path: Path, device: str) -> DinoModel:
 
 
 def vit_model(tensors: dict[str, torch.Tensor], name: str, key: str, device: str) -> DinoModel:
-    """Make a model of DINO v1 weights.
-
-    Parameters
-    ----------
-    tensors : dict of str to Tensor
-        Named like DINO's release.
-    name, key : str
-        Of the model.
-    device : str
-        Where it is to run.
-
-    Returns
-    -------
-    DinoModel
-        In evaluation mode.
-    """
+    """Make a model of DINO v1 weights."""
     from napari_foundseg.models.nets.features.vit import vit_of
 
     net = vit_of(tensors).to(device)
@@ -148,18 +88,7 @@ def vit_model(tensors: dict[str, torch.Tensor], name: str, key: str, device: str
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether weights are a DINO's.
-
-    Parameters
-    ----------
-    found : Found
-        The file or folder.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-    """
+    """Return fields of the row if weights are a DINO's."""
     kind = found.config.get("model_type")
     shapes = {name: shape for name, shape in found.shapes.items() if not name.startswith(("head.", "fc."))}
     release = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "norm.weight"}
@@ -186,18 +115,7 @@ def _is_dino_vit(config: Mapping[str, Any]) -> bool:
 
 
 def named_like_release(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return DINO v1 weights under their release's names.
-
-    Parameters
-    ----------
-    tensors : mapping of str to Tensor
-        Of a release, a checkpoint of training (the teacher's), or a folder of transformers' ``ViTModel``.
-
-    Returns
-    -------
-    dict of str to Tensor
-        For `nets.vit.vit_of`.
-    """
+    """Return DINO v1 weights under their release's names."""
     import torch
 
     own = dict(tensors)

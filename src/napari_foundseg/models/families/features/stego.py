@@ -61,19 +61,7 @@ _FIELDS: dict[str, Any] = {
 
 
 class StegoModel:
-    """A head on a backbone, which implements `Clustering`: its features are codes.
-
-    Parameters
-    ----------
-    backbone : FeatureExtractor
-        What the head was fitted to.
-    weights : StegoWeights
-        The rest.
-    name : str
-        Its name in the catalogue.
-    key : str
-        Name and hash of the weights.
-    """
+    """A head on a backbone, which implements `Clustering`: its features are codes."""
 
     def __init__(self, backbone: Any, weights: StegoWeights, name: str, key: str) -> None:
         self.backbone = backbone
@@ -91,18 +79,7 @@ class StegoModel:
         self.linear = weights.linear
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Return the codes of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture.
-
-        Returns
-        -------
-        (dim, H, W) ndarray of float16
-            A cell every `feature_stride` pixels.
-        """
+        """Return the codes of a picture."""
         own = self.weights
         averaged = local_mean(self.backbone.features(rgb), 2 * (own.context // (2 * self.feature_stride)) + 1)
         return codes_of(own.head, averaged, own.mean, own.scale, self.device).astype(np.float16)
@@ -129,24 +106,7 @@ class FittedStegoModel(StegoModel):
 def load(row: CatalogRow, path: Path, device: str) -> StegoModel:
     """Load a model, and the backbone that it was fitted to.
 
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its folder, or a published checkpoint.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    StegoModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If it has another layout, or its backbone is gone or another one.
+    Raises CheckpointError if it has another layout, or its backbone is gone or another one.
     """
     key = row.key
     tensors = read_tensors(path)
@@ -162,18 +122,7 @@ def load(row: CatalogRow, path: Path, device: str) -> StegoModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether weights are a STEGO model, of our layout or of the published one.
-
-    Parameters
-    ----------
-    found : Found
-        The file or folder.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-    """
+    """Return fields of the row if weights are a STEGO model, of our layout or of the published one."""
     if found.config.get("format") == FORMAT:
         names = tuple(row["name"] for row in found.config.get("classes", []))
         return {**_FIELDS, "title": f"STEGO on {found.config.get('backbone', '?')}", "classes": names}

@@ -47,18 +47,7 @@ class TextImageModel(LoadedWords):
         return float(self.network.logit_scale.detach().exp())
 
     def embed_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Embed texts.
-
-        Parameters
-        ----------
-        texts : sequence of str
-            The texts; too long ones are cut, as the tokenizer of the folder cuts them.
-
-        Returns
-        -------
-        (K, D) ndarray of float32
-            Rows of length 1.
-        """
+        """Embed texts."""
         import torch
 
         # SigLIP was trained on texts padded to full length.
@@ -71,18 +60,7 @@ class TextImageModel(LoadedWords):
             return _unit(self.network.get_text_features(**tokens).pooler_output)
 
     def embed_pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Embed pictures.
-
-        Parameters
-        ----------
-        pictures : sequence of (M, N, 3) ndarray of uint8
-            Of any sizes.
-
-        Returns
-        -------
-        (K, D) ndarray of float32
-            Rows of length 1.
-        """
+        """Embed pictures."""
         import torch
 
         parts = []
@@ -98,27 +76,7 @@ class TextImageModel(LoadedWords):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> TextImageModel:
-    """Load a model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its folder.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    TextImageModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder lacks a file or its files disagree.
-    """
+    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
     images, tokenizer = transformers_folder.image_processor(path), transformers_folder.tokenizer(path)
     return TextImageModel(
         transformers_folder.network(path, str(row.options["architecture"]), device), images, tokenizer, row
@@ -126,18 +84,7 @@ def load(row: CatalogRow, path: Path, device: str) -> TextImageModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether a folder is of this family.
-
-    Parameters
-    ----------
-    found : Found
-        The folder.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-    """
+    """Return fields of the row if a folder is of this family."""
     architecture = transformers_folder.architecture_of(found.config)
     if architecture not in ARCHITECTURES:
         return None

@@ -36,19 +36,7 @@ _KEPT = 512
 
 
 class ClipSegModel(LoadedWords):
-    """CLIPSeg with its processors.
-
-    Parameters
-    ----------
-    network : transformers.CLIPSegForImageSegmentation
-        The network.
-    images : transformers image processor
-        Of the same folder.
-    tokenizer : transformers tokenizer
-        Of the same folder.
-    row : CatalogRow
-        Its row.
-    """
+    """CLIPSeg with its processors."""
 
     def __init__(self, network: Any, images: Any, tokenizer: Any, row: CatalogRow) -> None:
         super().__init__(network, images, tokenizer, row)
@@ -65,35 +53,11 @@ class ClipSegModel(LoadedWords):
         return int(self.network.config.text_config.max_position_embeddings)
 
     def token_count(self, text: str) -> int:
-        """Return how many tokens a text has.
-
-        Parameters
-        ----------
-        text : str
-            The text.
-
-        Returns
-        -------
-        int
-            Tokens, start and end included.
-        """
+        """Return how many tokens a text has."""
         return len(self.tokenizer(text)["input_ids"])
 
     def text_maps(self, rgb: NDArray[np.uint8], prompts: Sequence[str | NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Draw a heat map of each prompt.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture, seen as `window` by `window` pixels.
-        prompts : sequence of str or (P, Q, 3) ndarray of uint8
-            Texts, or pictures of what is looked for.
-
-        Returns
-        -------
-        (K, M, N) ndarray of float32
-            Probabilities, 0 to 1: the sigmoid of the network's logits, which are resized to the picture before.
-        """
+        """Return a heat map of each prompt, (K, M, N): the sigmoid of logits that are resized to the picture first."""
         import torch
         from torch.nn import functional
 
@@ -113,8 +77,8 @@ class ClipSegModel(LoadedWords):
     def _activations(self, rgb: NDArray[np.uint8]) -> list[torch.Tensor]:
         """Encode the picture once for all prompts."""
         pixels = self._pixels(rgb)
-        seen = self.network.clip.get_image_features(pixels, output_hidden_states=True, interpolate_pos_encoding=True)
-        return [seen.hidden_states[i + 1] for i in self.network.extract_layers]
+        encoded = self.network.clip.get_image_features(pixels, output_hidden_states=True, interpolate_pos_encoding=True)
+        return [encoded.hidden_states[i + 1] for i in self.network.extract_layers]
 
     def _condition(self, prompt: str | NDArray[np.uint8]) -> torch.Tensor:
         key = prompt if isinstance(prompt, str) else (prompt.shape, prompt.tobytes())
@@ -137,44 +101,13 @@ class ClipSegModel(LoadedWords):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
-    """Load a model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its folder.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    ClipSegModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the folder lacks a file or its files disagree.
-    """
+    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
     images, tokenizer = transformers_folder.image_processor(path), transformers_folder.tokenizer(path)
     return ClipSegModel(transformers_folder.network(path, _ARCHITECTURE, device), images, tokenizer, row)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether a folder is of this family.
-
-    Parameters
-    ----------
-    found : Found
-        The folder.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-    """
+    """Return fields of the row if a folder is of this family."""
     if transformers_folder.architecture_of(found.config) != _ARCHITECTURE:
         return None
     return {

@@ -60,29 +60,7 @@ class MedSamModel(SamModel):
         multimask: bool = False,  # noqa: ARG002 - MedSAM has one mask, whatever is asked for
         one_by_one: bool = False,  # noqa: ARG002 - of no meaning for boxes
     ) -> list[Candidates]:
-        """Decode boxes in an encoded picture.
-
-        Parameters
-        ----------
-        embedding : SamEmbedding
-            What `encode` returned.
-        prompts : sequence of Prompt
-            In pixels (y, x) of the picture; each with a box alone.
-        multimask : bool
-            MedSAM has one mask, whatever is asked for.
-        one_by_one : bool
-            Of no meaning for boxes.
-
-        Returns
-        -------
-        list of Candidates
-            One for each prompt.
-
-        Raises
-        ------
-        PromptError
-            If a prompt is no box.
-        """
+        """Decode boxes in an encoded picture; PromptError if a prompt is no box."""
         if any(prompt.box is None or prompt.points or prompt.mask is not None for prompt in prompts):
             raise PromptError(f"{self.name} knows boxes only; draw a rectangle around the object, or choose a SAM.")
         return super().decode(embedding, prompts, multimask=False, one_by_one=False)
@@ -119,48 +97,15 @@ def stretched(rgb: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
 
 def load(row: CatalogRow, path: Path, device: str) -> MedSamModel:
-    """Load the model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its weights.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    MedSamModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the file has another layout.
-    """
+    """Return the model of a row; CheckpointError if the file has another layout."""
     sam = load_sam(path, sam_tensors(read_tensors(path))[0])
     return MedSamModel(sam.to(device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether weights are of this family: SAM's tensors, so that the name of file or folder decides.
+    """Return fields of the row if weights are of this family; the name of file or folder decides, as tensors are SAM's.
 
-    Parameters
-    ----------
-    found : Found
-        The file or folder.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-
-    Raises
-    ------
-    CheckpointError
-        If they are, but some are missing.
+    Raises CheckpointError if they are, but some are missing.
     """
     shapes, decoder = sam_tensors(found.shapes)
     named = any("medsam" in part.lower() for part in (found.path.name, found.path.parent.parent.name))

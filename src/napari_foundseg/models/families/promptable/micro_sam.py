@@ -1,4 +1,4 @@
-"""micro-sam (Archit et al., Nature Methods 2025): SAMs for microscopy, some with an instance decoder beside them."""
+"""micro-sam (Archit et al., Nature Methods 2025): SAMs for microscopy, some with an instance decoder."""
 
 from __future__ import annotations
 
@@ -36,19 +36,7 @@ _DECODER = "micro-sam's instance decoder"
 
 
 class MicroSamModel(SamModel):
-    """A SAM that implements `InstanceDecoding` too, on the features that prompts use.
-
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-        The network.
-    instance_decoder : torch.nn.Module
-        From the encoder's features to three maps.
-    name : str
-        Its name in the catalogue.
-    key : str
-        Name and hash of the weights.
-    """
+    """A SAM that implements `InstanceDecoding` too, on the features that prompts use."""
 
     def __init__(self, sam: Sam, instance_decoder: nn.Module, name: str, key: str) -> None:
         super().__init__(sam, name, key)
@@ -60,33 +48,11 @@ class MicroSamModel(SamModel):
         return self.window
 
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Decode the maps of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture; its longer side is resized to `window`.
-
-        Returns
-        -------
-        (3, M, N) ndarray of float32
-            Foreground, centre distance and boundary distance, 0 to 1.
-        """
+        """Decode the maps of a picture."""
         return self.maps_of(self.encode(rgb))
 
     def maps_of(self, embedding: SamEmbedding) -> NDArray[np.float32]:
-        """Decode the maps of an encoded picture.
-
-        Parameters
-        ----------
-        embedding : SamEmbedding
-            What `encode` returned.
-
-        Returns
-        -------
-        (3, M, N) ndarray of float32
-            As `instance_maps` returns them.
-        """
+        """Decode the maps of an encoded picture."""
         import torch
 
         with torch.inference_mode():
@@ -96,27 +62,7 @@ class MicroSamModel(SamModel):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> MicroSamModel:
-    """Load the model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its weights.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    MicroSamModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the file has another layout.
-    """
+    """Return the model of a row; CheckpointError if the file has another layout."""
     from napari_foundseg.models.nets.sam.unetr import build_unetr
 
     tensors, of_decoder = sam_tensors(read_tensors(path))
@@ -129,22 +75,9 @@ def load(row: CatalogRow, path: Path, device: str) -> MicroSamModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether weights are of this family; one without a decoder is a plain SAM or MobileSAM.
+    """Return fields of the row if weights are of this family; one without a decoder is a plain SAM or MobileSAM.
 
-    Parameters
-    ----------
-    found : Found
-        The file.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-
-    Raises
-    ------
-    CheckpointError
-        If they are, but some are missing, the SAM itself for one.
+    Raises CheckpointError if they are, but some are missing, the SAM itself for one.
     """
     from napari_foundseg.models.nets.sam.unetr import build_unetr
 

@@ -20,23 +20,7 @@ FAMILY = Family(
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether weights are of this family.
-
-    Parameters
-    ----------
-    found : Found
-        The file.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-
-    Raises
-    ------
-    CheckpointError
-        If they are, but some are missing.
-    """
+    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing."""
     shapes, decoder = sam_tensors(found.shapes)
     if not shapes or decoder or size_name(shapes) != "TinyViT":
         return None

@@ -28,17 +28,7 @@ FAMILY = Family(
 
 
 class SamHqModel(SamModel):
-    """A SAM-HQ that implements `Promptable`, `PointGrid` and `FeatureExtractor`.
-
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-        The network with SAM-HQ's mask decoder, on its device, in evaluation mode.
-    name : str
-        Its name in the catalogue.
-    key : str
-        Name and hash of the weights.
-    """
+    """A SAM-HQ that implements `Promptable`, `PointGrid` and `FeatureExtractor`."""
 
     #: Not what SAM keeps of a picture: the finer features are part of it.
     preprocessing = "sam-hq with finer features"
@@ -51,48 +41,15 @@ class SamHqModel(SamModel):
 
 
 def load(row: CatalogRow, path: Path, device: str) -> SamHqModel:
-    """Load the model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        A file of the authors, or a folder of transformers.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    SamHqModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If it has another layout.
-    """
+    """Return the model of a row; CheckpointError if it has another layout."""
     sam = load_sam(path, sam_tensors(read_tensors(path))[0])
     return SamHqModel(sam.to(device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether weights are of this family.
+    """Return fields of the row if weights are of this family.
 
-    Parameters
-    ----------
-    found : Found
-        The file or folder.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-
-    Raises
-    ------
-    CheckpointError
-        If they are, but some are missing, or have an encoder that is not read.
+    Raises CheckpointError if they are, but some are missing, or have an encoder that is not read.
     """
     shapes, _ = sam_tensors(found.shapes)
     if not is_hq(shapes):

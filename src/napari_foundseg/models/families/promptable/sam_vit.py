@@ -30,49 +30,13 @@ FIELDS: dict[str, Any] = {
 
 
 def load(row: CatalogRow, path: Path, device: str) -> SamModel:
-    """Load the model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its weights.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    SamModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the file has another layout.
-    """
+    """Return the model of a row; CheckpointError if the file has another layout."""
     sam = load_sam(path, sam_tensors(read_tensors(path))[0])
     return SamModel(sam.to(device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether weights are of this family.
-
-    Parameters
-    ----------
-    found : Found
-        The file or folder.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-
-    Raises
-    ------
-    CheckpointError
-        If they are, but some are missing.
-    """
+    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing."""
     shapes, decoder = sam_tensors(found.shapes)
     if not shapes or decoder or size_name(shapes) == "TinyViT" or is_hq(shapes):
         return None

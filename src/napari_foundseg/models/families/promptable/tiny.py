@@ -1,4 +1,4 @@
-"""foundseg-tiny: the model in the wheel, a SAM with an instance decoder beside it."""
+"""foundseg-tiny: the model in the wheel, a SAM with an instance decoder."""
 
 from __future__ import annotations
 
@@ -39,19 +39,7 @@ _SIFTED = 0.5
 
 
 class TinyModel(SamModel):
-    """A SAM that implements `InstanceDecoding` and `FeatureExtractor` too.
-
-    Parameters
-    ----------
-    sam : segment_anything.modeling.Sam
-        The network.
-    instance_decoder : torch.nn.Module
-        From the encoder's features to the logits of three maps.
-    name : str
-        Its name in the catalogue.
-    key : str
-        Name and hash of the weights.
-    """
+    """A SAM that implements `InstanceDecoding` and `FeatureExtractor` too."""
 
     def __init__(self, sam: Sam, instance_decoder: nn.Module, name: str, key: str) -> None:
         super().__init__(sam, name, key)
@@ -85,23 +73,12 @@ class TinyModel(SamModel):
     feature_margin = 32
 
     def features(self, rgb: NDArray[np.uint8]) -> NDArray[np.float16]:
-        """Return what the encoder sees, at stride 4.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture, as it is.
-
-        Returns
-        -------
-        (448, ceil(M / 4), ceil(N / 4)) ndarray of float16
-            Not normalised.
-        """
+        """Return what the encoder sees, at stride 4."""
         import torch
 
         from napari_foundseg.models.nets.tiny.tiny_features import STRIDE, dense_features
 
-        # What lies beyond the picture would else be nothing, and its border a cluster of its own.
+        # Mirrored, since with zeros outside the picture its border would be a cluster of its own.
         margin = self.feature_margin
         mirrored = np.pad(rgb, [*((margin, margin + -n % 32) for n in rgb.shape[:2]), (0, 0)], mode="reflect")
         with torch.inference_mode():
@@ -113,18 +90,7 @@ class TinyModel(SamModel):
         return np.asarray(maps.half().cpu().numpy())
 
     def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Decode the instance maps of a picture.
-
-        Parameters
-        ----------
-        rgb : (M, N, 3) ndarray of uint8
-            The picture; one larger than `maps_window` is shrunk to it and its maps are enlarged again.
-
-        Returns
-        -------
-        (3, M, N) ndarray of float32
-            Foreground, centre distance and boundary distance, 0 to 1.
-        """
+        """Decode the instance maps of a picture."""
         import torch
         from torch.nn import functional
 
@@ -150,27 +116,7 @@ def _resized(picture: torch.Tensor, size: tuple[int, ...]) -> torch.Tensor:
 
 
 def load(row: CatalogRow, path: Path, device: str) -> TinyModel:
-    """Load the model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        Its row.
-    path : Path
-        Its weights.
-    device : str
-        Where it is to run, as torch writes it.
-
-    Returns
-    -------
-    TinyModel
-        In evaluation mode.
-
-    Raises
-    ------
-    CheckpointError
-        If the file has another layout.
-    """
+    """Return the model of a row; CheckpointError if the file has another layout."""
     from safetensors import SafetensorError
 
     from napari_foundseg.models.nets.tiny.tiny import load_foundseg_tiny
@@ -183,18 +129,7 @@ def load(row: CatalogRow, path: Path, device: str) -> TinyModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Tell whether weights are of this family, such as training's.
-
-    Parameters
-    ----------
-    found : Found
-        The file.
-
-    Returns
-    -------
-    dict or None
-        Fields of its row.
-    """
+    """Return fields of the row if weights are of this family, such as training's."""
     if found.config.get("format") != "foundseg-tiny":
         return None
     return {
