@@ -19,8 +19,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def choose_device(preference: str | None = None) -> str:
     """Return the device to use; EngineError if it is not available.
 
-    The preference is ``auto`` or a torch device such as ``cuda:1``; by default FOUNDSEG_DEVICE, else ``auto``: the first
-    available of CUDA, MPS and the CPU.
+    The preference is ``auto`` or a torch device such as ``cuda:1``; by default FOUNDSEG_DEVICE, else ``auto``: the
+    first available of CUDA, MPS and the CPU.
     """
     wanted, there = preference or os.environ.get("FOUNDSEG_DEVICE") or "auto", _available()
     if wanted == "auto":
