@@ -29,7 +29,7 @@ def run(
     Parameters
     ----------
     task : str
-        ``automatic``, ``prompt``, ``text``, ``panoptic``, ``semantic``, ``name_masks`` or ``cluster``.
+        Name of a task, such as ``automatic``; ``napari-foundseg run --help`` lists them.
     image : array-like or Image or str or Path
         The image, or the file it is in. Stacks are done slice by slice.
     inputs : dict
