@@ -281,10 +281,32 @@ class StorableEmbeddings(Protocol):
         """Precision of `packed`. With float16 new embeddings are rounded too, so that all processes use the same."""
 
     def packed(self, embedding: Any) -> bytes:
-        """Return an embedding as bytes."""
+        """Return an embedding as bytes, whose numbers have the precision `stored_as`.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Result of `encode`.
+
+        Returns
+        -------
+        bytes
+            All that `unpacked` needs, in any process.
+        """
 
     def unpacked(self, data: bytes) -> Any:
-        """Return the embedding of bytes from `packed`, on the model's device."""
+        """Return the embedding of bytes from `packed`, on the model's device.
+
+        Parameters
+        ----------
+        data : bytes
+            From `packed` of a model with the same weights and `preprocessing`.
+
+        Returns
+        -------
+        Embedding
+            Decoded to the same masks as the embedding that was packed.
+        """
 
 
 @runtime_checkable
@@ -292,7 +314,18 @@ class EmbeddingMaps(Encoder, Protocol):
     """Optional, for `InstanceDecoding`: the maps are decoded from the embedding that prompts use."""
 
     def maps_of(self, embedding: Any) -> NDArray[np.float32]:
-        """Decode the maps of an encoded picture, (3, M, N), as `InstanceDecoding.instance_maps`."""
+        """Decode the maps of an encoded picture.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Result of `encode`.
+
+        Returns
+        -------
+        (3, M, N) ndarray of float32
+            As `InstanceDecoding.instance_maps` of the same picture.
+        """
 
 
 @runtime_checkable
