@@ -133,8 +133,6 @@ def automatic(path: Path) -> None:
 def prompt(path: Path) -> None:
     viewer, form = open_window("prompt", nuclei(), "nuclei")
     accepted_objects(form, viewer)
-    # However busy this computer is: the picture shows what most users see.
-    form.pointer.box.setChecked(True)
     click(viewer, form.session.points, places(6)[-1])
     wait_for(lambda: form.current is None)
     QTest.qWait(500)
