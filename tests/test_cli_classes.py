@@ -128,7 +128,7 @@ def test_a_recipe_finds_objects_and_names_them(tmp_path: Path) -> None:
     assert np.array_equal(labels, objects)
     assert table["class_name"].tolist() == expected.table["class_name"].tolist()
     assert provenance[-1]["inputs"]["labels"] is None, "what the step before made is not written down again"
-    with pytest.raises(PromptError, match="let a step before make one"):
+    with pytest.raises(PromptError, match="add an earlier step that makes one"):
         run_steps(steps[1:], picture, context)
     with pytest.raises(ValueError, match="the first step, name_masks, needs objects"):
         Recipe(inputs=Sources(paths=("a.tif",)), steps=steps[1:])
