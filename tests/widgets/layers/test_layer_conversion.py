@@ -239,7 +239,10 @@ def test_the_visible_region_is_what_the_camera_shows() -> None:
     viewer = ViewerModel()
     layer = viewer.add_image(np.zeros((200, 300)), scale=(2, 2), translate=(10, 20))
     image = image_from_layer(layer)
-    viewer.canvas.size = (100, 200)
+    if hasattr(viewer, "canvas"):
+        viewer.canvas.size = (100, 200)
+    else:  # napari before 0.9
+        viewer._canvas_size = (100, 200)
     find_camera(viewer).zoom = 1
     find_camera(viewer).center = (0, *layer.data_to_world((100, 150)))
     assert visible_region(viewer, ImageOnLayer(layer, image)) == (75, 100, 125, 200)
