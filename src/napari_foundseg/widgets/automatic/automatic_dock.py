@@ -187,7 +187,7 @@ class AutomaticWidget(TaskForm):
     def release(self) -> None:
         """Disconnect from the viewer, the layers and the engine."""
         self._forget_result()
-        self.viewer.layers.events.removed.disconnect(self._release_removed)
+        self.viewer.layers.events.removed.disconnect(self)
         for history in self._held.values():
             history.leave(self)
         self.into.disconnect_viewer()
@@ -237,6 +237,6 @@ class AutomaticWidget(TaskForm):
     def _forget_result(self) -> None:
         if self._added is None and self._result is not None:
             labels = self._result[2]
-            labels.events.paint.disconnect(self._mark_edited)
-            labels.events.labels_update.disconnect(self._mark_edited)
+            labels.events.paint.disconnect(self)
+            labels.events.labels_update.disconnect(self)
         self._result = self._added = None

@@ -122,7 +122,7 @@ class ClassForm(TaskForm):
 
     def release(self) -> None:
         """Disconnect from the viewer, the engine, the layers and the canvas."""
-        self.viewer.layers.events.removed.disconnect(self._layer_removed)
+        self.viewer.layers.events.removed.disconnect(self)
         self._forget_result()
         super().release()
 

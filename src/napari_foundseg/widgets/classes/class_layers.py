@@ -130,8 +130,8 @@ class ClassLayers:
     def disconnect(self) -> None:
         """Disconnect from the layers, which stay in the viewer."""
         for own in self.layers:
-            own.events.paint.disconnect(self._mark_edited)
-            own.events.labels_update.disconnect(self._mark_edited)
+            own.events.paint.disconnect(self)
+            own.events.labels_update.disconnect(self)
 
     def _add_layer(self, pixels: NDArray[Any], name: str, opacity: float) -> Labels:
         labels = Labels(

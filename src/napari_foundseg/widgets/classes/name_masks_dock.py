@@ -73,7 +73,7 @@ class NameMasksWidget(ClassForm):
     def release(self) -> None:
         """Disconnect from the viewer, the engine and the layers."""
         self.labels.disconnect_viewer()
-        self.viewer.events.theme.disconnect(self._colour_names)
+        self.viewer.events.theme.disconnect(self)
         super().release()
 
     def _colour_names(self, _event: Any = None) -> None:

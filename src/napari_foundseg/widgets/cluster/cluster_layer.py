@@ -62,8 +62,8 @@ class ClusterLayer(QObject):
     def forget(self) -> None:
         """Disconnect from the layer, which stays in the viewer."""
         if self.labels is not None:
-            self.labels.events.paint.disconnect(self._mark_painted)
-            self.labels.events.labels_update.disconnect(self._mark_painted)
+            self.labels.events.paint.disconnect(self)
+            self.labels.events.labels_update.disconnect(self)
             self.labels.mouse_drag_callbacks.remove(self._on_drag)
             self.labels = None
 

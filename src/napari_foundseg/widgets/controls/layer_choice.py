@@ -67,7 +67,7 @@ class LayerChoice(QWidget):
         """Stop following the viewer."""
         self._connect_viewer(False)
         for layer in self._layers:
-            layer.events.name.disconnect(self._update_names)
+            layer.events.name.disconnect(self)
 
     def _connect_viewer(self, on: bool) -> None:
         layers = self._viewer.layers
@@ -77,12 +77,12 @@ class LayerChoice(QWidget):
             (layers.events.reordered, self._list_layers),
             (layers.selection.events.active, self._follow_active),
         ):
-            emitter.connect(callback) if on else emitter.disconnect(callback)
+            emitter.connect(callback) if on else emitter.disconnect(self)
 
     def _list_layers(self, _event: Any = None) -> None:
         chosen = self.layer
         for layer in self._layers:
-            layer.events.name.disconnect(self._update_names)
+            layer.events.name.disconnect(self)
         listed = [layer for layer in self._viewer.layers if TOOL not in layer.metadata]
         self._layers = [layer for layer in listed if type(layer) is self._kind]
         for layer in self._layers:

@@ -116,7 +116,7 @@ class ImageObjects:
 
     def release(self) -> None:
         """Disconnect from all layers."""
-        self._viewer.layers.events.removed.disconnect(self._layer_removed)
+        self._viewer.layers.events.removed.disconnect(self)
         for layer in list(self._histories):
             self._drop_history(layer)
 

@@ -199,8 +199,8 @@ class LabelsHistory(QObject):
     def release(self) -> None:
         """Disconnect from the layer and close the journal."""
         _shared.pop(self.layer, None)
-        self.layer.events.paint.disconnect(self._on_paint)
-        self.layer.events.data.disconnect(self._on_new_array)
+        self.layer.events.paint.disconnect(self)
+        self.layer.events.data.disconnect(self)
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
         self.counted.release()
         self.journal.close()

@@ -76,7 +76,7 @@ class ObjectCounts(QObject):
     def release(self) -> None:
         """Disconnect from the layer."""
         self._quiet.stop()
-        self._layer.events.set_data.disconnect(self._count_later)
+        self._layer.events.set_data.disconnect(self)
 
     def _count_later(self, _event: Any = None) -> None:
         data = self._layer.data

@@ -53,7 +53,7 @@ class Dock(QScrollArea):
 
     def release(self) -> None:
         """Disconnect from the viewer: the widget is being closed."""
-        self.viewer.events.theme.disconnect(self._retheme)
+        self.viewer.events.theme.disconnect(self)
 
     def _clear_messages(self) -> None:
         for message in self.messages.values():

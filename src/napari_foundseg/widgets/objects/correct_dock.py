@@ -172,7 +172,7 @@ class CorrectWidget(LabelsDock):
         self.review.leave()
         if self._on_press in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_press)
-        layer.events.selected_label.disconnect(self._follow_label)
+        layer.events.selected_label.disconnect(self)
         unbind_keys(layer, self.keys)
 
     def _follow_label(self, _event: Any = None) -> None:

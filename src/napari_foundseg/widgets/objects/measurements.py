@@ -100,8 +100,8 @@ class Measurements(QObject):
         if not self._users:
             _shared.pop(self.layer, None)
             self._history.stepped.disconnect(self._record_step)
-            self.layer.events.data.disconnect(self._on_new_array)
-            self.layer.events.features.disconnect(self._forget_table)
+            self.layer.events.data.disconnect(self)
+            self.layer.events.features.disconnect(self)
 
     def _record_step(self, step: EditStep) -> None:
         for part in step.parts:

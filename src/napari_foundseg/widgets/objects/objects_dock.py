@@ -89,7 +89,7 @@ class ObjectsWidget(LabelsDock):
     def leave(self, layer: Labels) -> None:
         """Disconnect from a layer."""
         assert self._measurements is not None
-        layer.events.selected_label.disconnect(self._follow_label)
+        layer.events.selected_label.disconnect(self)
         self._measurements.changed.disconnect(self._show_table)
         self._measurements.failed.disconnect(self._measuring_failed)
         self._measurements.leave(self)

@@ -134,7 +134,7 @@ class MarkControls(QWidget):
 
     def _follow_label(self, layer: Labels | None) -> None:
         if self._followed is not None:
-            self._followed.events.selected_label.disconnect(self._show_label)
+            self._followed.events.selected_label.disconnect(self)
         self._followed = layer
         if layer is not None:
             layer.events.selected_label.connect(self._show_label)

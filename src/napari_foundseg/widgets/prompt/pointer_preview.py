@@ -89,7 +89,7 @@ class PointerPreview(QWidget):
         self._follower.cancel()
         self.stop()
         if self._viewer is not None:
-            self._viewer.events.mouse_over_canvas.disconnect(self._on_leave)
+            self._viewer.events.mouse_over_canvas.disconnect(self)
         if self._points is not None and self._on_move in self._points.mouse_move_callbacks:
             self._points.mouse_move_callbacks.remove(self._on_move)
         self._viewer = self._points = None

@@ -145,7 +145,7 @@ class PromptWidget(TaskForm):
 
     def release(self) -> None:
         """Disconnect from the viewer, the engine and the keys."""
-        self.viewer.dims.events.current_step.disconnect(self._slice_changed)
+        self.viewer.dims.events.current_step.disconnect(self)
         self.pointer.leave()
         if self.session is not None:
             self.session.release()
@@ -201,7 +201,7 @@ class PromptWidget(TaskForm):
     def _connect_pixels(self, session: PromptLayers, on: bool) -> None:
         """Connect to changes of the pixels of the session's image, or disconnect."""
         for emitter in (session.layer.events.data, session.layer.events.set_data):
-            emitter.connect(self._forget_image) if on else emitter.disconnect(self._forget_image)
+            emitter.connect(self._forget_image) if on else emitter.disconnect(self)
 
     def _forget_image(self, _event: Any = None) -> None:
         self._known = None

@@ -178,10 +178,10 @@ class PromptLayers:
         """Disconnect from keys, mouse and events."""
         self.bind({})
         self._soon.stop()
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
-        self.layer.events.data.disconnect(self._check_soon)
+        self._viewer.layers.events.removed.disconnect(self)
+        self.layer.events.data.disconnect(self)
         for layer in (self.points, self.boxes):
-            layer.events.data.disconnect(self._on_data)
+            layer.events.data.disconnect(self)
         if self._set_polarity in self.points.mouse_drag_callbacks:
             self.points.mouse_drag_callbacks.remove(self._set_polarity)
         if self._scribble is not None:

@@ -115,7 +115,7 @@ class ScribbleLayer:
     def release(self) -> None:
         """Disconnect from events and undo; `PromptLayers` unbinds the other keys."""
         self._soon.stop()
-        self.layer.events.paint.disconnect(self._on_paint)
+        self.layer.events.paint.disconnect(self)
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
 
     def _on_paint(self, _event: Any = None) -> None:

@@ -273,7 +273,7 @@ class OpenImage(QObject):
 
     def close(self, *, remove: bool) -> None:
         """Disconnect from the layers; `remove` those that the user has not added."""
-        self._viewer.layers.events.removed.disconnect(self._on_removed)
+        self._viewer.layers.events.removed.disconnect(self)
         layers = self.layers if remove else []
         self._disconnect_labels()
         for layer in reversed(layers):

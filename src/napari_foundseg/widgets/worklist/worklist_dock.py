@@ -113,7 +113,7 @@ class WorklistWidget(Dock):
             return
         self._application.aboutToQuit.disconnect(self.release)
         self._application = None
-        self.viewer.layers.selection.events.active.disconnect(self._follow_keys)
+        self.viewer.layers.selection.events.active.disconnect(self)
         self._bind_layer_keys(None)
         try:
             self.session.release()
