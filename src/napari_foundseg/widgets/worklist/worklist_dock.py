@@ -14,6 +14,7 @@ from qtpy.QtCore import QCoreApplication
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, WorklistError
+from napari_foundseg.io.formats.table import image_formats, listed
 from napari_foundseg.io.journal import Kept, Recovered
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.editing.recovery import RecoveryRow, resume_journal
@@ -125,7 +126,7 @@ class WorklistWidget(Dock):
 
     def _add_controls(self) -> None:
         folder, layers = QPushButton("Folder…"), QPushButton("Open layers")
-        folder.setToolTip("List the images of a folder (TIFF, PNG and JPEG files).")
+        folder.setToolTip(f"List the images of a folder ({listed([row.name for row in image_formats()], 'and')}).")
         layers.setToolTip("List the image layers of the viewer.")
         folder.clicked.connect(lambda: self.choose_folder())
         layers.clicked.connect(lambda: self.choose_layers())

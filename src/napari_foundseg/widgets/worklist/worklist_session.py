@@ -11,6 +11,7 @@ from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.errors import FoundsegError, WorklistError
+from napari_foundseg.io.formats.table import image_formats, listed
 from napari_foundseg.io.worklist import WorklistItem, items_of_folder, named_items, paired_items
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.qt.file_thread import FileThread
@@ -187,7 +188,8 @@ class WorklistSession(QObject):
         try:
             self.items = self._find_items(images, self.labels, list(self._layers))
             if not self.items:
-                where = "folder; TIFF, PNG and JPEG files are read" if images else "viewer"
+                formats = listed([row.name for row in image_formats()], "and")
+                where = f"folder; {formats} are read" if images else "viewer"
                 raise WorklistError(f"There is no image in this {where}.")
         except FoundsegError as error:
             self.failed.emit("image", error)
