@@ -57,7 +57,7 @@ def used_before(folder: Path, image: np.ndarray[Any, Any], min_area: int) -> Non
     (folder / "models").mkdir(parents=True)
     (folder / "forms.json").write_text(json.dumps({"automatic.decoder": {"min_area": min_area}}))
     (folder / "models" / f"mine-{min_area}.toml").write_text(
-        'title = "Mine"\nfamily = "promptable.tiny"\ntasks = ["automatic"]\nprotocols = ["InstanceMapper"]\n'
+        'title = "Mine"\nfamily = "tiny"\nprotocols = ["InstanceDecoding"]\n'
         'sha256 = "unverified"\nsize_mb = 1.0\nrevision = "1"\ncode_licence = "MIT"\nweights_licence = "MIT"\n'
         'input = "any"\ncitation = "none"\n'
     )
