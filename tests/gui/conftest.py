@@ -17,6 +17,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.runs import shared_engine
 from tests.support.fake_engine import FakeEngine
 from tests.support.mouse import Canvas
+from tests.support.shared_viewer import SharedViewer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -56,9 +57,24 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     return fake
 
 
+@pytest.fixture(scope="module")
+def shared_viewer(qapp: Any) -> Iterator[SharedViewer]:
+    """The window of a module with the mark `shared_window`."""
+    shared = SharedViewer()
+    yield shared
+    shared.close()
+
+
 @pytest.fixture
-def viewer(make_napari_viewer: Any) -> Any:
-    return make_napari_viewer(show=True)
+def viewer(qtbot: Any, isolated: None, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A window without layers and docks: the module's, or the test's own."""
+    if request.node.get_closest_marker("shared_window") is None:
+        yield request.getfixturevalue("make_napari_viewer")(show=True)
+        return
+    shared = request.getfixturevalue("shared_viewer")
+    yield shared.open()
+    left = shared.empty()
+    assert not left, "left behind in the window: " + ", ".join(left)
 
 
 @pytest.fixture

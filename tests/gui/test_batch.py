@@ -34,7 +34,7 @@ from napari_foundseg.widgets.batch.batch_dock import BatchWidget
 from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
 from tests.support import toy_batch
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
 
 RECIPE = Recipe(inputs=Sources(paths=("images",)), steps=(Step(task="automatic", model=ModelOf(name="foundseg-tiny")),))
 

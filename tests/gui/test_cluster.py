@@ -17,7 +17,7 @@ from napari_foundseg.tasks import find_task
 from napari_foundseg.widgets.cluster.cluster_dock import ClusterWidget
 from napari_foundseg.widgets.controls.fold import Fold
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
 
 
 def click(qtbot: Any, button: Any) -> None:

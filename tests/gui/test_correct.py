@@ -9,8 +9,9 @@ from qtpy.QtCore import Qt
 
 from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
+from tests.support.waits import wait_for_layout
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
 SHIFT = Qt.KeyboardModifier.ShiftModifier
 
 
@@ -24,7 +25,7 @@ def form(viewer: Any, engine: Any, scene: Any, qtbot: Any) -> CorrectWidget:
     viewer.add_labels(labels, name="objects", scale=(0.5, 0.5), units="um")
     widget = CorrectWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Correct")
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
     return widget
 
 
@@ -246,6 +247,6 @@ def test_opened_over_an_image_it_takes_the_clicks(
     viewer.layers.selection.active = viewer.add_image(scene.image)
     widget = CorrectWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Correct")
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
     canvas.click(widget.layer, (40, 50))
     assert widget.chosen == [1]

@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 
 from napari_foundseg.tasks.windows.embeddings import disk_cache
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from tests.support.waits import wait_for_posted
 
 pytestmark = pytest.mark.gui
 
@@ -50,7 +51,7 @@ def test_it_stops_when_asked_and_can_begin_again(qtbot: Any, engine: Any, scene:
     assert "Stop" in encoding.button.text()
     click(qtbot, encoding.button)
     assert not encoding.running
-    qtbot.wait(100)
+    wait_for_posted(qtbot)
     assert len(engine.jobs) == 2
     click(qtbot, encoding.button)
     qtbot.waitUntil(lambda: len(engine.jobs) == 3)

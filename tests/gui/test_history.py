@@ -16,6 +16,7 @@ from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_jou
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
 from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from tests.support.waits import wait_for_numpy_thread
 
 pytestmark = pytest.mark.gui
 
@@ -68,7 +69,7 @@ def test_work_that_was_put_aside_is_not_offered_again(qtbot: Any, viewer: Any, e
     assert not form.recovery.isVisible()
     again = PromptWidget(viewer)
     viewer.window.add_dock_widget(again)
-    qtbot.wait(300)
+    wait_for_numpy_thread(qtbot)
     assert not again.recovery.isVisible()
     assert len(viewer.layers) == 1
 
@@ -78,7 +79,7 @@ def test_another_image_is_offered_nothing(qtbot: Any, viewer: Any, engine: Any, 
     viewer.add_image(scene.image + 1)
     form = PromptWidget(viewer)
     viewer.window.add_dock_widget(form)
-    qtbot.wait(300)
+    wait_for_numpy_thread(qtbot)
     assert not form.recovery.isVisible()
 
 

@@ -14,6 +14,7 @@ from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.prompt.mark_controls import REFINE
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from tests.support.waits import wait_for_layout
 
 pytestmark = pytest.mark.gui
 
@@ -50,7 +51,7 @@ def test_an_automatic_mask_is_refined_in_its_own_layer(
     pick(qtbot, form.acceptance.into.combo, "cells masks")
     pick(qtbot, form.makes, REFINE)
     click(qtbot, form.run_button)
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
     canvas.click(layer, (40, 50))
     qtbot.waitUntil(form.accept_button.isEnabled)
     canvas.key(Qt.Key.Key_C)
@@ -151,7 +152,7 @@ def test_an_image_of_equal_shape_swapped_under_its_objects_is_noticed(
     layer = viewer.add_image(scene.image, name="cells")
     form = docked(viewer, PromptWidget)
     click(qtbot, form.run_button)
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
 
     def accept() -> None:
         canvas.click(layer, (40, 50))

@@ -16,6 +16,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.layers.camera import find_camera
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from tests.support.waits import wait_for_layout
 
 pytestmark = pytest.mark.gui
 
@@ -56,7 +57,7 @@ def test_what_is_pointed_at_from_afar_is_decoded_at_a_coarse_level(
     form = docked(viewer, PromptWidget)
     qtbot.waitUntil(form.image.levels.isVisible)
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
     find_camera(viewer).zoom = 0.5  # a pixel of the screen is two of the world, four of the data
     canvas.click(layer, (800, 1000))
     qtbot.waitUntil(form.accept_button.isEnabled)

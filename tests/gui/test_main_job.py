@@ -17,6 +17,7 @@ from skimage.io import imread
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from tests.support.mouse import choose
+from tests.support.waits import wait_for_layout
 
 pytestmark = pytest.mark.gui
 
@@ -60,7 +61,7 @@ def test_by_clicks_alone_the_sample_gets_masks_and_a_click_its_object(qtbot: Any
     choose(qtbot, viewer, "Layers", "Annotate", "Prompt (FoundSeg)")
     prompting = docked(qtbot, viewer, PromptWidget)
     qtbot.mouseClick(prompting.run_button, Qt.MouseButton.LeftButton)
-    qtbot.wait(300)
+    wait_for_layout(qtbot, viewer)
     target = truth == np.argmax(np.bincount(truth.ravel())[1:]) + 1
     y, x = np.unravel_index(ndimage.distance_transform_edt(target).argmax(), target.shape)
     canvas.click(layer, (y, x))

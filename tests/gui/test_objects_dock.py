@@ -11,8 +11,9 @@ from qtpy.QtCore import Qt
 from napari_foundseg.widgets.layers.camera import find_camera
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 from napari_foundseg.widgets.objects.objects_dock import ObjectsWidget
+from tests.support.waits import wait_for_layout
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def dock(viewer: Any, engine: Any, scene: Any, qtbot: Any) -> ObjectsWidget:
     widget = ObjectsWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Objects")
     qtbot.waitUntil(lambda: widget.table.model_.rowCount() == 3)
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
     return widget
 
 
@@ -75,7 +76,7 @@ def test_an_object_selects_its_row(qtbot: Any, viewer: Any, canvas: Any, dock: O
 def test_correct_and_objects_choose_together(qtbot: Any, viewer: Any, canvas: Any, dock: ObjectsWidget) -> None:
     correct = CorrectWidget(viewer)
     viewer.window.add_dock_widget(correct, name="Correct")
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
     click_row(qtbot, dock.table, 1)
     assert correct.chosen == [2]
     canvas.click(dock.layer, (90, 110))

@@ -19,7 +19,7 @@ import sys, napari
 from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest
 viewer = napari.Viewer()
-QTest.qWait(500)
+assert QTest.qWaitForWindowExposed(viewer.window._qt_window, 30_000)
 ticks = []
 timer = QTimer()
 timer.timeout.connect(lambda: ticks.append(None))

@@ -15,7 +15,7 @@ from napari_foundseg.widgets.menu import open_dock
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from tests.support.mouse import choose
 
-pytestmark = pytest.mark.gui
+pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from qtpy.QtTest import QTest
 
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from tests.support.waits import wait_for_layout, wait_for_posted, wait_for_timers
 
 pytestmark = pytest.mark.gui
 
@@ -29,7 +30,7 @@ def form(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> Any:
     widget = PromptWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Prompt")
     click(qtbot, widget.run_button)
-    qtbot.wait(100)
+    wait_for_layout(qtbot, viewer)
     return widget
 
 
@@ -98,7 +99,7 @@ def test_the_pointer_shows_what_a_click_would_make(
     cells, preview = viewer.layers["cells"], viewer.layers["foundseg preview"]
     viewer.layers.selection.active = form.session.points
     qtbot.mouseMove(canvas.native, canvas.place(cells, (30, 30)))
-    qtbot.wait(150)
+    wait_for_timers(qtbot, form)
     assert not engine.jobs  # the model has not shown how quick it is
     form.pointer.box.click()
     for x in (40, 50):
@@ -124,7 +125,7 @@ def test_the_pointer_shows_what_a_click_would_make(
     assert set(np.unique(preview.data)) == {0, 1}
     count = len(engine.jobs)
     qtbot.mouseMove(canvas.native, canvas.place(cells, (60, 60)))
-    qtbot.wait(150)
+    wait_for_timers(qtbot, form)
     assert len(engine.jobs) == count  # a real prompt is there
     assert set(np.unique(preview.data)) == {0, 1}
 
@@ -139,13 +140,13 @@ def test_the_pointers_answer_never_comes_after_a_click(
     qtbot.waitUntil(lambda: len(engine.jobs) == 1)
     for x in (40, 50, 60):  # one at a time: no crowd of questions
         qtbot.mouseMove(canvas.native, canvas.place(cells, (40, x)))
-        qtbot.wait(60)
+        wait_for_timers(qtbot, form)
     assert len(engine.jobs) == 1
     canvas.click(cells, (40, 50))
     qtbot.waitUntil(lambda: len(engine.jobs) == 2)
     guess, real = engine.jobs
     guess.finish(scene.prompted)
-    qtbot.wait(30)
+    wait_for_posted(qtbot)
     assert not preview.data.any()
     assert not form.accept_button.isEnabled()
     real.finish(scene.prompted)
@@ -186,7 +187,7 @@ def test_a_layer_deleted_while_pointing_ends_it_and_keeps_what_was_accepted(
     assert form.run_button.text() == "Start pointing"
     assert engine.jobs[-1].state == "cancelled"
     engine.jobs[-1].finish(scene.prompted)
-    qtbot.wait(30)
+    wait_for_posted(qtbot)
     assert {layer.name for layer in viewer.layers} == {"foundseg objects"} | ({"cells"} - {which})
     assert (viewer.layers["foundseg objects"].data == 1).sum() == scene.masks[0].area
     if which != "cells":
@@ -283,7 +284,7 @@ def test_the_slice_moved_during_a_decode_leaves_no_mask_behind(
     form.session.points.add([(1, 40, 50)])
     viewer.dims.set_current_step(0, 2)
     engine.jobs[0].finish(dataclasses.replace(scene.prompted, masks=(dataclasses.replace(scene.masks[0], index=(1,)),)))
-    qtbot.wait(30)
+    wait_for_posted(qtbot)
     assert not form.accept_button.isEnabled()
     assert not viewer.layers["foundseg preview"].data.any()
     viewer.dims.set_current_step(0, 1)
@@ -405,7 +406,7 @@ def test_the_viewer_closed_while_a_mask_is_made_ends_it(
     viewer.close()
     qtbot.waitUntil(lambda: engine.jobs[0].state == "cancelled")
     engine.jobs[0].finish(scene.prompted)
-    qtbot.wait(30)
+    wait_for_posted(qtbot)
 
 
 def test_the_persons_layers_keep_every_attribute(qtbot: Any, viewer: Any, engine: Any, scene: Any, form: Any) -> None:
@@ -436,5 +437,5 @@ def test_a_place_outside_the_image_asks_nothing(qtbot: Any, viewer: Any, engine:
     form.pointer.box.click()
     qtbot.mouseMove(canvas.native, QPoint(2, 2))
     qtbot.mouseMove(canvas.native, QPoint(4, 4))
-    qtbot.wait(120)
+    wait_for_timers(qtbot, form)
     assert not engine.jobs

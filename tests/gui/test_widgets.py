@@ -12,6 +12,7 @@ from napari_foundseg.core.errors import EngineError
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
+from tests.support.waits import wait_for_layout, wait_for_posted
 
 pytestmark = pytest.mark.gui
 
@@ -54,7 +55,7 @@ def test_cancel_leaves_the_window_idle_at_once(qtbot: Any, viewer: Any, engine: 
     click(qtbot, form.cancel_button)
     assert form.run_button.isEnabled()
     engine.jobs[0].finish(scene.automatic)
-    qtbot.wait(50)
+    wait_for_posted(qtbot)
     assert len(viewer.layers) == 1
 
 
@@ -116,7 +117,7 @@ def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
     layer = viewer.add_image(scene.image, name="cells", scale=(2, 2))
     form = docked(viewer, PromptWidget)
     click(qtbot, form.run_button)
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
     canvas.click(layer, (40, 50))
     qtbot.waitUntil(lambda: len(engine.jobs) == 1)
     prompt = engine.jobs[0].request.inputs.prompts[0]
@@ -188,9 +189,8 @@ def test_a_threshold_acts_live_until_the_person_paints(
     labels.paint((10, 10), 5)
     painted = labels.data.copy()
     form.forms["decoder"].set_values({"foreground_threshold": 0.2})
-    qtbot.wait(100)
+    qtbot.waitUntil(lambda: "edited by hand" in form.result.text())
     np.testing.assert_array_equal(labels.data, painted)
-    assert "edited by hand" in form.result.text()
 
 
 def test_prompts_in_a_stack_are_those_of_the_current_slice(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
@@ -231,7 +231,7 @@ def test_an_accepted_object_is_refined_and_no_other_changes(
     layer = viewer.add_image(scene.image)
     form = docked(viewer, PromptWidget)
     click(qtbot, form.run_button)
-    qtbot.wait(200)
+    wait_for_layout(qtbot, viewer)
     canvas.click(layer, (40, 50))
     qtbot.waitUntil(form.accept_button.isEnabled)
     form.candidates.choose(1)

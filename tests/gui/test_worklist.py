@@ -351,14 +351,17 @@ def test_the_next_image_is_encoded_while_a_person_works(
 ) -> None:
     engine.answer = lambda _job: scene.prompted
     go(qtbot, form, form.next_button)
-    qtbot.wait(300)
+    pause, passed = form.session._encode._pause, []
+    pause.timeout.connect(lambda: passed.append(True))
+    qtbot.waitUntil(lambda: bool(passed))
     assert not engine.jobs, "an engine was started that nobody had asked for"
     prompt = PromptWidget(viewer)
     viewer.window.add_dock_widget(prompt)
     qtbot.waitUntil(lambda: bool(engine.jobs))
     np.testing.assert_array_equal(engine.jobs[0].request.image.raw(), scene.image + 1)
     assert engine.jobs[0].replace == "ahead"
-    qtbot.wait(400)
+    passed.clear()
+    qtbot.waitUntil(lambda: bool(passed))
     assert len(engine.jobs) == 1, "the image has no more windows"
     form.release()
 

@@ -182,6 +182,7 @@ class PromptLayers:
         self.layer.events.data.disconnect(self)
         for layer in (self.points, self.boxes):
             layer.events.data.disconnect(self)
+            unbind_keys(layer, ("Control-Z", "Control-Shift-Z"))  # of the objects' history
         if self._set_polarity in self.points.mouse_drag_callbacks:
             self.points.mouse_drag_callbacks.remove(self._set_polarity)
         if self._scribble is not None:
