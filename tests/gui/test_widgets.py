@@ -300,12 +300,17 @@ def test_closing_the_prompt_widget_lets_the_keys_go(qtbot: Any, viewer: Any, eng
     form = PromptWidget(viewer)
     dock = viewer.window.add_dock_widget(form)
     click(qtbot, form.run_button)
-    points = form.session.points
-    assert points.keymap
+    points, boxes = form.session.points, form.session.boxes
+    engine.answer = lambda _: scene.prompted
+    points.add([(40, 50)])
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    click(qtbot, form.accept_button)
+    assert {"Ctrl+Z", "C"} <= {str(key) for key in points.keymap}
+    engine.jobs.clear()
     viewer.window.remove_dock_widget(dock)
     dock.deleteLater()
     form.deleteLater()
-    qtbot.waitUntil(lambda: not points.keymap)
+    qtbot.waitUntil(lambda: not points.keymap and not boxes.keymap)
     points.add([(40, 50)])
     assert not engine.jobs
 

@@ -27,7 +27,10 @@ from qtpy.QtTest import QTest  # noqa: E402
 
 from tests.support.mouse import Canvas  # noqa: E402
 
+#: How many objects a whole day makes, outlines again, and splits as well as merges; the benchmarks do all of it.
 NEW, REFINED, PARTED = 40, 10, 5
+#: The same of the day in the test: each kind of step more than once.
+SHORT_DAY = (12, 3, 2)
 ROWS, COLUMNS, PITCH, RADIUS = 6, 8, 80, 17
 CONTROL, SHIFT, ALT = (getattr(Qt.KeyboardModifier, f"{name}Modifier") for name in ("Control", "Shift", "Alt"))
 
@@ -48,8 +51,9 @@ def picture() -> tuple[np.ndarray[Any, Any], list[tuple[int, int]]]:
 class Day:
     """The window, and what is done in it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, counts: tuple[int, int, int] = (NEW, REFINED, PARTED)) -> None:
         self.folder = folder
+        self.new, self.refined, self.parted = counts
         self.image, self.centres = picture()
         self.viewer = napari.Viewer()
         self.layer = self.viewer.add_image(self.image, name="discs", scale=(0.5, 0.5), units="um")
@@ -96,11 +100,11 @@ class Day:
         with self.during("start pointing"):
             QTest.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
             QTest.qWait(300)
-        for centre in self.centres[:NEW]:
+        for centre in self.centres[: self.new]:
             self.point(form, centre)
             self.accept()
         self.choose(form.makes, "a better outline")
-        for y, x in self.centres[:REFINED]:
+        for y, x in self.centres[: self.refined]:
             self.point(form, (y, x))
             self.point(form, (y, x + RADIUS - 5), ALT)
             before = len(np.unique(self.labels))
@@ -124,14 +128,14 @@ class Day:
     def correct(self) -> None:
         form = self.open("Correct")
         layer = form.layer
-        for y, x in self.centres[10 : 10 + PARTED]:
+        for y, x in self.centres[self.refined : self.refined + self.parted]:
             with self.during("split"):
                 self.canvas.click(layer, (y, x))
                 self.canvas.key(Qt.Key.Key_K)
                 self.canvas.drag(layer, (y - RADIUS - 8, x), (y + RADIUS + 8, x))
             self.done()
-        for i in range(PARTED):
-            (y, x), (v, u) = self.centres[20 + 2 * i], self.centres[21 + 2 * i]
+        for i in range(self.new // 2, self.new // 2 + 2 * self.parted, 2):
+            (y, x), (v, u) = self.centres[i : i + 2]
             with self.during("merge"):
                 self.canvas.click(layer, (y, x))
                 self.canvas.click(layer, (v, u), SHIFT)
@@ -152,7 +156,7 @@ class Day:
 
 
 def main() -> None:
-    day = Day(Path(sys.argv[1]))
+    day = Day(Path(sys.argv[1]), SHORT_DAY)
     day.prompt()
     day.correct()
     np.savez_compressed(day.folder / "steps.npz", steps=np.array(day.steps))
