@@ -19,9 +19,11 @@ def test_clicks_boxes_and_automatic_masks_on_held_out_images(
     from accuracy import prompt_iou, prompts
 
     ap, click, box = [], [], []
-    for row in dsb[::5]:
+    for number, row in enumerate(dsb[::5]):
         image, truth = imread(row["image"]), imread(row["labels"]).astype(np.int64)
         ap.append(match_objects(truth, fs.automatic(image).labels).precision.mean())
+        if number % 2:
+            continue  # the clicks take two thirds of the time; 16 images with up to 12 objects each are enough for them
         ids, clicks, boxes = prompts(truth)
         click += prompt_iou(image, truth, ids[:12], clicks[:12])
         box += prompt_iou(image, truth, ids[:12], boxes[:12])
