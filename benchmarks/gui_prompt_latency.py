@@ -41,14 +41,14 @@ def one(viewer: Any, form: PromptWidget, point: tuple[int, int]) -> tuple[float,
     """Return milliseconds of transport, decode and paint of one click."""
     times: dict[str, float] = {}
     canvas = viewer.window._qt_viewer.canvas.native  # napari has no public name for it
-    deliver = form.deliver
+    show_result = form.show_result
 
-    def delivered(layer: Any, run: Any, segmentation: Any, seconds: float) -> str:
+    def shown(target: Any, run: Any, segmentation: Any, seconds: float) -> str:
         times["answer"] = time.perf_counter()
         times["decode"] = segmentation.provenance.get("seconds", 0.0)
-        return deliver(layer, run, segmentation, seconds)
+        return show_result(target, run, segmentation, seconds)
 
-    form.deliver = delivered
+    form.show_result = shown
     place = canvas_place(viewer, form.session.points, point)
     QTest.mouseMove(canvas, place)
     QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=place)
@@ -60,7 +60,7 @@ def one(viewer: Any, form: PromptWidget, point: tuple[int, int]) -> tuple[float,
             raise SystemExit("; ".join(m.text() for m in form.messages.values() if m.text()) or "no answer")
     canvas.repaint()
     drawn = time.perf_counter()
-    del form.deliver
+    del form.show_result
     form.clear()
     QTest.qWait(50)
     answer = times["answer"] - started

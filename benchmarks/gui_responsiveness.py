@@ -47,7 +47,7 @@ def measured_run(viewer: Any, form: AutomaticWidget) -> tuple[float, Any]:
 def control_run(viewer: Any, image: Any, made: Any, form: AutomaticWidget) -> float:
     segmentation, run, _ = form._result
     labels, features = made.data.copy(), object_features(segmentation)
-    transforms = ImageOnLayer(image, run.image).overlay.transforms
+    transforms = ImageOnLayer(image, run.request.image).overlay.transforms
     viewer.layers.remove(made)
     settle()
     with Gaps() as gaps:

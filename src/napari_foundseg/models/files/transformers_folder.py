@@ -9,7 +9,16 @@ from typing import Any
 
 from napari_foundseg.core.errors import CheckpointError
 
-__all__ = ["architecture_of", "class_names", "image_processor", "network", "network_of", "tokenizer", "window_of"]
+__all__ = [
+    "architecture_of",
+    "class_names",
+    "image_processor",
+    "network",
+    "network_of",
+    "pooled",
+    "tokenizer",
+    "window_of",
+]
 
 
 def architecture_of(config: Mapping[str, Any]) -> str:
@@ -88,11 +97,14 @@ def _checked(path: Path, folder: Path | None, architecture: str, config: Any, **
         folder, config=config, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
     if info["mismatched_keys"]:
-        name, found, expected = next(iter(info["mismatched_keys"]))
+        # Before transformers 5 the entries are names only.
+        key = next(iter(info["mismatched_keys"]))
+        name, found, expected = (key, None, None) if isinstance(key, str) else key
+        shapes = "another shape in the file than" if found is None else f"the shape {tuple(found)} in the file, and "
+        shapes += " by" if expected is None else f"{tuple(expected)} by"
         raise CheckpointError(
-            f"config.json and the weights of {path} disagree: {name} has the shape {tuple(found)} in the file, and "
-            f"{tuple(expected)} by config.json (which names {config.num_labels} classes). Get both files of one "
-            "version."
+            f"config.json and the weights of {path} disagree: {name} has {shapes} config.json (which names "
+            f"{config.num_labels} classes). Get both files of one version."
         )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
@@ -125,6 +137,11 @@ def tokenizer(path: Path) -> Any:
     _needed(path, "how text is split into tokens", "tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
     with named(path, "The tokenizer"):
         return AutoTokenizer.from_pretrained(path, local_files_only=True)
+
+
+def pooled(output: Any) -> Any:
+    """Return the pooled embedding that `get_text_features` gives; before transformers 5 it gives nothing else."""
+    return getattr(output, "pooler_output", output)
 
 
 def window_of(processor: Any, fallback: int = 1024) -> int:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from napari.components import Camera, ViewerModel
     from napari.layers import Layer
 
-__all__ = ["canvas_size", "centre_on", "find_camera"]
+__all__ = ["canvas_size", "centre_on", "find_camera", "fit_to_layer"]
 
 
 def find_camera(viewer: ViewerModel) -> Camera:
@@ -38,3 +38,11 @@ def centre_on(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> N
     point[-layer.ndim :] = layer.data_to_world(position)
     viewer.dims.point = tuple(point)
     find_camera(viewer).center = tuple(point[list(viewer.dims.displayed)][-3:])
+
+
+def fit_to_layer(viewer: ViewerModel, layer: Layer) -> None:
+    """Show a whole layer; napari 0.7 can only show all visible layers."""
+    try:
+        viewer.fit_to_view(layers=[layer])
+    except TypeError:
+        viewer.fit_to_view()

@@ -13,6 +13,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 from napari_foundseg.core.errors import FoundsegError, WorklistError
 from napari_foundseg.io.formats.table import image_formats, listed
 from napari_foundseg.io.worklist import WorklistItem, items_of_folder, named_items, paired_items
+from napari_foundseg.widgets.layers.camera import fit_to_layer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.worklist.next_image_encoding import NextImageEncoding
@@ -262,7 +263,7 @@ class WorklistSession(QObject):
         self.opened = OpenImage(self._viewer, item, content, layer, before)
         self.opened.changed.connect(self._update_row)
         self.opened.lost.connect(self._labels_removed)
-        self._viewer.fit_to_view(layers=[self.opened.layer])
+        fit_to_layer(self._viewer, self.opened.layer)
         self._told, self._ahead = None, None
         self._update_row()
         self.opened_other.emit(self.opened)

@@ -43,8 +43,8 @@ class Architecture(NamedTuple):
 ARCHITECTURES = {
     "Mask2FormerForUniversalSegmentation": Architecture("Mask2Former", _UNIVERSAL),
     "MaskFormerForInstanceSegmentation": Architecture("MaskFormer", _UNIVERSAL),
-    "OneFormerForUniversalSegmentation": Architecture("OneFormer", _UNIVERSAL),
-    "EomtForUniversalSegmentation": Architecture("EoMT", _UNIVERSAL),
+    "OneFormerForUniversalSegmentation": Architecture("OneFormer", _UNIVERSAL, since="5.20"),
+    "EomtForUniversalSegmentation": Architecture("EoMT", _UNIVERSAL, since="5.20"),
     "EomtDinov3ForUniversalSegmentation": Architecture("EoMT with DINOv3", _UNIVERSAL, since="5.20"),
     "DetrForSegmentation": Architecture("DETR panoptic", _UNIVERSAL),
     "ConditionalDetrForSegmentation": Architecture("Conditional DETR panoptic", _UNIVERSAL),

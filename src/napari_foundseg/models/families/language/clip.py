@@ -57,7 +57,7 @@ class TextImageModel(LoadedWords):
             tokens = self.tokenizer(
                 list(texts), padding=padding, truncation=True, max_length=longest, return_tensors="pt"
             ).to(self.device)
-            return _unit(self.network.get_text_features(**tokens).pooler_output)
+            return _unit(transformers_folder.pooled(self.network.get_text_features(**tokens)))
 
     def embed_pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed pictures."""
@@ -69,7 +69,7 @@ class TextImageModel(LoadedWords):
                 batch = list(pictures[first : first + _BATCH])
                 inputs = self.images(images=batch, return_tensors="pt", input_data_format="channels_last")
                 pixels = {name: value.to(self.device) for name, value in inputs.items()}
-                parts.append(_unit(self.network.get_image_features(**pixels).pooler_output))
+                parts.append(_unit(transformers_folder.pooled(self.network.get_image_features(**pixels))))
         return (
             np.concatenate(parts) if parts else np.empty((0, self.network.config.text_config.hidden_size), np.float32)
         )

@@ -77,7 +77,7 @@ class ClipSegModel(LoadedWords):
     def _activations(self, rgb: NDArray[np.uint8]) -> list[torch.Tensor]:
         """Encode the picture once for all prompts."""
         pixels = self._pixels(rgb)
-        encoded = self.network.clip.get_image_features(pixels, output_hidden_states=True, interpolate_pos_encoding=True)
+        encoded = self.network.clip.vision_model(pixels, output_hidden_states=True, interpolate_pos_encoding=True)
         return [encoded.hidden_states[i + 1] for i in self.network.extract_layers]
 
     def _condition(self, prompt: str | NDArray[np.uint8]) -> torch.Tensor:
@@ -85,9 +85,9 @@ class ClipSegModel(LoadedWords):
         if key not in self._conditions:
             if isinstance(prompt, str):
                 tokens = self.tokenizer([prompt], return_tensors="pt").to(self.device)
-                found = self.network.clip.get_text_features(**tokens).pooler_output
+                found = transformers_folder.pooled(self.network.clip.get_text_features(**tokens))
             else:
-                found = self.network.clip.get_image_features(self._pixels(prompt)).pooler_output
+                found = transformers_folder.pooled(self.network.clip.get_image_features(self._pixels(prompt)))
             self._conditions[key] = found[0]
             while len(self._conditions) > _KEPT:
                 self._conditions.popitem(last=False)
