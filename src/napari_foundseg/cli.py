@@ -347,7 +347,9 @@ def _command(name: str) -> Callable[..., None]:
         from napari_foundseg.io.naming import table_path
         from napari_foundseg.io.writers import write_table
 
-        image, out, table = options.pop("image"), options.pop("out"), options.pop("table")
+        image = options.pop("image")
+        out = options.pop("out")
+        table = options.pop("table")
         # What a task says of objects that are there stands in the table alone.
         table = table or (table_path(out) if task.takes_labels else None)
         given = {key: value for key, value in options.items() if value is not None}

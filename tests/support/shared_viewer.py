@@ -60,7 +60,7 @@ class SharedViewer:
         self._patches.setattr(NapariApplication, "get_app_model", lambda: self._app)
         # As napari's own fixture does: neither a thread for the status bar nor an IPython.
         self._patches.setattr("napari._qt.threads.status_checker.StatusChecker.start", lambda *_: None)
-        self._patches.setattr("napari._qt.qt_main_window.SHOW_QT_WARNING", False)
+        self._patches.setattr("napari._qt.qt_main_window.SHOW_QT_WARNING", False, raising=False)
         self._patches.setattr("napari._qt.qt_viewer.QtViewer._get_console", _without_console)
         init_qactions.cache_clear()
         _initialize_plugins.cache_clear()

@@ -144,7 +144,8 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
             return Ended(_outcome(order, "elsewhere", reason="Another run is working on it."))
         held.read_results()
         recipe = _recipe(order.recipe)
-        item, models = order.item, recipe.models()
+        item = order.item
+        models = recipe.models()
         source = SourceFile(
             name=item.name, sha256=hash_image_file(item.path), index=item.index, axes=recipe.inputs.axes
         )
@@ -174,7 +175,8 @@ def compute(ready: Ready, context: StageContext) -> Computed | Ended:
 
 def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: ARG001 - a stage
     """Write labels, table, thumbnail and sidecar, and release the lock."""
-    started, ready = time.perf_counter(), computed.ready
+    started = time.perf_counter()
+    ready = computed.ready
     try:
         objects = int((computed.table["area"] > 0).sum())
         _write_results(computed, objects, started)
@@ -204,9 +206,12 @@ def run_item_here(order: Order, device: str | None = None) -> ItemOutcome:
 
 def _write_results(computed: Computed, objects: int, started: float) -> None:
     ready = computed.ready
-    held, image, outputs = ready.held, ready.image, ready.recipe.outputs
+    held = ready.held
+    image = ready.image
+    outputs = ready.recipe.outputs
     _check_same_file(ready)
-    stage, names = held.make_stage(), [f"{held.labels}{outputs.labels}"]
+    stage = held.make_stage()
+    names = [f"{held.labels}{outputs.labels}"]
     write_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
     if outputs.table:
         names.append(f"{held.labels}.csv")

@@ -48,7 +48,8 @@ def _is_its_file(image: Image) -> bool:
         there = replace(read_image(image.source), axes=image.axes, channels=None)
     except FoundsegError:
         return False
-    mine, its = image.levels[0], there.levels[0]
+    mine = image.levels[0]
+    its = there.levels[0]
     if mine.shape != its.shape or mine.dtype != its.dtype:
         return False
     if isinstance(mine, np.ndarray) and isinstance(its, np.ndarray):

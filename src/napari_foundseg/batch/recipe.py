@@ -234,7 +234,8 @@ def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
 def step_of(provenance: Mapping[str, Any]) -> Step:
     """Return the step of a provenance."""
     try:
-        model, settings = provenance["model"], dict(provenance["settings"])
+        model = provenance["model"]
+        settings = dict(provenance["settings"])
         return Step(
             task=provenance["task"],
             method=settings.pop("method"),

@@ -37,14 +37,17 @@ def run_steps(
             context.progress((i + part) / len(steps), words)
 
         model = context.model(step.model.name, step.protocol)
-        task, inputs = TASKS[step.task], step.parsed_inputs()
+        task = TASKS[step.task]
+        inputs = step.parsed_inputs()
         step_inputs = inputs if labels is None else inputs.with_labels(labels)
         found = task.run(image, step_inputs, step.parsed_settings(), model, share, context.cancelled)
         record = {**found.provenance, "rule": step.rule} if i else found.provenance
         # Labels of earlier steps are not repeated in the provenance.
         provenance.append(record if step_inputs is inputs else {**record, "inputs": inputs.model_dump(mode="json")})
         if labels is None or table is None or step_inputs is not inputs:
-            labels, table, classes = found.labels, found.table, found.classes
+            labels = found.labels
+            table = found.table
+            classes = found.classes
         else:
             classes, numbers = classes.joined(found.classes)
             labels, table = _add_objects(labels, table, found, numbers, image.label_axes, step.rule)

@@ -13,7 +13,8 @@ from napari_foundseg.io.atomic import atomic_write
 
 __all__ = ["parse_text", "write_text"]
 
-_YAML, _JSON = (".yaml", ".yml"), (".json",)
+_YAML = (".yaml", ".yml")
+_JSON = (".json",)
 #: A recipe with painted masks has a few megabytes.
 _LARGEST = 64 << 20
 

@@ -77,7 +77,8 @@ class BatchRequest:
 
     def save(self, path: Path) -> None:
         """Save as a recipe; paths inside the recipe's folder are relative to it."""
-        recipe, below = self.with_layers_saved().chosen_recipe(), path.absolute().parent
+        recipe = self.with_layers_saved().chosen_recipe()
+        below = path.absolute().parent
         paths = tuple(_from(self.folder / entry, below) for entry in recipe.inputs.paths)
         changed = {
             "inputs": recipe.inputs.model_copy(update={"paths": paths}),

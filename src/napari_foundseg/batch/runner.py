@@ -111,7 +111,9 @@ class Runner:
         self._elsewhere: deque[tuple[float, BatchItem]] = deque()
         self._under_way: dict[str, BatchItem] = {}
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
-        self._paused, self._stopped, self._over = False, "", False
+        self._paused = False
+        self._stopped = ""
+        self._over = False
         self._ends: deque[float] = deque(maxlen=_LOOK_BACK)
 
     def labels_path(self, item: BatchItem) -> Path:
@@ -124,7 +126,8 @@ class Runner:
 
     def run(self) -> Report:
         """Run all items that are not done yet; block until they have ended, or until `stop`."""
-        self._stopped, self._over = "", False
+        self._stopped = ""
+        self._over = False
         started = datetime.now(UTC)
         began = time.monotonic()
         text = self._recipe.model_dump_json()

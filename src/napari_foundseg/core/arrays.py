@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 __all__ = ["Blocks", "in_memory"]
 
 #: Rows and columns that are read at once, and bytes of blocks that are kept.
-_SIDE, _KEPT = 2048, 256 << 20
+_SIDE = 2048
+_KEPT = 256 << 20
 
 
 def in_memory(array: Any) -> NDArray[Any]:

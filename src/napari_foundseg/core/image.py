@@ -186,7 +186,9 @@ class Image:
         """Percentiles and doubts, of one sample."""
         sample = self._sample()
         finite = sample[np.isfinite(sample)]
-        norm, low, high = self.normalisation, 0.0, 1.0
+        norm = self.normalisation
+        low = 0.0
+        high = 1.0
         if isinstance(norm, Percentile) and finite.size and self.dtype != bool:
             low, high = map(float, np.percentile(finite, (norm.low, norm.high)))
         return low, high, doubts_of(sample)

@@ -76,10 +76,14 @@ class Mask:
             Cropped to its bounding box; with `EMPTY_BOX` where nothing is set.
         """
         mask = mask.astype(bool, copy=False)
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        rows = np.flatnonzero(mask.any(1))
+        columns = np.flatnonzero(mask.any(0))
         if not len(rows):
             return cls(EMPTY_BOX, np.zeros((0, 0), bool), **scores)
-        y0, y1, x0, x1 = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+        y0 = int(rows[0])
+        y1 = int(rows[-1])
+        x0 = int(columns[0])
+        x1 = int(columns[-1])
         dy, dx = offset
         return cls((y0 + dy, x0 + dx, y1 + dy, x1 + dx), mask[y0 : y1 + 1, x0 : x1 + 1].copy(), **scores)
 
@@ -104,8 +108,10 @@ class Mask:
 
 def intersection(a: Mask, b: Mask) -> int:
     """Return how many pixels two masks of one slice share."""
-    y0, x0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
-    y1, x1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    y0 = max(a.box[0], b.box[0])
+    x0 = max(a.box[1], b.box[1])
+    y1 = min(a.box[2], b.box[2])
+    x1 = min(a.box[3], b.box[3])
     if y0 > y1 or x0 > x1:
         return 0
     parts = [m.crop[y0 - m.box[0] : y1 + 1 - m.box[0], x0 - m.box[1] : x1 + 1 - m.box[1]] for m in (a, b)]

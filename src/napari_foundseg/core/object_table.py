@@ -50,7 +50,8 @@ def object_table(
     n = len(predicted_iou)
     areas = np.bincount(labels.ravel(), minlength=n + 1)[1 : n + 1]
     found = ndimage.find_objects(labels.astype(np.int64, copy=False), max_label=n) if n else []
-    y, x = axes.index("Y"), axes.index("X")
+    y = axes.index("Y")
+    x = axes.index("X")
     boxes = np.array([_corners(part, y, x) for part in found], np.int64).reshape(n, 4)
     slices = {a: [part[axes.index(a)].start if part else 0 for part in found] for a in axes if a not in "YX"}
     return table_of(areas, boxes, slices, predicted_iou=predicted_iou, stability_score=stability_score, classes=classes)

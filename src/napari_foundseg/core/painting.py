@@ -57,7 +57,8 @@ class Painting:
         from napari_foundseg.core.object_table import table_of
 
         count = len(self.masks)
-        areas, boxes = np.zeros(count, np.int64), np.tile(np.array([0, 0, -1, -1]), (count, 1))
+        areas = np.zeros(count, np.int64)
+        boxes = np.tile(np.array([0, 0, -1, -1]), (count, 1))
         for group in self._by_slice().values():
             _measure(group, areas, boxes)
         slices = [axis for axis in self.axes if axis not in "YX"]

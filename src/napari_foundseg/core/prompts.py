@@ -99,7 +99,8 @@ class Prompt:
         plane = [axes.index("Y"), axes.index("X")]
         index = self._slice_of(coordinates[:, slices].round().astype(int), len(slices))
         _check_inside(coordinates, len(self.points), index, shape, slices)
-        height, width = shape[plane[0]], shape[plane[1]]
+        height = shape[plane[0]]
+        width = shape[plane[1]]
         if self.mask is not None and self.mask.shape != (height, width):
             raise PromptError(f"The mask's shape must be the slice's, {(height, width)}, got {self.mask.shape}.")
         in_plane = coordinates[:, plane]
@@ -198,7 +199,8 @@ def _checked_box(box: Any) -> tuple[float, ...]:
     numbers = _numbers(box, "box")
     if numbers.ndim != 1 or len(numbers) < 4 or len(numbers) % 2:
         raise PromptError(f"box must be (y0, x0, y1, x1), or with slices (z, y0, x0, z, y1, x1), got {box!r}.")
-    first, last = numbers[: len(numbers) // 2], numbers[len(numbers) // 2 :]
+    first = numbers[: len(numbers) // 2]
+    last = numbers[len(numbers) // 2 :]
     return tuple(float(v) for v in (*np.minimum(first, last), *np.maximum(first, last)))
 
 
@@ -221,7 +223,8 @@ def _check_inside(
 ) -> None:
     """Refuse a slice or point outside the image; a box may extend beyond the edge, but not be wholly outside."""
     size = np.asarray(shape, float)
-    points, corners = coordinates[:n_points], coordinates[n_points:]
+    points = coordinates[:n_points]
+    corners = coordinates[n_points:]
     outside = any(not 0 <= i < shape[axis] for i, axis in zip(index, slices, strict=True))
     outside |= bool(((points < -0.5) | (points > size - 0.5)).any())
     if len(corners):

@@ -57,7 +57,8 @@ class Level:
     """
 
     def __init__(self, full: Image, number: int) -> None:
-        self.full, self.number = full, number
+        self.full = full
+        self.number = number
         #: The level as an image.
         self.image = full.at_level(number)
         #: Finest pixels a pixel of the level, along rows and columns.

@@ -136,12 +136,14 @@ def _passes(
     labels: NDArray[Any], origin: NDArray[Any], height: NDArray[Any]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the pairs of labels of one origin that touch, (P, 2), and the lowest pass between the two of each."""
-    keys, heights = [np.empty(0, np.int64)], [np.empty(0)]
+    keys = [np.empty(0, np.int64)]
+    heights = [np.empty(0)]
     rows, columns = labels.shape
     for down, right in _STEPS:
         one = (slice(0, rows - down), slice(max(0, -right), columns - max(0, right)))
         other = (slice(down, rows), slice(max(0, right), columns + min(0, right)))
-        a, b = labels[one], labels[other]
+        a = labels[one]
+        b = labels[other]
         where = np.nonzero((a != b) & (a > 0) & (b > 0))
         low, high = np.sort([a[where], b[where]], axis=0).astype(np.int64)
         alike = origin[low] == origin[high]

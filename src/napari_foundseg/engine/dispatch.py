@@ -47,7 +47,9 @@ class Dispatcher:
     def __init__(
         self, make_link: Callable[..., Link], device: str | None, on_status: Callable[[str], None] | None
     ) -> None:
-        self._make_link, self._device, self._on_status = make_link, device, on_status
+        self._make_link = make_link
+        self._device = device
+        self._on_status = on_status
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._reports: SimpleQueue[Callable[[], None] | None] = SimpleQueue()

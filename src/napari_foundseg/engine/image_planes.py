@@ -101,7 +101,8 @@ class SentImage(Image):
 
     def __init__(self, described: dict[str, Any], fetch: Callable[[Index], NDArray[Any]]) -> None:
         rest = dict(described)
-        limits, fingerprint = rest.pop("limits"), rest.pop("fingerprint")
+        limits = rest.pop("limits")
+        fingerprint = rest.pop("fingerprint")
         absent = _Absent(rest.pop("shape"), np.dtype(rest.pop("dtype")))
         normalisation = _NORMALISATION.validate_python(rest.pop("normalisation"))
         super().__init__(absent, normalisation=normalisation, **rest)
@@ -123,4 +124,5 @@ class _Absent:
     """Shape and dtype of pixels that are in another process."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        self.shape, self.dtype = shape, dtype
+        self.shape = shape
+        self.dtype = dtype

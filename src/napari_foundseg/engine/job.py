@@ -52,7 +52,8 @@ class Job:
         self.error: FoundsegError | None = None
         #: Messages to the engine's thread while this job runs.
         self.messages: SimpleQueue[tuple[str, Any]] = SimpleQueue()
-        self._progress, self._on_end = progress, on_end
+        self._progress = progress
+        self._on_end = on_end
         self._lock = threading.Lock()
         self._ended = threading.Event()
 
@@ -86,7 +87,9 @@ class Job:
         with self._lock:
             if self.ended:
                 return False
-            self.state, self.result, self.error = state, result, error
+            self.state = state
+            self.result = result
+            self.error = error
             self._ended.set()
         self._on_end(self)
         return True

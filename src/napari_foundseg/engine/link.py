@@ -91,7 +91,8 @@ class Link:
         """Leave the worker and stop it if it is ours; from any thread, any number of times."""
         self.alive = False
         with self._lock:
-            client, self._client = self._client, None
+            client = self._client
+            self._client = None
         if client is not None:
             for asked in list(self._asked):
                 asked.cancel()

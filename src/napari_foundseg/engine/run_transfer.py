@@ -94,7 +94,8 @@ class RunTransfer:
         by_reference = self._image.source is not None
         if by_reference and not self._exact:
             return keys, planes
-        size, known = 0, _keys.setdefault(self._image, {})
+        size = 0
+        known = _keys.setdefault(self._image, {})
         for index in find_task(self._request.task).slices(self._image, self._request.inputs):
             if index in known and (by_reference or known[index] in self._link.sent):
                 keys[index] = known[index]

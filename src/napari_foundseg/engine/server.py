@@ -52,7 +52,8 @@ _CONFIG: dict[str, Any] = {
 
 def main() -> None:
     """Serve until the window is gone; arguments are its process number and a private folder."""
-    parent, folder = int(sys.argv[1]), Path(sys.argv[2])
+    parent = int(sys.argv[1])
+    folder = Path(sys.argv[2])
     # Output of libraries goes to the log, not to the line that the window reads.
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)

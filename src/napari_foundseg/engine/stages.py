@@ -85,7 +85,8 @@ class Stages:
 
     async def run(self, stages: Sequence[Stage], order: Any, context: StageContext) -> Answer:
         """Pass an order through the stages; errors are in the answer."""
-        loop, answer = asyncio.get_running_loop(), Answer(order, None)
+        loop = asyncio.get_running_loop()
+        answer = Answer(order, None)
         for stage, thread in zip(stages, self._threads, strict=True):
             answer = await loop.run_in_executor(thread, _answer, stage, answer.value, context)
             if answer.error is not None:

@@ -119,7 +119,9 @@ class _RunReporter:
     """Sends messages of a run to the window."""
 
     def __init__(self, worker: Any, topic: str, job: str) -> None:
-        self._worker, self._topic, self._job = worker, topic, job
+        self._worker = worker
+        self._topic = topic
+        self._job = job
         self._latest_progress: dict[str, Any] = {}
 
     def __call__(self, **message: Any) -> None:
@@ -133,7 +135,8 @@ class _RunReporter:
     async def while_running(self, running: asyncio.Future[T]) -> T:
         # A run that ends at once sends only its answer: each progress would redraw the window.
         while not (await asyncio.wait([running], timeout=_PROGRESS_SECONDS))[0]:
-            progress, self._latest_progress = self._latest_progress, {}
+            progress = self._latest_progress
+            self._latest_progress = {}
             if progress:
                 self(**progress)
         return running.result()
@@ -149,7 +152,9 @@ class _PlaneFetcher:
         self._described = request["image"]
         self._exact = request["exact"]
         self._keys: dict[Index, str] = dict(request["keys"])
-        self._store, self._files, self._reporter = store, files, reporter
+        self._store = store
+        self._files = files
+        self._reporter = reporter
         self._arrived = threading.Condition()
         self._offered: dict[Index, str] = {}
 
@@ -220,7 +225,8 @@ class _OpenedFile:
         stat = path.stat()
         state = (path, stat.st_mtime_ns, stat.st_size, described["axes"], described["channels"])
         if state != self._state:
-            self._state, self._image = state, None
+            self._state = state
+            self._image = None
             opened = read_image(path)
             image = Image(opened.data, described["axes"], described["channels"], source=str(path))
             fits = tuple(image.levels[0].shape) == described["shape"] and image.dtype.str == described["dtype"]

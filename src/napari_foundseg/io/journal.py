@@ -238,7 +238,8 @@ class Journal:
         assert self._file is not None
         if self._good > len(_MAGIC):
             return
-        file, self._file = self._file, None
+        file = self._file
+        self._file = None
         with contextlib.suppress(OSError):
             file.close()
         self.path.unlink(missing_ok=True)

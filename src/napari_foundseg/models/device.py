@@ -22,7 +22,8 @@ def choose_device(preference: str | None = None) -> str:
     The preference is ``auto`` or a torch device such as ``cuda:1``; by default FOUNDSEG_DEVICE, else ``auto``: the
     first available of CUDA, MPS and the CPU.
     """
-    wanted, there = preference or os.environ.get("FOUNDSEG_DEVICE") or "auto", _available()
+    wanted = preference or os.environ.get("FOUNDSEG_DEVICE") or "auto"
+    there = _available()
     if wanted == "auto":
         return next(name for name, available in there.items() if available)
     if not there.get(wanted.partition(":")[0], False):

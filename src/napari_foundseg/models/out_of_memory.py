@@ -32,7 +32,8 @@ class Fallbacks:
 
     def taken(self) -> list[str]:
         """Return the steps since the last call and those that last."""
-        notes, self._of_this_run = [*self._from_now_on, *self._of_this_run], []
+        notes = [*self._from_now_on, *self._of_this_run]
+        self._of_this_run = []
         return notes
 
 

@@ -74,7 +74,8 @@ def run(
 
             if isinstance(settings, DecoderSettings):
                 around = _with_surroundings(region, image.plane_shape)
-                diameter, how = diameter_in_pixels(image, settings), _of_instances(settings)
+                diameter = diameter_in_pixels(image, settings)
+                how = _of_instances(settings)
                 look = partial(fitted_maps, tile=settings.tile, diameter=diameter)
                 yield index, look(image, index, around, model, poll, share, how)
             else:
@@ -118,7 +119,8 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     else:
         raise ValueError("the result holds neither maps nor masks: run the task again")
     known = segmentation.provenance
-    shape, axes = segmentation.pixels.shape, known["image"]["axes"]
+    shape = segmentation.pixels.shape
+    axes = known["image"]["axes"]
     region = tuple(known["inputs"]["region"] or whole(_plane_shape(shape, axes)))
     calibration = row(known["model"]["name"]).calibration
     out = _assemble(shape, axes, region, evidence.items(), settings, True, calibration)

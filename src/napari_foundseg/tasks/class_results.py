@@ -206,7 +206,9 @@ def assembled_in(
     count = sum(len(part.classes) for part in found.values())
     labels = np.zeros(shape, label_dtype(count))
     semantic = np.zeros(shape, np.promote_types(np.uint8, np.min_scalar_type(max([0, *classes.ids]))))
-    class_of, scores, first = [np.empty(0, np.int64)], [np.empty(0)], 0
+    class_of = [np.empty(0, np.int64)]
+    scores = [np.empty(0)]
+    first = 0
     for index, part in found.items():
         target = tiling.part(plane_view(labels, axes, index), region)
         np.add(part.labels, first, out=target, where=part.labels > 0, dtype=labels.dtype, casting="unsafe")
@@ -214,7 +216,8 @@ def assembled_in(
         class_of.append(part.classes)
         scores.append(part.scores)
         first += len(part.classes)
-    class_ids, score = np.concatenate(class_of), np.concatenate(scores)
+    class_ids = np.concatenate(class_of)
+    score = np.concatenate(scores)
     slice_axes = [axis for axis in axes if axis not in "YX"]
     for axis in slice_axes if link else ():
         labels, parts = linked(labels, class_ids, axis=axes.index(axis))

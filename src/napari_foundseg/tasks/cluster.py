@@ -35,9 +35,11 @@ __all__ = ["TASK", "ClusterInputs", "KMeansSettings", "SphericalSettings", "Steg
 _MORE: dict[str, JsonValue] = {"more": True}
 _MOST = 64
 #: Cells of an image that k-means looks at, and the most windows that they are taken from.
-_SAMPLED, _SAMPLED_WINDOWS = 20_000, 400
+_SAMPLED = 20_000
+_SAMPLED_WINDOWS = 400
 #: Side of the blocks in which the CRF is run, and what neighbours share, in pixels.
-_BLOCK, _SHARED = 1024, 128
+_BLOCK = 1024
+_SHARED = 128
 
 
 class ClusterInputs(Region):
@@ -164,7 +166,8 @@ def _found(
     if isinstance(settings, StegoSettings):
         return _Reader(model), of_model(model, settings).edited(inputs.edits, model.sample)
     sample = _sampled(image, inputs, _Reader(model, settings.context), poll)
-    mean, scale = sample.mean(0), np.maximum(sample.std(0), 1e-4)
+    mean = sample.mean(0)
+    scale = np.maximum(sample.std(0), 1e-4)
     sample = (sample - mean) / scale
     metric: Metric = "cosine" if isinstance(settings, SphericalSettings) else "euclidean"
     clusters = find_clusters(sample, settings.n_clusters, metric, settings.seed)

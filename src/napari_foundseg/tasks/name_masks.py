@@ -212,7 +212,8 @@ class _Shown:
     def __init__(self, image: Image, labels: NDArray[Any], settings: NameSettings) -> None:
         from scipy import ndimage
 
-        self._image, self._labels = image, labels
+        self._image = image
+        self._labels = labels
         self._axes = image.label_axes
         self._parts = ndimage.find_objects(labels.astype(np.int64, copy=False))
         self._factors = {"1x": (1.0,), "1.5x": (1.5,)}.get(settings.crops, (1.0, 1.5))

@@ -190,7 +190,8 @@ def derive(segmentation: Segmentation, settings: NucleiSettings) -> Segmentation
         If no maps were kept.
     """
     known = segmentation.provenance
-    shape, axes = segmentation.pixels.shape, known["image"]["axes"]
+    shape = segmentation.pixels.shape
+    axes = known["image"]["axes"]
     plane = (shape[axes.index("Y")], shape[axes.index("X")])
     region = known["inputs"]["region"] or whole(plane)
     return _over_background(automatic.derive(segmentation, settings), shape, axes, tuple(region), settings)

@@ -265,7 +265,8 @@ def _disobeyed(mask: Mask, prompt: Prompt) -> int:
     y0, x0, y1, x1 = mask.box
     count = 0
     for (y, x), label in zip(prompt.points, prompt.labels or (), strict=True):
-        row, column = round(y), round(x)
+        row = round(y)
+        column = round(x)
         inside = y0 <= row <= y1 and x0 <= column <= x1 and bool(mask.crop[row - y0, column - x0])
         count += inside != (label == 1)
     return count

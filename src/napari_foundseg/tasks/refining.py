@@ -42,7 +42,9 @@ class Refiner:
         from napari_foundseg.models.loading import load_model
 
         self._model = load_model(name, device=device, protocol="Promptable")
-        self._image, self._region, self._stuff = image, region, stuff
+        self._image = image
+        self._region = region
+        self._stuff = stuff
 
     def refined(self, index: tuple[int, ...], found: Panoptic, cancelled: Callable[[], bool] = bool) -> Panoptic:
         """Outline the objects of a slice again.
@@ -66,7 +68,8 @@ class Refiner:
         top, left = self._region[:2]
         boxes = found.boxes + np.array([top, left, top, left])
         prompts = tuple(Prompt(box=tuple(map(float, box)), index=index) for box in boxes)
-        inputs, settings = prompting.PromptInputs(prompts=prompts), prompting.PromptSettings()
+        inputs = prompting.PromptInputs(prompts=prompts)
+        settings = prompting.PromptSettings()
         drawn = prompting.TASK.run(self._image, inputs, settings, self._model, cancelled=cancelled)
         best = {mask.label: mask for mask in reversed(drawn.masks or ())}
         masks = []
@@ -80,7 +83,10 @@ class Refiner:
 def _inside(mask: Mask, shape: tuple[int, ...]) -> Mask | None:
     """Cut off what a refined mask has outside the region."""
     y0, x0, y1, x1 = mask.box
-    top, left, bottom, right = max(y0, 0), max(x0, 0), min(y1, shape[0] - 1), min(x1, shape[1] - 1)
+    top = max(y0, 0)
+    left = max(x0, 0)
+    bottom = min(y1, shape[0] - 1)
+    right = min(x1, shape[1] - 1)
     if top > bottom or left > right:
         return None
     crop = mask.crop[top - y0 : bottom - y0 + 1, left - x0 : right - x0 + 1]

@@ -129,7 +129,8 @@ def derive(segmentation: Segmentation, settings: TextSettings, inputs: TextInput
     if segmentation.maps is None:
         raise ValueError("the result holds no heat maps: run the task again")
     known = segmentation.provenance
-    shape, axes = segmentation.pixels.shape, known["image"]["axes"]
+    shape = segmentation.pixels.shape
+    axes = known["image"]["axes"]
     inputs = inputs or TextInputs.parse(known["inputs"])
     plane = (shape[axes.index("Y")], shape[axes.index("X")])
     region = tuple(known["inputs"]["region"] or whole(plane))
@@ -186,7 +187,9 @@ class _Maker:
     """Makes classes and objects of heat maps, and keeps the best score of each concept."""
 
     def __init__(self, inputs: TextInputs, settings: TextSettings, negatives: list[int | None]) -> None:
-        self.inputs, self.settings, self.negatives = inputs, settings, negatives
+        self.inputs = inputs
+        self.settings = settings
+        self.negatives = negatives
         self.classes: ClassTable = inputs.class_table()
         self.best = np.zeros(len(inputs.concepts))
         self._thresholds = [

@@ -84,7 +84,8 @@ class ClassTable:
         colours : sequence of str or None, optional
             ``#rrggbb``; None for a colour of ours.
         """
-        listed, no_things = list(names), set(stuff)
+        listed = list(names)
+        no_things = set(stuff)
         given = list(colours) if colours is not None else [None] * len(listed)
         return cls(
             tuple(
@@ -199,7 +200,8 @@ class ClassTable:
         numbers : dict of int to int
             For each class of the other its number in the joined table.
         """
-        rows, numbers = list(self.rows), {}
+        rows = list(self.rows)
+        numbers = {}
         for row in other:
             class_id = next((own.id for own in self.rows if own.name == row.name), None)
             if class_id is None:

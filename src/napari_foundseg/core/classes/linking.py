@@ -52,13 +52,19 @@ def _partners(
     wide = len(classes) + 1
     pairs, counts = np.unique(upper.astype(np.int64) * wide + lower, return_counts=True)
     a, b = np.divmod(pairs, wide)
-    areas_a, areas_b = np.bincount(a, counts, minlength=wide), np.bincount(b, counts, minlength=wide)
+    areas_a = np.bincount(a, counts, minlength=wide)
+    areas_b = np.bincount(b, counts, minlength=wide)
     iou = counts / (areas_a[a] + areas_b[b] - counts)
     kept = (a > 0) & (b > 0) & (iou >= agreement)
-    a, b, iou = a[kept], b[kept], iou[kept]
+    a = a[kept]
+    b = b[kept]
+    iou = iou[kept]
     kept = classes[a - 1] == classes[b - 1]
-    a, b, iou = a[kept], b[kept], iou[kept]
-    best_a, best_b = np.zeros(wide), np.zeros(wide)
+    a = a[kept]
+    b = b[kept]
+    iou = iou[kept]
+    best_a = np.zeros(wide)
+    best_b = np.zeros(wide)
     np.maximum.at(best_a, a, iou)
     np.maximum.at(best_b, b, iou)
     mutual = (iou == best_a[a]) & (iou == best_b[b])

@@ -280,7 +280,10 @@ def panoptic_quality(
     mostly_void = in_void > 0.5 * shared.sum(1)
     classes = np.unique(np.concatenate([our_classes, their_classes]))
     classes = classes[classes > 0]
-    pq, sq, rq, kept = [], [], [], []
+    pq = []
+    sq = []
+    rq = []
+    kept = []
     for number in classes:
         matched = our_classes[rows] == number
         tp = int(matched.sum())

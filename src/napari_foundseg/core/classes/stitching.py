@@ -80,8 +80,10 @@ def _agreeing(windows: Sequence[Window], first: NDArray[np.int64], agreement: fl
     for i, a in enumerate(windows):
         for j in range(i + 1, len(windows)):
             b = windows[j]
-            y0, x0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
-            y1, x1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+            y0 = max(a.box[0], b.box[0])
+            x0 = max(a.box[1], b.box[1])
+            y1 = min(a.box[2], b.box[2])
+            x1 = min(a.box[3], b.box[3])
             if y0 > y1 or x0 > x1:
                 continue
             ours, theirs = (

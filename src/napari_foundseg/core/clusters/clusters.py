@@ -202,7 +202,8 @@ class Clusters:
         return out
 
     def _changed(self, edit: Edit) -> Self:
-        first, chosen = edit.clusters[0], set(edit.clusters)
+        first = edit.clusters[0]
+        chosen = set(edit.clusters)
         if edit.kind == "merge":
             if len(chosen) < 2:
                 raise SettingsError("A merge needs two or more clusters; select another one as well.")

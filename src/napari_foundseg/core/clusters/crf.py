@@ -94,7 +94,8 @@ def refine_with_crf(
     unary = np.log(np.clip(p, 1e-5, 1.0))
     kernels = [kernel for kernel in _kernels(rgb, crf, exact) if kernel.weight]
     blocks = [slice(start, start + _ROWS) for start in range(0, len(unary), _ROWS)]
-    q, following = np.empty_like(unary), np.empty_like(unary)
+    q = np.empty_like(unary)
+    following = np.empty_like(unary)
     with ThreadPoolExecutor(_THREADS) as threads:
         list(threads.map(lambda rows: _softmax(unary[rows], q[rows]), blocks))
         for _ in range(crf.iterations):
@@ -178,7 +179,8 @@ class _Separable:
 
     def message(self, rows: slice) -> _Floats:
         radius = len(self._taps) // 2
-        low, high = max(0, rows.start - radius), min(len(self._q), rows.stop + radius)
+        low = max(0, rows.start - radius)
+        high = min(len(self._q), rows.stop + radius)
         down = _convolved(self._q[low:high] * self._norm[low:high], self._taps)[rows.start - low : rows.stop - low]
         across = _convolved(down.swapaxes(0, 1), self._taps).swapaxes(0, 1)
         across *= np.float32(self.weight) * self._norm[rows]

@@ -70,7 +70,9 @@ def _blur_matrices(neighbours: tuple[NDArray[np.intp], NDArray[np.intp]]) -> lis
 
     size = len(neighbours[0])
     own = np.arange(size)
-    columns, rows, weights = [own], [own], [np.ones(size, np.float32)]
+    columns = [own]
+    rows = [own]
+    weights = [np.ones(size, np.float32)]
     for one in neighbours:
         there = one < size
         columns.append(one[there])
@@ -107,7 +109,8 @@ def _simplices(elevated: _Floats) -> tuple[NDArray[np.int32], NDArray[np.int32],
         rank[:, i] += less
         rank[:, j] += ~less
     rank += surplus[:, None]
-    low, high = rank < 0, rank >= size
+    low = rank < 0
+    high = rank >= size
     rest += size * (low.astype(np.int32) - high)
     rank += size * (low.astype(np.int32) - high)
     delta = (elevated - rest) / size

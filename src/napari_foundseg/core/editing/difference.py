@@ -63,7 +63,8 @@ class Difference:
         axes = range(changed.ndim)
         ends = [np.flatnonzero(changed.any(axis=tuple(a for a in axes if a != axis)))[[0, -1]] for axis in axes]
         box = tuple(slice(int(low), int(high) + 1) for low, high in ends)
-        changed, dtype = changed[box], np.result_type(before, after)
+        changed = changed[box]
+        dtype = np.result_type(before, after)
         return cls(
             tuple(int(s) + part.start for s, part in zip(start, box, strict=True)),
             changed.shape,

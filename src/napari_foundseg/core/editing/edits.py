@@ -71,7 +71,8 @@ def delete_parts(labels: Labels, parts: Sequence[tuple[int, SliceBox]]) -> Piece
     if not parts:
         return []
     ends = np.array([[(part.start, part.stop) for part in box] for _, box in parts])
-    low, high = ends[..., 0].min(0), ends[..., 1].max(0)
+    low = ends[..., 0].min(0)
+    high = ends[..., 1].max(0)
     whole = tuple(slice(int(a), int(b)) for a, b in zip(low, high, strict=True))
     values = labels[whole].copy()
     for label, box in parts:

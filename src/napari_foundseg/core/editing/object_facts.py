@@ -83,7 +83,8 @@ def with_facts(table: pd.DataFrame, key: str, facts: Facts) -> pd.DataFrame:
     """
     import pandas as pd
 
-    kept, new = table[~table[key].isin(list(facts))], table_of_facts(facts, key)
+    kept = table[~table[key].isin(list(facts))]
+    new = table_of_facts(facts, key)
     if new.empty:
         return kept.reset_index(drop=True)
     joined = pd.concat([kept, new], ignore_index=True) if len(kept) else new

@@ -175,7 +175,8 @@ def _rows(
         places = np.argwhere(own)
         if not len(places):
             continue
-        low, high = places.min(0), places.max(0)
+        low = places.min(0)
+        high = places.max(0)
         tight = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
         start = np.array([box[i].start for i in rest])
         here = tuple(0 if isinstance(k, slice) else k - part.start for k, part in zip(where, box, strict=True))

@@ -85,7 +85,8 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
         raise BadImageError(path, f"it is OME-Zarr {version}, and {' and '.join(_VERSIONS)} are read; convert it")
     described = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in multiscale["axes"]]
     arrays = [group[dataset["path"]] for dataset in multiscale["datasets"]]
-    letters, shape = _letters(path, described), arrays[0].shape
+    letters = _letters(path, described)
+    shape = arrays[0].shape
     if len(letters) != len(shape):
         raise BadImageError(path, f"it is damaged: it names {len(letters)} axes of an array of shape {tuple(shape)}")
     if not prod(shape):

@@ -68,11 +68,13 @@ def _content(path: Path, tiff: Any, axes: str | None) -> FileContent:
     if not tiff.series:
         raise BadImageError(path, "the file holds no image")
     series = tiff.series[0]
-    shape, letters = series.get_shape(False), series.get_axes(False)
+    shape = series.get_shape(False)
+    letters = series.get_axes(False)
     if not prod(shape):
         raise BadImageError(path, f"the image has no pixels (shape {tuple(shape)})")
     kept = choose_axes(letters, shape, axes)
-    letters, shape = "".join(letters[i] for i in kept), tuple(shape[i] for i in kept)
+    letters = "".join(letters[i] for i in kept)
+    shape = tuple(shape[i] for i in kept)
     named = axes.upper() if axes is not None else _our_axes(path, letters, shape)
     content = FileContent(_pixels(path, series, kept, shape), named)
     add_metadata(content, tiff)

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 __all__ = ["is_array_pickle", "read_arrays"]
 
 #: A pickle's first byte, and the number with which torch's old files begin (pickled by protocol 2).
-_PICKLE, _TORCH = b"\x80", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
+_PICKLE = b"\x80"
+_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 #: Module of NumPy's functions; the first name is that of NumPy 1.
 _CORES = ("numpy.core", "numpy._core")
 

@@ -43,7 +43,8 @@ def stable_masks(
         stable = group.stability >= options.stability_score_thresh
         if not bool(stable.any()):
             continue
-        which, stability = group.which[stable], group.stability[stable]
+        which = group.which[stable]
+        stability = group.stability[stable]
         arrays = [a.cpu().numpy() for a in (which, group.origin[stable], group.crops[stable], iou[which], stability)]
         for number, origin, crop, quality, score in zip(*arrays, strict=True):
             scores = {"predicted_iou": float(quality), "stability_score": float(score)}

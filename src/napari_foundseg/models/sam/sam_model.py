@@ -123,7 +123,8 @@ class SamModel:
         mean = self.sam.pixel_mean.cpu().numpy().reshape(3).round().astype(np.uint8)
         padded = np.broadcast_to(mean, (self.window, self.window, 3)).copy()
         padded[:height, :width] = rgb
-        found, side = self.encode(padded).features[0], self.feature_stride
+        found = self.encode(padded).features[0]
+        side = self.feature_stride
         cells = found[:, : -(-height // side), : -(-width // side)]
         return np.asarray(cells.clamp(-60_000, 60_000).half().cpu().numpy())
 

@@ -55,7 +55,8 @@ def run(
         if cancelled():
             raise Cancelled("The run was cancelled.")
 
-    planes, maps = slices(image, inputs), {}
+    planes = slices(image, inputs)
+    maps = {}
     context = settings.context if isinstance(settings, ViewSettings) else 0
     for i, index in enumerate(planes):
         progress(i / len(planes), "computing features")

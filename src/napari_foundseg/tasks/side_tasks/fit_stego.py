@@ -45,7 +45,9 @@ _BUDGET = 1 << 30
 #: Codes that are kept with a model, to find other numbers of clusters in.
 _SAMPLED = 20_000
 #: Steps between looks at the loss, seconds between previews, and between the models that are kept meanwhile.
-_JUDGED_EVERY, _PREVIEW_SECONDS, _KEPT_SECONDS = 20, 2.0, 15.0
+_JUDGED_EVERY = 20
+_PREVIEW_SECONDS = 2.0
+_KEPT_SECONDS = 15.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,8 @@ class _Session:
         from napari_foundseg.models.files.stego_weights import StegoWeights, save
 
         self.state.write(self.fit)
-        head, wanted = self.fit.best_head(), self.settings.n_clusters
+        head = self.fit.best_head()
+        wanted = self.settings.n_clusters
         sample = _codes(head, self.fit.crops.maps)
         clusters = clusters_of_codes(sample, wanted, self.settings.metric)
         few = f"there are only {len(clusters.ids)} different codes for {wanted} clusters"
@@ -245,7 +248,8 @@ def _normalise(maps: list[torch.Tensor]) -> tuple[NDArray[np.float32], NDArray[n
     import torch
 
     sample = torch.cat([one.flatten(0, 1)[:: max(1, one.shape[0] * one.shape[1] // 2000)].float() for one in maps])
-    mean, scale = sample.mean(0), sample.std(0, correction=0).clamp(min=1e-4)
+    mean = sample.mean(0)
+    scale = sample.std(0, correction=0).clamp(min=1e-4)
     for one in maps:
         one.copy_(((one.float() - mean) / scale).clamp(-60_000, 60_000))
     return mean.numpy(), scale.numpy()
@@ -274,7 +278,9 @@ def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
 
 def _steps(session: _Session, told: _Told, cancelled: Callable[[], bool]) -> bool:
     """Take the steps, keeping the best now and then; return whether the user stopped them."""
-    fit, steps, saved = session.fit, session.settings.steps, time.monotonic()
+    fit = session.fit
+    steps = session.settings.steps
+    saved = time.monotonic()
     while fit.done < steps:
         if cancelled():
             fit.judge()
@@ -293,7 +299,10 @@ class _Told:
     """Tells the progress of a fit, and now and then shows the clusters as they are."""
 
     def __init__(self, progress: News, session: _Session, place: dict[str, Any]) -> None:
-        self._progress, self._settings, self._fit, self._place = progress, session.settings, session.fit, place
+        self._progress = progress
+        self._settings = session.settings
+        self._fit = session.fit
+        self._place = place
         self._shown = 0.0
 
     def __call__(self) -> None:

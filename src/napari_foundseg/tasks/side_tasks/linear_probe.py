@@ -95,9 +95,11 @@ def fitted_probe(codes: NDArray[Any], classes: NDArray[Any]) -> Clusters:
             f"A linear probe learns to tell two or more classes apart; {got} is labelled. Paint another."
         )
     model = LogisticRegression(max_iter=500, class_weight="balanced").fit(codes, classes)
-    weights, offset = model.coef_, model.intercept_
+    weights = model.coef_
+    offset = model.intercept_
     if len(found) == 2:
-        weights, offset = np.concatenate([-weights, weights]) / 2, np.concatenate([-offset, offset]) / 2
+        weights = np.concatenate([-weights, weights]) / 2
+        offset = np.concatenate([-offset, offset]) / 2
     return Clusters.linear(weights, offset, [f"class {number}" for number in found])
 
 
@@ -107,7 +109,8 @@ def _labelled(
     """Return codes of labelled pixels, (n, dim), and their classes; each window gives each class a bounded number."""
     if len(images) != len(labels):
         raise SettingsError(f"There are {len(images)} images and {len(labels)} label images; give one for each.")
-    codes, classes = [], [np.empty(0, np.int64)]
+    codes = []
+    classes = [np.empty(0, np.int64)]
     for image, given in zip(images, labels, strict=True):
         whole = np.asarray(given)
         if whole.shape != image.shape:

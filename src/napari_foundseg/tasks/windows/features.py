@@ -28,7 +28,10 @@ class _Encoder:
 
     def __init__(self, model: FeatureExtractor) -> None:
         self._model = model
-        self.name, self.key, self.device, self.window = model.name, f"{model.key}{_KIND}", model.device, model.window
+        self.name = model.name
+        self.key = f"{model.key}{_KIND}"
+        self.device = model.device
+        self.window = model.window
 
     def encode(self, rgb: NDArray[np.uint8]) -> Any:
         return self._model.features(rgb)

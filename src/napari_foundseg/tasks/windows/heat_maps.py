@@ -84,7 +84,8 @@ def blended_maps(
     """
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
     levels = [list(_overlapping(shape, sides)) for sides in scales(shape, model.window, most_scales)]
-    total, done = sum(map(len, levels)), 0
+    total = sum(map(len, levels))
+    done = 0
     mean = np.zeros((len(prompts), *shape), np.float32)
     ask = _answers(model, prompts)
     for windows in levels:

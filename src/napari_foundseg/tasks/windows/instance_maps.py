@@ -30,8 +30,10 @@ BEST_DIAMETER = 30.0
 SCALES = (1 / 16, 4.0)
 #: Median diameters in pixels below and above which a picture is looked at once more, and by how much it is resized
 #: then; chosen on `val` and `train`.
-_SMALL, _ENLARGED = 15.0, 2.0
-_LARGE, _SHRUNK = 40.0, 0.7
+_SMALL = 15.0
+_ENLARGED = 2.0
+_LARGE = 40.0
+_SHRUNK = 0.7
 #: Side in pixels of the middle of a picture whose objects tell their size.
 _MIDDLE = 512
 #: Side of a picture that is decoded whole, whatever the memory.
@@ -241,7 +243,8 @@ def _is_small(rgb: NDArray[np.uint8]) -> bool:
 def _in_halves(rgb: NDArray[np.uint8], model: InstanceDecoding) -> NDArray[np.float32]:
     """Decode the two halves of a picture, each with some of the other."""
     axis = int(rgb.shape[1] > rgb.shape[0])
-    n, middle = rgb.shape[axis], rgb.shape[axis] // 2
+    n = rgb.shape[axis]
+    middle = rgb.shape[axis] // 2
     parts = np.moveaxis(rgb, axis, 0)
     first = np.moveaxis(parts[: min(n, middle + _OVERLAP // 2)], 0, axis)
     second = np.moveaxis(parts[max(0, middle - _OVERLAP // 2) :], 0, axis)

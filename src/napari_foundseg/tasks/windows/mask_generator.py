@@ -138,7 +138,8 @@ def clean_small_regions(masks: list[Mask], shape: tuple[int, int], min_area: int
     list of Mask
         The cleaned masks, those that needed none first.
     """
-    cleaned, unchanged = [], []
+    cleaned = []
+    unchanged = []
     for mask in masks:
         plane = np.zeros(shape, bool)
         y0, x0, y1, x1 = mask.box

@@ -48,7 +48,9 @@ class AddedObjects:
     ) -> None:
         self.labels = history.layer
         self._history = history
-        self._overlay, self._overlap, self._done = overlay, overlap, done
+        self._overlay = overlay
+        self._overlap = overlap
+        self._done = done
         self._step: EditStep | None = None
         self._busy: Segmentation | None = None
         self._next: Segmentation | None = None
@@ -65,12 +67,14 @@ class AddedObjects:
             return
         if self._step is not None and self._history.last is self._step:
             self._history.undo()
-        self._busy, self._step = segmentation, None
+        self._busy = segmentation
+        self._step = None
         self._history.write_soon("automatic masks", self._prepare, self._written)
 
     def _prepare(self) -> tuple[Callable[[NDArray[Any]], Any], Facts]:
         assert self._busy is not None
-        segmentation, before = self._busy, self._history.free_id() - 1
+        segmentation = self._busy
+        before = self._history.free_id() - 1
         table = segmentation.table
         scores = [name for name in _SCORES if name in table]
         known: dict[int, dict[str, Any]] = {
@@ -98,7 +102,8 @@ class AddedObjects:
         self._busy = None
         if result is True:
             self._step = self._history.last
-        following, self._next = self._next, None
+        following = self._next
+        self._next = None
         if following is None:
             self._done(result)
         else:

@@ -29,8 +29,10 @@ from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
 
 __all__ = ["BatchWidget"]
 
-_RECIPES_PLACE, _ELSEWHERE = "As in the recipe", "In another folder…"
-_WHOLE, _SLICES = "One result per stack", "One result per slice"
+_RECIPES_PLACE = "As in the recipe"
+_ELSEWHERE = "In another folder…"
+_WHOLE = "One result per stack"
+_SLICES = "One result per slice"
 
 
 class BatchWidget(Dock):
@@ -289,7 +291,8 @@ class BatchWidget(Dock):
         self.state.setText(f"{paused}{session.in_words()}{told}.")
 
     def _update_controls(self) -> None:
-        session, request = self.session, self.session.request
+        session = self.session
+        request = self.session.request
         free = not session.running and not session.preparing
         for control in self._inputs:
             control.setEnabled(free)
@@ -314,7 +317,8 @@ class BatchWidget(Dock):
             self.state.setText(f"{len(session.lines)} items: {session.in_words()}." if ready else hint)
 
     def _show_choice(self) -> None:
-        session, request = self.session, self.session.request
+        session = self.session
+        request = self.session.request
         recipe = request.recipe
         steps = ", ".join(f"{step.task} with {step.model.name}" for step in recipe.steps) if recipe else ""
         self.recipe_label.setText(f"{session.recipe_name}: {steps}" if recipe else "No recipe.")

@@ -216,7 +216,8 @@ class BatchSession(QObject):
         read : callable
             Reads a file.
         """
-        runner, asked = self.runner, self._asked
+        runner = self.runner
+        asked = self._asked
         if runner is None:
             return
         wanted = [(row, runner.thumbnail_path(self.lines[row].item)) for row in rows if self.lines[row].state in _ENDED]
@@ -255,9 +256,12 @@ class BatchSession(QObject):
     def _items_listed(self, asked: int, then: Callable[[], None] | None, found: Any) -> None:
         if asked != self._asked:
             return
-        self.preparing, self._used, self.report = False, False, None
+        self.preparing = False
+        self._used = False
+        self.report = None
         if isinstance(found, Exception):
-            self.runner, self.lines = None, []
+            self.runner = None
+            self.lines = []
             self.listed.emit()
             parts = ((RecipeError, "image"), (EngineError, "run"))
             self._report_error(next((part for kind, part in parts if isinstance(found, kind)), "recipe"), found)
@@ -269,12 +273,10 @@ class BatchSession(QObject):
             row = self._rows.get(told.stem)
             if row is not None and told.state in _ENDED:
                 line = self.lines[row]
-                line.state, line.seconds, line.objects, line.reason = (
-                    told.state,
-                    told.seconds,
-                    told.objects,
-                    told.reason,
-                )
+                line.state = told.state
+                line.seconds = told.seconds
+                line.objects = told.objects
+                line.reason = told.reason
         self.listed.emit()
         self.settled.emit()
         if then is not None:
@@ -287,7 +289,10 @@ class BatchSession(QObject):
             # Results of an earlier run are checked again.
             if not self._used or line.state not in _ENDED:
                 line.state = "waiting"
-        self.running, self._used, self.report, self.seconds_left = True, True, None, None
+        self.running = True
+        self._used = True
+        self.report = None
+        self.seconds_left = None
         runner.resume()
         self.changed.emit(range(len(self.lines)))
         self._timer.start()
@@ -317,13 +322,16 @@ class BatchSession(QObject):
 
     def _fetch_news(self) -> None:
         with self._lock:
-            news, self._news = self._news, {}
+            news = self._news
+            self._news = {}
         rows = []
         for stem, (state, outcome, share) in news.items():
             line = self.lines[self._rows[stem]]
-            line.state, line.share = state, share
+            line.state = state
+            line.share = share
             if outcome is not None:
-                line.objects, line.reason = outcome.objects, outcome.reason
+                line.objects = outcome.objects
+                line.reason = outcome.reason
                 line.seconds = outcome.seconds or (line.seconds if state == "already done" else 0.0)
             rows.append(self._rows[stem])
         self.changed.emit(rows)

@@ -139,7 +139,8 @@ class ClassForm(TaskForm):
 
     def _keep_as_shown(self, derived: Segmentation) -> None:
         """Make *Copy as Python* and the recipe give the labels that are shown now."""
-        record, provenance = self.last_run.record, derived.provenance
+        record = self.last_run.record
+        provenance = derived.provenance
         if record is not None:
             values = dict(provenance["settings"])
             settings = self.task.settings(values.pop("method"), values)

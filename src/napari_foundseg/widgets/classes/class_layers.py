@@ -112,7 +112,8 @@ class ClassLayers:
         import pandas as pd
 
         assert self.objects is not None
-        semantic, objects = np.asarray(self.semantic.data), np.asarray(self.objects.data)
+        semantic = np.asarray(self.semantic.data)
+        objects = np.asarray(self.objects.data)
         ids = panoptic_ids(semantic, objects)
         known, first = np.unique(ids, return_index=True)
         numbers = semantic.ravel()[first]

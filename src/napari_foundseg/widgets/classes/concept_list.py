@@ -102,7 +102,8 @@ class ConceptRow(QWidget):
             assert action is not None
             action.triggered.connect(lambda _checked=False, act=act: act())
         button.setMenu(menu)
-        self.example_button, self.example_menu = button, menu
+        self.example_button = button
+        self.example_menu = menu
         self.example_count = QLabel("no example")
         details = QWidget()
         column = QVBoxLayout(details)
@@ -154,7 +155,9 @@ class ConceptList(QWidget):
 
     def __init__(self, examples: dict[str, Callable[[], str]], fail: Callable[[Exception], None]) -> None:
         super().__init__()
-        self._examples, self._fail, self._made = examples, fail, 0
+        self._examples = examples
+        self._fail = fail
+        self._made = 0
         self.rows: list[ConceptRow] = []
         self.add_button = QPushButton("Add a concept")
         self.add_button.setToolTip("Add a concept to find. To add several, separate them with semicolons.")

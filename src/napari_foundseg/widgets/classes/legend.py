@@ -52,7 +52,8 @@ class Legend(QWidget):
         self.table.setToolTip(
             "Use the check boxes to show or hide classes. Double-click a name or a colour to change it."
         )
-        header, numbers = self.table.horizontalHeader(), self.table.verticalHeader()
+        header = self.table.horizontalHeader()
+        numbers = self.table.verticalHeader()
         assert header is not None
         assert numbers is not None
         numbers.hide()
@@ -175,8 +176,10 @@ class CanvasLegend:
         """Remove the panel and show that of the result before."""
         if self.label is None:
             return
-        label, self.label = self.label, None
-        shown, canvas = label.isVisible(), label.parentWidget()
+        label = self.label
+        self.label = None
+        shown = label.isVisible()
+        canvas = label.parentWidget()
         label.setObjectName("")
         label.hide()
         label.deleteLater()

@@ -81,7 +81,8 @@ class TextWidget(ClassForm):
         return lambda: derive(segmentation, settings, inputs)
 
     def _add_heat_maps(self, target: ImageOnLayer, segmentation: Segmentation) -> None:
-        overlay, image = target.overlay, target.image
+        overlay = target.overlay
+        image = target.image
         region = segmentation.provenance["inputs"]["region"] or (0, 0, *(n - 1 for n in image.plane_shape))
         for i, entry in enumerate(segmentation.classes):
             whole = np.zeros(image.shape, np.float32)

@@ -33,7 +33,8 @@ from napari_foundseg.widgets.runs.side_runs import SideRuns
 
 __all__ = ["ClusterWidget"]
 
-_SLICE, _WHOLE = "Current slice", "Whole image, all slices"
+_SLICE = "Current slice"
+_WHOLE = "Whole image, all slices"
 #: Settings that give other clusters: changes that the user made to the old ones are discarded.
 _OTHERS = {"n_clusters", "context", "seed", "probe"}
 _MOST = 16

@@ -68,7 +68,9 @@ class ClusterLayer(QObject):
             self.labels = None
 
     def _connect_layer(self, labels: Labels, layer: ImageLayer) -> None:
-        self.labels, self._image_layer, self._painted = labels, layer, False
+        self.labels = labels
+        self._image_layer = layer
+        self._painted = False
         labels.mouse_drag_callbacks.append(self._on_drag)
         labels.events.paint.connect(self._mark_painted)
         labels.events.labels_update.connect(self._mark_painted)

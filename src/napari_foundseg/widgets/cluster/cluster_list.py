@@ -92,7 +92,8 @@ class ClusterList(QWidget):
     def show_classes(self, classes: ClassTable, hidden: Iterable[int], undoable: bool) -> None:
         """Show clusters; hidden ones are unchecked."""
         self._filling = True
-        chosen, unseen = self.selected, set(hidden)
+        chosen = self.selected
+        unseen = set(hidden)
         self.list.clear()
         whole = sum(row.area for row in classes) or 1
         for row in classes:

@@ -33,7 +33,8 @@ from napari_foundseg.widgets.runs.run_follower import RunFollower
 
 __all__ = ["FitPanel"]
 
-_LAYER, _FOLDER = "This layer, all slices", "Folder…"
+_LAYER = "This layer, all slices"
+_FOLDER = "Folder…"
 #: Milliseconds after a cancelled fit at which to look for the model that it has saved.
 _LOOKS = (500, 1500, 3000, 6000)
 

@@ -48,9 +48,11 @@ class Curve(QWidget):
         painter.drawRect(0, 0, self.width() - 1, self.height() - 1)
         if len(self.values) < 2:
             return
-        low, high = min(self.values), max(self.values)
+        low = min(self.values)
+        high = max(self.values)
         extent = high - low or 1.0
-        across, down = (self.width() - 12) / (len(self.values) - 1), self.height() - 14
+        across = (self.width() - 12) / (len(self.values) - 1)
+        down = self.height() - 14
         points = [QPointF(6 + i * across, 7 + down * (high - v) / extent) for i, v in enumerate(self.values)]
         painter.setPen(QPen(self.palette().highlight().color(), 2))
         for one, other in pairwise(points):

@@ -21,7 +21,9 @@ from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 
 __all__ = ["ImageChoice"]
 
-_PERCENTILES, _CONTRAST, _CT = "Percentiles", "As displayed", "CT window"
+_PERCENTILES = "Percentiles"
+_CONTRAST = "As displayed"
+_CT = "CT window"
 
 
 class ImageChoice(QWidget):
@@ -37,7 +39,8 @@ class ImageChoice(QWidget):
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None, *, levels: bool = True) -> None:
         super().__init__(parent)
-        self._viewer, self._offers_levels = viewer, levels
+        self._viewer = viewer
+        self._offers_levels = levels
         help_text = "The image to segment. It follows the selection in the layer list."
         self._choice = LayerChoice(viewer, ImageLayer, help_text)
         self.combo = self._choice.combo
@@ -109,7 +112,9 @@ class ImageChoice(QWidget):
         self._choice.disconnect_viewer()
 
     def _add_details(self) -> tuple[QLineEdit, QLineEdit, QComboBox, QWidget, QFormLayout]:
-        axes, channels, normalisation = QLineEdit(), QLineEdit(), QComboBox()
+        axes = QLineEdit()
+        channels = QLineEdit()
+        normalisation = QComboBox()
         axes.setToolTip(
             "One letter per axis: T time, C channel, Z depth, Y rows, X columns, for example TZYX. Empty: automatic."
         )

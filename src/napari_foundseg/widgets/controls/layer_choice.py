@@ -33,7 +33,9 @@ class LayerChoice(QWidget):
         self, viewer: ViewerModel, kind: type, help_text: str, *, follow: bool = True, none: str | None = None
     ) -> None:
         super().__init__()
-        self._viewer, self._kind, self._follows = viewer, kind, follow
+        self._viewer = viewer
+        self._kind = kind
+        self._follows = follow
         self._none = [] if none is None else [none]
         self._layers: list[Any] = []
         self.combo = QComboBox()

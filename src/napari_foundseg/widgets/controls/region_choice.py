@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RegionChoice", "find_shapes"]
 
-_WHOLE, _SLICE, _VISIBLE, _DRAWN = "Whole image, all slices", "Current slice", "Visible region", "Drawn rectangle"
+_WHOLE = "Whole image, all slices"
+_SLICE = "Current slice"
+_VISIBLE = "Visible region"
+_DRAWN = "Drawn rectangle"
 
 
 class RegionChoice(QComboBox):

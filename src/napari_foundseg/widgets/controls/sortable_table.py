@@ -94,7 +94,9 @@ class TableView(QTableView):
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setWordWrap(False)
-        rows, columns, selection = self.verticalHeader(), self.horizontalHeader(), self.selectionModel()
+        rows = self.verticalHeader()
+        columns = self.horizontalHeader()
+        selection = self.selectionModel()
         assert rows is not None
         assert columns is not None
         assert selection is not None

@@ -53,7 +53,8 @@ class ImageObjects:
         None if there are none yet, their layer was removed or no longer fits, or the image has other pixels than those
         that the objects were accepted on.
         """
-        layer, shape = target.layer, target.overlay.shape
+        layer = target.layer
+        shape = target.overlay.shape
         history = self._histories.get(layer)
         if (latest := _assigned.get(layer)) is not self._followed.get(layer):
             # Once: a layer that the user chooses afterwards stays.
@@ -100,7 +101,8 @@ class ImageObjects:
 
     def adopt(self, target: ImageOnLayer, labels: Labels) -> LabelsHistory:
         """Write accepted masks of an image into a Labels layer in memory, of the overlay's shape, from now on."""
-        layer, image = target.layer, target.image
+        layer = target.layer
+        image = target.image
         self._drop_history(layer)
         history = shared_history(labels, image, (self, layer))
         history.journal.use_image(image)

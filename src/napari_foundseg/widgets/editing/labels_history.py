@@ -149,7 +149,8 @@ class LabelsHistory(QObject):
         """
         self.journal.open()
         make, known = prepare()
-        array, revision = self.layer.data, self.counted.revision
+        array = self.layer.data
+        revision = self.counted.revision
 
         def write(_number: int, result: Any) -> None:
             self._later.done.disconnect(write)
@@ -282,7 +283,8 @@ class LabelsHistory(QObject):
 
     def _on_new_array(self, _event: Any = None) -> None:
         """Record, as a step, that something else has given the layer a new array."""
-        old, self._array = self._array, self.layer.data
+        old = self._array
+        self._array = self.layer.data
         if self._busy or not self.journal.is_open or old is self._array:
             return
         if old.shape != self._array.shape:

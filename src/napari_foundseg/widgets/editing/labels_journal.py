@@ -73,7 +73,8 @@ class LabelsJournal(QObject):
 
     def use_image(self, image: Image) -> None:
         """Set the image that the labels belong to; an image with other pixels gets a new journal."""
-        before, self._image = self._image, image
+        before = self._image
+        self._image = image
         if self._journal is None or before is None or before.describes_as(image):
             return
         if before.fingerprint() != image.fingerprint():
@@ -83,7 +84,8 @@ class LabelsJournal(QObject):
     def close(self) -> None:
         """Write what is left, and mark the journal as complete."""
         if self._journal is not None:
-            journal, self._journal = self._journal, None
+            journal = self._journal
+            self._journal = None
             journal.close()
 
     def _report_failure(self, error: OSError) -> None:

@@ -97,15 +97,18 @@ def refine_object(history: LabelsHistory, overlay: Overlay, mask: Mask, label: i
     rows, columns = np.nonzero(plane == label)
     y0, x0, y1, x1 = mask.box
     if len(rows):
-        y0, x0 = min(y0, int(rows.min())), min(x0, int(columns.min()))
-        y1, x1 = max(y1, int(rows.max())), max(x1, int(columns.max()))
+        y0 = min(y0, int(rows.min()))
+        x0 = min(x0, int(columns.min()))
+        y1 = max(y1, int(rows.max()))
+        x1 = max(x1, int(columns.max()))
     around = Mask((y0, x0, y1, x1), np.zeros((y1 - y0 + 1, x1 - x0 + 1), bool), index=mask.index)
     box = overlay.box(around)
     values = np.array(history.layer.data[box])
     region = overlay.plane(values, (0,) * len(mask.index))
     if overlap != "fill free only":
         region[region == label] = 0
-    top, left = mask.box[0] - y0, mask.box[1] - x0
+    top = mask.box[0] - y0
+    left = mask.box[1] - x0
     inside = region[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]]
     if not add_mask(inside, mask.crop, label, overlap):
         return False

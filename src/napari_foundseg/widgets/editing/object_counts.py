@@ -84,7 +84,8 @@ class ObjectCounts(QObject):
             self._quiet.start()
 
     def _count_objects(self) -> None:
-        array, revision = self._layer.data, self.revision
+        array = self._layer.data
+        revision = self.revision
         if not isinstance(array, np.ndarray):
             return
         if array.size <= _FEW:

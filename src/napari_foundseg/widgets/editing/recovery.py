@@ -69,7 +69,8 @@ class RecoveryRow(QWidget):
         self.hide()
         self._kept = None
         self._target = target
-        image, shape = target.image, target.overlay.shape
+        image = target.image
+        shape = target.overlay.shape
         self._latest.ask(lambda: _find_unsaved(image, shape))
 
     def close_preview(self) -> None:
@@ -111,7 +112,8 @@ class RecoveryRow(QWidget):
         self.show_button.setEnabled(False)
 
     def _recover(self) -> None:
-        found, kept = self._read_journal(), self._kept
+        found = self._read_journal()
+        kept = self._kept
         if found is None:
             return
         self.close_preview()

@@ -42,7 +42,8 @@ class SettingsForm(QWidget):
         self._controls: dict[str, Any] = {}
         #: Optional numbers: the minimum of the control means None.
         self._may_be_none: set[str] = set()
-        few, more = _form_layout(), _form_layout()
+        few = _form_layout()
+        more = _form_layout()
         for name, field in settings.model_fields.items():
             if name != "method" and not _schema_extra(field).get("elsewhere"):
                 self._add_field(more if _schema_extra(field).get("more") else few, name, field)

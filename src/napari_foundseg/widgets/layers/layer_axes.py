@@ -113,7 +113,8 @@ def label_spacing(layer: Layer) -> tuple[list[float | None], str]:
     str
         The unit, ``px`` where none is known.
     """
-    letters, units = layer_axes(layer), layer_units(layer)
+    letters = layer_axes(layer)
+    units = layer_units(layer)
     spacing = [
         None if letter in "TQC" else float(abs(size)) * _ratio(own, units[-1])
         for letter, size, own in zip(letters, layer.scale, units, strict=True)

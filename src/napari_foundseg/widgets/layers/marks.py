@@ -87,9 +87,12 @@ def labels_on_slice(
     None
         Where nothing is painted on the slice.
     """
-    layer, image, letters = target.layer, target.image, target.letters
+    layer = target.layer
+    image = target.image
+    letters = target.letters
     fixed = {"C": 0, **dict(zip(image.slice_axes, index, strict=True))}
-    rows, columns = letters.index("Y"), letters.index("X")
+    rows = letters.index("Y")
+    columns = letters.index("X")
     at = np.array([float(fixed.get(letter, 0)) for letter in letters])
     far = at.copy()
     far[[rows, columns]] = np.array(image.plane_shape) - 1
@@ -102,7 +105,8 @@ def labels_on_slice(
     (y0, x0), (y1, x1) = np.clip(low[[rows, columns]], 0, last), np.clip(high[[rows, columns]], 0, last)
     matrix, origin = affine_between(layer, labels)
     start = matrix @ at + origin - first
-    ys, xs = np.arange(y0, y1 + 1)[:, None], np.arange(x0, x1 + 1)[None]
+    ys = np.arange(y0, y1 + 1)[:, None]
+    xs = np.arange(x0, x1 + 1)[None]
     where = [_nearest_pixels(start[k], (matrix[k, rows], ys), (matrix[k, columns], xs)) for k in range(labels.ndim)]
     inside = [(i >= 0) & (i < n) for i, n in zip(where, block.shape, strict=True)]
     near = tuple(np.clip(i, 0, n - 1) for i, n in zip(where, block.shape, strict=True))
@@ -125,7 +129,8 @@ def _on_slice(coordinates: NDArray[np.float64], image: Image, index: tuple[int, 
 def _ellipse_points(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return points around the ellipse in a rectangle of four corners."""
     middle = corners.mean(0)
-    across, along = (corners[1] - corners[0]) / 2, (corners[2] - corners[1]) / 2
+    across = (corners[1] - corners[0]) / 2
+    along = (corners[2] - corners[1]) / 2
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)[:, None]
     return np.asarray(middle + np.cos(turn) * across + np.sin(turn) * along)
 
@@ -145,11 +150,13 @@ def _painted_part(
 ) -> tuple[NDArray[Any], NDArray[np.int_]] | None:
     """Return the smallest block of a layer's array that holds all labels in a box, and its first pixel."""
     data = labels.data[0] if labels.multiscale else labels.data
-    low, high = np.maximum(hull[0], 0), np.minimum(hull[1], np.array(data.shape) - 1)
+    low = np.maximum(hull[0], 0)
+    high = np.minimum(hull[1], np.array(data.shape) - 1)
     if (low > high).any():
         return None
     block = in_memory(data[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))])
-    first, kept = [], []
+    first = []
+    kept = []
     for axis in range(block.ndim):
         used = np.flatnonzero((block != 0).any(axis=tuple(i for i in range(block.ndim) if i != axis)))
         if not len(used):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["ACCEPTED", "REJECTED", "facts_to_features", "read_facts", "write_facts"]
 
 #: Values of the column ``review`` of a layer's features.
-ACCEPTED, REJECTED = "accepted", "rejected"
+ACCEPTED = "accepted"
+REJECTED = "rejected"
 #: The column that napari reads labels from.
 _INDEX = "index"
 

@@ -28,11 +28,13 @@ __all__ = ["Overlay", "image_layer"]
 
 def image_layer(image: Image, name: str) -> ImageLayer:
     """Return an image as a layer, with its axes, spacing and units."""
-    axes, levels = str(image.axes), list(image.levels)
+    axes = str(image.axes)
+    levels = list(image.levels)
     rgb = axes.endswith("C") and levels[0].shape[-1] in (3, 4)
     if axes.endswith("C") and not rgb:
         # Rows and columns must come last.
-        levels, axes = [np.moveaxis(in_memory(level), -1, 0) for level in levels], f"C{axes[:-1]}"
+        levels = [np.moveaxis(in_memory(level), -1, 0) for level in levels]
+        axes = f"C{axes[:-1]}"
     letters = axes[:-1] if rgb else axes
     attributes = {
         "name": name,
@@ -57,7 +59,8 @@ class Overlay:
     """
 
     def __init__(self, layer: Layer, image: Image) -> None:
-        self._layer, self._image = layer, image
+        self._layer = layer
+        self._image = image
         letters = layer_letters(layer, image)
         self._kept = [i for i, letter in enumerate(letters) if letter != "C" or i > 0]
         #: A letter for each axis of the overlay.
@@ -71,10 +74,13 @@ class Overlay:
     @property
     def transforms(self) -> dict[str, Any]:
         """Keywords scale, translate, rotate, shear, affine, units and axis_labels for a layer."""
-        layer, kept = self._layer, self._kept
+        layer = self._layer
+        kept = self._kept
         whole = [*kept, layer.ndim]
-        rotate, shear = np.asarray(layer.rotate, float), _shear_matrix(layer)
-        scale, translate = np.array(layer.scale, float), np.array(layer.translate, float)
+        rotate = np.asarray(layer.rotate, float)
+        shear = _shear_matrix(layer)
+        scale = np.array(layer.scale, float)
+        translate = np.array(layer.translate, float)
         if "C" in self.axes:
             axis = kept[self.axes.index("C")]
             count = int(self._image.levels[0].shape[axis])
@@ -109,7 +115,9 @@ class Overlay:
         dict
             As `transforms`.
         """
-        out, layer, kept = self.transforms, self._layer, self._kept
+        out = self.transforms
+        layer = self._layer
+        kept = self._kept
         first: dict[str, float] = {**dict(zip(self._image.slice_axes, index, strict=True)), "C": 0}
         first |= {axis: at + (side - 1) / 2 for axis, at in zip("YX", corner, strict=True)}
         turned = (np.asarray(layer.rotate, float) @ _shear_matrix(layer))[np.ix_(kept, kept)]

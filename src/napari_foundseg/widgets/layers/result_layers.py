@@ -42,7 +42,8 @@ def add_colours(viewer: ViewerModel, target: ImageOnLayer, segmentation: Segment
 
     `name`: of the new layer; a number is added where there is one of that name.
     """
-    overlay, image = target.overlay, target.image
+    overlay = target.overlay
+    image = target.image
     channels = []
     for colour in range(3):
         whole = np.zeros(image.shape, np.uint8)

@@ -87,7 +87,8 @@ class ComparisonPanel(QWidget):
     def _again(self, _step: Any = None) -> None:
         if self._reference is None or self._history is None:
             return
-        truth, found = self._reference, self._history.layer.data
+        truth = self._reference
+        found = self._history.layer.data
         data = truth.data[0] if truth.multiscale else truth.data
         self._latest.ask(lambda: compare(in_memory(data), found))
 
@@ -114,7 +115,8 @@ class ComparisonPanel(QWidget):
 
 
 def _in_words(result: Comparison) -> str:
-    matching, kinds = result.matching, result.errors["error"].value_counts()
+    matching = result.matching
+    kinds = result.errors["error"].value_counts()
     precision = matching.precision
     counts = ", ".join(f"{n} {kind}" for kind, n in kinds.items()) or "no errors"
     return (

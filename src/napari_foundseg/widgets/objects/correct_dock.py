@@ -88,7 +88,8 @@ class CorrectWidget(LabelsDock):
 
     def _prepare_renumber(self) -> tuple[Callable[[Any], edits.Pieces], Facts]:
         assert self.history is not None
-        ids, before = self.history.counted.census.ids, read_facts(self.history.layer)
+        ids = self.history.counted.census.ids
+        before = read_facts(self.history.layer)
         # Rejected objects have no pixels, but a row in the table.
         gone = [i for i in before if i not in set(ids)]
         now: dict[int, Any] = {label: {} for label in before}
@@ -204,7 +205,8 @@ class CorrectWidget(LabelsDock):
             layer.get_value(event.position, view_direction=event.view_direction, dims_displayed=event.dims_displayed,
                             world=True) or 0
         )  # fmt: skip
-        more, pressed_at = "Shift" in event.modifiers, np.array(event.pos, float)
+        more = "Shift" in event.modifiers
+        pressed_at = np.array(event.pos, float)
         yield
         while event.type == "mouse_move":
             yield
@@ -237,7 +239,8 @@ class CorrectWidget(LabelsDock):
         layer = self.layer
         assert layer is not None
         assert self.history is not None
-        label, free = self.chosen[0], self.history.free_id()
+        label = self.chosen[0]
+        free = self.history.free_id()
         if self.viewer.dims.ndisplay != 2:
             self.fail(PromptError("Splitting needs the 2-D view. Press the 2D/3D button below the layer list first."))
             return
@@ -249,7 +252,8 @@ class CorrectWidget(LabelsDock):
             if len(self._points) < 2:
                 self.state.setText(f"Object {label}: now click in the other part.")
                 return
-            points, self._points = self._points, []
+            points = self._points
+            self._points = []
             spacing = label_spacing(layer)[0]
             done = self._write_edit("split", lambda labels: edits.split(labels, label, points, spacing, free))
         if done:

@@ -175,7 +175,8 @@ class LabelsDock(Dock):
         self.copy_button.hide()
         if self.history is not None:
             self.leave(self.history.layer)
-            history, self.history = self.history, None
+            history = self.history
+            self.history = None
             history.leave(self)
 
     def _show_refusal(self, layer: Labels) -> None:

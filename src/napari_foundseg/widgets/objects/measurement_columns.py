@@ -70,7 +70,8 @@ def grey_values(image: Image, shape: tuple[int, ...]) -> GreyValues | None:
     They have its shape, with a last axis of channels if the image has channels: a view, or for a lazy image an object
     that reads parts on demand. None if the image does not fit.
     """
-    values, axes = image.levels[0], str(image.axes)
+    values = image.levels[0]
+    axes = str(image.axes)
     grey: Any
     if not isinstance(values, np.ndarray):
         grey = _LazyGrey(values, axes, len(shape))

@@ -82,7 +82,8 @@ class Measurements(QObject):
 
     def use_image(self, image: Image | None) -> None:
         """Measure the mean grey values of an image, if it fits the labels."""
-        old, self._image = self._image, image
+        old = self._image
+        self._image = image
         if (old is None) != (image is None) or (old and image and old.levels[0] is not image.levels[0]):
             self._all = True
             self._measure_outdated()
@@ -111,7 +112,8 @@ class Measurements(QObject):
 
     def _on_new_array(self, _event: Any = None) -> None:
         if self.layer.data is not self._array:
-            self._array, self._all = self.layer.data, True
+            self._array = self.layer.data
+            self._all = True
             self._measure_outdated()
 
     def _forget_table(self, _event: Any = None) -> None:
@@ -123,9 +125,13 @@ class Measurements(QObject):
         if self._busy or self.current:
             return
         self._busy = True
-        labels, image, old = self.layer.data, self._image, None if self._all else self._measured
+        labels = self.layer.data
+        image = self._image
+        old = None if self._all else self._measured
         spacing, unit = unit_spacing(self.layer)
-        axes, ids, edited = layer_axes(self.layer), self._ids, self._edited
+        axes = layer_axes(self.layer)
+        ids = self._ids
+        edited = self._edited
         self._all, self._ids, self._edited = False, set(), []
 
         def work() -> pd.DataFrame:
@@ -140,7 +146,8 @@ class Measurements(QObject):
         self._busy = False
         if isinstance(measured, Exception):
             # All objects are measured again after the next edit.
-            self._all, self._measured = True, None
+            self._all = True
+            self._measured = None
             self.failed.emit(f"The objects could not be measured ({measured}). The next edit tries again.")
         else:
             self._measured = measured

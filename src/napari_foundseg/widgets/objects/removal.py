@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Removal"]
 
-_BELOW, _ABOVE = "below", "above"
+_BELOW = "below"
+_ABOVE = "above"
 _SCORES = ("certainty", "predicted IoU", "stability")
 
 

@@ -195,7 +195,8 @@ class Acceptance(QWidget):
     def _accept_into_copy(self) -> None:
         """Accept into an editable copy of the layer; the tool in use stays active."""
         self.copy_button.hide()
-        refused, self._refused = self._refused, None
+        refused = self._refused
+        self._refused = None
         if refused is None:
             return
         target, labels = refused

@@ -37,7 +37,8 @@ class Candidates(QWidget):
         groups: dict[int, list[Mask]] = {}
         for mask in masks:
             groups.setdefault(mask.label, []).append(mask)
-        self._offered, self._at = list(groups.values()), 0
+        self._offered = list(groups.values())
+        self._at = 0
         while (item := self._line.takeAt(0)) is not None:
             if (widget := item.widget()) is not None:
                 widget.deleteLater()

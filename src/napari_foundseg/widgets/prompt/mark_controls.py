@@ -81,7 +81,8 @@ class MarkControls(QWidget):
         return labelled_row("Mark with", *self.tools.values())
 
     def _sign_row(self) -> QWidget:
-        self.signs, buttons = QButtonGroup(self), []
+        self.signs = QButtonGroup(self)
+        buttons = []
         for text, colour, help_text in (
             (
                 "on the object",

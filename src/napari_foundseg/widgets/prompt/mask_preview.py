@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["MaskPreview"]
 
 #: Labels of the layer, which select its colours.
-_MASK, _OUTLINE = 1, 2
+_MASK = 1
+_OUTLINE = 2
 
 
 class MaskPreview:

@@ -80,7 +80,10 @@ class PointerPreview(QWidget):
         show : callable
             Shows the outline of a mask, or nothing.
         """
-        self._viewer, self._points, self._make, self._show = viewer, points, make, show
+        self._viewer = viewer
+        self._points = points
+        self._make = make
+        self._show = show
         points.mouse_move_callbacks.append(self._on_move)
         viewer.events.mouse_over_canvas.connect(self._on_leave)
 
@@ -148,7 +151,8 @@ class PointerPreview(QWidget):
             self.stop()
 
     def _start_run(self) -> None:
-        position, self._position = self._position, None
+        position = self._position
+        self._position = None
         run = None if position is None else self._make(position)
         if run is None:
             self.stop()

@@ -123,7 +123,8 @@ class PromptWidget(TaskForm):
 
     def accept(self) -> None:
         """Write the shown masks into the layer of objects and remove the prompts."""
-        target, masks = self._session_target(), self.candidates.masks
+        target = self._session_target()
+        masks = self.candidates.masks
         if target is None or not masks:
             self.messages["inputs"].say("There is no mask to accept. Click on an object or draw a box around it first.")
             return
@@ -220,7 +221,8 @@ class PromptWidget(TaskForm):
     def _end_session(self) -> None:
         self.pointer.leave()
         self.marking.arm(False)
-        session, self.session = self.session, None
+        session = self.session
+        self.session = None
         self._drop_masks(cancel=True)
         self._forget_image()
         if session is not None:

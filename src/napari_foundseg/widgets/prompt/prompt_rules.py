@@ -70,12 +70,14 @@ class _Group:
     def distance(self, point: NDArray[np.float64]) -> float:
         """Return the distance of a point to the centre, relative to the size of the group: below 1 inside."""
         corners = np.array(self.points) if self.around is None else self.around
-        low, high = corners.min(0), corners.max(0)
+        low = corners.min(0)
+        high = corners.max(0)
         return float(np.max(np.abs(point - (low + high) / 2) / np.maximum((high - low) / 2, 0.5)))
 
     def prompt(self, index: tuple[int, ...]) -> Prompt:
         """Return the prompt of these marks."""
-        points, labels = [p.tolist() for p in self.points], list(self.labels)
+        points = [p.tolist() for p in self.points]
+        labels = list(self.labels)
         if self.around is not None and self.boxed:
             return Prompt(points, labels, [*self.around.min(0).tolist(), *self.around.max(0).tolist()])
         return Prompt(points, labels, mask=self.mask, index=None if self.mask is None else index)
@@ -177,7 +179,8 @@ def _split_strokes(
     if whole:
         return [], mask
     parts, _ = ndimage.label(mask, np.ones((3, 3)))
-    strokes, area = [], np.zeros_like(mask)
+    strokes = []
+    area = np.zeros_like(mask)
     for i, box in enumerate(ndimage.find_objects(parts), 1):
         part = parts[box] == i
         if is_stroke(part, brush):

@@ -47,7 +47,8 @@ class ScribbleLayer:
         self._soon.timeout.connect(changed)
         self._overlay = target.overlay
         #: The widest brush and the largest label used so far; 0 while nothing is painted.
-        self._brush, self._largest = 1.0, 0
+        self._brush = 1.0
+        self._largest = 0
         self._areas: set[int] = set()
         self.layer = Labels(
             np.zeros(self._overlay.shape, np.uint8),
@@ -107,7 +108,8 @@ class ScribbleLayer:
         """Remove everything that is painted."""
         self._soon.stop()
         if self._largest:
-            self._brush, self._largest = 1.0, 0
+            self._brush = 1.0
+            self._largest = 0
             self._areas.clear()
             # A new array: searching a whole stack for painted pixels is slower.
             self.layer.data = np.zeros(self._overlay.shape, np.uint8)

@@ -18,7 +18,8 @@ from napari_foundseg.widgets.runs.run_follower import RunFollower
 
 __all__ = ["StackEncoding"]
 
-_BEGIN, _STOP = "Encode all slices", "Stop encoding"
+_BEGIN = "Encode all slices"
+_STOP = "Stop encoding"
 
 
 class StackEncoding(QWidget):

@@ -20,7 +20,8 @@ def draw_until(done: Callable[[], bool]) -> None:
     done : callable
         Asked every few milliseconds.
     """
-    loop, timer = QEventLoop(), QTimer()
+    loop = QEventLoop()
+    timer = QTimer()
     timer.timeout.connect(lambda: loop.quit() if done() else None)
     timer.start(_INTERVAL)
     loop.exec(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)

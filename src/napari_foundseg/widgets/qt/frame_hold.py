@@ -38,7 +38,8 @@ class FrameHold(QObject):
     def draw(self) -> None:
         """Draw everything that has changed since `hold`."""
         self._timer.stop()
-        held, self._window = self._window, None
+        held = self._window
+        self._window = None
         if held is not None and (window := held()) is not None:
             # Qt may have deleted it since.
             with suppress(RuntimeError):

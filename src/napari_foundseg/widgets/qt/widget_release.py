@@ -20,7 +20,8 @@ class ReleaseOnDestroy:
 
     def __call__(self) -> None:
         """Release the widget."""
-        widget, self._widget = self._widget, None
+        widget = self._widget
+        self._widget = None
         if widget is None:
             return
         try:

@@ -65,7 +65,8 @@ class RunFollower(QObject):
 
     def drop(self) -> Run | None:
         """Follow the run no more and return it; it goes on, and its late result is ignored."""
-        run, self.run = self.run, None
+        run = self.run
+        self.run = None
         return run
 
     def _progress(self, share: float, words: str) -> None:

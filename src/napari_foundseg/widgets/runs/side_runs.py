@@ -62,7 +62,8 @@ class SideRuns(QObject):
 
     def cancel(self) -> None:
         """Cancel all runs; late results are ignored."""
-        followers, self._followers = self._followers, set()
+        followers = self._followers
+        self._followers = set()
         for follower in followers:
             follower.cancel()
             follower.deleteLater()

@@ -42,7 +42,8 @@ def reload_preferences() -> None:
     """Apply what the user has changed since; another folder waits until napari is started again, and says so."""
     global _announced
     load_preferences()
-    page, now = _read_page(), chosen_preferences()
+    page = _read_page()
+    now = chosen_preferences()
     # Forms, catalogue and journals of this session have read and written the folder of before.
     set_preferences(replace(page, cache=now.cache))
     if page.cache not in (now.cache, _announced):

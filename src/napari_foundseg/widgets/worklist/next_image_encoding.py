@@ -80,7 +80,8 @@ class NextImageEncoding(QObject):
         if not engine_started():
             self._pause.start(_PAUSE)
         elif self._points and self._image is not None:
-            task, model = TASKS["prompt"], models_for("prompt")[0]
+            task = TASKS["prompt"]
+            model = models_for("prompt")[0]
             inputs = task.inputs.parse({"prompts": (Prompt(points=[self._points.popleft()]),)})
             settings = task.settings(task.method_for(model.protocols), {})
             run = Run(RunRequest("prompt", self._image, inputs, settings, model.name), replace="ahead")

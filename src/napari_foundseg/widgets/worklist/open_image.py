@@ -122,7 +122,9 @@ class OpenImage(QObject):
         like: OpenImage | None = None,
     ) -> None:
         super().__init__()
-        self._viewer, self.item, self._fingerprint = viewer, item, content.fingerprint
+        self._viewer = viewer
+        self.item = item
+        self._fingerprint = content.fingerprint
         self.state: WorkState = item.record.state
         #: Time of the last save, in seconds since 1970.
         self.saved_at: float | None = None
@@ -172,9 +174,15 @@ class OpenImage(QObject):
 
     def saving(self) -> Callable[[], Saved]:
         """Return a function that saves changed labels and their state; slow, so not for the window's thread."""
-        array, known, revision = self.labels.data, self._digest, self._revision
-        item, state, image, fingerprint = self.item, self.state, self.target.image, self._fingerprint
-        shape, facts = self.target.overlay.shape, read_facts(self.labels)
+        array = self.labels.data
+        known = self._digest
+        revision = self._revision
+        item = self.item
+        state = self.state
+        image = self.target.image
+        fingerprint = self._fingerprint
+        shape = self.target.overlay.shape
+        facts = read_facts(self.labels)
 
         def save() -> Saved:
             pixels = in_memory(array)
@@ -183,7 +191,8 @@ class OpenImage(QObject):
                     f"{str(item.labels)!r} was not written: the labels have the shape {pixels.shape} now, the image "
                     f"{shape}. Undo what changed it, or save the layer with File > Save Selected Layers and remove it."
                 )
-            digest, record = _digest(pixels, facts), item.record
+            digest = _digest(pixels, facts)
+            record = item.record
             wanted = state == "done" or pixels.any()
             if digest != known or (wanted and not image_exists(item.labels)):
                 ids = np.unique(pixels)
@@ -206,7 +215,8 @@ class OpenImage(QObject):
         if saved.record != self.item.record or saved.digest != self._digest:
             self.saved_at = time.time()
         self.item = replace(self.item, record=saved.record)
-        self._digest, self._saved_revision = saved.digest, saved.revision
+        self._digest = saved.digest
+        self._saved_revision = saved.revision
         if not self.unsaved:
             self.state = saved.record.state
 

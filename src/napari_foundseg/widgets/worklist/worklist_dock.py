@@ -26,7 +26,8 @@ from napari_foundseg.widgets.worklist.worklist_session import WorklistSession
 
 __all__ = ["WorklistWidget"]
 
-_BESIDE, _ELSEWHERE = "Beside the images", "In another folder…"
+_BESIDE = "Beside the images"
+_ELSEWHERE = "In another folder…"
 
 
 class WorklistWidget(Dock):
@@ -98,7 +99,8 @@ class WorklistWidget(Dock):
 
     def use_selected(self) -> None:
         """Use the selected Labels layer as the labels of the open image."""
-        layer, opened = self.viewer.layers.selection.active, self.session.opened
+        layer = self.viewer.layers.selection.active
+        opened = self.session.opened
         self._clear_messages()
         if opened is None or not isinstance(layer, Labels):
             self.fail(WorklistError("Open an image, then select a Labels layer, such as the masks of a run."))
@@ -125,12 +127,14 @@ class WorklistWidget(Dock):
     # Building.
 
     def _add_controls(self) -> None:
-        folder, layers = QPushButton("Folder…"), QPushButton("Open layers")
+        folder = QPushButton("Folder…")
+        layers = QPushButton("Open layers")
         folder.setToolTip(f"List the images of a folder ({listed([row.name for row in image_formats()], 'and')}).")
         layers.setToolTip("List the image layers of the viewer.")
         folder.clicked.connect(lambda: self.choose_folder())
         layers.clicked.connect(lambda: self.choose_layers())
-        self.folder_button, self.layers_button = folder, layers
+        self.folder_button = folder
+        self.layers_button = layers
         self.source = wrapping_label("Choose a folder of images, or use the open layers.")
         self.place = QComboBox()
         self.place.setAccessibleName("Where labels are saved")
@@ -177,7 +181,8 @@ class WorklistWidget(Dock):
         self.state.setText(words)
 
     def _update_controls(self) -> None:
-        opened, items = self.session.opened, self.session.items
+        opened = self.session.opened
+        items = self.session.items
         for button, usable in (
             (self.previous_button, items), (self.next_button, items), (self.done_button, opened),
             (self.use_button, opened),

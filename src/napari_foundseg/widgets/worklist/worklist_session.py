@@ -107,7 +107,9 @@ class WorklistSession(QObject):
         except FoundsegError as error:
             self.failed.emit("labels", error)
             return
-        self.labels, self.items, self._ahead = folder, items, None
+        self.labels = folder
+        self.items = items
+        self._ahead = None
         self.listed.emit()
         self.settled.emit()
 
@@ -167,7 +169,8 @@ class WorklistSession(QObject):
         for layer, visible in self._visible.items():
             layer.visible = visible
         self._encode.stop()
-        opened, self.opened = self.opened, None
+        opened = self.opened
+        self.opened = None
         self._files.finish(None if opened is None else opened.saving())
         if opened is not None:
             opened.close(remove=False)
@@ -185,7 +188,9 @@ class WorklistSession(QObject):
             self.labels = results[0][2].parent if results else None
         self._results = results
         self.images, self._layers = images, {layer.name: layer for layer in layers}
-        self.items, self._at, self._ahead = [], -1, None
+        self.items = []
+        self._at = -1
+        self._ahead = None
         try:
             self.items = self._find_items(images, self.labels, list(self._layers))
             if not self.items:
@@ -231,7 +236,8 @@ class WorklistSession(QObject):
     def _read_item(self, row: int) -> None:
         # Even if it cannot be read: the next image is the one after it.
         self._at = row
-        item, ahead = self.items[row], self._ahead
+        item = self.items[row]
+        ahead = self._ahead
         self.working.emit(f"Opening {item.name} …")
         try:
             image = None if item.path is not None else image_from_layer(self._layer_of(item))
@@ -256,7 +262,8 @@ class WorklistSession(QObject):
         self._files.ask(lambda: read_content(item, image, ahead), read)
 
     def _show_item(self, row: int, content: Content) -> None:
-        before, item = self.opened, self.items[row]
+        before = self.opened
+        item = self.items[row]
         layer = None if item.path is not None else self._layer_of(item)
         self._close_opened()
         self._show_only(layer)
@@ -264,7 +271,8 @@ class WorklistSession(QObject):
         self.opened.changed.connect(self._update_row)
         self.opened.lost.connect(self._labels_removed)
         fit_to_layer(self._viewer, self.opened.layer)
-        self._told, self._ahead = None, None
+        self._told = None
+        self._ahead = None
         self._update_row()
         self.opened_other.emit(self.opened)
         self._become_idle()
@@ -297,7 +305,8 @@ class WorklistSession(QObject):
 
     def _update_row(self) -> None:
         """Update the row of the open image."""
-        row, opened = self.row, self.opened
+        row = self.row
+        opened = self.opened
         if opened is not None and row is not None:
             record = replace(opened.item.record, state=opened.state)
             self.items[row] = replace(self.items[row], record=record)
@@ -305,7 +314,9 @@ class WorklistSession(QObject):
 
     def _close_opened(self) -> None:
         """Close the open image, whose labels are saved."""
-        row, opened, self.opened = self.row, self.opened, None
+        row = self.row
+        opened = self.opened
+        self.opened = None
         self._encode.stop()
         if opened is not None and row is not None:
             self.opened_other.emit(None)

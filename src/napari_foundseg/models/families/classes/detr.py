@@ -35,7 +35,8 @@ _MARKS = ("detr.transformer.encoder.layers.0.self_attn.in_proj_weight", "bbox_at
 #: As published: what a picture's shorter and longer side are resized to at most.
 _SIZES = {"shorter": 800, "longest": 1333}
 _HEADS = 8
-_BODY, _ENCODER = r"^detr\.backbone\.0\.body\.", "detr.model.backbone.conv_encoder.model."
+_BODY = r"^detr\.backbone\.0\.body\."
+_ENCODER = "detr.model.backbone.conv_encoder.model."
 #: From the authors' names to those of transformers' folders.
 _NAMES = [(re.compile(pattern), name) for pattern, name in [
     (_BODY + r"conv1\.", _ENCODER + "embedder.embedder.convolution."),
@@ -123,7 +124,9 @@ def _config(shapes: Mapping[str, tuple[int, ...]], classes: tuple[str, ...]) -> 
     """Return the configuration of transformers that fits the shapes."""
     from transformers import DetrConfig, ResNetConfig
 
-    body, parts, stages = "detr.backbone.0.body.", "detr.transformer.", range(1, 5)
+    body = "detr.backbone.0.body."
+    parts = "detr.transformer."
+    stages = range(1, 5)
     resnet: dict[str, Any] = {
         "embedding_size": shapes[f"{body}conv1.weight"][0],
         "hidden_sizes": [shapes[f"{body}layer{stage}.0.conv3.weight"][0] for stage in stages],

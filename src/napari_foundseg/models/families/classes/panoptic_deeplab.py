@@ -36,7 +36,8 @@ FAMILY = Family(
 )
 
 #: detectron2's mean and deviation of RGB where the file has none of its own.
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
 _MARKS = ("backbone.stem.conv3.weight", "ins_embed_head.center_predictor.weight", "sem_seg_head.predictor.weight")
 #: What the published configurations have, by the data set: side lengths that a picture's shorter and longer side are
 #: resized to (0: as it is), the crops of training, and how pixels are grouped.

@@ -44,7 +44,9 @@ class Pixelwise(LoadedClasses):
 
     window = 1024
     #: As torchvision's `SemanticSegmentation` transform.
-    resize, mean, std = 520, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    resize = 520
+    mean = (0.485, 0.456, 0.406)
+    std = (0.229, 0.224, 0.225)
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Return the class of each pixel, (M, N)."""

@@ -116,9 +116,11 @@ class Segmenter(LoadedClasses):
         infos = found["segments_info"]
         labels = np.zeros(segments.shape, label_dtype(len(infos)))
         semantic = np.zeros(segments.shape, np.uint16)
-        classes, scores = [], []
+        classes = []
+        scores = []
         for info in infos:
-            own, number = segments == info["id"], int(info["label_id"])
+            own = segments == info["id"]
+            number = int(info["label_id"])
             semantic[own] = number + self.first
             if number not in self._stuff and own.any():
                 classes.append(number + self.first)

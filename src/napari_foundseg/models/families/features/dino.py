@@ -28,7 +28,8 @@ FAMILY = Family(
 )
 
 #: ImageNet's, of grey values 0 to 255.
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+_MEAN = (123.675, 116.28, 103.53)
+_STD = (58.395, 57.12, 57.375)
 #: transformers' names of the kinds that are read, and what they are called.
 _KINDS = {
     "vit": "DINO",
@@ -45,7 +46,10 @@ class DinoModel:
     feature_margin = 32
 
     def __init__(self, net: Any, stride: int, name: str, key: str, device: str) -> None:
-        self.net, self.name, self.key, self.device = net, name, key, device
+        self.net = net
+        self.name = name
+        self.key = key
+        self.device = device
         self.feature_stride = stride
         self.feature_offset = (stride - 1) / 2
         # Attention grows with the fourth power of the side.
@@ -132,7 +136,8 @@ def named_like_release(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.T
     }
     depth = 1 + max(int(name.split(".")[2]) for name in own if name.startswith("encoder.layer."))
     for i in range(depth):
-        old, new = f"encoder.layer.{i}.", f"blocks.{i}."
+        old = f"encoder.layer.{i}."
+        new = f"blocks.{i}."
         for part in ("weight", "bias"):
             qkv = [own[f"{old}attention.attention.{kind}.{part}"] for kind in ("query", "key", "value")]
             out[f"{new}attn.qkv.{part}"] = torch.cat(qkv)

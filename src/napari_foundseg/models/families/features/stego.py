@@ -181,7 +181,8 @@ def _published(tensors: Mapping[str, torch.Tensor], row: CatalogRow, device: str
     parts = {n.removeprefix("net."): v for n, v in own.items() if n.startswith(("net.cluster1.", "net.cluster2."))}
     head.load_state_dict(parts)
     clusters = Clusters.of(own["cluster_probe.clusters"].numpy())
-    weight, bias = own["linear_probe.weight"][:, :, 0, 0].numpy(), own["linear_probe.bias"].numpy()
+    weight = own["linear_probe.weight"][:, :, 0, 0].numpy()
+    bias = own["linear_probe.bias"].numpy()
     linear = Clusters.linear(weight, bias, _CLASSES.get(_data_set(len(weight), dim), ()))
     none = np.zeros((0, dim), np.float32)
     return backbone, StegoWeights(

@@ -77,7 +77,8 @@ class TextImageModel(LoadedWords):
 
 def load(row: CatalogRow, path: Path, device: str) -> TextImageModel:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
-    images, tokenizer = transformers_folder.image_processor(path), transformers_folder.tokenizer(path)
+    images = transformers_folder.image_processor(path)
+    tokenizer = transformers_folder.tokenizer(path)
     return TextImageModel(
         transformers_folder.network(path, str(row.options["architecture"]), device), images, tokenizer, row
     )

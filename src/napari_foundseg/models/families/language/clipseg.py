@@ -102,7 +102,8 @@ class ClipSegModel(LoadedWords):
 
 def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
-    images, tokenizer = transformers_folder.image_processor(path), transformers_folder.tokenizer(path)
+    images = transformers_folder.image_processor(path)
+    tokenizer = transformers_folder.tokenizer(path)
     return ClipSegModel(transformers_folder.network(path, _ARCHITECTURE, device), images, tokenizer, row)
 
 

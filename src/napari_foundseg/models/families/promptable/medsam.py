@@ -91,7 +91,8 @@ def stretched(rgb: NDArray[np.uint8], side: int) -> NDArray[np.float32]:
 
     # As the authors do it: values are kept, and cut to whole numbers.
     large = resize(rgb, (side, side), order=3, preserve_range=True, anti_aliasing=True).astype(np.uint8)
-    low, high = int(large.min()), int(large.max())
+    low = int(large.min())
+    high = int(large.max())
     normal: NDArray[np.float32] = ((large - low) / np.clip(high - low, 1e-8, None)).astype(np.float32)
     return normal
 

@@ -62,7 +62,8 @@ class TinyModel(SamModel):
             if not bool(hopeful.any()):
                 side = self.sam.prompt_encoder.mask_input_size[0]
                 return iou.new_empty((0, side, side)), iou.new_empty(0)
-            coordinates, labels = coordinates[hopeful], labels[hopeful]
+            coordinates = coordinates[hopeful]
+            labels = labels[hopeful]
         return super()._wanted(embedding, coordinates, labels, options)
 
     #: Larger ones gain nothing and cost memory.

@@ -17,7 +17,8 @@ from torch.nn import functional as F
 __all__ = ["STRIDE", "PanopticDeepLab"]
 
 #: Pixels of the picture a cell of ``res5``, and a cell of what the decoders make.
-STRIDE, _COMMON = 16, 4
+STRIDE = 16
+_COMMON = 4
 _RES5_DILATIONS = (2, 4, 8)
 _PYRAMID_DILATIONS = (6, 12, 18)
 _LEVELS = ("res5", "res3", "res2")
@@ -157,7 +158,8 @@ class _Backbone(nn.Module):
             setattr(self, stage, nn.Sequential(*blocks))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        x, features = self.stem(x), {}
+        x = self.stem(x)
+        features = {}
         for stage in ("res2", "res3", "res4", "res5"):
             x = features[stage] = getattr(self, stage)(x)
         return features

@@ -19,11 +19,13 @@ class PatchFeatures(nn.Module):
 
     def __init__(self, net: Any, stride: int) -> None:
         super().__init__()
-        self.net, self.stride = net, stride
+        self.net = net
+        self.stride = stride
 
     def forward(self, x: Tensor) -> Tensor:
         """Return features, `(B, D, H / stride, W / stride)`, of pictures, `(B, 3, H, W)`."""
-        rows, columns = x.shape[-2] // self.stride, x.shape[-1] // self.stride
+        rows = x.shape[-2] // self.stride
+        columns = x.shape[-1] // self.stride
         state: Tensor = self.net(pixel_values=x).last_hidden_state
         if state.ndim == 4:
             return state

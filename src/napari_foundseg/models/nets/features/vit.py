@@ -77,7 +77,8 @@ class VisionTransformer(nn.Module):
 
     def __init__(self, dim: int, depth: int, heads: int, patch: int, positions: int) -> None:
         super().__init__()
-        self.patch, self.dim = patch, dim
+        self.patch = patch
+        self.dim = dim
         self.patch_embed = _PatchEmbed(dim, patch)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, positions, dim))

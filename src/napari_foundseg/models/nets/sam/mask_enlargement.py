@@ -110,7 +110,9 @@ class Enlarger:
     def _group(
         self, logits: Tensor, which: Tensor, spans: list[tuple[Tensor, ...]], side: int, at: tuple[float, float]
     ) -> Enlarged:
-        crop, origin, valid = logits[which], [], []
+        crop = logits[which]
+        origin = []
+        valid = []
         for i, (axis, span) in enumerate(zip(self._axes, spans, strict=True)):
             matrix, start, inside, low = axis.pieces(span, min(side, self._small[i]))
             origin.append(start)
@@ -138,7 +140,8 @@ class _Axis:
         wide = F.interpolate(eye, window, mode="linear", align_corners=False)[..., :used]
         self._matrix = F.interpolate(wide, picture, mode="linear", align_corners=False)[0].T.contiguous()
         touched = self._matrix > 0
-        self._picture, self._small = picture, small
+        self._picture = picture
+        self._small = small
         # Of each small value the first and last pixel that it reaches; of each pixel the first small value.
         numbers = torch.arange(picture, device=device)[:, None].expand_as(touched)
         self._first = torch.where(touched, numbers, picture).amin(dim=0)

@@ -14,7 +14,8 @@ from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
 
 __all__ = ["build_sam"]
 
-_MEAN, _STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+_MEAN = [123.675, 116.28, 103.53]
+_STD = [58.395, 57.12, 57.375]
 Shapes = Mapping[str, tuple[int, ...]]
 
 

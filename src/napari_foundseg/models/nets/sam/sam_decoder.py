@@ -120,7 +120,8 @@ class FastDecoder:
     def _projected(self, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the first layer's projections of a picture, (H, N, D) each."""
         layer = self._two_way.layers[0]
-        into, back = layer.cross_attn_token_to_image, layer.cross_attn_image_to_token
+        into = layer.cross_attn_token_to_image
+        back = layer.cross_attn_image_to_token
         located = places + self._where
         first = (into.k_proj(located), into.v_proj(places), back.q_proj(located))
         keys, values, asking = (by_head(part, self._two_way.heads) for part in first)

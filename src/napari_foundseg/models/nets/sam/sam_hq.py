@@ -39,7 +39,9 @@ class HqMaskDecoder(MaskDecoder):  # type: ignore[misc]
 
     def __init__(self, *, vit_dim: int, transformer_dim: int, **others: Any) -> None:
         super().__init__(transformer_dim=transformer_dim, **others)
-        width, small, fine = transformer_dim, transformer_dim // 4, transformer_dim // 8
+        width = transformer_dim
+        small = transformer_dim // 4
+        fine = transformer_dim // 8
         self.hf_token = nn.Embedding(1, width)
         self.hf_mlp = MLP(width, width, fine, 3)
         self.compress_vit_feat = _enlarging(vit_dim, width, fine)
@@ -100,7 +102,8 @@ class HqEncoder(nn.Module):
         super().__init__()
         self.img_size = encoder.img_size
         self._vit = FastViT(encoder)
-        self._early, self._late = decoder.compress_vit_feat, decoder.embedding_encoder
+        self._early = decoder.compress_vit_feat
+        self._late = decoder.embedding_encoder
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode pictures.
@@ -122,5 +125,6 @@ class HqEncoder(nn.Module):
 
 def _enlarging(inside: int, between: int, outside: int) -> nn.Sequential:
     """Return two transposed convolutions of stride 2, as SAM's decoder has them."""
-    first, second = nn.ConvTranspose2d(inside, between, 2, 2), nn.ConvTranspose2d(between, outside, 2, 2)
+    first = nn.ConvTranspose2d(inside, between, 2, 2)
+    second = nn.ConvTranspose2d(between, outside, 2, 2)
     return nn.Sequential(first, LayerNorm2d(between), nn.GELU(), second)

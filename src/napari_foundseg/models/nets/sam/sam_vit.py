@@ -56,7 +56,9 @@ class FastViT(nn.Module):
     def __init__(self, encoder: ImageEncoderViT) -> None:
         super().__init__()
         self.img_size = encoder.img_size
-        self.patch_embed, self.blocks, self.neck = encoder.patch_embed, encoder.blocks, encoder.neck
+        self.patch_embed = encoder.patch_embed
+        self.blocks = encoder.blocks
+        self.neck = encoder.neck
         self.pos_embed = encoder.pos_embed
         # What depends on the weights alone: the positional terms of every block, rows before columns.
         for i, block in enumerate(encoder.blocks):
@@ -114,7 +116,8 @@ class FastViT(nn.Module):
         block: Any = self.blocks[i]
         b, height, width, _ = x.shape
         side = block.window_size
-        rows, columns = -(-height // side), -(-width // side)
+        rows = -(-height // side)
+        columns = -(-width // side)
         qkv = block.attn.qkv(block.norm1(x))
         bias = block.attn.qkv.bias if block.attn.qkv.bias is not None else qkv.new_zeros(qkv.shape[-1])
         padded = bias.expand(b, rows * side, columns * side, -1).clone()
@@ -127,7 +130,8 @@ class FastViT(nn.Module):
         """Attend among all places of each of B squares; (B, S, S, 3 C) becomes (B, S, S, C)."""
         attn: Any = self.blocks[i].attn
         b, height, width, _ = qkv.shape
-        heads, n = attn.num_heads, height * width
+        heads = attn.num_heads
+        n = height * width
         q, k, v = qkv.reshape(b, n, 3, heads, -1).permute(2, 0, 3, 1, 4).reshape(3, b * heads, n, -1).unbind()
         positions = getattr(self, f"positions_{i}")
         terms = None if positions is None else _terms(q, positions, height)
@@ -157,7 +161,8 @@ def _terms(q: Tensor, positions: Tensor, side: int) -> _Terms:
     many, n, _ = q.shape
     known = q @ positions.T
     length = known.shape[-1]
-    whole, line = n * length, side * length
+    whole = n * length
+    line = side * length
     rows = known.as_strided((many, side, side, side), (whole, line - 1, length, 1), side - 1)
     columns = known.as_strided((many, side, side, side), (whole, line, length - 1, 1), 3 * side - 2)
     return rows, columns
@@ -167,13 +172,15 @@ def _in_pieces(q: Tensor, k: Tensor, v: Tensor, terms: _Terms | None, scale: flo
     """Attend some lines of places at a time, each piece small enough to stay near the processor."""
     many, n, _ = q.shape
     out = torch.empty_like(q)
-    squares, step = max(1, _NEAR // (n * n)), min(n // width, max(1, _NEAR // (n * width)))
+    squares = max(1, _NEAR // (n * n))
+    step = min(n // width, max(1, _NEAR // (n * width)))
     q = q * scale
     for first in range(0, many, squares):
         some = slice(first, first + squares)
         keys = k[some].transpose(1, 2)
         for start in range(0, n // width, step):
-            lines, part = slice(start, start + step), slice(start * width, (start + step) * width)
+            lines = slice(start, start + step)
+            part = slice(start * width, (start + step) * width)
             attention = q[some, part] @ keys
             if terms is not None:
                 rows, columns = (term[some, lines] for term in terms)

@@ -13,7 +13,10 @@ from torch.nn import functional as F
 
 __all__ = ["TinyViT"]
 
-_WIDTHS, _DEPTHS, _HEADS, _WINDOWS = (64, 128, 160, 320), (2, 2, 6, 2), (2, 4, 5, 10), (7, 7, 14, 7)
+_WIDTHS = (64, 128, 160, 320)
+_DEPTHS = (2, 2, 6, 2)
+_HEADS = (2, 4, 5, 10)
+_WINDOWS = (7, 7, 14, 7)
 
 
 class _ConvNorm(nn.Sequential):
@@ -71,10 +74,8 @@ class _Attention(nn.Module):
         self.proj = nn.Linear(width, width)
         self.attention_biases = nn.Parameter(torch.zeros(heads, side * side))
         # Rows and columns apart, in the order in which the published code first meets them: row by row.
-        row, column = (
-            torch.div(torch.arange(side * side), side, rounding_mode="floor"),
-            torch.arange(side * side) % side,
-        )
+        row = torch.div(torch.arange(side * side), side, rounding_mode="floor")
+        column = torch.arange(side * side) % side
         apart = (row[:, None] - row).abs() * side + (column[:, None] - column).abs()
         self.register_buffer("distances", apart, persistent=False)
 
@@ -112,7 +113,8 @@ class _Block(nn.Module):
         b, height, width, channels = x.shape
         side = self.side
         padded = F.pad(x, (0, 0, 0, -width % side, 0, -height % side))
-        rows, columns = padded.shape[1] // side, padded.shape[2] // side
+        rows = padded.shape[1] // side
+        columns = padded.shape[2] // side
         tiles = padded.view(b, rows, side, columns, side, channels).transpose(2, 3)
         seen = self.attn(tiles.reshape(-1, side * side, channels)).view(b, rows, columns, side, side, channels)
         seen = seen.transpose(2, 3).reshape(padded.shape)[:, :height, :width]
@@ -124,7 +126,8 @@ class _Block(nn.Module):
 class _Layer(nn.Module):
     def __init__(self, number: int, stride: int | None) -> None:
         super().__init__()
-        width, depth = _WIDTHS[number], _DEPTHS[number]
+        width = _WIDTHS[number]
+        depth = _DEPTHS[number]
         blocks = (_Block(width, _HEADS[number], _WINDOWS[number]) if number else _Inverted(width) for _ in range(depth))
         self.blocks = nn.ModuleList(blocks)
         self.downsample = None if stride is None else _Downsample(width, _WIDTHS[number + 1], stride)

@@ -30,7 +30,8 @@ class TwoWay:
 
     def __init__(self, transformer: Any, where: Tensor) -> None:
         self.layers = transformer.layers
-        self._final, self._norm = transformer.final_attn_token_to_image, transformer.norm_final_attn
+        self._final = transformer.final_attn_token_to_image
+        self._norm = transformer.norm_final_attn
         self.heads = self._final.num_heads
         # The positional encoding as keys and as queries of each layer, and as keys of the last attention: (H, D, N).
         self._as_keys = [self._laid(where @ layer.cross_attn_token_to_image.k_proj.weight.T) for layer in self.layers]

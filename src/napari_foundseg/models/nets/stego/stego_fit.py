@@ -102,11 +102,16 @@ class Crops:
 
     def _read(self, number: int, shares: Tensor) -> Tensor:
         i, (top, left, height, width) = self.boxes[number]
-        y, x = shares[..., 1] * (height - 1), shares[..., 0] * (width - 1)
-        y0, x0 = y.floor().clamp(0, max(height - 2, 0)), x.floor().clamp(0, max(width - 2, 0))
-        down, right = (y - y0)[..., None], (x - x0)[..., None]
-        rows, columns = y0.long() + top, x0.long() + left
-        below, beside = rows + int(height > 1), columns + int(width > 1)
+        y = shares[..., 1] * (height - 1)
+        x = shares[..., 0] * (width - 1)
+        y0 = y.floor().clamp(0, max(height - 2, 0))
+        x0 = x.floor().clamp(0, max(width - 2, 0))
+        down = (y - y0)[..., None]
+        right = (x - x0)[..., None]
+        rows = y0.long() + top
+        columns = x0.long() + left
+        below = rows + int(height > 1)
+        beside = columns + int(width > 1)
         one = self.maps[i]
         upper = one[rows, columns].float() * (1 - right) + one[rows, beside].float() * right
         lower = one[below, columns].float() * (1 - right) + one[below, beside].float() * right
@@ -115,7 +120,8 @@ class Crops:
 
 def _five(height: int, width: int) -> list[tuple[int, int, int, int]]:
     """Return the four corners and the middle, each of half the side (the published "five" crop), as (y, x, h, w)."""
-    h, w = max(1, -(-height // 2)), max(1, -(-width // 2))
+    h = max(1, -(-height // 2))
+    w = max(1, -(-width // 2))
     corners = [(y, x) for y in (0, height - h) for x in (0, width - w)]
     middle = ((height - h) // 2, (width - w) // 2)
     return [(y, x, h, w) for y, x in dict.fromkeys([*corners, middle])]
@@ -166,7 +172,8 @@ def balanced(crops: Crops, settings: CorrespondenceSettings, seed: int) -> Corre
     chance = torch.Generator().manual_seed(seed)
     a, b = (torch.randint(len(crops), (_MEASURED,), generator=chance) for _ in range(2))
     points = [random_coordinates(_MEASURED, settings.feature_samples, chance) for _ in range(2)]
-    first, second = crops.at(a, points[0]), crops.at(b, points[1])
+    first = crops.at(a, points[0])
+    second = crops.at(b, points[1])
     found = {"self": correspondences(first, first), "rand": correspondences(first, second)}
     found["knn"] = found["rand"]
     biases: dict[str, Any] = {}
@@ -195,7 +202,9 @@ class Fit:
     """
 
     def __init__(self, crops: Crops, settings: CorrespondenceSettings, options: FitOptions) -> None:
-        self.crops, self.settings, self.options = crops, settings, options
+        self.crops = crops
+        self.settings = settings
+        self.options = options
         self.neighbours = nearest_crops(crops.pooled(), options.neighbours)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
@@ -282,7 +291,8 @@ class Fit:
         column = torch.randint(self.neighbours.shape[1], (count,), generator=chance)
         partners = self.neighbours[own, column]
         here, there = (random_coordinates(count, self.settings.feature_samples, chance) for _ in range(2))
-        features, elsewhere = self.crops.at(own, here), self.crops.at(own, there)
+        features = self.crops.at(own, here)
+        elsewhere = self.crops.at(own, there)
         others = self.crops.at(partners, there)
         codes, codes_elsewhere, codes_others = self.head(torch.cat([features, elsewhere, others])).split(count)
         perms = [permutation_without_self(count, chance) for _ in range(self.settings.neg_samples)]

@@ -24,7 +24,8 @@ from napari_foundseg.models.nets.tiny.tiny_parts import (
 WINDOW = 256
 WIDTH = 128
 GRID = WINDOW // 8
-FINE4, FINE2 = 32, 16
+FINE4 = 32
+FINE2 = 16
 FEATURES = WIDTH + 4 * FINE4 + 16 * FINE2
 CLICK_WIDTHS = (3.0, 12.0)
 CHUNK = 8
@@ -86,7 +87,8 @@ class TinyEncoder(nn.Module):
         y8 = self.up8(self.up16(self.down32(x16), x16), x8)
         y4 = self.up4(y8, x4)
         y2 = self.up2(y4, x2)
-        fine4, fine2 = F.pixel_unshuffle(self.out4(y4), 2), F.pixel_unshuffle(self.out2(y2), 4)
+        fine4 = F.pixel_unshuffle(self.out4(y4), 2)
+        fine2 = F.pixel_unshuffle(self.out2(y2), 4)
         return torch.cat([self.out8(y8), fine4, fine2], dim=1)
 
 
@@ -247,7 +249,8 @@ class TinyMaskDecoder(MaskDecoder):  # type: ignore[misc]
             Logits and predicted IoU, the single mask first.
         """
         fine = split_features(image_embeddings)
-        sparse, dense = sparse_prompt_embeddings, dense_prompt_embeddings
+        sparse = sparse_prompt_embeddings
+        dense = dense_prompt_embeddings
         if self.training or len(image_embeddings) > 1 or len(sparse) <= CHUNK:
             return self._decode(fine, image_pe, sparse, dense)
         chunks = zip(sparse.split(CHUNK), dense.split(CHUNK), strict=True)
@@ -272,7 +275,8 @@ class TinyMaskDecoder(MaskDecoder):  # type: ignore[misc]
     def _enlarge(self, src: Tensor, fine4: Tensor, fine2: Tensor) -> Tensor:
         wide4, mix4, wide2, mix2 = self.output_upscaling
         times = len(src) // len(fine4) if len(fine4) > 1 else 1
-        fine4, fine2 = fine4.repeat_interleave(times, dim=0), fine2.repeat_interleave(times, dim=0)
+        fine4 = fine4.repeat_interleave(times, dim=0)
+        fine2 = fine2.repeat_interleave(times, dim=0)
         x = mix4(F.relu_(wide4(src) + fine4))
         return F.relu_(mix2(F.relu_(wide2(x) + fine2)))
 
@@ -362,7 +366,8 @@ def load_foundseg_tiny(path: Path | str) -> tuple[Sam, InstanceDecoder]:
     ValueError
         If the file is none of foundseg-tiny's, or a key is missing, unexpected or of another shape.
     """
-    sam, decoder = build_foundseg_tiny(), InstanceDecoder().eval()
+    sam = build_foundseg_tiny()
+    decoder = InstanceDecoder().eval()
     try:
         with safe_open(str(path), "pt") as file:
             metadata = file.metadata() or {}
@@ -380,7 +385,8 @@ def load_foundseg_tiny(path: Path | str) -> tuple[Sam, InstanceDecoder]:
 
 def check_weights(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> None:
     """Raise `ValueError` naming the keys that are missing, unexpected or of another shape."""
-    missing, unexpected = sorted(expected.keys() - got.keys()), sorted(got.keys() - expected.keys())
+    missing = sorted(expected.keys() - got.keys())
+    unexpected = sorted(got.keys() - expected.keys())
     if missing or unexpected:
         raise ValueError(f"weights of foundseg-tiny: missing keys {missing}, unexpected keys {unexpected}")
     wrong = [

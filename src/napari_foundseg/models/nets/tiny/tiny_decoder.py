@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["FastTinyDecoder", "TinyPicture"]
 
 #: Prompts decoded at once on a CPU, and prompts enlarged at once: their maps stay near the processor.
-_AT_ONCE, _FINE_AT_ONCE = 16, 2
+_AT_ONCE = 16
+_FINE_AT_ONCE = 2
 #: Places beyond a click at which its widest drawing (a deviation of 12 pixels) has fallen below 1e-6; each is 8 pixels.
 _REACH = 8
 #: Places that the two convolutions before the transformer carry it further.
 _FURTHER = 3
 #: Of the logits, where the mask's certainty is measured; the numbers of `TinyMaskDecoder`.
-_SURE, _PERHAPS = 0.73, 0.27
+_SURE = 0.73
+_PERHAPS = 0.27
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +80,8 @@ class FastTinyDecoder:
     """
 
     def __init__(self, sam: Sam, dtype: torch.dtype) -> None:
-        self._prompts, self._before = sam.prompt_encoder, sam.mask_decoder.before
+        self._prompts = sam.prompt_encoder
+        self._before = sam.mask_decoder.before
         self._decoder = decoder = in_dtype(sam.mask_decoder, dtype)
         self.dtype = dtype
         where = self._prompts.get_dense_pe()[0].flatten(1).T.contiguous()
@@ -191,8 +194,10 @@ class FastTinyDecoder:
         decoder = self._decoder
         tokens = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
         tokens = torch.cat([tokens.expand(len(placed[0]), -1, -1), self._prompts.tokens(*placed)], dim=1)
-        tokens, source = tokens.to(self.dtype), self._source(picture, placed, boxed).to(self.dtype)
-        queries, places = tokens, source.flatten(1, 2)
+        tokens = tokens.to(self.dtype)
+        source = self._source(picture, placed, boxed).to(self.dtype)
+        queries = tokens
+        places = source.flatten(1, 2)
         for number in range(len(self._two_way.layers)):
             queries, places = self._two_way.layer(number, queries, tokens, places)
         queries = self._two_way.last(queries, tokens, places)
@@ -259,7 +264,9 @@ class FastTinyDecoder:
         masks = torch.baddbmm(bias, filters, up.transpose(1, 2)).float()
         sure = masks.sigmoid()
         hard = (sure > 0.5).to(sure.dtype)
-        area, total, both = hard.sum(2), sure.sum(2), torch.linalg.vecdot(sure, hard)
+        area = hard.sum(2)
+        total = sure.sum(2)
+        both = torch.linalg.vecdot(sure, hard)
         union = area + total - both + 1e-3
         stable = ((sure > _SURE).sum(2) + 1e-3) / ((sure > _PERHAPS).sum(2) + 1e-3)
         doubt = (total - torch.linalg.vecdot(sure, sure)) / union

@@ -144,7 +144,8 @@ def draw_boxes(boxes: Tensor, size: int, stride: float) -> Tensor:
     Tensor, shape (B, 2, size, size)
     """
     axis = (torch.arange(size, device=boxes.device, dtype=boxes.dtype) + 0.5) * stride
-    low, high = boxes[:, :2, None], boxes[:, 2:, None]
+    low = boxes[:, :2, None]
+    high = boxes[:, 2:, None]
     half = ((high - low) / 2).clamp(min=stride)
     depth = half - (axis - (low + high) / 2).abs()
     sides = torch.sigmoid(depth / stride * 2)
