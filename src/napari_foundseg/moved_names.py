@@ -19,7 +19,7 @@ def warn_and_forward(module: str, names: Mapping[str, str]) -> Callable[[str], A
         home, _, new = names[name].partition(":")
         warnings.warn(
             f"{module}.{name} is now napari_foundseg.{new}: write `import napari_foundseg as fs` and `fs.{new}`. "
-            "The old place goes with the next version.",
+            "The old name is removed in the next version.",
             DeprecationWarning,
             stacklevel=2,
         )

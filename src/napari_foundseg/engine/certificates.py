@@ -1,4 +1,4 @@
-"""One-time TLS certificates; nobody without one can connect to the engine."""
+"""One-time TLS certificates; only a client with one can connect to the engine."""
 
 from __future__ import annotations
 

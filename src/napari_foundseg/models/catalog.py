@@ -81,7 +81,7 @@ class CatalogRow(Declared):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """What the family alone understands."""
     calibration: tuple[float, float, float] | None = None
-    """Of an instance decoder's scores, as `core.watershed.instance_scores` takes it; None where nobody measured it."""
+    """Of an instance decoder's scores, as `core.watershed.instance_scores` takes it; None if it was not measured."""
 
     @model_validator(mode="before")
     @classmethod

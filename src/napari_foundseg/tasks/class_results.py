@@ -111,18 +111,7 @@ def in_windows(
 
 
 def of_classes(semantic: NDArray[Any]) -> Panoptic:
-    """Return a semantic result as a panoptic one without things.
-
-    Parameters
-    ----------
-    semantic : (M, N) ndarray of unsigned int
-        Class of each pixel.
-
-    Returns
-    -------
-    Panoptic
-        Without objects.
-    """
+    """Return a semantic result, the class of each pixel as (M, N), as a panoptic one without things."""
     return Panoptic(np.zeros(semantic.shape, np.uint16), semantic, np.empty(0, np.int64), np.empty(0))
 
 
@@ -138,34 +127,7 @@ def assembled(
     divisor: int = 1000,
     maps: dict[tuple[int, ...], NDArray[Any]] | None = None,
 ) -> Segmentation:
-    """Make one result of all slices.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    inputs : Region
-        Where was looked.
-    found : mapping of tuple of int to Panoptic
-        The region of each slice.
-    classes : ClassTable
-        The classes.
-    provenance : dict
-        Of the run.
-    output : {'objects', 'classes', 'panoptic ids'}
-        What the labels are.
-    link : bool
-        Whether objects of neighbouring slices become one where they lie on one another.
-    divisor : int
-        Of panoptic ids.
-    maps : dict, optional
-        What the result derives from.
-
-    Returns
-    -------
-    Segmentation
-        With `semantic`, class table and class names in the object table.
-    """
+    """Make one result of the regions found in all slices, with `semantic`, classes and class names in the table."""
     return assembled_in(
         image.shape, image.label_axes, region_of(image, inputs), found, classes, provenance,
         output=output, link=link, divisor=divisor, maps=maps,
@@ -185,23 +147,9 @@ def assembled_in(
     divisor: int = 1000,
     maps: dict[tuple[int, ...], NDArray[Any]] | None = None,
 ) -> Segmentation:
-    """Make one result of all slices of a label image of which only the shape is known.
+    """Make one result of a label image of `shape` and `axes`.
 
-    Parameters
-    ----------
-    shape : tuple of int
-        Of the label image.
-    axes : str
-        Its axes.
-    region : tuple of int
-        (y0, x0, y1, x1), both included.
-    found, classes, provenance, output, link, divisor, maps
-        As for `assembled`.
-
-    Returns
-    -------
-    Segmentation
-        As `assembled` gives it.
+    `region` is (y0, x0, y1, x1), both corners included; the result can be made again from `maps`.
     """
     count = sum(len(part.classes) for part in found.values())
     labels = np.zeros(shape, label_dtype(count))

@@ -204,7 +204,7 @@ class AutomaticWidget(TaskForm):
             self._added.write(derived)
             self._keep_settings()
             return
-        # Nobody has painted in the layer, so its undo history does not refer to the old array.
+        # The user has not painted in the layer, so its undo history does not refer to the old array.
         self._writing = True
         labels.data = derived.labels.reshape(labels.data.shape)
         labels.features = object_features(derived)

@@ -28,7 +28,7 @@ def load_preferences() -> None:
 
 
 def wait_for_preferences() -> None:
-    """Load the preferences in a thread if nobody has; the window draws meanwhile."""
+    """Load the preferences in a background thread, unless they are loaded; the window redraws meanwhile."""
     if _loaded.is_set():
         return
     thread = threading.Thread(target=_try_to_load, name="foundseg-preferences", daemon=True)
