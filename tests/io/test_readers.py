@@ -129,11 +129,12 @@ def test_other_layouts_of_a_tiff(tmp_path: Path, options: dict[str, Any]) -> Non
     assert np.array_equal(pixels(tmp_path / "a.tif"), array)
 
 
-@pytest.mark.parametrize("dtype", ["u1", "u2"])
-def test_lzw_is_read(tmp_path: Path, dtype: str) -> None:
-    planes = [noise((40, 50), dtype) for _ in range(3)]
-    first, *others = (PIL.Image.fromarray(plane) for plane in planes)
-    first.save(tmp_path / "a.tif", compression="tiff_lzw", save_all=True, append_images=others)
+@pytest.mark.parametrize("dtype", ["u1", "u2", ">u2", ">i4", ">f4"])
+@pytest.mark.parametrize("compression", ["lzw", "zstd", "packbits"])
+def test_compressed_pixels_are_those_stored(tmp_path: Path, dtype: str, compression: str) -> None:
+    planes = noise((3, 40, 50), dtype)
+    order = ">" if dtype[0] == ">" else "<"
+    tifffile.imwrite(tmp_path / "a.tif", planes, byteorder=order, photometric="minisblack", compression=compression)
     assert np.array_equal(pixels(tmp_path / "a.tif"), planes)
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.io.formats.content import FileContent, LazyArray, check_memory, choose_axes, damaged_error
@@ -100,7 +99,7 @@ def _pixels(path: Path, series: Any, kept: tuple[int, ...], shape: tuple[int, ..
     size = prod(shape) * series.dtype.itemsize
     available = available_memory()
     if size <= min(EAGER_BYTES, available // 4):
-        return _all_pixels(path, series, shape)
+        return np.asarray(series.asarray()).reshape(shape)
     rows, columns = (series.get_shape(False)[series.get_axes(False).index(a)] for a in "YX")
     check_memory(path, (rows, columns), series.dtype.itemsize)
     if (offset := series.dataoffset) is not None and series.dtype.kind != "b":
@@ -122,31 +121,6 @@ def _lazy(path: Path, series: Any, kept: tuple[int, ...]) -> LazyArray:
     import zarr
 
     return LazyArray(path, zarr.open_array(series.aszarr(level=0, squeeze=False), mode="r"), kept)
-
-
-def _all_pixels(path: Path, series: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    try:
-        return np.asarray(series.asarray()).reshape(shape)
-    except (KeyError, ValueError) as error:
-        if "imagecodecs" not in str(error):
-            raise
-        return _through_pillow(path, series, shape)
-
-
-def _through_pillow(path: Path, series: Any, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Decode page by page the compressions, such as LZW, for which tifffile needs another package."""
-    import PIL.Image
-
-    compression = series.keyframe.compression.name
-    planes = []
-    with PIL.Image.open(path) as image:
-        for page in series.pages:
-            image.seek(page.index)
-            planes.append(np.asarray(image))
-    pixels = np.stack(planes)
-    if pixels.dtype != series.dtype or pixels.size != prod(shape):
-        raise BadImageError(path, f"its compression {compression} needs a further package: pip install imagecodecs")
-    return pixels.reshape(shape)
 
 
 def _check_chain(path: Path, file: BinaryIO) -> None:
