@@ -18,6 +18,7 @@ __all__ = [
     "FilesNotSharedError",
     "FolderLostError",
     "FoundsegError",
+    "InputReplacedError",
     "KeptError",
     "ModelNotFoundError",
     "NoFreeWorkerError",
@@ -95,8 +96,12 @@ class FolderLostError(OutputError):
     """A folder of results that is gone, or whose name another has."""
 
 
+class InputReplacedError(OutputError):
+    """An output that is an input, is inside one, or would take its place. No option allows it."""
+
+
 class KeptError(OutputError):
-    """A file of the user is in the place of a result; it was not overwritten."""
+    """A file of the user, or a result that was edited since, is in the place of an output; it was not replaced."""
 
 
 class WorklistError(FoundsegError, ValueError):
