@@ -314,6 +314,8 @@ def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segme
 
     check_sidecar(out)
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
+    for note in image.notes:
+        console.print(f"{file.name}: {note}", markup=False, highlight=False, soft_wrap=True)
     inputs = inputs_of(options.pop("inputs", "{}"))
     options.setdefault("model", None)
     options["model"] = options["model"] or default_model(task)

@@ -86,4 +86,5 @@ def _slice(stack: Image, index: tuple[int, ...]) -> Image:
         {axis: size for axis, size in stack.spacing.items() if axis not in at},
         {axis: unit for axis, unit in stack.units.items() if axis not in at},
         stack.source,
+        notes=stack.notes,
     )

@@ -185,7 +185,8 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
         return failed
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
-    return _outcome(ready.order, "done", objects, seconds, ready.image.doubts)
+    words = " ".join(filter(None, (ready.image.doubts, *ready.image.notes)))
+    return _outcome(ready.order, "done", objects, seconds, words)
 
 
 #: For `Pool.submit`.

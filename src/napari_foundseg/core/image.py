@@ -54,6 +54,8 @@ class Image:
         The file the pixels come from.
     channel_names : tuple of str
         Names of all channels in their order, where they have any.
+    notes : tuple of str
+        What was chosen, left out or not applied when the image was read, one sentence each, for the user.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Image:
     units: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
     channel_names: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         levels = tuple(self.data) if isinstance(self.data, list | tuple) and _is_pyramid(self.data) else (self.data,)

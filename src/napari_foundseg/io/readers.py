@@ -53,6 +53,7 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
         units=content.units,
         source=str(path),
         channel_names=content.channels,
+        notes=content.notes,
     )
 
 

@@ -52,6 +52,8 @@ class FileContent:
         Of a label image: red, green, blue and opacity (0 to 255) by id.
     properties : pandas.DataFrame, optional
         Of a label image: one row an object; the column ``label`` holds its id.
+    notes : tuple of str
+        What was chosen, left out or not applied when the file was read, one sentence each, for the user.
     """
 
     data: Any
@@ -61,6 +63,7 @@ class FileContent:
     channels: tuple[str, ...] = ()
     colours: dict[int, Colour] = field(default_factory=dict)
     properties: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()
 
 
 class LazyArray:
