@@ -28,25 +28,47 @@ class Canvas:
         y, x = (world - np.array(camera.center[-2:])) * camera.zoom + centre
         return QPoint(round(x), round(y))
 
-    def click(self, layer: Any, data: tuple[float, ...], modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
+    def click(
+        self,
+        layer: Any,
+        data: tuple[float, ...],
+        modifier: Any = Qt.KeyboardModifier.NoModifier,
+        button: Any = Qt.MouseButton.LeftButton,
+    ) -> None:
         place = self.place(layer, data)
         QTest.mouseMove(self.native, place)
-        QTest.mouseClick(self.native, Qt.MouseButton.LeftButton, modifier, place)
+        QTest.mouseClick(self.native, button, modifier, place)
 
-    def drag(self, layer: Any, start: tuple[float, ...], end: tuple[float, ...]) -> None:
+    def drag(
+        self,
+        layer: Any,
+        start: tuple[float, ...],
+        end: tuple[float, ...],
+        modifier: Any = Qt.KeyboardModifier.NoModifier,
+        button: Any = Qt.MouseButton.LeftButton,
+    ) -> None:
+        self.press(layer, start, modifier, button)
+        self.move(layer, start, end, modifier, button)
+        self.release(layer, end, modifier, button)
+
+    def press(self, layer: Any, data: tuple[float, ...], modifier: Any, button: Any) -> None:
+        QTest.mouseMove(self.native, self.place(layer, data))
+        QTest.mousePress(self.native, button, modifier, self.place(layer, data))
+
+    def move(self, layer: Any, start: tuple[float, ...], end: tuple[float, ...], modifier: Any, button: Any) -> None:
         first, last = self.place(layer, start), self.place(layer, end)
-        QTest.mouseMove(self.native, first)
-        QTest.mousePress(self.native, Qt.MouseButton.LeftButton, pos=first)
         for share in (0.3, 0.7, 1.0):
             at = QPointF(first + (last - first) * share)
             # qtbot's own move forgets that the button is held.
             move = QMouseEvent(
                 QEvent.Type.MouseMove, at, QPointF(self.native.mapToGlobal(at.toPoint())), Qt.MouseButton.NoButton,
-                Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
+                button, modifier,
             )  # fmt: skip
             QApplication.sendEvent(self.native, move)
             QTest.qWait(20)  # napari drops moves that come quickly
-        QTest.mouseRelease(self.native, Qt.MouseButton.LeftButton, pos=last)
+
+    def release(self, layer: Any, data: tuple[float, ...], modifier: Any, button: Any) -> None:
+        QTest.mouseRelease(self.native, button, modifier, self.place(layer, data))
 
     def key(self, key: Any, modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
         self.native.setFocus()

@@ -33,6 +33,8 @@ __all__ = ["LabelsHistory", "shared_history"]
 
 #: Greatest number of changed pixels to update one by one; beyond, redrawing the slice is faster.
 _FEW = 300_000
+#: Greatest number of objects whose ids are named after undo; beyond, their number is.
+_NAMED = 5
 
 _shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
 
@@ -205,6 +207,9 @@ class LabelsHistory(QObject):
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
         self.counted.release()
         self.journal.close()
+        # Nothing can be undone any more where the layer is gone.
+        self._steps = History()
+        self.changed.emit("")
 
     def _apply_step(self, take: Callable[[], EditStep | None], done: str) -> None:
         if why := why_not_writable(self.layer):
@@ -215,12 +220,20 @@ class LabelsHistory(QObject):
             return
         skipped = sum(self._write_part(part) for part in step.parts)
         write_facts(self.layer, step.known_after)
-        self.counted.take(step.parts)
+        turned = self.counted.take(step.parts)
         self.journal.open()
         self.journal.add(step)
         self.stepped.emit(step)
         note = f" {skipped} pixels that something else had changed were left as they are." if skipped else ""
-        self.changed.emit(f"{done}: {step.name}.{note}")
+        self.changed.emit(f"{done}: {step.name}.{self._describe_objects(turned)}{note}")
+
+    def _describe_objects(self, turned: set[int]) -> str:
+        """Say which objects a step has removed or brought back."""
+        census = self.counted.census
+        back = [label for label in sorted(turned) if census.size(label)]
+        gone = sorted(turned - set(back))
+        said = ((gone, "removed"), (back, "is back" if len(back) == 1 else "are back"))
+        return "".join(f" {_name_objects(ids)} {what}." for ids, what in said if ids)
 
     def _write_part(self, part: Difference) -> int:
         """Write a part of a step; return how many pixels were left unchanged since something else has changed them."""
@@ -302,3 +315,9 @@ class LabelsHistory(QObject):
 def _without_empty(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return facts without empty ones."""
     return {name: value for name, value in facts.items() if value not in ("", None) and value == value}
+
+
+def _name_objects(ids: Sequence[int]) -> str:
+    if len(ids) > _NAMED:
+        return f"{len(ids)} objects"
+    return f"Object{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"

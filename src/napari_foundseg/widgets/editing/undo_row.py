@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from typing import Any, Protocol
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
@@ -14,60 +14,109 @@ from napari_foundseg.widgets.editing.labels_history import LabelsHistory
 __all__ = ["UndoRow"]
 
 
-class UndoRow(QWidget):
-    """Undo and redo of one layer's history, and the time of the last save."""
+class Steps(Protocol):
+    """What the buttons undo and redo, such as a `LabelsHistory`."""
 
-    def __init__(self, theme: str) -> None:
+    #: Steps were added, undone or redone: a Qt signal with words, which may be empty.
+    changed: Any
+
+    @property
+    def undo_name(self) -> str | None:
+        """What undo would revert."""
+
+    @property
+    def redo_name(self) -> str | None:
+        """What redo would repeat."""
+
+    def undo(self) -> None:
+        """Revert the last step."""
+
+    def redo(self) -> None:
+        """Repeat the step that was undone last."""
+
+
+class UndoRow(QWidget):
+    """Undo and redo, what they did last, and the time of the last save of one layer's history.
+
+    Parameters
+    ----------
+    steps : Steps, optional
+        What the buttons act on; by default the history that is followed.
+    """
+
+    def __init__(self, theme: str, steps: Steps | None = None) -> None:
         super().__init__()
         self._history: LabelsHistory | None = None
+        self._own_steps = steps
+        self._done = ""
+        self._saved = ""
         self.undo_button, self.redo_button = QPushButton("Undo (Ctrl+Z)"), QPushButton("Redo (Ctrl+⇧+Z)")
         self.state = wrapping_label("")
         self.message = Message(theme)
-        self.undo_button.clicked.connect(lambda: self._call_history(LabelsHistory.undo))
-        self.redo_button.clicked.connect(lambda: self._call_history(LabelsHistory.redo))
+        self.undo_button.clicked.connect(lambda: None if self._steps is None else self._steps.undo())
+        self.redo_button.clicked.connect(lambda: None if self._steps is None else self._steps.redo())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(side_by_side(self.undo_button, self.redo_button))
         layout.addWidget(self.state)
         layout.addWidget(self.message)
+        if steps is not None:
+            steps.changed.connect(self._show_state)
         self._show_state("")
 
-    def follow(self, history: LabelsHistory) -> None:
-        """Act on another history."""
+    @property
+    def _steps(self) -> Steps | None:
+        return self._own_steps or self._history
+
+    def follow(self, history: LabelsHistory | None) -> None:
+        """Act on another history, or on none: its layer is gone."""
         if history is self._history:
             return
         if self._history is not None:
-            self._history.changed.disconnect(self._show_state)
+            if self._own_steps is None:
+                self._history.changed.disconnect(self._show_state)
             self._history.journal.saved.disconnect(self._show_saved)
             self._history.journal.failed.disconnect(self._show_failed)
         self._history = history
-        history.changed.connect(self._show_state)
-        history.journal.saved.connect(self._show_saved)
-        history.journal.failed.connect(self._show_failed)
+        self._done = self._saved = ""
+        self.message.say("")
+        if history is not None:
+            if self._own_steps is None:
+                history.changed.connect(self._show_state)
+            history.journal.saved.connect(self._show_saved)
+            history.journal.failed.connect(self._show_failed)
         self._show_state("")
 
-    def _call_history(self, act: Callable[[LabelsHistory], None]) -> None:
-        if self._history is not None:
-            act(self._history)
-
     def _show_state(self, words: str) -> None:
-        names = (None, None) if self._history is None else (self._history.undo_name, self._history.redo_name)
-        for button, name, text, key in zip(
-            (self.undo_button, self.redo_button), names, ("Undo", "Redo"), ("Ctrl+Z", "Ctrl+Shift+Z"), strict=True
+        steps = self._steps
+        names = (None, None) if steps is None else (steps.undo_name, steps.redo_name)
+        nothing = ("nothing has been changed yet", "nothing has been undone")
+        for button, name, text, key, why in zip(
+            (self.undo_button, self.redo_button),
+            names,
+            ("Undo", "Redo"),
+            ("Ctrl+Z", "Ctrl+Shift+Z"),
+            nothing,
+            strict=True,
         ):
             button.setEnabled(name is not None)
-            state = f": {name}" if name else " is not possible: nothing has been changed yet"
+            state = f": {name}" if name else f" is not possible: {why}"
             button.setToolTip(f"{text}{state} (key {key} on the layer).")
-        if words:
-            self.state.setText(words)
+        self._done = words
+        self._show_words()
 
     def _show_saved(self, when: float) -> None:
         self.message.say("")
-        self.state.setText(f"saved {time.strftime('%H:%M:%S', time.localtime(when))}")
+        self._saved = f"saved {time.strftime('%H:%M:%S', time.localtime(when))}"
+        self._show_words()
 
     def _show_failed(self, reason: str) -> None:
-        self.state.setText("not saved")
+        self._saved = "not saved"
+        self._show_words()
         self.message.say(
             f"The changes could not be saved for recovery ({reason}). Until the next attempt, save the layer with "
             "File > Save Selected Layers."
         )
+
+    def _show_words(self) -> None:
+        self.state.setText("\n".join(filter(None, (self._done, self._saved))))

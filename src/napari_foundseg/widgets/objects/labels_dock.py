@@ -177,6 +177,7 @@ class LabelsDock(Dock):
             self.leave(self.history.layer)
             history = self.history
             self.history = None
+            self.edits.follow(None)
             history.leave(self)
 
     def _show_refusal(self, layer: Labels) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from napari.components import ViewerModel
 from napari.layers import Labels
@@ -25,6 +25,7 @@ from napari_foundseg.widgets.editing.undo_row import UndoRow
 from napari_foundseg.widgets.editing.write_checks import why_not_fitting, why_not_writable
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.result_layers import editable_copy
+from napari_foundseg.widgets.prompt.mark_history import PromptSteps
 
 __all__ = ["Acceptance"]
 
@@ -38,8 +39,6 @@ class Acceptance(QWidget):
         Returns the image that is segmented; raises a FoundsegError where there is none.
     """
 
-    #: Masks are accepted into another layer; its history.
-    followed = Signal(object)
     #: The user's choice is not possible; the error.
     failed = Signal(object)
 
@@ -52,6 +51,7 @@ class Acceptance(QWidget):
         self._refused: tuple[ImageOnLayer, Labels] | None = None
         self._looked: ImageOnLayer | None = None
         self.objects = ImageObjects(viewer)
+        viewer.layers.events.removed.connect(self._layer_removed)
         self.into = LayerChoice(
             viewer,
             Labels,
@@ -77,7 +77,9 @@ class Acceptance(QWidget):
         self.copy_button = QPushButton("Make an editable copy")
         self.copy_button.setToolTip("Copy the objects into a new editable layer and accept masks into that.")
         self.copy_button.clicked.connect(self._accept_into_copy)
-        self.edits = UndoRow(viewer.theme)
+        #: Undo and redo of marks and objects.
+        self.steps = PromptSteps()
+        self.edits = UndoRow(viewer.theme, self.steps)
         self.recovery = RecoveryRow(viewer)
         self.recovery.wanted.connect(self._recover_objects)
         layout = QVBoxLayout(self)
@@ -134,18 +136,26 @@ class Acceptance(QWidget):
 
     def follow(self, history: LabelsHistory) -> LabelsHistory:
         """Show a layer as the one to accept into, and undo its history here; return the history."""
-        self.edits.follow(history)
+        self._undo_in(history)
         self.into.show_layer(history.layer)
-        self.followed.emit(history)
         return history
 
     def show_objects(self, target: ImageOnLayer | None) -> None:
         """Show which layer an image's masks are accepted into."""
         history = None if target is None else self.objects.of(target)
         if history is None:
+            self._undo_in(None)
             self.into.show_layer(None)
         else:
             self.follow(history)
+
+    def _undo_in(self, history: LabelsHistory | None) -> None:
+        self.edits.follow(history)
+        self.steps.use_objects(history)
+
+    def _layer_removed(self, event: Any) -> None:
+        if self.steps.objects is not None and self.steps.objects.layer is event.value:
+            self._undo_in(None)
 
     def _choose_layer(self) -> None:
         """Accept into the layer that the user has chosen."""
@@ -154,6 +164,7 @@ class Acceptance(QWidget):
             labels = self.into.layer
             if labels is None:
                 self.objects.forget(target.layer)
+                self._undo_in(None)
                 return
             if (reason := why_not_fitting(labels, target)) is not None:
                 raise PromptError(f"Masks cannot be accepted into {labels.name!r}: {reason}")
@@ -183,6 +194,9 @@ class Acceptance(QWidget):
 
     def release(self) -> None:
         """Disconnect from all layers."""
+        self._viewer.layers.events.removed.disconnect(self._layer_removed)
+        self._undo_in(None)
+        self.steps.use_marks(None)
         self.objects.release()
         self.into.disconnect_viewer()
         self.recovery.close_preview()

@@ -15,7 +15,6 @@ from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.widgets.editing.image_objects import assigned_objects
-from napari_foundseg.widgets.editing.labels_history import LabelsHistory
 from napari_foundseg.widgets.forms.task_form import TaskForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import current_index, view_pixel
@@ -60,7 +59,6 @@ class PromptWidget(TaskForm):
         self.candidates.changed.connect(self._show_masks)
         self.accept_button.clicked.connect(self.accept)
         self.acceptance.clear_button.clicked.connect(self.clear)
-        self.acceptance.followed.connect(self._bind_undo)
         self.acceptance.failed.connect(self.fail)
         self.viewer.dims.events.current_step.connect(self._slice_changed)
 
@@ -190,7 +188,18 @@ class PromptWidget(TaskForm):
         self.session.positive = self.marking.positive
         self.marking.arm(True)
         self.pointer.follow(self.viewer, self.session.points, self._pointer_run, self._show_guess)
-        self.session.bind({"C": self.accept, "N": self.candidates.next, "Shift-C": self.clear})
+        steps = self.acceptance.steps
+        steps.use_marks(self.session.history)
+        self.session.bind(
+            {
+                "C": self.accept,
+                "N": self.candidates.next,
+                "Shift-C": self.clear,
+                "Control-Z": steps.undo,
+                "Control-Shift-Z": steps.redo,
+                "Control-Y": steps.redo,
+            }
+        )
         self.acceptance.show_objects(target)
         self.run_button.setText("Stop pointing")
         self._show_idle("")
@@ -223,6 +232,7 @@ class PromptWidget(TaskForm):
         self.marking.arm(False)
         session = self.session
         self.session = None
+        self.acceptance.steps.use_marks(None)
         self._drop_masks(cancel=True)
         self._forget_image()
         if session is not None:
@@ -339,9 +349,3 @@ class PromptWidget(TaskForm):
                 target = self.image.target()
                 self.acceptance.show_objects(target)
                 self.acceptance.look(target)
-
-    def _bind_undo(self, history: LabelsHistory) -> None:
-        """Let undo act on the objects while prompt layers are active; in the scribble layer it is napari's own."""
-        if self.session is not None:
-            history.bind(self.session.points)
-            history.bind(self.session.boxes)

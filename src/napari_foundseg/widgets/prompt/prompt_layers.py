@@ -10,12 +10,15 @@ from napari.layers import Points, Shapes
 from qtpy.QtCore import QTimer
 
 from napari_foundseg.widgets.controls.colours import NEGATIVE, POSITIVE
+from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.marks import POLARITY
 from napari_foundseg.widgets.layers.unique_name import unique_name
+from napari_foundseg.widgets.prompt.mark_history import LayerMarks, MarkHistory
 from napari_foundseg.widgets.prompt.mask_preview import MaskPreview
 from napari_foundseg.widgets.prompt.prompt_rules import prompts_from_layers
 from napari_foundseg.widgets.prompt.scribble_layer import ScribbleLayer
+from napari_foundseg.widgets.prompt.unfinished_shape import UnfinishedShape
 from napari_foundseg.widgets.qt.event_loop import draw_once
 
 if TYPE_CHECKING:
@@ -68,6 +71,8 @@ class PromptLayers:
         self._scribble: ScribbleLayer | None = None
         #: Whether each point is an object of its own.
         self.each = False
+        #: Undo and redo of the marks of all layers.
+        self.history = MarkHistory(UnfinishedShape(lambda: self.layers), self._write_marks)
         self.preview = MaskPreview(viewer, target)
         # napari is slow with the first layer of a type: for three at once the window would freeze.
         draw_once()
@@ -96,6 +101,7 @@ class PromptLayers:
             draw_once()
             viewer.add_layer(added)
             added.events.data.connect(self._on_data)
+        self._marks = {layer: LayerMarks(layer, self._name_slice) for layer in (self.points, self.boxes)}
         self.points.mouse_drag_callbacks.insert(0, self._set_polarity)
         self.points.mode = "add"
         self.boxes.mode = "add_rectangle"
@@ -139,7 +145,7 @@ class PromptLayers:
         """The layer to paint prompts on, made on demand: every layer slows down drawing."""
         if self._scribble is None or self._scribble.layer not in self._viewer.layers:
             active = self._viewer.layers.selection.active
-            self._scribble = ScribbleLayer(self._viewer, self._target, self._on_stroke)
+            self._scribble = ScribbleLayer(self._viewer, self._target, self._on_stroke, self.history)
             self._scribble.set_sign(self.positive)
             self._viewer.layers.selection.active = active
             self.bind(self._keys)
@@ -160,6 +166,9 @@ class PromptLayers:
         if self._scribble is not None:
             self._scribble.clear()
         self._quiet = False
+        for marks in self._marks.values():
+            marks.forget()
+        self.history.clear()
 
     def bind(self, keys: dict[str, Callable[[], None]]) -> None:
         """Bind keys that act only in these layers.
@@ -182,7 +191,6 @@ class PromptLayers:
         self.layer.events.data.disconnect(self)
         for layer in (self.points, self.boxes):
             layer.events.data.disconnect(self)
-            unbind_keys(layer, ("Control-Z", "Control-Shift-Z"))  # of the objects' history
         if self._set_polarity in self.points.mouse_drag_callbacks:
             self.points.mouse_drag_callbacks.remove(self._set_polarity)
         if self._scribble is not None:
@@ -194,6 +202,15 @@ class PromptLayers:
         for layer in (*self.layers, self.preview.layer):
             if layer in self._viewer.layers:
                 self._viewer.layers.remove(layer)
+
+    def _write_marks(self, write: Callable[[], None]) -> None:
+        """Call a function that writes marks, as one change."""
+        self._quiet = True
+        try:
+            write()
+        finally:
+            self._quiet = False
+        self._changed()
 
     def _set_polarity(self, points: Points, event: Any) -> Generator[None, None, None]:
         """Set the sign before napari adds the point: Alt or the right button inverts it."""
@@ -227,8 +244,18 @@ class PromptLayers:
 
     def _on_data(self, event: Any) -> None:
         action = str(getattr(getattr(event, "action", ""), "value", getattr(event, "action", "")))
-        if not self._quiet and action in _DONE:
-            self._changed()
+        if self._quiet or action not in _DONE:
+            return
+        if (step := self._marks[event.source].step()) is not None:
+            self.history.add(step)
+        self._changed()
+
+    def _name_slice(self, layer: Layer, place: Any) -> str:
+        """Name the slice of a mark that the viewer does not show."""
+        hidden = sorted(set(range(layer.ndim)) - set(displayed_axes(self._viewer, layer)))
+        shown = layer.world_to_data(self._viewer.dims.point[-layer.ndim :])
+        here, there = ([int(np.floor(at[axis] + 0.5)) for axis in hidden] for at in (shown, place))
+        return "" if here == there else f" on slice {', '.join(map(str, there))}"
 
 
 def _shape(layer: Layer) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,18 +10,23 @@ from napari.layers import Labels
 from napari.utils.colormaps import CyclicLabelColormap, label_colormap
 from qtpy.QtCore import QTimer
 
+from napari_foundseg.core.editing.history import painted
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.widgets.controls.colours import NEGATIVE, POSITIVE, listed_colormap
-from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.layers.marks import labels_on_slice
 from napari_foundseg.widgets.layers.unique_name import unique_name
+from napari_foundseg.widgets.prompt.mark_history import MarkStep
+from napari_foundseg.widgets.prompt.other_sign import OtherSign
 from napari_foundseg.widgets.prompt.prompt_rules import NOT_IT, Scribbles
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_foundseg.core.editing.difference import Difference
+    from napari_foundseg.core.editing.history import Atom
     from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
+    from napari_foundseg.widgets.prompt.mark_history import MarkHistory
 
 __all__ = ["ScribbleLayer"]
 
@@ -29,7 +34,9 @@ _LARGEST = int(np.iinfo(np.uint8).max)
 
 
 class ScribbleLayer:
-    """A Labels layer over an image for painted strokes and areas; Ctrl+Z is napari's own undo.
+    """A Labels layer over an image for painted strokes and areas.
+
+    The right button and Alt paint the other sign than the one that is set, in every mode, for one stroke or polygon.
 
     Parameters
     ----------
@@ -37,10 +44,16 @@ class ScribbleLayer:
         The viewer; the layer is added to it.
     changed : callable
         Called without arguments after each stroke.
+    history : MarkHistory
+        Gets each stroke as a step.
     """
 
-    def __init__(self, viewer: ViewerModel, target: ImageOnLayer, changed: Callable[[], None]) -> None:
+    def __init__(
+        self, viewer: ViewerModel, target: ImageOnLayer, changed: Callable[[], None], history: MarkHistory
+    ) -> None:
         self._changed = changed
+        self._history = history
+        self._quiet = False
         # napari reports some strokes before it writes them.
         self._soon = QTimer()
         self._soon.setSingleShot(True)
@@ -60,8 +73,8 @@ class ScribbleLayer:
         self.layer.brush_size = max(1, min(10, round(min(target.image.plane_shape) / 25)))
         self.layer.mode = "paint"
         self.layer.events.paint.connect(self._on_paint)
-        bind_keys(self.layer, {"Control-Z": self._undo_stroke, "Control-Shift-Z": self._redo_stroke})
         viewer.add_layer(self.layer)
+        self._other_sign = OtherSign(self.layer)
 
     @property
     def used(self) -> bool:
@@ -100,9 +113,16 @@ class ScribbleLayer:
             )
         (top, left), ids = found
         rows, columns = np.nonzero(ids == label)
+        before = self._state
         self._areas.add(own)
         self._largest = own
-        self.layer.data_setitem(self._overlay.pixels(index, rows + top, columns + left), own)
+        where = self._overlay.pixels(index, rows + top, columns + left)
+        atom = where, self.layer.data[where], np.full(len(rows), own, np.uint8)
+        self._quiet = True
+        self.layer.data_setitem(where, own)
+        self._quiet = False
+        self._add_step("Label", [atom], before)
+        self._soon.start()
 
     def clear(self) -> None:
         """Remove everything that is painted."""
@@ -115,23 +135,46 @@ class ScribbleLayer:
             self.layer.data = np.zeros(self._overlay.shape, np.uint8)
 
     def release(self) -> None:
-        """Disconnect from events and undo; `PromptLayers` unbinds the other keys."""
+        """Disconnect from events; `PromptLayers` unbinds the keys."""
         self._soon.stop()
+        self._other_sign.release()
         self.layer.events.paint.disconnect(self)
-        unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
 
-    def _on_paint(self, _event: Any = None) -> None:
+    @property
+    def _state(self) -> tuple[float, int, set[int]]:
+        return self._brush, self._largest, set(self._areas)
+
+    def _on_paint(self, event: Any) -> None:
+        if self._quiet:
+            return
+        before = self._state
         self._brush = max(self._brush, float(self.layer.brush_size))
         self._largest = max(self._largest, int(self.layer.selected_label), 1)
+        self._add_step("Stroke", event.value, before)
         self._soon.start()
 
-    def _undo_stroke(self) -> None:
-        self.layer.undo()
-        self._changed()
+    def _add_step(self, name: str, atoms: Iterable[Atom], before: tuple[float, int, set[int]]) -> None:
+        """Add what was painted to the history of marks."""
+        part = painted(self.layer.data, atoms)
+        if part is None:
+            return
+        after = self._state
+        back = part.reversed()
+        self._history.add(
+            MarkStep(
+                name.lower(),
+                f"{name} removed",
+                f"{name} is back",
+                lambda: self._restore(back, before),
+                lambda: self._restore(part, after),
+            )
+        )
 
-    def _redo_stroke(self) -> None:
-        self.layer.redo()
-        self._changed()
+    def _restore(self, part: Difference, state: tuple[float, int, set[int]]) -> None:
+        self._brush, self._largest, areas = state
+        self._areas = set(areas)
+        self.layer.data[part.box] = part.onto(np.array(self.layer.data[part.box]))[0]
+        self.layer.refresh()
 
 
 def _scribble_colormap() -> CyclicLabelColormap:
