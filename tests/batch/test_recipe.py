@@ -211,6 +211,20 @@ def saved(tmp_path: Path, image: fs.Image, task: str, method: str, **options: An
     return read_recipe(tmp_path / "s.yaml")
 
 
+def test_a_recipe_that_was_saved_before_means_the_first_image_of_a_file(tmp_path: Path) -> None:
+    """Saving writes every field: one that lacks the latest alone is of an earlier version."""
+    (tmp_path / "by hand.yaml").write_text(GOOD)
+    assert read_recipe(tmp_path / "by hand.yaml").inputs.inside == "all"
+    write_recipe(tmp_path / "now.yaml", read_recipe(tmp_path / "by hand.yaml"))
+    assert read_recipe(tmp_path / "now.yaml").inputs.inside == "all"
+    saved = yaml.safe_load((tmp_path / "now.yaml").read_text())
+    del saved["inputs"]["inside"]
+    (tmp_path / "before.yaml").write_text(yaml.safe_dump(saved))
+    before = read_recipe(tmp_path / "before.yaml")
+    assert before.inputs.inside == "first"
+    assert before.digest() == read_recipe(tmp_path / "now.yaml").digest()
+
+
 def test_save_as_recipe_says_only_what_the_file_does_not(tmp_path: Path) -> None:
     image = read_image(sample("nuclei"))
     recipe = saved(tmp_path, image, "automatic", "decoder", min_area=7)

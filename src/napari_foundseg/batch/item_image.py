@@ -10,7 +10,7 @@ from napari_foundseg.batch.sidecar import file_state, hash_file
 from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
-from napari_foundseg.io.formats.table import is_folder_name
+from napari_foundseg.io.naming import file_of, is_image_folder
 from napari_foundseg.io.readers import read_image
 
 __all__ = ["hash_image_file", "read_item_image"]
@@ -32,7 +32,7 @@ def read_item_image(
 
 def hash_image_file(path: Path) -> str:
     """Hash an image's file; the hashes of the last few are kept until the files change."""
-    if not path.is_file() and not is_folder_name(path.name):
+    if not file_of(path).is_file() and not is_image_folder(path):
         # Raises the right error; hashing would wait for a pipe, or go through any folder.
         read_image(path)
     return _digest(path, _state(path))

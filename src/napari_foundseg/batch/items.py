@@ -12,9 +12,11 @@ from pathlib import Path
 
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
-from napari_foundseg.io.formats.table import image_endings, is_folder_name
+from napari_foundseg.io.formats.table import image_endings
+from napari_foundseg.io.image_listing import can_read_whole, images_of, pick_images
 from napari_foundseg.io.naming import (
     LABELS_SUFFIX,
+    flat_name,
     free_stem,
     is_image_folder,
     is_image_name,
@@ -22,6 +24,7 @@ from napari_foundseg.io.naming import (
     name_key,
     natural_key,
     safe_name,
+    split_inside,
     stem_of,
 )
 from napari_foundseg.io.readers import read_image
@@ -42,17 +45,20 @@ class BatchItem:
     name : str
         Shown to the user: the path of the file relative to the recipe's folder, and the slice.
     path : Path
-        The file.
+        The file, or an image in it, such as ``plate.ome.zarr/A/2/0`` or ``a.ome.tif/1``.
     index : tuple of int or None
         The slice, one number for each of the image's axes of slices; None for the whole file.
     stem : str
         The names of its results begin with it; unique in the batch, also without regard to case.
+    note : str
+        What the user should know of the file, such as images in it that are left out.
     """
 
     name: str
     path: Path
     index: tuple[int, ...] | None
     stem: str
+    note: str = ""
 
 
 def output_folder(recipe: Recipe, folder: Path, out: Path | None = None) -> Path:
@@ -61,9 +67,10 @@ def output_folder(recipe: Recipe, folder: Path, out: Path | None = None) -> Path
 
 
 def list_items(recipe: Recipe, folder: Path, out: Path | None = None) -> list[BatchItem]:
-    """Return the items of a recipe, in the order of its paths and then in natural order; each file once."""
+    """Return the items of a recipe, in the order of its paths and then in natural order; each image once."""
     folder, results = folder.absolute(), output_folder(recipe, folder, out)
-    files: dict[str, Path] = {}
+    # Name, path and note of each image.
+    found_images: dict[str, tuple[str, Path, str]] = {}
     known = _RealFolders()
     for entry in recipe.inputs.paths:
         found = list(_files(entry, folder, results, recursive=recipe.inputs.recursive))
@@ -72,12 +79,28 @@ def list_items(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Ba
                 f"inputs.paths: {entry!r} matches no image in {str(folder)!r}. Check the name; images end in "
                 f"{', '.join(image_endings())}, and files named *{LABELS_SUFFIX} are results."
             )
-        for path in found:
-            files.setdefault(known.identity(path), path)
-    names = [_name(path, folder) for path in files.values()]
-    stems = _stems(names, results)
-    items = [BatchItem(name, path, None, stem) for name, path, stem in zip(names, files.values(), stems, strict=True)]
+        for file in found:
+            for path, note, named in _images(file, first=recipe.inputs.inside == "first"):
+                found_images.setdefault(known.identity(path), (_name(named, folder), path, note))
+    stems = _stems([name for name, _, _ in found_images.values()], results)
+    items = [
+        BatchItem(name, path, None, stem, note)
+        for (name, path, note), stem in zip(found_images.values(), stems, strict=True)
+    ]
     return items if recipe.inputs.stacks == "whole" else _slices(items, recipe.inputs.axes)
+
+
+def _images(file: Path, *, first: bool) -> Iterator[tuple[Path, str, Path]]:
+    """Yield path, note and name of each image of a file; where only the first is wanted, it has the file's name."""
+    inside = images_of(file)
+    left_out = f"Left out of {file.name}: {inside.left_out}." if inside.left_out else ""
+    if first and len(inside.all_paths) > 1 and can_read_whole(file):
+        rest = len(inside.all_paths) - 1
+        note = f"{file.name} holds {rest} more images, which this recipe leaves out (inside: first)."
+        yield inside.all_paths[0], note, file
+        return
+    for i, path in enumerate(inside.paths):
+        yield path, "" if i else left_out, path
 
 
 class _RealFolders:
@@ -104,12 +127,25 @@ def _files(entry: str, folder: Path, results: Path, *, recursive: bool) -> Itera
         yield from _in_folder(path, results, recursive=recursive)
     elif path.is_file() and path.suffix.lower() == _LIST_SUFFIX:
         yield from _in_list(path)
-    elif path.exists() or (is_image_name(path.name) and not _PATTERN & set(entry)):
+    elif path.exists() or ((is_image_name(path.name) or split_inside(path)[1]) and not _PATTERN & set(entry)):
         # A missing image fails as an item, so that the others are still done.
         yield path
     elif _PATTERN & set(entry):
-        found = (folder / name for name in glob.iglob(entry, root_dir=folder, recursive=True))  # noqa: PTH207 - absolute ones too
-        yield from _in_order(p for p in found if is_image_name(p.name) and (p.is_file() or is_image_folder(p)))
+        yield from _in_order(_matches(entry, folder))
+
+
+def _matches(pattern: str, folder: Path) -> Iterator[Path]:
+    """Yield the images that a pattern fits, in any order."""
+    others: dict[Path, dict[str, bool]] = defaultdict(dict)
+    for name in glob.iglob(pattern, root_dir=folder, recursive=True):  # noqa: PTH207 - absolute ones too
+        match = folder / name
+        is_folder = match.is_dir()
+        if is_folder and split_inside(match)[1] and is_image_folder(match):
+            yield match
+        else:
+            others[match.parent][match.name] = is_folder
+    for parent, names in others.items():
+        yield from (parent / name for name in pick_images(parent, names, (path.name for path in parent.iterdir())))
 
 
 def _is_folder(path: Path) -> bool:
@@ -120,15 +156,16 @@ def _in_folder(folder: Path, results: Path, *, recursive: bool) -> Iterator[Path
     """Yield a folder's images, then those of the folders in it."""
     try:
         with os.scandir(folder) as entries:
-            here = [(entry.name, entry.is_dir()) for entry in entries]
+            here = {entry.name: entry.is_dir() for entry in entries}
     except OSError as error:
         raise RecipeError(
             f"The folder {str(folder)!r} cannot be read ({error.strerror or error}). Check its permissions."
         ) from error
-    stores = {name for name, is_folder in here if is_folder and is_folder_name(name)}
-    yield from _in_order(folder / n for n, is_folder in here if is_image_name(n) and (not is_folder or n in stores))
+    images = pick_images(folder, here, here)
+    yield from _in_order(folder / name for name in images)
     if recursive:
-        inner = [n for n, is_folder in here if is_folder and n not in stores and not n.startswith(".")]
+        stores = {name for name, is_folder in here.items() if is_folder and is_image_folder(folder / name)}
+        inner = {name for name, is_folder in here.items() if is_folder and not name.startswith(".")} - stores
         for name in sorted(inner, key=natural_key):
             # A link could make a circle; results are not inputs.
             if not (folder / name).is_symlink() and folder / name != results:
@@ -168,17 +205,17 @@ def _stems(names: list[str], results: Path) -> list[str]:
     groups: dict[str, list[str]] = defaultdict(list)
     times: Counter[str] = Counter()
     for name in names:
-        groups[name_key(free_stem(_file_name(name), ()))].append(name)
-        times[name_key(_file_name(name))] += 1
+        groups[name_key(free_stem(flat_name(name), ()))].append(name)
+        times[name_key(flat_name(name))] += 1
     stems: dict[str, str] = {}
     taken = set(groups)
     for group in groups.values():
-        own = free_stem(_file_name(group[0]), ())
+        own = free_stem(flat_name(group[0]), ())
         stems[_owner(group, join_name(results, f"{own}{LABELS_SUFFIX}.json"))] = own
     numbers: Counter[str] = Counter()
     for name in (name for name in names if name not in stems):
-        alone = times[name_key(_file_name(name))] == 1
-        wanted = safe_name(_file_name(name) if alone else stem_of(name))
+        alone = times[name_key(flat_name(name))] == 1
+        wanted = safe_name(flat_name(name) if alone else stem_of(name))
         stem = wanted
         while name_key(stem) in taken:
             numbers[wanted] += 1
@@ -186,10 +223,6 @@ def _stems(names: list[str], results: Path) -> list[str]:
         taken.add(name_key(stem))
         stems[name] = stem
     return [stems[name] for name in names]
-
-
-def _file_name(name: str) -> str:
-    return name.rpartition("/")[2] or name
 
 
 def _owner(group: list[str], sidecar: Path) -> str:

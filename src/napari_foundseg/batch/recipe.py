@@ -30,6 +30,8 @@ from napari_foundseg.tasks.run_request import RunRequest
 __all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "recipe_of", "step_of", "write_recipe"]
 
 _FORMAT: Final = "foundseg-recipe 1"
+#: Fields of `Sources` that every saved recipe has, also one without `inside`.
+_BEFORE_INSIDE: Final = frozenset({"paths", "recursive", "axes", "channels", "normalisation", "stacks"})
 
 
 class Sources(Declared):
@@ -49,6 +51,9 @@ class Sources(Declared):
     """How grey values become what a model sees."""
     stacks: Literal["whole", "slices"] = "whole"
     """Whether a stack is one item, or each slice along T or Z one of its own."""
+    inside: Literal["all", "first"] = "all"
+    """Which images of a file that holds several, such as the positions of an OME-TIFF: all that are of the largest's
+    kind, each an item of its own, or the first in the file."""
 
 
 class ModelOf(Declared):
@@ -199,11 +204,22 @@ def read_recipe(path: str | Path) -> Recipe:
         raise RecipeError(f"{str(path)!r}: format = {given!r}; {what}.")
     try:
         # Through JSON, which refuses what YAML reads as a date or a set.
-        return Recipe.model_validate_json(json.dumps(content, allow_nan=False))
+        return Recipe.model_validate_json(json.dumps(_completed(content), allow_nan=False))
     except ValidationError as error:
         raise RecipeError(f"{str(path)!r}: {validation_message(error)}") from error
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{str(path)!r}: a value is neither text nor a number ({error}).") from error
+
+
+def _completed(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Fill in what a recipe meant that was saved before `Sources.inside` was there: the first image of a file.
+
+    Saving writes every field. A recipe that lacks others, too, is written by hand, and has the defaults.
+    """
+    inputs = content.get("inputs")
+    if not isinstance(inputs, Mapping) or "inside" in inputs or not set(inputs) >= _BEFORE_INSIDE:
+        return content
+    return {**content, "inputs": {**inputs, "inside": "first"}}
 
 
 def write_recipe(path: str | Path, recipe: Recipe) -> None:

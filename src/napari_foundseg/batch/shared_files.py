@@ -16,6 +16,7 @@ from napari_foundseg.batch.ledger import Folder, renumber_folder
 from napari_foundseg.core.errors import FilesNotSharedError
 from napari_foundseg.engine.worker import check_row
 from napari_foundseg.io.atomic import named_errors
+from napari_foundseg.io.naming import image_exists
 
 if TYPE_CHECKING:
     from napari_foundseg.batch.items import BatchItem
@@ -89,7 +90,7 @@ def check_shared_files(files: SharedFiles, context: StageContext) -> None:  # no
     if not _has_marker(folder.hidden / files.marker):
         raise FilesNotSharedError(_not_seen(host, files.folder))
     for image in files.images:
-        if not Path(image).exists():
+        if not image_exists(Path(image)):
             raise FilesNotSharedError(_not_seen(host, image))
     for row in files.rows:
         check_row(row)
@@ -118,7 +119,7 @@ def _choose_images(items: Iterable[BatchItem]) -> tuple[str, ...]:
     """Return an image of each folder, of those that are on this computer."""
     chosen: dict[Path, Path] = {}
     for item in items:
-        if item.path.parent not in chosen and item.path.exists():
+        if item.path.parent not in chosen and image_exists(item.path):
             chosen[item.path.parent] = item.path
             if len(chosen) == _IMAGES:
                 break

@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.naming import file_of
 
 __all__ = ["Sidecar", "SourceFile", "file_state", "hash_file", "read_sidecar"]
 
@@ -76,7 +77,8 @@ def read_sidecar(path: Path) -> Sidecar | None:
 
 
 def hash_file(path: Path) -> str:
-    """Hash a file, or all files of a folder (OME-Zarr) and their names."""
+    """Hash a file, or all files of a folder (OME-Zarr) and their names; of an image inside a file, that file."""
+    path = file_of(path)
     try:
         if not path.is_dir():
             with path.open("rb") as file:
@@ -91,5 +93,6 @@ def hash_file(path: Path) -> str:
 
 def file_state(path: Path) -> tuple[int, ...]:
     """Return numbers, sizes and times of a file, or of all in a folder; they change when it is written."""
+    path = file_of(path)
     files = [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]
     return tuple(n for s in (file.stat() for file in files) for n in (s.st_ino, s.st_size, s.st_mtime_ns))

@@ -7,7 +7,8 @@ from typing import Any
 
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
-from napari_foundseg.io.formats.table import image_ending, image_endings
+from napari_foundseg.io.formats.table import image_endings
+from napari_foundseg.io.image_listing import images_of, list_images
 from napari_foundseg.io.naming import is_image_folder
 from napari_foundseg.io.readers import read_image
 
@@ -41,13 +42,18 @@ def as_images(images: Any, axes: str | None = None) -> list[Image]:
     """
     out: list[Image] = []
     for one in images if isinstance(images, list | tuple) else [images]:
-        folder = isinstance(one, str | Path) and Path(one).is_dir() and not is_image_folder(Path(one))
-        out.extend(read_folder(Path(one)) if folder else [as_image(one, axes)])
+        path = Path(one) if isinstance(one, str | Path) else None
+        if path is None:
+            out.append(as_image(one, axes))
+        elif path.is_dir() and not is_image_folder(path):
+            out.extend(read_folder(path))
+        else:
+            out.extend(as_image(inside, axes) for inside in images_of(path).paths)
     return out
 
 
 def read_folder(folder: Path) -> list[Image]:
-    """Read the images of a folder, sorted by name; large ones are opened without reading their pixels.
+    """Read the images of a folder, as `image_listing` lists them; large ones are opened without reading their pixels.
 
     Raises
     ------
@@ -56,7 +62,10 @@ def read_folder(folder: Path) -> list[Image]:
     """
     if not folder.is_dir():
         raise BadImageError(folder, "is not a folder; choose one with images")
-    files = sorted(path for path in folder.iterdir() if image_ending(path.name))
+    try:
+        files = list_images(folder)
+    except OSError as error:
+        raise BadImageError(folder, f"cannot be read ({error.strerror or error}); check its permissions") from error
     if not files:
         raise BadImageError(folder, f"holds no images ({', '.join(sorted(image_endings()))})")
-    return [read_image(path) for path in files]
+    return [read_image(inside) for path in files for inside in images_of(path).paths]

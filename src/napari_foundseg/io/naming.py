@@ -12,11 +12,14 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from napari_foundseg.io.formats.table import image_ending, is_folder_name, label_endings
+from napari_foundseg.io.formats.table import image_ending, is_folder_name, is_image_content, label_endings
 
 __all__ = [
     "DEFAULT_LABEL_ENDING",
     "LABELS_SUFFIX",
+    "file_of",
+    "flat_name",
+    "folder_of",
     "free_stem",
     "image_exists",
     "is_image_folder",
@@ -28,6 +31,7 @@ __all__ = [
     "natural_key",
     "safe_name",
     "sidecar_path",
+    "split_inside",
     "stem_of",
     "stem_of_labels",
     "table_path",
@@ -64,13 +68,55 @@ def is_image_name(name: str) -> bool:
 
 
 def is_image_folder(path: Path) -> bool:
-    """Tell whether a path is a folder whose name is that of an image, such as OME-Zarr."""
-    return is_folder_name(path.name) and path.is_dir()
+    """Tell whether a path is a folder of a format such as OME-Zarr, by its name or its content."""
+    return path.is_dir() and (is_folder_name(path.name) or is_image_content(path))
 
 
 def image_exists(path: Path) -> bool:
-    """Tell whether an image or labels exist: a file, or a folder for formats such as OME-Zarr."""
-    return path.is_dir() if is_folder_name(path.name) else path.is_file()
+    """Tell whether an image or labels exist: a file, a folder of a format such as OME-Zarr, or the file around it."""
+    return path.is_file() or is_image_folder(path) or file_of(path) != path
+
+
+def file_of(path: Path) -> Path:
+    """Return the file that holds an image: for an image inside a file, such as ``a.tif/1``, that file; else `path`."""
+    container, inside = split_inside(path)
+    return container if inside and container.is_file() else path
+
+
+def folder_of(path: Path) -> Path:
+    """Return the folder of an image's file, also for an image inside a file or an OME-Zarr folder."""
+    return split_inside(path)[0].parent
+
+
+def split_inside(path: Path) -> tuple[Path, str]:
+    """Split the path of an image inside a file or folder of a format, by its names.
+
+    Parameters
+    ----------
+    path : Path
+        Such as ``plate.ome.zarr/A/2/0``, ``a.tif/1`` or ``a.tif``.
+
+    Returns
+    -------
+    tuple of (Path, str)
+        Such as ``plate.ome.zarr`` and ``A/2/0``. The name is empty where the path itself has the ending of an image,
+        or no folder in it has.
+    """
+    if not image_ending(path.name):
+        for folder in path.parents:
+            if image_ending(folder.name):
+                return folder, path.relative_to(folder).as_posix()
+    return path, ""
+
+
+def flat_name(name: str) -> str:
+    """Return a file name for an image by its path: ``plate_A_2_0.ome.zarr`` for ``x/plate.ome.zarr/A/2/0``."""
+    last = name.rpartition("/")[2] or name
+    container, inside = (Path(last), "") if image_ending(last) else split_inside(Path(name))
+    if not inside:
+        return last
+    stem = stem_of(container.name)
+    return f"{stem}_{inside.replace('/', '_')}{container.name[len(stem) :]}"
 
 
 def safe_name(text: str) -> str:

@@ -13,7 +13,8 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.formats.content import FileContent, check_memory
 from napari_foundseg.io.formats.file_format import FileHead, Format
-from napari_foundseg.io.formats.table import image_ending, image_endings, image_formats, listed
+from napari_foundseg.io.formats.table import image_ending, image_endings, image_formats, images_inside, listed
+from napari_foundseg.io.naming import file_of
 
 __all__ = ["read_image", "read_labels"]
 
@@ -27,7 +28,8 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
     Parameters
     ----------
     path : str or Path
-        The file or folder.
+        The file or folder; of one that holds several images, the path of one in it, such as ``plate.ome.zarr/A/2/0`` or
+        ``a.ome.tif/1``.
     axes : str, optional
         One letter of ``QTCZYX`` for every axis; by default those of the file. Axes of size 1 that are not named are
         dropped.
@@ -91,13 +93,15 @@ def read_labels(path: str | Path) -> FileContent:
 
 
 def _read(path: Path, axes: str | None) -> FileContent:
-    head = FileHead(path)
+    head = FileHead(file_of(path))
     files = [row for row in image_formats() if not row.folder]
     folders = [row for row in image_formats() if row.folder]
     # A folder of any name is read where it is an image.
     if read := _reader(folders, head):
         return read(path, axes)
-    start = _start_of(path, head, [row.name for row in folders])
+    start = _start_of(head, [row.name for row in folders])
+    if head.path != path and not images_inside(head.path):
+        raise BadImageError(path, f"{head.path.name} holds one image only; give the file itself")
     if read := _reader(files, head):
         return read(path, axes)
     names = listed([row.name for row in files])
@@ -108,8 +112,9 @@ def _reader(rows: Iterable[Format], head: FileHead) -> Callable[[Path, str | Non
     return next((row.read for row in rows if row.recognises is not None and row.recognises(head)), None)
 
 
-def _start_of(path: Path, head: FileHead, folders: list[str]) -> bytes:
+def _start_of(head: FileHead, folders: list[str]) -> bytes:
     """Return the first bytes of a file, for messages, or raise the error that says why it cannot be read."""
+    path = head.path
     if not image_ending(path.name):
         named = path.suffix or "without extension"
         raise BadImageError(path, f"files named {named} are not read; {', '.join(image_endings())} are")

@@ -7,18 +7,21 @@ its name. Labels files are those whose names end in ``_labels``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.image_listing import images_of, list_images
 from napari_foundseg.io.naming import (
     DEFAULT_LABEL_ENDING,
     LABELS_SUFFIX,
+    flat_name,
     free_stem,
     image_exists,
+    is_image_folder,
     is_image_name,
     labels_file,
     name_key,
@@ -100,7 +103,8 @@ class WorklistItem:
 def items_of_folder(images: Path, labels: Path) -> list[WorklistItem]:
     """List the images of a folder in natural order, with those that the state file has but that are gone.
 
-    Images in subfolders are left out. The folder of the labels may be that of the images.
+    Images in subfolders are left out; each image of a file that holds several is an item. The folder of the labels may
+    be that of the images. A folder such as that of an OME-Zarr plate may be given instead: its fields are listed.
 
     Raises
     ------
@@ -108,15 +112,27 @@ def items_of_folder(images: Path, labels: Path) -> list[WorklistItem]:
         If the folder cannot be read, or its state file is damaged or another file.
     """
     try:
-        names = [path.name for path in images.iterdir() if is_image_name(path.name) and image_exists(path)]
+        files = [images] if is_image_folder(images) else list_images(images)
     except OSError as error:
         raise WorklistError(
             f"The folder {str(images)!r} cannot be read ({error.strerror or error}). Choose another folder."
         ) from error
     records = read_records(labels)
-    missing = {name for name in records if is_image_name(name)} - set(names)
-    items = _items(sorted([*names, *missing], key=natural_key), labels, records)
-    return [WorklistItem(i.name, images / i.name, i.labels, i.record, missing=i.name in missing) for i in items]
+    paths = {name: path for file in files for name, path in _named_images(file, records)}
+    missing = {name for name in records if is_image_name(flat_name(name))} - set(paths)
+    base = images.parent if is_image_folder(images) else images
+    paths |= {name: base / name for name in missing}
+    items = _items(sorted(paths, key=natural_key), labels, records)
+    return [WorklistItem(i.name, paths[i.name], i.labels, i.record, missing=i.name in missing) for i in items]
+
+
+def _named_images(file: Path, records: Mapping[str, Record]) -> Iterator[tuple[str, Path]]:
+    """Yield key and path of each image of a file."""
+    inside = images_of(file)
+    for path in inside.paths:
+        # The state file of an earlier version has the file, of which the first image was opened.
+        known = path != file and path == inside.all_paths[0] and file.name in records
+        yield file.name if known else path.relative_to(file.parent).as_posix(), path
 
 
 def named_items(names: Iterable[str], labels: Path) -> list[WorklistItem]:
@@ -155,7 +171,7 @@ def paired_items(pairs: Iterable[tuple[str, Path, Path, Callable[[], Image] | No
         if record is None or record.labels != labels.name:
             fresh = Record(labels.name, "automatic" if labels.exists() else "new", None)
             record = of_labels.get(labels.name, fresh)
-        items.append(WorklistItem(name, path, labels, record, missing=not path.exists(), read=read))
+        items.append(WorklistItem(name, path, labels, record, missing=not image_exists(path), read=read))
     return items
 
 
@@ -221,7 +237,7 @@ def _items(names: list[str], folder: Path, records: Mapping[str, Record]) -> lis
     for name in names:
         record = records.get(name)
         if record is None:
-            stem = free_stem(name, used)
+            stem = free_stem(flat_name(name), used)
             found = labels_file(folder, stem)
             # These labels were made elsewhere, so it is unknown whether the user has checked them.
             record = (

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_foundseg.io.formats.content import FileContent
+from napari_foundseg.io.formats.inside import ImageInside
 
 __all__ = ["FileHead", "Format"]
 
@@ -123,6 +124,10 @@ class Format:
         Endings of the label files that are written, the preferred one first.
     write : callable, optional
         Takes path and `FileContent` and writes a label image, whole or not at all; raises `OutputError`.
+    images : callable, optional
+        Takes the path of a file or folder of this format and lists the images in it, such as the fields of a plate;
+        empty where it is one image. `read` takes the path of each, which is that of the file, a slash and its name.
+        Without it, a file is one image.
     folder : bool
         Whether an image is a folder and not a file.
     properties : bool
@@ -138,6 +143,7 @@ class Format:
     read: Callable[[Path, str | None], FileContent] | None = None
     write_endings: tuple[str, ...] = ()
     write: Callable[[Path, FileContent], None] | None = None
+    images: Callable[[Path], list[ImageInside]] | None = None
     folder: bool = False
     properties: bool = False
     order: int = 100

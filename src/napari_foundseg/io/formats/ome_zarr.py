@@ -16,6 +16,8 @@ import numpy as np
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.io.formats.content import Colour, FileContent, LazyArray, check_memory, choose_axes, damaged_error
 from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.inside import alike
+from napari_foundseg.io.formats.ome_zarr_images import is_bioformats2raw, zarr_images
 from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES, write_ome_zarr
 from napari_foundseg.io.formats.units import unit_symbol
 
@@ -59,18 +61,21 @@ def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
         raise BadImageError(path, "this is an array of an OME-Zarr image; give the folder that contains it")
     if "multiscales" in metadata:
         return found, metadata
-    if "bioformats2raw.layout" in metadata and "plate" not in metadata:
-        return _opened(path / "0")
-    raise BadImageError(path, _no_image(metadata, found))
+    if is_bioformats2raw(path):
+        inside = zarr_images(path)
+        return _opened(path / (alike(inside)[0].name if inside else "0"))
+    raise BadImageError(path, _no_image(path, metadata, found))
 
 
-def _no_image(metadata: Mapping[str, Any], group: Any) -> str:
-    inside = [well["path"] for well in metadata.get("plate", {}).get("wells", ())]
+def _no_image(path: Path, metadata: Mapping[str, Any], group: Any) -> str:
+    wells = (metadata.get("plate") or {}).get("wells") or ()
+    inside = zarr_images(path)
+    if wells and inside:
+        return f"this is a plate of {len(wells)} wells; give one field of it, such as the folder {inside[0].name} in it"
+    if "well" in metadata and inside:
+        return f"this is a well of {len(inside)} fields; give one of them, such as the folder {inside[0].name} in it"
     if inside:
-        return f"this is a plate of {len(inside)} wells; give one field of it, such as the folder {inside[0]}/0 in it"
-    fields = [field["path"] for field in metadata.get("well", {}).get("images", ())]
-    if fields:
-        return f"this is a well of {len(fields)} fields; give one of them, such as the folder {fields[0]} in it"
+        return f"it holds {len(inside)} images; give one of them, such as the folder {inside[0].name} in it"
     labels = metadata.get("labels") or []
     if labels:
         return f"this is a group of labels; give one of them, such as the folder {labels[0]} in it"
@@ -184,6 +189,7 @@ FORMATS = (
         read=read_ome_zarr,
         write_endings=(".ome.zarr", ".zarr"),
         write=write_ome_zarr,
+        images=zarr_images,
         folder=True,
         properties=True,
         order=20,

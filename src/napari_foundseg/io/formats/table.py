@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
-from napari_foundseg.io.formats.file_format import Format
+from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.inside import ImageInside
 
 __all__ = [
     "all_formats",
@@ -103,6 +104,24 @@ def is_folder_name(name: str) -> bool:
     """Tell whether an image or labels of this name are a folder, such as OME-Zarr."""
     row = _ending(name, _readers())[1]
     return row is not None and row.folder
+
+
+def is_image_content(folder: Path) -> bool:
+    """Tell by its content whether a folder of any name is of a format such as OME-Zarr."""
+    head = FileHead(folder)
+    return any(row.folder and row.recognises is not None and row.recognises(head) for row in all_formats())
+
+
+def images_inside(path: Path) -> list[ImageInside]:
+    """List the images in a file or folder that holds several; empty where it is one image, or cannot be read."""
+    with suppress(OSError, ValueError):
+        is_folder = path.is_dir()
+        if is_folder or path.is_file():
+            head = FileHead(path)
+            for row in all_formats():
+                if row.images and row.folder == is_folder and row.recognises and row.recognises(head):
+                    return row.images(path)
+    return []
 
 
 def listed(words: Sequence[str], link: str = "or") -> str:

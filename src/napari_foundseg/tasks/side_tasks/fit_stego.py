@@ -357,13 +357,13 @@ def run(
 
     The result is that of the first slice; its provenance names the new model and the notes of the fit.
     """
-    from napari_foundseg.io.image_sources import read_folder
+    from napari_foundseg.io.image_sources import as_images
     from napari_foundseg.models.loading import load_model
 
     pictures = [(image, index) for index in slices(image, inputs)]
     first = pictures[0][1]
     if inputs.folder is not None:
-        pictures = pictures_in(read_folder(Path(inputs.folder)))
+        pictures = pictures_in(as_images(Path(inputs.folder)))
     fitted = fit_stego(pictures, settings, model, inputs.name, progress, cancelled)
     progress(0.98, "clustering")
     loaded = load_model(fitted.model.name, device=model.device)

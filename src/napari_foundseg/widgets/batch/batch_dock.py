@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QProgressBar, QPushButton, QS
 
 from napari_foundseg.core.errors import BadImageError, FoundsegError, RecipeError
 from napari_foundseg.io.formats.table import image_endings
+from napari_foundseg.io.naming import folder_of
 from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
@@ -87,7 +88,7 @@ class BatchWidget(Dock):
         if record is None:
             self._show_error("recipe", RecipeError("There is no run yet. Run Automatic masks, or open a recipe."))
             return
-        folder = Path(record.request.image.source).absolute().parent if record.request.image.source else Path.home()
+        folder = folder_of(Path(record.request.image.source).absolute()) if record.request.image.source else Path.home()
         if not record.request.image.source and not self.session.request.paths:
             self.session.choose(layers=((record.layer, record.request.image),))
         self.session.use(lambda: record.as_recipe(folder), folder, f"{record.request.task} of {record.layer}")

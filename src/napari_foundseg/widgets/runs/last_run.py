@@ -9,6 +9,7 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, RecipeError
+from napari_foundseg.io.naming import folder_of
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs.diagnostics import diagnostics
 from napari_foundseg.widgets.runs.run_record import RunRecord, forget_run, set_latest_run
@@ -76,7 +77,7 @@ class LastRun(QWidget):
         if record is None:
             return
         before = recall("batch").get("recipe")
-        folder = Path(record.request.image.source or before or "recipe").parent
+        folder = folder_of(Path(record.request.image.source or before or "recipe"))
         chosen = self.ask_file(str(folder / f"{record.request.task}.yaml"))
         if not chosen:
             return

@@ -23,7 +23,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.formats.content import FileContent
 from napari_foundseg.io.layer_files import RUN_PROVENANCE, holds_properties, properties_of, write_with_properties
-from napari_foundseg.io.naming import image_exists, table_path
+from napari_foundseg.io.naming import file_of, flat_name, image_exists, table_path
 from napari_foundseg.io.readers import read_image, read_labels
 from napari_foundseg.io.worklist import Record, WorklistItem, WorkState, write_record
 from napari_foundseg.widgets.editing.image_objects import assign_objects
@@ -130,7 +130,7 @@ class OpenImage(QObject):
         self.saved_at: float | None = None
         self._own: list[Any] = []
         if layer is None:
-            layer = image_layer(content.image, unique_name(viewer.layers, Path(item.name).stem))
+            layer = image_layer(content.image, unique_name(viewer.layers, Path(flat_name(item.name)).stem))
             self._own.append(viewer.add_layer(layer))
         self.target = ImageOnLayer(layer, image_from_layer(layer))
         overlay = self.target.overlay
@@ -323,7 +323,7 @@ def _digest(pixels: NDArray[Any], known: Facts) -> bytes:
 def _file_state(path: Path | None) -> tuple[Any, ...]:
     """Return path, time and size of a file, which identify its version."""
     try:
-        found = path.stat() if path is not None else None
+        found = file_of(path).stat() if path is not None else None
     except OSError:
         found = None
     return (path, None) if found is None else (path, found.st_mtime_ns, found.st_size)

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 
 from napari_foundseg.core.errors import FoundsegError, WorklistError
 from napari_foundseg.io.formats.table import image_formats, listed
+from napari_foundseg.io.naming import is_image_folder
 from napari_foundseg.io.worklist import WorklistItem, items_of_folder, named_items, paired_items
 from napari_foundseg.widgets.layers.camera import fit_to_layer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
@@ -205,7 +206,7 @@ class WorklistSession(QObject):
     def _find_items(self, images: Path | None, labels: Path | None, names: Sequence[str]) -> list[WorklistItem]:
         if self._results:
             return paired_items(self._results)
-        folder = labels or images
+        folder = labels or (images.parent if images is not None and is_image_folder(images) else images)
         if folder is None:
             raise WorklistError("Layers have no folder. First choose, below, the folder for their labels.")
         return named_items(names, folder) if images is None else items_of_folder(images, folder)

@@ -1,0 +1,76 @@
+"""Files that hold several images: what each of them is, and which are of one kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+__all__ = ["ImageInside", "alike", "describe"]
+
+#: Words in the names of images that are pictures *of* the specimen's container or small copies.
+_PREVIEWS = ("thumbnail", "label", "macro", "preview", "overview")
+#: A position may be this much smaller than the largest; what is smaller still is a small copy.
+_SHARE = 0.5
+#: Number of images that a sentence names one by one.
+_NAMED = 4
+
+
+@dataclass(frozen=True)
+class ImageInside:
+    """One image of a file that holds several.
+
+    Parameters
+    ----------
+    name : str
+        What follows the file's path, such as ``1`` in ``a.ome.tif/1`` or ``A/2/0`` in ``plate.ome.zarr/A/2/0``.
+    axes : str
+        One letter for every axis of `shape`; empty where it is not known before the image is opened.
+    shape : tuple of int
+        Its sizes.
+    dtype : str
+        Type of its pixels.
+    title : str
+        What the file calls it.
+    """
+
+    name: str
+    axes: str = ""
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    title: str = ""
+
+    @property
+    def plane_pixels(self) -> int:
+        """Number of pixels of one slice."""
+        return prod(n for n, axis in zip(self.shape, self.axes, strict=True) if axis in "YX")
+
+    @property
+    def is_preview(self) -> bool:
+        """Whether its name says that it is a small copy, or a picture of the slide's label."""
+        return self.title.casefold().strip().endswith(_PREVIEWS)
+
+    def _kind(self) -> tuple[object, ...]:
+        colours = tuple(n for n, axis in zip(self.shape, self.axes, strict=True) if axis in "CS" and n > 1)
+        return self.dtype, colours
+
+
+def alike(images: Sequence[ImageInside]) -> list[ImageInside]:
+    """Return the largest image and those of its kind, such as positions; previews are of another."""
+    wanted = [image for image in images if not image.is_preview] or list(images)
+    largest = max(wanted, key=lambda image: (image.plane_pixels, prod(image.shape)))
+    least = _SHARE * largest.plane_pixels
+    return [image for image in wanted if image._kind() == largest._kind() and image.plane_pixels >= least]
+
+
+def describe(images: Sequence[ImageInside]) -> str:
+    """Return the names, sizes and types of images, such as ``/1 (label, 40 by 60 uint8)``."""
+    shown = [_describe(image) for image in images[:_NAMED]]
+    more = len(images) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def _describe(image: ImageInside) -> str:
+    known = (f"{' by '.join(map(str, image.shape))} {image.dtype}".strip(), image.title)
+    inner = ", ".join(part for part in reversed(known) if part)
+    return f"/{image.name} ({inner})" if inner else f"/{image.name}"

@@ -1,0 +1,100 @@
+"""Which images an OME-Zarr folder holds: fields of a plate, series of bioformats2raw, images of a group."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_foundseg.io.formats.file_format import FileHead
+from napari_foundseg.io.formats.inside import ImageInside
+from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES
+
+__all__ = ["is_bioformats2raw", "read_attributes", "zarr_images"]
+
+#: Elements of a group that are no images.
+_OTHERS = frozenset({"labels", "tables", "points", "shapes", "OME"})
+#: Groups in groups that are looked into.
+_DEEPEST = 3
+
+
+def read_attributes(path: Path) -> Mapping[str, Any]:
+    """Return the attributes of a group, those of OME where they are apart; empty where there are none."""
+    try:
+        if (path / "zarr.json").is_file():
+            found = json.loads((path / "zarr.json").read_bytes()).get("attributes", {})
+        else:
+            found = json.loads((path / ".zattrs").read_bytes())
+        ome = found.get("ome", found)
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return ome if isinstance(ome, Mapping) else {}
+
+
+def zarr_images(path: Path) -> list[ImageInside]:
+    """List the images in a group that is none itself; the names of a plate's are ``row/column/field``."""
+    names = list(_names(path, path, _DEEPEST))
+    if "plate" in read_attributes(path) or "well" in read_attributes(path):
+        # Fields are of one kind, and a plate has thousands.
+        return [ImageInside(name) for name in names]
+    if len(names) == 1 and is_bioformats2raw(path):
+        return []
+    return [_describe(path, name) for name in names]
+
+
+def is_bioformats2raw(path: Path) -> bool:
+    """Tell whether a group is a file that bioformats2raw has converted, of which one series is opened by default."""
+    known = read_attributes(path)
+    return "bioformats2raw.layout" in known and "plate" not in known
+
+
+def _describe(path: Path, name: str) -> ImageInside:
+    try:
+        multiscale = read_attributes(path / name)["multiscales"][0]
+        array = path / name / str(multiscale["datasets"][0]["path"])
+        version3 = (array / "zarr.json").is_file()
+        known = json.loads((array / ("zarr.json" if version3 else ".zarray")).read_bytes())
+        axes = "".join(str(a["name"] if isinstance(a, Mapping) else a)[:1].upper() for a in multiscale["axes"])
+        dtype = str(known["data_type"]) if version3 else np.dtype(known["dtype"]).name
+        shape = tuple(int(n) for n in known["shape"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return ImageInside(name)
+    if len(axes) != len(shape):
+        return ImageInside(name)
+    return ImageInside(name, axes, shape, dtype, str(multiscale.get("name") or ""))
+
+
+def _names(root: Path, path: Path, deepest: int) -> Iterator[str]:
+    known = read_attributes(path)
+    if "multiscales" in known:
+        if path != root:
+            yield path.relative_to(root).as_posix()
+    elif isinstance(known.get("plate"), Mapping):
+        for well in _paths(known["plate"].get("wells")):
+            # A well that cannot be read is one item, which then fails.
+            inside = list(_names(root, path / well, 1))
+            yield from inside or [(path / well).relative_to(root).as_posix()]
+    elif isinstance(known.get("well"), Mapping):
+        yield from ((path / field).relative_to(root).as_posix() for field in _paths(known["well"].get("images")))
+    elif deepest > 0:
+        for name in _series(path):
+            yield from _names(root, path / name, deepest - 1)
+
+
+def _paths(rows: Any) -> Iterator[str]:
+    yield from (str(row["path"]).strip("/") for row in rows or () if isinstance(row, Mapping) and row.get("path"))
+
+
+def _series(path: Path) -> list[str]:
+    """Return the groups in a group: in the order that bioformats2raw has written down, else numbers by size."""
+    listed = read_attributes(path / "OME").get("series")
+    if isinstance(listed, list) and listed:
+        return [str(name).strip("/") for name in listed]
+    try:
+        names = [entry.name for entry in path.iterdir() if FileHead(entry).holds(*METADATA_FILES)]
+    except OSError:
+        return []
+    return sorted(set(names) - _OTHERS, key=lambda name: (not name.isdigit(), len(name) if name.isdigit() else 0, name))

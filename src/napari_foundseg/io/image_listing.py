@@ -1,0 +1,149 @@
+"""Which images there are in a folder, and in a file that holds several: one rule for every way in.
+
+An image has the ending of a format. Hidden files are none, and neither are results of this plugin, nor masks and label
+images that lie beside the image of the same name. A file named by the user is taken whatever its name.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.io.formats.inside import alike, describe
+from napari_foundseg.io.formats.ome_zarr_images import is_bioformats2raw
+from napari_foundseg.io.formats.table import image_ending, images_inside, is_folder_name
+from napari_foundseg.io.naming import (
+    join_name,
+    name_key,
+    natural_key,
+    sidecar_path,
+    stem_of,
+    stem_of_labels,
+)
+
+__all__ = ["Inside", "can_read_whole", "images_of", "list_images", "pick_images"]
+
+#: Endings of the names of masks and label images, before the ending of their format.
+_MASKS = re.compile(r"(?<=.)[_-](labels?|masks?|cp_masks|seg)$", re.IGNORECASE)
+#: Bytes in which a sidecar says that it is one.
+_START = 256
+#: Pixels in which a label image is told from a photograph.
+_LOOK = 512
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The images of one file.
+
+    Parameters
+    ----------
+    paths : tuple of Path
+        The file itself, or each image in it, such as ``plate.ome.zarr/A/2/0``.
+    all_paths : tuple of Path
+        Those that are left out, too, in the order of the file.
+    left_out : str
+        Which images of the file are left out, since they are of another kind; empty where none are.
+    """
+
+    paths: tuple[Path, ...]
+    all_paths: tuple[Path, ...]
+    left_out: str = ""
+
+
+def images_of(path: Path) -> Inside:
+    """Return the images that a file or folder of a format holds: itself, or those inside that are of one kind."""
+    inside = images_inside(path)
+    if not inside:
+        return Inside((path,), (path,))
+    kept = alike(inside)
+    rest = [image for image in inside if image not in kept]
+    return Inside(
+        tuple(path / image.name for image in kept), tuple(path / image.name for image in inside), describe(rest)
+    )
+
+
+def can_read_whole(path: Path) -> bool:
+    """Tell whether a file that holds several images may be read by its own path, too, which a plate may not."""
+    return path.is_file() or is_bioformats2raw(path)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """Return the images of a folder, without those of its folders, in natural order.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be read.
+    """
+    with os.scandir(folder) as entries:
+        here = {entry.name: entry.is_dir() for entry in entries}
+    return [join_name(folder, name) for name in sorted(pick_images(folder, here, here), key=natural_key)]
+
+
+def pick_images(folder: Path, names: Mapping[str, bool], neighbours: Iterable[str]) -> list[str]:
+    """Return which files and folders are images.
+
+    Parameters
+    ----------
+    folder : Path
+        Where they are.
+    names : mapping of str to bool
+        Their names, and whether each is a folder.
+    neighbours : iterable of str
+        Names of all files of the folder.
+    """
+    wanted = [name for name, is_folder in names.items() if not name.startswith(".") and _is_image(name, is_folder)]
+    stems = {name_key(stem_of(name)) for name in wanted}
+    others = {name_key(name) for name in neighbours}
+    return [name for name in wanted if not _is_result(folder / name, stems, others)]
+
+
+def _is_image(name: str, is_folder: bool) -> bool:
+    return bool(image_ending(name)) and is_folder_name(name) == is_folder
+
+
+def _is_result(path: Path, stems: set[str], others: set[str]) -> bool:
+    """Tell whether a file is a result of ours, or a mask or label image of the image beside it."""
+    sidecar = sidecar_path(path)
+    described = name_key(sidecar.name) in others
+    found = _MASKS.search(stem_of(path.name))
+    if found is None:
+        return described and path.name in _results(sidecar)
+    if described or name_key(stem_of(path.name)[: found.start()]) in stems:
+        return True
+    return stem_of_labels(path.name) != path.name and not _is_photograph(path)
+
+
+def _results(sidecar: Path) -> frozenset[str]:
+    """Return the names of the files that a sidecar says a run has written; other JSON files have none."""
+    with suppress(OSError, ValueError, LookupError, TypeError), sidecar.open("rb") as file:
+        start = file.read(_START)
+        if b'"foundseg-result ' in start:
+            found = json.loads(start + file.read())
+            return frozenset({*found["outputs"], *found["previous"]})
+    return frozenset()
+
+
+def _is_photograph(path: Path) -> bool:
+    """Tell whether pixels cannot be ids of objects: colours, fractions, or neighbours that are hardly ever equal."""
+    from napari_foundseg.io.readers import read_image
+
+    try:
+        image = read_image(path)
+        rows, columns = (min(n, _LOOK) - 1 for n in image.plane_shape)
+        middle = image.raw(tuple(n // 2 for n in image.slice_shape), (0, 0, rows, columns))
+    except (FoundsegError, OSError):
+        return False
+    if middle.ndim > 2 or middle.dtype.kind == "f":
+        return True
+    inside = (middle[:, 1:] > 0) | (middle[:, :-1] > 0)
+    equal = middle[:, 1:] == middle[:, :-1]
+    return bool(inside.any() and np.mean(equal[inside]) < 0.5)
