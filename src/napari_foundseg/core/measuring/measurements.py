@@ -91,6 +91,8 @@ def remeasure(
 ) -> pd.DataFrame:
     """Bring a table up to date after an edit, by measuring the touched objects only.
 
+    A table in another unit, or of other channels, is measured as a whole: no table mixes units.
+
     Parameters
     ----------
     ids : collection of int
@@ -100,6 +102,9 @@ def remeasure(
     """
     import pandas as pd
 
+    columns = _columns(axes, spacing, unit, None if image is None else image.shape[labels.ndim :])
+    if list(table) != columns:
+        return measure(labels, axes, spacing, unit, image)
     touched = table["label"].isin(ids)
     boxes: dict[int, SliceBox] = {}
     for label, box in boxes_of(table[touched], axes, spacing):

@@ -31,8 +31,9 @@ class TableModel(QAbstractTableModel):
             The table.
         """
         self.beginResetModel()
-        if self._sorted is not None and self._sorted[0] in table:
-            name, ascending = self._sorted
+        if self._sorted is not None and (name := _same_column(self._sorted[0], table)) is not None:
+            ascending = self._sorted[1]
+            self._sorted = name, ascending
             table = table.sort_values(name, ascending=ascending, kind="stable", na_position="last")
         self.table = table.reset_index(drop=True)
         self._columns = [self.table[name].to_numpy() for name in self.table]
@@ -158,6 +159,12 @@ class TableView(QTableView):
         self.select(self._value)
         for bar, value in self._places:
             bar.setValue(value)
+
+
+def _same_column(name: str, table: pd.DataFrame) -> Any:
+    """Return a column of a table, whichever unit it is in, such as ``area (µm²)``; None if there is none."""
+    plain = name.split(" (")[0]
+    return next((column for column in table if column == name or str(column).split(" (")[0] == plain), None)
 
 
 def _cell_text(value: Any) -> str:

@@ -14,11 +14,14 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 
 from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.editing.difference import Difference, SliceBox
+from napari_foundseg.core.editing.edited_objects import edited_facts
 from napari_foundseg.core.editing.history import EditStep, History, compared, painted
+from napari_foundseg.core.errors import AxesError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.widgets.editing.labels_journal import LabelsJournal
 from napari_foundseg.widgets.editing.object_counts import ObjectCounts
 from napari_foundseg.widgets.editing.write_checks import why_not_writable
+from napari_foundseg.widgets.layers.layer_axes import layer_axes
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.object_features import REJECTED, read_facts, write_facts
 from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
@@ -246,9 +249,11 @@ class LabelsHistory(QObject):
         """Record a written step with the facts about objects from now on; return whether anything changed."""
         self.journal.open()
         turned = self.counted.take(parts)
-        before = read_facts(self.layer, {*turned, *known})
+        edited = {label for part in parts for label in part.ids if label > 0}
+        before = read_facts(self.layer, {*turned, *known, *edited})
         # Ids are reused: facts about an object are removed with it.
-        now = {i: _without_empty(known.get(i, {})) for i in {*turned, *known}}
+        given = {i: _without_empty(known.get(i, {})) for i in {*turned, *known}}
+        now = given | self._describe_edited(edited, parts, before, given)
         after = {i: facts for i, facts in now.items() if facts != before.get(i, {})}
         if not parts and not after:
             return False
@@ -259,6 +264,21 @@ class LabelsHistory(QObject):
         self.stepped.emit(step)
         self.changed.emit("")
         return True
+
+    def _describe_edited(
+        self, edited: set[int], parts: Sequence[Difference], before: Facts, given: Facts
+    ) -> dict[int, dict[str, Any]]:
+        """Return what is known of objects that have lost or gained pixels: no scores of what they were before."""
+        census = self.counted.census
+        there = [label for label in sorted(edited) if census.size(label)]
+        data = self.layer.data
+        boxes = [part.box for part in parts]
+        columns = list(map(str, self.layer.features))
+        try:
+            axes = layer_axes(self.layer)
+        except AxesError:
+            axes, columns = "", []
+        return edited_facts(data, axes, columns, before, given, there, boxes, census.size)
 
     def _write_box(self, box: SliceBox, before: NDArray[Any], values: NDArray[Any]) -> None:
         """Write a box and redraw as little as possible."""

@@ -159,7 +159,9 @@ class CorrectWidget(LabelsDock):
         layer.mouse_drag_callbacks.append(self._on_press)
         layer.events.selected_label.connect(self._follow_label)
         bind_keys(layer, self.keys)
-        self.amount.setSuffix(f" {label_spacing(layer)[1]}")
+        layer.events.scale.connect(self._show_unit)
+        layer.events.units.connect(self._show_unit)
+        self._show_unit()
         assert self.history is not None
         self.history.changed.connect(self._follow_edit)
         self.review.enter(self.history)
@@ -173,8 +175,15 @@ class CorrectWidget(LabelsDock):
         self.review.leave()
         if self._on_press in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_press)
-        layer.events.selected_label.disconnect(self)
+        for emitter in (layer.events.selected_label, layer.events.scale, layer.events.units):
+            emitter.disconnect(self)
         unbind_keys(layer, self.keys)
+
+    def _show_unit(self, _event: Any = None) -> None:
+        """Show the unit of the layer's pixels, in which *Amount* and sizes are."""
+        if self.layer is not None:
+            self.amount.setSuffix(f" {label_spacing(self.layer)[1]}")
+            self._show_chosen_size()
 
     def _follow_label(self, _event: Any = None) -> None:
         """Choose the object whose label is selected elsewhere, such as in the table."""

@@ -60,6 +60,8 @@ class Measurements(QObject):
         self._ids: set[int] = set()
         self._edited: list[SliceBox] = []
         self._all = True
+        #: Axes, sizes and unit of the pixels that the table was last measured in.
+        self._measured_in: Any = None
         self._busy = False
         self._users: set[Hashable] = set()
         self._latest = NumpyThread("measure")
@@ -67,6 +69,8 @@ class Measurements(QObject):
         history.stepped.connect(self._record_step)
         self.layer.events.data.connect(self._on_new_array)
         self.layer.events.features.connect(self._forget_table)
+        for emitter in self._transforms:
+            emitter.connect(self._on_transform)
 
     @property
     def table(self) -> pd.DataFrame | None:
@@ -78,7 +82,7 @@ class Measurements(QObject):
     @property
     def current(self) -> bool:
         """Whether the table includes all edits."""
-        return not (self._busy or self._all or self._ids)
+        return not (self._busy or self._all or self._ids) and self._measured_in == self._unit_of_layer()
 
     def use_image(self, image: Image | None) -> None:
         """Measure the mean grey values of an image, if it fits the labels."""
@@ -103,6 +107,23 @@ class Measurements(QObject):
             self._history.stepped.disconnect(self._record_step)
             self.layer.events.data.disconnect(self)
             self.layer.events.features.disconnect(self)
+            for emitter in self._transforms:
+                emitter.disconnect(self._on_transform)
+
+    @property
+    def _transforms(self) -> list[Any]:
+        events = self.layer.events
+        return [events.scale, events.units, events.axis_labels]
+
+    def _unit_of_layer(self) -> Any:
+        return (layer_axes(self.layer), *unit_spacing(self.layer))
+
+    def _on_transform(self, _event: Any = None) -> None:
+        """Measure all objects again if the pixels have another size or unit: a table has one unit."""
+        if self._measured_in != self._unit_of_layer():
+            self._measure_outdated()
+            # Nothing is deleted by measurements in another unit.
+            self.changed.emit()
 
     def _record_step(self, step: EditStep) -> None:
         for part in step.parts:
@@ -127,9 +148,9 @@ class Measurements(QObject):
         self._busy = True
         labels = self.layer.data
         image = self._image
-        old = None if self._all else self._measured
-        spacing, unit = unit_spacing(self.layer)
-        axes = layer_axes(self.layer)
+        measured_in = axes, spacing, unit = self._unit_of_layer()
+        old = None if self._all or measured_in != self._measured_in else self._measured
+        self._measured_in = measured_in
         ids = self._ids
         edited = self._edited
         self._all, self._ids, self._edited = False, set(), []

@@ -1,0 +1,115 @@
+"""What is known of objects whose pixels have changed: geometry is measured again, a model's scores are dropped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.editing.difference import SliceBox
+from napari_foundseg.core.editing.object_boxes import box_of, object_boxes
+from napari_foundseg.core.editing.object_facts import Facts
+
+__all__ = ["SCORES", "edited_facts"]
+
+#: Scores of a model, which say nothing of an object that was edited since.
+SCORES = frozenset(
+    {"predicted_iou", "stability_score", "certainty", "class_score", "score", "best_score", "confidence", "probability"}
+)
+_CORNERS = ("y0", "x0", "y1", "x1")
+#: Other measurements in a table, such as ``volume (µm³)``: they are no longer true, and not measured here.
+_MEASURED = re.compile(r".+ \(.+\)$|mean intensity|centroid|perimeter$|circularity$|solidity$")
+#: More objects than these are searched for in one pass over the label image.
+_MANY = 32
+
+
+def edited_facts(
+    labels: NDArray[Any],
+    axes: str,
+    columns: Collection[str],
+    before: Facts,
+    given: Facts,
+    edited: Collection[int],
+    boxes: Iterable[SliceBox],
+    size: Callable[[int], int],
+) -> dict[int, dict[str, Any]]:
+    """Return what is known of edited objects.
+
+    Parameters
+    ----------
+    labels : ndarray of int
+        The label image after the edit.
+    axes : str
+        A letter for each of its axes.
+    columns : collection of str
+        The columns of the table of facts; only these are measured.
+    before : mapping of int to mapping of str
+        What was known of the objects; without the scores of a model it stays.
+    given : mapping of int to mapping of str
+        What somebody has just said of some of them; it stays whole.
+    edited : collection of int
+        Ids of the objects, which have pixels.
+    boxes : iterable of tuple of slice
+        Boxes outside of which nothing was edited.
+    size : callable
+        Returns the number of pixels of an object.
+    """
+    kept = {
+        i: dict(given[i]) if i in given else {k: v for k, v in before.get(i, {}).items() if _stays(k)} for i in edited
+    }
+    measured = [name for name in columns if name in ("area", "pixels", *_CORNERS, *_slice_columns(axes, columns))]
+    if not measured:
+        return kept
+    found = object_boxes(labels) if len(edited) > _MANY else {}
+    boxes = list(boxes)
+    for label in edited:
+        if label not in found:
+            found[label] = _find_box(labels, axes, label, before.get(label, {}), boxes, size(label))
+        geometry = _geometry(found[label], axes, size(label))
+        kept[label] |= {name: geometry[name] for name in measured}
+    return kept
+
+
+def _stays(name: str) -> bool:
+    return name not in SCORES and not _MEASURED.match(name)
+
+
+def _slice_columns(axes: str, columns: Collection[str]) -> list[str]:
+    """Return the columns of an object's first slice; beside a column ``y`` they are its centroid."""
+    return [] if "y" in columns else [axis.lower() for axis in axes if axis not in "YXC"]
+
+
+def _geometry(box: SliceBox, axes: str, pixels: int) -> dict[str, int]:
+    first = {axis.lower(): part.start for axis, part in zip(axes, box, strict=True)}
+    last = {axis.lower(): part.stop - 1 for axis, part in zip(axes, box, strict=True)}
+    corners = {f"{axis}{end}": at[axis] for end, at in enumerate((first, last)) for axis in "yx"}
+    return {"area": pixels, "pixels": pixels, **first, **corners}
+
+
+def _find_box(
+    labels: NDArray[Any], axes: str, label: int, known: Mapping[str, Any], boxes: list[SliceBox], pixels: int
+) -> SliceBox:
+    """Return the bounding box of an object, which most likely is where it was or where something was edited."""
+    likely = _likely_region(labels.shape, axes, known, boxes)
+    part = labels[likely]
+    if np.count_nonzero(part == label) == pixels and (box := box_of(part, [label])) is not None:
+        return tuple(slice(b.start + r.start, b.stop + r.start) for b, r in zip(box, likely, strict=True))
+    return object_boxes(labels).get(label, likely)
+
+
+def _likely_region(shape: tuple[int, ...], axes: str, known: Mapping[str, Any], boxes: list[SliceBox]) -> SliceBox:
+    region = []
+    for i, (axis, size) in enumerate(zip(axes.lower(), shape, strict=True)):
+        starts = [box[i].start for box in boxes]
+        stops = [box[i].stop for box in boxes]
+        if f"{axis}0" in known and f"{axis}1" in known:
+            starts.append(int(known[f"{axis}0"]))
+            stops.append(int(known[f"{axis}1"]) + 1)
+        elif known and axis not in "yx":
+            # Only the first slice of an object is known.
+            starts, stops = [0], [size]
+        region.append(slice(max(0, min(starts, default=0)), min(size, max(stops, default=size))))
+    return tuple(region)
