@@ -116,18 +116,18 @@ def test_a_new_object_has_a_size_like_the_others(layer: Labels, form: CorrectWid
     assert not layer.features[["area", "y0", "x1"]].isna().any().any()
 
 
-def open_table(viewer: Any, qtbot: Any) -> tuple[ObjectsWidget, Any]:
-    table = ObjectsWidget(viewer)
-    dock = viewer.window.add_dock_widget(table, name="Objects")
-    qtbot.waitUntil(lambda: table.table.model_.rowCount() == 2)
+def open_table(viewer: Any, qtbot: Any) -> ObjectsWidget:
+    dock = ObjectsWidget(viewer)
+    viewer.window.add_dock_widget(dock, name="Objects")
+    qtbot.waitUntil(lambda: dock.table.model_.rowCount() == 2)
     wait_for_layout(qtbot, viewer)
-    return table, dock
+    return dock
 
 
 def test_the_table_follows_the_unit_of_the_layer(
     qtbot: Any, viewer: Any, layer: Labels, form: CorrectWidget, canvas: Any, tmp_path: Path
 ) -> None:
-    dock, held = open_table(viewer, qtbot)
+    dock = open_table(viewer, qtbot)
     model = dock.table.model_
     pixels = (layer.data > 0).sum()
     assert "area (px²)" in model.table
@@ -150,15 +150,15 @@ def test_the_table_follows_the_unit_of_the_layer(
     assert [name for name in saved if name.startswith("area")] == ["area (µm²)"]
     layer.units = "mm"
     qtbot.waitUntil(lambda: "area (mm²)" in model.table)
-    viewer.window.remove_dock_widget(held)
+    dock.release()
     layer.scale = (2, 2)
-    again, _ = open_table(viewer, qtbot)
+    again = open_table(viewer, qtbot)
     qtbot.waitUntil(lambda: again.table.model_.table["area (mm²)"].sum() == pytest.approx(4 * (layer.data > 0).sum()))
 
 
 def test_slices_that_become_time_are_measured_one_by_one(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
     stack = viewer.add_labels(np.stack([scene.automatic.labels] * 3), name="stack", axis_labels=("z", "y", "x"))
-    dock, _ = open_table(viewer, qtbot)
+    dock = open_table(viewer, qtbot)
     assert "volume (px³)" in dock.table.model_.table
     stack.axis_labels = ("t", "y", "x")
     qtbot.waitUntil(lambda: dock.table.model_.rowCount() == 6)
