@@ -381,22 +381,6 @@ def test_a_png_of_16_bits_is_read_with_all_of_them(tmp_path: Path, channels: int
     assert np.array_equal(found, array[..., 0] if channels < 3 else array)
 
 
-@pytest.mark.parametrize("orientation", range(10))
-def test_a_photograph_stands_upright(tmp_path: Path, orientation: int) -> None:
-    upright = np.zeros((32, 48), np.uint8)
-    upright[:16, :16], upright[16:, :16] = 255, 120
-    stored = PIL.Image.fromarray(upright)
-    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's Transpose that gives what the camera stored
-    if orientation in undo:
-        stored = stored.transpose(PIL.Image.Transpose(undo[orientation]))
-    exif = PIL.Image.Exif()
-    exif[0x0112] = orientation
-    stored.save(tmp_path / "a.jpg", quality=95, exif=exif)
-    found = pixels(tmp_path / "a.jpg")
-    assert found.shape == upright.shape
-    assert np.abs(found.astype(int) - upright).mean() < 3
-
-
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_a_photograph_whose_exif_is_damaged_is_read_as_it_lies(tmp_path: Path) -> None:
     PIL.Image.new("L", (9, 8)).save(tmp_path / "a.jpg", exif=b"Exif\0\0MM\0*\0\0\xff\xff\0\1")

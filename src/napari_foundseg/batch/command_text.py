@@ -67,7 +67,7 @@ def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None
 def image_of(path: Path, options: Mapping[str, str | None]) -> Image:
     """Read an image with the options of a command."""
     axes, channels, normalisation, spacing = (options.get(name) for name in IMAGE_OPTIONS)
-    changed: dict[str, Any] = {"channels": None}
+    changed: dict[str, Any] = {}
     if channels is not None:
         changed["channels"] = _read("channels", channels, tuple[int, ...], f"[{channels}]")
     if normalisation is not None:

@@ -45,7 +45,8 @@ def _seen(
     normalisation: Percentile | Limits | CTWindow,
 ) -> Image:
     image = read_image(path, axes)
-    return replace(image, channels=image.channel_numbers(channels), normalisation=normalisation)
+    chosen = image.channels or None if channels is None else image.channel_numbers(channels)
+    return replace(image, channels=chosen, normalisation=normalisation)
 
 
 @lru_cache(1)

@@ -26,7 +26,7 @@ from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.formats.table import label_endings
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.io.naming import sidecar_path
-from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.readers import read_image, read_stored
 from napari_foundseg.io.writers import write_labels
 from napari_foundseg.tasks.settings import Progress, ignore_progress
 
@@ -120,7 +120,7 @@ def compare(source: str | Path | Mapping[str, Any], again: Segmentation) -> Comp
     if record.labels is None or record.sha256 is None:
         return Comparison(None, "There is no labels file to compare with.")
     if record.labels.exists() and hash_file(record.labels) == record.sha256:
-        written = np.asarray(read_image(record.labels).levels[0])
+        written = read_stored(record.labels).data
         if written.shape == again.labels.shape and np.array_equal(written, again.labels):
             return Comparison(True, f"Equal to {record.labels}.")
         return Comparison(False, f"{record.labels} has other labels.")

@@ -13,10 +13,11 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.formats.content import FileContent, check_memory
 from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.sample_meaning import interpret
 from napari_foundseg.io.formats.table import image_ending, image_endings, image_formats, images_inside, listed
 from napari_foundseg.io.naming import file_of
 
-__all__ = ["read_image", "read_labels"]
+__all__ = ["read_image", "read_labels", "read_stored"]
 
 
 def read_image(path: str | Path, axes: str | None = None) -> Image:
@@ -47,10 +48,11 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
         If the axes do not fit the file.
     """
     path = Path(path)
-    content = _read(path, axes)
+    content = interpret(_read(path, axes))
     return Image(
         content.data,
         content.axes,
+        content.chosen,
         spacing=content.spacing,
         units=content.units,
         source=str(path),
@@ -80,16 +82,43 @@ def read_labels(path: str | Path) -> FileContent:
         If its axes are ambiguous.
     """
     path = Path(path)
-    content = _read(path, None)
-    lazy = content.data[0] if isinstance(content.data, list) else content.data
-    check_memory(path, lazy.shape, lazy.dtype.itemsize)
-    pixels = np.asarray(lazy)
+    content = read_stored(path)
+    pixels = content.data
     if pixels.dtype.kind not in "bui" or pixels.min(initial=0) < 0 or "C" in content.axes:
         raise BadImageError(
             path, f"it holds {pixels.dtype} pixels of axes {content.axes}, not ids of objects; open it as an image"
         )
     labels = np.array(pixels, label_dtype(int(pixels.max(initial=0))))
     return replace(content, data=labels)
+
+
+def read_stored(path: str | Path) -> FileContent:
+    """Read the finest level of an image into the memory, with the values that the file stores.
+
+    Unlike in `read_image`, palettes are not applied, for example: the values of label images are ids.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file or folder that `read_image` reads.
+
+    Returns
+    -------
+    FileContent
+        With an ndarray.
+
+    Raises
+    ------
+    BadImageError
+        If it cannot be read, or does not fit into the memory.
+    AxesError
+        If its axes are ambiguous.
+    """
+    path = Path(path)
+    content = _read(path, None)
+    lazy = content.data[0] if isinstance(content.data, list) else content.data
+    check_memory(path, lazy.shape, lazy.dtype.itemsize)
+    return replace(content, data=np.asarray(lazy))
 
 
 def _read(path: Path, axes: str | None) -> FileContent:

@@ -21,9 +21,9 @@ __all__ = ["LabelImage", "LabelInputs", "label_array"]
 def label_array(value: Any) -> NDArray[Any]:
     """Return the label image that an array, a file name or a recipe's packed text stands for; whole numbers from 0."""
     if isinstance(value, str | Path):
-        from napari_foundseg.io.readers import read_image
+        from napari_foundseg.io.readers import read_stored
 
-        value = np.asarray(read_image(value).levels[0])
+        value = read_stored(value).data
     if isinstance(value, Mapping):
         raw = zlib.decompress(base64.b64decode(value["zlib"]))
         value = np.frombuffer(raw, np.dtype(value["dtype"])).reshape(value["shape"]).copy()

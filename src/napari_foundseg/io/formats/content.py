@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.formats.free_memory import available_memory, format_bytes
+from napari_foundseg.io.formats.stored_samples import StoredSamples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +40,7 @@ class FileContent:
     Parameters
     ----------
     data : ndarray or LazyArray or list of LazyArray
-        The pixels; a list is a pyramid, finest level first.
+        The values as the file stores them, in their places; a list is a pyramid, finest level first.
     axes : str
         One letter of ``QTCZYX`` for every axis.
     spacing : dict of str to float
@@ -54,6 +55,11 @@ class FileContent:
         Of a label image: one row an object; the column ``label`` holds its id.
     notes : tuple of str
         What was chosen, left out or not applied when the file was read, one sentence each, for the user.
+    samples : StoredSamples, optional
+        What the stored values mean, where they are not grey values or red, green and blue along the last axis;
+        `sample_meaning.interpret` uses it.
+    chosen : tuple of int, optional
+        The channels that are used unless the user chooses others, such as red, green and blue of five.
     """
 
     data: Any
@@ -64,6 +70,8 @@ class FileContent:
     colours: dict[int, Colour] = field(default_factory=dict)
     properties: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()
+    samples: StoredSamples | None = None
+    chosen: tuple[int, ...] | None = None
 
 
 class LazyArray:

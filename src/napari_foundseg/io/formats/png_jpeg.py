@@ -1,4 +1,4 @@
-"""PNG and JPEG through Pillow, with 16 bits and the orientation that Pillow leaves out."""
+"""PNG and JPEG through Pillow, with the 16 bits that Pillow leaves out."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from napari_foundseg.io.formats.content import (
     damaged_error,
 )
 from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.sample_meaning import orientation_notes
 
 __all__ = ["FORMATS", "read_picture", "write_png"]
 
@@ -36,7 +37,9 @@ _ORIENTATION = 0x0112
 
 
 def read_picture(path: Path, axes: str | None) -> FileContent:
-    """Read grey pixels as (M, N), colour as (M, N, 3) or (M, N, 4), rotated as its Exif orientation says.
+    """Read grey pixels as (M, N), colour as (M, N, 3) or (M, N, 4), as they lie in the file.
+
+    The Exif orientation is not applied: napari's own reader, Fiji and QuPath do not apply it either.
 
     Raises
     ------
@@ -58,8 +61,8 @@ def read_picture(path: Path, axes: str | None) -> FileContent:
         raise
     except Exception as error:
         raise damaged_error(path, error) from error
-    pixels = _rotated(pixels, orientation)
-    content = FileContent(pixels, "YXC"[: pixels.ndim] if axes is None else axes)
+    named = "YXC"[: pixels.ndim] if axes is None else axes
+    content = FileContent(pixels, named, notes=orientation_notes(orientation))
     # Another program may use the same keyword for something else.
     with suppress(ValueError, TypeError, AttributeError, KeyError):
         _add_note(content, json.loads(note))
@@ -109,16 +112,6 @@ def _orientation(picture: Any) -> int:
     with suppress(Exception):
         return int(picture.getexif().get(_ORIENTATION, 1))
     return 1
-
-
-def _rotated(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    if orientation in (5, 6, 7, 8):
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def _add_note(content: FileContent, note: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from napari_foundseg.io.formats.content import FileContent, LazyArray, check_mem
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.free_memory import available_memory, format_bytes
 from napari_foundseg.io.formats.tiff_metadata import add_metadata
+from napari_foundseg.io.formats.tiff_samples import tiff_notes, tiff_samples
 from napari_foundseg.io.formats.tiff_writer import write_ome_tiff, write_tiff
 
 __all__ = ["FORMATS", "read_tiff"]
@@ -75,7 +76,9 @@ def _content(path: Path, tiff: Any, axes: str | None) -> FileContent:
     letters = "".join(letters[i] for i in kept)
     shape = tuple(shape[i] for i in kept)
     named = axes.upper() if axes is not None else _our_axes(path, letters, shape)
-    content = FileContent(_pixels(path, series, kept, shape), named)
+    page = series.keyframe
+    samples = tiff_samples(tiff, page, letters, shape)
+    content = FileContent(_pixels(path, series, kept, shape), named, notes=tiff_notes(page), samples=samples)
     add_metadata(content, tiff)
     return content
 

@@ -24,7 +24,7 @@ from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.formats.content import FileContent
 from napari_foundseg.io.layer_files import RUN_PROVENANCE, holds_properties, properties_of, write_with_properties
 from napari_foundseg.io.naming import file_of, flat_name, image_exists, table_path
-from napari_foundseg.io.readers import read_image, read_labels
+from napari_foundseg.io.readers import read_image, read_labels, read_stored
 from napari_foundseg.io.worklist import Record, WorklistItem, WorkState, write_record
 from napari_foundseg.widgets.editing.image_objects import assign_objects
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
@@ -331,8 +331,7 @@ def _file_state(path: Path | None) -> tuple[Any, ...]:
 
 def _read_labels(path: Path, shape: tuple[int, ...]) -> NDArray[np.unsignedinteger[Any]]:
     """Read the labels of an image of this shape."""
-    found = read_image(path)
-    pixels = np.asarray(found.levels[0])
+    pixels = read_stored(path).data
     if pixels.dtype.kind not in "bui" or pixels.min(initial=0) < 0:
         raise WorklistError(
             f"{str(path)!r} holds {pixels.dtype} values, not labels. Rename it to start again, or choose "
