@@ -280,3 +280,65 @@ heavy = {"torch", "torchvision", "transformers", "segment_anything", "skimage"} 
 assert not heavy, heavy
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def thin_promptable(model: Any, rgb: Picture, _: Path) -> None:
+    height, width = rgb.shape[:2]
+    own = np.zeros((height, width), bool)
+    own[: height // 2 + 1, : width // 2 + 1] = True
+    embedding = model.encode(rgb)
+    for prompt in (
+        Prompt(box=(0, 0, height // 2, width // 2)),
+        Prompt(points=[(height // 2, width // 2)]),
+        Prompt(mask=own),
+    ):
+        try:
+            found = model.decode(embedding, [prompt], multimask=False)[0].logits
+        except PromptError:
+            assert prompt.box is None
+            continue
+        assert found.shape[1:] == (height, width)
+        assert np.isfinite(found).all()
+
+
+def thin_features(model: Any, rgb: Picture, folder: Path) -> None:
+    side = model.features_window
+    feature_extractor(model, rgb[:side, :side], folder)
+
+
+def thin_words(model: Any, rgb: Picture, _: Path) -> None:
+    assert model.text_maps(rgb, ["cell", rgb]).shape == (2, *rgb.shape[:2])
+
+
+def thin_pictures(model: Any, rgb: Picture, _: Path) -> None:
+    assert len(model.embed_pictures([rgb, rgb])) == 2
+
+
+#: Calls that differ from `CALLS` for pictures of few pixels.
+THIN = {
+    "Promptable": thin_promptable,
+    "FeatureExtractor": thin_features,
+    "Clustering": thin_features,
+    "TextMaps": thin_words,
+    "TextImage": thin_pictures,
+    "CentreOffsets": centre_offsets,
+    "InstanceDecoding": instance_decoding,
+    "NucleusDecoding": instance_decoding,
+    "PanopticSegments": panoptic_segments,
+    "SemanticClasses": semantic_classes,
+}
+
+
+@pytest.mark.parametrize("family", [name for name in family_names() if name != "mobile_sam"])
+def test_a_side_of_few_pixels_is_a_picture_too(family: str, tmp_path: Path) -> None:
+    """Wherever a network resizes, the shorter side is one pixel at least, and the longer one fits into the memory."""
+    for path in tiny_weights()[family](tmp_path):
+        row = import_model(path)
+        model: Any = load_model(row.name)
+        if getattr(model, "resize", 0) == 520:
+            # As many pixels would be seen as the published weights see, which takes seconds.
+            model.resize = 40
+        for shape in ((1, 1), (5, 3000), (300, 2)):
+            rgb = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
+            for name in set(row.protocols) & set(THIN):
+                THIN[name](model, rgb, tmp_path)

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_sets import stuff_of
 
-__all__ = ["Loaded", "LoadedClasses", "LoadedWords", "class_table"]
+__all__ = ["Loaded", "LoadedClasses", "LoadedWords", "class_table", "pad_thin"]
 
 _BACKGROUND = {"background", "__background__", "_background_", "unlabeled", "unlabelled"}
 #: Protocols of models that tell objects apart.
 _OF_OBJECTS = {"CentreOffsets", "InstanceMasks", "PanopticSegments"}
+
+
+#: Largest ratio of sides. Networks resize the shorter side: of thinner pictures it rounds to 0, or the longer one needs
+#: any amount of memory.
+_THINNEST = 16
 
 
 class Loaded:
@@ -49,6 +57,13 @@ class LoadedWords(Loaded):
         super().__init__(network, row)
         self.images = images
         self.tokenizer = tokenizer
+
+
+def pad_thin(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repeat the last row or column of a very thin picture, so that a network can resize it; others are unchanged."""
+    least = -(-max(rgb.shape[:2]) // _THINNEST)
+    missing = [(0, max(0, least - n)) for n in rgb.shape[:2]]
+    return np.pad(rgb, [*missing, (0, 0)], mode="edge") if any(n for _, n in missing) else rgb
 
 
 def class_table(

@@ -71,8 +71,20 @@ class SamModel:
         from segment_anything import SamPredictor
 
         predictor = SamPredictor(self.sam)
-        predictor.set_image(rgb)
+        height, width = predictor.transform.get_preprocess_shape(*rgb.shape[:2], self.window)
+        if height and width:
+            predictor.set_image(rgb)
+        else:
+            predictor.set_torch_image(self._thin(rgb, (max(1, height), max(1, width))), rgb.shape[:2])
         return SamEmbedding(predictor.features, tuple(predictor.original_size), tuple(predictor.input_size))
+
+    def _thin(self, rgb: NDArray[np.uint8], size: tuple[int, int]) -> torch.Tensor:
+        """Resize a picture whose shorter side would round to 0."""
+        import torch
+        from PIL.Image import Resampling, fromarray
+
+        resized = np.array(fromarray(rgb).resize(size[::-1], Resampling.BILINEAR))
+        return torch.as_tensor(resized, device=self.device).movedim(-1, 0)[None]
 
     def to_cpu(self) -> bool:
         """Move the model to the CPU, for good."""

@@ -15,7 +15,7 @@ from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.class_sets import CLASS_SETS
 from napari_foundseg.models.family import Family, Package, WeightsView
-from napari_foundseg.models.loaded import LoadedClasses
+from napari_foundseg.models.loaded import LoadedClasses, pad_thin
 
 __all__ = ["FAMILY", "MaskRcnn", "Pixelwise", "load", "recognise"]
 
@@ -56,10 +56,11 @@ class Pixelwise(LoadedClasses):
 
         transform = SemanticSegmentation(resize_size=self.resize, mean=self.mean, std=self.std)
         with torch.inference_mode():
-            inputs = transform(torch.as_tensor(rgb).movedim(-1, 0))[None].to(self.device)
+            padded = pad_thin(rgb)
+            inputs = transform(torch.as_tensor(padded).movedim(-1, 0))[None].to(self.device)
             logits = self.network(inputs)["out"]
-            logits = functional.interpolate(logits, rgb.shape[:2], mode="bilinear", align_corners=False)
-            found = logits[0].argmax(0)
+            logits = functional.interpolate(logits, padded.shape[:2], mode="bilinear", align_corners=False)
+            found = logits[0].argmax(0)[: rgb.shape[0], : rgb.shape[1]]
         return np.asarray(found.cpu().numpy() + self.first, np.uint16)
 
 

@@ -22,7 +22,7 @@ from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checkpoints import read_config
-from napari_foundseg.models.loaded import LoadedClasses
+from napari_foundseg.models.loaded import LoadedClasses, pad_thin
 
 __all__ = ["FAMILY", "Segmenter", "load", "recognise"]
 
@@ -133,10 +133,15 @@ class Segmenter(LoadedClasses):
 
         process = getattr(self.images, f"post_process_{kind}_segmentation")
         accepted = inspect.signature(process).parameters
+        padded = pad_thin(rgb)
+        rows, columns = (slice(n) for n in rgb.shape[:2])
         with torch.inference_mode():
-            outputs = self.network(**self._inputs(rgb, kind))
+            outputs = self.network(**self._inputs(padded, kind))
             chosen = {name: value for name, value in options.items() if name in accepted}
-            return process(outputs, target_sizes=[rgb.shape[:2]], **chosen)[0]
+            found = process(outputs, target_sizes=[padded.shape[:2]], **chosen)[0]
+        if kind == "semantic":
+            return found[rows, columns]
+        return {**found, "segmentation": found["segmentation"][rows, columns]}
 
     def _inputs(self, rgb: NDArray[np.uint8], kind: str) -> dict[str, Any]:
         text = {"task_inputs": [kind]} if self.images is not self.processor else {}
