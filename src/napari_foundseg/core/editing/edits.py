@@ -7,7 +7,7 @@ size of a pixel along it, and None for an axis along which objects do not go on 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_boxes import box_of
+from napari_foundseg.core.editing.splitting import divide
 from napari_foundseg.core.errors import PromptError
 
 __all__ = [
@@ -215,21 +216,28 @@ def renumber(labels: Labels, ids: Sequence[int]) -> Pieces:
     return [(whole, np.searchsorted(old_ids, labels).astype(labels.dtype))]
 
 
-def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing: Spacing, free: int) -> Pieces:
-    """Divide an object at its waist between points.
-
-    The depth of the object is flooded from the points (watershed; Meyer, Signal Processing 38, 113-125, 1994).
+def split(
+    labels: Labels,
+    label: int,
+    points: Sequence[Sequence[float]],
+    spacing: Spacing,
+    free: int,
+    picture: Callable[[SliceBox], NDArray[Any]] | None = None,
+) -> Pieces:
+    """Divide an object between points, at its waist and where the picture has an edge (`splitting.divide`).
 
     Parameters
     ----------
     labels : ndarray of int
         The label image.
     points : sequence of sequence of float
-        Two or more positions in the array, one in each part.
+        Two or more positions in the array, one anywhere in each part; those on one pixel count once.
     spacing : sequence of float or None
-        One for each axis.
+        One for each axis. At other times than those of the points the object stays whole and keeps its id.
     free : int
         The id from which on none is in use.
+    picture : callable, optional
+        Takes a box of the array and returns the brightness there; without it the outline alone decides.
 
     Returns
     -------
@@ -241,8 +249,6 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
     PromptError
         If there are fewer than two points, or one is outside the object.
     """
-    from skimage.segmentation import watershed
-
     ordered = list(dict.fromkeys(tuple(int(np.floor(c + 0.5)) for c in point) for point in points))
     if len(ordered) < 2:
         raise PromptError(f"To split object {label}, click once in each of its parts; got {len(ordered)} point.")
@@ -250,16 +256,20 @@ def split(labels: Labels, label: int, points: Sequence[Sequence[float]], spacing
         inside = all(0 <= c < n for c, n in zip(seed, labels.shape, strict=True))
         if not inside or labels[seed] != label:
             raise PromptError(f"The point {seed} is not in object {label}. Click inside the object.")
-    box = _box(labels, [label])
+    box = _box(labels, [label], [0 if s is None else 1 for s in spacing])
     values = labels[box].copy()
     own = values == label
-    markers = np.zeros(values.shape, np.int32)
-    for i, seed in enumerate(ordered, 1):
-        markers[tuple(c - part.start for c, part in zip(seed, box, strict=True))] = i
-    depth = np.zeros(values.shape)
-    for part, mask in zip(_volumes(depth, spacing), _volumes(own, spacing), strict=True):
-        part[...] = _depth(mask, [s for s in spacing if s is not None])
-    parts = watershed(-depth, markers, connectivity=np.ones((3,) * values.ndim), mask=own)
+    clicks = [tuple(c - part.start for c, part in zip(seed, box, strict=True)) for seed in ordered]
+    brightness = None if picture is None else picture(box)
+    parts = np.where(own, 1, 0)
+    for index in _volume_indices(values.shape, spacing):
+        here = [i for i, at in enumerate(clicks) if all(isinstance(k, slice) or k == c for k, c in zip(index, at, strict=True))]
+        if not here:
+            continue
+        seeds = [tuple(c for k, c in zip(index, clicks[i], strict=True) if isinstance(k, slice)) for i in here]
+        sizes = [s for s in spacing if s is not None]
+        found = divide(own[index], seeds, sizes, None if brightness is None else brightness[index])
+        parts[index] = np.array([0, *(i + 1 for i in here)])[found]
     return [(box, _numbered(values, own, parts, 1, free))]
 
 
@@ -364,6 +374,10 @@ def _box(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None
 
 def _volumes(values: NDArray[Any], spacing: Spacing) -> Iterator[NDArray[Any]]:
     """Iterate over views of the parts that are edited separately: the whole array, or each point in time."""
-    ranges: list[Any] = [range(n) if s is None else [slice(None)] for n, s in zip(values.shape, spacing, strict=True)]
-    for index in product(*ranges):
+    for index in _volume_indices(values.shape, spacing):
         yield values[index]
+
+
+def _volume_indices(shape: tuple[int, ...], spacing: Spacing) -> Iterator[tuple[Any, ...]]:
+    """Iterate over the indices of those parts."""
+    yield from product(*(range(n) if s is None else [slice(None)] for n, s in zip(shape, spacing, strict=True)))
