@@ -63,6 +63,46 @@ def test_two_clicks_split_an_object(qtbot: Any, viewer: Any, canvas: Any, form: 
     np.testing.assert_array_equal(layer.data == 2, own)
 
 
+def test_clicks_beside_the_middles_split_as_well(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    canvas.click(layer, (90, 110))
+    canvas.key(Qt.Key.Key_K)
+    canvas.click(layer, (48, 97))  # near the corner, beside the neck
+    canvas.click(layer, (78, 104))
+    second = layer.data == 5
+    first = layer.data == 2
+    assert first[48, 97]
+    assert second[78, 104]
+    assert first[22, 122], "all of the block, not the surroundings of the click"
+    assert not first[85:].any()
+    assert "the image" in form.state.text()
+
+
+def test_more_clicks_make_more_parts_in_one_step(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    layer.data[60:64, 20:60] = 0
+    layer.data[100:110, 10:20] = layer.data[100:110, 30:40] = layer.data[100:110, 50:60] = 7
+    layer.data[104:106, 10:60] = 7
+    before = layer.data.copy()
+    canvas.click(layer, (105, 15))
+    canvas.key(Qt.Key.Key_K)
+    canvas.click(layer, (102, 17), SHIFT)
+    canvas.click(layer, (107, 32), SHIFT)
+    assert "2 clicked" in form.state.text()
+    np.testing.assert_array_equal(layer.data, before)
+    canvas.click(layer, (50, 5))
+    assert "not in object 7" in form.message.text()
+    canvas.click(layer, (102, 17))
+    assert "another part" in form.message.text()
+    canvas.click(layer, (103, 57))
+    parts = [int(layer.data[at]) for at in ((108, 12), (102, 38), (101, 52))]
+    assert len(set(parts)) == 3
+    assert parts[0] == 7
+    assert "Split into 3" in form.state.text()
+    canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    np.testing.assert_array_equal(layer.data, before)
+
+
 def test_a_dragged_line_cuts_an_object(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
     layer = form.layer
     canvas.click(layer, (90, 110))

@@ -263,7 +263,11 @@ def split(
     brightness = None if picture is None else picture(box)
     parts = np.where(own, 1, 0)
     for index in _volume_indices(values.shape, spacing):
-        here = [i for i, at in enumerate(clicks) if all(isinstance(k, slice) or k == c for k, c in zip(index, at, strict=True))]
+        here = [
+            i
+            for i, at in enumerate(clicks)
+            if all(isinstance(k, slice) or k == c for k, c in zip(index, at, strict=True))
+        ]
         if not here:
             continue
         seeds = [tuple(c for k, c in zip(index, clicks[i], strict=True) if isinstance(k, slice)) for i in here]

@@ -22,10 +22,10 @@ __all__ = ["divide"]
 _SMOOTHING = (1.5, 1.0, 0.7, 0.5)
 #: Share of the depth at a summit that the disc of its click reaches.
 _DISC = 0.6
-#: Difference in brightness, in ranges of the object, from which on a pixel of the disc is not the click's yet.
-_ALIKE = 0.4
+#: Difference in brightness to the click, in ranges of the object, at which its way and disc end.
+_ALIKE = 0.5
 #: How much less likely a step becomes over a difference in brightness of the object's whole range, as an exponent.
-_CONTRAST = 7.0
+_CONTRAST = 9.0
 #: Pixels by which the picture is smoothed.
 _NOISE = 0.7
 #: Likelihood of the least likely step.
@@ -102,7 +102,7 @@ def _shares(
     where = np.broadcast_arrays(*at)
     weight = ndimage.map_coordinates(inside.astype(float), where, order=1, mode="nearest")
     fine = [ndimage.map_coordinates(share * inside, where, order=1, mode="nearest") for share in shares]
-    return np.stack(fine) / np.maximum(weight, 1e-9)
+    return np.asarray(np.stack(fine) / np.maximum(weight, 1e-9))
 
 
 def _blocks(values: Floats, steps: Sequence[int]) -> Floats:
@@ -112,9 +112,7 @@ def _blocks(values: Floats, steps: Sequence[int]) -> Floats:
     return np.asarray(padded.reshape(shape).mean(tuple(range(1, len(shape), 2))))
 
 
-def _walked(
-    mask: Bool, clicks: Sequence[Place], spacing: Sequence[float], picture: NDArray[Any] | None
-) -> Floats:
+def _walked(mask: Bool, clicks: Sequence[Place], spacing: Sequence[float], picture: NDArray[Any] | None) -> Floats:
     """Solve the random walk on one grid."""
     from scipy import ndimage
 
@@ -150,7 +148,7 @@ def _brightness(mask: Bool, picture: NDArray[Any]) -> Floats | None:
     from scipy import ndimage
 
     smooth = np.asarray(ndimage.gaussian_filter(picture.astype(float), _NOISE))
-    low, high = np.percentile(smooth[mask], [5, 95])
+    low, high = np.percentile(smooth[mask], [1, 99])
     return smooth / (high - low) if high > low else None
 
 
@@ -158,31 +156,45 @@ def _seeds(
     mask: Bool, depth: Floats, clicks: Sequence[Place], spacing: Sequence[float], seen: Floats | None
 ) -> NDArray[np.int32]:
     """Return what belongs to each click from the start: its way to the summit and the disc there."""
-    ways = _ways(mask, depth, clicks, spacing)
+    from scipy import ndimage
+
+    ways = _ways(mask, depth, clicks, spacing, seen)
     tops = [way[-1] for way in ways]
     away = np.stack([_distances(mask.shape, top, spacing) for top in tops])
     apart = min(float(away[i][other]) for i in range(len(tops)) for other in tops[:i])
     reach = np.array([min(_DISC * depth[top], apart / 2 - min(spacing) / 2) for top in tops])
-    beyond = away - reach.reshape(-1, *[1] * mask.ndim)
-    if seen is not None:
-        for i, click in enumerate(clicks):
-            beyond[i][np.abs(seen - seen[click]) > _ALIKE] = np.inf
-    seeds = np.where(mask & (beyond.min(0) <= 0), beyond.argmin(0) + 1, 0).astype(np.int32)
+    seeds = np.zeros(mask.shape, np.int32)
+    for i, (top, click) in enumerate(zip(tops, clicks, strict=True)):
+        disc = mask & (away[i] <= reach[i]) & (away[i] == away.min(0))
+        if seen is not None:
+            disc &= np.abs(seen - seen[click]) <= _ALIKE
+        connected = ndimage.label(disc, np.ones((3,) * mask.ndim))[0]
+        seeds[disc & (connected == connected[top])] = i + 1
     for i, way in enumerate(ways, 1):
         seeds[tuple(np.transpose(way))] = i
     return seeds
 
 
-def _ways(mask: Bool, depth: Floats, clicks: Sequence[Place], spacing: Sequence[float]) -> list[list[Place]]:
-    """Climb from each click to a summit of its own; where there is none, stay."""
+def _ways(
+    mask: Bool, depth: Floats, clicks: Sequence[Place], spacing: Sequence[float], seen: Floats | None
+) -> list[list[Place]]:
+    """Climb from each click to a summit of its own, or to where the picture looks different; else stay."""
     from scipy import ndimage
 
     for radius in _SMOOTHING:
         height = ndimage.gaussian_filter(depth, [radius * min(spacing) / s for s in spacing])
-        ways = [_climb(height, mask, click) for click in clicks]
+        ways = [_alike(_climb(height, mask, click), seen) for click in clicks]
         if len({way[-1] for way in ways}) == len(clicks):
             return ways
     return [[click] for click in clicks]
+
+
+def _alike(way: list[Place], seen: Floats | None) -> list[Place]:
+    """End a way where the picture does not look like its start any more."""
+    if seen is None:
+        return way
+    far = np.abs(seen[tuple(np.transpose(way))] - seen[way[0]]) > _ALIKE
+    return way[: int(far.argmax())] if far.any() else way
 
 
 def _climb(height: Floats, mask: Bool, start: Place) -> list[Place]:
@@ -215,9 +227,7 @@ def _neighbours(
             yield one, other, float(np.linalg.norm(np.multiply(step, spacing)))
 
 
-def _harmonic(
-    starts: NDArray[Any], ends: NDArray[Any], ease: Floats, seeds: NDArray[np.int32], count: int
-) -> Floats:
+def _harmonic(starts: NDArray[Any], ends: NDArray[Any], ease: Floats, seeds: NDArray[np.int32], count: int) -> Floats:
     """Return the share of walks from each pixel that reach each of the seeds 1 to `count` first."""
     from scipy.sparse import coo_array, diags_array
     from scipy.sparse.linalg import cg
@@ -256,8 +266,11 @@ def _tidied(
         kept[connected == connected[click]] = i
     if (kept == parts).all():
         return kept
-    grown = watershed(np.zeros(mask.shape, np.uint8), kept, connectivity=eight, mask=mask).astype(np.int32)
+    grown: NDArray[np.int32] = watershed(np.zeros(mask.shape, np.uint8), kept, connectivity=eight, mask=mask).astype(
+        np.int32
+    )
     if (grown[mask] > 0).all():
         return grown
     nearest = ndimage.distance_transform_edt(grown == 0, sampling=spacing, return_distances=False, return_indices=True)
-    return np.where(mask, grown[tuple(nearest)], 0).astype(np.int32)
+    grown[mask] = grown[tuple(nearest)][mask]
+    return grown

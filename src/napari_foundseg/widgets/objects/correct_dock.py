@@ -16,12 +16,13 @@ from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.widgets.controls.rows import labelled_row
-from napari_foundseg.widgets.layers.layer_axes import displayed_axes, label_spacing
+from napari_foundseg.widgets.layers.layer_axes import label_spacing
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.review import Review
+from napari_foundseg.widgets.objects.split_button import SplitButton
 
 __all__ = ["CorrectWidget"]
 
@@ -111,14 +112,10 @@ class CorrectWidget(LabelsDock):
     def _add_tool_buttons(self) -> None:
         self.keys: dict[str, Callable[[], None]] = {}
         self.buttons: dict[str, QPushButton] = {}
-        self.split_button = QPushButton("Split (K)")
-        self.split_button.setCheckable(True)
-        self.split_button.setToolTip(
-            "Split the chosen object: click once in each of the two parts, or drag a line across it."
-        )
-        self.split_button.toggled.connect(self._arm_split)
+        self.split_button = SplitButton(self.viewer, self, self.chosen_objects, self._write_edit)
+        self.split_button.asked.connect(self._show_split)
+        self.split_button.done.connect(lambda words: self.state.setText(f"{self.state.text()} {words}"))
         self.keys["K"] = self.split_button.toggle
-        self._points: list[tuple[float, ...]] = []
         rows: list[list[tuple[str, str, Callable[[], None], str]]] = [
             [("Merge", "J", self.merge, "Merge the chosen objects (Shift+click for more) into the first."),
              ("Delete", "D", self.delete, "Remove the chosen objects.")],
@@ -223,50 +220,19 @@ class CorrectWidget(LabelsDock):
         dragged = bool(np.hypot(*(np.array(event.pos, float) - pressed_at)) >= _DRAG)
         if self.split_button.isChecked():
             end = tuple(float(v) for v in layer.world_to_data(event.position))
-            self._split_at(start, end if dragged else None)
+            self.split_button.press(start, end if dragged else None, more)
         elif not dragged and label:
             if more:
                 self.chosen_objects.add(label)
             else:
                 self.choose([label])
 
-    def _arm_split(self, on: bool) -> None:
-        self._points.clear()
-        if self.layer is not None:
-            self.layer.mouse_pan = not on
-        if on:
-            self.message.say("")
-            if len(self.chosen) != 1:
-                self.split_button.setChecked(False)
-                self.fail(PromptError("To split, click one object first, then press Split."))
-                return
-            self.state.setText(f"Object {self.chosen[0]}: click in each part, or drag a line across it.")
+    def _show_split(self, words: str) -> None:
+        """Show what to click next to split the chosen object."""
+        if words:
+            self.state.setText(words)
         else:
             self._show_chosen_size()
-
-    def _split_at(self, start: tuple[float, ...], end: tuple[float, ...] | None) -> None:
-        layer = self.layer
-        assert layer is not None
-        assert self.history is not None
-        label = self.chosen[0]
-        free = self.history.free_id()
-        if self.viewer.dims.ndisplay != 2:
-            self.fail(PromptError("Splitting needs the 2-D view. Press the 2D/3D button below the layer list first."))
-            return
-        if end is not None:
-            plane = displayed_axes(self.viewer, layer)
-            done = self._write_edit("split", lambda labels: edits.split_by_line(labels, label, start, end, plane, free))
-        else:
-            self._points.append(start)
-            if len(self._points) < 2:
-                self.state.setText(f"Object {label}: now click in the other part.")
-                return
-            points = self._points
-            self._points = []
-            spacing = label_spacing(layer)[0]
-            done = self._write_edit("split", lambda labels: edits.split(labels, label, points, spacing, free))
-        if done:
-            self.split_button.setChecked(False)
 
     # Writing.
 

@@ -1,0 +1,162 @@
+"""The tool *Split* of the form *Correct*: clicks in each part of an object, or a line across it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QPushButton
+
+from napari_foundseg.core.editing import edits
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.widgets.layers.layer_axes import displayed_axes, label_spacing
+from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
+from napari_foundseg.widgets.objects.measurement_columns import grey_values
+
+if TYPE_CHECKING:
+    from napari.layers import Labels
+    from napari.viewer import Viewer
+
+    from napari_foundseg.core.editing.difference import SliceBox
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.objects.labels_dock import LabelsDock
+
+__all__ = ["SplitButton"]
+
+_Place = tuple[float, ...]
+_Make = Callable[[Any], Iterable[tuple["SliceBox", Any]]]
+
+
+class SplitButton(QPushButton):
+    """A button that stays pressed while an object is being split.
+
+    Parameters
+    ----------
+    dock : LabelsDock
+        The form; its layer is edited, and its image tells where parts look different.
+    write_edit : callable
+        Writes an edit of a name as one step and returns whether it was possible.
+    """
+
+    #: What to do next; empty after a split or where it was given up.
+    asked = Signal(str)
+    #: How an object was split.
+    done = Signal(str)
+
+    def __init__(
+        self, viewer: Viewer, dock: LabelsDock, chosen: ChosenObjects, write_edit: Callable[[str, _Make], bool]
+    ) -> None:
+        super().__init__("Split (K)")
+        self._viewer = viewer
+        self._dock = dock
+        self._chosen = chosen
+        self._write_edit = write_edit
+        self._points: list[_Place] = []
+        self.setCheckable(True)
+        self.setToolTip(
+            "Split the chosen object: click once in each of the two parts, anywhere in them, or drag a line across it. "
+            "For more parts, Shift+click in all but the last. Key K on the layer splits the object under the pointer."
+        )
+        self.toggled.connect(self._arm)
+
+    def press(self, start: _Place, end: _Place | None, more: bool) -> None:
+        """Act on a click, or on a line that was dragged to `end`, in data coordinates of the layer.
+
+        `more`: clicks in further parts follow.
+        """
+        if self._viewer.dims.ndisplay != 2:
+            words = "Splitting needs the 2-D view. Press the 2D/3D button below the layer list first."
+            self._dock.fail(PromptError(words))
+        elif end is not None:
+            self._cut(start, end)
+        else:
+            self._add_point(start, more)
+
+    def _arm(self, on: bool) -> None:
+        self._points.clear()
+        layer = self._dock.layer
+        if layer is not None:
+            layer.mouse_pan = not on
+        if not on:
+            self.asked.emit("")
+            return
+        self._dock.message.say("")
+        if len(self._chosen.ids) != 1:
+            self.setChecked(False)
+            self._dock.fail(PromptError("To split, click one object first, then press Split."))
+            return
+        self.asked.emit(f"Object {self._chosen.ids[0]}: click in each part, or drag a line across it.")
+
+    def _add_point(self, point: _Place, more: bool) -> None:
+        """Take a click for a part; a click elsewhere is refused and the others stay."""
+        layer = self._dock.layer
+        assert layer is not None
+        label = self._chosen.ids[0]
+        pixel = _pixel(point)
+        self._dock.message.say("")
+        if not _holds(layer, pixel, label):
+            self._dock.fail(PromptError(f"This click is not in object {label}. Click inside the object."))
+            return
+        if pixel in map(_pixel, self._points):
+            self._dock.fail(PromptError("There is a click on this pixel already. Click in another part."))
+            return
+        self._points.append(point)
+        if more or len(self._points) < 2:
+            count = f" ({len(self._points)} clicked)" if len(self._points) > 1 else ""
+            self.asked.emit(f"Object {label}: now click in the other part{count}; Shift+click where more follow.")
+            return
+        points = list(self._points)
+        picture = _brightness(self._dock.chosen_image(), layer)
+        spacing = label_spacing(layer)[0]
+        free = self._free_id()
+        self._finish(
+            lambda labels: edits.split(labels, label, points, spacing, free, picture),
+            f"Split into {len(points)}, by its outline" + (" alone." if picture is None else " and the image."),
+        )
+
+    def _cut(self, start: _Place, end: _Place) -> None:
+        layer = self._dock.layer
+        assert layer is not None
+        label = self._chosen.ids[0]
+        plane = displayed_axes(self._viewer, layer)
+        free = self._free_id()
+        self._finish(lambda labels: edits.split_by_line(labels, label, start, end, plane, free), "Cut along the line.")
+
+    def _finish(self, make: _Make, words: str) -> None:
+        """Write the split and stop splitting; after an error the user may go on."""
+        if self._write_edit("split", make):
+            self.setChecked(False)
+            self.done.emit(words)
+        else:
+            self._points.clear()
+
+    def _free_id(self) -> int:
+        assert self._dock.history is not None
+        return self._dock.history.free_id()
+
+
+def _pixel(point: _Place) -> tuple[int, ...]:
+    return tuple(int(np.floor(c + 0.5)) for c in point)
+
+
+def _holds(layer: Labels, pixel: tuple[int, ...], label: int) -> bool:
+    return all(0 <= c < n for c, n in zip(pixel, layer.data.shape, strict=True)) and layer.data[pixel] == label
+
+
+def _brightness(image: Image | None, layer: Labels) -> Callable[[SliceBox], NDArray[Any]] | None:
+    """Return what reads the brightness of an image under a box of the labels; None where it does not fit them."""
+    grey = None if image is None else grey_values(image, layer.data.shape)
+    if image is None or grey is None:
+        return None
+    channels = list(image.channels) if isinstance(image.channels, tuple) else []
+
+    def read(box: SliceBox) -> NDArray[Any]:
+        values = np.asarray(grey[box])
+        if values.ndim > len(box):
+            values = values[..., channels].mean(-1) if channels else values.mean(-1)
+        return np.asarray(np.nan_to_num(values.astype(float), posinf=0, neginf=0))
+
+    return read
