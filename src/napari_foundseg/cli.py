@@ -26,6 +26,7 @@ from typer.core import TyperGroup
 
 from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
 from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.formats.table import image_formats, label_endings, listed
 from napari_foundseg.models.catalog import catalog, packaged
@@ -90,11 +91,19 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for labels.tif and overlay.png.")] = Path("foundseg-demo"),
 ) -> None:
     """Segment a sample image, write labels and a picture, and open the window where there is a display."""
+    from napari_foundseg.batch.result_file import write_result
+    from napari_foundseg.io.naming import sidecar_path
     from napari_foundseg.io.samples import sample
+    from napari_foundseg.io.writers import replace_overlay
 
     image = sample("nuclei")
-    result = _segment("automatic", image, out / "labels.tif", {})
-    _write_overlay(image, result, out / "overlay.png")
+    labels = out / "labels.tif"
+    opened, result = _run("automatic", image, {})
+    # Its own files are made again, whatever has become of them.
+    for path in (labels, sidecar_path(labels)):
+        path.unlink(missing_ok=True)
+    write_result(labels, opened, result)
+    replace_overlay(out / "overlay.png", opened.rgb(), result.labels)
     console.print(f"{len(result)} objects in {image.name}: {out / 'labels.tif'} and {out / 'overlay.png'}")
     if _has_display():
         # A process of its own: this one has torch, the window must not.
@@ -258,17 +267,21 @@ def replay(
     ],
     image: Annotated[Optional[Path], typer.Option(help="The image, where it is not where it was.")] = None,  # noqa: UP045
     out: Annotated[Optional[Path], typer.Option(help="Labels file to write.")] = None,  # noqa: UP045
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier result that was not edited since.")
+    ] = False,
 ) -> None:
     """Make a result again, and say whether it is equal to the one that is there (exit code 1 if it is not)."""
-    from napari_foundseg.batch.replay import compare
+    from napari_foundseg.batch.replay import check_replay, compare
     from napari_foundseg.batch.replay import replay as run_again
-    from napari_foundseg.io.writers import write_labels
+    from napari_foundseg.batch.result_file import write_replay
 
+    if out is not None:
+        check_replay(file, image, out, overwrite=overwrite)
     with Progress(console=console, transient=True) as bar:
         again = run_again(file, image, progress=_told_to(bar, "Replay"))
     if out is not None:
-        seen = again.provenance["image"]
-        write_labels(out, again.labels, seen["axes"], seen["spacing"], seen["units"])
+        write_replay(out, again, overwrite=overwrite)
     found = compare(file, again)
     console.print(f"{len(again)} objects. {found.words}", markup=False, highlight=False, soft_wrap=True)
     if found.equal is False:
@@ -308,33 +321,26 @@ def fit_stego(
     console.print(f"{fitted.model.name}: {fitted.model.file}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _segment(task: str, file: Path, out: Path, options: dict[str, Any]) -> Segmentation:
-    from napari_foundseg.batch.result_file import check_sidecar, write_result
+def _run(
+    task: str, file: Path, options: dict[str, Any], check: Callable[[Image], object] = lambda _: None
+) -> tuple[Image, Segmentation]:
+    """Run a task on a file; `check` is called with the image before the run."""
     from napari_foundseg.tasks.running import run
 
-    check_sidecar(out)
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
     for note in image.notes:
         console.print(f"{file.name}: {note}", markup=False, highlight=False, soft_wrap=True)
+    check(image)
     inputs = inputs_of(options.pop("inputs", "{}"))
     options.setdefault("model", None)
     options["model"] = options["model"] or default_model(task)
     with Progress(console=console, transient=True) as bar:
-        result = run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
-    write_result(out, image, result)
-    return result
+        return image, run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
 
 
 def _told_to(bar: Progress, title: str) -> Callable[[float, str], None]:
     done = bar.add_task(title, total=1.0)
     return lambda share, words, *_: bar.update(done, completed=share, description=words)
-
-
-def _write_overlay(image: Path, result: Segmentation, out: Path) -> None:
-    from napari_foundseg.io.readers import read_image
-    from napari_foundseg.io.writers import write_overlay
-
-    write_overlay(out, read_image(image).rgb(), result.labels)
 
 
 def _has_display() -> bool:
@@ -346,18 +352,24 @@ def _command(name: str) -> Callable[..., None]:
     task = TASKS[name]
 
     def command(**options: Any) -> None:
+        from napari_foundseg.batch.result_file import check_result, write_result
+        from napari_foundseg.batch.run_files import files_of_run
+        from napari_foundseg.io.formats.table import format_of_labels
         from napari_foundseg.io.naming import table_path
-        from napari_foundseg.io.writers import write_table
 
         image = options.pop("image")
         out = options.pop("out")
         table = options.pop("table")
+        overwrite = options.pop("overwrite")
         # What a task says of objects that are there stands in the table alone.
         table = table or (table_path(out) if task.takes_labels else None)
         given = {key: value for key, value in options.items() if value is not None}
-        result = _segment(name, image, out, given)
-        if table is not None:
-            write_table(table, result.table)
+        given["model"] = given.get("model") or default_model(name)
+        text = given.get("inputs", "{}")
+        read = files_of_run(image, given, text, inputs_of(text))
+        check_result(out, table, read, overwrite=overwrite)
+        opened, result = _run(name, image, given, lambda found: format_of_labels(out, found.label_axes))
+        write_result(out, opened, result, table, overwrite=overwrite)
         console.print(f"{len(result)} objects: {out}{'' if table is None else f', {table}'}")
 
     command.__doc__ = f"{task.title}: write the labels of an image."
@@ -367,6 +379,9 @@ def _command(name: str) -> Callable[..., None]:
         "table": _option(
             Path, f"Table of the objects (CSV).{' Default: beside the labels.' if task.takes_labels else ''}"
         ),
+        "overwrite": Annotated[
+            bool, typer.Option("--overwrite", help="Replace an earlier result that was not edited since.")
+        ],
         "model": _option(str, "Model; see: napari-foundseg models list."),
         "method": _option(str, f"{' or '.join(task.methods)}; by default the first that the model has."),
         **{key: _option(str, text) for key, text in IMAGE_OPTIONS.items()},
@@ -375,12 +390,16 @@ def _command(name: str) -> Callable[..., None]:
     parameters = [
         inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind)
         if key in ("image", "out")
-        else inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=None)
+        else inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=_default(key))
         for key, kind in (fixed | _settings_options(name)).items()
     ]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in parameters}
     return command
+
+
+def _default(key: str) -> bool | None:
+    return False if key == "overwrite" else None
 
 
 def _settings_options(name: str) -> dict[str, Any]:

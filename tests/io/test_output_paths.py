@@ -57,6 +57,11 @@ def test_an_input_is_refused_however_it_is_spelled(raw: Path, spelling: str) -> 
         refuse_inputs([output], [raw])
 
 
+def test_the_file_of_an_image_inside_it_is_an_input(raw: Path) -> None:
+    with pytest.raises(InputReplacedError, match=r"raw\.tif"):
+        refuse_inputs([raw], [raw / "1"])
+
+
 def test_another_file_is_no_input(raw: Path) -> None:
     refuse_inputs([raw.with_name("labels.tif"), raw.parent / "new" / "labels.tif"], [raw, raw.with_name("gone.tif")])
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from napari_foundseg.batch.sidecar import file_state, hash_file
 from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.naming import file_of, is_image_folder
 from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.written_files import file_state, hash_file
 
 __all__ = ["hash_image_file", "read_item_image"]
 

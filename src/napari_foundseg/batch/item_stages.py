@@ -17,7 +17,7 @@ from napari_foundseg.batch.items import BatchItem
 from napari_foundseg.batch.ledger import Folder, LockedItem, lock_item
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.batch.recipe_steps import run_steps
-from napari_foundseg.batch.sidecar import SourceFile, file_state
+from napari_foundseg.batch.sidecar import SourceFile
 from napari_foundseg.core.errors import (
     BadImageError,
     Cancelled,
@@ -30,7 +30,8 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.io.naming import join_name
-from napari_foundseg.io.writers import write_labels, write_overlay, write_table
+from napari_foundseg.io.writers import replace_labels, replace_overlay, replace_table
+from napari_foundseg.io.written_files import file_state
 from napari_foundseg.tasks.settings import ignore_progress
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ class Ready:
     held: LockedItem
     image: Image
     source: SourceFile
-    #: State of the image's file when it was read, from `sidecar.file_state`.
+    #: State of the image's file when it was read, from `file_state`.
     state: tuple[int, ...]
     times: dict[str, float]
 
@@ -213,10 +214,10 @@ def _write_results(computed: Computed, objects: int, started: float) -> None:
     _check_same_file(ready)
     stage = held.make_stage()
     names = [f"{held.labels}{outputs.labels}"]
-    write_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
+    replace_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
     if outputs.table:
         names.append(f"{held.labels}.csv")
-        write_table(join_name(stage, names[1]), computed.table)
+        replace_table(join_name(stage, names[1]), computed.table)
     record = {
         "input": ready.source,
         "recipe": ready.recipe.digest(),
@@ -247,7 +248,7 @@ def _write_thumbnail(path: Path, image: Image, labels: NDArray[Any]) -> None:
     index = tuple(n // 2 for n in image.slice_shape)
     plane = image.plane_view(labels, index)
     step = max(1, -(-max(plane.shape) // THUMBNAIL))
-    write_overlay(path, image.rgb(index)[::step, ::step], plane[::step, ::step])
+    replace_overlay(path, image.rgb(index)[::step, ::step], plane[::step, ::step])
 
 
 @lru_cache(4)

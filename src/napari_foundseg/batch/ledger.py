@@ -10,17 +10,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_foundseg.batch.sidecar import Sidecar, file_state, hash_file, read_sidecar
+from napari_foundseg.batch.sidecar import Sidecar, read_sidecar
 from napari_foundseg.core.errors import FolderLostError, KeptError, OutputError
 from napari_foundseg.io.atomic import named_errors, publish, sweep
 from napari_foundseg.io.formats.table import label_endings
 from napari_foundseg.io.naming import LABELS_SUFFIX, join_name
-from napari_foundseg.io.worklist import STATE_FILE, read_records
+from napari_foundseg.io.written_files import file_state, hash_file, worked_on
 
 __all__ = ["HIDDEN", "Folder", "LockedItem", "lock_item", "open_folder", "renumber_folder", "thumbnail_path"]
 
@@ -166,7 +165,7 @@ class LockedItem:
             if path.exists():
                 self._states[name], self.found[name] = file_state(path), hash_file(path)
                 self._check_ours(name)
-        for name in _persons(self.folder.path):
+        for name in worked_on(self.folder.path):
             if name in self.found:
                 raise KeptError(f"{name} was kept: you have worked on it in the worklist.")
 
@@ -219,18 +218,3 @@ class LockedItem:
 def _refuse_link(path: Path) -> None:
     if path.is_symlink():
         raise OutputError(f"{str(path)!r} is a link to another place. Remove it, or choose another folder.")
-
-
-def _persons(folder: Path) -> frozenset[str]:
-    """Return the labels files of a folder that the user has edited in the window, by the worklist."""
-    try:
-        state = (folder / STATE_FILE).stat()
-    except OSError:
-        return frozenset()
-    return _persons_of(folder, state.st_ino, state.st_size, state.st_mtime_ns)
-
-
-@lru_cache(4)
-def _persons_of(folder: Path, *_state_of_file: int) -> frozenset[str]:
-    records = read_records(folder).values()
-    return frozenset(record.labels for record in records if record.state in ("in work", "done"))

@@ -16,21 +16,24 @@ from pydantic import TypeAdapter, ValidationError
 from napari_foundseg.batch.item_image import hash_image_file, read_item_image
 from napari_foundseg.batch.recipe import step_of
 from napari_foundseg.batch.recipe_steps import run_steps
-from napari_foundseg.batch.sidecar import Sidecar, hash_file
+from napari_foundseg.batch.run_files import files_of_models
+from napari_foundseg.batch.sidecar import Sidecar
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
-from napari_foundseg.io.formats.table import label_endings
+from napari_foundseg.io.formats.table import format_of_labels, label_endings
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.io.naming import sidecar_path
+from napari_foundseg.io.output_paths import check_outputs, find_files
 from napari_foundseg.io.readers import read_image, read_stored
-from napari_foundseg.io.writers import write_labels
+from napari_foundseg.io.writers import replace_labels
+from napari_foundseg.io.written_files import hash_file
 from napari_foundseg.tasks.settings import Progress, ignore_progress
 
-__all__ = ["Comparison", "compare", "replay"]
+__all__ = ["Comparison", "check_replay", "compare", "replay"]
 
 
 @dataclass(frozen=True)
@@ -128,12 +131,40 @@ def compare(source: str | Path | Mapping[str, Any], again: Segmentation) -> Comp
     known = record.steps[0]["image"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, record.labels.name)
-        write_labels(path, again.labels, known["axes"], known["spacing"], known["units"])
+        replace_labels(path, again.labels, known["axes"], known["spacing"], known["units"])
         equal = hash_file(path) == record.sha256
     since = f"{record.labels} was changed or removed after the run"
     if equal:
         return Comparison(True, f"Equal to the labels of the run; {since}.")
     return Comparison(None, f"{since}; so the labels cannot be compared.")
+
+
+def check_replay(source: Path, image: Path | None, out: Path, *, overwrite: bool = False) -> None:
+    """Check before a replay what is known of the labels file that it writes.
+
+    Parameters
+    ----------
+    source : Path
+        What is replayed.
+    image : Path or None
+        The image, if it is given.
+    out : Path
+        The labels file.
+    overwrite : bool
+        Whether an earlier result that nobody edited may be replaced.
+
+    Raises
+    ------
+    OutputError
+        If the file must not or cannot be written; the message says why and what to do.
+    ReplayError
+        If there is no provenance.
+    """
+    record = _read_record(source)
+    known = record.steps[0].get("image", {})
+    read = [source, sidecar_path(source), *find_files([image, record.labels, known.get("source")])]
+    format_of_labels(out, known.get("axes", "YX"))
+    check_outputs([out], [*read, *files_of_models(list(record.steps))], overwrite=overwrite)
 
 
 @dataclass(frozen=True)

@@ -1,36 +1,76 @@
-"""Writes the result of one run as a batch does: a labels file and its sidecar."""
+"""Writes the result of one run as a batch does: a labels file, its table and its sidecar."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
 
 from napari_foundseg.batch.recipe import Recipe, Sources, step_of
-from napari_foundseg.batch.sidecar import Sidecar, SourceFile, hash_file, read_sidecar
-from napari_foundseg.core.errors import OutputError
+from napari_foundseg.batch.sidecar import Sidecar, SourceFile, read_sidecar
+from napari_foundseg.core.errors import KeptError, OutputError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.io.naming import sidecar_path
-from napari_foundseg.io.writers import write_labels
+from napari_foundseg.io.atomic import named_errors
+from napari_foundseg.io.formats.table import format_of_labels
+from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name, sidecar_path, stem_of
+from napari_foundseg.io.output_paths import check_outputs, free_path, refuse_inputs, refuse_kept
+from napari_foundseg.io.writers import replace_labels, replace_table
+from napari_foundseg.io.written_files import hash_file, note_written
 
-__all__ = ["check_sidecar", "write_result"]
+if TYPE_CHECKING:
+    import pandas as pd
 
+__all__ = ["check_result", "write_replay", "write_result"]
 
-def check_sidecar(out: Path) -> None:
-    """Raise an OutputError if the sidecar of a labels file would replace a file that is not a sidecar."""
-    path = sidecar_path(out)
-    try:
-        read_sidecar(path)
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"{str(path)!r} exists and is not a sidecar of this plugin ({error}). Rename it, or write to another place."
-        ) from error
+_TABLE_ENDING = ".csv"
 
 
-def write_result(out: Path, image: Image, result: Segmentation) -> None:
-    """Write labels and their sidecar; the folder is made."""
+def check_result(
+    out: Path, table: Path | None = None, inputs: Iterable[Path] = (), axes: str = "YX", *, overwrite: bool = False
+) -> None:
+    """Check before a run all that is known of its files; raise an OutputError that says what to do.
+
+    `axes` are those of the labels; before they are known, any image has Y and X.
+    """
+    inputs = list(inputs)
+    format_of_labels(out, axes)
+    if table is not None and table.suffix.lower() != _TABLE_ENDING:
+        raise OutputError(f"{str(table)!r} cannot be written: tables are saved as {_TABLE_ENDING}.")
+    given = [path for path in (out, table) if path is not None]
+    check_outputs(given, inputs, overwrite=overwrite)
+    sidecar = sidecar_path(out)
+    # It is replaced with its labels.
+    refuse_inputs([sidecar], inputs)
+    _known(sidecar, given, overwrite=overwrite)
+
+
+def write_result(
+    out: Path, image: Image, result: Segmentation, table: Path | None = None, *, overwrite: bool = True
+) -> None:
+    """Write labels, their table and their sidecar; folders are made.
+
+    Raises
+    ------
+    OutputError
+        If the labels or the table do not fit, or the user put a file there during the run. They are then written under
+        another name, which the message says.
+    """
     assert image.source is not None
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(out, result.labels, image.label_axes, image.spacing, image.units)
+    sizes = image.spacing, image.units
+    labels, moved = _write_labels(out, result.labels, image.label_axes, *sizes, overwrite=overwrite)
+    written = [labels]
+    if table is not None:
+        there, words = _write_table(table, result.table, overwrite=overwrite)
+        written.append(there)
+        moved += words
+    sidecar = sidecar_path(labels)
+    before = _known(sidecar, written, overwrite=True)
+    beside = [path for path in written if path.parent == labels.parent]
+    outputs = {path.name: hash_file(path) for path in beside}
     known = result.provenance
     sources = Sources(
         paths=(image.source,), axes=image.axes, channels=image.channels or None, normalisation=image.normalisation
@@ -40,9 +80,92 @@ def write_result(out: Path, image: Image, result: Segmentation) -> None:
         input=SourceFile(name=image.source, sha256=hash_file(Path(image.source)), index=None, axes=image.axes),
         recipe=Recipe(inputs=sources, steps=(step_of(known),)).digest(),
         models={known["model"]["name"]: known["model"]["sha256"]},
-        outputs={out.name: hash_file(out)},
-        previous={},
+        outputs=outputs,
+        previous={name: digest for name, digest in before.items() if name not in outputs},
         objects=len(result),
         steps=(known,),
         times={"compute": known["seconds"]},
-    ).write(sidecar_path(out))
+    ).write(sidecar)
+    for path in written:
+        note_written(path)
+    if moved:
+        raise OutputError(moved.strip())
+
+
+def write_replay(out: Path, again: Segmentation, *, overwrite: bool = True) -> None:
+    """Write the labels of a replay; raises as `write_result`."""
+    seen = again.provenance["image"]
+    place, moved = _write_labels(out, again.labels, seen["axes"], seen["spacing"], seen["units"], overwrite=overwrite)
+    note_written(place)
+    if moved:
+        raise OutputError(moved.strip())
+
+
+def _write_labels(
+    out: Path,
+    labels: NDArray[Any],
+    axes: str,
+    spacing: Mapping[str, float],
+    units: Mapping[str, str],
+    *,
+    overwrite: bool = True,
+) -> tuple[Path, str]:
+    """Write labels, under another name where they must not be at `out`; return where, and why in words."""
+    place = out
+    words = ""
+    try:
+        format_of_labels(out, axes, int(labels.max(initial=0)))
+        refuse_kept(out, overwrite=overwrite)
+    except OutputError as error:
+        place = free_path(out.with_name(f"{stem_of(out.name)}{DEFAULT_LABEL_ENDING}"))
+        words = f"{error} So that it is not lost, the result is in {str(place)!r}. "
+    _make_folder(place)
+    replace_labels(place, labels, axes, spacing, units)
+    return place, words
+
+
+def _write_table(path: Path, table: pd.DataFrame, *, overwrite: bool) -> tuple[Path, str]:
+    place = path
+    words = ""
+    try:
+        refuse_kept(path, overwrite=overwrite)
+    except KeptError as error:
+        place = free_path(path)
+        words = f"{error} So that it is not lost, the table is in {str(place)!r}. "
+    _make_folder(place)
+    replace_table(place, table)
+    return place, words
+
+
+def _make_folder(path: Path) -> None:
+    with named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _known(sidecar: Path, outputs: Iterable[Path], *, overwrite: bool) -> dict[str, str]:
+    """Return the hashes of an older sidecar whose files are still there and are not replaced.
+
+    Raises an OutputError if the file is no sidecar, or if the record of another result would go without `overwrite`.
+    """
+    try:
+        known = read_sidecar(sidecar)
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{str(sidecar)!r} exists and is not a sidecar of this plugin ({error}). Rename it, or write to another "
+            "place."
+        ) from error
+    if known is None:
+        return {}
+    new = {path.name for path in outputs}
+    hashes = {**known.previous, **known.outputs}
+    left = {
+        name: digest
+        for name, digest in hashes.items()
+        if name not in new and os.path.lexists(join_name(sidecar.parent, name))
+    }
+    if not overwrite and (others := [name for name in known.outputs if name in left]):
+        raise KeptError(
+            f"{str(sidecar)!r} was kept: it says how {others[0]} was made, and would be replaced. Give another name, "
+            "or replace it with --overwrite."
+        )
+    return left

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Literal
@@ -10,11 +9,9 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from napari_foundseg.core.declared_fields import Declared
-from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.naming import file_of
 
-__all__ = ["Sidecar", "SourceFile", "file_state", "hash_file", "read_sidecar"]
+__all__ = ["Sidecar", "SourceFile", "read_sidecar"]
 
 
 class SourceFile(Declared):
@@ -74,25 +71,3 @@ def read_sidecar(path: Path) -> Sidecar | None:
         return None
     except ValueError as error:
         raise ValueError(f"{path.name} is damaged, or is not a {Sidecar.model_fields['format'].default!r}") from error
-
-
-def hash_file(path: Path) -> str:
-    """Hash a file, or all files of a folder (OME-Zarr) and their names; of an image inside a file, that file."""
-    path = file_of(path)
-    try:
-        if not path.is_dir():
-            with path.open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest()
-        whole = hashlib.sha256()
-        for part in sorted(part for part in path.rglob("*") if part.is_file()):
-            whole.update(f"{part.relative_to(path).as_posix()}\0{hash_file(part)}\n".encode("utf-8", "surrogateescape"))
-        return whole.hexdigest()
-    except OSError as error:
-        raise BadImageError(path, f"the file cannot be read: {error.strerror or error}") from error
-
-
-def file_state(path: Path) -> tuple[int, ...]:
-    """Return numbers, sizes and times of a file, or of all in a folder; they change when it is written."""
-    path = file_of(path)
-    files = [path, *sorted(path.rglob("*"))] if path.is_dir() else [path]
-    return tuple(n for s in (file.stat() for file in files) for n in (s.st_ino, s.st_size, s.st_mtime_ns))

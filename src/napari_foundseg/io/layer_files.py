@@ -23,7 +23,7 @@ from napari_foundseg.io.formats.table import format_to_write
 from napari_foundseg.io.formats.units import is_known_unit, unit_symbol
 from napari_foundseg.io.naming import sidecar_path, stem_of, stem_of_labels, table_path
 from napari_foundseg.io.readers import read_labels
-from napari_foundseg.io.writers import write_labels, write_table
+from napari_foundseg.io.writers import replace_labels, replace_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,7 +164,7 @@ def write_with_properties(path: Path, content: FileContent) -> list[Path]:
     """
     sizes = content.spacing, content.units, content.colours
     if holds_properties(path):
-        write_labels(path, content.data, content.axes, *sizes, content.properties)
+        replace_labels(path, content.data, content.axes, *sizes, content.properties)
         return [path]
     table = table_path(path)
     properties = content.properties
@@ -175,10 +175,10 @@ def write_with_properties(path: Path, content: FileContent) -> list[Path]:
             f"{str(table)!r} is not a table of labels and would be replaced by that of {path.name!r}: rename it, or "
             "save under another name."
         )
-    write_labels(path, content.data, content.axes, *sizes)
+    replace_labels(path, content.data, content.axes, *sizes)
     if properties is None:
         return [path]
-    write_table(table, properties)
+    replace_table(table, properties)
     return [path, table]
 
 

@@ -1,20 +1,43 @@
 """The one rule of what may be written: no input, no file of somebody else, no result that was edited since.
 
-Every write to a name that the user gave passes here before the run. After a Save dialog, which has asked already, only
-`refuse_inputs` applies. Demo, reports and caches are exempt.
+Every write to a name that the user gave passes here, before the run and again before the file is replaced. After a
+Save dialog, which has asked already, only `refuse_inputs` applies. Demo, reports and caches are exempt.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from napari_foundseg.core.errors import InputReplacedError
+from napari_foundseg.core.errors import InputReplacedError, KeptError, OutputError
+from napari_foundseg.io.atomic import named_errors
 from napari_foundseg.io.formats.file_format import FileHead
 from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES
+from napari_foundseg.io.formats.table import is_folder_name
+from napari_foundseg.io.naming import file_of, image_exists
+from napari_foundseg.io.written_files import whose_file
 
-__all__ = ["refuse_inputs"]
+__all__ = ["check_outputs", "check_place", "find_files", "free_path", "refuse_inputs", "refuse_kept"]
+
+
+def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = (), *, overwrite: bool = False) -> None:
+    """Check before a run what is known of its files: that they are no inputs, replace nothing, and can be written.
+
+    Raises
+    ------
+    OutputError
+        If one of them must not or cannot be written; the message says why and what to do.
+    """
+    paths = [Path(output) for output in outputs]
+    refuse_inputs(paths, inputs)
+    for path in paths:
+        refuse_kept(path, overwrite=overwrite)
+        check_place(path)
 
 
 def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -> None:
@@ -23,25 +46,34 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
     Links, other spellings and other cases of a name are the same file where the disk says so. An output inside an
     OME-Zarr folder is refused whether that is an input or not: the folder is one image.
     """
-    read = [Path(given) for given in inputs]
+    read: dict[Any, Path] = {}
+    around: dict[Any, Path] = {}
+    known: dict[Path, list[Any]] = {}
+    for given in map(file_of, map(Path, inputs)):
+        real = _real(given)
+        read |= dict.fromkeys(_keys(real), given)
+        for folder in real.parents:
+            around |= dict.fromkeys(_known_keys(folder, known), given)
     for output in map(Path, outputs):
-        for given in read:
-            if _is_same(output, given):
+        real = _real(output)
+        own = _keys(real)
+        if found := _first(own, read):
+            raise InputReplacedError(
+                f"{str(output)!r} was not written: it is the input {str(found)!r}, which is never replaced. Give "
+                "another name."
+            )
+        if found := _first(own, around):
+            raise InputReplacedError(
+                f"{str(output)!r} was not written: this folder contains the input {str(found)!r}, which would be gone. "
+                "Give another name."
+            )
+        for folder in real.parents:
+            if found := _first(_known_keys(folder, known), read):
                 raise InputReplacedError(
-                    f"{str(output)!r} was not written: it is the input {str(given)!r}, which is never replaced. Give "
-                    "another name."
-                )
-            if any(_is_same(folder, given) for folder in _real(output).parents):
-                raise InputReplacedError(
-                    f"{str(output)!r} was not written: it is inside the input {str(given)!r}, which is never changed. "
+                    f"{str(output)!r} was not written: it is inside the input {str(found)!r}, which is never changed. "
                     "Choose another folder."
                 )
-            if any(_is_same(output, folder) for folder in _real(given).parents):
-                raise InputReplacedError(
-                    f"{str(output)!r} was not written: this folder contains the input {str(given)!r}, which would be "
-                    "gone. Give another name."
-                )
-        for folder in _real(output).parents:
+        for folder in real.parents:
             if FileHead(folder).holds(*METADATA_FILES):
                 raise InputReplacedError(
                     f"{str(output)!r} was not written: it is inside the OME-Zarr {str(folder)!r}, to which nothing is "
@@ -49,14 +81,91 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
                 )
 
 
+def refuse_kept(path: str | Path, *, overwrite: bool) -> None:
+    """Raise a KeptError if a name is taken by what a run must not replace.
+
+    Without `overwrite` that is every file; with it, what this package did not write, and what was edited since.
+    """
+    path = Path(path)
+    with named_errors(path):
+        if path.is_symlink():
+            raise KeptError(f"{str(path)!r} was kept: it is a link to another place. Remove it, or give another name.")
+        if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
+            return
+        if path.is_dir() and not is_folder_name(path.name):
+            raise KeptError(f"{str(path)!r} is a folder with other things in it; give the name of a file.")
+    whose = whose_file(path)
+    if whose == "ours":
+        if not overwrite:
+            raise KeptError(
+                f"{str(path)!r} was kept: this result exists already. Replace it with --overwrite, or give another "
+                "name."
+            )
+        return
+    if path.is_dir() and not FileHead(path).holds(*METADATA_FILES):
+        why = "it is a folder with other things in it"
+    elif whose == "edited":
+        why = "it was edited after napari-foundseg wrote it"
+    else:
+        why = "it was not made by napari-foundseg, or not known to be"
+    raise KeptError(f"{str(path)!r} was kept: {why}. Move or rename it, or give another name.")
+
+
+def check_place(path: str | Path) -> None:
+    """Raise an OutputError if a file of this name cannot be made; a folder that is missing would be made with it."""
+    path = Path(path).absolute()
+    with named_errors(path):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            # Too long a name fails here.
+            path.lstat()
+        there = next(folder for folder in path.parents if os.path.lexists(folder))
+        probe = there / f".{secrets.token_hex(8)}.partial"
+        # The permissions that a system states are not those that it grants, on network disks above all.
+        probe.mkdir()
+        probe.rmdir()
+
+
+def free_path(path: Path) -> Path:
+    """Return a path itself if nothing has its name, else with the next free number."""
+    stem, dot, ending = path.name.partition(".")
+    numbered = (path.with_name(f"{stem}_{i}{dot}{ending}") for i in itertools.count(2))
+    return next(one for one in itertools.chain((path,), numbered) if not os.path.lexists(one))
+
+
+def find_files(values: Any) -> Iterator[Path]:
+    """Yield the files and image folders that texts name, in a text, a list or a mapping of any depth."""
+    if isinstance(values, Mapping):
+        values = list(values.values())
+    if isinstance(values, str | Path):
+        with suppress(OSError, ValueError):
+            path = Path(values)
+            if path.is_file() or image_exists(path):
+                yield path
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from find_files(value)
+
+
 def _real(path: Path) -> Path:
+    if "\0" in str(path):
+        raise OutputError(f"{str(path)!r} cannot be written: no name may hold a null character; choose another.")
     return Path(os.path.realpath(path))
 
 
-def _is_same(one: Path, other: Path) -> bool:
-    """Tell whether two paths are one file or folder; hard links are."""
-    try:
-        return one.samefile(other)
-    except (OSError, ValueError):
-        # One of them does not exist.
-        return os.path.normcase(_real(one)) == os.path.normcase(_real(other))
+def _keys(real: Path) -> list[Any]:
+    """Return what is equal for two names of one file or folder: its numbers if it exists, and its resolved path."""
+    keys: list[Any] = [os.path.normcase(real)]
+    with suppress(OSError, ValueError):
+        state = real.stat()
+        keys.append((state.st_dev, state.st_ino))
+    return keys
+
+
+def _known_keys(folder: Path, known: dict[Path, list[Any]]) -> list[Any]:
+    if folder not in known:
+        known[folder] = _keys(folder)
+    return known[folder]
+
+
+def _first(keys: list[Any], found: Mapping[Any, Path]) -> Path | None:
+    return next((found[key] for key in keys if key in found), None)

@@ -1,8 +1,14 @@
-"""Write label images, images, tables and overlays to files."""
+"""Write label images, images, tables and overlays to files.
+
+The functions ``write_…`` keep what is not theirs: a file that this package did not write, or that was edited since, is
+refused. The functions ``replace_…`` write whatever has the name, for files that only this package uses, and where the
+user was asked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +18,25 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import AxesError, OutputError
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.formats.content import Colour, FileContent
-from napari_foundseg.io.formats.table import format_to_write, label_endings, listed
+from napari_foundseg.io.formats.table import format_of_labels
 from napari_foundseg.io.formats.tiff_writer import write_image_tiff
+from napari_foundseg.io.output_paths import refuse_kept
+from napari_foundseg.io.written_files import note_written
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from napari_foundseg.core.image import Image
 
-__all__ = ["write_image", "write_labels", "write_overlay", "write_table"]
+__all__ = [
+    "replace_labels",
+    "replace_overlay",
+    "replace_table",
+    "write_image",
+    "write_labels",
+    "write_overlay",
+    "write_table",
+]
 
 #: Opacity of the outlines and of the inside of objects in an overlay.
 _OUTLINE = 1.0
@@ -59,21 +75,44 @@ def write_labels(
 
     Raises
     ------
+    KeptError
+        If a file of that name was not written by this package, or was edited since; it is kept.
     OutputError
         If the file cannot be written, its extension is none of these, or it cannot hold the ids or properties.
     AxesError
         If the axes do not fit the labels.
+
+    Notes
+    -----
+    A file that this package wrote and nobody edited is replaced, so that a script can be run again.
     """
+    with _keeping(path):
+        replace_labels(path, labels, axes, spacing, units, colours, properties)
+
+
+def replace_labels(
+    path: str | Path,
+    labels: NDArray[Any],
+    axes: str = "YX",
+    spacing: Mapping[str, float] | None = None,
+    units: Mapping[str, str] | None = None,
+    colours: Mapping[int, Colour] | None = None,
+    properties: pd.DataFrame | None = None,
+) -> None:
+    """Write a label image as `write_labels` does, whatever file has the name."""
     path = Path(path)
     if len(axes) != labels.ndim:
         raise AxesError(f"axes={axes!r} names {len(axes)} axes, but the labels have {labels.ndim}.")
-    row = format_to_write(path.name)
-    if row is None or row.write is None:
-        raise OutputError(f"{str(path)!r} cannot be written: labels are saved as {listed(label_endings())}.")
+    row = format_of_labels(path)
+    if labels.dtype.kind not in "bui":
+        raise OutputError(f"{str(path)!r} was not written: ids of objects are whole numbers, got {labels.dtype}.")
+    small = labels.dtype.kind == "b" or np.iinfo(labels.dtype).max <= row.largest_id
+    row = format_of_labels(path, axes, 0 if small else int(labels.max(initial=0)))
     if properties is not None and not row.properties:
         raise OutputError(f"{str(path)!r} cannot hold the properties of objects: write them as a table (.csv).")
     content = FileContent(labels, axes, dict(spacing or {}), dict(units or {}), colours=dict(colours or {}))
     content.properties = properties
+    assert row.write is not None
     row.write(path, content)
 
 
@@ -89,10 +128,15 @@ def write_image(path: str | Path, image: Image) -> None:
 
     Raises
     ------
+    KeptError
+        If a file of that name was not written by this package, or was edited since; it is kept.
     OutputError
-        If it cannot be written.
+        If it cannot be written, or is named otherwise.
     """
-    write_image_tiff(path, image)
+    if not str(path).lower().endswith((".tif", ".tiff")):
+        raise OutputError(f"{str(path)!r} cannot be written: images are saved as .tif.")
+    with _keeping(path):
+        write_image_tiff(path, image)
 
 
 def write_table(path: str | Path, table: pd.DataFrame) -> None:
@@ -107,9 +151,17 @@ def write_table(path: str | Path, table: pd.DataFrame) -> None:
 
     Raises
     ------
+    KeptError
+        If a file of that name was not written by this package, or was edited since; it is kept.
     OutputError
         If the file cannot be written.
     """
+    with _keeping(path):
+        replace_table(path, table)
+
+
+def replace_table(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as `write_table` does, whatever file has the name."""
     with atomic_write(path) as file:
         file.write(table.to_csv(index=False, lineterminator="\n").encode("utf-8-sig"))
 
@@ -128,9 +180,17 @@ def write_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]
 
     Raises
     ------
+    KeptError
+        If a file of that name was not written by this package, or was edited since; it is kept.
     OutputError
         If the file cannot be written.
     """
+    with _keeping(path):
+        replace_overlay(path, rgb, labels)
+
+
+def replace_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]) -> None:
+    """Write an overlay as `write_overlay` does, whatever file has the name."""
     import PIL.Image
 
     with atomic_write(path) as file:
@@ -146,6 +206,14 @@ def overlay(rgb: NDArray[np.uint8], labels: NDArray[Any]) -> NDArray[np.uint8]:
     share = np.where(find_boundaries(labels, mode="inner"), _OUTLINE, _FILL) * (labels > 0)
     mixed = rgb + (colours - rgb) * share[..., None]
     return np.asarray(np.rint(mixed), dtype=np.uint8)
+
+
+@contextmanager
+def _keeping(path: str | Path) -> Iterator[None]:
+    """Keep what is not ours, and remember what is written."""
+    refuse_kept(path, overwrite=True)
+    yield
+    note_written(Path(path))
 
 
 def _colours(ids: NDArray[Any]) -> NDArray[np.float64]:

@@ -133,6 +133,10 @@ class Format:
     properties : bool
         Whether the file itself holds the table of the objects, and their colours; by default the table is a CSV file
         of the same name.
+    axes : str
+        The axes that a label file can hold; ``"YX"`` for one slice. Asked before a run whose result would not fit.
+    largest_id : int
+        The largest id that a label file can hold.
     order : int
         Place in lists. Of several label files of one image, that of the first format is opened.
     """
@@ -146,6 +150,8 @@ class Format:
     images: Callable[[Path], list[ImageInside]] | None = None
     folder: bool = False
     properties: bool = False
+    axes: str = "QTZYX"
+    largest_id: int = (1 << 64) - 1
     order: int = 100
 
     def __post_init__(self) -> None:
@@ -160,3 +166,22 @@ class Format:
             raise ValueError(f"{self.name}: read_endings={self.read_endings} need `recognises` and `read`.")
         if bool(self.write_endings) != (self.write is not None):
             raise ValueError(f"{self.name}: give `write_endings` and `write` together, or neither.")
+        if not set("YX") <= set(self.axes) <= set("QTZYX"):
+            raise ValueError(f"{self.name}: axes={self.axes!r} must be letters of 'QTZYX', Y and X among them.")
+
+    def can_hold(self, axes: str, largest_id: int = 0) -> bool:
+        """Tell whether a file of this format holds labels with some axes and ids.
+
+        Parameters
+        ----------
+        axes : str
+            The axes of the labels.
+        largest_id : int
+            Their largest id.
+
+        Returns
+        -------
+        bool
+            False for a format that no labels are written in.
+        """
+        return self.write is not None and set(axes) <= set(self.axes) and largest_id <= self.largest_id

@@ -6,6 +6,7 @@ image, since the image may be a file of another format.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from math import isfinite
 from pathlib import Path
@@ -14,10 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.errors import OutputError
+from napari_foundseg.core.errors import KeptError
 from napari_foundseg.io.atomic import atomic_folder
 from napari_foundseg.io.formats.content import Colour, FileContent
-from napari_foundseg.io.formats.file_format import FileHead
 from napari_foundseg.io.formats.units import unit_name
 
 if TYPE_CHECKING:
@@ -40,13 +40,16 @@ def write_ome_zarr(path: Path, content: FileContent) -> None:
     Raises
     ------
     OutputError
-        If it cannot be written, or the folder holds something other than zarr, which is not replaced.
+        If it cannot be written, or the folder holds anything but a label image, which is not replaced.
     """
     import zarr
     from zarr.codecs import ZstdCodec
 
-    if path.is_dir() and not FileHead(path).holds(*METADATA_FILES) and any(path.iterdir()):
-        raise OutputError(f"{str(path)!r} is a folder with other things in it; give another name.")
+    if path.is_dir() and any(path.iterdir()) and not _holds_labels_alone(path):
+        raise KeptError(
+            f"{str(path)!r} was kept: it is a folder with other things in it than a label image, which would be gone. "
+            "Give another name."
+        )
     axes = content.axes
     ordered = "".join(sorted(axes, key=list(_TYPES).index))
     levels = list(_levels(content.data.transpose([axes.index(axis) for axis in ordered]), ordered))
@@ -67,6 +70,16 @@ def write_ome_zarr(path: Path, content: FileContent) -> None:
                 dimension_names=list(ordered.lower()),
             )
             array[...] = level
+
+
+def _holds_labels_alone(path: Path) -> bool:
+    """Tell whether a folder is a label image as it is written here, to which nobody has added anything."""
+    try:
+        content = json.loads((path / "zarr.json").read_bytes())
+        labelled = "image-label" in content["attributes"]["ome"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return labelled and all(entry.name == "zarr.json" or entry.name.isdecimal() for entry in path.iterdir())
 
 
 def _levels(labels: NDArray[Any], axes: str) -> Iterator[NDArray[Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.errors import BadImageError, OutputError
+from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.formats.content import (
     FileContent,
@@ -130,18 +130,12 @@ def write_png(path: Path, content: FileContent) -> None:
     Raises
     ------
     OutputError
-        If it cannot be written, or there are several slices or larger ids.
+        If it cannot be written.
     """
     import PIL.Image
     from PIL.PngImagePlugin import PngInfo
 
     labels = content.data.T if content.axes == "XY" else content.data
-    largest = int(labels.max(initial=0))
-    if labels.ndim != 2 or largest > np.iinfo(np.uint16).max:
-        raise OutputError(
-            f"{str(path)!r} cannot be written: a PNG holds one slice with ids up to 65535, got shape {labels.shape} "
-            f"and ids up to {largest}. Write a .tif instead."
-        )
     info = PngInfo()
     note = {"spacing": content.spacing, "units": content.units, "colours": colours_to_text(content.colours)}
     if any(note.values()):
@@ -166,6 +160,8 @@ FORMATS = (
         read=read_picture,
         write_endings=(".png",),
         write=write_png,
+        axes="YX",
+        largest_id=65535,
         order=30,
     ),
     Format(name="JPEG", read_endings=(".jpg", ".jpeg"), recognises=_is_jpeg, read=read_picture, order=40),

@@ -13,11 +13,13 @@ from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 
+from napari_foundseg.core.errors import OutputError
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.inside import ImageInside
 
 __all__ = [
     "all_formats",
+    "format_of_labels",
     "format_to_write",
     "image_ending",
     "image_endings",
@@ -98,6 +100,42 @@ def image_ending(name: str) -> str:
 def format_to_write(name: str) -> Format | None:
     """Return the format in which labels of this name are written; None where the ending is none of a format."""
     return _ending(name, _writers())[1]
+
+
+def format_of_labels(path: Path, axes: str = "YX", largest_id: int = 0) -> Format:
+    """Return the format in which labels are written to a path.
+
+    Parameters
+    ----------
+    path : Path
+        The labels file or folder.
+    axes : str
+        The axes of the labels.
+    largest_id : int
+        Their largest id, where it is known.
+
+    Returns
+    -------
+    Format
+        The format of the path's ending.
+
+    Raises
+    ------
+    OutputError
+        If the ending is none of a format, or the format cannot hold the labels; the message names what would do.
+    """
+    row = format_to_write(path.name)
+    if row is not None and row.can_hold(axes, largest_id):
+        return row
+    would = listed([one.write_endings[0] for one in all_formats() if one.can_hold(axes, largest_id)])
+    if row is None:
+        raise OutputError(f"{str(path)!r} cannot be written: labels are saved as {would}.")
+    holds = "one slice" if row.axes == "YX" else f"the axes {', '.join(row.axes)}"
+    got = f"axes {axes}" + (f" and ids up to {largest_id}" if largest_id > row.largest_id else "")
+    raise OutputError(
+        f"{str(path)!r} cannot be written: {row.name} holds {holds} with ids up to {row.largest_id}, got {got}. Write "
+        f"{would} instead."
+    )
 
 
 def is_folder_name(name: str) -> bool:

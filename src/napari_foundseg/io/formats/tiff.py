@@ -167,5 +167,12 @@ FORMATS = (
         order=0,
     ),
     # It is read as the TIFF that it is.
-    Format(name="OME-TIFF", write_endings=(".ome.tif", ".ome.tiff"), write=write_ome_tiff, order=10),
+    Format(
+        name="OME-TIFF",
+        write_endings=(".ome.tif", ".ome.tiff"),
+        write=write_ome_tiff,
+        axes="TZYX",
+        largest_id=(1 << 32) - 1,
+        order=10,
+    ),
 )

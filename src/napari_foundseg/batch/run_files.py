@@ -1,0 +1,31 @@
+"""The files that a run reads, which none of its outputs may be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from napari_foundseg.io.output_paths import find_files
+from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.store import locate, weight_files
+
+__all__ = ["files_of_models", "files_of_run"]
+
+
+def files_of_run(image: str | Path, *values: Any) -> list[Path]:
+    """Return the image, and the files and the weights of models that settings and inputs name."""
+    return [Path(image), *find_files(values), *files_of_models(values)]
+
+
+def files_of_models(values: Any) -> Iterator[Path]:
+    """Yield the weights of the models that texts name, in a text, a list or a mapping of any depth."""
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, str) and values in (rows := catalog()):
+        if (weights := locate(rows[values])) is not None:
+            yield weights
+            yield from weight_files(weights)
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from files_of_models(value)
