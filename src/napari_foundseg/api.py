@@ -297,6 +297,7 @@ def fit_stego(
     model: Any = "foundseg-tiny",
     labels: Any = None,
     axes: str | None = None,
+    overwrite: bool = False,
     progress: Any = ignore_progress,
     **settings: Any,
 ) -> Fitted:
@@ -316,6 +317,8 @@ def fit_stego(
         probe learns these classes from the codes.
     axes : str, optional
         As for `automatic`.
+    overwrite : bool
+        Whether a fitted model of that name, of another fit, is replaced.
     progress : callable
         Told the share done and words.
     **settings
@@ -340,7 +343,7 @@ def fit_stego(
     checked = FitSettings.parse(settings)
     opened = as_images(images, axes)
     backbone = load_model(model, protocol="FeatureExtractor")
-    fitted = fit_stego.fit_stego(fit_stego.pictures_in(opened), checked, backbone, name, progress)
+    fitted = fit_stego.fit_stego(fit_stego.pictures_in(opened), checked, backbone, name, progress, overwrite=overwrite)
     if labels is None:
         return fitted
     given = labels if isinstance(labels, list | tuple) else [labels]

@@ -307,6 +307,7 @@ def fit_stego(
     ] = None,
     axes: Annotated[Optional[str], typer.Option(help="Axes of the images, such as ZYX.")] = None,  # noqa: UP045
     settings: Annotated[str, typer.Option(help="Settings as JSON, such as '{\"n_clusters\": 3}'.")] = "{}",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a fitted model of this name.")] = False,
 ) -> None:
     """Fit STEGO to images without labels; the new model then runs in: napari-foundseg run cluster."""
     from napari_foundseg import api
@@ -314,7 +315,14 @@ def fit_stego(
     with Progress(console=console, transient=True) as bar:
         told = _told_to(bar, "Fit")
         fitted = api.fit_stego(
-            images, name=name, model=model, labels=labels or None, axes=axes, progress=told, **inputs_of(settings)
+            images,
+            name=name,
+            model=model,
+            labels=labels or None,
+            axes=axes,
+            overwrite=overwrite,
+            progress=told,
+            **inputs_of(settings),
         )
     for note in fitted.notes:
         console.print(note, markup=False, highlight=False, soft_wrap=True)

@@ -14,13 +14,20 @@ import tifffile
 from skimage.io import imread
 from typer.testing import CliRunner
 
-from napari_foundseg.batch import result_file
+import napari_foundseg as fs
+from napari_foundseg.batch import item_stages, result_file
+from napari_foundseg.batch.items import list_items
+from napari_foundseg.batch.layer_sources import save_layers
+from napari_foundseg.batch.runner import Runner
 from napari_foundseg.cli import app
-from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.errors import FoundsegError, InputReplacedError
+from napari_foundseg.core.image import Image
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.io.writers import replace_labels
+from napari_foundseg.models.catalog import catalog
 from napari_foundseg.tasks import running
+from tests.support import toy_steps
 
 ENDINGS = (".tif", ".ome.tif", ".ome.zarr", ".png")
 
@@ -270,3 +277,102 @@ def test_what_the_user_saves_during_the_run_is_kept(
     assert (tifffile.imread(tmp_path / "a.tif") == 7).all()
     assert tifffile.imread(tmp_path / "a_2.tif").shape == (90, 100)
     assert result_file.read_sidecar(tmp_path / "a_2.json") is not None
+
+
+# Batch.
+
+
+def test_a_batch_in_which_a_result_would_be_an_image_does_not_start(tmp_path: Path) -> None:
+    for name in ("a.tif", "a_labels.tif"):
+        toy_steps.picture_file(tmp_path / name)
+    before = content(tmp_path)
+    recipe = toy_steps.recipe("a.tif", "a_labels.tif")
+    with pytest.raises(InputReplacedError, match=r"a_labels\.tif"):
+        Runner(recipe, tmp_path, tmp_path)
+    assert content(tmp_path) == before
+
+
+def test_a_batch_writes_nothing_into_an_ome_zarr(tmp_path: Path) -> None:
+    replace_labels(tmp_path / "a.ome.zarr", np.ones((8, 8), np.uint16))
+    with pytest.raises(InputReplacedError, match=r"inside the input .*a\.ome\.zarr"):
+        Runner(toy_steps.recipe("a.ome.zarr"), tmp_path, tmp_path / "a.ome.zarr" / "results")
+
+
+def test_a_stack_that_the_format_cannot_hold_fails_before_it_is_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_stages, "run_steps", lambda *_: pytest.fail("it was computed"))
+    toy_steps.picture_file(tmp_path / "images" / "stack.tif", shape=(3, 20, 20))
+    (outcome,) = toy_steps.run(toy_steps.recipe(labels=".png"), tmp_path)
+    assert (outcome.state, outcome.error) == ("failed", "OutputError")
+    assert "one slice" in outcome.reason
+    assert ".tif, .ome.tif or .ome.zarr" in outcome.reason
+
+
+def test_ids_of_a_batch_that_do_not_fit_are_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def many(*arguments: Any) -> Any:
+        labels, *others = toy_steps.steps_without_model(*arguments)
+        return labels.astype(np.uint32) * 70_000, *others
+
+    monkeypatch.setattr(item_stages, "run_steps", many)
+    toy_steps.picture_file(tmp_path / "images" / "a.tif")
+    (outcome,) = toy_steps.run(toy_steps.recipe(labels=".png"), tmp_path)
+    assert outcome.state == "done"
+    assert "65535" in outcome.reason
+    assert "a_labels.tif" in outcome.reason
+    assert tifffile.imread(tmp_path / "results" / "a_labels.tif").max() >= 70_000
+    assert not (tmp_path / "results" / "a_labels.png").exists()
+
+
+def test_a_layer_that_is_saved_for_a_batch_replaces_no_file_of_others(tmp_path: Path) -> None:
+    foreign = tmp_path / "layers" / "dapi.tif"
+    foreign.parent.mkdir()
+    tifffile.imwrite(foreign, np.full((5, 5), 9, np.uint8))
+    before = content(foreign)
+    pixels = np.arange(25, dtype=np.uint8).reshape(5, 5)
+    for _ in range(2):
+        (saved,) = save_layers([("dapi", Image(pixels))], tmp_path)
+        assert np.array_equal(read_image(saved).raw(), pixels)
+    assert content(foreign) == before
+
+
+# Fits.
+
+
+def test_a_fitted_model_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "cache"))
+    image = np.random.default_rng(0).integers(0, 255, (48, 48)).astype(np.uint8)
+    quick = {"steps": 2, "feature_samples": 4, "batch_size": 4, "dim": 4, "n_clusters": 2}
+    first = fs.fit_stego(image, name="mine", **quick).model
+    assert fs.fit_stego(image, name="mine", **quick).model == first, "the same fit goes on"
+    for other, settings in ((image, {**quick, "seed": 1}), (image.T[::-1], quick)):
+        with pytest.raises(fs.FoundsegError, match="There is a fitted model 'mine' already"):
+            fs.fit_stego(other, name="mine", **settings)
+    assert catalog()["mine"] == first
+    assert fs.fit_stego(image, name="mine", overwrite=True, **{**quick, "seed": 1}).model.sha256 != first.sha256
+    weights = Path(first.file) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes() + b"\0")
+    with pytest.raises(fs.FoundsegError, match="changed after its fit"):
+        fs.fit_stego(image, name="mine", overwrite=True, **quick)
+
+
+# Names that are not files.
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.tif", "s3://bucket/a.ome.zarr", "http://example.org/a?b=1"])
+def test_an_address_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, words = run(Path(address), tmp_path / "a.tif")
+    assert (code, "is an address (URL)" in words, "download" in words) == (1, True, True)
+    with pytest.raises(fs.BadImageError, match="is an address"):
+        fs.automatic(address)
+    with pytest.raises(fs.FoundsegError, match="is an address"):
+        list_items(toy_steps.recipe(address), tmp_path)
+
+
+def test_a_line_of_a_list_that_names_a_file_is_no_comment(tmp_path: Path) -> None:
+    for name in ("#1 well.tif", "b.tif"):
+        toy_steps.picture_file(tmp_path / name)
+    (tmp_path / "list.txt").write_text("# wells of Monday\n#1 well.tif\nb.tif\n#2 well.tif\n")
+    found = list_items(toy_steps.recipe("list.txt"), tmp_path)
+    assert [item.name for item in found] == ["#1 well.tif", "b.tif"]

@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
-from napari_foundseg.core.errors import InputReplacedError
+from napari_foundseg.core.errors import InputReplacedError, KeptError, OutputError
+from napari_foundseg.core.image import Image
 from napari_foundseg.io.output_paths import refuse_inputs
-from napari_foundseg.io.writers import write_labels
+from napari_foundseg.io.writers import write_image, write_labels, write_overlay, write_table
 
 
 @pytest.fixture
@@ -74,3 +76,70 @@ def test_nothing_is_added_to_an_ome_zarr(tmp_path: Path, inside: str) -> None:
         refuse_inputs([store / inside], [store])
     with pytest.raises(InputReplacedError, match=r"inside the OME-Zarr .*a\.ome\.zarr"):
         refuse_inputs([store / inside], [])
+
+
+def write_any(path: Path, value: int) -> None:
+    if path.suffix == ".csv":
+        write_table(path, pd.DataFrame({"label": [value]}))
+    elif path.name == "overlay.png":
+        write_overlay(path, np.full((8, 8, 3), value, np.uint8), np.ones((8, 8), np.uint16))
+    elif path.name == "image.tif":
+        write_image(path, Image(np.full((8, 8), value, np.uint8)))
+    else:
+        write_labels(path, np.full((8, 8), value, np.uint16))
+
+
+WRITTEN = ["a.tif", "a.ome.tif", "a.png", "a.ome.zarr", "a.csv", "overlay.png", "image.tif"]
+
+
+def edit(path: Path) -> None:
+    if path.is_dir():
+        (path / "labels").mkdir()
+        (path / "labels" / "zarr.json").write_text("{}")
+    else:
+        path.write_bytes(path.read_bytes() + b"\n")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_python_replaces_what_it_wrote_and_keeps_what_was_edited(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    for value in (1, 2):
+        write_any(path, value)
+    edit(path)
+    before = {str(p): p.read_bytes() for p in [path, *path.rglob("*")] if p.is_file()}
+    with pytest.raises(KeptError, match="was edited after napari-foundseg wrote it"):
+        write_any(path, 3)
+    assert {str(p): p.read_bytes() for p in [path, *path.rglob("*")] if p.is_file()} == before
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_python_keeps_what_is_not_ours(tmp_path: Path, name: str) -> None:
+    (tmp_path / "of another").mkdir()
+    path = tmp_path / name
+    write_any(tmp_path / "of another" / name, 1)
+    # A copy that the user made is theirs.
+    (tmp_path / "of another" / name).rename(path)
+    with pytest.raises(KeptError, match="not made by napari-foundseg"):
+        write_any(path, 1)
+
+
+def test_a_link_is_kept(tmp_path: Path, raw: Path) -> None:
+    with pytest.raises(KeptError, match="is a link"):
+        write_labels(symlink(raw), np.ones((4, 4), np.uint16))
+    assert (tmp_path / "link.tif").is_symlink()
+
+
+def test_where_nothing_can_be_remembered_the_process_knows_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "file"))
+    for value in (1, 2):
+        write_labels(tmp_path / "a.tif", np.full((4, 4), value, np.uint16))
+
+
+def test_labels_are_whole_numbers(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"whole numbers, got float32"):
+        write_labels(tmp_path / "a.png", np.ones((4, 4), np.float32))
+    assert not list(tmp_path.iterdir())

@@ -29,7 +29,8 @@ from napari_foundseg.core.errors import (
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.stages import Ended, StageContext
-from napari_foundseg.io.naming import join_name
+from napari_foundseg.io.formats.table import format_of_labels
+from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name
 from napari_foundseg.io.writers import replace_labels, replace_overlay, replace_table
 from napari_foundseg.io.written_files import file_state
 from napari_foundseg.tasks.settings import ignore_progress
@@ -157,6 +158,7 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
         state = file_state(item.path)
         seen = recipe.inputs
         image = read_item_image(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
+        format_of_labels(Path(f"{held.labels}{recipe.outputs.labels}"), image.label_axes)
         # Computed here, while the previous item is in `compute`.
         _ = image.limits, image.doubts
     except BaseException as error:  # noqa: BLE001 - whatever a file's reader raises, the others are done
@@ -180,13 +182,13 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
     ready = computed.ready
     try:
         objects = int((computed.table["area"] > 0).sum())
-        _write_results(computed, objects, started)
+        moved = _write_results(computed, objects, started)
     except BaseException as error:  # noqa: BLE001 - whatever a disk does, the others are done
         failed: ItemOutcome = _failed(ready.order, ready.held, error, started).value
         return failed
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
-    words = " ".join(filter(None, (ready.image.doubts, *ready.image.notes)))
+    words = " ".join(filter(None, (ready.image.doubts, *ready.image.notes, moved)))
     return _outcome(ready.order, "done", objects, seconds, words)
 
 
@@ -206,7 +208,8 @@ def run_item_here(order: Order, device: str | None = None) -> ItemOutcome:
     return outcome
 
 
-def _write_results(computed: Computed, objects: int, started: float) -> None:
+def _write_results(computed: Computed, objects: int, started: float) -> str:
+    """Write the files of a result; return what to say if the labels do not fit the recipe's format."""
     ready = computed.ready
     held = ready.held
     image = ready.image
@@ -214,6 +217,12 @@ def _write_results(computed: Computed, objects: int, started: float) -> None:
     _check_same_file(ready)
     stage = held.make_stage()
     names = [f"{held.labels}{outputs.labels}"]
+    moved = ""
+    try:
+        format_of_labels(Path(names[0]), image.label_axes, int(computed.labels.max(initial=0)))
+    except OutputError as error:
+        names = [f"{held.labels}{DEFAULT_LABEL_ENDING}"]
+        moved = f"{error} So that they are not lost, the labels are in {names[0]!r}."
     replace_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
     if outputs.table:
         names.append(f"{held.labels}.csv")
@@ -230,6 +239,7 @@ def _write_results(computed: Computed, objects: int, started: float) -> None:
     with suppress(OutputError):
         _write_thumbnail(held.thumbnail, image, computed.labels)
     held.publish(names, record)
+    return moved
 
 
 def _check_same_file(ready: Ready) -> None:

@@ -18,6 +18,8 @@ from napari_foundseg.io.naming import (
     LABELS_SUFFIX,
     flat_name,
     free_stem,
+    image_exists,
+    is_address,
     is_image_folder,
     is_image_name,
     join_name,
@@ -73,6 +75,10 @@ def list_items(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Ba
     found_images: dict[str, tuple[str, Path, str]] = {}
     known = _RealFolders()
     for entry in recipe.inputs.paths:
+        if is_address(Path(entry)):
+            raise RecipeError(
+                f"inputs.paths: {entry!r} is an address (URL), which is not read. Download the files and name those."
+            )
         found = list(_files(entry, folder, results, recursive=recipe.inputs.recursive))
         if not found:
             raise RecipeError(
@@ -186,7 +192,8 @@ def _in_list(path: Path) -> Iterator[Path]:
         name = line.strip()
         if "\0" in name:
             raise RecipeError(f"The list {str(path)!r} is not a text file: it contains null characters.")
-        if name and not name.startswith("#"):
+        # A comment begins with #, and so may the name of an image.
+        if name and (not name.startswith("#") or image_exists(join_name(path.parent, name))):
             yield join_name(path.parent, name)
 
 

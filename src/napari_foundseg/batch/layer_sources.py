@@ -12,8 +12,10 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.atomic import named_errors
 from napari_foundseg.io.naming import free_stem, name_key
+from napari_foundseg.io.output_paths import free_path
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_image
+from napari_foundseg.io.written_files import whose_file
 
 __all__ = ["LAYERS", "save_layers"]
 
@@ -33,9 +35,12 @@ def save_layers(images: Sequence[tuple[str, Image]], results: Path) -> tuple[Pat
         stem = free_stem(name, taken)
         taken.add(name_key(stem))
         path = results / LAYERS / f"{stem}.tif"
-        with named_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_image(path, image)
+        if not _is_its_file(replace(image, source=str(path))):
+            with named_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and whose_file(path) != "ours":
+                path = free_path(path)
+            write_image(path, image)
         files.append(path)
     return tuple(files)
 

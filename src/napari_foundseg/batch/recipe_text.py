@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from napari_foundseg.core.errors import RecipeError
+from napari_foundseg.core.errors import KeptError, RecipeError
 from napari_foundseg.io.atomic import atomic_write
 
-__all__ = ["parse_text", "write_text"]
+__all__ = ["chosen_path", "parse_text", "write_text"]
 
 _YAML = (".yaml", ".yml")
 _JSON = (".json",)
@@ -53,6 +53,20 @@ def parse_text(path: Path) -> Any:
         raise RecipeError(f"{str(path)!r} cannot be read: {reason}.") from error
     except yaml.YAMLError as error:
         raise RecipeError(f"{str(path)!r} is not valid YAML: {_where(error)}.") from error
+
+
+def chosen_path(chosen: str) -> Path:
+    """Return the recipe's path for what the user chose in a Save dialog, with an ending if there was none.
+
+    Raises a KeptError if there is a file of that name, since the dialog has not asked about it.
+    """
+    path = Path(chosen).absolute()
+    if path.suffix:
+        return path
+    path = path.with_name(f"{path.name}{_YAML[0]}")
+    if path.exists():
+        raise KeptError(f"{str(path)!r} was kept: it exists already. Choose it in the dialog, or give another name.")
+    return path
 
 
 def write_text(path: Path, content: Any) -> None:

@@ -24,6 +24,7 @@ from napari_foundseg.engine.pool import Pool
 from napari_foundseg.engine.worker_source import find_worker_source
 from napari_foundseg.io.atomic import sweep
 from napari_foundseg.io.naming import LABELS_SUFFIX, join_name
+from napari_foundseg.io.output_paths import find_files, refuse_inputs
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks.provenance import versions
 
@@ -79,6 +80,8 @@ class Runner:
         If one of the recipe's paths matches no image.
     CheckpointError
         If an installed model is not the one of the recipe.
+    InputReplacedError
+        If a result would have the name of an image that the recipe reads.
     EngineError
         If the engine's address has no known form, or its certificates are missing.
     """
@@ -98,6 +101,7 @@ class Runner:
         recipe.models()
         self.out = output_folder(recipe, folder, out)
         self.items = tuple(list_items(recipe, folder, out) if items is None else items)
+        self._refuse_inputs(recipe)
         self.source = find_worker_source(engine) if pool is None else pool.source
         self._recipe = recipe
         self._pool = pool
@@ -115,6 +119,14 @@ class Runner:
         self._stopped = ""
         self._over = False
         self._ends: deque[float] = deque(maxlen=_LOOK_BACK)
+
+    def _refuse_inputs(self, recipe: Recipe) -> None:
+        """Raise an InputReplacedError if a result would replace an image, or another file that the recipe reads."""
+        stems = [f"{item.stem}{LABELS_SUFFIX}" for item in self.items]
+        endings = (recipe.outputs.labels, ".csv", ".json")
+        outputs = [join_name(self.out, f"{stem}{ending}") for stem in stems for ending in endings]
+        read = find_files([step.inputs for step in recipe.steps])
+        refuse_inputs(outputs, [*(item.path for item in self.items), *read])
 
     def labels_path(self, item: BatchItem) -> Path:
         """Return the path of an item's labels: a file or, for OME-Zarr, a folder."""

@@ -327,7 +327,7 @@ class Image:
 
     def _checked_channels(self) -> tuple[int, ...]:
         if "C" not in self._axes:
-            if self.channels is not None:
+            if self.channels not in (None, ()):
                 raise AxesError(f"channels={self.channels} was given, but axes {self._axes!r} have no channel axis C.")
             return ()
         count = self._size("C")

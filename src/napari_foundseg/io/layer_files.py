@@ -22,6 +22,7 @@ from napari_foundseg.io.formats.content import Colour, FileContent
 from napari_foundseg.io.formats.table import format_to_write
 from napari_foundseg.io.formats.units import is_known_unit, unit_symbol
 from napari_foundseg.io.naming import sidecar_path, stem_of, stem_of_labels, table_path
+from napari_foundseg.io.output_paths import find_files, refuse_inputs
 from napari_foundseg.io.readers import read_labels
 from napari_foundseg.io.writers import replace_labels, replace_table
 
@@ -104,13 +105,15 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     Raises
     ------
     FoundsegError
-        If they cannot be written, or the name of the table is taken by a file that is not one.
+        If they cannot be written, the name is that of the image that the labels were made of, or the name of the table
+        is taken by a file that is not one.
     """
     file = Path(path)
-    content = _content(file, data[0] if attributes.get("multiscale") else data, attributes)
-    written = write_with_properties(file, content)
     metadata = attributes.get("metadata") or {}
     provenance = metadata.get(FILE_PROVENANCE) or metadata.get(RUN_PROVENANCE)
+    refuse_inputs([file], find_files(_sources(provenance)))
+    content = _content(file, data[0] if attributes.get("multiscale") else data, attributes)
+    written = write_with_properties(file, content)
     sidecar = sidecar_path(file)
     # An existing sidecar is kept: it describes the file before, and its hash shows that the file has changed since.
     if provenance and not sidecar.exists():
@@ -186,6 +189,13 @@ def holds_properties(path: Path) -> bool:
     """Tell whether a labels file of this name holds the table of its objects itself."""
     row = format_to_write(path.name)
     return row is not None and row.properties
+
+
+def _sources(provenance: Any) -> list[Any]:
+    """Return the images that a run, or the steps of a sidecar, read."""
+    steps = provenance.get("steps", [provenance]) if isinstance(provenance, Mapping) else []
+    images = (step.get("image") for step in steps if isinstance(step, Mapping))
+    return [image.get("source") for image in images if isinstance(image, Mapping)]
 
 
 def _empty_table() -> pd.DataFrame:

@@ -22,6 +22,7 @@ __all__ = [
     "folder_of",
     "free_stem",
     "image_exists",
+    "is_address",
     "is_image_folder",
     "is_image_name",
     "join_name",
@@ -43,6 +44,8 @@ LABELS_SUFFIX = "_labels"
 DEFAULT_LABEL_ENDING = ".tif"
 #: Largest number of bytes of a name; with the longest ending it is below the 255 that disks allow.
 _MAX_BYTES = 200
+#: A scheme of two or more letters, since one letter is a drive; a path has one slash where an address has two.
+_ADDRESS = re.compile(r"(^|/)[a-z][a-z0-9+.-]+:/", re.IGNORECASE)
 #: Names that Windows reserves for devices, whatever their extension.
 _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -75,6 +78,11 @@ def is_image_folder(path: Path) -> bool:
 def image_exists(path: Path) -> bool:
     """Tell whether an image or labels exist: a file, a folder of a format such as OME-Zarr, or the file around it."""
     return path.is_file() or is_image_folder(path) or file_of(path) != path
+
+
+def is_address(path: Path) -> bool:
+    """Tell whether a path that does not exist is an address such as ``https://host/a.tif``, also below a folder."""
+    return _ADDRESS.search(path.as_posix()) is not None and not path.exists()
 
 
 def file_of(path: Path) -> Path:

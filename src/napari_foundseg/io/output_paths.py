@@ -49,6 +49,8 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
     read: dict[Any, Path] = {}
     around: dict[Any, Path] = {}
     known: dict[Path, list[Any]] = {}
+    #: Folders that are looked at once, since there may be many outputs.
+    allowed: set[Path] = set()
     for given in map(file_of, map(Path, inputs)):
         real = _real(given)
         read |= dict.fromkeys(_keys(real), given)
@@ -67,6 +69,8 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
                 f"{str(output)!r} was not written: this folder contains the input {str(found)!r}, which would be gone. "
                 "Give another name."
             )
+        if real.parent in allowed:
+            continue
         for folder in real.parents:
             if found := _first(_known_keys(folder, known), read):
                 raise InputReplacedError(
@@ -79,6 +83,7 @@ def refuse_inputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path]) -
                     f"{str(output)!r} was not written: it is inside the OME-Zarr {str(folder)!r}, to which nothing is "
                     "added. Choose another folder."
                 )
+        allowed.add(real.parent)
 
 
 def refuse_kept(path: str | Path, *, overwrite: bool) -> None:

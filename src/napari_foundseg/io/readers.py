@@ -15,7 +15,7 @@ from napari_foundseg.io.formats.content import FileContent, check_memory
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.sample_meaning import interpret
 from napari_foundseg.io.formats.table import image_ending, image_endings, image_formats, images_inside, listed
-from napari_foundseg.io.naming import file_of
+from napari_foundseg.io.naming import file_of, is_address
 
 __all__ = ["read_image", "read_labels", "read_stored"]
 
@@ -122,6 +122,8 @@ def read_stored(path: str | Path) -> FileContent:
 
 
 def _read(path: Path, axes: str | None) -> FileContent:
+    if is_address(path):
+        raise BadImageError(path, "this is an address (URL), which is not read; download the file and give its name")
     head = FileHead(file_of(path))
     files = [row for row in image_formats() if not row.folder]
     folders = [row for row in image_formats() if row.folder]

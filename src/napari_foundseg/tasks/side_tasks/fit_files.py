@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.models.catalog import CatalogRow, catalog, models_folder
 from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.models.store import hash_of
 from napari_foundseg.tasks.side_tasks.fit_settings import FitSettings
 
 if TYPE_CHECKING:
@@ -19,8 +20,10 @@ if TYPE_CHECKING:
 
     from napari_foundseg.models.nets.stego.stego_fit import Fit
 
-__all__ = ["FitState", "free_name", "register"]
+__all__ = ["FitState", "free_name", "refuse_other_fit", "register"]
 
+#: Settings that may differ where a fit goes on.
+_NOT_OF_THE_FIT = {"steps", "n_clusters", "nearness"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -44,12 +47,66 @@ def free_name(name: str | None) -> str:
     """
     there = catalog()
     if name is None:
-        return next(n for n in (f"stego-{i}" for i in range(1, 10_000)) if n not in there)
+        wanted = (f"stego-{i}" for i in range(1, 10_000))
+        return next(n for n in wanted if n not in there and not (models_folder() / n).exists())
     if not _NAME.fullmatch(name):
         raise SettingsError(f"{name!r} is no name of a model; use letters, digits, '-', '_' and '.'.")
     if name in there and there[name].file != str(models_folder() / name):
         raise SettingsError(f"There is another model {name!r}; choose another name.")
+    if name not in there and (models_folder() / name).exists():
+        raise SettingsError(
+            f"{str(models_folder() / name)!r} is there already, though no model has this name; it may hold the "
+            "weights of one that was removed. Choose another name."
+        )
     return name
+
+
+def refuse_other_fit(
+    name: str, settings: FitSettings | None = None, model: FeatureExtractor | None = None, *, overwrite: bool = False
+) -> None:
+    """Keep a fitted model of the same name, unless it is of the same fit, which goes on.
+
+    Parameters
+    ----------
+    name : str
+        Of the new model.
+    settings : FitSettings, optional
+        Of the fit; None for what goes on with no other fit.
+    model : FeatureExtractor, optional
+        Its backbone.
+    overwrite : bool
+        Whether a fitted model that nobody changed since is replaced.
+
+    Raises
+    ------
+    SettingsError
+        If there is another fit of that name.
+    """
+    known = catalog().get(name)
+    folder = models_folder() / name
+    if known is None or not folder.exists():
+        return
+    if hash_of(folder) != known.sha256:
+        raise SettingsError(
+            f"The files of the model {name!r} were changed after its fit, and are kept. Choose another name."
+        )
+    if overwrite or (settings is not None and model is not None and _is_same_fit(folder, settings, model)):
+        return
+    raise SettingsError(
+        f"There is a fitted model {name!r} already, of another fit, and it is kept. Choose another name, or replace it "
+        "with --overwrite (in Python overwrite=True)."
+    )
+
+
+def _is_same_fit(folder: Path, settings: FitSettings, model: FeatureExtractor) -> bool:
+    try:
+        known = json.loads((folder / "foundseg.json").read_bytes())
+        before = known["settings"]
+        key = known["backbone_key"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    now = settings.model_dump(mode="json", exclude=_NOT_OF_THE_FIT)
+    return bool(key == model.key and all(before.get(field, value) == value for field, value in now.items()))
 
 
 def register(name: str, folder: Path) -> CatalogRow:
@@ -89,7 +146,7 @@ class FitState:
 
     def __init__(self, name: str, settings: FitSettings, model: FeatureExtractor, maps: Sequence[torch.Tensor]) -> None:
         self._path = models_folder() / "fits" / f"{name}.safetensors"
-        kept = settings.model_dump(mode="json", exclude={"steps", "n_clusters", "nearness"})
+        kept = settings.model_dump(mode="json", exclude=_NOT_OF_THE_FIT)
         digest = hashlib.blake2b(json.dumps([kept, model.key], sort_keys=True).encode(), digest_size=16)
         for one in maps:
             digest.update(one.numpy().data)

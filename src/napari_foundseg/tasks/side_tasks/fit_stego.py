@@ -26,7 +26,7 @@ from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Task
-from napari_foundseg.tasks.side_tasks.fit_files import FitState, free_name, register
+from napari_foundseg.tasks.side_tasks.fit_files import FitState, free_name, refuse_other_fit, register
 from napari_foundseg.tasks.side_tasks.fit_settings import FitInputs, FitSettings
 from napari_foundseg.tasks.windows.features import feature_windows, features_of
 
@@ -92,6 +92,8 @@ def fit_stego(
     name: str | None = None,
     progress: News = lambda *_: None,
     cancelled: Callable[[], bool] = bool,
+    *,
+    overwrite: bool = False,
 ) -> Fitted:
     """Fit a head to slices of images, and save it as a model of the catalogue.
 
@@ -110,6 +112,8 @@ def fit_stego(
         first window as bytes, a cell a value), its ``shape``, ``stride``, ``index`` (the slice) and ``box``.
     cancelled : callable
         Asked before each window and step.
+    overwrite : bool
+        Whether a fitted model of that name is replaced.
 
     Returns
     -------
@@ -121,19 +125,23 @@ def fit_stego(
     BadImageError
         If there are no images.
     SettingsError
-        If the name is taken by another model.
+        If the name is taken by another model, or by another fit.
     Cancelled
         If `cancelled` returned True; the words say what was kept.
     """
     if not pictures:
         raise BadImageError(None, "There is no image to fit to; choose a layer, a stack or a folder with images.")
     name = free_name(name)
+    refuse_other_fit(name, settings, model, overwrite=overwrite)
 
     def poll() -> None:
         if cancelled():
             raise Cancelled("The fit was cancelled before its first step; nothing was kept.")
 
     session = _begun(name, pictures, settings, model, progress, poll)
+    if not session.fit.done:
+        # Other images.
+        refuse_other_fit(name, overwrite=overwrite)
     image, index = pictures[0]
     box = next(core for _, core in _cores(image, model))
     told = _Told(progress, session, {"stride": model.feature_stride, "index": list(index), "box": list(box)})

@@ -13,7 +13,7 @@ from napari_foundseg.models.protocols import Clustering, SavableClustering
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Progress, Task
-from napari_foundseg.tasks.side_tasks.fit_files import free_name, register
+from napari_foundseg.tasks.side_tasks.fit_files import free_name, refuse_other_fit, register
 
 __all__ = ["TASK", "SaveInputs", "save_clusters"]
 
@@ -22,7 +22,7 @@ class SaveInputs(cluster.ClusterInputs):
     """Where to look afterwards, the changes to save, and the new model's name."""
 
     name: str
-    """Name of the model; the name of a model that was fitted here replaces that model."""
+    """Name of the model; the name of the model that is edited replaces it."""
 
 
 def save_clusters(model: Clustering, settings: cluster.StegoSettings, edits: Any, name: str) -> CatalogRow:
@@ -52,6 +52,8 @@ def save_clusters(model: Clustering, settings: cluster.StegoSettings, edits: Any
     if not isinstance(model, SavableClustering):
         raise SettingsError(f"{model.name} was not fitted here, so its clusters cannot be saved. Press Fit first.")
     name = free_name(name)
+    if name != model.name:
+        refuse_other_fit(name)
     clusters = cluster.of_model(model, settings).edited(edits, model.sample)
     folder = models_folder() / name
     model.save_as(folder, clusters=clusters)

@@ -13,13 +13,16 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QCoreApplication
 from qtpy.QtWidgets import QComboBox, QFileDialog, QProgressBar, QPushButton, QSpinBox, QWidget
 
+from napari_foundseg.batch.recipe_text import chosen_path
 from napari_foundseg.core.errors import BadImageError, FoundsegError, RecipeError
 from napari_foundseg.io.formats.table import image_endings
 from napari_foundseg.io.naming import folder_of
+from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.forms.dock import Dock
+from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.layer_tags import TOOL
@@ -97,7 +100,13 @@ class BatchWidget(Dock):
         """Save the recipe with the choices of the form."""
         self._clear_messages()
         for path in self.ask_path("save"):
-            self.session.save_recipe(Path(path if Path(path).suffix else f"{path}.yaml"))
+            try:
+                recipe = chosen_path(path)
+                refuse_inputs([recipe], find_input_files(self.viewer))
+            except FoundsegError as error:
+                self._show_error("recipe", error)
+                return
+            self.session.save_recipe(recipe)
 
     def choose_images(self, kind: str) -> None:
         """Choose a folder of images, or files, instead of the images of the recipe."""

@@ -12,10 +12,12 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QWidget
 from napari_foundseg.core.editing import edits
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.measuring.measurements import boxes_of
-from napari_foundseg.io.writers import write_table
+from napari_foundseg.io.output_paths import refuse_inputs
+from napari_foundseg.io.writers import replace_table
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.sortable_table import TableView
 from napari_foundseg.widgets.layers.camera import centre_on
+from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.layers.layer_axes import label_spacing, layer_axes
 from napari_foundseg.widgets.objects.comparison import ComparisonPanel
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
@@ -48,7 +50,8 @@ class ObjectsWidget(LabelsDock):
             return
         self.message.say("")
         try:
-            write_table(path, self.table.model_.table)
+            refuse_inputs([path], find_input_files(self.viewer))
+            replace_table(path, self.table.model_.table)
         except FoundsegError as error:
             self.fail(error)
             return

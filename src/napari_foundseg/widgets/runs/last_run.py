@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import napari
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, RecipeError
 from napari_foundseg.io.naming import folder_of
+from napari_foundseg.io.output_paths import refuse_inputs
+from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs.diagnostics import diagnostics
 from napari_foundseg.widgets.runs.run_record import RunRecord, forget_run, set_latest_run
@@ -72,6 +75,7 @@ class LastRun(QWidget):
     def save_recipe(self) -> None:
         """Save the last run as a recipe."""
         from napari_foundseg.batch.recipe import write_recipe
+        from napari_foundseg.batch.recipe_text import chosen_path
 
         record = self.record
         if record is None:
@@ -81,7 +85,12 @@ class LastRun(QWidget):
         chosen = self.ask_file(str(folder / f"{record.request.task}.yaml"))
         if not chosen:
             return
-        path = Path(chosen if Path(chosen).suffix else f"{chosen}.yaml").absolute()
+        try:
+            path = chosen_path(chosen)
+            refuse_inputs([path], find_input_files(napari.current_viewer()))
+        except FoundsegError as error:
+            self.failed.emit(error)
+            return
         self._files.ask(
             lambda: write_recipe(path, record.as_recipe(path.parent)), lambda ended: self._recipe_saved(path, ended)
         )
