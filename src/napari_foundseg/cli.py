@@ -378,7 +378,7 @@ def _command(name: str) -> Callable[..., None]:
         check_result(out, table, read, overwrite=overwrite)
         opened, result = _run(name, image, given, lambda found: format_of_labels(out, found.label_axes))
         write_result(out, opened, result, table, overwrite=overwrite)
-        console.print(f"{len(result)} objects: {out}{'' if table is None else f', {table}'}")
+        console.print(f"{result.count_in_words}: {out}{'' if table is None else f', {table}'}")
 
     command.__doc__ = f"{task.title}: write the labels of an image."
     fixed: dict[str, Any] = {

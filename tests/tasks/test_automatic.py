@@ -87,7 +87,8 @@ def test_the_grid_cuts_and_doubles_nothing(oracle: Any, true_maps: Maps) -> None
 def test_ids_go_on_through_a_stack(oracle: Any, true_maps: Maps) -> None:
     truth = touching_cells((130, 140), 0)
     stack = np.stack([true_maps(truth)] * 3)
-    found = fs.automatic(Image(stack, "ZYXC", normalisation=Limits(low=0, high=255)), model=oracle, min_area=0)
+    image = Image(stack, "ZYXC", normalisation=Limits(low=0, high=255))
+    found = fs.automatic(image, model=oracle, min_area=0, link="none")
     n = truth.max()
     assert found.labels.shape == (3, 130, 140)
     assert found.labels.max() == len(found.table) == 3 * n

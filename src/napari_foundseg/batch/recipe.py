@@ -88,7 +88,7 @@ class Step(Declared):
     model: ModelOf
     """The model."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """Settings of the method; those left out have their defaults."""
+    """Settings of the method; those left out have their defaults, and link is none."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """Prompts, labels or words, where the task needs them."""
     rule: Overlap = "keep others"
@@ -121,7 +121,7 @@ class Step(Declared):
 
     def parsed_settings(self) -> Settings:
         """Return the settings as the task takes them."""
-        return TASKS[self.task].settings(self.chosen_method, _without_method(self.settings))
+        return TASKS[self.task].settings_of_record(self.chosen_method, _without_method(self.settings))
 
     def parsed_inputs(self) -> Inputs:
         """Return the inputs as the task takes them."""
@@ -177,7 +177,7 @@ class Recipe(Declared):
                 "task": step.task,
                 "method": step.chosen_method,
                 "model": step.model.name,
-                "settings": step.parsed_settings().model_dump(mode="json"),
+                "settings": step.parsed_settings().digested(),
                 "inputs": step.parsed_inputs().model_dump(mode="json"),
                 "rule": step.rule if i else None,
             }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -68,6 +69,26 @@ class Segmentation:
     def labels(self) -> NDArray[Any]:
         """The image's shape without channels, uint16 or wider; 0 is background."""
         return self.pixels.draw() if isinstance(self.pixels, Painting) else self.pixels
+
+    @property
+    def count_in_words(self) -> str:
+        """How many objects there are; of a stack in how many slices, and whether they are linked from slice to slice."""
+        n = len(self)
+        found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
+        linked = self.provenance.get("linked")
+        axes = self.provenance.get("image", {}).get("axes", "")
+        one_slice = self.provenance.get("inputs", {}).get("index") is not None
+        if not n or one_slice or linked is None or len(axes) != len(self.pixels.shape):
+            return found
+        sizes = {axis: size for axis, size in zip(axes, self.pixels.shape, strict=True) if axis not in "YX" and size > 1}
+        if not sizes:
+            return found
+        apart = "".join(axis for axis in sizes if axis not in linked)
+        if len(apart) == len(sizes):
+            how = "not linked"
+        else:
+            how = f"linked along {', '.join(a for a in sizes if a in linked)} only" if apart else "linked"
+        return f"{found} in {prod(sizes.values())} slices, {how}"
 
     def __len__(self) -> int:
         return int((self.table["area"] > 0).sum())

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.classes.linking import link_objects
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
@@ -38,6 +39,8 @@ __all__ = ["TASK", "derive", "run"]
 Calibration = tuple[float, float, float] | None
 
 
+#: Share of a section that lies on the next slice's from which both are one object, even if one is far smaller.
+_CONTAINMENT = 0.75
 #: Maps up to this size are kept in the result, so that thresholds act live (2048 × 2048 pixels need 25 MB).
 _KEPT_MAPS = 64 << 20
 #: Pixels around a region that are looked at too.
@@ -85,7 +88,10 @@ def run(
     out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration)
     request = RunRequest("automatic", image, inputs, settings, model.name)
     provenance = record(request, model, started)
-    return replace(out, provenance={**provenance, "thresholds_of_the_run": _thresholds(settings)})
+    linked = settings.linked_axes(image.label_axes)
+    return replace(
+        out, provenance={**provenance, "linked": linked, "thresholds_of_the_run": _thresholds(settings)}
+    )
 
 
 def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings) -> Segmentation:
@@ -124,7 +130,8 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     region = tuple(known["inputs"]["region"] or whole(_plane_shape(shape, axes)))
     calibration = row(known["model"]["name"]).calibration
     out = _assemble(shape, axes, region, evidence.items(), settings, True, calibration)
-    return replace(out, provenance={**known, "settings": settings.model_dump(mode="json")})
+    changed = {"settings": settings.model_dump(mode="json"), "linked": settings.linked_axes(axes)}
+    return replace(out, provenance={**known, **changed})
 
 
 def _thresholds(settings: DecoderSettings | GridSettings) -> dict[str, float]:
@@ -185,7 +192,11 @@ def _assemble(
         np.add(plane, count, out=target, where=plane > 0, dtype=labels.dtype)
         scores.append(plane_scores)
         count += n
-    predicted_iou, stability_score = np.concatenate(scores, axis=1)
+    along = settings.linked_axes(axes)
+    ones = np.ones(count, np.int64)
+    labels, _, (predicted_iou, stability_score) = link_objects(
+        labels, axes, along, ones, np.concatenate(scores, axis=1), containment=_CONTAINMENT
+    )
     table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
     kept_masks = tuple(masks) if isinstance(settings, GridSettings) else None
     return Segmentation(labels, table, masks=kept_masks, maps=maps)

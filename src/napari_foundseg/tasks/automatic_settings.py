@@ -20,12 +20,29 @@ __all__ = ["AutomaticInputs", "DecoderSettings", "GridSettings", "diameter_in_pi
 
 _MORE: dict[str, JsonValue] = {"more": True}
 
+Link = Literal["none", "overlap", "overlap in depth and time"]
+#: Axes along which objects go on from slice to slice.
+_LINKED_AXES: dict[Link, str] = {"none": "", "overlap": "Z", "overlap in depth and time": "ZT"}
+
 
 class AutomaticInputs(Region):
     """Where to look."""
 
 
-class DecoderSettings(Settings):
+class _AutomaticSettings(Settings):
+    """What both methods have."""
+
+    link: Link = Field("overlap", title="Link slices", json_schema_extra={"live": True, "absent": "none"})
+    """Whether objects of neighbouring slices that overlap become one. Overlap: through the depth (Z) of a stack; in time
+    each point has objects of its own. Overlap in depth and time: an object keeps its id through time, too. None: each
+    slice has objects of its own."""
+
+    def linked_axes(self, axes: str) -> str:
+        """Return the axes of a label image along which objects go on."""
+        return "".join(axis for axis in _LINKED_AXES[self.link] if axis in axes)
+
+
+class DecoderSettings(_AutomaticSettings):
     """Instance decoder: one pass over the image, then a watershed from the centre of each object."""
 
     first_speed: ClassVar[float] = 4.0
@@ -66,7 +83,7 @@ class DecoderSettings(Settings):
         return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
 
 
-class GridSettings(Settings):
+class GridSettings(_AutomaticSettings):
     """Point grid: SAM's automatic mask generator, which prompts the model at every point of a grid."""
 
     first_speed: ClassVar[float] = 12.0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.classes.class_table import ClassTable
-from napari_foundseg.core.classes.linking import linked
+from napari_foundseg.core.classes.linking import link_objects
 from napari_foundseg.core.classes.panoptic import Panoptic, panoptic_ids
 from napari_foundseg.core.classes.stitching import Window, stitched
 from napari_foundseg.core.image import Image
@@ -167,15 +167,14 @@ def assembled_in(
     class_ids = np.concatenate(class_of)
     score = np.concatenate(scores)
     slice_axes = [axis for axis in axes if axis not in "YX"]
-    for axis in slice_axes if link else ():
-        labels, parts = linked(labels, class_ids, axis=axes.index(axis))
-        class_ids, score = _per_object(parts, class_ids, score)
+    if link:
+        labels, class_ids, score = link_objects(labels, axes, "".join(slice_axes), class_ids, score)
     if link or any(part.boxes is None for part in found.values()):
         table = object_table(labels, axes, predicted_iou=score, stability_score=np.ones_like(score), classes=class_ids)
     else:
         table = _measured_table(found, region, slice_axes, class_ids, score)
     measured = classes.measured(semantic, class_ids)
-    told = {**provenance, "classes": measured.to_json()}
+    told = {**provenance, "classes": measured.to_json(), "linked": "".join(slice_axes) if link else ""}
     result = Segmentation(labels, named_classes(table, measured), measured, told, maps=maps, semantic=semantic)
     return with_output(result, axes, output, divisor)
 
@@ -234,13 +233,3 @@ def _measured_table(
     }
     ones = np.ones_like(scores)
     return table_of(areas, boxes, where, predicted_iou=scores, stability_score=ones, classes=classes)
-
-
-def _per_object(
-    parts: NDArray[np.int64], classes: NDArray[np.int64], scores: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    count = int(parts.max(initial=0))
-    class_of = np.zeros(count + 1, np.int64)
-    class_of[parts] = classes
-    mean = np.bincount(parts, scores, minlength=count + 1) / np.maximum(np.bincount(parts, minlength=count + 1), 1)
-    return class_of[1:], mean[1:]

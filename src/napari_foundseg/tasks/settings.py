@@ -54,6 +54,7 @@ class Settings(_Declared):
     - ``step``: of the control,
     - ``more``: True hides the field behind *More*,
     - ``live``: True where it acts on an existing result without the model,
+    - ``absent``: what recipes and results that lack the field ran with, where that is not the default: the field is newer,
     - ``model``: the protocol of the models to choose from,
     - ``elsewhere``: True where the dock has a control of its own for it.
     """
@@ -76,6 +77,19 @@ class Settings(_Declared):
         words = str(info.default) if field == "method" else field
         words = words.replace("min_", "minimum_").replace("max_", "maximum_").replace("_", " ")
         return words[:1].upper() + words[1:]
+
+    @classmethod
+    def of_record(cls, values: Mapping[str, Any]) -> Self:
+        """Return checked settings of a recipe or a result; fields that it lacks have the value that it ran with."""
+        fields = {name: _extra(field) for name, field in cls.model_fields.items()}
+        then = {name: extra["absent"] for name, extra in fields.items() if "absent" in extra}
+        return cls.parse({**then, **values})
+
+    def digested(self) -> dict[str, Any]:
+        """Return the values that determine a result, as JSON; equal for records written before and after a field."""
+        fields = {name: _extra(field) for name, field in type(self).model_fields.items()}
+        values = self.model_dump(mode="json")
+        return {name: v for name, v in values.items() if "absent" not in fields[name] or v != fields[name]["absent"]}
 
     @property
     def prompts_per_slice(self) -> int:
@@ -178,13 +192,20 @@ class Task:
 
     def settings(self, method: str, values: Mapping[str, Any]) -> Settings:
         """Return checked settings of a method; `SettingsError` where the method or a field is wrong."""
-        if method not in self.methods:
-            raise SettingsError(f"{self.title} has no method {method!r}; choose one of {', '.join(self.methods)}.")
-        return self.methods[method].parse({"method": method, **values})
+        return self._method(method).parse({"method": method, **values})
+
+    def settings_of_record(self, method: str, values: Mapping[str, Any]) -> Settings:
+        """Return checked settings of a method as a recipe or a result holds them, which may be older than a field."""
+        return self._method(method).of_record({"method": method, **values})
 
     def method_for(self, protocols: Collection[str]) -> str:
         """Return the first method that a model with these protocols can run; the very first if it can run none."""
         return next((m for m in self.methods if self.protocols[m] in protocols), next(iter(self.methods)))
+
+    def _method(self, method: str) -> type[Settings]:
+        if method not in self.methods:
+            raise SettingsError(f"{self.title} has no method {method!r}; choose one of {', '.join(self.methods)}.")
+        return self.methods[method]
 
     def run(
         self,

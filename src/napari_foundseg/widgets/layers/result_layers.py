@@ -92,10 +92,8 @@ def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
 
     `seconds`: how long the run took; left out where it is 0. Such as ``132 objects, 2 touch the border, 1.8 s``.
     """
-    n = len(segmentation)
-    found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
     touching = _count_touching(segmentation, image)
-    parts = [found, f"{touching} touch{'es' if touching == 1 else ''} the border" if touching else ""]
+    parts = [segmentation.count_in_words, f"{touching} touch{'es' if touching == 1 else ''} the border" if touching else ""]
     return ", ".join([*filter(None, parts), *([f"{seconds:.1f} s"] if seconds else [])])
 
 

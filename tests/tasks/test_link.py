@@ -1,0 +1,126 @@
+"""Objects of a stack: linked from slice to slice, counted, and said in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+import napari_foundseg as fs
+from napari_foundseg.batch.recipe import Recipe, read_recipe, recipe_of, step_of, write_recipe
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.measuring.measurements import measure
+from napari_foundseg.tasks import TASKS
+from napari_foundseg.tasks.automatic import derive
+from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings
+from napari_foundseg.tasks.run_request import RunRequest
+
+#: Depth of a slice in pixels.
+DEPTH = 3
+
+
+def nuclei(count: int = 22, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Balls in a stack, some cut by its first or last slice: the picture and the truth."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((14, 200, 200), np.uint16)
+    z, y, x = np.indices(truth.shape)
+    placed: list[tuple[NDArray[Any], float]] = []
+    while len(placed) < count:
+        radius = rng.uniform(9, 14)
+        centre = np.array([rng.uniform(0, 13 * DEPTH), *rng.uniform(radius, 199 - radius, 2)])
+        if all(np.linalg.norm(centre - other) > radius + r + 1 for other, r in placed):
+            placed.append((centre, radius))
+            away = ((z * DEPTH - centre[0]) ** 2 + (y - centre[1]) ** 2 + (x - centre[2]) ** 2) < radius**2
+            truth[away] = len(placed)
+    picture = ndimage.gaussian_filter((truth > 0) * 150.0 + 20, (0, 1, 1)) + rng.normal(0, 4, truth.shape)
+    return picture.clip(0, 255).astype(np.uint8), truth
+
+
+@pytest.fixture(scope="module")
+def stack() -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    return nuclei()
+
+
+@pytest.fixture(scope="module")
+def found(stack: Any) -> fs.Segmentation:
+    return fs.automatic(Image(stack[0], "ZYX"))
+
+
+def test_a_stack_of_22_nuclei_is_22_objects(stack: Any, found: fs.Segmentation) -> None:
+    truth = stack[1]
+    assert found.count_in_words == "22 objects in 14 slices, linked"
+    ids = [np.bincount(found.labels[truth == label]).argmax() for label in range(1, 23)]
+    assert sorted(ids) == list(range(1, 23)), "each nucleus has one id of its own"
+    spacing = [3.0, 0.7, 0.7]
+    volumes = measure(found.labels, "ZYX", spacing, "mm").set_index("label")["volume (mm³)"]
+    expected = measure(truth, "ZYX", spacing, "mm").set_index("label")["volume (mm³)"]
+    for label, own in enumerate(ids, 1):
+        assert volumes[own] == pytest.approx(expected[label], rel=0.15)
+    assert found.table.set_index("label")["area"][ids[0]] == (found.labels == ids[0]).sum()
+
+
+def test_the_link_acts_on_the_finished_result_and_is_said(found: fs.Segmentation) -> None:
+    apart = derive(found, DecoderSettings(link="none"))
+    assert len(apart) > 100
+    assert apart.count_in_words == f"{len(apart)} objects in 14 slices, not linked"
+    assert np.array_equal(apart.labels > 0, found.labels > 0)
+    again = derive(apart, DecoderSettings())
+    assert np.array_equal(again.labels, found.labels)
+    assert found.table["predicted_iou"].between(0, 1).all()
+
+
+def test_points_in_time_are_linked_where_asked(oracle: Any, true_maps: Any) -> None:
+    truth = np.zeros((3, 64, 64), np.uint8)
+    for t in range(3):
+        truth[t, 10 + 3 * t : 30 + 3 * t, 10:30] = 1
+        truth[t, 40:55, 35:50] = 2
+    movie = Image(np.stack([true_maps(plane) for plane in truth]), "TYXC", normalisation=fs.Limits(low=0, high=255))
+    by_default = fs.automatic(movie, model=oracle, min_area=0)
+    assert by_default.count_in_words == "6 objects in 3 slices, not linked"
+    tracked = fs.automatic(movie, model=oracle, min_area=0, link="overlap in depth and time")
+    assert tracked.count_in_words == "2 objects in 3 slices, linked"
+    both = Image(np.stack([movie.levels[0]] * 2, 1), "TZYXC", normalisation=fs.Limits(low=0, high=255))
+    deep = fs.automatic(both, model=oracle, min_area=0)
+    assert deep.count_in_words == "6 objects in 6 slices, linked along Z only"
+    assert np.array_equal(deep.labels[:, 0], deep.labels[:, 1])
+
+
+def test_one_slice_has_nothing_to_link(oracle: Any, true_maps: Any) -> None:
+    truth = np.zeros((64, 64), np.uint8)
+    truth[10:30, 10:30] = 1
+    planes = Image(np.stack([true_maps(truth)] * 3), "ZYXC", normalisation=fs.Limits(low=0, high=255))
+    one = TASKS["automatic"].run(planes, AutomaticInputs(index=(1,)), DecoderSettings(min_area=0), oracle)
+    assert one.count_in_words == "1 object"
+    assert fs.automatic(Image(planes.levels[0][0], "YXC"), model=oracle, min_area=0).count_in_words == "1 object"
+
+
+def test_records_without_the_setting_stay_unlinked(tmp_path: Path) -> None:
+    old = Recipe.model_validate(
+        {"inputs": {"paths": ["a.tif"]}, "steps": [{"task": "automatic", "model": {"name": "foundseg-tiny"}}]}
+    )
+    assert old.steps[0].parsed_settings().link == "none"  # type: ignore[attr-defined]
+    image = Image(np.zeros((3, 8, 8), np.uint8), "ZYX", source=str(tmp_path / "a.tif"))
+    task = TASKS["automatic"]
+    request = RunRequest("automatic", image, task.inputs(), task.settings("decoder", {}), "foundseg-tiny")
+    new = recipe_of(request)
+    write_recipe(tmp_path / "new.yaml", new)
+    again = read_recipe(tmp_path / "new.yaml")
+    assert again.steps[0].parsed_settings().link == "overlap"  # type: ignore[attr-defined]
+    assert "link: overlap" in (tmp_path / "new.yaml").read_text()
+    unlinked = RunRequest("automatic", image, task.inputs(), task.settings("decoder", {"link": "none"}), "foundseg-tiny")
+    assert new.digest() != recipe_of(unlinked).digest()
+    step = recipe_of(unlinked).steps[0]
+    less = step.model_copy(update={"settings": {k: v for k, v in step.settings.items() if k != "link"}})
+    same = recipe_of(unlinked).model_copy(update={"steps": (less,)})
+    assert same.digest() == recipe_of(unlinked).digest(), "results made before the setting stay current"
+    provenance = {
+        "task": "automatic",
+        "model": {"name": "foundseg-tiny"},
+        "settings": {"method": "decoder"},
+        "inputs": {},
+    }
+    assert step_of(provenance).parsed_settings().link == "none"  # type: ignore[attr-defined]
