@@ -161,6 +161,8 @@ def batch(
     stopped = f" ({report.stopped})" if report.stopped else ""
     words = f"{report.in_words()}{stopped}: {runner.out / REPORT_NAME}"
     console.print(escape(_shown(words)), highlight=False, soft_wrap=True)
+    for channel, count in report.channels().items():
+        console.print(escape(_shown(f"Used {channel} in {count} of {len(report.items)} images.")), highlight=False)
     sys.exit(0 if report.complete and not report.stopped else 1)
 
 
@@ -283,7 +285,8 @@ def replay(
     if out is not None:
         write_replay(out, again, overwrite=overwrite)
     found = compare(file, again)
-    console.print(f"{len(again)} objects. {found.words}", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"{again.count_in_words}. {found.words}", markup=False, highlight=False, soft_wrap=True)
+    _say_channel(again)
     if found.equal is False:
         sys.exit(1)
 
@@ -346,6 +349,11 @@ def _run(
         return image, run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
 
 
+def _say_channel(result: Segmentation) -> None:
+    if result.channel_choice:
+        console.print(f"Used {result.channel_choice}.", markup=False, highlight=False, soft_wrap=True)
+
+
 def _told_to(bar: Progress, title: str) -> Callable[[float, str], None]:
     done = bar.add_task(title, total=1.0)
     return lambda share, words, *_: bar.update(done, completed=share, description=words)
@@ -379,6 +387,7 @@ def _command(name: str) -> Callable[..., None]:
         opened, result = _run(name, image, given, lambda found: format_of_labels(out, found.label_axes))
         write_result(out, opened, result, table, overwrite=overwrite)
         console.print(f"{result.count_in_words}: {out}{'' if table is None else f', {table}'}")
+        _say_channel(result)
 
     command.__doc__ = f"{task.title}: write the labels of an image."
     fixed: dict[str, Any] = {

@@ -117,7 +117,7 @@ def test_inputs_that_are_neither_are_named(text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
-        ({"channels": "red"}, SettingsError, "channels = 'red'"),
+        ({"channels": "red"}, AxesError, "no channel is named 'red'"),
         ({"channels": "7"}, AxesError, "channels"),
         ({"normalisation": "auto"}, SettingsError, "normalisation = 'auto'"),
         ({"normalisation": '{"kind": "percentile", "low": 99, "high": 1}'}, SettingsError, "below high"),

@@ -198,7 +198,7 @@ def test_more_than_65535_objects_do_not_wrap(oracle: Any, true_maps: Maps) -> No
     truth = np.tile(dot, (70, 70))
     truth = np.where(truth > 0, ndimage.label(truth)[0], 0)
     image = Image(np.stack([true_maps(truth)] * 14), "ZYXC", normalisation=Limits(low=0, high=255))
-    found = fs.automatic(image, model=oracle, min_area=0, boundary_threshold=1, centre_threshold=1)
+    found = fs.automatic(image, model=oracle, min_area=0, boundary_threshold=1, centre_threshold=1, link="none")
     assert found.labels.dtype == np.uint32
     assert found.labels.max() == len(found) == 14 * 4900
 

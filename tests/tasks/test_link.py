@@ -111,7 +111,9 @@ def test_records_without_the_setting_stay_unlinked(tmp_path: Path) -> None:
     again = read_recipe(tmp_path / "new.yaml")
     assert again.steps[0].parsed_settings().link == "overlap"  # type: ignore[attr-defined]
     assert "link: overlap" in (tmp_path / "new.yaml").read_text()
-    unlinked = RunRequest("automatic", image, task.inputs(), task.settings("decoder", {"link": "none"}), "foundseg-tiny")
+    unlinked = RunRequest(
+        "automatic", image, task.inputs(), task.settings("decoder", {"link": "none"}), "foundseg-tiny"
+    )
     assert new.digest() != recipe_of(unlinked).digest()
     step = recipe_of(unlinked).steps[0]
     less = step.model_copy(update={"settings": {k: v for k, v in step.settings.items() if k != "link"}})

@@ -25,7 +25,7 @@ __all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of"]
 #: Options of a command that say how an image is read, and their help.
 IMAGE_OPTIONS = {
     "axes": "Axes of the image, such as ZYX or YXC.",
-    "channels": "One to three channels, such as 0 or 2,0,1.",
+    "channels": "One to three channels, by number from 0 or by name, such as 0 or 2,0,1 or GFP,DAPI, or as JSON.",
     "normalisation": 'How grey values become 8 bits, as JSON, such as {"kind": "limits", "low": 0, "high": 4095}.',
     "spacing": 'Size of a pixel along each axis, as JSON, such as {"Y": [0.65, "µm"], "X": [0.65, "µm"]}.',
 }
@@ -45,8 +45,8 @@ def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None
         request.model,
     ]
     words += ["--axes", str(image.axes)]
-    if image.channels:
-        words += ["--channels", ",".join(map(str, _tuple(image.channels)))]
+    if image.chosen_channels:
+        words += ["--channels", ",".join(map(str, image.chosen_channels))]
     if image.normalisation != Percentile():
         words += ["--normalisation", image.normalisation.model_dump_json()]
     if image.spacing:
@@ -69,7 +69,7 @@ def image_of(path: Path, options: Mapping[str, str | None]) -> Image:
     axes, channels, normalisation, spacing = (options.get(name) for name in IMAGE_OPTIONS)
     changed: dict[str, Any] = {}
     if channels is not None:
-        changed["channels"] = _read("channels", channels, tuple[int, ...], f"[{channels}]")
+        changed["channels"] = _channels(channels)
     if normalisation is not None:
         changed["normalisation"] = _read("normalisation", normalisation, Normalisation)
     if spacing is not None:
@@ -100,8 +100,15 @@ def _read(name: str, shown: str, kind: Any, text: str | None = None) -> Any:
         raise SettingsError(f"{name} = {shown!r}: {validation_message(error)}") from error
 
 
-def _tuple(channels: int | tuple[int, ...]) -> tuple[int, ...]:
-    return channels if isinstance(channels, tuple) else (channels,)
+def _channels(text: str) -> tuple[int | str, ...]:
+    """Read channels: numbers or names between commas, or a list of them in JSON."""
+    if text.lstrip().startswith("["):
+        numbers: tuple[int | str, ...] = _read("channels", text, tuple[int | str, ...])
+        return numbers
+    names = tuple(name for part in text.split(",") if (name := part.strip()))
+    if not names:
+        raise SettingsError(f"channels = {text!r}: expected one to three numbers or names, such as 0 or DAPI,GFP.")
+    return names
 
 
 def _json(value: Any) -> str:

@@ -46,6 +46,9 @@ def _seen(
 ) -> Image:
     image = read_image(path, axes)
     chosen = image.channels or None if channels is None else image.channel_numbers(channels)
+    if chosen == (0,) and "C" not in str(image.axes):
+        # A recipe for several channels, over an image that has one.
+        chosen = None
     return replace(image, channels=chosen, normalisation=normalisation)
 
 
@@ -87,5 +90,6 @@ def _slice(stack: Image, index: tuple[int, ...]) -> Image:
         {axis: size for axis, size in stack.spacing.items() if axis not in at},
         {axis: unit for axis, unit in stack.units.items() if axis not in at},
         stack.source,
+        stack.channel_names,
         notes=stack.notes,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -97,6 +98,8 @@ class ItemOutcome:
         Why it was kept or failed, or what is odd about the grey values; shown to the user.
     error : str
         Type of the error, of an item that failed.
+    channel : str
+        Which of several channels of the image were used, such as ``channel 1 of 3 (DAPI)``.
     ends_batch : bool
         Whether every other item would fail too: the disk is full, or the folder of the results is gone.
     """
@@ -108,6 +111,7 @@ class ItemOutcome:
     seconds: float = 0.0
     reason: str = ""
     error: str = ""
+    channel: str = ""
     ends_batch: bool = False
 
 
@@ -153,8 +157,9 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
         )
         if held.is_current(source.sha256, source.index, recipe.digest(), models):
             objects = held.known.objects if held.known else None
+            steps = held.known.steps if held.known else ()
             held.release()
-            return Ended(_outcome(order, "already done", objects))
+            return Ended(_outcome(order, "already done", objects, channel=_channel_of(steps)))
         state = file_state(item.path)
         seen = recipe.inputs
         image = read_item_image(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
@@ -189,7 +194,7 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
     words = " ".join(filter(None, (ready.image.doubts, *ready.image.notes, moved)))
-    return _outcome(ready.order, "done", objects, seconds, words)
+    return _outcome(ready.order, "done", objects, seconds, words, channel=ready.image.channel_choice)
 
 
 #: For `Pool.submit`.
@@ -268,6 +273,11 @@ def _recipe(text: str) -> Recipe:
 
 def _since(started: float) -> float:
     return round(time.perf_counter() - started, 3)
+
+
+def _channel_of(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Return which channel an earlier run used, in words, from its provenance."""
+    return str(steps[0].get("image", {}).get("channel_choice", "")) if steps else ""
 
 
 def _outcome(

@@ -46,7 +46,7 @@ class Sources(Declared):
     """A letter of QTCZYX for every axis; null: what each file says."""
     channels: int | str | tuple[int | str, ...] | None = None
     """The one to three channels to look at, by number from 0 or by the file's name for them; null: RGB, else the
-    first."""
+    first. An image without channels is its own channel 0."""
     normalisation: Normalisation = Field(default_factory=Percentile)
     """How grey values become what a model sees."""
     stacks: Literal["whole", "slices"] = "whole"
@@ -266,7 +266,8 @@ def step_of(provenance: Mapping[str, Any]) -> Step:
 
 def _beyond_the_file(image: Image) -> tuple[str | None, int | tuple[int, ...] | None]:
     """Return axes and channels, None where they are the file's own, so that the recipe fits other files too."""
-    channels = None if replace(image, channels=None).channels == image.channels else image.channels
+    # A choice is written down even if it is the default one: what was seen was segmented.
+    channels = image.chosen_channels if image.channel_choice else None
     try:
         file = read_image(image.source) if image.source else None
     except FoundsegError:

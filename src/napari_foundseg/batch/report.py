@@ -36,6 +36,8 @@ class ReportedItem(Declared):
     """Why it was kept or failed."""
     error: str
     """Type of the error, of an item that failed."""
+    channel: str = ""
+    """Which of several channels of the image were used, such as channel 1 of 3 (DAPI)."""
 
 
 class Report(Declared):
@@ -73,6 +75,10 @@ class Report(Declared):
         """Whether every item has a result, or was kept."""
         return not self.count("failed", "not done")
 
+    def channels(self) -> dict[str, int]:
+        """Return how often which of several channels were used, in words."""
+        return dict(Counter(item.channel for item in self.items if item.channel))
+
     def in_words(self) -> str:
         """Return the counts in words, such as ``198 done, 2 failed``."""
         counts = Counter(item.state for item in self.items)
@@ -91,6 +97,7 @@ def make_entry(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedIte
         seconds=round(outcome.seconds, 3),
         reason=outcome.reason,
         error=outcome.error,
+        channel=outcome.channel,
     )
 
 

@@ -66,8 +66,23 @@ class BatchRequest:
         """Return the request with files instead of layers; layers that differ from their file are saved."""
         if not self.layers:
             return self
-        paths = tuple(str(path) for path in save_layers(self.layers, self.results))
-        return replace(self, paths=paths, layers=())
+        recipe, layers = self._with_channels()
+        paths = tuple(str(path) for path in save_layers(layers, self.results))
+        return replace(self, recipe=recipe, paths=paths, layers=())
+
+    def _with_channels(self) -> tuple[Recipe, tuple[tuple[str, Image], ...]]:
+        """Return the recipe and the layers so that the channel of each is used that it was given with.
+
+        A recipe that names channels keeps them.
+        """
+        recipe = self.chosen_recipe()
+        chosen = {image.chosen_channels if image.channel_choice else () for _, image in self.layers}
+        if recipe.inputs.channels is not None or chosen == {()}:
+            return recipe, self.layers
+        if len(chosen) == 1:
+            inputs = recipe.inputs.model_copy(update={"channels": chosen.pop()})
+            return recipe.model_copy(update={"inputs": inputs}), self.layers
+        return recipe, tuple((name, image.only_channel()) for name, image in self.layers)
 
     def make_runner(self, on_change: OnChange | None = None) -> Runner:
         """Return a runner that has not begun; it lists the images, which may take a while."""

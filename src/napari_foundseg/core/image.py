@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.core.axes import checked_axes
+from napari_foundseg.core.axes import channel_number, channels_in_words, checked_axes
 from napari_foundseg.core.contrast import CTWindow, Limits, Percentile, doubts_of, to_uint8
 from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
 from napari_foundseg.core.labels import plane_view
@@ -41,9 +41,10 @@ class Image:
     axes : str, optional
         One letter of ``QTCZYX`` for every axis of `data`, such as ``"ZYX"`` or ``"YXC"``. By default a last
         axis of 3 or 4 is RGB(A) and leading axes are slices.
-    channels : int or tuple of int, optional
-        Which one to three channels become grey, or red, green and blue. By default RGB for three or
-        four channels that come last, otherwise the first channel.
+    channels : int or str, or tuple of these, optional
+        Which one to three channels become grey, or red, green and blue, by number from 0 or by name (see
+        `channel_numbers`). By default RGB for three or four channels that come last, otherwise the first channel. The
+        attribute holds numbers.
     normalisation : Percentile or Limits or CTWindow
         How grey values become 8 bits.
     spacing : mapping of str to float
@@ -69,7 +70,7 @@ class Image:
 
     data: Any
     axes: str | None = None
-    channels: int | tuple[int, ...] | None = None
+    channels: int | str | tuple[int | str, ...] | None = None
     normalisation: Percentile | Limits | CTWindow = field(default_factory=Percentile)
     spacing: Mapping[str, float] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
@@ -127,6 +128,19 @@ class Image:
     def plane_shape(self) -> tuple[int, int]:
         """Rows and columns of one slice."""
         return self._size("Y"), self._size("X")
+
+    @property
+    def chosen_channels(self) -> tuple[int, ...]:
+        """Numbers of the channels that are used; none where the image has no channel axis."""
+        return self.channels if isinstance(self.channels, tuple) else ()  # type: ignore[return-value] # numbers
+
+    @property
+    def channel_choice(self) -> str:
+        """The channels that are used, such as ``channel 1 of 3 (DAPI)``; empty where there is no choice."""
+        # Colours of an RGB image are no channels to choose among, unless some of them were chosen.
+        count = self._size("C") if "C" in self._axes else 1
+        rgb = self._axes.endswith("C") and count in (3, 4) and self.chosen_channels == (0, 1, 2)
+        return "" if rgb or count < 2 else channels_in_words(self.chosen_channels, self.channel_names, count)
 
     @property
     def usable_levels(self) -> list[int]:
@@ -258,7 +272,8 @@ class Image:
         Parameters
         ----------
         chosen : int or str or tuple of int or str, or None
-            Case is ignored unless two names differ in case only.
+            Case is ignored unless two names differ in case only. Text that is the number of a channel, such as ``"2"``,
+            is that number, even if another channel has this name.
 
         Returns
         -------
@@ -272,20 +287,9 @@ class Image:
         """
         if chosen is None:
             return None
-        return tuple(self._number_of(name) for name in (chosen if isinstance(chosen, tuple) else (chosen,)))
-
-    def _number_of(self, name: int | str) -> int:
-        if isinstance(name, int):
-            return name
-        names = self.channel_names
-        found = [i for i, n in enumerate(names) if n == name] or [
-            i for i, n in enumerate(names) if n.casefold() == name.casefold()
-        ]
-        if len(found) != 1:
-            available = ", ".join(map(repr, names)) or "no names, only numbers from 0"
-            how = "several channels are" if found else "no channel is"
-            raise AxesError(f"{how} named {name!r}; the channels of this image have {available}.")
-        return found[0]
+        count = self._size("C") if "C" in self._axes else 0
+        names = chosen if isinstance(chosen, tuple) else (chosen,)
+        return tuple(channel_number(name, self.channel_names, count) for name in names)
 
     def describes_as(self, other: Image) -> bool:
         """Tell whether another image shows the very same array in the same way.
@@ -314,6 +318,39 @@ class Image:
         """
         return self._fingerprint
 
+    def only_channel(self) -> Image:
+        """Return an image of the one chosen channel of several.
+
+        Returns
+        -------
+        Image
+            It has no channel axis and no source; the image itself where no single channel was chosen.
+        """
+        if not self.channel_choice or len(self.chosen_channels) != 1:
+            return self
+        at = self._axes.index("C")
+        part = (slice(None),) * at + self.chosen_channels
+        levels = [level[part] for level in self.levels]
+        axes = self.label_axes
+        return replace(
+            self, data=levels if len(levels) > 1 else levels[0], axes=axes, channels=None, source=None, channel_names=()
+        )
+
+    def identity(self) -> str:
+        """Return the fingerprint of the pixels with the default channels.
+
+        Returns
+        -------
+        str
+            The same whichever channels are used: whose objects they are does not depend on that.
+        """
+        return self._identity
+
+    @cached_property
+    def _identity(self) -> str:
+        plain = self if self.chosen_channels == self._default_channels() else replace(self, channels=None)
+        return plain.fingerprint()
+
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
@@ -332,11 +369,16 @@ class Image:
             return ()
         count = self._size("C")
         if self.channels is None:
-            return (0, 1, 2) if self._axes.endswith("C") and count in (3, 4) else (0,)
-        channels = (self.channels,) if isinstance(self.channels, int) else tuple(self.channels)
+            return self._default_channels()
+        channels = self.channel_numbers(self.channels) or ()
         if not 1 <= len(channels) <= 3 or not all(0 <= c < count for c in channels):
             raise AxesError(f"channels={self.channels}: choose one to three of the {count} channels, 0 to {count - 1}.")
         return channels
+
+    def _default_channels(self) -> tuple[int, ...]:
+        if "C" not in self._axes:
+            return ()
+        return (0, 1, 2) if self._axes.endswith("C") and self._size("C") in (3, 4) else (0,)
 
     def _read(self, level: int, index: tuple[int, ...], box: tuple[int, int, int, int] | None) -> NDArray[Any]:
         if len(index) != len(self.slice_axes):
@@ -345,7 +387,7 @@ class Image:
         position: dict[str, Any] = dict(zip(self.slice_axes, index, strict=True))
         if box is not None:
             position |= {"Y": slice(box[0], box[2] + 1), "X": slice(box[1], box[3] + 1)}
-        channels = self.channels if isinstance(self.channels, tuple) else ()
+        channels = self.chosen_channels
         if len(channels) == 1:
             position["C"] = channels[0]
         elif channels:

@@ -72,7 +72,7 @@ class Segmentation:
 
     @property
     def count_in_words(self) -> str:
-        """How many objects there are; of a stack in how many slices, and whether they are linked from slice to slice."""
+        """How many objects there are; of a stack, in how many slices, and whether they are linked."""
         n = len(self)
         found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
         linked = self.provenance.get("linked")
@@ -80,7 +80,9 @@ class Segmentation:
         one_slice = self.provenance.get("inputs", {}).get("index") is not None
         if not n or one_slice or linked is None or len(axes) != len(self.pixels.shape):
             return found
-        sizes = {axis: size for axis, size in zip(axes, self.pixels.shape, strict=True) if axis not in "YX" and size > 1}
+        sizes = {
+            axis: size for axis, size in zip(axes, self.pixels.shape, strict=True) if axis not in "YX" and size > 1
+        }
         if not sizes:
             return found
         apart = "".join(axis for axis in sizes if axis not in linked)
@@ -89,6 +91,11 @@ class Segmentation:
         else:
             how = f"linked along {', '.join(a for a in sizes if a in linked)} only" if apart else "linked"
         return f"{found} in {prod(sizes.values())} slices, {how}"
+
+    @property
+    def channel_choice(self) -> str:
+        """Which of several channels were used, such as ``channel 1 of 3 (DAPI)``; empty where there is only one."""
+        return str(self.provenance.get("image", {}).get("channel_choice", ""))
 
     def __len__(self) -> int:
         return int((self.table["area"] > 0).sum())

@@ -79,6 +79,7 @@ def describe(image: Image, fingerprint: str) -> dict[str, Any]:
         "dtype": image.dtype.str,
         "axes": image.axes,
         "channels": image.channels or None,
+        "channel_names": image.channel_names,
         "normalisation": image.normalisation.model_dump(mode="json"),
         "spacing": dict(image.spacing),
         "units": dict(image.units),

@@ -89,9 +89,7 @@ def run(
     request = RunRequest("automatic", image, inputs, settings, model.name)
     provenance = record(request, model, started)
     linked = settings.linked_axes(image.label_axes)
-    return replace(
-        out, provenance={**provenance, "linked": linked, "thresholds_of_the_run": _thresholds(settings)}
-    )
+    return replace(out, provenance={**provenance, "linked": linked, "thresholds_of_the_run": _thresholds(settings)})
 
 
 def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings) -> Segmentation:

@@ -33,9 +33,9 @@ class _AutomaticSettings(Settings):
     """What both methods have."""
 
     link: Link = Field("overlap", title="Link slices", json_schema_extra={"live": True, "absent": "none"})
-    """Whether objects of neighbouring slices that overlap become one. Overlap: through the depth (Z) of a stack; in time
-    each point has objects of its own. Overlap in depth and time: an object keeps its id through time, too. None: each
-    slice has objects of its own."""
+    """Whether objects of neighbouring slices that overlap become one. Overlap: through the depth (Z) of a stack; each
+    point in time has objects of its own. Overlap in depth and time: an object keeps its id through time, too. None:
+    each slice has objects of its own."""
 
     def linked_axes(self, axes: str) -> str:
         """Return the axes of a label image along which objects go on."""

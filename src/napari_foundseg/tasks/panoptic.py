@@ -60,6 +60,8 @@ class NucleiSettings(DecoderSettings, ClassedSettings):
     """Nuclei over background, by the built-in model's instance decoder."""
 
     method: Literal["nuclei"] = "nuclei"  # type: ignore[assignment] # a method has its own name
+    link: bool = Field(False, title="Link slices", json_schema_extra=_MORE)  # type: ignore[assignment] # as its siblings
+    """On: objects that overlap in neighbouring slices of a stack become one object."""
 
 
 class TiledSettings(ClassedSettings):

@@ -54,7 +54,7 @@ class Settings(_Declared):
     - ``step``: of the control,
     - ``more``: True hides the field behind *More*,
     - ``live``: True where it acts on an existing result without the model,
-    - ``absent``: what recipes and results that lack the field ran with, where that is not the default: the field is newer,
+    - ``absent``: what recipes and results that lack the field ran with, where that is not the default,
     - ``model``: the protocol of the models to choose from,
     - ``elsewhere``: True where the dock has a control of its own for it.
     """

@@ -54,9 +54,8 @@ def link_objects(
         class_of = np.zeros(count, np.int64)
         class_of[parts - 1] = classes
         classes = class_of
-        sums = np.zeros((*scores.shape[:-1], count))
-        np.add.at(sums, (..., parts - 1), scores)
-        scores = sums / np.bincount(parts, minlength=count + 1)[1:]
+        sums = [np.bincount(parts - 1, row, minlength=count) for row in np.atleast_2d(scores)]
+        scores = np.reshape(sums, (*scores.shape[:-1], count)) / np.bincount(parts - 1, minlength=count)
     return labels, classes, scores
 
 

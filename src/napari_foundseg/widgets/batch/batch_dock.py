@@ -26,6 +26,7 @@ from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.layer_tags import TOOL
+from napari_foundseg.widgets.layers.shown_channel import channels_in_view
 from napari_foundseg.widgets.runs.last_run import RECIPES
 from napari_foundseg.widgets.runs.run_record import latest_run
 from napari_foundseg.widgets.saved.form_memory import recall, remember
@@ -116,11 +117,18 @@ class BatchWidget(Dock):
             self._update_controls()
 
     def choose_layers(self) -> None:
-        """Use the image layers of the viewer, with their axes as displayed."""
+        """Use the image layers of the viewer, with their axes and channels as displayed."""
         self._clear_messages()
         try:
             found = tuple(
-                (layer.name, image_from_layer(layer, displayed=displayed_axes(self.viewer, layer)))
+                (
+                    layer.name,
+                    image_from_layer(
+                        layer,
+                        channels=channels_in_view(self.viewer, layer),
+                        displayed=displayed_axes(self.viewer, layer),
+                    ),
+                )
                 for layer in self.viewer.layers
                 if type(layer) is ImageLayer and TOOL not in layer.metadata
             )

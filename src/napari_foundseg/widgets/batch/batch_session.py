@@ -46,6 +46,8 @@ class Line:
     seconds: float = 0.0
     objects: int | None = None
     reason: str = ""
+    #: Which of several channels were used, in words.
+    channel: str = ""
 
     @property
     def shown(self) -> str:
@@ -277,6 +279,7 @@ class BatchSession(QObject):
                 line.seconds = told.seconds
                 line.objects = told.objects
                 line.reason = told.reason
+                line.channel = told.channel
         self.listed.emit()
         self.settled.emit()
         if then is not None:
@@ -332,6 +335,7 @@ class BatchSession(QObject):
             if outcome is not None:
                 line.objects = outcome.objects
                 line.reason = outcome.reason
+                line.channel = outcome.channel
                 line.seconds = outcome.seconds or (line.seconds if state == "already done" else 0.0)
             rows.append(self._rows[stem])
         self.changed.emit(rows)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["BatchTable", "read_picture"]
 
 _SIDE = 32
+#: The column is shown where images have several channels.
+_CHANNEL = 4
 _WITH_RESULT = ("done", "already done", "kept")
 _STATE_HELP = {
     "waiting": "Not started yet.",
@@ -40,7 +42,8 @@ class BatchTable(ItemTable):
     pictures_wanted = Signal(object)
 
     def __init__(self) -> None:
-        super().__init__("State", "Time", "Objects")
+        super().__init__("State", "Time", "Objects", "Channel")
+        self.setColumnHidden(_CHANNEL, True)
         self.setIconSize(QSize(_SIDE, _SIDE))
         self.setMinimumHeight(220)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
@@ -57,6 +60,7 @@ class BatchTable(ItemTable):
     def fill(self, lines: Sequence[Line]) -> None:
         """Show other items."""
         self._lines = lines
+        self.setColumnHidden(_CHANNEL, not any(line.channel for line in lines))
         self.make_rows(len(lines))
         if lines:
             # All rows are as high as the first, which needs an icon before there are thumbnails.
@@ -99,11 +103,22 @@ class BatchTable(ItemTable):
             f"{line.state}{share}",
             f"{line.seconds:.1f} s" if line.seconds else "",
             "" if line.objects is None else str(line.objects),
+            _short(line.channel),
         )
         why = f"{_STATE_HELP[line.state]} {line.reason}".strip()
         self.show_row(
-            row, texts, (line.item.name, why, "Processing time, without waiting.", "Number of objects in the result.")
+            row,
+            texts,
+            (
+                line.item.name,
+                why,
+                "Processing time, without waiting.",
+                "Number of objects in the result.",
+                f"Used {line.channel}." if line.channel else "",
+            ),
         )
+        if line.channel:
+            self.setColumnHidden(_CHANNEL, False)
         if line.state in _WITH_RESULT:
             self._unpictured.add(row)
 
@@ -111,6 +126,12 @@ class BatchTable(ItemTable):
         line = self.topLevelItem(row)
         if line is not None:
             line.setIcon(0, icon)
+
+
+def _short(channel: str) -> str:
+    """Return the names in ``channel 1 of 3 (DAPI)``, or the numbers where there are none."""
+    numbers, _, names = channel.partition(" (")
+    return names.removesuffix(")") or numbers.removeprefix("channels").removeprefix("channel").strip()
 
 
 def read_picture(path: Path) -> QImage:

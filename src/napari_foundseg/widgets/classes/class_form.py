@@ -79,6 +79,7 @@ class ClassForm(TaskForm):
         self.region.currentTextChanged.connect(self.update_estimate)
         self.seen = ModelView(self._current_slice)
         self.image.changed.connect(self.seen.refresh)
+        self.image.channel_changed.connect(self.seen.refresh)
         return [labelled_row("Region", self.region), self.seen]
 
     def result_rows(self) -> list[QWidget]:

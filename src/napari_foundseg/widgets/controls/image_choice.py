@@ -1,8 +1,9 @@
-"""The image of a form: its layer, and in a fold its axes, channels and contrast."""
+"""The image of a form: its layer and channel, and in a fold its axes and contrast."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
@@ -13,6 +14,7 @@ from napari_foundseg.core.contrast import CTWindow, Limits, Normalisation, Perce
 from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level, fitting_level
+from napari_foundseg.widgets.controls.channel_choice import ChannelChoice
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
@@ -36,6 +38,8 @@ class ImageChoice(QWidget):
     """
 
     changed = Signal()
+    #: Other channels of the layer are used: the slider was moved, or the user has chosen.
+    channel_changed = Signal()
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None, *, levels: bool = True) -> None:
         super().__init__(parent)
@@ -44,11 +48,14 @@ class ImageChoice(QWidget):
         help_text = "The image to segment. It follows the selection in the layer list."
         self._choice = LayerChoice(viewer, ImageLayer, help_text)
         self.combo = self._choice.combo
-        self._axes, self._channels, self._normalisation, self._ct, details = self._add_details()
+        self._followed: ImageLayer | None = None
+        self.channel = ChannelChoice(viewer)
+        self._axes, self._normalisation, self._ct, details = self._add_details()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self._choice)
+        layout.addWidget(self.channel)
         self.levels = QComboBox()
         self.levels.setAccessibleName("Level")
         self.levels.setToolTip(
@@ -57,7 +64,10 @@ class ImageChoice(QWidget):
         )
         self.levels.hide()
         layout.addWidget(self.levels)
-        layout.addWidget(Fold("Channels and contrast", details))
+        self._fold = Fold("Axes and contrast", details)
+        layout.addWidget(self._fold)
+        self._axes.editingFinished.connect(self._axes_changed)
+        self.channel.changed.connect(self.channel_changed)
         self._normalisation.currentTextChanged.connect(lambda text: self._ct.setVisible(text == _CT))
         self._choice.changed.connect(self._layer_changed)
         self._layer_changed()
@@ -83,7 +93,7 @@ class ImageChoice(QWidget):
         return image_from_layer(
             self.layer,
             axes=self._axes.text().strip() or None,
-            channels=self._chosen_channels(),
+            channels=self.channel.channels(),
             normalisation=self._chosen_normalisation(),
             displayed=displayed_axes(self._viewer, self.layer),
         )
@@ -110,18 +120,14 @@ class ImageChoice(QWidget):
     def disconnect_viewer(self) -> None:
         """Stop following the viewer."""
         self._choice.disconnect_viewer()
+        self.channel.disconnect_viewer()
+        self._follow(None)
 
-    def _add_details(self) -> tuple[QLineEdit, QLineEdit, QComboBox, QWidget, QFormLayout]:
+    def _add_details(self) -> tuple[QLineEdit, QComboBox, QWidget, QFormLayout]:
         axes = QLineEdit()
-        channels = QLineEdit()
         normalisation = QComboBox()
         axes.setToolTip(
             "One letter per axis: T time, C channel, Z depth, Y rows, X columns, for example TZYX. Empty: automatic."
-        )
-        channels.setPlaceholderText("automatic")
-        channels.setToolTip(
-            "One to three channel numbers, counted from 0. One is shown to the model as grey, three as red, green and "
-            "blue. Empty: all of an RGB image, else the first."
         )
         normalisation.addItems([_PERCENTILES, _CONTRAST, _CT])
         normalisation.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -144,19 +150,10 @@ class ImageChoice(QWidget):
         ct.hide()
         form = QFormLayout()
         form.setContentsMargins(12, 0, 0, 0)
-        for text, widget in (("Axes", axes), ("Channels", channels), ("Contrast", normalisation)):
+        for text, widget in (("Axes", axes), ("Contrast", normalisation)):
             form.addRow(text, widget)
         form.addRow(ct)
-        return axes, channels, normalisation, ct, form
-
-    def _chosen_channels(self) -> tuple[int, ...] | None:
-        text = self._channels.text().replace(",", " ").split()
-        try:
-            return tuple(int(part) for part in text) or None
-        except ValueError as error:
-            raise AxesError(
-                f"Channels {self._channels.text()!r} are not numbers. Type one to three numbers from 0, such as 0, 2."
-            ) from error
+        return axes, normalisation, ct, form
 
     def _chosen_normalisation(self) -> Normalisation:
         choice = self._normalisation.currentText()
@@ -169,13 +166,30 @@ class ImageChoice(QWidget):
 
     def _layer_changed(self) -> None:
         self._axes.clear()
-        layer = self.layer
-        try:
-            self._axes.setPlaceholderText(layer_axes(layer, displayed_axes(self._viewer, layer)) if layer else "")
-        except AxesError:
-            self._axes.setPlaceholderText("")
+        self._follow(self.layer)
+        self._axes_changed()
         self._list_levels()
         self.changed.emit()
+
+    def _follow(self, layer: ImageLayer | None) -> None:
+        """Follow the axes of a layer instead of those of the one before."""
+        if self._followed is not None:
+            self._followed.events.axis_labels.disconnect(self._axes_changed)
+        if layer is not None:
+            layer.events.axis_labels.connect(self._axes_changed)
+        self._followed = layer
+
+    def _axes_changed(self, _event: Any = None) -> None:
+        """Show the axes of the layer, also in the title of the closed fold, and offer its channels."""
+        layer = self.layer
+        try:
+            usual = layer_axes(layer, displayed_axes(self._viewer, layer)) if layer else ""
+        except AxesError:
+            usual = ""
+        self._axes.setPlaceholderText(usual)
+        axes = self._axes.text().strip().upper() or usual
+        self._fold.button.setText(f"Axes {axes} and contrast" if axes else "Axes and contrast")
+        self.channel.show_layer(layer, axes)
 
     def _list_levels(self) -> None:
         """List the levels of a multiscale image."""

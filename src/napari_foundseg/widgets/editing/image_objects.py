@@ -139,4 +139,4 @@ class ImageObjects:
 
 def _content_id(image: Image) -> Any:
     pixels = image.levels[0]
-    return image.fingerprint() if isinstance(pixels, np.ndarray) else id(pixels)
+    return image.identity() if isinstance(pixels, np.ndarray) else id(pixels)

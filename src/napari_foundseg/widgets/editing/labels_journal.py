@@ -58,7 +58,7 @@ class LabelsJournal(QObject):
             if image is not None:
                 # A lazy image may have been deleted; the labels are saved all the same.
                 with suppress(Exception):
-                    owner = image.fingerprint(), image.source
+                    owner = image.identity(), image.source
             return Header.now(owner[0], name, data.shape, owner[1])
 
         self._journal = Journal(journal_folder(), header, self.saved.emit, self._report_failure)
@@ -77,7 +77,7 @@ class LabelsJournal(QObject):
         self._image = image
         if self._journal is None or before is None or before.describes_as(image):
             return
-        if before.fingerprint() != image.fingerprint():
+        if before.identity() != image.identity():
             self.close()
             self.open()
 

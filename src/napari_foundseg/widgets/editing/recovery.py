@@ -142,5 +142,5 @@ def resume_journal(history: LabelsHistory, kept: Kept) -> None:
 
 def _find_unsaved(image: Image, shape: tuple[int, ...]) -> Kept | None:
     """Return the latest journal of a crashed session that fits an image."""
-    found = kept_journals(journal_folder(), image.fingerprint())
+    found = kept_journals(journal_folder(), image.identity())
     return next((kept for kept in found if kept.lost and kept.header.shape == shape), None)

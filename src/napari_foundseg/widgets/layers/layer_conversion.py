@@ -19,6 +19,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.widgets.layers.camera import canvas_size, find_camera
 from napari_foundseg.widgets.layers.layer_axes import layer_axes, layer_units, transform_coordinates
+from napari_foundseg.widgets.layers.layer_tags import CHANNEL_NAMES
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -40,7 +41,7 @@ def image_from_layer(
     layer: ImageLayer,
     *,
     axes: str | None = None,
-    channels: int | tuple[int, ...] | None = None,
+    channels: int | str | tuple[int | str, ...] | None = None,
     normalisation: Normalisation | None = None,
     displayed: tuple[int, int] | None = None,
 ) -> Image:
@@ -67,6 +68,7 @@ def image_from_layer(
         spacing=spacing,
         units={name: unit for name, unit in units.items() if unit not in ("px", "pixel")},
         source=None if layer.source.path is None else str(layer.source.path),
+        channel_names=tuple(layer.metadata.get(CHANNEL_NAMES, ())),
     )
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.widgets.layers.layer_axes import layer_letters
+from napari_foundseg.widgets.layers.layer_tags import CHANNEL_NAMES
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -42,6 +43,7 @@ def image_layer(image: Image, name: str) -> ImageLayer:
         "multiscale": len(levels) > 1,
         "scale": [image.spacing.get(letter, 1.0) for letter in letters],
         "axis_labels": [letter.lower() for letter in letters],
+        "metadata": {CHANNEL_NAMES: list(image.channel_names)} if image.channel_names and not rgb else {},
     }
     data = levels if len(levels) > 1 else levels[0]
     try:

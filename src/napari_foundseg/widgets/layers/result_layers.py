@@ -93,8 +93,12 @@ def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
     `seconds`: how long the run took; left out where it is 0. Such as ``132 objects, 2 touch the border, 1.8 s``.
     """
     touching = _count_touching(segmentation, image)
-    parts = [segmentation.count_in_words, f"{touching} touch{'es' if touching == 1 else ''} the border" if touching else ""]
-    return ", ".join([*filter(None, parts), *([f"{seconds:.1f} s"] if seconds else [])])
+    parts = [
+        segmentation.count_in_words,
+        f"{touching} touch{'es' if touching == 1 else ''} the border" if touching else "",
+    ]
+    used = f"used {segmentation.channel_choice}" if segmentation.channel_choice else ""
+    return ", ".join([*filter(None, [*parts, used]), *([f"{seconds:.1f} s"] if seconds else [])])
 
 
 def _count_touching(segmentation: Segmentation, image: Image) -> int:

@@ -61,6 +61,7 @@ class PromptWidget(TaskForm):
         self.acceptance.clear_button.clicked.connect(self.clear)
         self.acceptance.failed.connect(self.fail)
         self.viewer.dims.events.current_step.connect(self._slice_changed)
+        self.image.channel.picked.connect(self._slice_changed)
 
     def chosen_target(self) -> ImageOnLayer:
         """Return the chosen image: the same object as long as nothing about it changes.

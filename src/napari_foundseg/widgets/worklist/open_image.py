@@ -94,7 +94,10 @@ def read_content(item: WorklistItem, image: Image | None = None, ahead: Content 
     there = image_exists(item.labels)
     labels = _read_labels(item.labels, image.shape) if there else np.zeros(image.shape, np.uint16)
     known = _read_known(item.labels) if there else {}
-    return Content(image, labels, known, _digest(labels, known), image.fingerprint(), state)
+    # Records of earlier versions hold the fingerprint with the channels that were chosen.
+    with_channels = image.fingerprint()
+    fingerprint = with_channels if item.record.image == with_channels else image.identity()
+    return Content(image, labels, known, _digest(labels, known), fingerprint, state)
 
 
 class OpenImage(QObject):

@@ -16,6 +16,7 @@ from napari_foundseg.io.naming import is_image_folder
 from napari_foundseg.io.worklist import WorklistItem, items_of_folder, named_items, paired_items
 from napari_foundseg.widgets.layers.camera import fit_to_layer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
+from napari_foundseg.widgets.layers.shown_channel import channels_in_view, show_channel
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.worklist.next_image_encoding import NextImageEncoding
 from napari_foundseg.widgets.worklist.open_image import Content, OpenImage, read_content
@@ -65,6 +66,8 @@ class WorklistSession(QObject):
         self._files = FileThread()
         self._ahead: Content | None = None
         self._encode = NextImageEncoding()
+        #: The channel that the next image with several opens on.
+        self._channel = 0
         #: The last warning; repeating the request ignores it.
         self._told: object = None
 
@@ -264,6 +267,9 @@ class WorklistSession(QObject):
 
     def _show_item(self, row: int, content: Content) -> None:
         before = self.opened
+        if before is not None:
+            shown = channels_in_view(self._viewer, before.layer)
+            self._channel = self._channel if shown is None else shown[0]
         item = self.items[row]
         layer = None if item.path is not None else self._layer_of(item)
         self._close_opened()
@@ -272,6 +278,8 @@ class WorklistSession(QObject):
         self.opened.changed.connect(self._update_row)
         self.opened.lost.connect(self._labels_removed)
         fit_to_layer(self._viewer, self.opened.layer)
+        if layer is None:
+            self._show_channel(content.image)
         self._told = None
         self._ahead = None
         self._update_row()
@@ -285,7 +293,22 @@ class WorklistSession(QObject):
         # An error is reported when the image is opened.
         self._ahead = result if isinstance(result, Content) else None
         if self._ahead is not None:
-            self._encode.begin(self._ahead.image)
+            image = self._ahead.image
+            shown = None if self.opened is None else channels_in_view(self._viewer, self.opened.layer)
+            if (
+                image.channel_choice
+                and shown is not None
+                and shown[0] < image.levels[0].shape[str(image.axes).index("C")]
+            ):
+                image = replace(image, channels=shown)
+            self._encode.begin(image)
+
+    def _show_channel(self, image: Image) -> None:
+        """Show the channel of the image before, by its number; napari would show the middle one."""
+        assert self.opened is not None
+        recipes = image.chosen_channels[:1] if image.channel_choice else ()
+        # The results of a batch: the channel that was segmented.
+        show_channel(self._viewer, self.opened.layer, recipes[0] if self._results and recipes else self._channel)
 
     def _layer_of(self, item: WorklistItem) -> ImageLayer:
         layer = self._layers[item.name]
