@@ -13,12 +13,12 @@ from qtpy.QtWidgets import QApplication
 
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.batch.request import BatchRequest
+from napari_foundseg.io.image_layers import CHANNEL_NAMES
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.batch.batch_dock import BatchWidget
 from napari_foundseg.widgets.classes.semantic_dock import SemanticWidget
 from napari_foundseg.widgets.classes.text_dock import TextWidget
 from napari_foundseg.widgets.cluster.cluster_dock import ClusterWidget
-from napari_foundseg.widgets.layers.layer_tags import CHANNEL_NAMES
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
 
@@ -64,15 +64,15 @@ def choose(form: Any, text: str) -> None:
 def test_a_run_uses_the_channel_in_view(qtbot: Any, viewer: Any, engine: Any) -> None:
     form = docked(viewer, AutomaticWidget)
     combo = form.image.channel.combo
-    assert combo.isVisible()
-    assert combo.currentText() == "DAPI (2 of 3), as shown", "napari opens on the middle channel"
+    qtbot.waitUntil(combo.isVisible)
+    assert combo.currentText() == "Channel shown: DAPI (2 of 3)", "napari opens on the middle channel"
     click(qtbot, form.run_button)
     seen = engine.jobs[0].request.image
     assert seen.channels == (1,)
     assert np.array_equal(seen.raw(), pixels()[1])
     assert seen.channel_choice == "channel 2 of 3 (DAPI)"
     viewer.dims.set_current_step(0, 2)
-    assert combo.currentText() == "RFP (3 of 3), as shown"
+    assert combo.currentText() == "Channel shown: RFP (3 of 3)"
     assert engine.jobs[0].request.image.channels == (1,), "the run goes on with the channel that it began with"
     click(qtbot, form.cancel_button)
     click(qtbot, form.run_button)
@@ -82,12 +82,12 @@ def test_a_run_uses_the_channel_in_view(qtbot: Any, viewer: Any, engine: Any) ->
 @pytest.mark.usefixtures("cells")
 def test_another_channel_can_be_pinned_and_several_typed(qtbot: Any, viewer: Any, engine: Any) -> None:
     form = docked(viewer, AutomaticWidget)
-    choose(form, "GFP (1 of 3)")
+    choose(form, "Channel: GFP (1 of 3)")
     viewer.dims.set_current_step(0, 2)
     assert form.image.image().channels == (0,)
-    choose(form, "several…")
+    choose(form, "Several channels…")
     text = form.image.channel.text
-    assert text.isVisible()
+    qtbot.waitUntil(text.isVisible)
     text.setFocus()
     qtbot.keyClicks(text, "rfp, 0")
     assert form.image.image().channels == (2, 0)
@@ -105,7 +105,7 @@ def test_every_form_follows_the_slider(viewer: Any, kind: type) -> None:
     for step in (0, 2, 1):
         viewer.dims.set_current_step(0, step)
         assert form.image.image().channels == (step,)
-        assert form.image.channel.combo.currentText().startswith(f"{NAMES[step]} ({step + 1} of 3)")
+        assert form.image.channel.combo.currentText() == f"Channel shown: {NAMES[step]} ({step + 1} of 3)"
 
 
 def test_stacks_scaled_layers_and_turned_views(viewer: Any, engine: Any) -> None:
@@ -115,7 +115,7 @@ def test_stacks_scaled_layers_and_turned_views(viewer: Any, engine: Any) -> None
     for channel in (0, 1):
         viewer.dims.set_point(0, 7 + 5 * channel)
         assert form.image.image().channels == (channel,)
-        assert form.image.channel.combo.currentText() == f"{channel + 1} of 2, as shown"
+        assert form.image.channel.combo.currentText() == f"Channel shown: {channel + 1} of 2"
     viewer.dims.ndisplay = 3
     assert form.image.image().channels == (1,), "the slider of the channels is there in 3-D, too"
     viewer.dims.ndisplay = 2
@@ -160,13 +160,13 @@ def test_what_is_copied_names_the_channel(qtbot: Any, viewer: Any, engine: Any, 
 def test_live_clicks_move_with_the_channel(qtbot: Any, viewer: Any, engine: Any, canvas: Any, cells: Any) -> None:
     form = docked(viewer, PromptWidget)
     click(qtbot, form.run_button)
-    form.session.points.add([[1, 30, 46]])
+    form.session.points.add([[30, 46]])
     qtbot.waitUntil(lambda: bool(engine.jobs))
     assert engine.jobs[-1].request.image.channels == (1,)
     viewer.dims.set_current_step(0, 2)
     qtbot.waitUntil(lambda: engine.jobs[-1].request.image.channels == (2,))
     assert len(engine.jobs[-1].request.inputs.prompts) == 1
-    choose(form, "GFP (1 of 3)")
+    choose(form, "Channel: GFP (1 of 3)")
     qtbot.waitUntil(lambda: engine.jobs[-1].request.image.channels == (0,))
 
 
@@ -183,13 +183,13 @@ def test_a_worklist_opens_on_one_channel_and_stays_on_the_chosen(
     form = docked(viewer, AutomaticWidget)
     worklist.session.open(0)
     qtbot.waitUntil(lambda: not worklist.session.busy)
-    assert form.image.channel.combo.currentText() == "GFP (1 of 3), as shown"
+    assert form.image.channel.combo.currentText() == "Channel shown: GFP (1 of 3)"
     assert form.image.image().channels == (0,)
     viewer.dims.set_current_step(0, 1)
     worklist.session.open(1)
     qtbot.waitUntil(lambda: not worklist.session.busy)
     assert viewer.dims.current_step[0] == 1
-    assert form.image.channel.combo.currentText() == "DAPI (2 of 3), as shown"
+    assert form.image.channel.combo.currentText() == "Channel shown: DAPI (2 of 3)"
     assert form.image.image().channels == (1,)
 
 

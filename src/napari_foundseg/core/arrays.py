@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Blocks", "in_memory"]
+__all__ = ["Blocks", "in_memory", "is_next_level"]
 
 #: Rows and columns that are read at once, and bytes of blocks that are kept.
 _SIDE = 2048
@@ -82,3 +82,14 @@ class Blocks:
         while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT:
             self._kept.popitem(last=False)
         return block
+
+
+def is_next_level(before: tuple[int, int], after: tuple[int, int]) -> bool:
+    """Tell whether an image may be the next level of a pyramid, given rows and columns of both.
+
+    They shrink by one whole factor, up to a pixel more or less, since programs round differently.
+    """
+    if after[0] > before[0] or after[1] > before[1] or after == before:
+        return False
+    factor = round(max(before) / after[before.index(max(before))])
+    return factor > 1 and all(abs(old / factor - new) <= 1 for old, new in zip(before, after, strict=True))

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from napari_foundseg.core.errors import AxesError
 
-__all__ = ["channel_number", "channels_in_words", "checked_axes", "default_axes"]
+__all__ = ["channel_number", "channels_in_words", "checked_axes", "default_axes", "ends_in_channels"]
 
 #: Axis letters: time, channel, depth, rows, columns; Q is a further axis of slices (tifffile's "other").
 AXIS_LETTERS = "QTCZYX"
+#: Rows and columns of a picture with channels behind them are more than these.
+_NARROW = 4
 
 
 def default_axes(shape: Sequence[int]) -> str:
@@ -18,7 +20,8 @@ def default_axes(shape: Sequence[int]) -> str:
     Returns
     -------
     str
-        One letter an axis: a last axis of 3 or 4 is colour (C), otherwise leading axes are slices.
+        One letter an axis: a last axis of 3 or 4 is colour (C), and so is one of 1 or 2 behind larger ones, since no
+        picture is so narrow. Otherwise leading axes are slices.
 
     Raises
     ------
@@ -26,7 +29,7 @@ def default_axes(shape: Sequence[int]) -> str:
         If there are fewer than two or more than five axes.
     """
     shape = tuple(shape)
-    colour = len(shape) > 2 and shape[-1] in (3, 4)
+    colour = len(shape) > 2 and (shape[-1] in (3, 4) or ends_in_channels(shape))
     slices = len(shape) - 2 - colour
     if not 0 <= slices <= 3 or len(shape) > 5:
         raise AxesError(
@@ -34,6 +37,11 @@ def default_axes(shape: Sequence[int]) -> str:
             "Select a part of the array, or name its axes, such as axes='TZYX'."
         )
     return "QTZ"[3 - slices :] + "YX" + "C" * colour
+
+
+def ends_in_channels(shape: Sequence[int]) -> bool:
+    """Tell whether the last axis, of one or two, holds channels, since no picture is so narrow."""
+    return len(shape) > 2 and shape[-1] in (1, 2) and min(shape[-3], shape[-2]) > _NARROW
 
 
 def checked_axes(axes: str | None, shape: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.core.arrays import in_memory, is_next_level
 from napari_foundseg.core.axes import channel_number, channels_in_words, checked_axes
 from napari_foundseg.core.contrast import CTWindow, Limits, Percentile, doubts_of, to_uint8
 from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
@@ -89,6 +89,7 @@ class Image:
         object.__setattr__(self, "axes", checked_axes(self.axes, array.shape))
         if 0 in array.shape:
             raise BadImageError(self.source, f"the image has no pixels (shape {tuple(array.shape)})")
+        _check_levels(levels, self._axes, self.source)
         object.__setattr__(self, "channels", self._checked_channels())
 
     levels: tuple[Any, ...] = field(init=False, repr=False)
@@ -417,6 +418,18 @@ def _is_pyramid(levels: Sequence[Any]) -> bool:
         return False
     sizes = [int(np.prod(shape)) for shape in shapes if shape is not None]
     return all(a > b for a, b in pairwise(sizes))
+
+
+def _check_levels(levels: Sequence[Any], axes: str, source: str | None) -> None:
+    """Refuse a list of images that is no pyramid."""
+    sides = [(int(level.shape[axes.index("Y")]), int(level.shape[axes.index("X")])) for level in levels]
+    if not all(is_next_level(before, after) for before, after in pairwise(sides)):
+        raise BadImageError(
+            source,
+            f"a list of images of {', '.join(f'{y} by {x}' for y, x in sides)} pixels is no pyramid, in which rows and "
+            "columns shrink by one factor (2, 3, 4 …) from level to level; give the images one by one, or stack equal "
+            "ones with numpy.stack",
+        )
 
 
 def _as_array(data: Any) -> NDArray[Any]:

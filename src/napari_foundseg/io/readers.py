@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from napari_foundseg.core.arrays import is_next_level
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
@@ -50,7 +52,7 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
     path = Path(path)
     content = interpret(_read(path, axes))
     return Image(
-        content.data,
+        _levels(content),
         content.axes,
         content.chosen,
         spacing=content.spacing,
@@ -119,6 +121,20 @@ def read_stored(path: str | Path) -> FileContent:
     lazy = content.data[0] if isinstance(content.data, list) else content.data
     check_memory(path, lazy.shape, lazy.dtype.itemsize)
     return replace(content, data=np.asarray(lazy))
+
+
+def _levels(content: FileContent) -> Any:
+    """Return the pixels; of a pyramid the levels up to the first that is none, such as the label of a slide."""
+    if not isinstance(content.data, list):
+        return content.data
+    at = [content.axes.index(axis) for axis in "YX"]
+    kept = content.data[:1]
+    for level in content.data[1:]:
+        before, after = ((one.shape[at[0]], one.shape[at[1]]) for one in (kept[-1], level))
+        if not is_next_level(before, after):
+            break
+        kept.append(level)
+    return kept if len(kept) > 1 else kept[0]
 
 
 def _read(path: Path, axes: str | None) -> FileContent:

@@ -63,6 +63,10 @@ class NucleiSettings(DecoderSettings, ClassedSettings):
     link: bool = Field(False, title="Link slices", json_schema_extra=_MORE)  # type: ignore[assignment] # as its siblings
     """On: objects that overlap in neighbouring slices of a stack become one object."""
 
+    def linked_axes(self, axes: str) -> str:  # noqa: ARG002 - as declared
+        """Return none: objects are linked by class, when the results of all slices are assembled."""
+        return ""
+
 
 class TiledSettings(ClassedSettings):
     """What methods have that see a picture as large as the model's input."""

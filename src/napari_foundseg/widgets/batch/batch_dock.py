@@ -22,6 +22,7 @@ from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.forms.dock import Dock
+from napari_foundseg.widgets.layers.file_facts import settle_facts
 from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
@@ -120,6 +121,9 @@ class BatchWidget(Dock):
         """Use the image layers of the viewer, with their axes and channels as displayed."""
         self._clear_messages()
         try:
+            for layer in self.viewer.layers:
+                if type(layer) is ImageLayer and TOOL not in layer.metadata:
+                    settle_facts(self.viewer, layer)
             found = tuple(
                 (
                     layer.name,

@@ -7,7 +7,7 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QLineEdit, QVBoxLayout, QWidget
 
 from napari_foundseg.widgets.layers.shown_channel import channel_names, shown_channel
 
@@ -37,8 +37,8 @@ class ChannelChoice(QWidget):
         self.combo = QComboBox()
         self.combo.setAccessibleName("Channel")
         self.combo.setToolTip(
-            "The channel that is segmented. As shown: the one in view, by the slider below the canvas. Choose "
-            "another to use it whatever is in view, or several to show them to the model as red, green and blue."
+            "The channel that is segmented. Channel shown: the one in view, which the slider below the canvas chooses. "
+            "Choose another to use it whatever is in view, or several, which the model sees as red, green and blue."
         )
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.combo.setMinimumContentsLength(8)
@@ -50,15 +50,10 @@ class ChannelChoice(QWidget):
             "model as red, green and blue."
         )
         self.text.hide()
-        label = QLabel("Channel")
-        label.setBuddy(self.combo)
-        row = QHBoxLayout()
-        row.addWidget(label)
-        row.addWidget(self.combo, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
-        layout.addLayout(row)
+        layout.addWidget(self.combo)
         layout.addWidget(self.text)
         self.combo.currentIndexChanged.connect(self._update_used)
         self.combo.activated.connect(lambda _at: self.picked.emit())
@@ -80,8 +75,8 @@ class ChannelChoice(QWidget):
             names = channel_names(layer, count)
             self.combo.addItem("", _SHOWN)
             for number in range(count):
-                self.combo.addItem(_entry(names, number), number)
-            self.combo.addItem("several…", _SEVERAL)
+                self.combo.addItem(f"Channel: {_entry(names, number)}", number)
+            self.combo.addItem("Several channels…", _SEVERAL)
             self.combo.setCurrentIndex(max(0, self.combo.findData(chosen)))
         else:
             self._axis = None
@@ -120,8 +115,8 @@ class ChannelChoice(QWidget):
         layer, axis = self._layer, self._axis
         if layer is not None and axis is not None:
             shown = shown_channel(self._viewer, layer, axis)
-            how = "as shown" if shown is not None else "all are shown"
-            self.combo.setItemText(0, f"{_entry(channel_names(layer, self.combo.count() - 2), shown or 0)}, {how}")
+            entry = _entry(channel_names(layer, self.combo.count() - 2), shown or 0)
+            self.combo.setItemText(0, f"Channel: {entry}, all shown" if shown is None else f"Channel shown: {entry}")
         used = layer, self.channels()
         if used != self._used:
             self._used = used

@@ -15,14 +15,18 @@ from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level, fitting_level
 from napari_foundseg.widgets.controls.channel_choice import ChannelChoice
+from napari_foundseg.widgets.controls.file_facts_row import FileFactsRow
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
+from napari_foundseg.widgets.layers.file_facts import PATIENCE
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes, layer_axes
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 
 __all__ = ["ImageChoice"]
 
+#: Seconds to wait for the axes of a file while a form is drawn.
+_GLANCE = 0.1
 _PERCENTILES = "Percentiles"
 _CONTRAST = "As displayed"
 _CT = "CT window"
@@ -50,11 +54,13 @@ class ImageChoice(QWidget):
         self.combo = self._choice.combo
         self._followed: ImageLayer | None = None
         self.channel = ChannelChoice(viewer)
+        self.file = FileFactsRow(viewer)
         self._axes, self._normalisation, self._ct, details = self._add_details()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self._choice)
+        layout.addWidget(self.file)
         layout.addWidget(self.channel)
         self.levels = QComboBox()
         self.levels.setAccessibleName("Level")
@@ -68,6 +74,7 @@ class ImageChoice(QWidget):
         layout.addWidget(self._fold)
         self._axes.editingFinished.connect(self._axes_changed)
         self.channel.changed.connect(self.channel_changed)
+        self.file.applied.connect(self._file_read)
         self._normalisation.currentTextChanged.connect(lambda text: self._ct.setVisible(text == _CT))
         self._choice.changed.connect(self._layer_changed)
         self._layer_changed()
@@ -90,6 +97,7 @@ class ImageChoice(QWidget):
             raise BadImageError(
                 None, "There is no image layer. Open an image (File > Open, or File > Open Sample > napari-foundseg)."
             )
+        self.file.settle(_GLANCE)
         return image_from_layer(
             self.layer,
             axes=self._axes.text().strip() or None,
@@ -97,6 +105,11 @@ class ImageChoice(QWidget):
             normalisation=self._chosen_normalisation(),
             displayed=displayed_axes(self._viewer, self.layer),
         )
+
+    def wait_for_file(self) -> None:
+        """Wait for the axes that the layer's file has; what goes wrong is raised by `image`."""
+        with suppress(FoundsegError):
+            self.file.settle(PATIENCE)
 
     def target(self) -> ImageOnLayer:
         """Return the chosen layer with its image; raises as `image` does."""
@@ -121,6 +134,7 @@ class ImageChoice(QWidget):
         """Stop following the viewer."""
         self._choice.disconnect_viewer()
         self.channel.disconnect_viewer()
+        self.file.follow(None)
         self._follow(None)
 
     def _add_details(self) -> tuple[QLineEdit, QComboBox, QWidget, QFormLayout]:
@@ -167,8 +181,14 @@ class ImageChoice(QWidget):
     def _layer_changed(self) -> None:
         self._axes.clear()
         self._follow(self.layer)
+        self.file.follow(self.layer)
         self._axes_changed()
         self._list_levels()
+        self.changed.emit()
+
+    def _file_read(self) -> None:
+        """Show what the layer was given from its file."""
+        self._axes_changed()
         self.changed.emit()
 
     def _follow(self, layer: ImageLayer | None) -> None:

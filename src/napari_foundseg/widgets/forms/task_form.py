@@ -126,6 +126,7 @@ class TaskForm(Dock):
             self.messages["run"].say("A run is under way. Wait for its result or press Cancel first.")
             return
         self._clear_messages()
+        self.image.wait_for_file()
         try:
             target = self.chosen_target()
             request = self.request(target, self.inputs(target))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.axes import ends_in_channels
 from napari_foundseg.core.errors import AxesError
 
 if TYPE_CHECKING:
@@ -46,8 +47,14 @@ def layer_axes(layer: Layer, displayed: tuple[int, int] | None = None) -> str:
     AxesError
         If the layer has more than five axes.
     """
-    rows, columns = displayed or (layer.ndim - 2, layer.ndim - 1)
     named = [_LETTERS.get(str(label).strip().lower()) for label in layer.axis_labels]
+    rows, columns = displayed or (layer.ndim - 2, layer.ndim - 1)
+    if layer.ndim > 2 and columns == layer.ndim - 1 and rows == columns - 1:
+        # Rows, columns and then channels: napari displays the last two axes, whatever they are.
+        channels_last = named[-1] == "C" or (not any(named) and ends_in_channels(_shape(layer)[: layer.ndim]))
+        if channels_last and not getattr(layer, "rgb", False):
+            named[-1] = "C"
+            rows, columns = layer.ndim - 3, layer.ndim - 2
     letters: list[str | None] = [None if i in (rows, columns) else name for i, name in enumerate(named)]
     letters[rows], letters[columns] = "Y", "X"
     free = [letter for letter in "ZTQ" if letter not in letters]

@@ -17,9 +17,9 @@ from napari_foundseg.core.contrast import Normalisation, Percentile
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
+from napari_foundseg.io.image_layers import CHANNEL_NAMES
 from napari_foundseg.widgets.layers.camera import canvas_size, find_camera
 from napari_foundseg.widgets.layers.layer_axes import layer_axes, layer_units, transform_coordinates
-from napari_foundseg.widgets.layers.layer_tags import CHANNEL_NAMES
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

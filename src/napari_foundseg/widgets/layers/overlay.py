@@ -13,9 +13,8 @@ from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.io.image_layers import image_attributes
 from napari_foundseg.widgets.layers.layer_axes import layer_letters
-from napari_foundseg.widgets.layers.layer_tags import CHANNEL_NAMES
 
 if TYPE_CHECKING:
     from napari.layers import Layer
@@ -28,29 +27,9 @@ __all__ = ["Overlay", "image_layer"]
 
 
 def image_layer(image: Image, name: str) -> ImageLayer:
-    """Return an image as a layer, with its axes, spacing and units."""
-    axes = str(image.axes)
-    levels = list(image.levels)
-    rgb = axes.endswith("C") and levels[0].shape[-1] in (3, 4)
-    if axes.endswith("C") and not rgb:
-        # Rows and columns must come last.
-        levels = [np.moveaxis(in_memory(level), -1, 0) for level in levels]
-        axes = f"C{axes[:-1]}"
-    letters = axes[:-1] if rgb else axes
-    attributes = {
-        "name": name,
-        "rgb": rgb,
-        "multiscale": len(levels) > 1,
-        "scale": [image.spacing.get(letter, 1.0) for letter in letters],
-        "axis_labels": [letter.lower() for letter in letters],
-        "metadata": {CHANNEL_NAMES: list(image.channel_names)} if image.channel_names and not rgb else {},
-    }
-    data = levels if len(levels) > 1 else levels[0]
-    try:
-        return ImageLayer(data, units=[image.units.get(letter, "pixel") for letter in letters], **attributes)
-    except ValueError:
-        # Some files name units that napari does not know.
-        return ImageLayer(data, **attributes)
+    """Return an image as a layer, with its axes, spacing, units and names of channels."""
+    data, attributes = image_attributes(image)
+    return ImageLayer(data, name=name, **attributes)
 
 
 class Overlay:

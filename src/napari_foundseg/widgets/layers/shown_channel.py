@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_foundseg.core.errors import AxesError
+from napari_foundseg.io.image_layers import CHANNEL_NAMES
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes, layer_axes
-from napari_foundseg.widgets.layers.layer_tags import CHANNEL_NAMES
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

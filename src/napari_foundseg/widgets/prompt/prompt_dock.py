@@ -176,6 +176,7 @@ class PromptWidget(TaskForm):
             self.run_button.setText(self.run_text)
             self._show_idle("")
             return
+        self.image.wait_for_file()
         try:
             target = self.chosen_target()
             self._check_view()

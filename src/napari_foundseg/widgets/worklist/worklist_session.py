@@ -15,6 +15,7 @@ from napari_foundseg.io.formats.table import image_formats, listed
 from napari_foundseg.io.naming import is_image_folder
 from napari_foundseg.io.worklist import WorklistItem, items_of_folder, named_items, paired_items
 from napari_foundseg.widgets.layers.camera import fit_to_layer
+from napari_foundseg.widgets.layers.file_facts import settle_facts
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.shown_channel import channels_in_view, show_channel
 from napari_foundseg.widgets.qt.file_thread import FileThread
@@ -244,7 +245,10 @@ class WorklistSession(QObject):
         ahead = self._ahead
         self.working.emit(f"Opening {item.name} …")
         try:
-            image = None if item.path is not None else image_from_layer(self._layer_of(item))
+            image = None
+            if item.path is None:
+                settle_facts(self._viewer, self._layer_of(item))
+                image = image_from_layer(self._layer_of(item))
         except FoundsegError as error:
             self._report_error(error)
             return

@@ -1,0 +1,67 @@
+"""What a file says of its image besides the pixels: shape, axes, spacing, units, names of channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from napari_foundseg.io.readers import read_image
+
+__all__ = ["ImageFacts", "read_facts"]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """A file's description of its image.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the finest level, a letter of `axes` for each number.
+    dtype : dtype
+        Of the pixels.
+    axes : str
+        Letters of ``QTCZYX``.
+    spacing : mapping of str to float
+        Size of a pixel along each axis, where the file has it.
+    units : mapping of str to str
+        Unit of each spacing.
+    channel_names : tuple of str
+        Names of the channels, where the file has them.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    axes: str
+    spacing: Mapping[str, float]
+    units: Mapping[str, str]
+    channel_names: tuple[str, ...]
+
+
+def read_facts(path: Path) -> ImageFacts:
+    """Read what a file says of its image; kept until the file changes. It may take as long as reading the image.
+
+    Raises
+    ------
+    FoundsegError
+        If it cannot be read.
+    """
+    try:
+        found = path.stat()
+        state = found.st_mtime_ns, found.st_size
+    except OSError:
+        state = (0, 0)
+    return _read(path, state)
+
+
+@lru_cache(64)
+def _read(path: Path, _state: tuple[int, int]) -> ImageFacts:
+    image = read_image(path)
+    shape = tuple(int(n) for n in image.levels[0].shape)
+    return ImageFacts(
+        shape, image.dtype, str(image.axes), dict(image.spacing), dict(image.units), tuple(image.channel_names)
+    )

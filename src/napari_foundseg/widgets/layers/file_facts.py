@@ -1,0 +1,228 @@
+"""Axes, spacing and names of channels of a layer that napari's own reader opened without them, from its file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Layer
+
+from napari_foundseg.core.errors import AxesError, FoundsegError
+from napari_foundseg.io.formats.units import is_known_unit
+from napari_foundseg.io.image_facts import ImageFacts, read_facts
+from napari_foundseg.io.image_layers import CHANNEL_NAMES
+from napari_foundseg.widgets.layers.layer_axes import layer_axes, layer_units
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["PATIENCE", "AppliedFacts", "applied_facts", "apply_facts", "ask_facts", "settle_facts", "undo_facts"]
+
+#: Seconds to wait for a file when the user has pressed a button.
+PATIENCE = 20.0
+#: napari's own reader, which drops axes and spacing; another plugin has read what it wanted to.
+_BUILTIN = ("napari", "builtins")
+#: Labels that napari gives to axes without a name.
+_UNNAMED = re.compile(r"(axis )?-\d+")
+
+_thread = ThreadPoolExecutor(1, thread_name_prefix="foundseg-facts")
+_asked: WeakKeyDictionary[Layer, Future[ImageFacts]] = WeakKeyDictionary()
+#: What was done to each layer; None where there was nothing to do, or the user has undone it.
+_applied: WeakKeyDictionary[Layer, AppliedFacts | None] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class AppliedFacts:
+    """What a layer was given from its file.
+
+    Parameters
+    ----------
+    words : str
+        Such as ``axes TCYX, 0.5 × 0.5 µm``.
+    before : tuple of (Layer, dict)
+        Each layer that was changed, with its attributes before.
+    """
+
+    words: str
+    before: tuple[tuple[Layer, dict[str, Any]], ...]
+
+
+def ask_facts(layer: ImageLayer) -> Future[ImageFacts] | None:
+    """Read the file of a layer in a background thread; None where there is no file, or nothing to learn from it."""
+    path = layer.source.path
+    if layer in _applied or path is None or layer.source.reader_plugin not in _BUILTIN:
+        return None
+    if layer not in _asked:
+        _asked[layer] = _thread.submit(read_facts, Path(path))
+    return _asked[layer]
+
+
+def settle_facts(viewer: ViewerModel, layer: ImageLayer, seconds: float = PATIENCE) -> None:
+    """Wait for the file of a layer, and give the layer what the file says.
+
+    Raises
+    ------
+    AxesError
+        If it takes longer.
+    """
+    asked = ask_facts(layer)
+    if asked is None:
+        return
+    try:
+        facts = asked.result(seconds)
+    except TimeoutError as error:
+        raise AxesError(
+            f"The axes of {layer.name!r} are still being read from its file. Try again in a moment."
+        ) from error
+    except FoundsegError:
+        # napari has read it otherwise: its pixels are those of the layer.
+        _applied[layer] = None
+        return
+    apply_facts(viewer, layer, facts)
+
+
+def applied_facts(layer: Layer | None) -> AppliedFacts | None:
+    """Return what a layer was given from its file; None where it was given nothing."""
+    return None if layer is None else _applied.get(layer)
+
+
+def apply_facts(viewer: ViewerModel, layer: ImageLayer, facts: ImageFacts) -> AppliedFacts | None:
+    """Give a layer the axes, spacing, units and names of channels of its file, once.
+
+    Axes that have names and layers that have been scaled or moved stay as they are. Layers that lie on this one pixel
+    by pixel, such as labels and points, are scaled with it.
+    """
+    if layer in _applied:
+        return _applied[layer]
+    _applied[layer] = None
+    letters = _letters(layer, facts)
+    if letters is None:
+        return None
+    words = []
+    before: dict[Layer, dict[str, Any]] = {}
+    plain = _is_plain(layer)
+    sized = [axis for axis in letters if axis in facts.spacing] if plain else []
+    names = facts.channel_names if "C" in letters and CHANNEL_NAMES not in layer.metadata else ()
+    unnamed = all(_UNNAMED.fullmatch(str(label)) for label in layer.axis_labels)
+    if unnamed and (letters != layer_axes(layer)[: layer.ndim] or names or sized):
+        before[layer] = {"axis_labels": layer.axis_labels, "metadata": layer.metadata}
+        # The names first: who follows the axes asks for them.
+        layer.metadata = {**layer.metadata, CHANNEL_NAMES: list(names)} if names else layer.metadata
+        layer.axis_labels = [letter.lower() for letter in letters]
+        words.append(f"axes {letters}")
+    if sized:
+        scale = [facts.spacing.get(axis, 1.0) for axis in letters]
+        units = [unit if is_known_unit(unit := facts.units.get(axis, "pixel")) else "pixel" for axis in letters]
+        with _view_kept(viewer, layer):
+            for other in [layer, *_companions(viewer, layer)]:
+                before.setdefault(other, {})
+                before[other] |= {"scale": np.array(other.scale), "units": other.units}
+                _set_scale(other, scale, units)
+        words.append(_sizes(facts, sized))
+    if before:
+        _applied[layer] = AppliedFacts(", ".join(words), tuple(before.items()))
+    return _applied[layer]
+
+
+def undo_facts(viewer: ViewerModel, layer: ImageLayer) -> None:
+    """Take away from a layer what it was given from its file; it is not given again."""
+    applied = _applied.get(layer)
+    _applied[layer] = None
+    if applied is None:
+        return
+    with _view_kept(viewer, layer):
+        for other, attributes in applied.before:
+            for name, value in attributes.items():
+                setattr(other, name, value)
+
+
+def _letters(layer: ImageLayer, facts: ImageFacts) -> str | None:
+    """Return a letter for each axis of a layer; None where the file holds other pixels than the layer."""
+    data = layer.data[0] if layer.multiscale else layer.data
+    shape = tuple(int(n) for n in data.shape)
+    dtype = np.dtype(data.dtype)
+    if (dtype.kind, dtype.itemsize) != (facts.dtype.kind, facts.dtype.itemsize):
+        return None
+    if shape == facts.shape:
+        # The colours of an RGB layer are no axis of it.
+        return facts.axes[: layer.ndim] if layer.rgb == facts.axes.endswith("C") or not layer.rgb else None
+    if layer.rgb or [n for n in shape if n > 1] != [n for n in facts.shape if n > 1]:
+        return None
+    # The layer has axes of length 1 that our reader leaves out.
+    long = iter([axis for axis, n in zip(facts.axes, facts.shape, strict=True) if n > 1])
+    letters = [next(long) if n > 1 else "" for n in shape]
+    free = [axis for axis in "QTCZYX"[-len(shape) :] if axis not in letters]
+    placed = "".join(letter or free.pop(0) for letter in letters)
+    return placed if {"Y", "X"} <= set(placed) else None
+
+
+def _is_plain(layer: Layer) -> bool:
+    """Tell whether a layer lies in the world pixel by pixel: nobody has given it a scale, a place or units."""
+    return (
+        bool(np.allclose(layer.scale, 1))
+        and bool(np.allclose(layer.translate, 0))
+        and bool(np.allclose(layer.rotate, np.eye(layer.ndim)))
+        and bool(np.allclose(layer.affine.affine_matrix, np.eye(layer.ndim + 1)))
+        and all(str(unit) in ("", "pixel", "px") for unit in layer_units(layer))
+    )
+
+
+def _companions(viewer: ViewerModel, layer: ImageLayer) -> list[Layer]:
+    """Return the other layers that lie on a layer pixel by pixel; an image of another size has a scale of its own."""
+    plane = _plane(layer)
+    return [
+        other
+        for other in viewer.layers
+        if other is not layer and _is_plain(other) and (not isinstance(other, ImageLayer) or _plane(other) == plane)
+    ]
+
+
+def _plane(layer: ImageLayer) -> tuple[int, ...]:
+    data = layer.data[0] if layer.multiscale else layer.data
+    return tuple(int(n) for n in data.shape[: layer.ndim][-2:])
+
+
+def _set_scale(layer: Layer, scale: Sequence[float], units: Sequence[str]) -> None:
+    """Set the scale of a layer; napari aligns layers at their last axes."""
+    extra = max(0, layer.ndim - len(scale))
+    layer.units = [*["pixel"] * extra, *units[-layer.ndim :]]
+    layer.scale = [*[1.0] * extra, *scale[-layer.ndim :]]
+
+
+@contextmanager
+def _view_kept(viewer: ViewerModel, layer: Layer) -> Iterator[None]:
+    """Show the same slice and the same part of it although the world of a layer changes."""
+    dims = viewer.dims
+    steps = layer.world_to_data(dims.point)
+    shown = list(dims.displayed)
+    inside = [axis - (dims.ndim - layer.ndim) for axis in shown]
+    centre = np.array(dims.point, float)
+    centre[shown] = np.asarray(viewer.camera.center, float)[-len(shown) :]
+    at = np.array(layer.world_to_data(centre), float)
+    old = np.array(layer.scale, float)
+    yield
+    place = layer.data_to_world(steps)
+    for axis, value in enumerate(place):
+        dims.set_point(axis + dims.ndim - layer.ndim, float(value))
+    if min(inside) < 0:
+        return
+    world = np.array(layer.data_to_world(at), float)
+    viewer.camera.center = tuple(world[axis] for axis in inside)
+    viewer.camera.zoom /= float(layer.scale[inside[-1]] / old[inside[-1]])
+
+
+def _sizes(facts: ImageFacts, axes: Sequence[str]) -> str:
+    """Return the size of a pixel in words, such as ``3 × 0.7 × 0.7 mm``."""
+    units = [facts.units.get(axis, "pixel") for axis in axes]
+    sizes = [f"{facts.spacing[axis]:.4g}" for axis in axes]
+    if len(set(units)) == 1:
+        return f"{' × '.join(sizes)} {units[0]}"  # noqa: RUF001 - times
+    return " × ".join(f"{size} {unit}" for size, unit in zip(sizes, units, strict=True))  # noqa: RUF001
