@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_foundseg.io.formats.content import HEADER_ONLY
 from napari_foundseg.io.readers import read_image
 
 __all__ = ["ImageFacts", "read_facts"]
@@ -43,7 +44,9 @@ class ImageFacts:
 
 
 def read_facts(path: Path) -> ImageFacts:
-    """Read what a file says of its image; kept until the file changes. It may take as long as reading the image.
+    """Read what a file says of its image; kept until the file changes.
+
+    Of TIFF and OME-Zarr the pixels are not read, of other formats they are.
 
     Raises
     ------
@@ -60,7 +63,11 @@ def read_facts(path: Path) -> ImageFacts:
 
 @lru_cache(64)
 def _read(path: Path, _state: tuple[int, int]) -> ImageFacts:
-    image = read_image(path)
+    before = HEADER_ONLY.set(True)
+    try:
+        image = read_image(path)
+    finally:
+        HEADER_ONLY.reset(before)
     shape = tuple(int(n) for n in image.levels[0].shape)
     return ImageFacts(
         shape, image.dtype, str(image.axes), dict(image.spacing), dict(image.units), tuple(image.channel_names)

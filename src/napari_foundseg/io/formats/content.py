@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "HEADER_ONLY",
     "Colour",
     "FileContent",
     "LazyArray",
@@ -29,6 +31,8 @@ __all__ = [
     "damaged_error",
 ]
 
+#: Whether a reader may leave the pixels unread: only shape, axes and other metadata are wanted.
+HEADER_ONLY: ContextVar[bool] = ContextVar("HEADER_ONLY", default=False)
 #: Red, green, blue and opacity, 0 to 255.
 Colour = tuple[int, int, int, int]
 

@@ -11,7 +11,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from napari_foundseg.core.errors import AxesError, BadImageError
-from napari_foundseg.io.formats.content import FileContent, LazyArray, check_memory, choose_axes, damaged_error
+from napari_foundseg.io.formats.content import (
+    HEADER_ONLY,
+    FileContent,
+    LazyArray,
+    check_memory,
+    choose_axes,
+    damaged_error,
+)
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.free_memory import available_memory, format_bytes
 from napari_foundseg.io.formats.tiff_metadata import add_metadata
@@ -101,7 +108,7 @@ def _our_axes(path: Path, letters: str, shape: tuple[int, ...]) -> str:
 def _pixels(path: Path, series: Any, kept: tuple[int, ...], shape: tuple[int, ...]) -> Any:
     size = prod(shape) * series.dtype.itemsize
     available = available_memory()
-    if size <= min(EAGER_BYTES, available // 4):
+    if size <= min(EAGER_BYTES, available // 4) and not HEADER_ONLY.get():
         return np.asarray(series.asarray()).reshape(shape)
     rows, columns = (series.get_shape(False)[series.get_axes(False).index(a)] for a in "YX")
     check_memory(path, (rows, columns), series.dtype.itemsize)

@@ -19,6 +19,7 @@ from napari_foundseg.core.errors import AxesError, FoundsegError
 from napari_foundseg.io.formats.units import is_known_unit
 from napari_foundseg.io.image_facts import ImageFacts, read_facts
 from napari_foundseg.io.image_layers import CHANNEL_NAMES
+from napari_foundseg.widgets.layers.camera import find_camera
 from napari_foundseg.widgets.layers.layer_axes import layer_axes, layer_units
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ def apply_facts(viewer: ViewerModel, layer: ImageLayer, facts: ImageFacts) -> Ap
         return None
     words = []
     before: dict[Layer, dict[str, Any]] = {}
-    plain = _is_plain(layer)
-    sized = [axis for axis in letters if axis in facts.spacing] if plain else []
+    says = any(facts.spacing.get(axis, 1) != 1 or axis in facts.units for axis in letters)
+    sized = [axis for axis in letters if axis in facts.spacing] if says and _is_plain(layer) else []
     names = facts.channel_names if "C" in letters and CHANNEL_NAMES not in layer.metadata else ()
     unnamed = all(_UNNAMED.fullmatch(str(label)) for label in layer.axis_labels)
     if unnamed and (letters != layer_axes(layer)[: layer.ndim] or names or sized):
@@ -201,11 +202,12 @@ def _set_scale(layer: Layer, scale: Sequence[float], units: Sequence[str]) -> No
 def _view_kept(viewer: ViewerModel, layer: Layer) -> Iterator[None]:
     """Show the same slice and the same part of it although the world of a layer changes."""
     dims = viewer.dims
+    camera = find_camera(viewer)
     steps = layer.world_to_data(dims.point)
     shown = list(dims.displayed)
     inside = [axis - (dims.ndim - layer.ndim) for axis in shown]
     centre = np.array(dims.point, float)
-    centre[shown] = np.asarray(viewer.camera.center, float)[-len(shown) :]
+    centre[shown] = np.asarray(camera.center, float)[-len(shown) :]
     at = np.array(layer.world_to_data(centre), float)
     old = np.array(layer.scale, float)
     yield
@@ -215,8 +217,8 @@ def _view_kept(viewer: ViewerModel, layer: Layer) -> Iterator[None]:
     if min(inside) < 0:
         return
     world = np.array(layer.data_to_world(at), float)
-    viewer.camera.center = tuple(world[axis] for axis in inside)
-    viewer.camera.zoom /= float(layer.scale[inside[-1]] / old[inside[-1]])
+    camera.center = tuple(world[axis] for axis in inside)
+    camera.zoom /= float(layer.scale[inside[-1]] / old[inside[-1]])
 
 
 def _sizes(facts: ImageFacts, axes: Sequence[str]) -> str:
