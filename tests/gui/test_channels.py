@@ -14,6 +14,8 @@ from qtpy.QtWidgets import QApplication
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.batch.request import BatchRequest
 from napari_foundseg.io.image_layers import CHANNEL_NAMES
+from napari_foundseg.models.loading import load_model
+from napari_foundseg.tasks import TASKS
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.batch.batch_dock import BatchWidget
 from napari_foundseg.widgets.classes.semantic_dock import SemanticWidget
@@ -213,3 +215,38 @@ def test_a_batch_over_layers_uses_the_channels_in_view(viewer: Any, engine: Any,
     saved = [tifffile.imread(path) for path in mixed.paths]
     assert np.array_equal(saved[0], pixels()[2])
     assert np.array_equal(saved[1], pixels()[0])
+
+
+def stack_of_balls() -> np.ndarray[Any, Any]:
+    """Two balls in six slices."""
+    z, y, x = np.indices((6, 96, 128))
+    stack = np.full(z.shape, 20, np.uint8)
+    for row, column in ((40, 35), (55, 90)):
+        stack[((z - 2.5) * 5) ** 2 + (y - row) ** 2 + (x - column) ** 2 < 15**2] = 180
+    return stack
+
+
+def test_objects_of_a_stack_are_linked_and_the_form_says_so(qtbot: Any, viewer: Any, engine: Any) -> None:
+    def run(job: Any) -> Any:
+        task = TASKS[job.request.task]
+        return task.run(job.request.image, job.request.inputs, job.request.settings, load_model("foundseg-tiny"))
+
+    engine.answer = run
+    viewer.add_image(stack_of_balls(), name="balls")
+    form = docked(viewer, AutomaticWidget)
+    link = form.forms["decoder"]._controls["link"]
+    qtbot.waitUntil(link.native.isVisible)
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "balls masks" in viewer.layers)
+    assert form.result.text().startswith("2 objects in 6 slices, linked")
+    labels = viewer.layers["balls masks"]
+    assert labels.data[2, 40, 35] == labels.data[3, 40, 35] != labels.data[2, 55, 90]
+    choose_text(link.native, "none")
+    qtbot.waitUntil(lambda: "not linked" in form.result.text())
+    assert labels.data[2, 40, 35] != labels.data[3, 40, 35]
+    choose_text(link.native, "overlap")
+    qtbot.waitUntil(lambda: form.result.text().startswith("2 objects in 6 slices, linked"))
+
+
+def choose_text(combo: Any, text: str) -> None:
+    combo.setCurrentIndex(combo.findText(text))

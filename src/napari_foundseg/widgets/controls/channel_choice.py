@@ -21,6 +21,11 @@ class ChannelChoice(QWidget):
     """A choice among the channels of a layer; hidden for layers without several.
 
     By default the channel in view is used, and the first entry names it while the slider moves.
+
+    Parameters
+    ----------
+    offered : bool
+        Whether it is shown at all.
     """
 
     #: Other channels are used from now on.
@@ -28,9 +33,10 @@ class ChannelChoice(QWidget):
     #: The user has chosen an entry or typed channels.
     picked = Signal()
 
-    def __init__(self, viewer: ViewerModel) -> None:
+    def __init__(self, viewer: ViewerModel, *, offered: bool = True) -> None:
         super().__init__()
         self._viewer = viewer
+        self._offered = offered
         self._layer: ImageLayer | None = None
         self._axis: int | None = None
         self._used: Any = None
@@ -81,7 +87,7 @@ class ChannelChoice(QWidget):
         else:
             self._axis = None
         self.combo.blockSignals(False)
-        self.setVisible(self._axis is not None)
+        self.setVisible(self._offered and self._axis is not None)
         self._update_used()
 
     def channels(self) -> tuple[int | str, ...] | None:

@@ -39,13 +39,17 @@ class ImageChoice(QWidget):
     ----------
     levels : bool
         Whether to offer the levels of multiscale images.
+    channels : bool
+        Whether to offer the channels; the one in view is used without.
     """
 
     changed = Signal()
     #: Other channels of the layer are used: the slider was moved, or the user has chosen.
     channel_changed = Signal()
 
-    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None, *, levels: bool = True) -> None:
+    def __init__(
+        self, viewer: ViewerModel, parent: QWidget | None = None, *, levels: bool = True, channels: bool = True
+    ) -> None:
         super().__init__(parent)
         self._viewer = viewer
         self._offers_levels = levels
@@ -53,7 +57,7 @@ class ImageChoice(QWidget):
         self._choice = LayerChoice(viewer, ImageLayer, help_text)
         self.combo = self._choice.combo
         self._followed: ImageLayer | None = None
-        self.channel = ChannelChoice(viewer)
+        self.channel = ChannelChoice(viewer, offered=channels)
         self.file = FileFactsRow(viewer)
         self._axes, self._normalisation, self._ct, details = self._add_details()
         layout = QVBoxLayout(self)

@@ -40,7 +40,7 @@ class LabelsDock(Dock):
 
     def build(self) -> None:
         """Add all controls, connect them, and begin with the chosen layer; called once."""
-        self.image = ImageChoice(self.viewer, levels=False)
+        self.image = ImageChoice(self.viewer, levels=False, channels=False)
         self.objects = LayerChoice(
             self.viewer, Labels, "The Labels layer to edit. It follows the selection in the layer list."
         )
