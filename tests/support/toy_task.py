@@ -31,7 +31,7 @@ def run(image: Any, inputs: Region, settings: ToySettings, model: Any, progress:
     labels = np.zeros(image.shape, np.uint16)
     count = 0
     for index in slices(image, inputs):
-        pixels = np.asarray(image.raw(index), float)
+        pixels = np.asarray(image.rgb(index), float).max(-1)
         found, number = ndimage.label(pixels > settings.level * pixels.max())
         plane_view(labels, image.label_axes, index)[:] = np.where(found, found + count, 0)
         count += number

@@ -39,7 +39,10 @@ class _AutomaticSettings(Settings):
 
     def linked_axes(self, axes: str) -> str:
         """Return the axes of a label image along which objects go on."""
-        return "".join(axis for axis in _LINKED_AXES[self.link] if axis in axes)
+        along = _LINKED_AXES[self.link]
+        # Slices without a meaning are taken for a depth, as those of an array without axes are.
+        along = along if "Z" in axes else along.replace("Z", "Q")
+        return "".join(axis for axis in along if axis in axes)
 
 
 class DecoderSettings(_AutomaticSettings):

@@ -98,6 +98,8 @@ class LazyArray:
         self.shape: tuple[int, ...] = tuple(int(array.shape[i]) for i in kept)
         self.dtype = np.dtype(array.dtype)
         self.ndim = len(kept)
+        # napari asks every array that it shows.
+        self.size = prod(self.shape)
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
         key = key if isinstance(key, tuple) else (key,)

@@ -26,7 +26,17 @@ __all__ = [
     "transform_coordinates",
 ]
 
-_LETTERS = {"t": "T", "time": "T", "c": "C", "channel": "C", "channels": "C", "ch": "C", "z": "Z", "depth": "Z"}
+_LETTERS = {
+    "t": "T",
+    "time": "T",
+    "c": "C",
+    "channel": "C",
+    "channels": "C",
+    "ch": "C",
+    "z": "Z",
+    "depth": "Z",
+    "q": "Q",
+}
 
 
 def displayed_axes(viewer: ViewerModel, layer: Layer) -> tuple[int, int]:
