@@ -151,7 +151,7 @@ def _brightness(image: Image | None, layer: Labels) -> Callable[[SliceBox], NDAr
     grey = None if image is None else grey_values(image, layer.data.shape)
     if image is None or grey is None:
         return None
-    channels = list(image.channels) if isinstance(image.channels, tuple) else []
+    channels = list(image.chosen_channels)
 
     def read(box: SliceBox) -> NDArray[Any]:
         values = np.asarray(grey[box])
