@@ -18,7 +18,7 @@ from napari_foundseg.io.formats.content import Colour, FileContent, LazyArray, c
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.inside import alike
 from napari_foundseg.io.formats.ome_zarr_images import is_bioformats2raw, zarr_images
-from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES, write_ome_zarr
+from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES, UNITS_KEY, write_ome_zarr
 from napari_foundseg.io.formats.units import unit_symbol
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
     if version not in _VERSIONS:
         raise BadImageError(path, f"it is OME-Zarr {version}, and {' and '.join(_VERSIONS)} are read; convert it")
     described = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in multiscale["axes"]]
-    arrays = [group[dataset["path"]] for dataset in multiscale["datasets"]]
+    arrays, notes = _arrays(path, group, [str(dataset["path"]) for dataset in multiscale["datasets"]])
     letters = _letters(path, described)
     shape = arrays[0].shape
     if len(letters) != len(shape):
@@ -101,6 +101,8 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
     named = axes.upper() if axes is not None else "".join(letters[i] for i in kept)
     levels = _levels([LazyArray(path, array, kept) for array in arrays], named)
     spacing, units = _calibration(multiscale, described, letters)
+    # Units without a name in the format.
+    units |= {axis: str(unit) for axis, unit in dict(group.attrs.get(UNITS_KEY) or {}).items() if axis in spacing}
     labels = metadata.get("image-label") or {}
     return FileContent(
         levels if len(levels) > 1 else levels[0],
@@ -110,7 +112,21 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
         _channels(metadata),
         _colours(labels.get("colors") or ()),
         _properties(labels.get("properties") or ()),
+        notes,
     )
+
+
+def _arrays(path: Path, group: Any, names: list[str]) -> tuple[list[Any], tuple[str, ...]]:
+    """Return the arrays of the levels that are there; a BadImageError where the finest is not."""
+    there = [name for name in names if name in group]
+    if names[:1] != there[:1]:
+        raise BadImageError(
+            path,
+            f"its finest level {names[0]!r} is missing: the folder was copied or written in part; copy all of it again",
+        )
+    absent = [name for name in names if name not in there]
+    words = f"Of its levels, {', '.join(absent)} of {len(names)} are missing; the others are used."
+    return [group[name] for name in there], (words,) if absent else ()
 
 
 def _letters(path: Path, described: list[Mapping[str, Any]]) -> str:
@@ -157,7 +173,7 @@ def _calibration(
         for axis, size in zip(letters, scale, strict=True)
         if axis in "TZYX" and np.isfinite(size) and size > 0 and (size != 1 or axis in units)
     }
-    return spacing, {axis: unit for axis, unit in units.items() if axis in spacing}
+    return spacing, {axis: unit for axis, unit in units.items() if axis in spacing and unit != "pixel"}
 
 
 def _channels(metadata: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,8 +23,10 @@ from napari_foundseg.io.formats.units import unit_name
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["METADATA_FILES", "write_ome_zarr"]
+__all__ = ["METADATA_FILES", "UNITS_KEY", "write_ome_zarr"]
 
+#: Attribute with units that the format has no name for.
+UNITS_KEY = "napari-foundseg-units"
 #: A folder that zarr made, in its format 3 or 2, holds one of these.
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray")
 
@@ -56,8 +58,10 @@ def write_ome_zarr(path: Path, content: FileContent) -> None:
     described = _described(ordered, len(levels), content.spacing, content.units)
     image_label = {"colors": _colours(content.colours), "properties": _properties(content.properties)}
     metadata = {"version": "0.5", **described, "image-label": {k: v for k, v in image_label.items() if v}}
+    other_units = {axis: unit for axis, unit in content.units.items() if unit != "pixel" and not unit_name(unit)}
+    attributes = {"ome": metadata, **({UNITS_KEY: other_units} if other_units else {})}
     with atomic_folder(path) as folder:
-        group = zarr.create_group(folder, zarr_format=3, attributes={"ome": metadata})
+        group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
         for i, level in enumerate(levels):
             chunks = tuple(min(n, CHUNK) if a in "YX" else 1 for n, a in zip(level.shape, ordered, strict=True))
             array = group.create_array(
@@ -99,7 +103,8 @@ def _described(
 ) -> dict[str, list[dict[str, Any]]]:
     named: list[dict[str, str]] = []
     for axis in axes:
-        unit = {"unit": unit_name(units[axis])} if units.get(axis, "pixel") != "pixel" else {}
+        name = unit_name(units.get(axis, "pixel"))
+        unit = {"unit": name} if name else {}
         named.append({"name": axis.lower(), "type": _TYPES[axis], **unit})
     datasets = []
     for i in range(levels):

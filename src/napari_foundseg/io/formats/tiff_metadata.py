@@ -12,12 +12,18 @@ import numpy as np
 from napari_foundseg.io.formats.content import FileContent, colours_from_text
 from napari_foundseg.io.formats.units import unit_symbol
 
-__all__ = ["COLOURS", "NAMESPACE", "SIZES", "add_metadata"]
+__all__ = ["COLOURS", "NAMESPACE", "SIZES", "UNITS_NAMESPACE", "add_metadata"]
 
+#: Micrometres of the units of the resolution tags: inch and centimetre.
+_UNITS_OF_RESOLUTION = {2: 25400.0, 3: 10000.0}
+#: Pixels per inch that programs and cameras write where nothing was measured.
+_DEFAULTS_PER_INCH = (1, 72, 96, 150, 180, 240, 300, 350)
 #: OME's names for the size of a pixel along each axis; the name of its unit has ``Unit`` appended.
 SIZES = {axis: f"PhysicalSize{axis}" for axis in "ZYX"} | {"T": "TimeIncrement"}
 #: Namespace of the map annotation with the colours of labels, in OME-TIFF.
 NAMESPACE = "napari-foundseg/label-colours"
+#: Namespace of the map annotation with sizes in units that OME has not, in OME-TIFF.
+UNITS_NAMESPACE = "napari-foundseg/sizes"
 #: Key of the colours of labels, in other TIFFs.
 COLOURS = "label_colours"
 
@@ -34,6 +40,11 @@ def add_metadata(content: FileContent, tiff: Any) -> None:
     elif tiff.is_shaped and tiff.shaped_metadata:
         spacing, units = _from_pixels(tiff.shaped_metadata[0])
         _add_colours(content, tiff.shaped_metadata[0].get(COLOURS))
+    if not {"Y", "X"} & set(spacing):
+        sizes, notes = _from_resolution(tiff.pages[0].tags)
+        spacing = {**spacing, **sizes}
+        units = {**units, **dict.fromkeys(sizes, "µm")}
+        content.notes = (*content.notes, *notes)
     content.spacing = {axis: size for axis, size in spacing.items() if axis in content.axes}
     content.units = {axis: unit for axis, unit in units.items() if axis in content.spacing}
 
@@ -44,11 +55,16 @@ def _add_ome(content: FileContent, xml: str) -> tuple[dict[str, float], dict[str
     root = tifffile.xml2dict(xml).get("OME", {})
     pixels = _several(root.get("Image", {}))[0].get("Pixels", {})
     content.channels = tuple(str(channel.get("Name", "")) for channel in _several(pixels.get("Channel", [])))
+    spacing, units = _from_pixels(pixels)
     for annotation in _several((root.get("StructuredAnnotations") or {}).get("MapAnnotation", [])):
+        rows = _several((annotation.get("Value") or {}).get("M", []))
         if annotation.get("Namespace") == NAMESPACE:
-            rows = _several((annotation.get("Value") or {}).get("M", []))
             _add_colours(content, {str(row["K"]): str(row.get("value")) for row in rows})
-    return _from_pixels(pixels)
+        if annotation.get("Namespace") == UNITS_NAMESPACE:
+            for row in rows:
+                size, _, units[str(row["K"])] = str(row.get("value")).partition(" ")
+                spacing[str(row["K"])] = float(size)
+    return spacing, units
 
 
 def _several(found: Any) -> list[Any]:
@@ -74,14 +90,31 @@ def _from_pixels(pixels: Mapping[str, Any]) -> tuple[dict[str, float], dict[str,
 def _from_imagej(tiff: Any) -> tuple[dict[str, float], dict[str, str]]:
     meta = tiff.imagej_metadata or {}
     tags = tiff.pages[0].tags
+    named = "unit" in meta or tags.valueof("ResolutionUnit", 1) not in _UNITS_OF_RESOLUTION
     spacing: dict[str, Any] = {"Z": meta.get("spacing"), "T": meta.get("finterval")}
-    for axis in "YX":
+    for axis in "YX" if named else "":
         resolution = tags.valueof(f"{axis}Resolution")
         spacing[axis] = resolution[1] / resolution[0] if resolution and resolution[0] else None
     unit = unit_symbol(str(meta.get("unit", "pixel")))
     found = {axis: float(value) for axis, value in spacing.items() if _is_size(value)}
     units = {axis: "s" if axis == "T" else unit for axis in found}
     return found, {axis: name for axis, name in units.items() if name != "pixel"}
+
+
+def _from_resolution(tags: Any) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Return the size of a pixel in micrometres by the resolution tags, unless they are the default of a program."""
+    micrometres = _UNITS_OF_RESOLUTION.get(tags.valueof("ResolutionUnit", 2))
+    sizes: dict[str, float] = {}
+    for axis in "YX" if micrometres else "":
+        resolution = tags.valueof(f"{axis}Resolution")
+        if micrometres and resolution and all(resolution):
+            sizes[axis] = micrometres * resolution[1] / resolution[0]
+    per_inch = {round(25400 / size, 1) for size in sizes.values()}
+    if len(sizes) < 2 or any(abs(found - default) < 0.6 for found in per_inch for default in _DEFAULTS_PER_INCH):
+        found = max(per_inch, default=0.0)
+        words = f"Its resolution of {found:g} per inch is that of a print or screen and is no pixel size."
+        return {}, (words,) if found > 100 else ()
+    return sizes, ()
 
 
 def _is_size(value: Any) -> bool:

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import OutputError
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.formats.content import FileContent, colours_to_text
-from napari_foundseg.io.formats.tiff_metadata import COLOURS, NAMESPACE, SIZES
+from napari_foundseg.io.formats.tiff_metadata import COLOURS, NAMESPACE, SIZES, UNITS_NAMESPACE
+from napari_foundseg.io.formats.units import in_metres, ome_unit
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
@@ -43,12 +44,14 @@ def write_ome_tiff(path: Path, content: FileContent) -> None:
         )
     ordered = "".join(sorted(axes, key="TZYX".index))
     labels = labels.transpose([axes.index(axis) for axis in ordered])
-    metadata = _ome_sizes(axes, content.spacing, content.units)
-    if metadata.get("TimeIncrementUnit") == "pixel":
-        # OME has no unit "pixel" of time, and without a unit it means seconds.
-        metadata = {k: v for k, v in metadata.items() if not k.startswith("TimeIncrement")}
-    if content.colours:
-        metadata["MapAnnotation"] = {"Namespace": NAMESPACE, "Value": colours_to_text(content.colours)}
+    metadata, other_sizes = _valid_sizes(_ome_sizes(axes, content.spacing, content.units))
+    annotations = [
+        {"Namespace": namespace, "Value": value}
+        for namespace, value in ((NAMESPACE, colours_to_text(content.colours)), (UNITS_NAMESPACE, other_sizes))
+        if value
+    ]
+    if annotations:
+        metadata["MapAnnotation"] = annotations
     # tifffile's own identifier is random; one made from the content keeps equal labels equal bytes.
     digest = blake2b(f"{metadata} {ordered} {labels.shape}".encode(), digest_size=16)
     digest.update(labels.tobytes())
@@ -62,16 +65,20 @@ def write_tiff(path: Path, content: FileContent) -> None:
     axes = content.axes
     metadata = _ome_sizes(axes, content.spacing, content.units)
     colours = colours_to_text(content.colours)
-    spatial = {metadata.get(f"PhysicalSize{axis}Unit", "pixel") for axis in axes if axis in "ZYX"}
+    sized = [axis for axis in "ZYX" if f"PhysicalSize{axis}" in metadata]
+    # ImageJ has one unit for all axes, and rows and columns always have a size in it.
+    units = {metadata[f"PhysicalSize{axis}Unit"] for axis in sized} or {"pixel"}
+    one_unit = len(units) == 1 and (units == {"pixel"} or {"Y", "X"} <= set(sized))
     canonical = axes in ("YX", "ZYX", "TYX", "TZYX")
     timed = metadata.get("TimeIncrementUnit", "s") == "s"
-    if labels.dtype == np.uint16 and canonical and timed and len(spatial) == 1 and labels.nbytes < _IMAGEJ_BYTES:
-        # ImageJ's metadata are lines of ASCII, in which it spells µm as um.
-        unit = spatial.pop().replace("µ", "u").encode("ascii", "backslashreplace").decode()
+    if labels.dtype == np.uint16 and canonical and timed and one_unit and labels.nbytes < _IMAGEJ_BYTES:
+        # ImageJ's metadata are lines of ASCII, in which it spells µm as um, and other letters as Java does.
+        unit = "".join(c if c.isascii() else f"\\u{ord(c):04X}" for c in units.pop().replace("µ", "u"))
         extra = {"unit": unit, **({COLOURS: json.dumps(colours)} if colours else {})}
         _write_imagej(path, labels, axes, metadata, extra)
     else:
-        _write(path, labels, metadata={"axes": axes, **metadata, **({COLOURS: colours} if colours else {})})
+        metadata = {"axes": axes, **metadata, **({COLOURS: colours} if colours else {})}
+        _write(path, labels, metadata=metadata, **_resolution(content.spacing, content.units))
 
 
 def write_image_tiff(path: str | Path, image: Image) -> None:
@@ -81,7 +88,8 @@ def write_image_tiff(path: str | Path, image: Image) -> None:
     colour = axes.endswith("C") and pixels.shape[-1] in (3, 4)
     # tifffile's letter of colour samples is S.
     metadata = {"axes": f"{axes[:-1]}S" if colour else axes, **_ome_sizes(axes, image.spacing, image.units)}
-    _write(path, pixels, photometric="rgb" if colour else "minisblack", metadata=metadata)
+    photometric = "rgb" if colour else "minisblack"
+    _write(path, pixels, photometric, metadata=metadata, **_resolution(image.spacing, image.units))
 
 
 def _ome_sizes(axes: str, spacing: Mapping[str, float], units: Mapping[str, str]) -> dict[str, Any]:
@@ -91,6 +99,36 @@ def _ome_sizes(axes: str, spacing: Mapping[str, float], units: Mapping[str, str]
         out[SIZES[axis]] = float(spacing[axis])
         out[f"{SIZES[axis]}Unit"] = units.get(axis, "pixel")
     return out
+
+
+def _valid_sizes(metadata: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return sizes with units that OME-XML accepts, and those that it cannot hold, such as ``0.5 furlong``, by axis."""
+    valid = dict(metadata)
+    others: dict[str, str] = {}
+    for axis, key in SIZES.items():
+        if key not in valid:
+            continue
+        unit = valid[f"{key}Unit"]
+        accepted = ome_unit(unit, "time" if axis == "T" else "length")
+        if accepted == unit:
+            continue
+        valid[f"{key}Unit"] = accepted
+        if unit != "pixel":
+            others[axis] = f"{valid[key]} {unit}"
+        if not accepted:
+            # Without a unit it would mean seconds.
+            del valid[key], valid[f"{key}Unit"]
+    return valid, others
+
+
+def _resolution(spacing: Mapping[str, float], units: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options for resolution tags, from which Fiji and QuPath take the scale; none for other units."""
+    metres = [in_metres(units.get(axis, "pixel")) for axis in "XY"]
+    if not all(metres) or not all(axis in spacing for axis in "XY"):
+        return {}
+    per_cm = tuple(0.01 / (spacing[axis] * size) for axis, size in zip("XY", metres, strict=True) if size)
+    # A tag is a fraction of two numbers of 32 bits.
+    return {"resolution": per_cm, "resolutionunit": "CENTIMETER"} if all(1e-6 < n < 4e9 for n in per_cm) else {}
 
 
 def _write_imagej(path: Path, labels: NDArray[Any], axes: str, metadata: dict[str, Any], extra: dict[str, Any]) -> None:

@@ -1,50 +1,115 @@
-"""Units of length and time: names in the file formats, symbols such as ``µm`` in this package."""
+"""Units of length and time: names in the file formats, symbols such as ``µm`` in this package.
+
+One table serves reading and writing. A unit that is not in it is kept as it is spelt, beside the field of the format,
+which says ``reference frame`` in OME-TIFF.
+"""
 
 from __future__ import annotations
 
-__all__ = ["is_known_unit", "unit_name", "unit_symbol"]
+import re
+from typing import Literal
 
-#: OME-Zarr spells units by name.
-_NAMES = {
-    "pm": "picometer",
+__all__ = ["in_metres", "is_known_unit", "ome_unit", "unit_name", "unit_symbol"]
+
+_PREFIXES = {
+    "Y": ("yotta", 24),
+    "Z": ("zetta", 21),
+    "E": ("exa", 18),
+    "P": ("peta", 15),
+    "T": ("tera", 12),
+    "G": ("giga", 9),
+    "M": ("mega", 6),
+    "k": ("kilo", 3),
+    "h": ("hecto", 2),
+    "da": ("deca", 1),
+    "": ("", 0),
+    "d": ("deci", -1),
+    "c": ("centi", -2),
+    "m": ("milli", -3),
+    "µ": ("micro", -6),
+    "n": ("nano", -9),
+    "p": ("pico", -12),
+    "f": ("femto", -15),
+    "a": ("atto", -18),
+    "z": ("zepto", -21),
+    "y": ("yocto", -24),
+}
+#: Symbols, which are those of OME-XML, with names, which are those of OME-Zarr.
+_LENGTHS = {f"{prefix}m": f"{name}meter" for prefix, (name, _) in _PREFIXES.items()} | {
     "Å": "angstrom",
-    "nm": "nanometer",
-    "µm": "micrometer",
-    "mm": "millimeter",
-    "cm": "centimeter",
-    "dm": "decimeter",
-    "m": "meter",
-    "km": "kilometer",
     "in": "inch",
     "ft": "foot",
-    "ns": "nanosecond",
-    "µs": "microsecond",
-    "ms": "millisecond",
-    "s": "second",
+    "yd": "yard",
+    "mi": "mile",
+    "pc": "parsec",
+}
+_TIMES = {f"{prefix}s": f"{name}second" for prefix, (name, _) in _PREFIXES.items()} | {
     "min": "minute",
     "h": "hour",
     "d": "day",
 }
-_SYMBOLS = {name: symbol for symbol, name in _NAMES.items()} | {
-    "micron": "µm",
-    "microns": "µm",
-    "um": "µm",
-    "\\u00B5m": "µm",
-    "μm": "µm",
-    "sec": "s",
+#: OME-XML has these lengths too, OME-Zarr and napari do not.
+_OME_LENGTHS = {*_LENGTHS, "thou", "li", "ua", "ly", "pt", "pixel"}
+#: OME-Zarr has no tens of metres or seconds, and napari does not know "as" for an attosecond.
+_WITHOUT_NAME = {"dam", "das"}
+_NOT_IN_NAPARI = {"as"}
+_METRES = {f"{prefix}m": 10.0**power for prefix, (_, power) in _PREFIXES.items()} | {
+    "Å": 1e-10,
+    "in": 0.0254,
+    "ft": 0.3048,
+    "yd": 0.9144,
+    "mi": 1609.344,
 }
+#: Other spellings, in lower case and without a plural s.
+_SPELLINGS = {
+    "": "pixel",
+    "px": "pixel",
+    "pixel": "pixel",
+    "reference frame": "pixel",
+    "micron": "µm",
+    "um": "µm",
+    "inche": "in",
+    "feet": "ft",
+    "sec": "s",
+    "msec": "ms",
+    "usec": "µs",
+    "us": "µs",
+    "hr": "h",
+}
+_SPELLINGS |= {name: symbol for symbol, name in (_LENGTHS | _TIMES).items()}
+_SPELLINGS |= {name.replace("meter", "metre"): symbol for symbol, name in _LENGTHS.items()}
+#: ImageJ and this package write other characters than ASCII so.
+_ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})")
 
 
 def unit_symbol(name: str) -> str:
     """Return the symbol of a unit, such as ``µm``, as a file spells it; the name itself if the unit is unknown."""
-    return _SYMBOLS.get(name, name)
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1] or found[2], 16)), name).strip()
+    # The Greek letter and the sign of Ångström look like the letters of the symbols.
+    plain = plain.replace("\u03bc", "µ").replace("\u212b", "Å").replace("A\u030a", "Å")
+    if plain in _OME_LENGTHS or plain in _TIMES:
+        return plain
+    lower = plain.lower()
+    return _SPELLINGS.get(lower) or _SPELLINGS.get(lower.removesuffix("s")) or plain
 
 
 def unit_name(symbol: str) -> str:
-    """Return the name of a unit in OME-Zarr, such as ``micrometer``; the symbol itself if the unit is unknown."""
-    return _NAMES.get(symbol, symbol)
+    """Return the name of a unit in OME-Zarr, such as ``micrometer``; empty if it has none there."""
+    return "" if symbol in _WITHOUT_NAME else (_LENGTHS | _TIMES).get(symbol, "")
+
+
+def ome_unit(symbol: str, kind: Literal["length", "time"]) -> str:
+    """Return a unit as OME-XML accepts it: ``reference frame`` for other lengths, empty for other times."""
+    if kind == "time":
+        return symbol if symbol in _TIMES else ""
+    return symbol if symbol in _OME_LENGTHS else "reference frame"
+
+
+def in_metres(symbol: str) -> float | None:
+    """Return how many metres a unit of length is; None for other units."""
+    return _METRES.get(symbol)
 
 
 def is_known_unit(symbol: str) -> bool:
-    """Tell whether a symbol is one of the usual lengths and times, which napari knows too."""
-    return symbol in _NAMES
+    """Tell whether a symbol is one of the lengths and times that napari knows too."""
+    return symbol not in _NOT_IN_NAPARI and (symbol in _LENGTHS or symbol in _TIMES)
