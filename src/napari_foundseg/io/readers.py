@@ -15,6 +15,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.formats.content import FileContent, check_memory
 from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.foreign_files import name_foreign_file
 from napari_foundseg.io.formats.sample_meaning import interpret
 from napari_foundseg.io.formats.table import image_ending, image_endings, image_formats, images_inside, listed
 from napari_foundseg.io.naming import file_of, is_address
@@ -152,7 +153,8 @@ def _read(path: Path, axes: str | None) -> FileContent:
     if read := _reader(files, head):
         return read(path, axes)
     names = listed([row.name for row in files])
-    raise BadImageError(path, f"this is no {names} file, whatever its name; it starts with {start!r}")
+    what = name_foreign_file(head.read(64)) or f"it starts with {start!r}"
+    raise BadImageError(path, f"this is no {names} file, whatever its name; {what}")
 
 
 def _reader(rows: Iterable[Format], head: FileHead) -> Callable[[Path, str | None], FileContent] | None:

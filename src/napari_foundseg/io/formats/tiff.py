@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import struct
 import weakref
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from napari_foundseg.io.formats.content import (
 )
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.free_memory import available_memory, format_bytes
+from napari_foundseg.io.formats.tiff_damage import check_chain, check_segments, tiff_error
 from napari_foundseg.io.formats.tiff_metadata import add_metadata
 from napari_foundseg.io.formats.tiff_samples import tiff_notes, tiff_samples
 from napari_foundseg.io.formats.tiff_writer import write_ome_tiff, write_tiff
@@ -50,7 +50,7 @@ def read_tiff(path: Path, axes: str | None) -> FileContent:
     import tifffile
 
     with path.open("rb") as file:
-        _check_chain(path, file)
+        check_chain(path, file)
     try:
         tiff = tifffile.TiffFile(path)
     except Exception as error:
@@ -62,7 +62,7 @@ def read_tiff(path: Path, axes: str | None) -> FileContent:
     except (BadImageError, AxesError):
         raise
     except Exception as error:
-        raise damaged_error(path, error) from error
+        raise tiff_error(path, error) from error
     finally:
         if not keep_open:
             tiff.close()
@@ -85,7 +85,8 @@ def _content(path: Path, tiff: Any, axes: str | None) -> FileContent:
     named = axes.upper() if axes is not None else _our_axes(path, letters, shape)
     page = series.keyframe
     samples = tiff_samples(tiff, page, letters, shape)
-    content = FileContent(_pixels(path, series, kept, shape), named, notes=tiff_notes(page), samples=samples)
+    notes = (*tiff_notes(page), *check_segments(path, series))
+    content = FileContent(_pixels(path, series, kept, shape), named, notes=notes, samples=samples)
     add_metadata(content, tiff)
     return content
 
@@ -131,32 +132,6 @@ def _lazy(path: Path, series: Any, kept: tuple[int, ...]) -> LazyArray:
     import zarr
 
     return LazyArray(path, zarr.open_array(series.aszarr(level=0, squeeze=False), mode="r"), kept)
-
-
-def _check_chain(path: Path, file: BinaryIO) -> None:
-    """Follow the pages to the last one: tifffile reads a file that is cut between two pages without an error."""
-    # TIFF: bytes 4 to 8 are the offset of the first page. BigTIFF (version 43): bytes 8 to 16. A page is the number
-    # of its entries, the entries (12 or 20 bytes each), and the offset of the next page, 0 at the last.
-    header = file.read(16)
-    order = {b"II": "<", b"MM": ">"}.get(header[:2], "<")
-    big = len(header) == 16 and struct.unpack(order + "H", header[2:4])[0] == 43
-    count, entry, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
-    visited: set[int] = set()
-    position = file.tell()
-    try:
-        (position,) = struct.unpack_from(order + offset, header, 8 if big else 4)
-        while position:
-            if position in visited:
-                raise BadImageError(path, "the file is damaged: its pages form a loop; copy it again")
-            visited.add(position)
-            file.seek(position)
-            (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
-            file.seek(entry * entries, 1)
-            (position,) = struct.unpack(order + offset, file.read(struct.calcsize(order + offset)))
-    except (struct.error, OverflowError, OSError, ValueError) as error:
-        if isinstance(error, BadImageError):
-            raise
-        raise BadImageError(path, f"the file is truncated after {len(visited)} pages; copy it again") from error
 
 
 def _is_tiff(head: FileHead) -> bool:
