@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         text,
     )
     from napari_foundseg.batch.replay import replay
-    from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
+    from napari_foundseg.core.contrast import AsIs, CTWindow, Limits, MinMax, Percentile
     from napari_foundseg.core.errors import (
         AxesError,
         BadImageError,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from napari_foundseg.tasks.running import run
 
 __all__ = [
+    "AsIs",
     "AxesError",
     "BadImageError",
     "CTWindow",
@@ -50,6 +51,7 @@ __all__ = [
     "Image",
     "Level",
     "Limits",
+    "MinMax",
     "Percentile",
     "Prompt",
     "PromptError",
@@ -83,8 +85,10 @@ _HOME = {
     "read_image": "io.readers",
     "write_labels": "io.writers",
     "run": "tasks.running",
+    "AsIs": "core.contrast",
     "CTWindow": "core.contrast",
     "Limits": "core.contrast",
+    "MinMax": "core.contrast",
     "Percentile": "core.contrast",
     "Image": "core.image",
     "Level": "core.pyramids",

@@ -139,7 +139,8 @@ def batch(
     """Run a recipe over many images, and continue where an earlier run was stopped.
 
     Exit code 0: every image has its result. 1: some failed or were not reached. 2: nothing was started, since the call
-    or the recipe is wrong.
+    or the recipe is wrong. 3: every image has its result, and of some there is something to look at, such as that
+    nothing was found.
     """
     from napari_foundseg.batch.recipe import read_recipe
     from napari_foundseg.batch.report import REPORT_NAME
@@ -163,7 +164,9 @@ def batch(
     console.print(escape(_shown(words)), highlight=False, soft_wrap=True)
     for channel, count in report.channels().items():
         console.print(escape(_shown(f"Used {channel} in {count} of {len(report.items)} images.")), highlight=False)
-    sys.exit(0 if report.complete and not report.stopped else 1)
+    if not report.complete or report.stopped:
+        sys.exit(1)
+    sys.exit(3 if report.noted else 0)
 
 
 class _BatchBar:
@@ -186,6 +189,8 @@ class _BatchBar:
             self._progress.update(self._task, advance=1, description=told)
         if outcome is not None and state == "failed":
             console.print(escape(_shown(f"failed: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
+        if outcome is not None and outcome.reason and state in ("done", "already done"):
+            console.print(escape(_shown(f"look at: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
 
 
 def _list_items(runner: Runner) -> None:
@@ -336,6 +341,7 @@ def _run(
     task: str, file: Path, options: dict[str, Any], check: Callable[[Image], object] = lambda _: None
 ) -> tuple[Image, Segmentation]:
     """Run a task on a file; `check` is called with the image before the run."""
+    from napari_foundseg.tasks.notes import notes_of
     from napari_foundseg.tasks.running import run
 
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
@@ -346,7 +352,10 @@ def _run(
     options.setdefault("model", None)
     options["model"] = options["model"] or default_model(task)
     with Progress(console=console, transient=True) as bar:
-        return image, run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
+        result = run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
+    for note in notes_of(result.provenance):
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
+    return image, result
 
 
 def _say_channel(result: Segmentation) -> None:

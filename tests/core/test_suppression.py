@@ -21,6 +21,15 @@ def test_suppression_is_torchvisions(found: list[tuple[float, ...]], threshold: 
     assert suppress(boxes, scores, threshold) == expected.tolist()
 
 
+def test_an_iou_that_is_the_threshold_falls_as_in_torchvision() -> None:
+    boxes = np.array([[0, 0, 3, 9], [0, 0, 4, 3]], np.float32)
+    scores = np.array([0.9, 0.1], np.float32)
+    for threshold in (0.3, 9 / 30, float(np.float32(0.3)), 0.29, 0.31):
+        expected = nms(torch.as_tensor(boxes), torch.as_tensor(scores), threshold).tolist()
+        assert suppress(boxes, scores, threshold) == expected
+    assert suppress(boxes, scores, 0.3) == [0]
+
+
 def test_a_predicted_iou_must_exceed_and_a_stability_reach_its_threshold() -> None:
     def mask(at: int, iou: float, stability: float, index: tuple[int, ...] = ()) -> Mask:
         return Mask((at, at, at + 4, at + 4), np.ones((5, 5), bool), iou, stability, index)

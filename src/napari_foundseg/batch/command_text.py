@@ -13,12 +13,13 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from napari_foundseg.core.contrast import Normalisation, Percentile
+from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.validation_messages import validation_message
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.tasks.run_request import RunRequest
+from napari_foundseg.tasks.task_models import expectation
 
 __all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of"]
 
@@ -26,7 +27,8 @@ __all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of"]
 IMAGE_OPTIONS = {
     "axes": "Axes of the image, such as ZYX or YXC.",
     "channels": "One to three channels, by number from 0 or by name, such as 0 or 2,0,1 or GFP,DAPI, or as JSON.",
-    "normalisation": 'How grey values become 8 bits, as JSON, such as {"kind": "limits", "low": 0, "high": 4095}.',
+    "normalisation": 'How grey values become 8 bits, as JSON, such as {"kind": "limits", "low": 0, "high": 4095}; '
+    "kinds are percentile, as is, min to max, limits and ct. Default: as the model expects.",
     "spacing": 'Size of a pixel along each axis, as JSON, such as {"Y": [0.65, "µm"], "X": [0.65, "µm"]}.',
 }
 
@@ -47,7 +49,7 @@ def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None
     words += ["--axes", str(image.axes)]
     if image.chosen_channels:
         words += ["--channels", ",".join(map(str, image.chosen_channels))]
-    if image.normalisation != Percentile():
+    if image.normalisation not in (None, expectation(request.model)):
         words += ["--normalisation", image.normalisation.model_dump_json()]
     if image.spacing:
         words += ["--spacing", _json({axis: [size, image.units.get(axis, "")] for axis, size in image.spacing.items()})]

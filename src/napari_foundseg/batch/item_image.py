@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from napari_foundseg.core.contrast import CTWindow, Limits, Percentile
+from napari_foundseg.core.contrast import AsIs, CTWindow, Limits, MinMax, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.naming import file_of, is_image_folder
@@ -20,7 +20,7 @@ def read_item_image(
     path: Path,
     axes: str | None,
     channels: int | str | tuple[int | str, ...] | None,
-    normalisation: Percentile | Limits | CTWindow,
+    normalisation: Percentile | AsIs | MinMax | Limits | CTWindow,
     index: tuple[int, ...] | None = None,
 ) -> Image:
     """Read an image, or one slice of it with the grey-value limits of its whole stack."""
@@ -42,7 +42,7 @@ def _seen(
     path: Path,
     axes: str | None,
     channels: int | str | tuple[int | str, ...] | None,
-    normalisation: Percentile | Limits | CTWindow,
+    normalisation: Percentile | AsIs | MinMax | Limits | CTWindow,
 ) -> Image:
     image = read_image(path, axes)
     chosen = image.channels or None if channels is None else image.channel_numbers(channels)
@@ -57,7 +57,7 @@ def _stack(
     path: Path,
     axes: str | None,
     channels: int | str | tuple[int | str, ...] | None,
-    normalisation: Percentile | Limits | CTWindow,
+    normalisation: Percentile | AsIs | MinMax | Limits | CTWindow,
     _state: tuple[int, ...],
 ) -> Image:
     return _seen(path, axes, channels, normalisation)
@@ -91,5 +91,5 @@ def _slice(stack: Image, index: tuple[int, ...]) -> Image:
         {axis: unit for axis, unit in stack.units.items() if axis not in at},
         stack.source,
         stack.channel_names,
-        notes=stack.notes,
+        notes=(*stack.notes, *([stack.doubts] if stack.doubts else [])),
     )

@@ -34,6 +34,7 @@ from napari_foundseg.io.formats.table import format_of_labels
 from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name
 from napari_foundseg.io.writers import replace_labels, replace_overlay, replace_table
 from napari_foundseg.io.written_files import file_state
+from napari_foundseg.tasks.notes import notes_of
 from napari_foundseg.tasks.settings import ignore_progress
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
             objects = held.known.objects if held.known else None
             steps = held.known.steps if held.known else ()
             held.release()
-            return Ended(_outcome(order, "already done", objects, channel=_channel_of(steps)))
+            told = {"reason": _notes(steps), "channel": _channel_of(steps)}
+            return Ended(_outcome(order, "already done", objects, **told))
         state = file_state(item.path)
         seen = recipe.inputs
         image = read_item_image(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
@@ -193,7 +195,7 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
         return failed
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
-    words = " ".join(filter(None, (ready.image.doubts, *ready.image.notes, moved)))
+    words = " ".join(filter(None, (*ready.image.notes, _notes(computed.steps), moved)))
     return _outcome(ready.order, "done", objects, seconds, words, channel=ready.image.channel_choice)
 
 
@@ -269,6 +271,11 @@ def _write_thumbnail(path: Path, image: Image, labels: NDArray[Any]) -> None:
 @lru_cache(4)
 def _recipe(text: str) -> Recipe:
     return Recipe.model_validate_json(text)
+
+
+def _notes(steps: Sequence[Mapping[str, Any]]) -> str:
+    """Return what is to be said of the result of some steps, each sentence once."""
+    return " ".join(dict.fromkeys(note for step in steps for note in notes_of(step)))
 
 
 def _since(started: float) -> float:

@@ -88,7 +88,7 @@ class Step(Declared):
     model: ModelOf
     """The model."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """Settings of the method; those left out have their defaults, and link is none."""
+    """Settings of the method; those left out have the method's defaults, whatever the model's own are; link is none."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """Prompts, labels or words, where the task needs them."""
     rule: Overlap = "keep others"
@@ -243,7 +243,7 @@ def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
         inputs=request.inputs.model_dump(mode="json", exclude_none=True),
     )
     axes, channels = _beyond_the_file(image)
-    sources = Sources(paths=paths, axes=axes, channels=channels, normalisation=image.normalisation)
+    sources = Sources(paths=paths, axes=axes, channels=channels, normalisation=image.normalisation or Percentile())
     return Recipe(inputs=sources, steps=(step,))
 
 

@@ -33,7 +33,7 @@ class ReportedItem(Declared):
     seconds: float
     """Spent on it in this run."""
     reason: str
-    """Why it was kept or failed."""
+    """Why it was kept or failed, or what is to be looked at: odd grey values, or why nothing was found."""
     error: str
     """Type of the error, of an item that failed."""
     channel: str = ""
@@ -79,10 +79,16 @@ class Report(Declared):
         """Return how often which of several channels were used, in words."""
         return dict(Counter(item.channel for item in self.items if item.channel))
 
+    @property
+    def noted(self) -> int:
+        """How many items have a result that is to be looked at."""
+        return sum(item.state in ("done", "already done") and bool(item.reason) for item in self.items)
+
     def in_words(self) -> str:
         """Return the counts in words, such as ``198 done, 2 failed``."""
         counts = Counter(item.state for item in self.items)
-        return ", ".join(f"{counts[state]} {state}" for state in get_args(_Ended) if counts[state]) or "nothing to do"
+        words = ", ".join(f"{counts[state]} {state}" for state in get_args(_Ended) if counts[state]) or "nothing to do"
+        return f"{words} ({self.noted} to look at)" if self.noted else words
 
 
 def make_entry(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedItem:

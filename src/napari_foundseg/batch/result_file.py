@@ -73,7 +73,11 @@ def write_result(
     outputs = {path.name: hash_file(path) for path in beside}
     known = result.provenance
     sources = Sources(
-        paths=(image.source,), axes=image.axes, channels=image.channels or None, normalisation=image.normalisation
+        paths=(image.source,),
+        axes=image.axes,
+        channels=image.channels or None,
+        # As the model expects it, where nothing was chosen.
+        normalisation=known["image"]["normalisation"],
     )
     Sidecar(
         state="done",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -10,11 +12,27 @@ from pydantic import Field, model_validator
 
 from napari_foundseg.core.declared_fields import Declared
 
-__all__ = ["CTWindow", "Limits", "Normalisation", "Percentile", "doubts_of", "to_uint8"]
+__all__ = [
+    "AsIs",
+    "CTWindow",
+    "FoundLimits",
+    "Limits",
+    "MinMax",
+    "Normalisation",
+    "Percentile",
+    "describe_normalisation",
+    "doubts_of",
+    "find_limits",
+    "to_uint8",
+]
 
 
 class Percentile(Declared):
-    """Stretch between two percentiles, the same for every slice of a stack and every colour channel."""
+    """Stretch between two percentiles, the same for every slice of a stack and every colour channel.
+
+    Where that loses the picture, since nearly all pixels have one value or many have a fill value or are saturated, the
+    percentiles are those of the other pixels, and `Image.doubts` says so.
+    """
 
     kind: Literal["percentile"] = "percentile"
     low: float = Field(0.5, ge=0, le=100)
@@ -25,6 +43,18 @@ class Percentile(Declared):
         if self.low >= self.high:
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
         return self
+
+
+class AsIs(Declared):
+    """8-bit RGB stays as it is, as networks that were trained on photographs expect; else as `Percentile()`."""
+
+    kind: Literal["as is"] = "as is"
+
+
+class MinMax(Declared):
+    """Stretch from the least to the greatest value of the whole stack."""
+
+    kind: Literal["min to max"] = "min to max"
 
 
 class Limits(Declared):
@@ -43,7 +73,67 @@ class CTWindow(Declared):
     width: float = Field(gt=0)
 
 
-Normalisation = Annotated[Percentile | Limits | CTWindow, Field(discriminator="kind")]
+Normalisation = Annotated[Percentile | AsIs | MinMax | Limits | CTWindow, Field(discriminator="kind")]
+
+#: A value is far from the others if it is farther from them than this many times their own range.
+_FAR = 3.0
+#: Of how much more than their noise grey values extend to one side, if they show something.
+_STRUCTURED = 4.0
+#: Share of a plane that pixels other than a bright fill value cover at least in one piece.
+_SOLID = 0.2
+#: Share of a plane, or of one of its sides, that is filled in one piece at least.
+_FILLED = 0.1
+_FILLED_SIDE = 0.5
+#: Fewer pixels than these show no object.
+_FEWEST = 9
+#: Neighbouring pixels: corners too.
+_EIGHT = np.ones((3, 3), bool)
+#: Fill values of floats that no camera measures.
+_ABSURD = 1e30
+
+
+@dataclass(frozen=True)
+class FoundLimits:
+    """The limits of a stretch that was measured.
+
+    Parameters
+    ----------
+    low, high : float
+        The grey values that become 0 and 255.
+    mended : str
+        What was done since the plain limits would have lost the picture; empty if they hold.
+    suspicion : str
+        What may be wrong with the limits where nothing is found; empty if nothing is odd.
+    """
+
+    low: float
+    high: float
+    mended: str = ""
+    suspicion: str = ""
+
+
+def describe_normalisation(normalisation: Percentile | AsIs | MinMax | Limits | CTWindow) -> str:
+    """Return a normalisation in words, such as ``percentiles 0.5 to 99.5``.
+
+    Parameters
+    ----------
+    normalisation : Percentile or AsIs or MinMax or Limits or CTWindow
+        The normalisation.
+
+    Returns
+    -------
+    str
+        For a form or a table.
+    """
+    if isinstance(normalisation, Percentile):
+        return f"percentiles {normalisation.low:g} to {normalisation.high:g}"
+    if isinstance(normalisation, AsIs):
+        return "8-bit RGB as it is"
+    if isinstance(normalisation, MinMax):
+        return "min to max"
+    if isinstance(normalisation, Limits):
+        return f"limits {normalisation.low:g} to {normalisation.high:g}"
+    return f"CT window {normalisation.level:g} ± {normalisation.width / 2:g} HU"
 
 
 def doubts_of(sample: NDArray[Any]) -> str:
@@ -69,6 +159,160 @@ def doubts_of(sample: NDArray[Any]) -> str:
     if finite.min() == finite.max():
         words.append(f"All pixels have the value {finite.min():g}, so that there is nothing to see.")
     return " ".join(words)
+
+
+def find_limits(planes: Sequence[NDArray[Any]], low: float = 0.5, high: float = 99.5) -> FoundLimits:
+    """Find two percentiles of grey values between which the picture can be seen.
+
+    The plain percentiles hold wherever they show the picture. They are those of the other pixels where they are equal,
+    or where one of them is a value that many pixels have and that is far from all others: a fill value, or saturation.
+
+    Parameters
+    ----------
+    planes : sequence of (M, N) or (M, N, C) ndarray
+        Slices of any real dtype, or every so manieth row and column of them. One pixel is finite at least.
+    low, high : float
+        The percentiles; 0 and 100 are the least and greatest value.
+
+    Returns
+    -------
+    FoundLimits
+        Of all planes together.
+    """
+    values = np.concatenate([plane[np.isfinite(plane)] for plane in planes])
+    words: list[str] = []
+    if values.dtype.kind == "f" and values.dtype.itemsize > 2:
+        absurd = np.abs(values) >= _ABSURD
+        if absurd.any() and np.unique(values[absurd]).size <= 2 and np.count_nonzero(~absurd) >= _FEWEST:
+            words.append(f"{_share(absurd)} of the pixels have a fill value ({values[absurd][0]:.3g}), left out.")
+            values = values[~absurd]
+    first, last = map(float, np.percentile(values, (low, high)))
+    shown = values
+    ground = None
+    if first == last and values.min() < values.max():
+        ground = first
+        shown = _others(planes, values, ground)
+        first, last = map(float, np.percentile(shown, (low, high)))
+        first = min(first, ground)
+        last = max(last, ground)
+        words.append(
+            f"{_share(values == ground)} of the pixels have the value {ground:g}, so that the percentiles {low:g} and "
+            f"{high:g} are equal: the other pixels give the contrast ({first:g} to {last:g})."
+        )
+    elif (low, high) == (0, 100):
+        first, last, single = _without_single_pixels(planes, values)
+        words += [single] if single else []
+    suspicion = ""
+    for end in ("high", "low"):
+        fill = last if end == "high" else first
+        if fill == ground:
+            continue
+        found = _without_fill(planes, shown, fill, end, (low, high), ground is not None)
+        if found is None:
+            continue
+        rest, inner, sure = found
+        told = f"{_share(values == fill)} of the pixels have the value {fill:g}, far from all others"
+        if not sure:
+            suspicion = f"{told} ({inner[0]:g} to {inner[1]:g}). Choose other contrast limits if these show nothing."
+            continue
+        shown = rest
+        first, last = inner if ground is None else (min(inner[0], ground), max(inner[1], ground))
+        words.append(f"{told}, which give the contrast ({first:g} to {last:g}).")
+    return FoundLimits(first, last, " ".join(words), suspicion)
+
+
+def _share(flags: NDArray[np.bool_]) -> str:
+    count = int(np.count_nonzero(flags))
+    percent = 100 * count / flags.size
+    if percent < 0.01:
+        return f"{count}"
+    return f"{percent:.4g} %" if percent > 99 else f"{percent:.2g} %"
+
+
+def _others(planes: Sequence[NDArray[Any]], values: NDArray[Any], ground: float) -> NDArray[Any]:
+    """Return the values that are not the ground's; single pixels, such as hot ones, only if there are no others."""
+    from scipy import ndimage
+
+    solid = []
+    for plane in planes:
+        for channel in np.moveaxis(np.atleast_3d(plane), -1, 0):
+            other = np.isfinite(channel) & (channel != ground)
+            near = ndimage.convolve(other.astype(np.uint8), _EIGHT.astype(np.uint8), mode="constant")
+            solid.append(channel[other & (near > 1)])
+    found = np.concatenate(solid)
+    return found if found.size >= _FEWEST else values[values != ground]
+
+
+def _without_single_pixels(planes: Sequence[NDArray[Any]], values: NDArray[Any]) -> tuple[float, float, str]:
+    """Return least and greatest value without single pixels that are far above all others, and what was left out."""
+    from scipy import ndimage
+
+    least = float(values.min())
+    greatest = float(values.max())
+    inner = np.percentile(values, (0.5, 99.5))
+    if greatest - inner[1] <= _FAR * (inner[1] - inner[0]):
+        return least, greatest, ""
+    edge = (inner[1] + greatest) / 2
+    hot = values > edge
+    for plane in planes:
+        for channel in np.moveaxis(np.atleast_3d(plane), -1, 0):
+            bright = np.isfinite(channel) & (channel > edge)
+            near = ndimage.convolve(bright.astype(np.uint8), _EIGHT.astype(np.uint8), mode="constant")
+            if (bright & (near > 1)).any():
+                return least, greatest, ""
+    last = float(values[~hot].max())
+    return least, last, f"{hot.sum()} single pixels far above all others are left out: the brightest is now {last:g}."
+
+
+def _without_fill(
+    planes: Sequence[NDArray[Any]],
+    values: NDArray[Any],
+    fill: float,
+    end: str,
+    percentiles: tuple[float, float],
+    on_ground: bool,
+) -> tuple[NDArray[Any], tuple[float, float], bool] | None:
+    """Return the other values, their percentiles, and whether `fill` surely shows nothing; None if it is not far off.
+
+    `on_ground`: whether `values` are without the one value of the background, so that they all show something.
+    """
+    filled = int(np.count_nonzero(values == fill))
+    if not 0.001 * values.size <= filled <= values.size - _FEWEST:
+        return None
+    rest = values[values != fill]
+    low, middle_low, middle, middle_high, high = map(float, np.percentile(rest, (0.5, 16, 50, 84, 99.5)))
+    gap = fill - high if end == "high" else low - fill
+    if low == high or gap <= _FAR * (high - low):
+        return None
+    inner = tuple(map(float, np.percentile(rest, percentiles)))
+    above = (high - middle) > _STRUCTURED * (middle - middle_low)
+    below = (middle - low) > _STRUCTURED * (middle_high - middle)
+    if on_ground:
+        sure = rest.size >= filled
+    else:
+        solid = _covers(planes, fill, others=_SOLID if end == "high" else 0.5)
+        sure = solid and (above or below or _covers(planes, fill))
+    return rest, (inner[0], inner[1]), sure
+
+
+def _covers(planes: Sequence[NDArray[Any]], fill: float, others: float = 0) -> bool:
+    """Tell whether the fill value covers much of a plane in one piece; with `others`, whether all else does."""
+    from scipy import ndimage
+
+    for plane in planes:
+        flags = (plane if plane.ndim == 2 else plane[..., 0]) == fill
+        pieces, count = ndimage.label(~flags if others else flags, _EIGHT)
+        if not count:
+            continue
+        sizes = np.bincount(pieces.ravel())
+        if sizes[1:].max() >= (others or _FILLED) * flags.size:
+            return True
+        if others:
+            continue
+        for side in (pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]):
+            if np.bincount(side, minlength=2)[1:].max() >= _FILLED_SIDE * side.size:
+                return True
+    return False
 
 
 def to_uint8(array: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:

@@ -19,7 +19,18 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.arrays import in_memory, is_next_level
 from napari_foundseg.core.axes import channel_number, channels_in_words, checked_axes
-from napari_foundseg.core.contrast import CTWindow, Limits, Percentile, doubts_of, to_uint8
+from napari_foundseg.core.contrast import (
+    AsIs,
+    CTWindow,
+    FoundLimits,
+    Limits,
+    MinMax,
+    Percentile,
+    describe_normalisation,
+    doubts_of,
+    find_limits,
+    to_uint8,
+)
 from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
 from napari_foundseg.core.labels import plane_view
 
@@ -28,6 +39,8 @@ __all__ = ["Image"]
 #: Pixels looked at for percentiles: enough for 0.1 % accuracy, few enough to be read from a lazy stack.
 _SAMPLE_PIXELS = 1 << 20
 _SAMPLE_SLICES = 16
+#: Pixels read where the sample shows one value only.
+_MOST_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +58,9 @@ class Image:
         Which one to three channels become grey, or red, green and blue, by number from 0 or by name (see
         `channel_numbers`). By default RGB for three or four channels that come last, otherwise the first channel. The
         attribute holds numbers.
-    normalisation : Percentile or Limits or CTWindow
-        How grey values become 8 bits.
+    normalisation : Percentile or AsIs or MinMax or Limits or CTWindow, optional
+        How grey values become 8 bits. By default as the model that a task runs with expects; where no model is known,
+        as `Percentile()`.
     spacing : mapping of str to float
         Size of a pixel along each axis, such as ``{"Z": 2.0, "Y": 0.5, "X": 0.5}``; 1 where absent.
     units : mapping of str to str
@@ -71,7 +85,7 @@ class Image:
     data: Any
     axes: str | None = None
     channels: int | str | tuple[int | str, ...] | None = None
-    normalisation: Percentile | Limits | CTWindow = field(default_factory=Percentile)
+    normalisation: Percentile | AsIs | MinMax | Limits | CTWindow | None = None
     spacing: Mapping[str, float] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     source: str | None = None
@@ -150,6 +164,28 @@ class Image:
         sizes = [[level.shape[i] for i in fixed] for level in self.levels]
         return [number for number, size in enumerate(sizes) if size == sizes[0]]
 
+    def seen_as(self, expected: Percentile | AsIs | MinMax | Limits | CTWindow) -> Image:
+        """Return the image as a model expects it, unless a normalisation was chosen for it.
+
+        Parameters
+        ----------
+        expected : Percentile or AsIs or MinMax or Limits or CTWindow
+            What the model expects.
+
+        Returns
+        -------
+        Image
+            Itself where a normalisation was chosen, or where percentiles are expected, which is the default.
+        """
+        if self.normalisation is not None or expected == Percentile():
+            return self
+        # The same object each time, since hashes of pixels are kept by object.
+        seen: dict[Any, Image] = vars(self).setdefault("_seen", {})
+        key = repr(expected)
+        if key not in seen:
+            seen[key] = replace(self, channels=self.channels or None, normalisation=expected)
+        return seen[key]
+
     def at_level(self, number: int) -> Image:
         """Return a level of the pyramid as an image of its own.
 
@@ -184,6 +220,11 @@ class Image:
         """
         yield from product(*(range(n) for n in self.slice_shape))
 
+    @property
+    def is_photograph(self) -> bool:
+        """Whether the pixels are 8-bit RGB, all three colours in their order."""
+        return self.dtype == np.uint8 and self._axes.endswith("C") and self.channels == (0, 1, 2)
+
     @cached_property
     def limits(self) -> tuple[float, float]:
         """The grey values that become 0 and 255, equal over the whole stack."""
@@ -192,24 +233,59 @@ class Image:
             return norm.low, norm.high
         if isinstance(norm, CTWindow):
             return norm.level - norm.width / 2, norm.level + norm.width / 2
-        return (0.0, 1.0) if self.dtype == bool else self._measured[:2]
+        if isinstance(norm, AsIs) and self.is_photograph:
+            return 0.0, 255.0
+        return (0.0, 1.0) if self.dtype == bool else (self._measured[0].low, self._measured[0].high)
 
     @property
     def doubts(self) -> str:
-        """Why the grey values cannot be segmented, such as NaN or one value everywhere; empty if they can."""
-        return self._measured[2]
+        """What is odd about the grey values, such as one value everywhere, or limits that were mended; may be empty."""
+        found, doubts = self._measured
+        return " ".join(filter(None, (doubts, found.mended)))
+
+    @property
+    def known_doubts(self) -> str:
+        """The `doubts` where no pixel of a lazy array must be read for them that `limits` do not need; else empty."""
+        measured = not isinstance(self.normalisation, Limits | CTWindow | AsIs) or "_measured" in vars(self)
+        return self.doubts if measured or isinstance(self.levels[0], np.ndarray) else ""
+
+    @property
+    def suspicion(self) -> str:
+        """What may be wrong with the contrast, to be said where nothing is found; empty where nothing is odd."""
+        return self._measured[0].suspicion
 
     @cached_property
-    def _measured(self) -> tuple[float, float, str]:
-        """Percentiles and doubts, of one sample."""
-        sample = self._sample()
-        finite = sample[np.isfinite(sample)]
+    def _measured(self) -> tuple[FoundLimits, str]:
+        """Limits and doubts, of one sample."""
+        planes, whole = self._planes()
+        sample = _flat(planes)
         norm = self.normalisation
-        low = 0.0
-        high = 1.0
-        if isinstance(norm, Percentile) and finite.size and self.dtype != bool:
-            low, high = map(float, np.percentile(finite, (norm.low, norm.high)))
-        return low, high, doubts_of(sample)
+        if _is_flat(sample) and (more := self._planes(_MOST_PIXELS)[0]):
+            # An object may be in the slices, or between the pixels, that were not looked at.
+            planes = more
+            sample = _flat(planes)
+        doubts = doubts_of(sample)
+        if not np.isfinite(sample).any() or self.dtype == bool:
+            return FoundLimits(0.0, 1.0), doubts
+        if isinstance(norm, Limits | CTWindow) or (isinstance(norm, AsIs) and self.is_photograph):
+            return FoundLimits(*self.limits), " ".join(filter(None, (doubts, self._flatness(sample))))
+        if isinstance(norm, MinMax):
+            found = find_limits(planes, 0, 100)
+            least, greatest = (float(value) for value in whole)
+            return (found if found.mended else replace(found, low=least, high=greatest)), doubts
+        chosen = norm if isinstance(norm, Percentile) else Percentile()
+        return find_limits(planes, chosen.low, chosen.high), doubts
+
+    def _flatness(self, sample: NDArray[Any]) -> str:
+        """Say it if limits that were chosen show all of a sample as one grey value."""
+        least, greatest = (float(value) for value in np.nanpercentile(sample, (0, 100)))
+        low, high = self.limits
+        assert self.normalisation is not None
+        how = describe_normalisation(self.normalisation)
+        if least == greatest or (low < high and greatest > low and least < high):
+            return ""
+        colour = "white" if low < high and least >= high else "black"
+        return f"The contrast ({how}) makes every pixel {colour}: the values go from {least:g} to {greatest:g}."
 
     def raw(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[Any]:
         """Return the pixels of one slice, or of a box in it, as they are.
@@ -400,15 +476,39 @@ class Image:
 
     def _sample(self) -> NDArray[Any]:
         """Return up to about a million pixels, spread over the slices of a coarse enough level."""
+        return _flat(self._planes()[0])
+
+    def _planes(self, most: int = 0) -> tuple[list[NDArray[Any]], tuple[float, float]]:
+        """Return slices, spread over the stack, with up to about a million pixels; and their least and greatest value.
+
+        `most`: instead, all pixels of as many slices as have so many together.
+        """
         level = max(i for i, a in enumerate(self.levels) if i == 0 or self._plane_pixels(a) >= _SAMPLE_PIXELS // 4)
         indices = list(self.indices())
-        chosen = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, _SAMPLE_SLICES).round().astype(int))]
+        slices = most // self._plane_pixels(self.levels[level]) if most else _SAMPLE_SLICES
+        if not slices:
+            return [], (0.0, 1.0)
+        chosen = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, slices).round().astype(int))]
         planes = [self._read(level, index, None) for index in chosen]
-        step = max(1, int(np.ceil(np.sqrt(sum(p.shape[0] * p.shape[1] for p in planes) / _SAMPLE_PIXELS))))
-        return np.concatenate([np.ravel(p[::step, ::step]) for p in planes])
+        pixels = sum(p.shape[0] * p.shape[1] for p in planes)
+        step = 1 if most else max(1, int(np.ceil(np.sqrt(pixels / _SAMPLE_PIXELS))))
+        with np.errstate(invalid="ignore"):
+            finite = [(p[np.isfinite(p)] if p.dtype.kind == "f" else p) for p in planes]
+            ends = [(p.min(), p.max()) for p in finite if p.size]
+        whole = (float(min(a for a, _ in ends)), float(max(b for _, b in ends))) if ends else (0.0, 1.0)
+        return [p[::step, ::step] for p in planes], whole
 
     def _plane_pixels(self, array: Any) -> int:
         return int(array.shape[self._axes.index("Y")] * array.shape[self._axes.index("X")])
+
+
+def _flat(planes: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    return np.concatenate([np.ravel(plane) for plane in planes])
+
+
+def _is_flat(sample: NDArray[Any]) -> bool:
+    finite = sample[np.isfinite(sample)]
+    return bool(finite.size) and finite.min() == finite.max()
 
 
 def _is_pyramid(levels: Sequence[Any]) -> bool:

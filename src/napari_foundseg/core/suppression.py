@@ -74,7 +74,7 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[Any], threshold: float)
     scores : (K,) ndarray of float
         The higher is kept; of equal ones the earlier.
     threshold : float
-        Largest IoU that two kept boxes may have.
+        Largest IoU that two kept boxes may have. An IoU equal to it counts as its float32 rounding: 9/30 exceeds 0.3.
 
     Returns
     -------
@@ -96,5 +96,7 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[Any], threshold: float)
         shared = np.maximum(width, 0) * np.maximum(height, 0)
         with np.errstate(invalid="ignore"):
             # Two boxes without an area give NaN, which suppresses nothing.
-            left[rest] = ~(shared / (areas[i] + areas[rest] - shared) > threshold)
+            # Compared as float64, as torchvision does: an IoU that is the threshold is rounded, and may exceed it.
+            overlap = (shared / (areas[i] + areas[rest] - shared)).astype(np.float64)
+            left[rest] = ~(overlap > threshold)
     return kept

@@ -2,6 +2,12 @@
 
 The layout is micro-sam's (Archit et al., Nature Methods 2025): foreground, distance to the centre and
 distance to the boundary, both distances *small* deep inside and 1 at the border.
+
+The layout is common, the quantities are not, so that thresholds of one model mean something else for another: each row
+of the catalogue has its own (`models.row_defaults`). With d the distance of a pixel to the boundary of its object,
+micro-sam's boundary distance is 1 - d / d_max, d_max being the object's largest, so that every object reaches 0 and a
+threshold cuts all at the same share of their depth; foundseg-tiny's is 1.5 / (1.5 + d), d in pixels, so that a
+threshold cuts all at the same depth and a small object never comes near 0.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ def instances(
     centre_threshold: float = 0.5,
     boundary_threshold: float = 0.5,
     seed_smoothing: float = 0.0,
+    foreground_smoothing: float = 0.0,
     min_area: int = 0,
 ) -> NDArray[np.unsignedinteger[Any]]:
     """Turn decoder maps of one slice into a label image.
@@ -57,6 +64,8 @@ def instances(
         Largest boundary distance of a seed's pixels.
     seed_smoothing : float
         Standard deviation, in pixels, by which both distances are smoothed before seeds are looked for.
+    foreground_smoothing : float
+        Standard deviation, in pixels, by which the foreground probability is smoothed before its threshold.
     min_area : int
         Objects of fewer pixels are dropped.
 
@@ -68,7 +77,7 @@ def instances(
     from scipy import ndimage
     from skimage.segmentation import watershed
 
-    foreground = maps[0] > foreground_threshold
+    foreground = _smoothed(maps[0], foreground_smoothing) > foreground_threshold
     centre, boundary = (_smoothed(part, seed_smoothing) for part in maps[1:])
     seeds = foreground & (centre < centre_threshold) & (boundary < boundary_threshold)
     whole = ndimage.label(seeds, _EIGHT)[0]
@@ -155,10 +164,10 @@ def _passes(
     return np.stack(np.divmod(key, len(origin)), axis=1), passes
 
 
-def _smoothed(distance: NDArray[Any], sigma: float) -> NDArray[Any]:
+def _smoothed(part: NDArray[Any], sigma: float) -> NDArray[Any]:
     from scipy import ndimage
 
-    return np.asarray(ndimage.gaussian_filter(distance.astype(np.float32, copy=False), sigma)) if sigma else distance
+    return np.asarray(ndimage.gaussian_filter(part.astype(np.float32, copy=False), sigma)) if sigma else part
 
 
 def instance_scores(

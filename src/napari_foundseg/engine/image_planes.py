@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from napari_foundseg.core.contrast import Normalisation
+from napari_foundseg.core.contrast import FoundLimits, Normalisation
 from napari_foundseg.core.errors import BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
 
 __all__ = ["Index", "PlaneStore", "SentImage", "describe", "plane_key", "read_plane"]
 
 Index = tuple[int, ...]
-_NORMALISATION: TypeAdapter[Any] = TypeAdapter(Normalisation)
+_NORMALISATION: TypeAdapter[Any] = TypeAdapter(Normalisation | None)
 
 
 def read_plane(image: Image, index: Index) -> NDArray[Any]:
@@ -74,17 +74,20 @@ class PlaneStore:
 
 def describe(image: Image, fingerprint: str) -> dict[str, Any]:
     """Return an image's metadata for `SentImage`, with its grey-value limits, since a worker sees only some slices."""
+    chosen = image.normalisation
     return {
         "shape": tuple(int(n) for n in image.levels[0].shape),
         "dtype": image.dtype.str,
         "axes": image.axes,
         "channels": image.channels or None,
         "channel_names": image.channel_names,
-        "normalisation": image.normalisation.model_dump(mode="json"),
+        "normalisation": None if chosen is None else chosen.model_dump(mode="json"),
         "spacing": dict(image.spacing),
         "units": dict(image.units),
         "source": image.source,
         "limits": image.limits,
+        "doubts": image.known_doubts,
+        "suspicion": image.suspicion if "_measured" in vars(image) else "",
         "fingerprint": fingerprint,
     }
 
@@ -102,13 +105,14 @@ class SentImage(Image):
 
     def __init__(self, described: dict[str, Any], fetch: Callable[[Index], NDArray[Any]]) -> None:
         rest = dict(described)
-        limits = rest.pop("limits")
+        limits = tuple(rest.pop("limits"))
+        measured = FoundLimits(limits[0], limits[1], suspicion=rest.pop("suspicion")), rest.pop("doubts")
         fingerprint = rest.pop("fingerprint")
         absent = _Absent(rest.pop("shape"), np.dtype(rest.pop("dtype")))
         normalisation = _NORMALISATION.validate_python(rest.pop("normalisation"))
         super().__init__(absent, normalisation=normalisation, **rest)
-        # The dataclass is frozen; `limits` takes the place that its cached property would fill.
-        self.__dict__.update(limits=tuple(limits), _fetch=fetch, _fingerprint=fingerprint)
+        # The dataclass is frozen; these take the places that cached properties would fill.
+        self.__dict__.update(limits=limits, _measured=measured, _fetch=fetch, _fingerprint=fingerprint)
 
     def fingerprint(self) -> str:
         """Return the fingerprint that the window computed."""

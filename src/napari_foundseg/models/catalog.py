@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -22,6 +22,7 @@ from napari_foundseg.models.class_sets import class_set
 __all__ = [
     "UNVERIFIED",
     "CatalogRow",
+    "Expected",
     "adopt",
     "catalog",
     "current_family",
@@ -36,6 +37,8 @@ __all__ = [
 _log = logging.getLogger(__name__)
 #: Hash of weights that were never read; the real one is recorded when they are first used.
 UNVERIFIED: Final = "unverified"
+#: What a network expects of grey values.
+Expected = Literal["as is", "min to max", "percentile"]
 #: Families that were renamed.
 _RENAMED_FAMILIES = {"segmenters": "transformers_segmenters"}
 #: Protocols that all models of a family have, and that rows written before the protocols existed lack.
@@ -80,6 +83,11 @@ class CatalogRow(Declared):
     `class_sets.CLASS_SETS`."""
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """What the family alone understands."""
+    expects: Expected | None = None
+    """How its network expects grey values (see `core.contrast`); None: as its family says."""
+    defaults: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Its own defaults of settings, by task and method, such as ``automatic.decoder``; others are its family's, then
+    the task's."""
     calibration: tuple[float, float, float] | None = None
     """Of an instance decoder's scores, as `core.watershed.instance_scores` takes it; None if it was not measured."""
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from pydantic import JsonValue
+
 from napari_foundseg.core.errors import PackageError
-from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.catalog import CatalogRow, Expected
 
 __all__ = ["Family", "FamilyModule", "Package", "WeightsView", "check_packages", "installed_version"]
 
@@ -52,6 +54,12 @@ class Family:
     pickle_names : tuple of str
         Top-level packages that its published pickles name next to the weights (a trainer's options, say). Their
         objects are left empty; nothing of them is imported or run.
+    expects : {'as is', 'min to max', 'percentile'}
+        How its networks expect grey values, as their authors prepare pictures; see `core.contrast`. A row's own
+        ``expects`` replaces it.
+    defaults : mapping of str to mapping
+        Settings whose defaults are other than the task's, by task and method, such as
+        ``{"automatic.decoder": {"min_area": 0}}``. A row's own ``defaults`` replace them one by one.
     """
 
     rank: int
@@ -60,6 +68,8 @@ class Family:
     packages: tuple[Package, ...] = ()
     more_packages: Callable[[Mapping[str, Any]], tuple[Package, ...]] = _none
     pickle_names: tuple[str, ...] = ()
+    expects: Expected = "percentile"
+    defaults: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
 
     def problem(self, row: CatalogRow) -> str:
         """Say which package is missing or too old for a model; empty if none is."""

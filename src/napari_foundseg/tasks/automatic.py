@@ -31,6 +31,7 @@ from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.instance_maps import fitted_maps
+from napari_foundseg.tasks.windows.near_misses import NearMisses
 from napari_foundseg.tasks.windows.point_grid import LIVE, grid_masks, passing
 
 __all__ = ["TASK", "derive", "run"]
@@ -64,6 +65,8 @@ def run(
     region = region_of(image, inputs)
     calibration = row(model.name).calibration
 
+    diameter = diameter_in_pixels(image, settings) if isinstance(settings, DecoderSettings) else None
+
     def poll() -> None:
         if cancelled():
             raise Cancelled("The automatic run was cancelled.")
@@ -77,7 +80,6 @@ def run(
 
             if isinstance(settings, DecoderSettings):
                 around = _with_surroundings(region, image.plane_shape)
-                diameter = diameter_in_pixels(image, settings)
                 how = _of_instances(settings)
                 look = partial(fitted_maps, tile=settings.tile, diameter=diameter)
                 yield index, look(image, index, around, model, poll, share, how)
@@ -85,9 +87,9 @@ def run(
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
 
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
-    out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration)
+    out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration, diameter)
     request = RunRequest("automatic", image, inputs, settings, model.name)
-    provenance = record(request, model, started)
+    provenance = {**record(request, model, started), **out.provenance}
     linked = settings.linked_axes(image.label_axes)
     return replace(out, provenance={**provenance, "linked": linked, "thresholds_of_the_run": _thresholds(settings)})
 
@@ -128,6 +130,7 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     region = tuple(known["inputs"]["region"] or whole(_plane_shape(shape, axes)))
     calibration = row(known["model"]["name"]).calibration
     out = _assemble(shape, axes, region, evidence.items(), settings, True, calibration)
+    known = {name: value for name, value in known.items() if name != "nothing_found"} | out.provenance
     changed = {"settings": settings.model_dump(mode="json"), "linked": settings.linked_axes(axes)}
     return replace(out, provenance={**known, **changed})
 
@@ -166,8 +169,10 @@ def _assemble(
     settings: DecoderSettings | GridSettings,
     keep: bool,
     calibration: Calibration,
+    diameter: float | None = None,
 ) -> Segmentation:
-    """Make labels of every slice's maps or masks; ids go on from slice to slice."""
+    """Make labels of every slice's maps or masks; ids go on from slice to slice. Without objects it says why."""
+    missed = NearMisses(settings)
     labels = np.zeros(shape, np.uint16)
     scores = [np.empty((2, 0))]
     maps: dict[tuple[int, ...], NDArray[Any]] | None = {} if isinstance(settings, DecoderSettings) and keep else None
@@ -178,12 +183,15 @@ def _assemble(
             origin = _with_surroundings(region, _plane_shape(shape, axes))[:2]
             plane, plane_scores = _from_maps(evidence, settings, origin, region, calibration)
             box = region
+            if not count and not plane_scores.size:
+                missed.look_at_maps(evidence, _of_instances(settings), calibration)
             if maps is not None:
                 maps[index] = evidence
         else:
             plane, plane_scores = _from_masks(evidence, _plane_shape(shape, axes), settings)
             box = whole(plane.shape)
             masks += evidence
+            missed.look_at_masks(evidence)
         n = plane_scores.shape[1]
         labels = labels.astype(np.promote_types(labels.dtype, label_dtype(count + n)), copy=False)
         target = tiling.part(plane_view(labels, axes, index), box)
@@ -197,13 +205,16 @@ def _assemble(
     )
     table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
     kept_masks = tuple(masks) if isinstance(settings, GridSettings) else None
-    return Segmentation(labels, table, masks=kept_masks, maps=maps)
+    provenance = {} if count else {"nothing_found": missed.in_words(diameter)}
+    return Segmentation(labels, table, provenance=provenance, masks=kept_masks, maps=maps)
 
 
 def _of_instances(settings: DecoderSettings) -> dict[str, Any]:
     """Return what `core.watershed.instances` needs to know."""
-    names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "seed_smoothing", "min_area")
-    return {name: getattr(settings, name) for name in names}
+    thresholds = ("foreground_threshold", "centre_threshold", "boundary_threshold")
+    return {
+        name: getattr(settings, name) for name in (*thresholds, "seed_smoothing", "foreground_smoothing", "min_area")
+    }
 
 
 def _from_maps(

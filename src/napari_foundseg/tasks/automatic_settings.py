@@ -65,6 +65,11 @@ class DecoderSettings(_AutomaticSettings):
         json_schema_extra={"unit": "pixels", "step": 0.25, "live": True, **_MORE},
     )
     """Higher values join the pieces of one object; lower values keep small objects apart."""
+    foreground_smoothing: float = Field(
+        0.0, ge=0, le=20, json_schema_extra={"unit": "pixels", "step": 0.25, "live": True, "absent": 0.0, **_MORE}
+    )
+    """Higher values make outlines smoother and drop specks and thin bridges; 0 leaves the outline as the model has
+    it."""
     pred_iou_thresh: float = Field(
         0.3, ge=0, le=1, title="Minimum confidence", json_schema_extra={"step": 0.05, "live": True}
     )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from napari_foundseg.core.contrast import Percentile
 from napari_foundseg.models.abilities import fallbacks_of
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.families import families, family_names
@@ -61,7 +62,7 @@ def record(request: RunRequest, model: Model, started: float) -> dict[str, Any]:
             "channels": list(image.chosen_channels),
             "channel_names": list(image.channel_names),
             "channel_choice": image.channel_choice,
-            "normalisation": image.normalisation.model_dump(mode="json"),
+            "normalisation": (image.normalisation or Percentile()).model_dump(mode="json"),
             "limits": list(image.limits),
             "spacing": dict(image.spacing),
             "units": dict(image.units),

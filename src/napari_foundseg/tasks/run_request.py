@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level
+from napari_foundseg.models.catalog import row
+from napari_foundseg.models.row_defaults import expected_normalisation
 from napari_foundseg.tasks.settings import Inputs, Settings
 
 __all__ = ["RunRequest"]
@@ -20,7 +22,8 @@ class RunRequest:
     task : str
         A name in `tasks.TASKS`.
     image : Image
-        The image. Its pixels must not change before the run has ended.
+        The image. Its pixels must not change before the run has ended. Where it has no normalisation, it gets the one
+        that the model expects.
     inputs : Inputs
         The task's inputs, in pixels of the image's finest level.
     settings : Settings
@@ -37,6 +40,11 @@ class RunRequest:
     settings: Settings
     model: str
     level: Level | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.normalisation is None:
+            expected = expected_normalisation(row(self.model))
+            object.__setattr__(self, "image", self.image.seen_as(expected))
 
     def at_level(self) -> RunRequest:
         """Return the request in pixels of its level, with the level as its image; itself for the finest level."""

@@ -9,6 +9,7 @@ from napari_foundseg.models import catalog
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import TASKS, Inputs
 from napari_foundseg.tasks.settings import Progress, ignore_progress
+from napari_foundseg.tasks.task_models import image_for, model_defaults
 
 __all__ = ["run"]
 
@@ -43,7 +44,7 @@ def run(
     progress : callable
         Called with the share done (0 to 1) and a description of the current step.
     **settings
-        Fields of the method's settings.
+        Fields of the method's settings; those left out have the model's own defaults, else the method's.
 
     Returns
     -------
@@ -62,6 +63,6 @@ def run(
     parsed: Inputs = row.inputs.parse(inputs)
     name = model if isinstance(model, str) else model.name
     method = row.method_for(catalog.row(name).protocols) if method is None else method
-    checked = row.settings(method, settings)
+    checked = row.settings(method, {**model_defaults(name, task, method), **settings})
     loaded = load_model(model, protocol=row.protocols[method])
-    return row.run(picture, parsed, checked, loaded, progress)
+    return row.run(image_for(name, picture), parsed, checked, loaded, progress)

@@ -13,6 +13,9 @@ from pydantic.fields import FieldInfo
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.validation_messages import validation_message
+from napari_foundseg.models.catalog import row
+from napari_foundseg.models.row_defaults import expected_normalisation
+from napari_foundseg.tasks.notes import with_notes
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
@@ -173,6 +176,8 @@ class Task:
         Submenus of napari's *Layers* menu that offer its dock, such as ``segment``; *Plugins › FoundSeg* always does.
     learns_time : bool
         Whether the duration of its runs is kept to estimate the next one.
+    finds_objects : bool
+        Whether a result without objects is one of which the user is told why.
     """
 
     name: str
@@ -184,6 +189,7 @@ class Task:
     slices: Callable[[Any, Any], list[tuple[int, ...]]]
     menus: tuple[str, ...] = ()
     learns_time: bool = True
+    finds_objects: bool = True
 
     @property
     def takes_labels(self) -> bool:
@@ -243,4 +249,7 @@ class Task:
         Cancelled
             If `cancelled` returned True.
         """
-        return self.function(image, inputs, settings, model, progress, cancelled)
+        if image.normalisation is None and model is not None:
+            image = image.seen_as(expected_normalisation(row(model.name)))
+        found = self.function(image, inputs, settings, model, progress, cancelled)
+        return with_notes(found, image, finds_objects=self.finds_objects)

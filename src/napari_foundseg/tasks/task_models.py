@@ -1,12 +1,17 @@
-"""Models that can do a task, and tasks that a model can do: both follow from the protocols of the model's row."""
+"""Models that can do a task, tasks that a model can do, and what the rows of models say of settings and pictures."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from napari_foundseg.core.contrast import AsIs, MinMax, Percentile
 from napari_foundseg.core.errors import ModelNotFoundError
-from napari_foundseg.models.catalog import CatalogRow, catalog
+from napari_foundseg.core.image import Image
+from napari_foundseg.models.catalog import CatalogRow, catalog, row
+from napari_foundseg.models.row_defaults import default_settings, expected_normalisation
 from napari_foundseg.tasks import TASKS
 
-__all__ = ["default_model", "models_for", "tasks_for"]
+__all__ = ["default_model", "expectation", "image_for", "model_defaults", "models_for", "tasks_for"]
 
 
 def tasks_for(row: CatalogRow) -> tuple[str, ...]:
@@ -28,3 +33,18 @@ def default_model(task: str) -> str:
             f"No model for {task} is in the catalogue. Import one: napari-foundseg models import FILE"
         )
     return rows[0].name
+
+
+def model_defaults(model: str, task: str, method: str) -> dict[str, Any]:
+    """Return the defaults of a method's settings that a model has for itself; empty where the task's hold."""
+    return dict(default_settings(row(model), task, method))
+
+
+def expectation(model: str) -> AsIs | MinMax | Percentile:
+    """Return how a model expects grey values to be normalised."""
+    return expected_normalisation(row(model))
+
+
+def image_for(model: str, image: Image) -> Image:
+    """Return an image as a model expects it, unless a normalisation was chosen for it."""
+    return image.seen_as(expectation(model))

@@ -59,4 +59,5 @@ TASK = Task(
     protocols={"encode": "Promptable"},
     function=run,
     slices=slices,
+    finds_objects=False,
 )

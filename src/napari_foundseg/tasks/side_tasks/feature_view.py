@@ -79,4 +79,5 @@ TASK = Task(
     protocols={"codes": "Clustering", "components": "FeatureExtractor"},
     function=run,
     slices=slices,
+    finds_objects=False,
 )

@@ -21,8 +21,9 @@ from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import CatalogRow, models_folder
+from napari_foundseg.models.catalog import CatalogRow, models_folder, row
 from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.models.row_defaults import expected_normalisation
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Task
@@ -133,6 +134,9 @@ def fit_stego(
         raise BadImageError(None, "There is no image to fit to; choose a layer, a stack or a folder with images.")
     name = free_name(name)
     refuse_other_fit(name, settings, model, overwrite=overwrite)
+    # The new model's row says so, too: it is given the same pictures.
+    expected = expected_normalisation(row(model.name))
+    pictures = [(image.seen_as(expected), index) for image, index in pictures]
 
     def poll() -> None:
         if cancelled():
@@ -146,10 +150,10 @@ def fit_stego(
     box = next(core for _, core in _cores(image, model))
     told = _Told(progress, session, {"stride": model.feature_stride, "index": list(index), "box": list(box)})
     stopped = _steps(session, told, cancelled)
-    row = session.keep()
+    kept = session.keep()
     if stopped:
         raise Cancelled(f"Cancelled; the best of {session.fit.done} steps was kept as the model {name}.")
-    return Fitted(row, tuple(session.fit.losses), tuple(session.notes))
+    return Fitted(kept, tuple(session.fit.losses), tuple(session.notes))
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ class _Session:
         return {
             "backbone": self.model.name,
             "backbone_key": self.model.key,
+            "expects": expected_normalisation(row(self.model.name)).kind,
             "images": self.pictures,
             "windows": len(self.fit.crops.maps),
             "steps": self.fit.done,
@@ -393,4 +398,5 @@ TASK = Task(
     protocols={"stego": "FeatureExtractor"},
     function=run,
     slices=_slices,
+    finds_objects=False,
 )

@@ -68,4 +68,5 @@ TASK = Task(
     protocols={"stego": "Clustering"},
     function=run,
     slices=slices,
+    finds_objects=False,
 )

@@ -15,6 +15,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.models.catalog import CatalogRow, row
 from napari_foundseg.models.protocols import Clustering, SavableClustering
+from napari_foundseg.models.row_defaults import expected_normalisation
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.features import enlarged, feature_windows, features_of
 
@@ -60,7 +61,8 @@ def learn(
     if known.family != "stego" or not folder.is_dir():
         raise SettingsError(f"{name} was not fitted here, so it cannot learn classes; fit a model first.")
     model: SavableClustering = load_model(name)
-    codes, classes = _labelled(model, images, labels, poll)
+    expected = expected_normalisation(known)
+    codes, classes = _labelled(model, [image.seen_as(expected) for image in images], labels, poll)
     probe = fitted_probe(codes, classes)
     model.save_as(folder, linear=probe)
     return register(name, folder)

@@ -43,7 +43,9 @@ class AutomaticWidget(TaskForm):
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, TASKS["automatic"])
-        self._result: tuple[Segmentation, Run, Labels] | None = None
+        #: The last result, and its layer; None where it has no objects, so that no layer was added.
+        self._result: tuple[Segmentation, Run, Labels | None] | None = None
+        self._result_target: ImageOnLayer | None = None
         self._edited = False
         self._writing = False
         self._latest = NumpyThread()
@@ -98,13 +100,23 @@ class AutomaticWidget(TaskForm):
         found = run.at_full_resolution(segmentation)
         if self.into.layer is not None:
             return self._add_to_layer(target, run, segmentation, found, seconds)
-        labels = add_labels(self.viewer, target, found, f"{target.name} masks")
+        self._result_target = target
+        labels = self._add_layer(found) if len(found) else None
         if segmentation.maps is not None or segmentation.masks is not None:
             self._result = (segmentation, run, labels)
             self._edited = False
+            self._follow_edits(labels)
+        return in_words(found, run.request.image, seconds)
+
+    def _add_layer(self, found: Segmentation) -> Labels:
+        target = self._result_target
+        assert target is not None
+        return add_labels(self.viewer, target, found, f"{target.name} masks")
+
+    def _follow_edits(self, labels: Labels | None) -> None:
+        if labels is not None:
             labels.events.paint.connect(self._mark_edited)
             labels.events.labels_update.connect(self._mark_edited)
-        return in_words(found, run.request.image, seconds)
 
     def _check_into(self, target: ImageOnLayer) -> None:
         """Raise a PromptError if objects of the image cannot be added to the chosen layer."""
@@ -170,7 +182,9 @@ class AutomaticWidget(TaskForm):
             return
         segmentation, run, labels = self._result
         made_by = segmentation.provenance.get("settings", {}).get("method", method)
-        if made_by != method or labels not in self.viewer.layers:
+        if made_by != method or run.request.model != self.model.currentData():
+            return
+        if labels is not None and labels not in self.viewer.layers:
             return
         if self._edited or (self._added is not None and not self._added.changeable):
             self.result.setText(
@@ -199,10 +213,18 @@ class AutomaticWidget(TaskForm):
         if isinstance(derived, Exception):
             self.messages["settings"].say(f"The thresholds could not be applied: {derived}")
             return
-        _, run, labels = self._result
+        segmentation, run, labels = self._result
+        self.show_notes(derived.provenance)
         if self._added is not None:
             self._added.write(derived)
             self._keep_settings()
+            return
+        if labels is None:
+            labels = self._add_layer(derived) if len(derived) else None
+            self._result = (segmentation, run, labels)
+            self._follow_edits(labels)
+            self._keep_settings()
+            self.result.setText(in_words(derived, run.request.image, 0))
             return
         # The user has not painted in the layer, so its undo history does not refer to the old array.
         self._writing = True
@@ -235,8 +257,7 @@ class AutomaticWidget(TaskForm):
             history.leave(self)
 
     def _forget_result(self) -> None:
-        if self._added is None and self._result is not None:
-            labels = self._result[2]
+        if self._added is None and self._result is not None and (labels := self._result[2]) is not None:
             labels.events.paint.disconnect(self)
             labels.events.labels_update.disconnect(self)
         self._result = self._added = None

@@ -14,7 +14,7 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import Inputs, Task
-from napari_foundseg.widgets.classes.class_layers import ClassLayers
+from napari_foundseg.widgets.classes.class_layers import ClassLayers, is_empty
 from napari_foundseg.widgets.classes.legend import CanvasLegend, Legend
 from napari_foundseg.widgets.controls.model_view import ModelView
 from napari_foundseg.widgets.controls.region_choice import RegionChoice
@@ -36,6 +36,7 @@ class ClassForm(TaskForm):
         super().__init__(viewer, task)
         self.layers: ClassLayers | None = None
         self._result: tuple[Segmentation, Image] | None = None
+        self._target: ImageOnLayer | None = None
         self._latest = NumpyThread()
         self.canvas_legend = CanvasLegend(self)
 
@@ -97,10 +98,16 @@ class ClassForm(TaskForm):
     def show_result(self, target: ImageOnLayer, run: Run, segmentation: Segmentation, seconds: float) -> str:
         """Add the result as new layers, with a legend."""
         self._forget_result()
-        self.layers = ClassLayers(self.viewer, target, segmentation)
+        self._target = target
         self._result = (segmentation, run.request.image)
-        self._show_legend()
+        self._add_layers(segmentation)
         return self.in_words(segmentation, run.request.image, seconds)
+
+    def _add_layers(self, segmentation: Segmentation) -> None:
+        """Add the layers of a result, unless nothing was found."""
+        if self._target is not None and not is_empty(segmentation):
+            self.layers = ClassLayers(self.viewer, self._target, segmentation)
+            self._show_legend()
 
     def setting_changed(self, name: str) -> None:
         """Derive the result again if the setting acts on it without the model."""
@@ -110,9 +117,9 @@ class ClassForm(TaskForm):
 
     def derive_again(self) -> None:
         """Derive the result again with the settings of the form, without the model."""
-        if self._result is None or self.layers is None or not self.layers.in_viewer:
+        if self._result is None or (self.layers is not None and not self.layers.in_viewer):
             return
-        if self.layers.edited:
+        if self.layers is not None and self.layers.edited:
             self.result.setText(
                 "The result was edited by hand, so thresholds no longer change it. Run again for new layers."
             )
@@ -128,13 +135,16 @@ class ClassForm(TaskForm):
         super().release()
 
     def _show_derived(self, number: int, derived: Any) -> None:
-        if number != self._latest.number or self._result is None or self.layers is None or self.layers.edited:
+        if number != self._latest.number or self._result is None or (self.layers is not None and self.layers.edited):
             return
         if isinstance(derived, Exception):
             self.messages["settings"].say(f"The thresholds could not be applied: {derived}")
             return
-        self.layers.show(derived)
-        self._show_legend()
+        if self.layers is None:
+            self._add_layers(derived)
+        else:
+            self.layers.show(derived)
+            self._show_legend()
         self._keep_as_shown(derived)
         self.result.setText(self.in_words(derived, self._result[1], 0))
 
@@ -185,7 +195,7 @@ class ClassForm(TaskForm):
     def _forget_result(self) -> None:
         if self.layers is not None:
             self.layers.disconnect()
-        self.layers = self._result = None
+        self.layers = self._result = self._target = None
         self.legend.show_classes(ClassTable())
         self.ids_button.hide()
         self.canvas_legend.clear()

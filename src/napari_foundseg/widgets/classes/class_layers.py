@@ -19,7 +19,7 @@ from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.result_layers import object_features
 from napari_foundseg.widgets.layers.unique_name import unique_name
 
-__all__ = ["ClassLayers"]
+__all__ = ["ClassLayers", "is_empty"]
 
 _CLEAR = "transparent"
 #: Colour of labels without a class.
@@ -212,3 +212,9 @@ def _semantic_of(segmentation: Segmentation) -> NDArray[Any]:
 
 def _has_objects(segmentation: Segmentation) -> bool:
     return bool(segmentation.provenance.get("settings", {}).get("output", "objects") == "objects")
+
+
+def is_empty(segmentation: Segmentation) -> bool:
+    """Tell whether a result has neither objects nor a class but the background."""
+    background = [row.id for row in segmentation.classes if row.name.casefold() == "background"]
+    return not len(segmentation) and bool(np.isin(_semantic_of(segmentation), [0, *background]).all())

@@ -7,10 +7,18 @@ from typing import Any
 
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
-from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
 
-from napari_foundseg.core.contrast import CTWindow, Limits, Normalisation, Percentile
+from napari_foundseg.core.contrast import (
+    AsIs,
+    CTWindow,
+    Limits,
+    MinMax,
+    Normalisation,
+    Percentile,
+    describe_normalisation,
+)
 from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level, fitting_level
@@ -27,6 +35,9 @@ __all__ = ["ImageChoice"]
 
 #: Seconds to wait for the axes of a file while a form is drawn.
 _GLANCE = 0.1
+_AUTOMATIC = "Automatic"
+_AS_IS = "8-bit RGB as it is"
+_MIN_MAX = "Min to max"
 _PERCENTILES = "Percentiles"
 _CONTRAST = "As displayed"
 _CT = "CT window"
@@ -52,6 +63,7 @@ class ImageChoice(QWidget):
     ) -> None:
         super().__init__(parent)
         self._viewer = viewer
+        self._expected: Normalisation = Percentile()
         self._offers_levels = levels
         help_text = "The image to segment. It follows the selection in the layer list."
         self._choice = LayerChoice(viewer, ImageLayer, help_text)
@@ -79,9 +91,18 @@ class ImageChoice(QWidget):
         self._axes.editingFinished.connect(self._axes_changed)
         self.channel.changed.connect(self.channel_changed)
         self.file.applied.connect(self._file_read)
-        self._normalisation.currentTextChanged.connect(lambda text: self._ct.setVisible(text == _CT))
+        self._normalisation.currentIndexChanged.connect(
+            lambda: self._ct.setVisible(self._normalisation.currentData() == _CT)
+        )
         self._choice.changed.connect(self._layer_changed)
         self._layer_changed()
+
+    def expect(self, normalisation: Normalisation) -> None:
+        """Show what the chosen model expects as the automatic choice."""
+        self._expected = normalisation
+        words = f"{_AUTOMATIC} (as this model expects: {describe_normalisation(normalisation)})"
+        self._normalisation.setItemText(0, words)
+        self._normalisation.setItemData(0, words, Qt.ItemDataRole.ToolTipRole)
 
     @property
     def layer(self) -> ImageLayer | None:
@@ -147,11 +168,14 @@ class ImageChoice(QWidget):
         axes.setToolTip(
             "One letter per axis: T time, C channel, Z depth, Y rows, X columns, for example TZYX. Empty: automatic."
         )
-        normalisation.addItems([_PERCENTILES, _CONTRAST, _CT])
+        for kind in (_AUTOMATIC, _AS_IS, _MIN_MAX, _PERCENTILES, _CONTRAST, _CT):
+            normalisation.addItem(kind, kind)
         normalisation.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         normalisation.setToolTip(
-            "Grey values that are mapped to black and white for the model. Percentiles: 0.5 and 99.5 of the whole "
-            "stack. As displayed: the layer's contrast limits. CT window: a level and a width."
+            "Grey values that are mapped to black and white for the model. Automatic: as the chosen model was trained. "
+            "8-bit RGB as it is: photographs stay unchanged, other images get percentiles. Min to max: the least and "
+            "greatest value of the whole stack. Percentiles: 0.5 and 99.5 of the whole stack. As displayed: the "
+            "layer's contrast limits. CT window: a level and a width."
         )
         ct = QWidget()
         self._level, self._width = QDoubleSpinBox(), QDoubleSpinBox()
@@ -174,7 +198,13 @@ class ImageChoice(QWidget):
         return axes, normalisation, ct, form
 
     def _chosen_normalisation(self) -> Normalisation:
-        choice = self._normalisation.currentText()
+        choice = self._normalisation.currentData()
+        if choice == _AUTOMATIC:
+            return self._expected
+        if choice == _AS_IS:
+            return AsIs()
+        if choice == _MIN_MAX:
+            return MinMax()
         if choice == _CONTRAST and self.layer is not None:
             low, high = self.layer.contrast_limits
             return Limits(low=float(low), high=float(high))

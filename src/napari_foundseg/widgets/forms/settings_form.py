@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
@@ -39,6 +40,10 @@ class SettingsForm(QWidget):
         self._settings = settings
         self._key = key
         self._remembered: dict[str, Any] | None = None
+        #: The defaults of the chosen model that are other than the method's.
+        self._defaults: dict[str, Any] = {}
+        #: Settings that the user has set: another model leaves them as they are.
+        self._own: set[str] = set()
         self._controls: dict[str, Any] = {}
         #: Optional numbers: the minimum of the control means None.
         self._may_be_none: set[str] = set()
@@ -52,7 +57,7 @@ class SettingsForm(QWidget):
         layout.addLayout(few)
         if more.rowCount():
             layout.addWidget(Fold("More", more))
-        self.set_values(recall(key))
+        self._recall(recall(key))
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls."""
@@ -62,21 +67,47 @@ class SettingsForm(QWidget):
         }
 
     def set_values(self, values: Mapping[str, Any]) -> None:
-        """Show values; those that do not fit their field are ignored."""
-        for name, control in self._controls.items():
-            if name in values:
-                try:
-                    control.value = control.min if values[name] is None else values[name]
-                except (TypeError, ValueError):
-                    continue
+        """Show values as the user's own; those that do not fit their field are ignored."""
+        for name in self._controls.keys() & values.keys():
+            self._own.add(name)
+            self._show(name, values[name])
+
+    def use_defaults(self, defaults: Mapping[str, Any]) -> None:
+        """Show a model's own defaults, the method's where it has none; what the user has set stays."""
+        self._defaults = {name: value for name, value in defaults.items() if name in self._controls}
+        for name in self._controls.keys() - self._own:
+            # No result is derived again: it is another model's.
+            with self._controls[name].changed.blocked():
+                self._show(name, self._defaults.get(name, self._settings.model_fields[name].default))
+
+    def defaults_in_words(self) -> str:
+        """Return the model's own defaults that are shown, such as ``minimum area 0``; empty where there are none."""
+        shown = [(name, value) for name, value in self._defaults.items() if name not in self._own]
+        return ", ".join(f"{self._settings.label_of(name).lower()} {value}" for name, value in shown)
+
+    def _show(self, name: str, value: Any) -> None:
+        control = self._controls[name]
+        with suppress(TypeError, ValueError):
+            control.value = control.min if value is None and name in self._may_be_none else value
+
+    def _recall(self, values: Mapping[str, Any]) -> None:
+        # A file of an earlier version holds all settings, whoever set them.
+        defaults = {name: field.default for name, field in self._settings.model_fields.items()}
+        added = {name for name, field in self._settings.model_fields.items() if "absent" in _schema_extra(field)}
+        whole = self._controls.keys() <= values.keys() | added
+        self.set_values({n: v for n, v in values.items() if not whole or v != defaults.get(n)})
 
     def remember(self) -> None:
-        """Save the values for the next session."""
-        values = self._settings.parse(self.values()).model_dump(mode="json", exclude={"method"})
+        """Save the user's own values for the next session."""
+        values = self._settings.parse(self.values()).model_dump(mode="json", include=self._own)
         if values != self._remembered:
             # A click must not wait for the disk.
             self._remembered = values
             remember(self._key, values)
+
+    def _change(self, name: str) -> None:
+        self._own.add(name)
+        self.changed.emit(name)
 
     def live_fields(self) -> set[str]:
         """Return the fields that change a result without running the model."""
@@ -88,7 +119,7 @@ class SettingsForm(QWidget):
             self._may_be_none.add(name)
             control.native.setSpecialValueText("automatic")
         unit = _schema_extra(field).get("unit")
-        control.changed.connect(lambda _value, name=name: self.changed.emit(name))
+        control.changed.connect(lambda _value, name=name: self._change(name))
         text = self._settings.label_of(name)
         control.native.setAccessibleName(text)
         control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

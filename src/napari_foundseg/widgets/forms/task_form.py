@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
@@ -10,7 +13,9 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks import Inputs, Settings, Task
+from napari_foundseg.tasks.notes import notes_of
 from napari_foundseg.tasks.run_request import RunRequest
+from napari_foundseg.tasks.task_models import expectation, model_defaults
 from napari_foundseg.widgets.controls.image_choice import ImageChoice
 from napari_foundseg.widgets.controls.model_choice import ModelChoice
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
@@ -56,6 +61,7 @@ class TaskForm(Dock):
         self.connect_controls()
         self._offer_methods()
         self._change_method()
+        self._show_row()
         self._show_idle("")
         self.image_changed()
         start_engine()
@@ -127,6 +133,7 @@ class TaskForm(Dock):
             return
         self._clear_messages()
         self.image.wait_for_file()
+        self.notes.hide()
         try:
             target = self.chosen_target()
             request = self.request(target, self.inputs(target))
@@ -178,6 +185,7 @@ class TaskForm(Dock):
         target = self._run_target
         assert target is not None
         self._show_idle(self.show_result(target, run, segmentation, seconds))
+        self.show_notes(segmentation.provenance)
         if not self.task.learns_time:
             return
         run_time.learn(run.request.at_level(), seconds)
@@ -226,10 +234,28 @@ class TaskForm(Dock):
         self._layout.addWidget(self.messages[message])
 
     def _change_model(self) -> None:
-        self._model_state.setText(self.model.state())
         if self._offer_methods():
             self._change_method()
+        self._show_row()
         self.update_estimate()
+
+    def _show_row(self) -> None:
+        """Show the state of the chosen model, its own defaults, and how it expects grey values."""
+        model = str(self.model.currentData())
+        for name, form in self.forms.items():
+            form.use_defaults(model_defaults(model, self.task.name, name))
+        self.image.expect(expectation(model))
+        self._show_state()
+
+    def _show_state(self) -> None:
+        own = self.forms[self.method_name].defaults_in_words() if self.method_name else ""
+        self._model_state.setText(f"{self.model.state()}. Its own settings: {own}." if own else self.model.state())
+
+    def show_notes(self, provenance: Mapping[str, Any]) -> None:
+        """Show what was done to the contrast, and why nothing was found."""
+        notes = notes_of(provenance)
+        self.notes.setText("\n".join(notes))
+        self.notes.setVisible(bool(notes))
 
     def _offer_methods(self) -> bool:
         """List the methods that the chosen model has; return whether they are others than before."""
@@ -261,6 +287,7 @@ class TaskForm(Dock):
 
     def setting_changed(self, name: str) -> None:  # noqa: ARG002 - for subclasses
         """Act on a setting that the user has changed; `name` is its field."""
+        self._show_state()
         self.update_estimate()
 
     def _change_method(self) -> None:
@@ -268,6 +295,7 @@ class TaskForm(Dock):
         for name, form in self.forms.items():
             form.setVisible(name == chosen)
         self.method.setToolTip((self.task.methods[chosen].__doc__ or "").strip() if chosen else "")
+        self._show_state()
         self.update_estimate()
 
     def _add_run(self) -> None:
@@ -291,6 +319,11 @@ class TaskForm(Dock):
         self.result.setWordWrap(True)
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self._layout.addWidget(self.result)
+        self.notes = wrapping_label("")
+        self.notes.setAccessibleName("Notes on the result")
+        self.notes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.notes.hide()
+        self._layout.addWidget(self.notes)
         for widget in self.result_rows():
             self._layout.addWidget(widget)
         self.last_run = LastRun()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from napari_foundseg.core.contrast import Percentile
 from napari_foundseg.tasks import Inputs
 from napari_foundseg.tasks.run_request import RunRequest
+from napari_foundseg.tasks.task_models import expectation
 
 __all__ = ["as_python"]
 
@@ -32,7 +32,7 @@ def as_python(request: RunRequest, layer: str, layers: Mapping[str, str] | None 
     if "C" in str(image.axes):
         options["channels"] = image.channels
     arguments = "".join(f", {name}={value!r}" for name, value in options.items())
-    if image.normalisation != Percentile():
+    if image.normalisation not in (None, expectation(request.model)):
         arguments += f", normalisation=fs.{image.normalisation!r}"
     lines = ["import napari_foundseg as fs", "", f"image = fs.Image({data}{arguments})"]
     run_on = "image"

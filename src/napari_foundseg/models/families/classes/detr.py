@@ -30,6 +30,7 @@ FAMILY = Family(
     verified_against="transformers: its forward pass and post-processing on the same weights under its own names, "
     "equal",
     packages=(Package("transformers"),),
+    expects="as is",
 )
 _MARKS = ("detr.transformer.encoder.layers.0.self_attn.in_proj_weight", "bbox_attention.q_linear.weight")
 #: As published: what a picture's shorter and longer side are resized to at most.

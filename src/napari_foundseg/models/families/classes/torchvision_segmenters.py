@@ -24,6 +24,7 @@ FAMILY = Family(
     protocols=("InstanceMasks", "SemanticClasses"),
     verified_against="torchvision: its forward pass, equal",
     packages=(Package("torchvision"),),
+    expects="as is",
 )
 
 #: Title, module of torchvision.models and its name of the published weights.

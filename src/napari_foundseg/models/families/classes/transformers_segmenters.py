@@ -71,6 +71,7 @@ FAMILY = Family(
     verified_against="transformers: its forward pass and post-processing, equal",
     packages=(Package("transformers"),),
     more_packages=_packages_of,
+    expects="as is",
 )
 
 

@@ -25,6 +25,7 @@ FAMILY = Family(
     protocols=("FeatureExtractor",),
     verified_against="timm (DINO) and transformers: their forward passes, equal within float16",
     packages=(Package("transformers"),),
+    expects="as is",
 )
 
 #: ImageNet's, of grey values 0 to 255.

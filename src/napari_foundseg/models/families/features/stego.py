@@ -125,7 +125,10 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Return fields of the row if weights are a STEGO model, of our layout or of the published one."""
     if found.config.get("format") == FORMAT:
         names = tuple(row["name"] for row in found.config.get("classes", []))
-        return {**_FIELDS, "title": f"STEGO on {found.config.get('backbone', '?')}", "classes": names}
+        # As its images were shown to the backbone when it was fitted: by percentiles before this was written down.
+        expects = found.config.get("expects", "percentile")
+        title = f"STEGO on {found.config.get('backbone', '?')}"
+        return {**_FIELDS, "title": title, "classes": names, "expects": expects}
     shapes = {name.removeprefix(_PREFIX): shape for name, shape in found.shapes.items()}
     needed = {"net.cluster1.0.weight", "net.cluster2.0.weight", "net.cluster2.2.weight", "cluster_probe.clusters"}
     if not needed <= set(shapes):
@@ -138,6 +141,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
         "input": "2-D, RGB photographs or aerial images",
         "classes": _CLASSES.get(data, ()),
         "code_licence": "MIT",
+        "expects": "as is",
     }
 
 

@@ -25,6 +25,7 @@ FAMILY = Family(
     protocols=("TextImage",),
     verified_against="transformers: its logits, equal within 1e-4",
     packages=(Package("transformers"),),
+    expects="as is",
 )
 
 #: Title of each class of transformers.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
@@ -26,9 +27,12 @@ FAMILY = Family(
     protocols=("TextMaps",),
     verified_against="transformers: its forward pass, equal within 2e-5",
     packages=(Package("transformers"),),
+    expects="as is",
 )
 
 _ARCHITECTURE = "CLIPSegForImageSegmentation"
+#: Tensors of the decoder in the authors' files.
+_OF_DECODER = {"film_mul.weight", "film_add.weight", "reduces.0.weight", "blocks.0.self_attn.in_proj_weight"}
 #: Prompts decoded at once.
 _BATCH = 8
 #: Texts and pictures whose embeddings are kept.
@@ -108,7 +112,9 @@ def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family."""
+    """Return fields of the row if a folder is of this family; CheckpointError for the authors' file of the decoder."""
+    if {name.removeprefix("module.") for name in found.shapes} >= _OF_DECODER:
+        raise CheckpointError(_only_decoder(found))
     if transformers_folder.architecture_of(found.config) != _ARCHITECTURE:
         return None
     return {
@@ -117,3 +123,14 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
         "code_licence": "Apache-2.0",
         "input": "2-D, any dtype, grey or RGB",
     }
+
+
+def _only_decoder(found: WeightsView) -> str:
+    """Say what the authors' own file is, and what to get."""
+    shapes = {name.removeprefix("module."): shape for name, shape in found.shapes.items()}
+    refined = "-refined" if "trans_conv.2.weight" in shapes else ""
+    whole = f"CIDAS/clipseg-rd{shapes['reduces.0.weight'][0]}{refined}"
+    return (
+        f"{found.path} is CLIPSeg's decoder alone, as its authors publish it: the CLIP ViT-B/16 on whose features it "
+        f"works is not in it. Get the whole model (hf download {whole}) and import hf:{whole}."
+    )

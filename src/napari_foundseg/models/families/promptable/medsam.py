@@ -35,6 +35,7 @@ FAMILY = Family(
     protocols=("Promptable",),
     verified_against="the authors' recipe on segment-anything, equal within 1e-4",
     packages=(Package("segment-anything"),),
+    expects="as is",
 )
 
 

@@ -30,6 +30,18 @@ FAMILY = Family(
     verified_against="torch-em's decoder written out, equal within 1e-4; the rest as SAM",
     packages=(Package("segment-anything"),),
     pickle_names=("micro_sam", "torch_em"),
+    # As micro-sam's own `_to_image` and `InstanceSegmentationWithDecoder.generate` have them.
+    expects="min to max",
+    defaults={
+        "automatic.decoder": {
+            "foreground_threshold": 0.5,
+            "centre_threshold": 0.5,
+            "boundary_threshold": 0.5,
+            "seed_smoothing": 1.6,
+            "foreground_smoothing": 1.0,
+            "min_area": 0,
+        }
+    },
 )
 
 _DECODER = "micro-sam's instance decoder"

@@ -20,6 +20,7 @@ FAMILY = Family(
     packages=(Package("segment-anything"),),
     # Trainers by which SAMs are finetuned.
     pickle_names=("lightning", "lightning_fabric", "mmcv", "mmengine", "pytorch_lightning"),
+    expects="as is",
 )
 
 #: Fields of the row of any SAM.

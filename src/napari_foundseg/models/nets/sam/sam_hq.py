@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_foundseg.models.nets.sam.sam_vit import FastViT
+from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
 
 __all__ = ["HqEncoder", "HqMaskDecoder"]
 
@@ -30,7 +31,7 @@ class HqMaskDecoder(MaskDecoder):  # type: ignore[misc]
     Parameters
     ----------
     vit_dim : int
-        Width of the image encoder's blocks.
+        Width of the image encoder's early features: of its blocks, or of TinyViT's third stage.
     transformer_dim : int
         Channels of the image encoder's features.
     **others
@@ -92,7 +93,7 @@ class HqEncoder(nn.Module):
 
     Parameters
     ----------
-    encoder : ImageEncoderViT
+    encoder : ImageEncoderViT or TinyViT
         The image encoder; used, not copied.
     decoder : HqMaskDecoder
         The mask decoder.
@@ -101,7 +102,7 @@ class HqEncoder(nn.Module):
     def __init__(self, encoder: Any, decoder: HqMaskDecoder) -> None:
         super().__init__()
         self.img_size = encoder.img_size
-        self._vit = FastViT(encoder)
+        self._vit = encoder if isinstance(encoder, TinyViT) else FastViT(encoder)
         self._early = decoder.compress_vit_feat
         self._late = decoder.embedding_encoder
 

@@ -167,8 +167,26 @@ class TinyViT(nn.Module):
         -------
         Tensor, shape (B, 256, S / 16, S / 16)
         """
+        return self.with_early(x)[0]
+
+    def with_early(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode pictures, and keep what the second stage returned, as Light HQ-SAM's decoder needs it.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, 3, S, S)
+            As for `forward`.
+
+        Returns
+        -------
+        tuple of Tensor, shapes (B, 256, S / 16, S / 16) and (B, S / 16, S / 16, 160)
+            The features, and the early ones.
+        """
         x = self.patch_embed(x)
-        for layer in self.layers:
+        early = x
+        for number, layer in enumerate(self.layers):
             x = layer(x)
+            if number == 1:
+                early = x
         features: Tensor = self.neck(x)
-        return features
+        return features, early.permute(0, 2, 3, 1)

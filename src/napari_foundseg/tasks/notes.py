@@ -1,0 +1,56 @@
+"""Notes of a result: what was done to the contrast, and why nothing was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.result import Segmentation
+
+__all__ = ["notes_of", "with_notes"]
+
+#: Keys of the provenance: sentences about the contrast, and about why nothing was found.
+_CONTRAST = "contrast_notes"
+_NOTHING = "nothing_found"
+#: Grey value, of 255, above which the background of a picture is bright.
+_BRIGHT = 150
+
+
+def notes_of(provenance: Mapping[str, Any]) -> list[str]:
+    """Return what is to be said of a result, a sentence or two each; empty where nothing is odd."""
+    return [*provenance.get(_CONTRAST, ()), *provenance.get(_NOTHING, ())]
+
+
+def with_notes(found: Segmentation, image: Image, *, finds_objects: bool) -> Segmentation:
+    """Return a result whose provenance says what is odd about the contrast and, without objects, why there are none.
+
+    `finds_objects`: whether the task is one whose result should have some.
+    """
+    nothing = finds_objects and not len(found)
+    doubts = image.doubts if nothing else image.known_doubts
+    contrast = [doubts] if doubts else []
+    reasons = _of_picture(image, found) if nothing else []
+    if not contrast and not reasons:
+        return found
+    told = {_CONTRAST: contrast, _NOTHING: [*found.provenance.get(_NOTHING, ()), *reasons]}
+    return replace(found, provenance={**found.provenance, **{name: words for name, words in told.items() if words}})
+
+
+def _of_picture(image: Image, found: Segmentation) -> list[str]:
+    """Say what of the picture may be why nothing was found."""
+    reasons = [image.suspicion] if image.suspicion else []
+    if image.doubts:
+        return reasons
+    index = found.provenance.get("inputs", {}).get("index")
+    index = tuple(n // 2 for n in image.slice_shape) if index is None else tuple(index)
+    middle = float(np.median(image.rgb(index)))
+    if middle > _BRIGHT:
+        reasons.append(
+            f"The background is bright (median {middle:.0f} of 255). If the model knows bright objects on a dark "
+            "background, as in fluorescence, invert the image."
+        )
+    return reasons

@@ -1,0 +1,102 @@
+"""`NearMisses`: which threshold has left nothing of what a run has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.watershed import instance_scores, instances
+from napari_foundseg.tasks.windows.instance_maps import scale_for
+from napari_foundseg.tasks.windows.point_grid import LIVE
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.masks import Mask
+    from napari_foundseg.tasks.automatic_settings import DecoderSettings, GridSettings
+
+__all__ = ["NearMisses"]
+
+#: Factors by which a picture may be resized for the diameter before that may be why nothing is found.
+_RESIZED = 2.0
+
+
+@dataclass
+class NearMisses:
+    """What a run has left out, to say which threshold did it where nothing is left.
+
+    Parameters
+    ----------
+    settings : DecoderSettings or GridSettings
+        Of the run.
+    """
+
+    settings: DecoderSettings | GridSettings
+    score: float = -1.0
+    stability: float = -1.0
+    area: int = 0
+    foreground: float = 0.0
+
+    def look_at_maps(self, maps: NDArray[Any], thresholds: dict[str, Any], calibration: Any) -> None:
+        """Note the candidates of a slice's maps."""
+        self.foreground = max(self.foreground, float(maps[0].max()))
+        found = instances(maps, **{**thresholds, "min_area": 0})
+        if found.any():
+            self.area = max(self.area, int(np.bincount(found.ravel())[1:].max()))
+            self.score = max(self.score, float(instance_scores(maps, found, calibration)[0].max()))
+
+    def look_at_masks(self, masks: Iterable[Mask]) -> None:
+        """Note the masks of a slice's point grid."""
+        for mask in masks:
+            self.area = max(self.area, mask.area)
+            self.score = max(self.score, mask.predicted_iou)
+            self.stability = max(self.stability, mask.stability_score)
+
+    def in_words(self, diameter: float | None = None) -> list[str]:
+        """Say which thresholds have left nothing; `diameter` in pixels, where one was given."""
+        words = self._of_grid() if self.settings.method == "grid" else self._of_decoder()
+        if self.area and self.area < self.settings.min_area:
+            words.append(f"The largest candidate has {self.area} pixels; the minimum area is {self.settings.min_area}.")
+        factor = scale_for(diameter)
+        if max(factor, 1 / factor) >= _RESIZED:
+            size = f"enlarged {factor:.3g} times" if factor > 1 else f"shrunk to {100 * factor:.3g} %"
+            words.append(
+                f"For the diameter of {diameter:.4g} pixels the image was {size}. If the objects are of another size, "
+                "give theirs, or none."
+            )
+        return words
+
+    def _of_decoder(self) -> list[str]:
+        settings: Any = self.settings
+        if self.area:
+            return self._of_score()
+        if self.foreground < settings.foreground_threshold:
+            least = settings.foreground_threshold
+            return [
+                f"The foreground probability is {self.foreground:.2f} at most; the foreground threshold is {least:g}."
+            ]
+        thresholds = (
+            f"centre threshold {settings.centre_threshold:g}, boundary threshold {settings.boundary_threshold:g}"
+        )
+        return [f"There is foreground, but no centre of an object in it ({thresholds})."]
+
+    def _of_score(self) -> list[str]:
+        least = self.settings.pred_iou_thresh
+        return [f"The best candidate scored {self.score:.2f}; the minimum confidence is {least:g}."] * (
+            self.score < least
+        )
+
+    def _of_grid(self) -> list[str]:
+        settings: Any = self.settings
+        if not self.area:
+            least = [max(0.0, v - LIVE) for v in (settings.pred_iou_thresh, settings.stability_score_thresh)]
+            return [f"No candidate has a confidence above {least[0]:.2g} and a stability above {least[1]:.2g}."]
+        words = self._of_score()
+        if self.stability < settings.stability_score_thresh:
+            words.append(
+                f"The most stable candidate has a stability of {self.stability:.2f}; the minimum is "
+                f"{settings.stability_score_thresh:g}."
+            )
+        return words
