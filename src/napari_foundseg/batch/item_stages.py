@@ -160,8 +160,8 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
             objects = held.known.objects if held.known else None
             steps = held.known.steps if held.known else ()
             held.release()
-            told = {"reason": _notes(steps), "channel": _channel_of(steps)}
-            return Ended(_outcome(order, "already done", objects, **told))
+            reason = _notes(steps)
+            return Ended(_outcome(order, "already done", objects, reason=reason, channel=_channel_of(steps)))
         state = file_state(item.path)
         seen = recipe.inputs
         image = read_item_image(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
