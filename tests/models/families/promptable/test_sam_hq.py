@@ -10,15 +10,17 @@ import pytest
 import torch
 import transformers
 from numpy.testing import assert_allclose
-from segment_anything.modeling import Sam
+from segment_anything.modeling import MaskDecoder, PromptEncoder, Sam, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
 from segment_anything.modeling.mask_decoder import MLP
+from segment_anything.utils.transforms import ResizeLongestSide
 from torch import nn
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.importing import import_model
+from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
 from tests.support.small_sam import SMALL, randomised
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -161,9 +163,34 @@ def test_a_file_that_is_not_whole_or_has_another_encoder_is_named(tmp_path: Path
     torch.save({k: v for k, v in state.items() if "maskfeature.3" not in k}, tmp_path / "lacking.pth")
     with pytest.raises(CheckpointError, match=r"SAM-HQ with ViT.*lacks 2 of .*embedding_maskfeature\.3"):
         import_model(tmp_path / "lacking.pth")
-    tiny = {"image_encoder.patch_embed.seq.0.c.weight": torch.ones(1)} | {
-        k: v for k, v in state.items() if not k.startswith("image_encoder")
-    }
-    torch.save(tiny, tmp_path / "sam_hq_vit_tiny.pth")
-    with pytest.raises(CheckpointError, match="Light HQ-SAM"):
-        import_model(tmp_path / "sam_hq_vit_tiny.pth")
+
+
+def test_light_hq_sam_is_the_authors_network(tmp_path: Path) -> None:
+    """TinyViT as the encoder; the authors' decoder gets what its second stage returned."""
+    parts = {"transformer": TwoWayTransformer(2, 256, 8, 32), "iou_head_depth": 3, "iou_head_hidden_dim": 20}
+    prompts = PromptEncoder(256, (64, 64), (1024, 1024), 16)
+    sam = Sam(TinyViT(), prompts, MaskDecoder(transformer_dim=256, **parts), [123.675, 116.28, 103.53], [58.4, 57, 57])
+    sam = randomised(sam.eval(), 3)
+    more = randomised(AuthorsDecoder(256, 160).eval(), 2)
+    state = sam.state_dict() | {f"mask_decoder.{name}": value for name, value in more.state_dict().items()}
+    torch.save(state, tmp_path / "light.pth")
+    row = import_model(tmp_path / "light.pth")
+    assert (row.family, row.title, row.options) == ("sam_hq", "Light HQ-SAM", {"encoder": "TinyViT"})
+    model = fs.load_model(row.name)
+    rgb = np.random.default_rng(0).integers(0, 255, (90, 128, 3)).astype(np.uint8)
+    features, early = model.sam.image_encoder._vit.with_early(torch.zeros(1, 3, 1024, 1024))
+    assert early.shape == (1, 64, 64, 160)
+    seen: list[torch.Tensor] = []
+    sam.image_encoder.layers[1].register_forward_hook(lambda _module, _inside, out: seen.append(out))
+    embedding = model.encode(rgb)
+    found = model.decode(embedding, [Prompt(points=[(40, 60)])], multimask=False)[0]
+    with torch.inference_mode():
+        resized = model.sam.preprocess(torch.as_tensor(ResizeLongestSide(1024).apply_image(rgb)).movedim(-1, 0)[None])
+        features = sam.image_encoder(resized)
+        points = torch.tensor([[[60.0, 40.0]]]) * 8, torch.tensor([[1]])
+        sparse, _ = sam.prompt_encoder(points=points, boxes=None, masks=None)
+        low, iou = more(sam, features, seen[0], sparse, False)
+        expected = sam.postprocess_masks(low, (720, 1024), (90, 128))[0]
+    spread = float(expected.abs().max())
+    assert_allclose(found.logits / spread, expected / spread, atol=1e-4)
+    assert_allclose(found.predicted_iou, iou[0], rtol=1e-3, atol=1e-3)
