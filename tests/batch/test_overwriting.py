@@ -26,7 +26,7 @@ from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.io.writers import replace_labels
 from napari_foundseg.models.catalog import catalog
-from napari_foundseg.tasks import running
+from napari_foundseg.tasks import TASKS, running
 from tests.support import toy_steps
 
 ENDINGS = (".tif", ".ome.tif", ".ome.zarr", ".png")
@@ -83,6 +83,20 @@ def test_a_run_never_writes_its_image(tmp_path: Path, ending: str, option: list[
     assert "InputReplacedError" in words
     assert "is the input" in words
     assert content(raw) == before
+
+
+@pytest.mark.usefixtures("never_runs")
+@pytest.mark.parametrize("task", TASKS)
+def test_the_command_of_every_task_keeps_its_image_and_the_files_of_others(
+    tmp_path: Path, image: Path, task: str
+) -> None:
+    others = tmp_path / "others.tif"
+    tifffile.imwrite(others, np.ones((4, 4), np.uint8))
+    before = content(tmp_path)
+    for out, error in ((image, "InputReplacedError"), (others, "KeptError")):
+        code, words = shell("run", task.replace("_", "-"), image, "--out", out, "--overwrite")
+        assert (code, error in words) == (1, True), words
+    assert content(tmp_path) == before
 
 
 @pytest.mark.usefixtures("never_runs")
@@ -189,9 +203,15 @@ def test_a_replay_never_writes_what_it_reads(tmp_path: Path, image: Path) -> Non
     out = tmp_path / "labels.tif"
     assert run(image, out)[0] == 0
     before = content(tmp_path)
+    others = tmp_path / "others.png"
+    others.write_bytes(b"another's")
     for target in (out, image):
         code, words = shell("replay", out, "--out", target, "--overwrite")
         assert (code, "is the input" in words) == (1, True)
+    for target, told in ((others, "not made by"), (tmp_path / "a.jpg", ".tif"), (image / "a.tif", "inside the input")):
+        code, words = shell("replay", out, "--out", target, "--overwrite")
+        assert (code, told in words) == (1, True), words
+    others.unlink()
     assert content(tmp_path) == before
 
 

@@ -4,6 +4,7 @@ import json
 import string
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from napari_foundseg.io.worklist import (
     read_records,
     write_record,
 )
+from napari_foundseg.io.writers import write_labels
 
 STATES = st.sampled_from(["new", "automatic", "in work", "done"])
 FILES = st.text(string.ascii_letters + "0123456789 ._-µé", min_size=1, max_size=20).filter(
@@ -180,3 +182,11 @@ def test_items_of_a_batch_know_what_a_person_has_worked_on(tmp_path: Path) -> No
     write_record(results, "a.tif", Record("y_a_labels.tif", "done", 4))
     write_record(results, "x/a.tif", Record("a_labels.tif", "in work", 2))
     assert [i.record.state for i in paired_items(pairs)] == ["in work", "done", "new"]
+
+
+def test_an_image_is_no_labels_file(tmp_path: Path) -> None:
+    for name in ("a.tif", "b.tif"):
+        write_labels(tmp_path / name, np.ones((4, 4), np.uint16))
+    write_record(tmp_path, "a.tif", Record("b.tif", "automatic", None))
+    with pytest.raises(WorklistError, match=r"labels of 'a\.tif' are 'b\.tif', which is an image"):
+        items_of_folder(tmp_path, tmp_path)

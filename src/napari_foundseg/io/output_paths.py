@@ -123,7 +123,7 @@ def check_place(path: str | Path) -> None:
         with suppress(FileNotFoundError, NotADirectoryError):
             # Too long a name fails here.
             path.lstat()
-        there = next(folder for folder in path.parents if os.path.lexists(folder))
+        there = next((folder for folder in path.parents if os.path.lexists(folder)), path.parents[-1])
         probe = there / f".{secrets.token_hex(8)}.partial"
         # The permissions that a system states are not those that it grants, on network disks above all.
         probe.mkdir()

@@ -7,6 +7,7 @@ its name. Labels files are those whose names end in ``_labels``.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def items_of_folder(images: Path, labels: Path) -> list[WorklistItem]:
     Raises
     ------
     WorklistError
-        If the folder cannot be read, or its state file is damaged or another file.
+        If the folder cannot be read, or its state file is damaged, another file, or names an image as labels.
     """
     try:
         files = [images] if is_image_folder(images) else list_images(images)
@@ -123,6 +124,15 @@ def items_of_folder(images: Path, labels: Path) -> list[WorklistItem]:
     base = images.parent if is_image_folder(images) else images
     paths |= {name: base / name for name in missing}
     items = _items(sorted(paths, key=natural_key), labels, records)
+    if os.path.realpath(labels) == os.path.realpath(base):
+        own = {paths[i.name].name: i.name for i in items if i.name not in missing}
+        for item in items:
+            if item.labels.name in own:
+                raise WorklistError(
+                    f"{str(labels / STATE_FILE)!r} says that the labels of {item.name!r} are {item.labels.name!r}, "
+                    "which is an image and would be replaced. It was left unchanged: choose another folder for the "
+                    "labels, or rename the state file."
+                )
     return [WorklistItem(i.name, paths[i.name], i.labels, i.record, missing=i.name in missing) for i in items]
 
 

@@ -73,18 +73,17 @@ def note_written(path: Path) -> None:
 
 def whose_file(path: Path) -> Literal["ours", "edited", "foreign"]:
     """Tell whether a file is as this package wrote it, was edited since, or is somebody else's."""
-    try:
-        digest = hash_file(path)
-    except BadImageError:
-        return "foreign"
-    recorded = _sidecar_hashes(path)
+    recorded = _sidecar_hashes(path).get(path.name, set())
     name = _name_hash(path)
-    lines = _lines()
     # The name counts too: a copy that the user made elsewhere is theirs.
-    if digest in recorded.get(path.name, ()) or f"{digest} {name}".encode() in lines:
-        return "edited" if path.name in worked_on(path.parent) else "ours"
-    known = path.name in recorded or any(line.endswith(name.encode()) for line in lines)
-    return "edited" if known else "foreign"
+    noted = {line.decode("ascii", "replace").split()[0] for line in _lines() if line.endswith(name.encode())}
+    if not recorded | noted:
+        return "foreign"
+    try:
+        ours = hash_file(path) in recorded | noted
+    except BadImageError:
+        return "edited"
+    return "ours" if ours and path.name not in worked_on(path.parent) else "edited"
 
 
 def worked_on(folder: Path) -> frozenset[str]:
