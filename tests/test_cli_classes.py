@@ -100,7 +100,18 @@ def test_semantic(tmp_path: Path, image: Path) -> None:
     name = model(tmp_path, "SegformerForSemanticSegmentation")
     command("semantic", str(image), *outputs(tmp_path), "--model", name)
     written(tmp_path, fs.semantic(image, model=name))
-    command("semantic", str(image), *outputs(tmp_path), "--model", name, "--output", "objects", "--min-area", "9")
+    command(
+        "semantic",
+        str(image),
+        *outputs(tmp_path),
+        "--model",
+        name,
+        "--output",
+        "objects",
+        "--min-area",
+        "9",
+        "--overwrite",
+    )
     written(tmp_path, fs.semantic(image, model=name, output="objects", min_area=9))
 
 
