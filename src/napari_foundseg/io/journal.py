@@ -1,26 +1,23 @@
 """The journal: every change of a label image is on the disk within moments, so that a crash loses nothing.
 
-A journal is a file of records, each with its length and checksum: a header, then the steps in the order in which they
-were done (an undo is a step too), and an end mark if it was closed. Records are only appended; an incomplete last
-record is ignored. Applying the steps to an empty array gives the labels and the facts about their objects.
+A journal is a file of records: a header, then the steps in the order in which they were done (an undo is a step too),
+with an end mark wherever the labels were in a file. Records are only appended; an incomplete last record is ignored.
+Applying the steps to an empty array gives the labels and the facts about their objects. A journal whose last step is
+behind the last end mark, and which no process is writing, is unsaved work: it is offered, and never deleted.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import struct
 import threading
 import time
-import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, BinaryIO, NamedTuple, Self
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,14 +27,12 @@ from napari_foundseg.core.editing.history import EditStep
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io import folders
+from napari_foundseg.io.journal_format import END, MAGIC, Header, is_step, note, packed, position_after, records, with_note
 
 __all__ = ["Header", "Journal", "Kept", "Recovered", "end_journal", "journal_folder", "kept_journals", "read_journal"]
 
-#: Number of journals that are kept of each image.
+#: Number of journals of each image that are kept although they are saved or not wanted.
 KEPT = 3
-_MAGIC = b"foundseg-journal 1\n"
-_RECORD = struct.Struct("<II")
-_END = b""
 #: Delay before a failed write is tried again.
 _RETRY_SECONDS = 2.0
 
@@ -45,39 +40,6 @@ _RETRY_SECONDS = 2.0
 def journal_folder() -> Path:
     """Return the folder of journals. It need not exist."""
     return folders.data() / "journal"
-
-
-@dataclass(frozen=True)
-class Header:
-    """The label image that a journal belongs to.
-
-    Parameters
-    ----------
-    image : str
-        Fingerprint of the image's content.
-    layer : str
-        Name of the Labels layer.
-    shape : tuple of int
-        Shape of the labels.
-    source : str or None
-        The image's file.
-    began : str
-        Time of the first record, as ISO 8601.
-    process : int
-        Id of the process that writes it.
-    """
-
-    image: str
-    layer: str
-    shape: tuple[int, ...]
-    source: str | None
-    began: str
-    process: int
-
-    @classmethod
-    def now(cls, image: str, layer: str, shape: tuple[int, ...], source: str | None) -> Self:
-        """Make a header for a journal that this process begins now."""
-        return cls(image, layer, tuple(shape), source, datetime.now().isoformat(timespec="milliseconds"), os.getpid())
 
 
 @dataclass(frozen=True)
@@ -93,7 +55,7 @@ class Kept:
     steps : int
         Number of complete steps.
     ended : bool
-        Whether it was closed.
+        Whether everything in it is in a file, or is not wanted.
     changed : float
         Time of the last write, in seconds since 1970.
     """
@@ -106,8 +68,8 @@ class Kept:
 
     @property
     def lost(self) -> bool:
-        """Whether its process ended without closing it, so that the labels may be saved nowhere else."""
-        return bool(self.steps) and not self.ended and not _running(self.header)
+        """Whether its labels are in no file, as far as is known, and no process is working on them."""
+        return bool(self.steps) and not self.ended and not self.header.in_use(self.changed)
 
 
 class Journal:
@@ -150,7 +112,7 @@ class Journal:
     def path(self) -> Path:
         """The file, which exists after the first write."""
         header = self._header
-        name = f"{header.image[:16]}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
+        name = f"{header.stem}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
         return self._folder / name
 
     def add(self, step: EditStep) -> None:
@@ -174,9 +136,20 @@ class Journal:
 
         self._waiting.put(packed)
 
-    def close(self, timeout: float = 5.0) -> bool:
-        """Write everything queued and the end mark; return whether that was done within `timeout` seconds."""
-        self._waiting.put(lambda: _END)
+    def mark_saved(self) -> None:
+        """Note that everything added so far is in a file, or is not wanted."""
+        self._waiting.put(lambda: END)
+
+    def rename(self, layer: str) -> None:
+        """Note the layer's new name."""
+        self._waiting.put(lambda: note(layer=layer))
+
+    def close(self, timeout: float = 5.0, *, unsaved: bool = False) -> bool:
+        """Write everything queued and the end mark; return whether that was done within `timeout` seconds.
+
+        `unsaved`: offer the labels for recovery, since they are in no file.
+        """
+        self._waiting.put(lambda: note(closed=True) if unsaved else END)
         self._waiting.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -187,9 +160,10 @@ class Journal:
         while not closing or pending:
             added, closing = self._received(closing, _RETRY_SECONDS if pending else None)
             pending += added
-            if pending == [_END] and self._file is None:
-                # Nothing was ever written, so there is no journal to end.
-                return
+            if self._file is None and not any(map(is_step, pending)):
+                # Without a step there is nothing to recover, so there is no file.
+                pending = []
+                continue
             try:
                 self._write(pending)
             except OSError as error:
@@ -204,28 +178,28 @@ class Journal:
 
     def _received(self, closing: bool, timeout: float | None) -> tuple[list[bytes], bool]:
         """Return all queued records, and whether the journal is being closed."""
-        records: list[bytes] = []
+        queued: list[bytes] = []
         with contextlib.suppress(Empty):
             while True:
                 record = self._waiting.get(timeout=timeout)
                 if record is None:
-                    return records, True
-                records.append(record())
+                    return queued, True
+                queued.append(record())
                 timeout = 0
-        return records, closing
+        return queued, closing
 
-    def _write(self, records: list[bytes]) -> None:
+    def _write(self, added: list[bytes]) -> None:
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            _prune(self._folder, self._header.image)
+            _prune(self._folder, self._header.stem)
             self._file = self.path.open("xb")
-            records = [json.dumps(asdict(self._header)).encode(), *records]
-            self._file.write(_MAGIC)
-            self._good = len(_MAGIC)
+            added = [self._header.to_json(), *added]
+            self._file.write(MAGIC)
+            self._good = len(MAGIC)
         try:
             self._file.seek(self._good)
-            for record in records:
-                self._file.write(_RECORD.pack(len(record), zlib.crc32(record)) + record)
+            for record in added:
+                self._file.write(packed(record))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError:
@@ -236,7 +210,7 @@ class Journal:
     def _give_up(self) -> None:
         """Remove a file without any complete record; in others, the next try overwrites the incomplete one."""
         assert self._file is not None
-        if self._good > len(_MAGIC):
+        if self._good > len(MAGIC):
             return
         file = self._file
         self._file = None
@@ -247,21 +221,28 @@ class Journal:
 
 def kept_journals(folder: Path, image: str | None = None) -> list[Kept]:
     """Return the journals in a folder, latest first; of one image only if its fingerprint is given."""
+    found = _kept(folder, "*.journal" if image is None else f"{image[:16]}-*.journal")
+    return [kept for kept in found if image in (None, kept.header.image)]
+
+
+def _kept(folder: Path, pattern: str) -> list[Kept]:
     found = []
-    for path in folder.glob("*.journal" if image is None else f"{image[:16]}-*.journal"):
+    for path in folder.glob(pattern):
         try:
             with path.open("rb") as file:
-                records = _records(file)
-                header = _header(next(records))
+                found_records = records(file)
+                header = Header.from_json(next(found_records))
                 steps = 0
                 ended = False
-                for record in records:
-                    ended = record == _END
-                    steps += not ended
+                for record in found_records:
+                    header = with_note(header, record)
+                    if is_step(record):
+                        steps += 1
+                    ended = record == END or (ended and not is_step(record))
             found.append(Kept(path, header, steps, ended, path.stat().st_mtime))
         except (OSError, ValueError, KeyError, TypeError, StopIteration):
             continue
-    return sorted((kept for kept in found if image in (None, kept.header.image)), key=lambda k: k.changed, reverse=True)
+    return sorted(found, key=lambda kept: kept.changed, reverse=True)
 
 
 class Recovered(NamedTuple):
@@ -282,9 +263,13 @@ def read_journal(path: Path) -> Recovered:
     """
     try:
         with path.open("rb") as file:
-            records = _records(file)
-            header = _header(next(records))
-            steps = [EditStep.from_bytes(record) for record in records if record != _END]
+            found = records(file)
+            header = Header.from_json(next(found))
+            steps = []
+            for record in found:
+                header = with_note(header, record)
+                if is_step(record):
+                    steps.append(EditStep.from_bytes(record))
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise BadImageError(path, f"it is no journal of napari-foundseg, or its beginning is lost ({error})") from error
     dtypes = [np.dtype(part.dtype) for step in steps for part in step.parts]
@@ -299,41 +284,14 @@ def read_journal(path: Path) -> Recovered:
 def end_journal(path: Path) -> None:
     """Append the end mark after the last complete record: the labels are saved elsewhere or not wanted."""
     with path.open("r+b") as file:
-        end = len(_MAGIC) + sum(_RECORD.size + len(record) for record in _records(file))
+        end = position_after(file)
         file.truncate(end)
         file.seek(end)
-        file.write(_RECORD.pack(0, zlib.crc32(_END)))
+        file.write(packed(END))
 
 
-def _records(file: BinaryIO) -> Iterator[bytes]:
-    if file.read(len(_MAGIC)) != _MAGIC:
-        raise ValueError("not a foundseg journal (wrong header)")
-    while len(head := file.read(_RECORD.size)) == _RECORD.size:
-        size, checksum = _RECORD.unpack(head)
-        record = file.read(size)
-        if len(record) < size or zlib.crc32(record) != checksum:
-            return
-        yield record
-
-
-def _header(record: bytes) -> Header:
-    values = json.loads(record)
-    return Header(**{**values, "shape": tuple(values["shape"])})
-
-
-def _prune(folder: Path, image: str) -> None:
-    """Remove the oldest journals of an image to make room for one more, but none of a running process."""
-    others = [kept for kept in kept_journals(folder, image) if not _running(kept.header)]
-    for kept in others[KEPT - 1 :]:
+def _prune(folder: Path, stem: str) -> None:
+    """Remove the oldest journals of a label image to make room for one more, but none that is unsaved or in use."""
+    over = [kept for kept in _kept(folder, f"{stem}-*.journal") if kept.ended or not kept.steps]
+    for kept in [kept for kept in over if not kept.header.in_use(kept.changed)][KEPT - 1 :]:
         kept.path.unlink(missing_ok=True)
-
-
-def _running(header: Header) -> bool:
-    """Tell whether the writing process is running; a process that started later only has the same id."""
-    import psutil
-
-    try:
-        born = psutil.Process(header.process).create_time()
-    except psutil.Error:
-        return False
-    return bool(born <= datetime.fromisoformat(header.began).timestamp() + 1)
