@@ -53,7 +53,7 @@ def test_interrupted_work_is_offered_shown_and_taken_up(qtbot: Any, viewer: Any,
     objects = viewer.layers["foundseg objects"]
     np.testing.assert_array_equal(objects.data, scene.automatic.labels)
     assert read_facts(objects) == {1: {"review": "accepted", "note": "round"}}
-    qtbot.waitUntil(lambda: "saved" in form.edits.state.text())
+    qtbot.waitUntil(lambda: "kept for recovery" in form.edits.state.text())
     lost = {kept.path: kept.lost for kept in kept_journals(journal_folder())}
     assert lost[path] is False
     assert len(lost) == 2
@@ -74,13 +74,17 @@ def test_work_that_was_put_aside_is_not_offered_again(qtbot: Any, viewer: Any, e
     assert len(viewer.layers) == 1
 
 
-def test_another_image_is_offered_nothing(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+def test_work_on_an_image_that_is_not_open_is_recovered_with_a_word_about_it(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any
+) -> None:
     interrupted(Image(scene.image), scene.automatic.labels)
     viewer.add_image(scene.image + 1)
     form = PromptWidget(viewer)
     viewer.window.add_dock_widget(form)
-    wait_for_numpy_thread(qtbot)
-    assert not form.recovery.isVisible()
+    qtbot.waitUntil(form.recovery.isVisible)
+    qtbot.mouseClick(form.recovery.keep_button, Qt.MouseButton.LeftButton)
+    np.testing.assert_array_equal(viewer.layers["foundseg objects"].data, scene.automatic.labels)
+    assert "Its image is not open" in form.recovery.message.text()
 
 
 def test_strokes_and_writes_share_one_undo_by_key(viewer: Any, canvas: Any) -> None:
@@ -124,6 +128,6 @@ def test_a_folder_that_cannot_be_written_is_said_loudly(
     qtbot.waitUntil(form.accept_button.isEnabled)
     qtbot.mouseClick(form.accept_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(form.edits.message.isVisible)
-    assert "could not be saved" in form.edits.message.text()
-    assert form.edits.state.text() == "not saved"
+    assert "could not be kept for recovery" in form.edits.message.text()
+    assert form.edits.state.text() == "not kept for recovery, in no file yet"
     assert viewer.layers["foundseg objects"].data.max() == 1

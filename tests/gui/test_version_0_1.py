@@ -32,7 +32,7 @@ def test_interrupted_work_is_offered_and_recovered(qtbot: Any, viewer: Any, engi
     qtbot.waitUntil(form.recovery.isVisible)
     qtbot.mouseClick(form.recovery.keep_button, Qt.MouseButton.LeftButton)
     with np.load(KEPT / "journal" / "labels.npz") as expected:
-        np.testing.assert_array_equal(viewer.layers["foundseg objects"].data, expected["labels"])
+        np.testing.assert_array_equal(viewer.layers["Labels"].data, expected["labels"])
 
 
 @pytest.mark.parametrize("key", FORMS)

@@ -139,7 +139,7 @@ def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
     assert objects.data.max() == 0
     click(qtbot, form.edits.redo_button)
     assert (objects.data == 1).sum() == scene.masks[0].area
-    qtbot.waitUntil(lambda: "saved" in form.edits.state.text())
+    qtbot.waitUntil(lambda: "kept for recovery" in form.edits.state.text())
     canvas.click(layer, (90, 110), Qt.KeyboardModifier.AltModifier)
 
     def asked() -> list[Any]:

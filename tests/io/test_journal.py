@@ -169,6 +169,56 @@ def test_the_last_three_of_an_image_are_kept(tmp_path: Path) -> None:
     assert len(kept_journals(tmp_path)) == KEPT + 1
 
 
+def test_unsaved_work_is_offered_and_never_pruned(tmp_path: Path) -> None:
+    for i in range(KEPT + 3):
+        journal = Watch().journal(tmp_path)
+        journal.add(paint(np.zeros(SHAPE, np.uint16), i))
+        journal.close(unsaved=True)
+    assert sum(kept.lost for kept in kept_journals(tmp_path)) == KEPT + 3
+    end_journal(journal.path)
+    assert sum(kept.lost for kept in kept_journals(tmp_path)) == KEPT + 2
+
+
+def test_steps_after_a_save_are_unsaved_again(tmp_path: Path) -> None:
+    labels = np.zeros(SHAPE, np.uint16)
+    journal = Watch().journal(tmp_path)
+    journal.mark_saved()  # nothing was done yet
+    for seed in range(2):
+        journal.add(paint(labels, seed))
+        journal.mark_saved()
+        journal.rename("nuclei")
+        until(lambda: any(kept.ended for kept in kept_journals(tmp_path)))
+    journal.add(paint(labels, 2))
+    journal.close(unsaved=True)
+    (kept,) = kept_journals(tmp_path)
+    assert kept.lost
+    assert (kept.steps, kept.header.layer) == (3, "nuclei")
+    header, found, _ = read_journal(kept.path)
+    assert header.layer == "nuclei"
+    np.testing.assert_array_equal(found, labels)
+
+
+def test_layers_without_an_image_have_journals_of_their_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for seed in range(KEPT + 1):
+            header = Header.now("", name, SHAPE, None)
+            journal = Journal(tmp_path, header, lambda _: None, lambda _: None)
+            journal.add(paint(np.zeros(SHAPE, np.uint16), seed))
+            journal.close()
+    assert [sorted(k.header.layer for k in kept_journals(tmp_path)).count(name) for name in "ab"] == [KEPT, KEPT]
+
+
+def test_a_journal_of_another_computer_is_in_use_for_a_day(tmp_path: Path) -> None:
+    header = Header(**{**vars(Header.now("a" * 32, "objects", SHAPE, None)), "computer": "other", "process": 1 << 30})
+    journal = Journal(tmp_path, header, lambda _: None, lambda _: None)
+    journal.add(paint(np.zeros(SHAPE, np.uint16), 1))
+    until(lambda: kept_journals(tmp_path))
+    assert not kept_journals(tmp_path)[0].lost
+    os.utime(journal.path, (1000, 1000))
+    assert kept_journals(tmp_path)[0].lost
+    journal.close()
+
+
 def test_a_failed_write_is_told_and_made_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_foundseg.io.journal._RETRY_SECONDS", 0.05)
     labels, watch = np.zeros(SHAPE, np.uint16), Watch()

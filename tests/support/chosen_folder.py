@@ -21,14 +21,14 @@ viewer.add_image(np.load(sys.argv[1]), name="cells")
 _, automatic = viewer.window.add_plugin_dock_widget("napari-foundseg", "Automatic masks")
 _, prompt = viewer.window.add_plugin_dock_widget("napari-foundseg", "Prompt")
 for _ in range(100):
-    if prompt.recovery.isVisibleTo(prompt):
+    if automatic.recovery.isVisibleTo(automatic):
         break
     QTest.qWait(50)
 sys.stdout.write(
     json.dumps(
         {
             "min_area": automatic.forms["decoder"].values()["min_area"],
-            "recovery": prompt.recovery.isVisibleTo(prompt),
+            "recovery": automatic.recovery.isVisibleTo(automatic) and not prompt.recovery.isVisibleTo(prompt),
             "models": [automatic.model.itemText(i) for i in range(automatic.model.count())],
         }
     )

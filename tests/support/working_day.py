@@ -152,7 +152,7 @@ class Day:
             np.testing.assert_array_equal(self.labels, step)
         saved = form.edits.state.text()
         QTest.qWait(2000)  # what is promised: no more than two seconds are ever lost
-        assert "saved" in form.edits.state.text(), saved
+        assert "kept for recovery" in form.edits.state.text(), saved
 
 
 def main() -> None:

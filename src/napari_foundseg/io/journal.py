@@ -27,7 +27,17 @@ from napari_foundseg.core.editing.history import EditStep
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io import folders
-from napari_foundseg.io.journal_format import END, MAGIC, Header, is_step, note, packed, position_after, records, with_note
+from napari_foundseg.io.journal_format import (
+    END,
+    MAGIC,
+    Header,
+    is_step,
+    note,
+    packed,
+    position_after,
+    records,
+    with_note,
+)
 
 __all__ = ["Header", "Journal", "Kept", "Recovered", "end_journal", "journal_folder", "kept_journals", "read_journal"]
 
@@ -35,6 +45,8 @@ __all__ = ["Header", "Journal", "Kept", "Recovered", "end_journal", "journal_fol
 KEPT = 3
 #: Delay before a failed write is tried again.
 _RETRY_SECONDS = 2.0
+#: The journals that this process is writing.
+_open: set[Path] = set()
 
 
 def journal_folder() -> Path:
@@ -69,7 +81,12 @@ class Kept:
     @property
     def lost(self) -> bool:
         """Whether its labels are in no file, as far as is known, and no process is working on them."""
-        return bool(self.steps) and not self.ended and not self.header.in_use(self.changed)
+        return bool(self.steps) and not self.ended and not self.in_use
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a process is still writing it."""
+        return self.path in _open if self.header.is_own else self.header.in_use(self.changed)
 
 
 class Journal:
@@ -155,6 +172,12 @@ class Journal:
         return not self._thread.is_alive()
 
     def _serve(self) -> None:
+        self._write_until_closed()
+        if self._file is not None:
+            self._file.close()
+            _open.discard(self.path)
+
+    def _write_until_closed(self) -> None:
         pending: list[bytes] = []
         closing = False
         while not closing or pending:
@@ -173,8 +196,6 @@ class Journal:
             else:
                 pending = []
                 self._on_saved(time.time())
-        if self._file is not None:
-            self._file.close()
 
     def _received(self, closing: bool, timeout: float | None) -> tuple[list[bytes], bool]:
         """Return all queued records, and whether the journal is being closed."""
@@ -193,6 +214,7 @@ class Journal:
             self._folder.mkdir(parents=True, exist_ok=True)
             _prune(self._folder, self._header.stem)
             self._file = self.path.open("xb")
+            _open.add(self.path)
             added = [self._header.to_json(), *added]
             self._file.write(MAGIC)
             self._good = len(MAGIC)
@@ -216,6 +238,7 @@ class Journal:
         self._file = None
         with contextlib.suppress(OSError):
             file.close()
+        _open.discard(self.path)
         self.path.unlink(missing_ok=True)
 
 
@@ -293,5 +316,5 @@ def end_journal(path: Path) -> None:
 def _prune(folder: Path, stem: str) -> None:
     """Remove the oldest journals of a label image to make room for one more, but none that is unsaved or in use."""
     over = [kept for kept in _kept(folder, f"{stem}-*.journal") if kept.ended or not kept.steps]
-    for kept in [kept for kept in over if not kept.header.in_use(kept.changed)][KEPT - 1 :]:
+    for kept in [kept for kept in over if not kept.in_use][KEPT - 1 :]:
         kept.path.unlink(missing_ok=True)

@@ -96,8 +96,13 @@ class Header:
             return self.image[:16]
         return f"layer_{blake2b(json.dumps([self.layer, self.shape]).encode(), digest_size=5).hexdigest()}"
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this process writes it, or a process wrote it that had the same id."""
+        return self.process == os.getpid() and self.computer in ("", _computer())
+
     def in_use(self, changed: float) -> bool:
-        """Tell whether a process is still writing the journal, which was written last at the time `changed`."""
+        """Tell whether another process is still writing the journal, last at the time `changed`."""
         if self.closed:
             return False
         if self.computer not in ("", _computer()):

@@ -24,6 +24,7 @@ from napari_foundseg.io.formats.units import is_known_unit, unit_symbol
 from napari_foundseg.io.naming import sidecar_path, stem_of, stem_of_labels, table_path
 from napari_foundseg.io.output_paths import find_files, refuse_inputs
 from napari_foundseg.io.readers import read_labels
+from napari_foundseg.io.save_names import with_label_ending
 from napari_foundseg.io.writers import replace_labels, replace_table
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     Parameters
     ----------
     path : str
-        Ends in ``.tif``, ``.ome.tif``, ``.ome.zarr`` or ``.png``.
+        Ends in ``.tif``, ``.ome.tif``, ``.ome.zarr`` or ``.png``; a name without an ending gets ``.tif``.
     data : array-like of int
         The layer's data; of a multiscale layer the list of its levels.
     attributes : mapping
@@ -108,7 +109,7 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
         If they cannot be written, the name is that of the image that the labels were made of, or the name of the table
         is taken by a file that is not one.
     """
-    file = Path(path)
+    file = with_label_ending(Path(path))
     metadata = attributes.get("metadata") or {}
     provenance = metadata.get(FILE_PROVENANCE) or metadata.get(RUN_PROVENANCE)
     refuse_inputs([file], find_files(_sources(provenance)))

@@ -23,6 +23,8 @@ from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.region_choice import RegionChoice
 from napari_foundseg.widgets.controls.rows import labelled_row
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
+from napari_foundseg.widgets.editing.layer_file import layer_file
+from napari_foundseg.widgets.editing.save_row import SaveRow
 from napari_foundseg.widgets.editing.undo_row import UndoRow
 from napari_foundseg.widgets.editing.write_checks import why_not_fitting, why_not_writable
 from napari_foundseg.widgets.forms.task_form import TaskForm
@@ -79,7 +81,8 @@ class AutomaticWidget(TaskForm):
             "of other objects."
         )
         self.edits = UndoRow(self.viewer.theme)
-        self.messages["edits"] = self.edits.message
+        self.saving = SaveRow(self.viewer.theme)
+        self.messages |= {"edits": self.edits.message, "saving": self.saving.message}
         rows = [
             labelled_row("Region", self.region),
             labelled_row("Into", self.into),
@@ -101,22 +104,28 @@ class AutomaticWidget(TaskForm):
         if self.into.layer is not None:
             return self._add_to_layer(target, run, segmentation, found, seconds)
         self._result_target = target
-        labels = self._add_layer(found) if len(found) else None
+        labels = self._add_layer(target, found) if len(found) else None
         if segmentation.maps is not None or segmentation.masks is not None:
             self._result = (segmentation, run, labels)
             self._edited = False
             self._follow_edits(labels)
         return in_words(found, run.request.image, seconds)
 
-    def _add_layer(self, found: Segmentation) -> Labels:
-        target = self._result_target
-        assert target is not None
-        return add_labels(self.viewer, target, found, f"{target.name} masks")
-
     def _follow_edits(self, labels: Labels | None) -> None:
         if labels is not None:
             labels.events.paint.connect(self._mark_edited)
             labels.events.labels_update.connect(self._mark_edited)
+
+    def _add_layer(self, target: ImageOnLayer, found: Segmentation) -> Labels:
+        """Add the objects as a new layer, which is in no file yet."""
+        labels = add_labels(self.viewer, target, found, f"{target.name} masks")
+        file = layer_file(labels)
+        file.image = target.image
+        file.note_work()
+        self.edits.hide()
+        self.saving.follow(labels)
+        self.saving.show()
+        return labels
 
     def _check_into(self, target: ImageOnLayer) -> None:
         """Raise a PromptError if objects of the image cannot be added to the chosen layer."""
@@ -139,9 +148,9 @@ class AutomaticWidget(TaskForm):
         return view_pixel(self.viewer, target.layer) if self.region.in_view else 1.0
 
     def result_rows(self) -> list[QWidget]:
-        """Return undo and redo, hidden until objects are added to a layer."""
+        """Return *Save labels…*, and undo and redo; the latter are hidden until objects are added to a layer."""
         self.edits.hide()
-        return [self.edits]
+        return [self.saving, self.edits]
 
     def _add_to_layer(
         self, target: ImageOnLayer, run: Run, kept: Segmentation, found: Segmentation, seconds: float
@@ -151,7 +160,7 @@ class AutomaticWidget(TaskForm):
         try:
             self._check_into(target)
         except PromptError as error:
-            labels = add_labels(self.viewer, target, found, f"{target.name} masks")
+            labels = self._add_layer(target, found)
             self.fail(PromptError(f"{error} The result is in {labels.name!r}."))
             return in_words(found, image, seconds)
         overlap = cast(Overlap, self.overlap.currentText())
@@ -168,6 +177,7 @@ class AutomaticWidget(TaskForm):
         self._added = AddedObjects(history, target.overlay, overlap, done)
         self.edits.follow(history)
         self.edits.show()
+        self.saving.hide()
         self._added.write(found)
         if kept.maps is not None or kept.masks is not None:
             self._result = (kept, run, self.into.layer)
@@ -220,7 +230,8 @@ class AutomaticWidget(TaskForm):
             self._keep_settings()
             return
         if labels is None:
-            labels = self._add_layer(derived) if len(derived) else None
+            target = self._result_target
+            labels = self._add_layer(target, derived) if len(derived) and target is not None else None
             self._result = (segmentation, run, labels)
             self._follow_edits(labels)
             self._keep_settings()
@@ -232,6 +243,7 @@ class AutomaticWidget(TaskForm):
         labels.features = object_features(derived)
         labels.metadata = {**labels.metadata, RUN_PROVENANCE: dict(derived.provenance)}
         self._writing = False
+        layer_file(labels).note_work()
         self._keep_settings()
         self.result.setText(in_words(derived, run.request.image, 0))
 
@@ -242,7 +254,10 @@ class AutomaticWidget(TaskForm):
             self.last_run.keep(replace(record, request=replace(record.request, settings=self._asked)))
 
     def _mark_edited(self, _event: Any = None) -> None:
-        self._edited |= not self._writing
+        if not self._writing and self._result is not None:
+            self._edited = True
+            if self._result[2] is not None:
+                layer_file(self._result[2]).note_work()
 
     def _hold_history(self, labels: Labels, image: Image) -> LabelsHistory:
         if labels not in self._held:
@@ -250,10 +265,13 @@ class AutomaticWidget(TaskForm):
         return self._held[labels]
 
     def _release_removed(self, event: Any) -> None:
+        if event.value is self.saving.layer:
+            self.saving.follow(None)
         if (history := self._held.pop(event.value, None)) is not None:
             if self._added is not None and self._added.labels is event.value:
                 self._forget_result()
             self.edits.hide()
+            self.saving.show()
             history.leave(self)
 
     def _forget_result(self) -> None:

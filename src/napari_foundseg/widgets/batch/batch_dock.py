@@ -171,6 +171,14 @@ class BatchWidget(Dock):
         dock.raise_()
         worklist.open_results(self.session.results(), row)
 
+    def unfinished(self) -> str:
+        """Return how many items of the run are done."""
+        return f"Batch: {self.session.ended} of {len(self.session.lines)} done" if self.session.running else ""
+
+    def stop_work(self) -> None:
+        """Stop the run; what is done is kept, and *Continue* does the rest."""
+        self.session.stop()
+
     def release(self) -> None:
         """Disconnect from the viewer; a run is stopped cleanly."""
         if self._application is None:

@@ -19,6 +19,7 @@ from napari_foundseg.core.editing.history import EditStep, History, compared, pa
 from napari_foundseg.core.errors import AxesError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.widgets.editing.labels_journal import LabelsJournal
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.editing.object_counts import ObjectCounts
 from napari_foundseg.widgets.editing.write_checks import why_not_writable
 from napari_foundseg.widgets.layers.layer_axes import layer_axes
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from napari_foundseg.core.editing.object_facts import Facts
     from napari_foundseg.core.image import Image
 
-__all__ = ["LabelsHistory", "shared_history"]
+__all__ = ["LabelsHistory", "open_history", "shared_history"]
 
 #: Greatest number of changed pixels to update one by one; beyond, redrawing the slice is faster.
 _FEW = 300_000
@@ -40,6 +41,11 @@ _FEW = 300_000
 _NAMED = 5
 
 _shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
+
+
+def open_history(layer: Labels) -> LabelsHistory | None:
+    """Return the history of a layer; None where no form follows the layer."""
+    return _shared.get(layer)
 
 
 def shared_history(layer: Labels, image: Image | None, user: Hashable) -> LabelsHistory:
@@ -51,7 +57,7 @@ def shared_history(layer: Labels, image: Image | None, user: Hashable) -> Labels
 
 
 class LabelsHistory(QObject):
-    """Undo and redo of one Labels layer; each step is saved in its journal.
+    """Undo and redo of one Labels layer; each step is kept in its journal.
 
     Ctrl+Z and Ctrl+Shift+Z act on it while the layer is active; napari's own undo knows only strokes.
 
@@ -60,7 +66,7 @@ class LabelsHistory(QObject):
     layer : napari.layers.Labels
         The layer; its data are a NumPy array.
     image : Image or None
-        The image that the labels belong to; without one the journal is not offered for recovery.
+        The image that the labels belong to.
     """
 
     #: A step was written, undone or redone; in words, or empty.
@@ -77,6 +83,9 @@ class LabelsHistory(QObject):
         self._steps = History()
         #: Opened with the first change.
         self.journal = LabelsJournal(layer, image)
+        #: Where the labels are.
+        self.file = layer_file(layer)
+        self.file.look_again()
         self._busy = False
         self._users: set[Hashable] = set()
         self._later = NumpyThread()
@@ -226,6 +235,7 @@ class LabelsHistory(QObject):
         turned = self.counted.take(step.parts)
         self.journal.open()
         self.journal.add(step)
+        self.file.note_work()
         self.stepped.emit(step)
         note = f" {skipped} pixels that something else had changed were left as they are." if skipped else ""
         self.changed.emit(f"{done}: {step.name}.{self._describe_objects(turned)}{note}")
@@ -261,6 +271,7 @@ class LabelsHistory(QObject):
         step = EditStep(name, tuple(parts), {i: before.get(i, {}) for i in after}, after)
         self._steps.add(step)
         self.journal.add(step)
+        self.file.note_work()
         self.stepped.emit(step)
         self.changed.emit("")
         return True

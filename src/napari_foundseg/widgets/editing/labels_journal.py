@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.io.journal import Header, Journal, journal_folder
+from napari_foundseg.io.journal import Header, Journal, end_journal, journal_folder
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.object_features import read_facts
 
 if TYPE_CHECKING:
@@ -19,19 +22,19 @@ __all__ = ["LabelsJournal"]
 
 
 class LabelsJournal(QObject):
-    """Saves the labels of a layer and each step that changes them, so that a crash loses nothing.
+    """Keeps the labels of a layer and each step that changes them, so that a crash loses nothing.
 
     Parameters
     ----------
     layer : napari.layers.Labels
         The layer; its data are a NumPy array.
     image : Image or None
-        The image that the labels belong to; without one the journal is not offered for recovery.
+        The image that the labels belong to; without one they are offered for recovery as a layer of their own.
     """
 
     #: All changes are on the disk; the time in seconds since 1970.
     saved = Signal(float)
-    #: The changes could not be saved; the reason.
+    #: The changes could not be written; the reason.
     failed = Signal(str)
 
     def __init__(self, layer: Labels, image: Image | None) -> None:
@@ -39,42 +42,68 @@ class LabelsJournal(QObject):
         self._layer = layer
         self._image = image
         self._journal: Journal | None = None
+        self._file = layer_file(layer)
+        self._file.image = image or self._file.image
+        self.saved.connect(self._file.note_kept)
+        self.failed.connect(self._file.note_failed)
 
     @property
     def is_open(self) -> bool:
-        """Whether the labels are being saved."""
+        """Whether the labels are being written into the journal."""
         return self._journal is not None
 
     def open(self) -> None:
-        """Save the present labels, unless the journal is open."""
+        """Write the present labels, unless the journal is open."""
         if self._journal is not None:
             return
-        data = self._layer.data
+        layer = self._layer
+        data = layer.data
         image = self._image
-        name = self._layer.name
+        name = layer.name
+        place = _place(layer)
 
         def header() -> Header:
-            owner: tuple[str, str | None] = ("no image", None)
+            owner: tuple[str, str | None] = ("", None)
             if image is not None:
-                # A lazy image may have been deleted; the labels are saved all the same.
+                # A lazy image may have been deleted; the labels are written all the same.
                 with suppress(Exception):
                     owner = image.identity(), image.source
-            return Header.now(owner[0], name, data.shape, owner[1])
+            return Header.now(owner[0], name, data.shape, owner[1], place)
 
         self._journal = Journal(journal_folder(), header, self.saved.emit, self._report_failure)
-        features = read_facts(self._layer)
+        features = read_facts(layer)
         if features or data.any():
             self._journal.add_all(data.copy(), features)
+        if (before := self._file.journal) is not None:
+            self.replace(before)
+        layer.events.name.connect(self._follow_name)
+
+    def replace(self, before: Path) -> None:
+        """End a journal with the same labels as soon as this one is on the disk."""
+
+        def held(_when: float) -> None:
+            self.saved.disconnect(held)
+            with suppress(OSError):  # it may have been deleted in the meantime
+                end_journal(before)
+            if self._file.journal == before:
+                self._file.journal = None
+
+        self.saved.connect(held)
 
     def add(self, step: EditStep) -> None:
-        """Save a step; the journal is open."""
+        """Write a step; the journal is open."""
         assert self._journal is not None
         self._journal.add(step)
+
+    def mark_saved(self) -> None:
+        """Note that the labels as they are now are in a file, or are not wanted."""
+        if self._journal is not None:
+            self._journal.mark_saved()
 
     def use_image(self, image: Image) -> None:
         """Set the image that the labels belong to; an image with other pixels gets a new journal."""
         before = self._image
-        self._image = image
+        self._image = self._file.image = image
         if self._journal is None or before is None or before.describes_as(image):
             return
         if before.identity() != image.identity():
@@ -82,11 +111,24 @@ class LabelsJournal(QObject):
             self.open()
 
     def close(self) -> None:
-        """Write what is left, and mark the journal as complete."""
+        """Write what is left; labels that are in no file are offered for recovery."""
         if self._journal is not None:
+            self._layer.events.name.disconnect(self)
             journal = self._journal
             self._journal = None
-            journal.close()
+            unsaved = self._file.is_unsaved()
+            journal.close(unsaved=unsaved)
+            self._file.journal = journal.path if unsaved else None
+
+    def _follow_name(self, _event: Any = None) -> None:
+        if self._journal is not None:
+            self._journal.rename(self._layer.name)
 
     def _report_failure(self, error: OSError) -> None:
         self.failed.emit(f"{error.strerror or error}: {error.filename or journal_folder()}")
+
+
+def _place(layer: Labels) -> dict[str, Any]:
+    """Return where a layer lies in the world, as values that JSON holds."""
+    place = {name: np.asarray(getattr(layer, name), float).tolist() for name in ("scale", "translate", "rotate")}
+    return place | {"units": [str(unit) for unit in layer.units], "axis_labels": list(layer.axis_labels)}

@@ -1,15 +1,14 @@
-"""Undo and redo buttons, and the state of the journal."""
+"""Undo and redo buttons, and where the labels are."""
 
 from __future__ import annotations
 
-import time
 from typing import Any, Protocol
 
 from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
-from napari_foundseg.widgets.controls.message import Message
-from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
+from napari_foundseg.widgets.controls.rows import side_by_side
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
+from napari_foundseg.widgets.editing.save_row import SaveRow
 
 __all__ = ["UndoRow"]
 
@@ -36,7 +35,7 @@ class Steps(Protocol):
 
 
 class UndoRow(QWidget):
-    """Undo and redo, what they did last, and the time of the last save of one layer's history.
+    """Undo and redo, what they did last, and *Save labels…* of one layer's history.
 
     Parameters
     ----------
@@ -48,18 +47,17 @@ class UndoRow(QWidget):
         super().__init__()
         self._history: LabelsHistory | None = None
         self._own_steps = steps
-        self._done = ""
-        self._saved = ""
+        self._failing = False
         self.undo_button, self.redo_button = QPushButton("Undo (Ctrl+Z)"), QPushButton("Redo (Ctrl+⇧+Z)")
-        self.state = wrapping_label("")
-        self.message = Message(theme)
+        self.saving = SaveRow(theme)
+        self.state = self.saving.state
+        self.message = self.saving.message
         self.undo_button.clicked.connect(lambda: None if self._steps is None else self._steps.undo())
         self.redo_button.clicked.connect(lambda: None if self._steps is None else self._steps.redo())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(side_by_side(self.undo_button, self.redo_button))
-        layout.addWidget(self.state)
-        layout.addWidget(self.message)
+        layout.addWidget(self.saving)
         if steps is not None:
             steps.changed.connect(self._show_state)
         self._show_state("")
@@ -75,15 +73,14 @@ class UndoRow(QWidget):
         if self._history is not None:
             if self._own_steps is None:
                 self._history.changed.disconnect(self._show_state)
-            self._history.journal.saved.disconnect(self._show_saved)
+            self._history.journal.saved.disconnect(self._clear_failure)
             self._history.journal.failed.disconnect(self._show_failed)
         self._history = history
-        self._done = self._saved = ""
-        self.message.say("")
+        self.saving.follow(None if history is None else history.layer)
         if history is not None:
             if self._own_steps is None:
                 history.changed.connect(self._show_state)
-            history.journal.saved.connect(self._show_saved)
+            history.journal.saved.connect(self._clear_failure)
             history.journal.failed.connect(self._show_failed)
         self._show_state("")
 
@@ -102,21 +99,16 @@ class UndoRow(QWidget):
             button.setEnabled(name is not None)
             state = f": {name}" if name else f" is not possible: {why}"
             button.setToolTip(f"{text}{state} (key {key} on the layer).")
-        self._done = words
-        self._show_words()
+        self.saving.say(words)
 
-    def _show_saved(self, when: float) -> None:
-        self.message.say("")
-        self._saved = f"saved {time.strftime('%H:%M:%S', time.localtime(when))}"
-        self._show_words()
+    def _clear_failure(self, _when: float) -> None:
+        if self._failing:
+            self._failing = False
+            self.message.say("")
 
     def _show_failed(self, reason: str) -> None:
-        self._saved = "not saved"
-        self._show_words()
+        self._failing = True
         self.message.say(
-            f"The changes could not be saved for recovery ({reason}). Until the next attempt, save the layer with "
-            "File > Save Selected Layers."
+            f"The changes could not be kept for recovery ({reason}). Until the next attempt, they are in memory only: "
+            f"press {self.saving.button.text()!r}."
         )
-
-    def _show_words(self) -> None:
-        self.state.setText("\n".join(filter(None, (self._done, self._saved))))

@@ -10,6 +10,9 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.widgets.controls.message import Message, part_of
+from napari_foundseg.widgets.editing.napari_saves import watch_saves
+from napari_foundseg.widgets.editing.recovery import RecoveryRow
+from napari_foundseg.widgets.forms.closing import guard_closing
 from napari_foundseg.widgets.qt.widget_release import ReleaseOnDestroy
 from napari_foundseg.widgets.saved.preferences import wait_for_preferences
 
@@ -32,6 +35,7 @@ class Dock(QScrollArea):
         # Before the form reads values of the last session and looks for unsaved work.
         wait_for_preferences()
         super().__init__()
+        watch_saves()
         self.viewer = viewer
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
@@ -41,7 +45,10 @@ class Dock(QScrollArea):
         self._layout = QVBoxLayout(page)
         self._layout.setContentsMargins(6, 6, 6, 6)
         self.setWidget(page)
+        self.recovery = RecoveryRow(viewer)
+        self._layout.addWidget(self.recovery)
         self.messages = {name: Message(viewer.theme) for name in (*parts, "run")}
+        self.messages["recovery"] = self.recovery.message
         viewer.events.theme.connect(self._retheme)
         self.destroyed.connect(ReleaseOnDestroy(self))
 
@@ -51,8 +58,27 @@ class Dock(QScrollArea):
         message.say(str(error))
         self.ensureWidgetVisible(message)
 
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Ask from now on before the user closes the dock during a run, or the window over unsaved work."""
+        super().showEvent(event)
+        guard_closing(self)
+
+    # Overridden by forms.
+
+    def unfinished(self) -> str:
+        """Return, without a full stop, what is under way and would be lost, such as ``Batch: 3 of 200 done``."""
+        return ""
+
+    def stop_work(self) -> None:
+        """Stop what is under way: the user closes the form."""
+
+    def save_work(self) -> str:
+        """Save what the form saves by itself; return why that is not possible."""
+        return ""
+
     def release(self) -> None:
         """Disconnect from the viewer: the widget is being closed."""
+        self.recovery.release()
         self.viewer.events.theme.disconnect(self)
 
     def _clear_messages(self) -> None:

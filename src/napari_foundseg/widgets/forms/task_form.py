@@ -151,6 +151,14 @@ class TaskForm(Dock):
         if self._follower.cancel() is not None:
             self._show_idle("Cancelled; no layer was changed.")
 
+    def unfinished(self) -> str:
+        """Return which run is under way, and how far it is."""
+        return "" if self.current is None else f"{self.task.title}: {self.words.text() or 'running'}"
+
+    def stop_work(self) -> None:
+        """Cancel the run."""
+        self.cancel()
+
     def release(self) -> None:
         """Disconnect from the viewer and cancel the run: the form is being closed."""
         self._follower.cancel()

@@ -63,6 +63,7 @@ class LabelsDock(Dock):
         self._layout.addStretch(1)
         self.copy_button.clicked.connect(self._add_copy)
         self.objects.changed.connect(self._follow_layer)
+        self.recovery.recovered.connect(lambda labels, _target: self.objects.show_layer(labels))
         self._follow_layer()
 
     @property

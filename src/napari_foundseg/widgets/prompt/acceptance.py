@@ -14,13 +14,11 @@ from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.labels import Overlap
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.io.journal import Kept, Recovered
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side
 from napari_foundseg.widgets.editing.image_objects import ImageObjects, assign_objects
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
 from napari_foundseg.widgets.editing.mask_writing import add_objects, outline_prompt, refine_object
-from napari_foundseg.widgets.editing.recovery import RecoveryRow, resume_journal
 from napari_foundseg.widgets.editing.undo_row import UndoRow
 from napari_foundseg.widgets.editing.write_checks import why_not_fitting, why_not_writable
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
@@ -31,7 +29,7 @@ __all__ = ["Acceptance"]
 
 
 class Acceptance(QWidget):
-    """The layer to accept into, the overlap rule, *Accept* and *Clear*, undo and redo, and recovery.
+    """The layer to accept into, the overlap rule, *Accept* and *Clear*, undo and redo.
 
     Parameters
     ----------
@@ -49,7 +47,6 @@ class Acceptance(QWidget):
         #: The object whose outline is refined; None for new objects.
         self.refined: int | None = None
         self._refused: tuple[ImageOnLayer, Labels] | None = None
-        self._looked: ImageOnLayer | None = None
         self.objects = ImageObjects(viewer)
         viewer.layers.events.removed.connect(self._layer_removed)
         self.into = LayerChoice(
@@ -80,8 +77,6 @@ class Acceptance(QWidget):
         #: Undo and redo of marks and objects.
         self.steps = PromptSteps()
         self.edits = UndoRow(viewer.theme, self.steps)
-        self.recovery = RecoveryRow(viewer)
-        self.recovery.wanted.connect(self._recover_objects)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         buttons = side_by_side(self.accept_button, self.clear_button)
@@ -91,7 +86,6 @@ class Acceptance(QWidget):
             buttons,
             self.copy_button,
             self.edits,
-            self.recovery,
         ):
             layout.addWidget(row)
         self.copy_button.hide()
@@ -187,11 +181,6 @@ class Acceptance(QWidget):
         except FoundsegError:
             return None
 
-    def look(self, target: ImageOnLayer) -> None:
-        """Look for unsaved work on an image."""
-        self._looked = target
-        self.recovery.look(target)
-
     def release(self) -> None:
         """Disconnect from all layers."""
         self._viewer.layers.events.removed.disconnect(self._layer_removed)
@@ -199,12 +188,6 @@ class Acceptance(QWidget):
         self.steps.use_marks(None)
         self.objects.release()
         self.into.disconnect_viewer()
-        self.recovery.close_preview()
-
-    def _recover_objects(self, found: Recovered, kept: Kept) -> None:
-        """Recover unsaved objects."""
-        assert self._looked is not None
-        resume_journal(self.follow(self.objects.add(self._looked, found.labels, found.known)), kept)
 
     def _accept_into_copy(self) -> None:
         """Accept into an editable copy of the layer; the tool in use stays active."""

@@ -60,6 +60,7 @@ class PromptWidget(TaskForm):
         self.accept_button.clicked.connect(self.accept)
         self.acceptance.clear_button.clicked.connect(self.clear)
         self.acceptance.failed.connect(self.fail)
+        self.recovery.recovered.connect(lambda _labels, target: self._show_recovered(target))
         self.viewer.dims.events.current_step.connect(self._slice_changed)
         self.image.channel.picked.connect(self._slice_changed)
 
@@ -88,7 +89,6 @@ class PromptWidget(TaskForm):
         self.accept_button = self.acceptance.accept_button
         self.overlap = self.acceptance.overlap
         self.edits = self.acceptance.edits
-        self.recovery = self.acceptance.recovery
         self.encoding = StackEncoding(lambda: (self.chosen_target().image, str(self.model.currentData())))
         return [self.candidates, self.acceptance, self.encoding]
 
@@ -142,6 +142,10 @@ class PromptWidget(TaskForm):
             self.session.clear()
         self._drop_masks(cancel=True)
         self._clear_messages()
+
+    def unfinished(self) -> str:
+        """Return nothing: a mask is there at once, and costs one click."""
+        return ""
 
     def release(self) -> None:
         """Disconnect from the viewer, the engine and the keys."""
@@ -344,10 +348,13 @@ class PromptWidget(TaskForm):
             self.session.each = text == EACH
 
     def image_changed(self) -> None:
-        """Look for unsaved work on the chosen image."""
+        """Show which layer the masks of the chosen image are accepted into."""
         super().image_changed()
         if self.image.layer is not None and self.session is None:
             with suppress(FoundsegError):
-                target = self.image.target()
-                self.acceptance.show_objects(target)
-                self.acceptance.look(target)
+                self.acceptance.show_objects(self.image.target())
+
+    def _show_recovered(self, target: ImageOnLayer | None) -> None:
+        """Accept masks of the chosen image into the layer that was recovered for it."""
+        if target is not None and target.layer is self.image.layer:
+            self.acceptance.show_objects(target)

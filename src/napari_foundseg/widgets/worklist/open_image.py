@@ -27,6 +27,7 @@ from napari_foundseg.io.naming import file_of, flat_name, image_exists, table_pa
 from napari_foundseg.io.readers import read_image, read_labels, read_stored
 from napari_foundseg.io.worklist import Record, WorklistItem, WorkState, write_record
 from napari_foundseg.widgets.editing.image_objects import assign_objects
+from napari_foundseg.widgets.editing.label_saving import mark_saved, mark_unwanted
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
@@ -220,8 +221,13 @@ class OpenImage(QObject):
         self.item = replace(self.item, record=saved.record)
         self._digest = saved.digest
         self._saved_revision = saved.revision
-        if not self.unsaved:
-            self.state = saved.record.state
+        if self.unsaved:
+            return
+        self.state = saved.record.state
+        if image_exists(self.item.labels):
+            mark_saved(self.labels, self.item.labels)
+        else:
+            mark_unwanted(self.labels)
 
     def move_labels(self, item: WorklistItem) -> None:
         """Save to another file from now on.

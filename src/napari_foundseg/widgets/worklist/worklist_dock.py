@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 
 from napari_foundseg.core.errors import FoundsegError, WorklistError
 from napari_foundseg.io.formats.table import image_formats, listed
-from napari_foundseg.io.journal import Kept, Recovered
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
-from napari_foundseg.widgets.editing.recovery import RecoveryRow, resume_journal
+from napari_foundseg.widgets.editing.layer_file import LayerFile, layer_file
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.worklist.item_table import WorklistTable
@@ -37,6 +35,7 @@ class WorklistWidget(Dock):
         super().__init__(napari_viewer, "image", "labels")
         self.session = WorklistSession(napari_viewer)
         self._keyed: Any = None
+        self._file: LayerFile | None = None
         self._add_controls()
         self.session.working.connect(self._show_working)
         self.session.settled.connect(self._update_controls)
@@ -110,6 +109,10 @@ class WorklistWidget(Dock):
         except FoundsegError as error:
             self.fail(error)
 
+    def save_work(self) -> str:
+        """Save the open image; return why that is not possible."""
+        return self.session.save_now()
+
     def release(self) -> None:
         """Save the open image and disconnect from the viewer; all layers stay."""
         if self._application is None:
@@ -143,11 +146,9 @@ class WorklistWidget(Dock):
         self.table = WorklistTable()
         self.table.wanted.connect(self.open)
         self.state = wrapping_label("")
-        self.recovery = RecoveryRow(self.viewer)
-        self.recovery.wanted.connect(self._recover_objects)
         for widget in (labelled_row("Images", folder, layers), self.source, self.messages["image"],
                        labelled_row("Labels", self.place), self.messages["labels"], self.table, *self._make_buttons(),
-                       self.state, self.messages["run"], self.recovery):  # fmt: skip
+                       self.state, self.messages["run"]):  # fmt: skip
             self._layout.addWidget(widget)
         self._layout.setStretchFactor(self.table, 1)
         self._show_place()
@@ -196,8 +197,20 @@ class WorklistWidget(Dock):
         if opened is None:
             self.state.setText(f"{done} Double-click an image, or press Next.")
             return
-        saved = f" Saved {time.strftime('%H:%M:%S', time.localtime(opened.saved_at))}." if opened.saved_at else ""
-        self.state.setText(f"{done}{saved}")
+        where = layer_file(opened.labels).in_words()
+        self.state.setText(f"{done} {where[:1].upper()}{where[1:]}{'.' if where else ''}".strip())
+
+    def _show_opened(self, opened: OpenImage | None) -> None:
+        """Show where the labels of the open image are, as soon as that changes."""
+        if self._file is not None:
+            self._file.changed.disconnect(self._show_place_of_labels)
+        self._file = None if opened is None else layer_file(opened.labels)
+        if self._file is not None:
+            self._file.changed.connect(self._show_place_of_labels)
+
+    def _show_place_of_labels(self) -> None:
+        if not self.session.busy:
+            self._update_controls()
 
     def _show_error(self, part: str, error: FoundsegError) -> None:
         self.messages[part].say(str(error))
@@ -214,19 +227,6 @@ class WorklistWidget(Dock):
 
     def _update_row(self, row: int) -> None:
         self.table.show_item(row, self.session.items[row], opened=row == self.session.row)
-
-    def _show_opened(self, opened: OpenImage | None) -> None:
-        self.recovery.close_preview()
-        self.recovery.hide()
-        if opened is not None:
-            self.recovery.look(opened.target)
-
-    def _recover_objects(self, found: Recovered, kept: Kept) -> None:
-        opened = self.session.opened
-        if opened is not None:
-            box = tuple(slice(0, n) for n in found.labels.shape)
-            opened.history.write("recover", [(box, found.labels)], found.known)
-            resume_journal(opened.history, kept)
 
     # Helpers.
 

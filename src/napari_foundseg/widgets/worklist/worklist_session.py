@@ -18,6 +18,7 @@ from napari_foundseg.widgets.layers.camera import fit_to_layer
 from napari_foundseg.widgets.layers.file_facts import settle_facts
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.shown_channel import channels_in_view, show_channel
+from napari_foundseg.widgets.qt.event_loop import draw_until
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.worklist.next_image_encoding import NextImageEncoding
 from napari_foundseg.widgets.worklist.open_image import Content, OpenImage, read_content
@@ -163,6 +164,19 @@ class WorklistSession(QObject):
             self.opened.mark("in work" if self.opened.state == "done" else "done")
             self._save_then(self._become_idle)
 
+    def save_now(self) -> str:
+        """Save the open image and wait for it; return why that is not possible."""
+        opened = self.opened
+        if opened is None or not opened.unsaved:
+            return ""
+        ended: list[Any] = []
+        self._files.ask(opened.saving(), ended.append)
+        draw_until(lambda: bool(ended))
+        if isinstance(ended[0], Exception):
+            return f"Worklist: {ended[0]}"
+        opened.keep(ended[0])
+        return ""
+
     def release(self) -> None:
         """Save the open image, wait for it, and disconnect; all layers stay.
 
@@ -176,8 +190,12 @@ class WorklistSession(QObject):
         self._encode.stop()
         opened = self.opened
         self.opened = None
-        self._files.finish(None if opened is None else opened.saving())
-        if opened is not None:
+        if opened is None:
+            self._files.finish()
+            return
+        try:
+            opened.keep(self._files.finish(opened.saving()))
+        finally:
             opened.close(remove=False)
 
     # Helpers.

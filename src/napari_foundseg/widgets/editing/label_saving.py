@@ -1,0 +1,152 @@
+"""Saving the labels of a layer in a file that the user chooses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image as ImageLayer
+from napari.layers import Labels
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
+
+from napari_foundseg.core.arrays import in_memory
+from napari_foundseg.core.errors import FoundsegError, OutputError
+from napari_foundseg.io.layer_files import write_layer
+from napari_foundseg.io.naming import image_exists
+from napari_foundseg.io.output_paths import refuse_inputs
+from napari_foundseg.io.save_names import label_formats, proposed_labels_path, with_label_ending
+from napari_foundseg.widgets.editing.labels_history import open_history
+from napari_foundseg.widgets.editing.layer_file import layer_file
+from napari_foundseg.widgets.layers.layer_axes import layer_axes
+from napari_foundseg.widgets.layers.proxies import open_viewers
+from napari_foundseg.widgets.qt.event_loop import draw_until
+from napari_foundseg.widgets.qt.file_thread import FileThread
+from napari_foundseg.widgets.saved.form_memory import recall, remember
+
+__all__ = ["ask_path", "mark_saved", "mark_unwanted", "save_and_wait", "saved_in_words", "saving"]
+
+
+def ask_path(parent: QWidget | None, layer: Labels) -> Path | None:
+    """Ask with a dialog where to save labels; None if the user cancels."""
+    file = layer_file(layer)
+    pixels = layer.data[0] if layer.multiscale else layer.data
+    formats = label_formats(_axes(layer), int(np.max(pixels, initial=0)))
+    filters = [f"{row.name} ({' '.join(f'*{ending}' for ending in row.write_endings)})" for row in formats]
+    folder = Path(recall("labels").get("folder") or Path.home())
+    proposed = proposed_labels_path(
+        None if file.image is None else file.image.source,
+        layer.name,
+        file.path,
+        folder if folder.is_dir() else Path.home(),
+    )
+    name, chosen = QFileDialog.getSaveFileName(
+        parent, f"Save the labels {layer.name!r}", str(proposed), ";;".join(filters)
+    )
+    if not name:
+        return None
+    ending = formats[filters.index(chosen)].write_endings[0] if chosen in filters else formats[0].write_endings[0]
+    path = with_label_ending(Path(name), ending)
+    if str(path) != name and image_exists(path):
+        # The dialog has asked about the name without its ending.
+        answer = QMessageBox.question(parent, "Save labels", f"{path.name!r} already exists. Replace it?")
+        if answer != QMessageBox.StandardButton.Yes:
+            return None
+    remember("labels", {"folder": str(path.parent)})
+    return path
+
+
+def saving(layer: Labels, path: Path) -> Callable[[], list[str]]:
+    """Return a function that writes the labels as they are now; slow, so not for the window's thread.
+
+    Raises
+    ------
+    OutputError
+        If the file is an input; nothing is written.
+    """
+    refuse_inputs([path], _inputs(layer))
+    data, attributes, _ = layer.as_layer_data_tuple()
+    attributes = dict(attributes)
+    if attributes.get("multiscale"):
+        data = data[0]
+        attributes["multiscale"] = False
+    attributes["axis_labels"] = [letter.lower() for letter in _axes(layer)]
+    attributes["features"] = attributes["features"].copy()
+    # A copy, since the user goes on.
+    pixels = data.copy() if isinstance(data, np.ndarray) else data
+    return lambda: write_layer(str(path), in_memory(pixels), attributes)
+
+
+def mark_saved(layer: Labels, path: Path, edits: int | None = None, lost: str = "") -> None:
+    """Note that the labels are in a file; `edits` and `lost` as `LayerFile.note_saved` takes them."""
+    layer_file(layer).note_saved(path, edits, lost)
+    if not layer_file(layer).is_unsaved():
+        _end_journal(layer)
+
+
+def mark_unwanted(layer: Labels) -> None:
+    """Note that the labels need neither be saved nor recovered."""
+    layer_file(layer).note_unwanted()
+    _end_journal(layer)
+
+
+def _end_journal(layer: Labels) -> None:
+    layer_file(layer).end_journal()
+    if (history := open_history(layer)) is not None:
+        history.journal.mark_saved()
+
+
+def saved_in_words(layer: Labels, path: Path, written: list[str]) -> str:
+    """Return what was saved beside the labels, and what their file cannot hold; empty where there is neither."""
+    beside = [Path(name).name for name in written if Path(name).suffix == ".csv"]
+    words = [f"The properties of the objects are in {beside[0]}."] if beside else []
+    moved = np.any(np.asarray(layer.translate) != 0)
+    turned = not np.allclose(layer.rotate, np.eye(layer.ndim)) or not np.allclose(
+        layer.affine.affine_matrix, np.eye(layer.ndim + 1)
+    )
+    if moved or turned:
+        what = " and ".join([*(["position"] if moved else []), *(["rotation"] if turned else [])])
+        words.append(f"{path.name} does not hold the layer's {what}.")
+    return " ".join(words)
+
+
+def save_and_wait(parent: QWidget | None, layer: Labels) -> bool:
+    """Ask for a file and save the labels in it; return whether they are saved, and show why not in a message box."""
+    ended: list[Any] = []
+    files = FileThread()
+    path = None
+    try:
+        path = ask_path(parent, layer)
+        if path is None:
+            return False
+        files.ask(saving(layer, path), ended.append)
+    except FoundsegError as error:
+        ended.append(error)
+    draw_until(lambda: bool(ended))
+    files.leave()
+    if path is None or isinstance(ended[0], Exception):
+        QMessageBox.warning(parent, "Save labels", f"{layer.name!r} was not saved. {ended[0]}")
+        return False
+    mark_saved(layer, path)
+    return True
+
+
+def _inputs(layer: Labels) -> list[str]:
+    """Return the files of all open images, and of the image of the labels."""
+    images = [other for viewer in open_viewers() for other in viewer.layers if isinstance(other, ImageLayer)]
+    paths = [str(other.source.path) for other in images if other.source.path is not None]
+    image = layer_file(layer).image
+    return [*paths, *([image.source] if image is not None and image.source else [])]
+
+
+def _axes(layer: Labels) -> str:
+    """Return the letters of the axes, of the image where it has as many."""
+    image = layer_file(layer).image
+    pixels = layer.data[0] if layer.multiscale else layer.data
+    if image is not None and len(image.label_axes) == pixels.ndim and image.shape == pixels.shape:
+        return image.label_axes
+    try:
+        return layer_axes(layer)
+    except FoundsegError as error:
+        raise OutputError(str(error)) from error

@@ -1,0 +1,106 @@
+"""The button *Save labels…*, and where the labels of a layer are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from weakref import ref
+
+from napari.layers import Labels
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.widgets.controls.message import Message
+from napari_foundseg.widgets.controls.rows import wrapping_label
+from napari_foundseg.widgets.editing.label_saving import ask_path, mark_saved, saved_in_words, saving
+from napari_foundseg.widgets.editing.layer_file import LayerFile, layer_file
+from napari_foundseg.widgets.qt.file_thread import FileThread
+
+__all__ = ["SaveRow"]
+
+
+class SaveRow(QWidget):
+    """Saves the labels of one layer, and says where they are."""
+
+    #: The labels are in a file, the `Path`.
+    saved = Signal(object)
+
+    def __init__(self, theme: str) -> None:
+        super().__init__()
+        self._layer: ref[Labels] | None = None
+        self._file: LayerFile | None = None
+        self._files = FileThread()
+        self._words = ""
+        self.state = wrapping_label("")
+        self.button = QPushButton("Save labels…")
+        self.button.setToolTip(
+            "Save the labels in a file, with scale, units and colours; the properties of the objects are kept with "
+            "them. (File > Save Selected Layers keeps these only with 'FoundSeg labels' as the file's type.)"
+        )
+        self.button.clicked.connect(lambda: self.save())
+        self.message = Message(theme)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        line = QHBoxLayout()
+        line.addWidget(self.state, 1)
+        line.addWidget(self.button)
+        layout.addLayout(line)
+        layout.addWidget(self.message)
+        self.follow(None)
+
+    @property
+    def layer(self) -> Labels | None:
+        """The layer that is saved."""
+        return None if self._layer is None else self._layer()
+
+    def follow(self, layer: Labels | None) -> None:
+        """Save another layer from now on."""
+        if self._file is not None:
+            self._file.changed.disconnect(self._show)
+        self._layer = None if layer is None else ref(layer)
+        self._file = None if layer is None else layer_file(layer)
+        if self._file is not None:
+            self._file.changed.connect(self._show)
+        self.message.say("")
+        self.say("")
+
+    def say(self, words: str) -> None:
+        """Show what was done last, above where the labels are."""
+        self._words = words
+        self._show()
+
+    def save(self) -> None:
+        """Ask for a file and save the labels in it, in the background."""
+        layer = self.layer
+        if layer is None:
+            return
+        self.message.say("")
+        try:
+            path = ask_path(self, layer)
+            if path is None:
+                return
+            edits = layer_file(layer).edits
+            work = saving(layer, path)
+        except FoundsegError as error:
+            self.message.say(str(error))
+            return
+        self.button.setEnabled(False)
+        self.say(f"Saving {path.name} …")
+        self._files.ask(work, lambda result: self._save_done(layer, path, edits, result))
+
+    def _save_done(self, layer: Labels, path: Path, edits: int, result: Any) -> None:
+        self.button.setEnabled(self.layer is not None)
+        self.say("")
+        if isinstance(result, Exception):
+            self.message.say(f"{layer.name!r} was not saved. {result}")
+            return
+        mark_saved(layer, path, edits)
+        self.say(saved_in_words(layer, path, result))
+        self.saved.emit(path)
+
+    def _show(self) -> None:
+        file = self._file
+        layer = self.layer
+        self.button.setEnabled(layer is not None)
+        self.state.setText("\n".join(filter(None, (self._words, "" if file is None else file.in_words()))))
