@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from napari._qt.qt_viewer import QtViewer
 from napari.settings import get_settings
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
@@ -252,6 +253,8 @@ def window_viewer(make_napari_viewer: Any) -> Iterator[Any]:
         viewer.window._teardown()
         del viewer.window._qt_window  # it is closed, and Qt has destroyed it
     delete_later()
+    # napari's fixture counts windows; this one was closed out of a question's own event loop, and lives a little longer.
+    QtViewer._instances.clear()
     type(viewer)._instances.discard(viewer)
 
 
