@@ -253,7 +253,7 @@ def window_viewer(make_napari_viewer: Any) -> Iterator[Any]:
         viewer.window._teardown()
         del viewer.window._qt_window  # it is closed, and Qt has destroyed it
     delete_later()
-    # napari's fixture counts windows; this one was closed out of a question's own event loop, and lives a little longer.
+    # napari's fixture counts windows; this one was closed out of a question's event loop, and lives a little longer.
     QtViewer._instances.clear()
     type(viewer)._instances.discard(viewer)
 
