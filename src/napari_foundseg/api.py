@@ -52,7 +52,9 @@ def automatic(
     method : str, optional
         ``decoder`` or ``grid``; by default the decoder where the model has one.
     tile : bool
-        Whether images larger than the model's window are done in windows, at full resolution.
+        Whether images larger than the model's window are done in windows, at full resolution. Without, the whole image
+        is shrunk to the window, as `segment_anything` does. Its masks are those but for the features, which models
+        with windows of 512 pixels or more round to float16: at most 3 pixels of 262,144 with trained weights.
     axes : str, optional
         Such as ``"ZYX"`` or ``"YXC"``; by default a last axis of 3 or 4 is RGB(A) and leading axes are slices.
     **settings
@@ -92,7 +94,8 @@ def prompt(
         A name of the catalogue, or what `load_model` returned.
     tile : bool
         Whether to look at each object through a window that fits it; without it the image is shrunk to the
-        model's window, as `segment_anything.SamPredictor` does.
+        model's window, as `segment_anything.SamPredictor` does. The mask is that but for the features, which models
+        with windows of 512 pixels or more round to float16: at most 3 pixels of 262,144 with trained weights.
     axes : str, optional
         As for `automatic`.
     **settings

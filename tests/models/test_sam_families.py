@@ -256,7 +256,8 @@ def test_a_micro_sam_checkpoint_prompts_and_decodes(tmp_path: Path, sam: Sam, pi
         features = model.encode(picture).features
         expected = torch.sigmoid(written_out(features, decoder))
         expected = sam.postprocess_masks(expected, (89, 128), (90, 130))[0]
-    assert_allclose(maps, expected, atol=1e-4)
+    # Sums of float32 in another order, in eight layers, differ by a few 1e-4 between processors.
+    assert_allclose(maps, expected, atol=1e-3)
     assert fs.automatic(picture, model=row.name).labels.shape == (90, 130)
     assert fs.prompt(picture, Prompt(box=(30, 40, 59, 89)), model=row.name).labels.shape == (90, 130)
     # Without a decoder it is a plain SAM.

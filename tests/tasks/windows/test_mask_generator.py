@@ -28,6 +28,7 @@ def best_ious(expected: list[np.ndarray], found: list[np.ndarray]) -> np.ndarray
     return (shared / (a.sum(1)[:, None] + b.sum(1) - shared)).max(axis=1)
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -120,7 +120,8 @@ def grouped(
     nms_kernel : int
         Side in pixels, odd, of the square within which a centre must be the highest.
     top_k : int
-        Only so many of the highest centres are taken.
+        Only so many of the highest centres are taken. detectron2 takes those above the k-th, so one fewer where there
+        are more than k.
     stuff_area : int
         Stuff of fewer pixels is dropped.
 

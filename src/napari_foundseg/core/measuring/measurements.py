@@ -143,6 +143,9 @@ def boxes_of(table: pd.DataFrame, axes: str, spacing: Sequence[float | None]) ->
 def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
     """Return the largest distance between two corners of an object's pixels.
 
+    A pixel is a square here, so that one of side 1 has 1.41. scikit-image's `feret_diameter_max` is that of the contour
+    between pixels (0.5), which cuts the corners, and is smaller by up to half a pixel at each end.
+
     Parameters
     ----------
     mask : ndarray of bool

@@ -44,9 +44,10 @@ def test_the_reference_predictor_runs_unchanged(sam: Sam, picture: np.ndarray) -
     assert again.shape == (1, 200, 150)
 
 
+@pytest.mark.timeout(900)
 def test_the_reference_generator_runs_unchanged(sam: Sam, picture: np.ndarray) -> None:
-    generator = SamAutomaticMaskGenerator(sam, points_per_side=4, pred_iou_thresh=0.0, stability_score_thresh=0.0)
-    assert isinstance(generator.generate(picture), list)
+    generator = SamAutomaticMaskGenerator(sam, points_per_side=2, pred_iou_thresh=0.0, stability_score_thresh=0.0)
+    assert isinstance(generator.generate(picture[:96, :96]), list)
 
 
 def test_many_prompts_at_once_equal_each_alone(sam: Sam, picture: np.ndarray) -> None:
