@@ -60,10 +60,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def tissue() -> NDArray[np.uint8]:
-    """Return a picture whose grey values reach from 0 to 255, so that models see it as it is."""
-    own = np.ascontiguousarray(imread(sample("tissue"))[:60, :64, :3])
-    low, high = np.percentile(own, (0.5, 99.5))
-    return np.clip(np.round((own - low) / (high - low) * 255), 0, 255).astype(np.uint8)
+    """Return a dim photograph: models see it as it is, as the library's own call does."""
+    return np.ascontiguousarray(imread(sample("tissue"))[:60, :64, :3]) // 2 + 40
 
 
 def by_the_library(folder: Path, architecture: str, rgb: NDArray[np.uint8], kind: str, **options: Any) -> Any:
