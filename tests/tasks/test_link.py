@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -18,6 +19,7 @@ from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.automatic import derive
 from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings
 from napari_foundseg.tasks.run_request import RunRequest
+from tests.support import toy_steps
 
 #: Depth of a slice in pixels.
 DEPTH = 3
@@ -96,6 +98,18 @@ def test_one_slice_has_nothing_to_link(oracle: Any, true_maps: Any) -> None:
     one = TASKS["automatic"].run(planes, AutomaticInputs(index=(1,)), DecoderSettings(min_area=0), oracle)
     assert one.count_in_words == "1 object"
     assert fs.automatic(Image(planes.levels[0][0], "YXC"), model=oracle, min_area=0).count_in_words == "1 object"
+
+
+def test_a_batch_says_whether_a_stack_is_linked(stack: Any, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    tifffile.imwrite(tmp_path / "images" / "a.tif", stack[0][:4], imagej=True, metadata={"axes": "ZYX"})
+    recipe = toy_steps.recipe(min_area=20)
+    (apart,) = toy_steps.run(recipe, tmp_path)
+    step = recipe.steps[0].model_copy(update={"settings": {"min_area": 20, "link": "overlap"}})
+    (linked,) = toy_steps.run(recipe.model_copy(update={"steps": (step,)}), tmp_path)
+    assert apart.counted == f"{apart.objects} objects in 4 slices, not linked"
+    assert linked.counted == f"{linked.objects} objects in 4 slices, linked"
+    assert linked.objects < apart.objects
 
 
 def test_records_without_the_setting_stay_unlinked(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from napari_foundseg.core.errors import (
     OutputError,
 )
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.result import count_in_words
 from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.io.formats.table import format_of_labels
@@ -101,6 +102,8 @@ class ItemOutcome:
         Type of the error, of an item that failed.
     channel : str
         Which of several channels of the image were used, such as ``channel 1 of 3 (DAPI)``.
+    counted : str
+        The number of objects in words, such as ``22 objects in 8 slices, linked``.
     ends_batch : bool
         Whether every other item would fail too: the disk is full, or the folder of the results is gone.
     """
@@ -113,6 +116,7 @@ class ItemOutcome:
     reason: str = ""
     error: str = ""
     channel: str = ""
+    counted: str = ""
     ends_batch: bool = False
 
 
@@ -195,8 +199,9 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
         return failed
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
+    counted = count_in_words(objects, computed.labels.shape, next(iter(computed.steps), {}))
     words = " ".join(filter(None, (*ready.image.notes, _notes(computed.steps), moved)))
-    return _outcome(ready.order, "done", objects, seconds, words, channel=ready.image.channel_choice)
+    return _outcome(ready.order, "done", objects, seconds, words, channel=ready.image.channel_choice, counted=counted)
 
 
 #: For `Pool.submit`.

@@ -38,6 +38,8 @@ class ReportedItem(Declared):
     """Type of the error, of an item that failed."""
     channel: str = ""
     """Which of several channels of the image were used, such as channel 1 of 3 (DAPI)."""
+    counted: str = ""
+    """The number of objects in words, such as 22 objects in 8 slices, linked."""
 
 
 class Report(Declared):
@@ -104,6 +106,7 @@ def make_entry(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedIte
         reason=outcome.reason,
         error=outcome.error,
         channel=outcome.channel,
+        counted=outcome.counted,
     )
 
 

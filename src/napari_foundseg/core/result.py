@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.masks import Mask
 
-__all__ = ["Segmentation"]
+__all__ = ["Segmentation", "count_in_words"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,24 +74,7 @@ class Segmentation:
     @property
     def count_in_words(self) -> str:
         """How many objects there are; of a stack, in how many slices, and whether they are linked."""
-        n = len(self)
-        found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
-        linked = self.provenance.get("linked")
-        axes = self.provenance.get("image", {}).get("axes", "")
-        one_slice = self.provenance.get("inputs", {}).get("index") is not None
-        if not n or one_slice or linked is None or len(axes) != len(self.pixels.shape):
-            return found
-        sizes = {
-            axis: size for axis, size in zip(axes, self.pixels.shape, strict=True) if axis not in "YX" and size > 1
-        }
-        if not sizes:
-            return found
-        apart = "".join(axis for axis in sizes if axis not in linked)
-        if len(apart) == len(sizes):
-            how = "not linked"
-        else:
-            how = f"linked along {', '.join(a for a in sizes if a in linked)} only" if apart else "linked"
-        return f"{found} in {prod(sizes.values())} slices, {how}"
+        return count_in_words(len(self), self.pixels.shape, self.provenance)
 
     @property
     def channel_choice(self) -> str:
@@ -108,3 +92,37 @@ def _check_labels(labels: NDArray[Any], table: pd.DataFrame) -> None:
     largest = int(labels.max(initial=0))
     if largest and largest > int(table["label"].max() if len(table) else 0):
         raise ValueError(f"label {largest} has no row in the table")
+
+
+def count_in_words(n: int, shape: tuple[int, ...], provenance: Mapping[str, Any]) -> str:
+    """Return the number of objects in words, such as ``22 objects in 8 slices, linked``.
+
+    Parameters
+    ----------
+    n : int
+        How many.
+    shape : tuple of int
+        Of the labels.
+    provenance : mapping
+        Of their run.
+
+    Returns
+    -------
+    str
+        Of a stack, also in how many slices, and whether they are linked.
+    """
+    found = "No objects" if not n else "1 object" if n == 1 else f"{n} objects"
+    linked = provenance.get("linked")
+    axes = provenance.get("image", {}).get("axes", "")
+    one_slice = provenance.get("inputs", {}).get("index") is not None
+    if not n or one_slice or linked is None or len(axes) != len(shape):
+        return found
+    sizes = {axis: size for axis, size in zip(axes, shape, strict=True) if axis not in "YX" and size > 1}
+    if not sizes:
+        return found
+    apart = "".join(axis for axis in sizes if axis not in linked)
+    if len(apart) == len(sizes):
+        how = "not linked"
+    else:
+        how = f"linked along {', '.join(a for a in sizes if a in linked)} only" if apart else "linked"
+    return f"{found} in {prod(sizes.values())} slices, {how}"

@@ -48,6 +48,8 @@ class Line:
     reason: str = ""
     #: Which of several channels were used, in words.
     channel: str = ""
+    #: The number of objects in words.
+    counted: str = ""
 
     @property
     def shown(self) -> str:
@@ -280,6 +282,7 @@ class BatchSession(QObject):
                 line.objects = told.objects
                 line.reason = told.reason
                 line.channel = told.channel
+                line.counted = told.counted
         self.listed.emit()
         self.settled.emit()
         if then is not None:
@@ -336,6 +339,7 @@ class BatchSession(QObject):
                 line.objects = outcome.objects
                 line.reason = outcome.reason
                 line.channel = outcome.channel
+                line.counted = outcome.counted or line.counted
                 line.seconds = outcome.seconds or (line.seconds if state == "already done" else 0.0)
             rows.append(self._rows[stem])
         self.changed.emit(rows)

@@ -113,7 +113,7 @@ class BatchTable(ItemTable):
                 line.item.name,
                 why,
                 "Processing time, without waiting.",
-                "Number of objects in the result.",
+                f"{line.counted or 'Number of objects in the result'}.",
                 f"Used {line.channel}." if line.channel else "",
             ),
         )
