@@ -13,6 +13,7 @@ import pytest
 
 from napari_foundseg.core.errors import BadImageError, Cancelled, EngineError, ModelNotFoundError
 from napari_foundseg.core.image import Image
+from napari_foundseg.engine import dispatch
 from napari_foundseg.engine.client import Engine
 from tests.support.asking import gone, running, submit, wait_until
 
@@ -67,13 +68,44 @@ def test_cancel_stops_a_task_that_polls(engine: Engine, image: Image) -> None:
     assert time.monotonic() - start < 1.5
 
 
-def test_a_task_that_does_not_stop_is_replaced(engine: Engine, image: Image) -> None:
+def test_a_cancelled_run_that_goes_on_for_a_while_keeps_its_worker(engine: Engine, image: Image) -> None:
+    pid = engine.diagnostics()["pid"]
+    job = running(engine, image, "deaf", seconds=4)
+    job.cancel()
+    said: list[str] = []
+    following = submit(engine, image, progress=lambda _share, words: said.append(words))
+    assert following.wait(20).provenance["pid"] == pid
+    assert "waiting for the cancelled run to end" in said
+    assert (job.state, job.result) == ("cancelled", None)
+
+
+def test_a_cancelled_run_that_nobody_waits_for_keeps_its_worker(
+    engine: Engine, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_LEAST_PATIENCE", 0.2)
+    monkeypatch.setattr(dispatch, "_MOST_PATIENCE", 0.2)
+    pid = engine.diagnostics()["pid"]
+    running(engine, image, "deaf", seconds=2).cancel()
+    waiting = submit(engine, image)
+    waiting.cancel()
+    wait_until(lambda: engine._dispatcher._running is None)
+    assert submit(engine, image).wait(20).provenance["pid"] == pid
+
+
+def test_a_long_run_that_does_not_stop_is_replaced_when_something_new_is_asked(
+    engine: Engine, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_LEAST_PATIENCE", 0.5)
+    monkeypatch.setattr(dispatch, "_MOST_PATIENCE", 0.5)
     pid = engine.diagnostics()["pid"]
     ended = threading.Event()
     job = running(engine, image, "deaf", seconds=60, done=lambda _: ended.set())
     job.cancel()
     assert ended.wait(1)
-    assert submit(engine, image).wait(30).provenance["pid"] != pid
+    said: list[str] = []
+    following = submit(engine, image, progress=lambda _share, words: said.append(words))
+    assert following.wait(30).provenance["pid"] != pid
+    assert any("did not stop" in words for words in said)
     assert job.state == "cancelled"
     wait_until(lambda: gone(pid), 2)
 

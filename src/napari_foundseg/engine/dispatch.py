@@ -24,8 +24,10 @@ from napari_foundseg.engine.worker import RunOutcome
 __all__ = ["Dispatcher"]
 
 _log = logging.getLogger(__name__)
-#: Seconds that a worker of our own has to stop before it is replaced.
-_STOP_SECONDS = 2.0
+#: Least and greatest number of seconds that a new job waits for a cancelled one before our own worker is replaced; in
+#: between, as long as the worker took from its start to its first answer: a new one would take as long.
+_LEAST_PATIENCE = 15.0
+_MOST_PATIENCE = 90.0
 _JOIN_SECONDS = 0.2
 #: Seconds by which the end of a process may be reported later than its broken connection.
 _REASON_SECONDS = 0.5
@@ -59,6 +61,9 @@ class Dispatcher:
         self._start_requested = False
         self.link: Link | None = None
         self.device: str | None = None
+        #: Seconds that the worker took to start and for its first answer, with the loading of a model.
+        self._start_seconds = 0.0
+        self._answered = False
 
     def start(self) -> None:
         """Start the threads, and through them the worker."""
@@ -87,6 +92,8 @@ class Dispatcher:
             self._waiting = deque(old for old in self._waiting if old not in replaced)
             self._waiting.append(job)
             self._changed.notify_all()
+            if self._running is not None:
+                self._running.messages.put(("asked", None))
         for old in replaced:
             old.end("cancelled", error=Cancelled("A newer request took its place."))
 
@@ -150,6 +157,7 @@ class Dispatcher:
             self.link.close()
             self.link = None
         self._report_status("starting the engine")
+        began = time.monotonic()
         with self._changed:
             if self._closed:
                 raise Cancelled("The engine was closed.")
@@ -159,6 +167,8 @@ class Dispatcher:
         except BaseException:
             link.close()
             raise
+        self._start_seconds = time.monotonic() - began
+        self._answered = False
         self._report_status("ready")
         return link
 
@@ -169,6 +179,7 @@ class Dispatcher:
         transfer = RunTransfer(job, request, link, self._device)
         answer = transfer.send_request()
         answer.add_done_callback(lambda future: job.messages.put(("answer", future)))
+        began = time.monotonic()
         deadline: float | None = None
         while True:
             try:
@@ -176,22 +187,41 @@ class Dispatcher:
                     timeout=None if deadline is None else max(0.0, deadline - time.monotonic())
                 )
             except Empty:
-                self._replace_worker(link)
-                return
+                if self._next_job() is not None:
+                    self._replace_worker(link)
+                    return
+                # Nobody waits for the worker any more.
+                deadline = None
+                continue
             if kind == "answer" and value.exception() is None:
                 self._end_job(job, value.result())
+                self._start_seconds += 0.0 if self._answered else time.monotonic() - began
+                self._answered = True
                 return
             if kind in {"answer", "death"}:
                 job.end("failed", error=value if kind == "death" else self._explain_break(job, value.exception()))
                 link.close()
                 return
-            if kind == "cancel" and not self._closed:
+            if self._closed:
+                return
+            if kind == "cancel":
+                # The worker goes on, and its answer is dropped: a new one would load the model again.
                 link.cancel(job.id)
-                deadline = time.monotonic() + _STOP_SECONDS
+            if kind in {"cancel", "asked"}:
+                following = self._next_job() if job.ended else None
+                if following is not None:
+                    following.report(0.0, "waiting for the cancelled run to end")
+                    deadline = deadline or time.monotonic() + self._patience()
             elif kind == "need" and not job.ended:
                 self._send_slice(job, transfer, *value)
-            elif self._closed:
-                return
+
+    def _next_job(self) -> Job | None:
+        """Return the job that waits for the worker; None where there is none."""
+        with self._changed:
+            return next((job for job in self._waiting if not job.ended), None)
+
+    def _patience(self) -> float:
+        return min(_MOST_PATIENCE, max(_LEAST_PATIENCE, self._start_seconds))
 
     def _send_slice(self, job: Job, transfer: RunTransfer, index: Index, pixels: bool) -> None:
         try:
@@ -223,9 +253,12 @@ class Dispatcher:
             job.end("failed", error=outcome.error)
 
     def _replace_worker(self, link: Link) -> None:
-        """Replace a worker that does not stop, if it is ours; a remote one may serve other users too."""
+        """Replace a worker that a cancelled run holds, if it is ours; a remote one may serve other users too."""
         if link.source.owns_workers:
-            self._report_status("replacing the engine, which did not stop")
+            words = "the cancelled run did not stop, so the engine starts again and loads the model again"
+            self._report_status(words)
+            if (following := self._next_job()) is not None:
+                following.report(0.0, words)
             link.close()
             self._ensure_link()
 

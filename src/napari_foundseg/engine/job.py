@@ -95,6 +95,6 @@ class Job:
         return True
 
     def report(self, share: float, words: str, shown: Any = None) -> None:
-        """Pass on the progress of a running job."""
-        if self._progress is not None and self.state == "running":
+        """Pass on the progress of a job, or what it waits for."""
+        if self._progress is not None and not self.ended:
             self._progress(share, words, *([shown] if shown else []))

@@ -101,7 +101,7 @@ class AutomaticWidget(TaskForm):
         """Add the objects as a new layer, or to the chosen one."""
         self._forget_result()
         found = run.at_full_resolution(segmentation)
-        if self.into.layer is not None:
+        if self.into.layer is not None and not self.image_change:
             return self._add_to_layer(target, run, segmentation, found, seconds)
         self._result_target = target
         labels = self._add_layer(target, found) if len(found) else None

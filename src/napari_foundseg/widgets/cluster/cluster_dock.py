@@ -155,6 +155,10 @@ class ClusterWidget(TaskForm):
             names = [segmentation.classes.name_of(n) for n in getattr(run.request.inputs, "only", ())]
             add_labels(self.viewer, target, segmentation, f"{target.name} {' and '.join(names) or 'objects'}")
             return in_words(segmentation, run.request.image, seconds)
+        if self.image_change:
+            # The live layer goes on with the image as it is now.
+            add_labels(self.viewer, target, segmentation, f"{target.name} clusters")
+            return f"{len(segmentation.classes)} clusters, {seconds:.1f} s"
         self._shown.show(target, segmentation)
         self.clusters.show_classes(segmentation.classes, segmentation.provenance.get("hidden", ()), bool(self._edits))
         for part in self._result_part:

@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from napari.utils.colormaps import CyclicLabelColormap, DirectLabelColormap
 
-__all__ = ["GUESS", "LISTED", "NEGATIVE", "POSITIVE", "PREVIEW", "listed_colormap", "theme_colour"]
+__all__ = [
+    "CHOSEN",
+    "CHOSEN_TOO",
+    "GUESS",
+    "HALO",
+    "LISTED",
+    "NEGATIVE",
+    "POSITIVE",
+    "PREVIEW",
+    "listed_colormap",
+    "theme_colour",
+]
 
 #: A point on the object, a box around it.
 POSITIVE = "#009e73"
@@ -21,6 +32,12 @@ NEGATIVE = "#d55e00"
 PREVIEW = "#f0e442"
 #: The mask that a click would give.
 GUESS = "#f8f3b3"
+
+#: Outlines of chosen objects: of the first, into which the others are merged, and of the others.
+CHOSEN = "#ffffff"
+CHOSEN_TOO = "#f0e442"
+#: Around both, so that they are visible on bright pictures.
+HALO = "#000000"
 
 #: Name of the colormaps that `listed_colormap` makes.
 LISTED = "listed"

@@ -26,6 +26,7 @@ from napari_foundseg.widgets.runs import run_time
 from napari_foundseg.widgets.runs.last_run import LastRun
 from napari_foundseg.widgets.runs.run import Run
 from napari_foundseg.widgets.runs.run_follower import RunFollower
+from napari_foundseg.widgets.runs.run_image import RunImage
 from napari_foundseg.widgets.runs.run_record import RunRecord
 from napari_foundseg.widgets.runs.shared_engine import start_engine
 
@@ -41,12 +42,16 @@ class TaskForm(Dock):
 
     run_text = "Run"
     run_help = "Run on the chosen image (the result becomes a new layer)."
+    #: What happens to a result whose image has changed during the run.
+    outdated_result = "the result belongs to the image as it was when the run began, and is a layer of its own."
 
     def __init__(self, viewer: ViewerModel, task: Task) -> None:
         super().__init__(viewer, "image", "model", "settings", "inputs")
         self.task = task
         self._follower = RunFollower(self)
-        self._run_target: ImageOnLayer | None = None
+        self._run_image: RunImage | None = None
+        #: What has become of the image during the run whose result is shown, such as "'cells' was removed".
+        self.image_change = ""
 
     def build(self) -> None:
         """Add all controls, then connect them and show the state; called once."""
@@ -140,7 +145,7 @@ class TaskForm(Dock):
         except FoundsegError as error:
             self.fail(error)
             return
-        self._run_target = target
+        self._run_image = RunImage(target)
         self.last_run.keep(RunRecord(request, target.name, self.input_layers()))
         self.forms[self.method_name].remember()
         self._show_busy()
@@ -190,10 +195,13 @@ class TaskForm(Dock):
 
     def _run_done(self, run: Run, segmentation: Segmentation) -> None:
         seconds = self._follower.seconds
-        target = self._run_target
-        assert target is not None
-        self._show_idle(self.show_result(target, run, segmentation, seconds))
+        run_image = self._run_image
+        assert run_image is not None
+        self.image_change = run_image.describe_change(self.viewer)
+        self._show_idle(self.show_result(run_image.target, run, segmentation, seconds))
         self.show_notes(segmentation.provenance)
+        if self.image_change:
+            self.messages["image"].say(f"{self.image_change}: {self.outdated_result}")
         if not self.task.learns_time:
             return
         run_time.learn(run.request.at_level(), seconds)

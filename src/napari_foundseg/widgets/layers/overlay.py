@@ -5,7 +5,7 @@ The other direction is `widgets.layers.layer_conversion`: it makes `core` types 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
     from napari_foundseg.core.masks import Mask
 
-__all__ = ["Overlay", "image_layer"]
+__all__ = ["Overlay", "image_layer", "part_transforms"]
 
 
 def image_layer(image: Image, name: str) -> ImageLayer:
@@ -170,6 +170,14 @@ class Overlay:
         fixed = dict(zip(self._image.slice_axes, index, strict=True)) | {"C": 0}
         at |= {axis: np.full(len(at["Y"]), i, np.intp) for axis, i in fixed.items()}
         return tuple(at[axis] for axis in self.axes)
+
+
+def part_transforms(layer: Layer, corner: Sequence[int]) -> dict[str, Any]:
+    """Return keywords for a layer that holds a part of another layer's array, given the part's first pixel."""
+    kept = ("scale", "rotate", "shear", "affine", "units", "axis_labels")
+    turned = np.asarray(layer.rotate, float) @ _shear_matrix(layer)
+    moved = np.array(layer.translate, float) + turned @ (np.array(layer.scale, float) * np.array(corner, float))
+    return {**{name: getattr(layer, name) for name in kept}, "translate": moved}
 
 
 def _shear_matrix(layer: Layer) -> NDArray[np.float64]:

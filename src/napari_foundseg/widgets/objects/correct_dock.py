@@ -21,6 +21,7 @@ from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
+from napari_foundseg.widgets.objects.object_outlines import ObjectOutlines, shared_outlines
 from napari_foundseg.widgets.objects.review import Review
 from napari_foundseg.widgets.objects.split_button import SplitButton
 
@@ -36,6 +37,7 @@ class CorrectWidget(LabelsDock):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         self.chosen_objects = ChosenObjects()
+        self._outlines: ObjectOutlines | None = None
         self.build()
 
     @property
@@ -162,6 +164,7 @@ class CorrectWidget(LabelsDock):
         assert self.history is not None
         self.history.changed.connect(self._follow_edit)
         self.review.enter(self.history)
+        self._outlines = shared_outlines(self.viewer, self.history, self)
         self.choose([])
 
     def leave(self, layer: Labels) -> None:
@@ -170,6 +173,9 @@ class CorrectWidget(LabelsDock):
         assert self.history is not None
         self.history.changed.disconnect(self._follow_edit)
         self.review.leave()
+        if self._outlines is not None:
+            self._outlines.leave(self)
+            self._outlines = None
         if self._on_press in layer.mouse_drag_callbacks:
             layer.mouse_drag_callbacks.remove(self._on_press)
         for emitter in (layer.events.selected_label, layer.events.scale, layer.events.units):
@@ -268,6 +274,8 @@ class CorrectWidget(LabelsDock):
     def _show_chosen(self) -> None:
         if self.layer is not None and (last := self.chosen_objects.last) is not None:
             self.layer.selected_label = last
+        if self._outlines is not None:
+            self._outlines.show(self.chosen)
         self._show_chosen_size()
 
     def _show_chosen_size(self) -> None:

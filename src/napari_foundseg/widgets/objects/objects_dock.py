@@ -22,6 +22,7 @@ from napari_foundseg.widgets.layers.layer_axes import label_spacing, layer_axes
 from napari_foundseg.widgets.objects.comparison import ComparisonPanel
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.measurements import Measurements, shared_measurements
+from napari_foundseg.widgets.objects.object_outlines import ObjectOutlines, shared_outlines
 from napari_foundseg.widgets.objects.removal import Removal
 
 __all__ = ["ObjectsWidget"]
@@ -36,6 +37,7 @@ class ObjectsWidget(LabelsDock):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer)
         self._measurements: Measurements | None = None
+        self._outlines: ObjectOutlines | None = None
         self.setMinimumHeight(_HEIGHT)
         self.build()
 
@@ -84,7 +86,8 @@ class ObjectsWidget(LabelsDock):
         self._measurements = shared_measurements(self.history, self)
         self._measurements.changed.connect(self._show_table)
         self._measurements.failed.connect(self._measuring_failed)
-        layer.events.selected_label.connect(self._follow_label)
+        self._outlines = shared_outlines(self.viewer, self.history, self)
+        layer.events.selected_label.connect(self._choose_label)
         self.comparison.follow(self.history)
         self._use_image()
         self._show_table()
@@ -97,6 +100,9 @@ class ObjectsWidget(LabelsDock):
         self._measurements.failed.disconnect(self._measuring_failed)
         self._measurements.leave(self)
         self._measurements = None
+        if self._outlines is not None:
+            self._outlines.leave(self)
+            self._outlines = None
         self.comparison.follow(None)
         self.table.show_table(pd.DataFrame())
         self.removal.show_table(pd.DataFrame({"label": [], "pixels": []}), current=False)
@@ -127,7 +133,16 @@ class ObjectsWidget(LabelsDock):
         self.state.setText("")
         self.message.say(reason)
 
-    def _follow_label(self, _event: Any = None) -> None:
+    def _choose_label(self, _event: Any = None) -> None:
+        """Select and outline the object whose label is selected."""
+        self._follow_label()
+        self._outline()
+
+    def _outline(self) -> None:
+        if self._outlines is not None and self.layer is not None:
+            self._outlines.show([int(self.layer.selected_label)])
+
+    def _follow_label(self) -> None:
         if self.layer is not None:
             self.table.select(int(self.layer.selected_label))
 
@@ -135,6 +150,7 @@ class ObjectsWidget(LabelsDock):
         layer = self.layer
         if layer is not None and row["pixels"]:
             layer.selected_label = int(row["label"])
+            self._outline()
             centre_on(self.viewer, layer, [float(row[axis]) for axis in layer_axes(layer).lower()])
 
     def _go_to_error(self, row: pd.Series) -> None:

@@ -36,6 +36,7 @@ class PromptWidget(TaskForm):
 
     run_text = "Start pointing"
     run_help = "Add a points and a shapes layer over the image; every change of them updates the mask."
+    outdated_result = "the mask of the image as it was before was dropped. Click again for a mask of what it shows now."
 
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, TASKS["prompt"])
@@ -43,6 +44,8 @@ class PromptWidget(TaskForm):
         self._known: ImageOnLayer | None = None
         self._frame = FrameHold()
         self._slow = False
+        #: Whether the chosen model has answered: until then it is loading.
+        self._model_loaded = False
         self.build()
         self.candidates.offer([])
 
@@ -115,6 +118,10 @@ class PromptWidget(TaskForm):
         """Show the masks in the preview layer; return size and score."""
         if self.session is None or target.layer is not self.session.layer:
             return ""
+        self._model_loaded = True
+        self.messages["inputs"].say("")
+        if self.image_change:
+            return ""
         self._slow = 1000 * seconds > 2 * HELD
         self.pointer.learn(seconds)
         self.candidates.offer(run.at_full_resolution(segmentation).masks or ())
@@ -125,7 +132,7 @@ class PromptWidget(TaskForm):
         target = self._session_target()
         masks = self.candidates.masks
         if target is None or not masks:
-            self.messages["inputs"].say("There is no mask to accept. Click on an object or draw a box around it first.")
+            self.messages["inputs"].say(self._why_no_mask())
             return
         try:
             words = self.acceptance.write(target, masks)
@@ -135,6 +142,12 @@ class PromptWidget(TaskForm):
         self.clear()
         self.result.setText(words)
         self.result.show()
+
+    def _why_no_mask(self) -> str:
+        if self.current is None:
+            return "There is no mask to accept. Click on an object or draw a box around it first."
+        reason = "The mask is being computed" if self._model_loaded else "The model is loading"
+        return f"{reason}. Accept the mask when it is shown."
 
     def clear(self) -> None:
         """Remove the prompts and the preview; the session goes on."""
@@ -160,6 +173,10 @@ class PromptWidget(TaskForm):
         self.encoding.stop()
         self._frame.draw()
         super().release()
+
+    def _change_model(self) -> None:
+        self._model_loaded = False
+        super()._change_model()
 
     def update_estimate(self) -> None:
         """Show nothing: a mask takes milliseconds."""
