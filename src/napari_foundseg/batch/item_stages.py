@@ -32,7 +32,7 @@ from napari_foundseg.core.result import count_in_words
 from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.io.formats.table import format_of_labels
-from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name
+from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name, split_inside
 from napari_foundseg.io.writers import replace_labels, replace_overlay, replace_table
 from napari_foundseg.io.written_files import file_state
 from napari_foundseg.tasks.notes import notes_of
@@ -158,9 +158,13 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
         item = order.item
         models = recipe.models()
         source = SourceFile(
-            name=item.name, sha256=hash_image_file(item.path), index=item.index, axes=recipe.inputs.axes
+            name=item.name,
+            sha256=hash_image_file(item.path),
+            index=item.index,
+            axes=recipe.inputs.axes,
+            inside=split_inside(item.path)[1],
         )
-        if held.is_current(source.sha256, source.index, recipe.digest(), models):
+        if held.is_current(source, recipe.digest(), models):
             objects = held.known.objects if held.known else None
             steps = held.known.steps if held.known else ()
             held.release()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
-from napari_foundseg.io.formats.table import image_endings
+from napari_foundseg.io.formats.table import data_set_file, image_endings
 from napari_foundseg.io.image_listing import can_read_whole, images_of, pick_images
 from napari_foundseg.io.naming import (
     LABELS_SUFFIX,
@@ -86,7 +86,7 @@ def list_items(recipe: Recipe, folder: Path, out: Path | None = None) -> list[Ba
                 f"{', '.join(image_endings())}, and files named *{LABELS_SUFFIX} are results."
             )
         for file in found:
-            for path, note, named in _images(file, first=recipe.inputs.inside == "first"):
+            for path, note, named in _images(data_set_file(file), first=recipe.inputs.inside == "first"):
                 found_images.setdefault(known.identity(path), (_name(named, folder), path, note))
     stems = _stems([name for name, _, _ in found_images.values()], results)
     items = [
@@ -104,6 +104,9 @@ def _images(file: Path, *, first: bool) -> Iterator[tuple[Path, str, Path]]:
         rest = len(inside.all_paths) - 1
         note = f"{file.name} holds {rest} more images, which this recipe leaves out (inside: first)."
         yield inside.all_paths[0], note, file
+        return
+    if len(inside.paths) == 1 and can_read_whole(file):
+        yield inside.paths[0], left_out, file
         return
     for i, path in enumerate(inside.paths):
         yield path, "" if i else left_out, path

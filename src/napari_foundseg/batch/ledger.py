@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from napari_foundseg.batch.sidecar import Sidecar, read_sidecar
+from napari_foundseg.batch.sidecar import Sidecar, SourceFile, read_sidecar
 from napari_foundseg.core.errors import FolderLostError, KeptError, OutputError
 from napari_foundseg.io.atomic import named_errors, publish, sweep
 from napari_foundseg.io.formats.table import label_endings
@@ -169,12 +169,14 @@ class LockedItem:
             if name in self.found:
                 raise KeptError(f"{name} was kept: you have worked on it in the worklist.")
 
-    def is_current(self, source: str, index: tuple[int, ...] | None, recipe: str, models: Mapping[str, str]) -> bool:
+    def is_current(self, source: SourceFile, recipe: str, models: Mapping[str, str]) -> bool:
         """Tell whether the existing result is complete, and of this image, this recipe and these models."""
         known = self.known
         if known is None or known.state != "done":
             return False
-        same = (known.input.sha256, known.input.index, known.recipe, known.models) == (source, index, recipe, models)
+        # Results of earlier versions are of the first image in the file.
+        before, now = ((one.sha256, one.index, one.inside or "0") for one in (known.input, source))
+        same = (before, known.recipe, known.models) == (now, recipe, models)
         return same and all(self.found.get(name) == digest for name, digest in known.outputs.items())
 
     def make_stage(self) -> Path:

@@ -25,6 +25,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.formats.table import format_of_labels, label_endings
+from napari_foundseg.io.image_listing import images_of
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.io.naming import sidecar_path
 from napari_foundseg.io.output_paths import check_outputs, find_files
@@ -210,18 +211,27 @@ def _image(record: _RunRecord, given: Any) -> Image:
     """Return the image as the run read it; raise a BadImageError if it is another."""
     try:
         known = record.steps[0]["image"]
-        image = _opened(record, known, known["source"] if given is None else given)
+        path = known["source"] if given is None else given
         expected = known["fingerprint"]
+        found = _opened(record, known, path)
+        if found.fingerprint() != expected:
+            # Earlier versions read the first image of a file that holds several.
+            others = (_opened(record, known, other) for other in _inside(path))
+            found = next((image for image in others if image.fingerprint() == expected), found)
     except (KeyError, TypeError, ValidationError) as error:
         raise ReplayError(f"The provenance is incomplete, or of another napari-foundseg: {error}") from error
-    found = image.fingerprint()
-    if found != expected:
+    if found.fingerprint() != expected:
         raise BadImageError(
-            image.source,
-            f"this is not the image of the result (fingerprint {found[:12]}… instead of "
+            found.source,
+            f"this is not the image of the result (fingerprint {found.fingerprint()[:12]}… instead of "
             f"{expected[:12]}…). Give the image that the result was made from",
         )
-    return image
+    return found
+
+
+def _inside(path: Any) -> tuple[Path, ...]:
+    """Return the images inside a file that holds several."""
+    return images_of(Path(path)).all_paths if isinstance(path, str | Path) else ()
 
 
 def _opened(record: _RunRecord, known: Mapping[str, Any], path: Any) -> Image:

@@ -16,7 +16,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.atomic import named_errors
 from napari_foundseg.io.formats.table import format_of_labels
-from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name, sidecar_path, stem_of
+from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name, sidecar_path, split_inside, stem_of
 from napari_foundseg.io.output_paths import check_outputs, free_path, refuse_inputs, refuse_kept
 from napari_foundseg.io.writers import replace_labels, replace_table
 from napari_foundseg.io.written_files import hash_file, note_written
@@ -81,7 +81,13 @@ def write_result(
     )
     Sidecar(
         state="done",
-        input=SourceFile(name=image.source, sha256=hash_file(Path(image.source)), index=None, axes=image.axes),
+        input=SourceFile(
+            name=image.source,
+            sha256=hash_file(Path(image.source)),
+            index=None,
+            axes=image.axes,
+            inside=split_inside(Path(image.source))[1],
+        ),
         recipe=Recipe(inputs=sources, steps=(step_of(known),)).digest(),
         models={known["model"]["name"]: known["model"]["sha256"]},
         outputs=outputs,

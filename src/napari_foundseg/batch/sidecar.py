@@ -25,6 +25,8 @@ class SourceFile(Declared):
     """The slice; null for the whole file."""
     axes: str | None
     """The axes that were given to the run; null: those of the file."""
+    inside: str = ""
+    """Which image of a file that holds several, such as 1; empty: the first, or the only one."""
 
 
 class Sidecar(Declared):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,19 @@ import numpy as np
 from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.formats.units import is_known_unit
+from napari_foundseg.io.image_listing import can_read_whole, images_of
 from napari_foundseg.io.layer_files import LayerData
-from napari_foundseg.io.naming import is_image_folder, stem_of, stem_of_labels
+from napari_foundseg.io.naming import flat_name, is_image_folder, split_inside, stem_of, stem_of_labels
 from napari_foundseg.io.readers import read_image
 
-__all__ = ["CHANNEL_NAMES", "image_attributes", "image_reader", "read_image_layer"]
+__all__ = ["CHANNEL_NAMES", "IMAGE_PATH", "image_attributes", "image_reader", "read_image_layer"]
 
 #: Key of a layer's metadata for the names of the image's channels, in their order.
 CHANNEL_NAMES = "foundseg channel names"
+#: Key of a layer's metadata for the path of an image in a file that holds several.
+IMAGE_PATH = "foundseg image path"
+#: Images of one file that are opened at once.
+_MOST_LAYERS = 20
 
 
 def image_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None:
@@ -29,16 +35,34 @@ def image_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | No
 
 
 def read_image_layer(path: str) -> list[LayerData]:
-    """Read an image as one layer: array, attributes, type. Large files are opened, and read where they are shown.
+    """Read an image as a layer: array, attributes, type. Large files are opened, and read where they are shown.
+
+    Each image of a file that holds several of one kind, such as positions, is a layer. A warning names the others.
 
     Raises
     ------
     FoundsegError
         If it cannot be read.
     """
-    image = read_image(path)
+    inside = images_of(Path(path))
+    if len(inside.paths) > _MOST_LAYERS and not can_read_whole(Path(path)):
+        # A plate, whose error says what to do.
+        read_image(path)
+    opened = [read_image(one) for one in inside.paths[:_MOST_LAYERS]]
+    left = [f"{len(inside.paths) - _MOST_LAYERS} more images"] if len(inside.paths) > _MOST_LAYERS else []
+    notes = [f"Left out: {', '.join([*left, *filter(None, [inside.left_out])])}."] if left or inside.left_out else []
+    for note in dict.fromkeys((*notes, *(note for image in opened for note in image.notes))):
+        warnings.warn(f"{Path(path).name}: {note}", stacklevel=2)
+    return [_layer(one, image) for one, image in zip(inside.paths, opened, strict=False)]
+
+
+def _layer(path: Path, image: Image) -> LayerData:
     data, attributes = image_attributes(image)
-    return [(data, {"name": stem_of(Path(path).name), **attributes}, "image")]
+    if not split_inside(path)[1]:
+        return data, {"name": stem_of(path.name), **attributes}, "image"
+    # napari knows the file alone.
+    attributes["metadata"] = {**attributes["metadata"], IMAGE_PATH: str(path)}
+    return data, {"name": stem_of(flat_name(path.as_posix())), **attributes}, "image"
 
 
 def image_attributes(image: Image) -> tuple[Any, dict[str, Any]]:

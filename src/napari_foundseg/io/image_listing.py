@@ -19,7 +19,7 @@ import numpy as np
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.io.formats.inside import alike, describe
 from napari_foundseg.io.formats.ome_zarr_images import is_bioformats2raw
-from napari_foundseg.io.formats.table import image_ending, images_inside, is_folder_name
+from napari_foundseg.io.formats.table import data_set_file, image_ending, images_inside, is_folder_name
 from napari_foundseg.io.naming import (
     join_name,
     name_key,
@@ -103,7 +103,10 @@ def pick_images(folder: Path, names: Mapping[str, bool], neighbours: Iterable[st
     wanted = [name for name, is_folder in names.items() if not name.startswith(".") and _is_image(name, is_folder)]
     stems = {name_key(stem_of(name)) for name in wanted}
     others = {name_key(name) for name in neighbours}
-    return [name for name in wanted if not _is_result(folder / name, stems, others)]
+    images = [name for name in wanted if not _is_result(folder / name, stems, others)]
+    there = set(images)
+    # A data set of several files is one image.
+    return [name for name in images if (first := data_set_file(folder / name).name) == name or first not in there]
 
 
 def _is_image(name: str, is_folder: bool) -> bool:

@@ -41,7 +41,8 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
     Returns
     -------
     Image
-        With spacing, units and names of channels where the file has them, and `path` as its source.
+        With spacing, units and names of channels where the file has them, and `path` as its source. Of a file that
+        holds several images, the largest, whose own path is the source; `notes` names the others.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def read_image(path: str | Path, axes: str | None = None) -> Image:
         content.chosen,
         spacing=content.spacing,
         units=content.units,
-        source=str(path),
+        source=str(path / content.inside),
         channel_names=content.channels,
         notes=content.notes,
     )

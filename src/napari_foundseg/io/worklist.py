@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
-from napari_foundseg.io.image_listing import images_of, list_images
+from napari_foundseg.io.image_listing import can_read_whole, images_of, list_images
 from napari_foundseg.io.naming import (
     DEFAULT_LABEL_ENDING,
     LABELS_SUFFIX,
@@ -142,6 +142,7 @@ def _named_images(file: Path, records: Mapping[str, Record]) -> Iterator[tuple[s
     for path in inside.paths:
         # The state file of an earlier version has the file, of which the first image was opened.
         known = path != file and path == inside.all_paths[0] and file.name in records
+        known |= len(inside.paths) == 1 and can_read_whole(file)
         yield file.name if known else path.relative_to(file.parent).as_posix(), path
 
 

@@ -62,6 +62,8 @@ class FileContent:
     samples : StoredSamples, optional
         What the stored values mean, where they are not grey values or red, green and blue along the last axis;
         `sample_meaning.interpret` uses it.
+    inside : str
+        Which image of the file it is, such as ``1``, where the file holds several and none was asked for.
     chosen : tuple of int, optional
         The channels that are used unless the user chooses others, such as red, green and blue of five.
     """
@@ -76,6 +78,7 @@ class FileContent:
     notes: tuple[str, ...] = ()
     samples: StoredSamples | None = None
     chosen: tuple[int, ...] | None = None
+    inside: str = ""
 
 
 class LazyArray:

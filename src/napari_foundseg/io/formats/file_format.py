@@ -128,6 +128,9 @@ class Format:
         Takes the path of a file or folder of this format and lists the images in it, such as the fields of a plate;
         empty where it is one image. `read` takes the path of each, which is that of the file, a slash and its name.
         Without it, a file is one image.
+    data_set : callable, optional
+        Takes the path of a file of this format and returns the file that stands for all of its data set, where several
+        files are one image; the path itself for others. It must be fast, since every file of a folder is asked.
     folder : bool
         Whether an image is a folder and not a file.
     properties : bool
@@ -148,6 +151,7 @@ class Format:
     write_endings: tuple[str, ...] = ()
     write: Callable[[Path, FileContent], None] | None = None
     images: Callable[[Path], list[ImageInside]] | None = None
+    data_set: Callable[[Path], Path] | None = None
     folder: bool = False
     properties: bool = False
     axes: str = "QTZYX"

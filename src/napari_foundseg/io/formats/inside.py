@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -9,7 +10,7 @@ from math import prod
 __all__ = ["ImageInside", "alike", "describe"]
 
 #: Words in the names of images that are pictures *of* the specimen's container or small copies.
-_PREVIEWS = ("thumbnail", "label", "macro", "preview", "overview")
+_PREVIEWS = re.compile(r"\b(thumbnail|label|macro|preview|overview)( image)?$", re.IGNORECASE)
 #: A position may be this much smaller than the largest; what is smaller still is a small copy.
 _SHARE = 0.5
 #: Number of images that a sentence names one by one.
@@ -48,7 +49,7 @@ class ImageInside:
     @property
     def is_preview(self) -> bool:
         """Whether its name says that it is a small copy, or a picture of the slide's label."""
-        return self.title.casefold().strip().endswith(_PREVIEWS)
+        return _PREVIEWS.search(self.title.strip()) is not None
 
     def _kind(self) -> tuple[object, ...]:
         colours = tuple(n for n, axis in zip(self.shape, self.axes, strict=True) if axis in "CS" and n > 1)

@@ -19,6 +19,7 @@ from napari_foundseg.io.formats.inside import ImageInside
 
 __all__ = [
     "all_formats",
+    "data_set_file",
     "format_of_labels",
     "format_to_write",
     "image_ending",
@@ -160,6 +161,12 @@ def images_inside(path: Path) -> list[ImageInside]:
                 if row.images and row.folder == is_folder and row.recognises and row.recognises(head):
                     return row.images(path)
     return []
+
+
+def data_set_file(path: Path) -> Path:
+    """Return the file that stands for the data set of a file: itself, unless several files are one image."""
+    row = _ending(path.name, _readers())[1]
+    return path if row is None or row.data_set is None else row.data_set(path)
 
 
 def listed(words: Sequence[str], link: str = "or") -> str:

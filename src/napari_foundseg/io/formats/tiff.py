@@ -23,6 +23,14 @@ from napari_foundseg.io.formats.free_memory import available_memory, format_byte
 from napari_foundseg.io.formats.tiff_damage import check_chain, check_segments, tiff_error
 from napari_foundseg.io.formats.tiff_metadata import add_metadata
 from napari_foundseg.io.formats.tiff_samples import tiff_notes, tiff_samples
+from napari_foundseg.io.formats.tiff_series import (
+    check_complete,
+    choose_series,
+    data_set_file,
+    metadata_of,
+    split_series,
+    tiff_images,
+)
 from napari_foundseg.io.formats.tiff_writer import write_ome_tiff, write_tiff
 
 __all__ = ["FORMATS", "read_tiff"]
@@ -49,10 +57,11 @@ def read_tiff(path: Path, axes: str | None) -> FileContent:
     """
     import tifffile
 
-    with path.open("rb") as file:
-        check_chain(path, file)
+    file, metadata = metadata_of(split_series(path)[0])
+    with file.open("rb") as opened:
+        check_chain(path, opened)
     try:
-        tiff = tifffile.TiffFile(path)
+        tiff = tifffile.TiffFile(file, omexml=metadata)
     except Exception as error:
         raise damaged_error(path, error) from error
     keep_open = False
@@ -74,20 +83,23 @@ def read_tiff(path: Path, axes: str | None) -> FileContent:
 def _content(path: Path, tiff: Any, axes: str | None) -> FileContent:
     if not tiff.series:
         raise BadImageError(path, "the file holds no image")
-    series = tiff.series[0]
+    number, inside, notes = choose_series(path, tiff)
+    series = tiff.series[number]
     shape = series.get_shape(False)
     letters = series.get_axes(False)
     if not prod(shape):
         raise BadImageError(path, f"the image has no pixels (shape {tuple(shape)})")
+    check_complete(path, series)
     kept = choose_axes(letters, shape, axes)
     letters = "".join(letters[i] for i in kept)
     shape = tuple(shape[i] for i in kept)
     named = axes.upper() if axes is not None else _our_axes(path, letters, shape)
     page = series.keyframe
     samples = tiff_samples(tiff, page, letters, shape)
-    notes = (*tiff_notes(page), *check_segments(path, series))
+    notes = (*notes, *tiff_notes(page), *check_segments(path, series))
     content = FileContent(_pixels(path, series, kept, shape), named, notes=notes, samples=samples)
-    add_metadata(content, tiff)
+    content.inside = inside
+    add_metadata(content, tiff, number)
     return content
 
 
@@ -146,6 +158,8 @@ FORMATS = (
         read=read_tiff,
         write_endings=(".tif", ".tiff"),
         write=write_tiff,
+        images=tiff_images,
+        data_set=data_set_file,
         order=0,
     ),
     # It is read as the TIFF that it is.

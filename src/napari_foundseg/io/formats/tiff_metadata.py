@@ -28,20 +28,21 @@ UNITS_NAMESPACE = "napari-foundseg/sizes"
 COLOURS = "label_colours"
 
 
-def add_metadata(content: FileContent, tiff: Any) -> None:
-    """Fill in spacing, units, names of channels and colours of labels of the first image of an open TIFF."""
+def add_metadata(content: FileContent, tiff: Any, number: int) -> None:
+    """Fill in spacing, units, names of channels and colours of labels of an image of an open TIFF."""
     spacing: dict[str, float] = {}
     units: dict[str, str] = {}
     if tiff.is_ome:
-        spacing, units = _add_ome(content, tiff.ome_metadata)
+        spacing, units = _add_ome(content, tiff, number)
     elif tiff.is_imagej:
         spacing, units = _from_imagej(tiff)
         _add_colours(content, (tiff.imagej_metadata or {}).get(COLOURS))
     elif tiff.is_shaped and tiff.shaped_metadata:
-        spacing, units = _from_pixels(tiff.shaped_metadata[0])
-        _add_colours(content, tiff.shaped_metadata[0].get(COLOURS))
+        shaped = tiff.shaped_metadata[min(number, len(tiff.shaped_metadata) - 1)]
+        spacing, units = _from_pixels(shaped)
+        _add_colours(content, shaped.get(COLOURS))
     if not {"Y", "X"} & set(spacing):
-        sizes, notes = _from_resolution(tiff.pages[0].tags)
+        sizes, notes = _from_resolution(tiff.series[number].keyframe.tags)
         spacing = {**spacing, **sizes}
         units = {**units, **dict.fromkeys(sizes, "µm")}
         content.notes = (*content.notes, *notes)
@@ -49,11 +50,11 @@ def add_metadata(content: FileContent, tiff: Any) -> None:
     content.units = {axis: unit for axis, unit in units.items() if axis in content.spacing}
 
 
-def _add_ome(content: FileContent, xml: str) -> tuple[dict[str, float], dict[str, str]]:
+def _add_ome(content: FileContent, tiff: Any, number: int) -> tuple[dict[str, float], dict[str, str]]:
     import tifffile
 
-    root = tifffile.xml2dict(xml).get("OME", {})
-    pixels = _several(root.get("Image", {}))[0].get("Pixels", {})
+    root = tifffile.xml2dict(tiff.ome_metadata).get("OME", {})
+    pixels = _image_of(_several(root.get("Image", {})), number, tiff.series[number].name).get("Pixels", {})
     content.channels = tuple(str(channel.get("Name", "")) for channel in _several(pixels.get("Channel", [])))
     spacing, units = _from_pixels(pixels)
     for annotation in _several((root.get("StructuredAnnotations") or {}).get("MapAnnotation", [])):
@@ -65,6 +66,12 @@ def _add_ome(content: FileContent, xml: str) -> tuple[dict[str, float], dict[str
                 size, _, units[str(row["K"])] = str(row.get("value")).partition(" ")
                 spacing[str(row["K"])] = float(size)
     return spacing, units
+
+
+def _image_of(images: list[Any], number: int, name: str) -> Any:
+    """Return the element of an image; tifffile leaves out those without pixels."""
+    own = [image for image in images if image.get("Name") and image["Name"] == name]
+    return own[0] if len(own) == 1 else images[min(number, len(images) - 1)]
 
 
 def _several(found: Any) -> list[Any]:

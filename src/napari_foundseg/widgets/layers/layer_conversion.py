@@ -17,7 +17,7 @@ from napari_foundseg.core.contrast import Normalisation, Percentile
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.io.image_layers import CHANNEL_NAMES
+from napari_foundseg.io.image_layers import CHANNEL_NAMES, IMAGE_PATH
 from napari_foundseg.widgets.layers.camera import canvas_size, find_camera
 from napari_foundseg.widgets.layers.layer_axes import layer_axes, layer_units, transform_coordinates
 
@@ -67,9 +67,15 @@ def image_from_layer(
         normalisation=normalisation or Percentile(),
         spacing=spacing,
         units={name: unit for name, unit in units.items() if unit not in ("px", "pixel")},
-        source=None if layer.source.path is None else str(layer.source.path),
+        source=_source(layer),
         channel_names=tuple(layer.metadata.get(CHANNEL_NAMES, ())),
     )
+
+
+def _source(layer: ImageLayer) -> str | None:
+    """Return the path of a layer's file, or of its image where the file holds several."""
+    inside = layer.metadata.get(IMAGE_PATH)
+    return str(inside or layer.source.path) if inside or layer.source.path else None
 
 
 def current_index(viewer: ViewerModel, target: ImageOnLayer) -> tuple[int, ...]:
