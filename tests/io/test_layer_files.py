@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from napari.layers import Labels, Layer
+from numpy.typing import NDArray
 
+import napari_foundseg as fs
 from napari_foundseg.core.errors import BadImageError, OutputError
 from napari_foundseg.io.layer_files import labels_reader, read_layer, write_layer
 from napari_foundseg.io.readers import read_image
@@ -124,6 +127,19 @@ def test_an_id_of_a_result_has_its_features(tmp_path: Path) -> None:
     write_table(tmp_path / "a_labels.csv", pd.DataFrame({"label": [2, 1], "area": [28, 12]}))
     layer = load(tmp_path / "a_labels.tif")
     assert "area: 28" in layer.get_status((7, 8), world=True)["value"]
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((40, 50), np.uint16), np.zeros((3, 40, 50), np.uint16)])
+def test_an_empty_result_is_opened_without_a_warning(tmp_path: Path, pixels: NDArray[Any]) -> None:
+    found = fs.automatic(pixels)
+    assert not len(found)
+    write_labels(tmp_path / "a_labels.tif", found.labels, "ZYX"[-pixels.ndim :])
+    write_table(tmp_path / "a_labels.csv", found.table)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ((labels, attributes, _),) = read_layer(str(tmp_path / "a_labels.tif"))
+    assert not labels.any()
+    assert list(attributes["features"]["index"]) == []
 
 
 @pytest.mark.parametrize(

@@ -167,8 +167,8 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
         if held.is_current(source, recipe.digest(), models):
             objects = held.known.objects if held.known else None
             steps = held.known.steps if held.known else ()
+            reason = (held.known.reason or _notes(steps)) if held.known else ""
             held.release()
-            reason = _notes(steps)
             return Ended(_outcome(order, "already done", objects, reason=reason, channel=_channel_of(steps)))
         state = file_state(item.path)
         seen = recipe.inputs
@@ -197,15 +197,14 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
     ready = computed.ready
     try:
         objects = int((computed.table["area"] > 0).sum())
-        moved = _write_results(computed, objects, started)
+        reason = _write_results(computed, objects, started)
     except BaseException as error:  # noqa: BLE001 - whatever a disk does, the others are done
         failed: ItemOutcome = _failed(ready.order, ready.held, error, started).value
         return failed
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
     counted = count_in_words(objects, computed.labels.shape, next(iter(computed.steps), {}))
-    words = " ".join(filter(None, (*ready.image.notes, _notes(computed.steps), moved)))
-    return _outcome(ready.order, "done", objects, seconds, words, channel=ready.image.channel_choice, counted=counted)
+    return _outcome(ready.order, "done", objects, seconds, reason, channel=ready.image.channel_choice, counted=counted)
 
 
 #: For `Pool.submit`.
@@ -225,7 +224,7 @@ def run_item_here(order: Order, device: str | None = None) -> ItemOutcome:
 
 
 def _write_results(computed: Computed, objects: int, started: float) -> str:
-    """Write the files of a result; return what to say if the labels do not fit the recipe's format."""
+    """Write the files of a result; return what the user should look at."""
     ready = computed.ready
     held = ready.held
     image = ready.image
@@ -243,7 +242,9 @@ def _write_results(computed: Computed, objects: int, started: float) -> str:
     if outputs.table:
         names.append(f"{held.labels}.csv")
         replace_table(join_name(stage, names[1]), computed.table)
+    reason = " ".join(filter(None, (ready.order.item.note, *image.notes, _notes(computed.steps), moved)))
     record = {
+        "reason": reason,
         "input": ready.source,
         "recipe": ready.recipe.digest(),
         "models": ready.recipe.models(),
@@ -255,7 +256,7 @@ def _write_results(computed: Computed, objects: int, started: float) -> str:
     with suppress(OutputError):
         _write_thumbnail(held.thumbnail, image, computed.labels)
     held.publish(names, record)
-    return moved
+    return reason
 
 
 def _check_same_file(ready: Ready) -> None:

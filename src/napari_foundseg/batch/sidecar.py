@@ -52,6 +52,8 @@ class Sidecar(Declared):
     """Provenance of each step, as `tasks.provenance.record` makes it."""
     times: dict[str, float]
     """Seconds spent on each part."""
+    reason: str = ""
+    """Why the result is to be looked at, such as images in the file that are left out; empty where nothing is odd."""
 
     def is_ours(self, name: str, digest: str) -> bool:
         """Tell whether a file is unchanged since a run wrote it, by its name and hash."""

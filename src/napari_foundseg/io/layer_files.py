@@ -285,8 +285,9 @@ def _table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     table = pd.read_csv(path, encoding="utf-8-sig")
-    if not len(table) and list(table) == ["label"]:
-        return table
+    if not len(table) and "label" in table:
+        # Nothing was found; pandas cannot tell the types of columns without rows.
+        return table.astype({"label": np.int64})
     if "label" not in table or not table["label"].is_unique or table["label"].dtype.kind not in "iu":
         raise ValueError("it has no column 'label' with each id once")
     for name in table.columns:
