@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 import napari_foundseg as fs
 from napari_foundseg.batch.items import list_items
@@ -145,7 +146,38 @@ def test_series_of_bioformats2raw_are_images_and_its_previews_are_none(tmp_path:
     found = list_items(recipe("x.zarr"), tmp_path)
     assert [(item.name, item.stem) for item in found] == [("x.zarr/1", "x_1"), ("x.zarr/2", "x_2")]
     assert "/0 (3 by 10 by 12 uint8), /3 (label image, 3 by 10 by 12 uint8)" in found[0].note
-    assert np.array_equal(read_image(tmp_path / "x.zarr").raw(), field(1))
+    image = read_image(tmp_path / "x.zarr")
+    assert np.array_equal(image.raw(), field(1))
+    assert image.source == str(tmp_path / "x.zarr" / "1")
+    assert "holds 4 images: /1 (40 by 50 uint16) is read. Left out: /0 (3 by 10 by 12 uint8), /2" in image.notes[0]
+
+
+def test_chunks_that_nobody_would_read_are_named(tmp_path: Path) -> None:
+    """zarr takes a chunk whose name it does not know for one that is not there, and reads the fill value."""
+    write_image(tmp_path / "a.zarr", field(1))
+    metadata = tmp_path / "a.zarr" / "0" / ".zarray"
+    metadata.write_text(metadata.read_text().replace('"dimension_separator": "."', '"dimension_separator": "/"'))
+    assert '"/"' in metadata.read_text()
+    with pytest.raises(BadImageError, match=r"chunks are files such as '0\.0', but its metadata name them '0/0'"):
+        read_image(tmp_path / "a.zarr")
+    (tmp_path / "a.zarr" / "0" / "0.0").unlink()
+    assert read_image(tmp_path / "a.zarr").notes == (
+        "None of its chunks is on the disk: every pixel is the fill value.",
+    )
+    for version in (2, 3):
+        write_image(tmp_path / f"b{version}.zarr", field(1), version=version)
+        assert read_image(tmp_path / f"b{version}.zarr").notes == ()
+
+
+def test_the_largest_of_several_multiscale_images_is_read(tmp_path: Path) -> None:
+    write_image(tmp_path / "a.zarr", field(1))
+    group = zarr.open_group(tmp_path / "a.zarr")
+    group.create_array("small", shape=(8, 8), dtype="u2")[...] = 1
+    (own,) = group.attrs["multiscales"]
+    group.attrs["multiscales"] = [{**own, "datasets": [{**own["datasets"][0], "path": "small"}]}, own]
+    image = read_image(tmp_path / "a.zarr")
+    assert np.array_equal(image.raw(), field(1))
+    assert image.notes == ("The group holds 2 multiscale images; the largest is read. Left out: 8 by 8.",)
 
 
 def test_one_series_of_bioformats2raw_is_the_file(tmp_path: Path) -> None:

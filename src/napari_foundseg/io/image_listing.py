@@ -127,6 +127,8 @@ def _is_result(path: Path, stems: set[str], others: set[str]) -> bool:
 
 def _results(sidecar: Path) -> frozenset[str]:
     """Return the names of the files that a sidecar says a run has written; other JSON files have none."""
+    if not sidecar.is_file():
+        return frozenset()
     with suppress(OSError, ValueError, LookupError, TypeError), sidecar.open("rb") as file:
         start = file.read(_START)
         if b'"foundseg-result ' in start:

@@ -16,8 +16,8 @@ import numpy as np
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.io.formats.content import Colour, FileContent, LazyArray, check_memory, choose_axes, damaged_error
 from napari_foundseg.io.formats.file_format import FileHead, Format
-from napari_foundseg.io.formats.inside import alike
-from napari_foundseg.io.formats.ome_zarr_images import is_bioformats2raw, zarr_images
+from napari_foundseg.io.formats.inside import alike, describe
+from napari_foundseg.io.formats.ome_zarr_images import check_chunks, is_bioformats2raw, zarr_images
 from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES, UNITS_KEY, write_ome_zarr
 from napari_foundseg.io.formats.units import unit_symbol
 
@@ -43,12 +43,42 @@ def read_ome_zarr(path: Path, axes: str | None) -> FileContent:
         If its axes are ambiguous.
     """
     try:
-        group, metadata = _opened(path)
-        return _content(path, group, metadata, axes)
+        name, left_out = _choose_series(path)
+        group, metadata = _opened(path / name)
+        content = _content(path / name, group, metadata, axes)
     except (BadImageError, AxesError):
         raise
     except Exception as error:
         raise damaged_error(path, error) from error
+    content.notes = (*left_out, *content.notes)
+    content.inside = name if left_out else ""
+    return content
+
+
+def _choose_series(path: Path) -> tuple[str, tuple[str, ...]]:
+    """Return the name of the largest image in a folder of bioformats2raw, and words about the others."""
+    if not is_bioformats2raw(path):
+        return "", ()
+    inside = zarr_images(path)
+    if not inside:
+        return "0", ()
+    chosen = alike(inside)[0]
+    rest = [image for image in inside if image is not chosen]
+    words = f"The folder holds {len(inside)} images: {describe([chosen])} is read. Left out: {describe(rest)}."
+    return chosen.name, (f"{words} Give {path.name}/{rest[0].name} for another.",)
+
+
+def _choose_multiscale(group: Any, metadata: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+    """Return the largest of the multiscale images of a group, and words about the others, which have no path."""
+    listed = list(metadata["multiscales"])
+    if len(listed) == 1:
+        return listed[0], ()
+    shapes = [group[one["datasets"][0]["path"]].shape for one in listed]
+    largest = max(range(len(listed)), key=lambda i: prod(shapes[i]))
+    rest = ", ".join(" by ".join(map(str, shape)) for i, shape in enumerate(shapes) if i != largest)
+    return listed[largest], (
+        f"The group holds {len(listed)} multiscale images; the largest is read. Left out: {rest}.",
+    )
 
 
 def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
@@ -61,9 +91,6 @@ def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
         raise BadImageError(path, "this is an array of an OME-Zarr image; give the folder that contains it")
     if "multiscales" in metadata:
         return found, metadata
-    if is_bioformats2raw(path):
-        inside = zarr_images(path)
-        return _opened(path / (alike(inside)[0].name if inside else "0"))
     raise BadImageError(path, _no_image(path, metadata, found))
 
 
@@ -84,12 +111,13 @@ def _no_image(path: Path, metadata: Mapping[str, Any], group: Any) -> str:
 
 
 def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | None) -> FileContent:
-    multiscale = metadata["multiscales"][0]
+    multiscale, others = _choose_multiscale(group, metadata)
     version = str(metadata.get("version") or multiscale.get("version") or _VERSIONS[0])
     if version not in _VERSIONS:
         raise BadImageError(path, f"it is OME-Zarr {version}, and {' and '.join(_VERSIONS)} are read; convert it")
     described = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in multiscale["axes"]]
     arrays, notes = _arrays(path, group, [str(dataset["path"]) for dataset in multiscale["datasets"]])
+    notes = (*others, *notes, *check_chunks(path, path / str(multiscale["datasets"][0]["path"])))
     letters = _letters(path, described)
     shape = arrays[0].shape
     if len(letters) != len(shape):

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.formats.file_format import FileHead
 from napari_foundseg.io.formats.inside import ImageInside
 from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES
 
-__all__ = ["is_bioformats2raw", "read_attributes", "zarr_images"]
+__all__ = ["check_chunks", "is_bioformats2raw", "read_attributes", "zarr_images"]
 
 #: Elements of a group that are no images.
 _OTHERS = frozenset({"labels", "tables", "points", "shapes", "OME"})
@@ -65,6 +66,38 @@ def _describe(path: Path, name: str) -> ImageInside:
     if len(axes) != len(shape):
         return ImageInside(name)
     return ImageInside(name, axes, shape, dtype, str(multiscale.get("name") or ""))
+
+
+def check_chunks(path: Path, array: Path) -> tuple[str, ...]:
+    """Refuse an array whose chunks have other names than its metadata say; say so where it has none.
+
+    zarr reads a chunk that is not there as the fill value, which is right for empty places of an image.
+    """
+    try:
+        version3 = (array / "zarr.json").is_file()
+        known = json.loads((array / ("zarr.json" if version3 else ".zarray")).read_bytes())
+        found = next((entry for entry in array.iterdir() if entry.name[0] != "." and entry.name != "zarr.json"), None)
+        if version3:
+            encoding = known["chunk_key_encoding"]
+            by_c = encoding["name"] == "default"
+            separator = (encoding.get("configuration") or {}).get("separator", "/" if by_c else ".")
+        else:
+            by_c = False
+            separator = known.get("dimension_separator") or "."
+        dimensions = len(known["shape"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return ()
+    if found is None:
+        return ("None of its chunks is on the disk: every pixel is the fill value.",)
+    expected = separator.join((*(["c"] if by_c else []), *["0"] * dimensions))
+    nested = found.is_dir()
+    if (by_c or dimensions > 1) and nested != (separator == "/"):
+        raise BadImageError(
+            path,
+            f"its chunks are {'folders' if nested else 'files'} such as {found.name!r}, but its metadata name them "
+            f"{expected!r}: no pixel would be read. Correct dimension_separator in its metadata, or export it again",
+        )
+    return ()
 
 
 def _names(root: Path, path: Path, deepest: int) -> Iterator[str]:

@@ -34,6 +34,8 @@ _KEPT_MODES = {"1", "L", "RGB", "RGBA", "I", "I;16", "I;16B", "I;16L", "I;16N", 
 #: Pillow returns the high and the low bytes.
 _SIXTEEN_BITS = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RGBA;16L"), "LA;16B": ("RGBA",)}
 _ORIENTATION = 0x0112
+#: The tag of MPO for the number of pictures.
+_FRAMES = 0xB001
 
 
 def read_picture(path: Path, axes: str | None) -> FileContent:
@@ -52,6 +54,7 @@ def read_picture(path: Path, axes: str | None) -> FileContent:
                 layout = _layout(picture)
                 note = picture.info.get(_NOTE)
                 orientation = _orientation(picture)
+                frames = _frame_count(picture)
                 check_memory(path, picture.size[::-1], 12 if layout in _SIXTEEN_BITS else 4)
                 if layout not in _SIXTEEN_BITS:
                     pixels = _pixels(picture)
@@ -62,7 +65,8 @@ def read_picture(path: Path, axes: str | None) -> FileContent:
     except Exception as error:
         raise damaged_error(path, error) from error
     named = "YXC"[: pixels.ndim] if axes is None else axes
-    content = FileContent(pixels, named, notes=orientation_notes(orientation))
+    others = (f"The file holds {frames} pictures: the first is read.",) if frames > 1 else ()
+    content = FileContent(pixels, named, notes=(*others, *orientation_notes(orientation)))
     # Another program may use the same keyword for something else.
     with suppress(ValueError, TypeError, AttributeError, KeyError):
         _add_note(content, json.loads(note))
@@ -105,6 +109,16 @@ def _sixteen_bits(file: Any, layout: str) -> NDArray[np.uint16]:
     # Decoded as RGBA, grey with opacity is: high and low byte of grey, high and low byte of opacity.
     high, low = parts if len(parts) == 2 else (parts[0][..., 0], parts[0][..., 1])
     return np.asarray(high << 8 | low, np.uint16)
+
+
+def _frame_count(picture: Any) -> int:
+    """Return how many pictures an animated PNG or a JPEG of several (MPO) holds."""
+    if picture.format == "PNG":
+        return int(getattr(picture, "n_frames", 1))
+    # The JPEG that a camera has put its preview or its second view behind.
+    with suppress(Exception):
+        return int((picture._getmp() or {}).get(_FRAMES, 1))
+    return 1
 
 
 def _orientation(picture: Any) -> int:

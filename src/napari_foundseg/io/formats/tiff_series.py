@@ -168,7 +168,7 @@ def metadata_of(path: Path) -> tuple[Path, str | None]:
 def companion_text(path: Path) -> str:
     """Return the text of an XML file of metadata; empty where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     except OSError:
         return ""
 
@@ -209,6 +209,9 @@ def _state(path: Path) -> tuple[int, int]:
 @lru_cache(1 << 10)
 def _start(path: Path, *_state_of_file: int) -> _Start:
     """Read the first page alone: folders have thousands of files."""
+    # Opening a pipe blocks until another process writes to it.
+    if not path.is_file():
+        return _Start()
     try:
         with path.open("rb") as file:
             header = file.read(16)
