@@ -4,7 +4,7 @@ No labels are used in any fit; but foundseg-tiny's encoder has seen labels of th
 nuclei it is no blind network. Nuclei: fitted to images of `train`, scored on `test`: the union of clusters that fits
 the truth best, image by image, for every method alike.
 
-    python benchmarks/clusters.py --only textures
+    python benchmarks/clusters.py --only textures layouts
     python benchmarks/clusters.py --only nuclei [--every N] [--kinds fluorescence histology]
     python benchmarks/clusters.py --only time crf
 """
@@ -38,11 +38,11 @@ CONTEXT = 36
 FITTED = 6
 
 
-def textures(seed: int, side: int = 512) -> tuple[Any, Any]:
-    """Nine regions around random points, three of each texture, each texture shifted at random."""
+def textures(seed: int, side: int = 512, regions: int = 9) -> tuple[Any, Any]:
+    """Regions around random points, as many of each texture, each texture shifted at random."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
-    points, kinds = rng.uniform(0, side, (9, 2)), rng.permutation(np.arange(9) % 3)
+    points, kinds = rng.uniform(0, side, (regions, 2)), rng.permutation(np.arange(regions) % 3)
     truth = kinds[((y[..., None] - points[:, 0]) ** 2 + (x[..., None] - points[:, 1]) ** 2).argmin(-1)]
     shifted = [np.roll(getattr(data, name)(), rng.integers(0, 512, 2), (0, 1))[:side, :side] for name in TEXTURES]
     return np.choose(truth, shifted).astype(np.uint8), truth
@@ -67,6 +67,30 @@ def on_textures(count: int = 8) -> None:
             scores[name] = each
             above = (each > scores["k-means"]).sum()
             print(f"  CRF {crf!s:5} {name:18} {each.mean():.3f} ({each.min():.3f}) {above} of {count}", flush=True)
+
+
+def on_layouts(count: int = 12) -> None:
+    """Fit to each of some mosaics alone; a texture covers little or most of it."""
+    print(f"texture mosaics of {count} layouts, each fitted alone, CRF off: Hungarian accuracy")
+    worst = 1.0
+    for seed in range(1000, 1000 + count):
+        image, truth = textures(seed, regions=4 + seed % 10)
+        shares = np.bincount(truth.ravel()) / truth.size
+        fitted = fs.fit_stego(image, name=f"layout-{seed}", n_clusters=3, context=CONTEXT)
+        ways = {
+            "k-means": {"method": "kmeans", "n_clusters": 3, "context": CONTEXT},
+            "spherical": {"method": "spherical", "n_clusters": 3, "context": CONTEXT},
+            "spherical, plain mean": {
+                "method": "spherical", "n_clusters": 3, "context": CONTEXT, "equal_weight": False,
+            },
+            "STEGO": {"model": fitted.model.name},
+        }  # fmt: skip
+        found = {name: match_clusters(fs.cluster(image, crf=False, **given).labels, truth).accuracy
+                 for name, given in ways.items()}  # fmt: skip
+        worst = min(worst, found["STEGO"] - max(found["k-means"], found["spherical"], found["spherical, plain mean"]))
+        words = ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+        print(f"  {seed} ({', '.join(f'{share:.2f}' for share in shares)})  {words}; {fitted.notes[1:]}", flush=True)
+    print(f"  the worst of STEGO against the best of the others: {worst:+.3f}")
 
 
 def best_foreground(found: Any, truth: Any) -> float:
@@ -178,11 +202,12 @@ def spent(start: float, cpu: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1, help="use every Nth held-out image")
-    parser.add_argument("--only", nargs="*", default=["textures", "nuclei", "time", "crf"])
+    parser.add_argument("--only", nargs="*", default=["textures", "layouts", "nuclei", "time", "crf"])
     parser.add_argument("--kinds", nargs="*", default=["fluorescence", "histology"])
     options = parser.parse_args()
     parts = {
         "textures": on_textures,
+        "layouts": on_layouts,
         "nuclei": lambda: on_nuclei(options.every, options.kinds),
         "time": time_a_fit,
         "crf": time_crf,

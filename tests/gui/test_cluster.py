@@ -221,3 +221,28 @@ def test_the_form_fits_a_320_pixel_dock(qtbot: Any, viewer: Any, on_the_spot: An
         fold.button.setChecked(True)
     form.resize(320, 300)
     assert form.widget().minimumSizeHint().width() <= form.minimumWidth() - form.verticalScrollBar().sizeHint().width()
+
+
+def test_a_fit_that_brings_nothing_says_so_and_offers_the_method_without_a_fit(
+    qtbot: Any, viewer: Any, on_the_spot: Any
+) -> None:
+    rng = np.random.default_rng(3)
+    stripes = np.indices((96, 128)).sum(0) % 8 < 4
+    image = np.where(np.arange(128) < 90, rng.integers(40, 60, (96, 128)), 60 + 160 * stripes).astype(np.uint8)
+    viewer.add_image(image, name="two")
+    form = docked(viewer)
+    form.fit_fold.button.setChecked(True)
+    quick_fit(form, "useless")
+    form.fit.form.set_values({"n_clusters": 2, "context": 16})
+    form.forms["stego"].set_values({"crf": False})
+    click(qtbot, form.fit.fit_button)
+    qtbot.waitUntil(lambda: form.fit.plain_button.isVisible(), timeout=60_000)
+    assert "the fit brings nothing on these images" in form.fit.words.text()
+    assert form.fit.plain_button.text() == "Use Spherical k-means instead"
+    jobs = len(on_the_spot.jobs)
+    click(qtbot, form.fit.plain_button)
+    qtbot.waitUntil(lambda: len(on_the_spot.jobs) > jobs and form.current is None, timeout=60_000)
+    request = on_the_spot.jobs[-1].request
+    assert (request.model, request.settings.method) == ("foundseg-tiny", "spherical")
+    assert (request.settings.n_clusters, request.settings.context) == (2, 16)
+    assert form.clusters.list.count() == 2

@@ -13,7 +13,8 @@ from pydantic import Field, JsonValue
 
 from napari_foundseg.core.classes.components import components
 from napari_foundseg.core.classes.panoptic import Panoptic
-from napari_foundseg.core.clusters.clusters import Clusters, Edit, Metric, clusters_of_codes, find_clusters
+from napari_foundseg.core.clusters.balance import find_scaled_clusters
+from napari_foundseg.core.clusters.clusters import Clusters, Edit, Metric, clusters_of_codes
 from napari_foundseg.core.clusters.crf import refine_with_crf
 from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
@@ -95,6 +96,9 @@ class SphericalSettings(KMeansSettings):
     """Spherical k-means on the features of this image: by their direction only."""
 
     method: Literal["spherical"] = Field("spherical", title="Spherical k-means")  # type: ignore[assignment]
+    equal_weight: bool = Field(True, title="Equal weight of clusters", json_schema_extra={"absent": False, **_MORE})
+    """On: when the features are centred, each cluster counts alike, so that one that covers little of the image is
+    found. Off: each pixel counts alike."""
 
 
 @dataclass(frozen=True)
@@ -166,12 +170,13 @@ def _found(
     if isinstance(settings, StegoSettings):
         return _Reader(model), of_model(model, settings).edited(inputs.edits, model.sample)
     sample = _sampled(image, inputs, _Reader(model, settings.context), poll)
-    mean = sample.mean(0)
-    scale = np.maximum(sample.std(0), 1e-4)
-    sample = (sample - mean) / scale
     metric: Metric = "cosine" if isinstance(settings, SphericalSettings) else "euclidean"
-    clusters = find_clusters(sample, settings.n_clusters, metric, settings.seed)
-    return _Reader(model, settings.context, mean, scale), clusters.edited(inputs.edits, sample)
+    equal_weight = isinstance(settings, SphericalSettings) and settings.equal_weight
+    scaling, clusters = find_scaled_clusters(
+        sample, settings.n_clusters, metric, settings.seed, equal_weight=equal_weight
+    )
+    reader = _Reader(model, settings.context, scaling.mean, scaling.scale)
+    return reader, clusters.edited(inputs.edits, scaling.apply(sample))
 
 
 def of_model(model: Clustering, settings: StegoSettings) -> Clusters:

@@ -283,7 +283,9 @@ def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: in
     return replace(found, classes=ClassTable.of(named, stuff=named))
 
 
-def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", seed: int = 0) -> Clusters:
+def find_clusters(
+    sample: NDArray[Any], count: int, metric: Metric = "cosine", seed: int = 0, start: NDArray[Any] | None = None
+) -> Clusters:
     """Find clusters by k-means (`euclidean`) or spherical k-means (`cosine`, Dhillon and Modha 2001).
 
     Parameters
@@ -292,13 +294,20 @@ def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", s
         How many clusters; where there are fewer distinct features there are as many clusters as those.
     seed : int
         Of chance: equal seeds give equal clusters.
+    start : (n,) ndarray of int, optional
+        A cluster of each feature, with which spherical k-means begins; by default those of k-means.
     """
     from sklearn.cluster import KMeans
 
     own = normalised(sample) if metric == "cosine" else np.asarray(sample, np.float32)
-    own = own[np.isfinite(own).all(1)]
+    finite = np.isfinite(own).all(1)
+    own = own[finite]
     if len(own) == 0:
         raise SettingsError("There are no features to find clusters in.")
+    if start is not None and metric == "cosine":
+        begun = np.asarray(start)[finite]
+        centres = _spherical(own, np.stack([own[begun == number].mean(0) for number in np.unique(begun)]))
+        return _by_size(centres, (own @ centres.T).argmax(1), metric)
     # k-means warns of fewer distinct features than clusters; beyond a few nobody needs to count them.
     distinct = len(np.unique(own[: 50 * count].round(6), axis=0))
     if distinct < count:
@@ -311,8 +320,12 @@ def find_clusters(sample: NDArray[Any], count: int, metric: Metric = "cosine", s
         nearest = (own @ centres.T).argmax(1)
     else:
         nearest = model.labels_
-    order = np.argsort(-np.bincount(nearest, minlength=k), kind="stable")
-    spread = float(model.inertia_) / len(own)
+    return _by_size(centres, nearest, metric, float(model.inertia_) / len(own))
+
+
+def _by_size(centres: _Floats, nearest: NDArray[Any], metric: Metric, spread: float = 1.0) -> Clusters:
+    """Return clusters numbered by their size, the largest first."""
+    order = np.argsort(-np.bincount(nearest, minlength=len(centres)), kind="stable")
     return Clusters.of(centres[order], metric, spread)
 
 

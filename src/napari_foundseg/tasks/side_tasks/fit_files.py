@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,15 +140,16 @@ class FitState:
         Of the fit.
     model : FeatureExtractor
         Its backbone.
-    maps : sequence of Tensor
-        The features that it is fitted to.
+    fit : Fit
+        The fit, with the features and the biases of its loss.
     """
 
-    def __init__(self, name: str, settings: FitSettings, model: FeatureExtractor, maps: Sequence[torch.Tensor]) -> None:
+    def __init__(self, name: str, settings: FitSettings, model: FeatureExtractor, fit: Fit) -> None:
         self._path = models_folder() / "fits" / f"{name}.safetensors"
         kept = settings.model_dump(mode="json", exclude=_NOT_OF_THE_FIT)
-        digest = hashlib.blake2b(json.dumps([kept, model.key], sort_keys=True).encode(), digest_size=16)
-        for one in maps:
+        of = json.dumps([kept, model.key, asdict(fit.settings)], sort_keys=True)
+        digest = hashlib.blake2b(of.encode(), digest_size=16)
+        for one in fit.crops.maps:
             digest.update(one.numpy().data)
         self._of = digest.hexdigest()
 

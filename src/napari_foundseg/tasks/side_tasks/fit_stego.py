@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.clusters.balance import Scaling, find_scaled_clusters, separation
+from napari_foundseg.core.clusters.cluster_matching import match_clusters
 from napari_foundseg.core.clusters.clusters import clusters_of_codes
 from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
@@ -45,6 +47,10 @@ News = Callable[..., None]
 _BUDGET = 1 << 30
 #: Codes that are kept with a model, to find other numbers of clusters in.
 _SAMPLED = 20_000
+#: Share of places with one cluster from which on two ways to cluster count as the same.
+_SAME = 0.97
+#: By how much the separation of clusters may be lower after a fit than without; benchmarks/clusters.py shows both.
+_LESS_DISTINCT = 0.1
 #: Steps between looks at the loss, seconds between previews, and between the models that are kept meanwhile.
 _JUDGED_EVERY = 20
 _PREVIEW_SECONDS = 2.0
@@ -63,11 +69,15 @@ class Fitted:
         Of each step.
     notes : tuple of str
         What was done otherwise than one might expect.
+    plain_method : str or None
+        The method of *Cluster* without a fit that does as well on these features, or better; None where the fit is
+        worth it.
     """
 
     model: CatalogRow
     losses: tuple[float, ...]
     notes: tuple[str, ...]
+    plain_method: str | None = None
 
 
 def pictures_in(images: Sequence[Image]) -> list[tuple[Image, tuple[int, ...]]]:
@@ -153,7 +163,23 @@ def fit_stego(
     kept = session.keep()
     if stopped:
         raise Cancelled(f"Cancelled; the best of {session.fit.done} steps was kept as the model {name}.")
-    return Fitted(kept, tuple(session.fit.losses), tuple(session.notes))
+    plain = session.plain_method()
+    return Fitted(kept, tuple(session.fit.losses), tuple(session.notes), plain)
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """How the features of a fit are scaled, a sample of them, and its clusters without a fit."""
+
+    scaling: Scaling
+    sample: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+    @property
+    def alike(self) -> float:
+        """The share of pairs of places that belong to one cluster."""
+        shares = np.bincount(self.labels) / len(self.labels)
+        return float((shares**2).sum())
 
 
 @dataclass(frozen=True)
@@ -165,7 +191,7 @@ class _Session:
     model: FeatureExtractor
     fit: Fit
     state: FitState
-    normalisation: tuple[NDArray[np.float32], NDArray[np.float32]]
+    scaled: _Scaled
     notes: list[str]
     pictures: int
 
@@ -176,16 +202,36 @@ class _Session:
         self.state.write(self.fit)
         head = self.fit.best_head()
         wanted = self.settings.n_clusters
-        sample = _codes(head, self.fit.crops.maps)
+        sample = _codes(head, self.scaled.sample)
         clusters = clusters_of_codes(sample, wanted, self.settings.metric)
         few = f"there are only {len(clusters.ids)} different codes for {wanted} clusters"
         if len(clusters.ids) < wanted and few not in self.notes:
             self.notes.append(few)
         folder = models_folder() / self.name
         folder.parent.mkdir(parents=True, exist_ok=True)
-        weights = StegoWeights(head, *self.normalisation, self.settings.context, sample, clusters)
+        scaling = self.scaled.scaling
+        weights = StegoWeights(head, scaling.mean, scaling.scale, self.settings.context, sample, clusters)
         save(folder, weights, self._config())
         return register(self.name, folder)
+
+    def plain_method(self) -> str | None:
+        """Return the method without a fit that finds the same clusters, or more distinct ones, and add a note of it."""
+        metric = self.settings.metric
+        codes = _codes(self.fit.best_head(), self.scaled.sample)
+        fitted = clusters_of_codes(codes, self.settings.n_clusters, metric).nearest(codes)
+        shared = match_clusters(fitted[None], self.scaled.labels[None]).accuracy
+        own = separation(self.scaled.sample, fitted, metric)
+        plain = separation(self.scaled.sample, self.scaled.labels, metric)
+        if shared < _SAME and plain - own < _LESS_DISTINCT:
+            return None
+        method = "spherical" if metric == "cosine" else "kmeans"
+        title = cluster.TASK.methods[method].label_of("method")
+        if shared >= _SAME:
+            found = f"{shared:.0%} of the places have the cluster that {title} finds without a fit"
+        else:
+            found = f"{title} without a fit finds more distinct clusters (separation {plain:.2f}, here {own:.2f})"
+        self.notes.append(f"{found}: the fit brings nothing on these images")
+        return method
 
     def _config(self) -> dict[str, Any]:
         return {
@@ -212,12 +258,12 @@ def _begun(
 ) -> _Session:
     """Look at the images, and make a fit to them: a new one, or the one that was stopped."""
     maps, notes = _features(pictures, settings, model, progress, poll)
-    normalisation = _normalise(maps)
-    fit = _fit_to(maps, settings)
-    state = FitState(name, settings, model, maps)
+    scaled = _scaled(maps, settings)
+    fit = _fit_to(maps, scaled, settings)
+    state = FitState(name, settings, model, fit)
     if state.restore(fit):
         notes.append(f"went on after {fit.done} steps")
-    return _Session(name, settings, model, fit, state, normalisation, notes, len(pictures))
+    return _Session(name, settings, model, fit, state, scaled, notes, len(pictures))
 
 
 def _features(
@@ -256,23 +302,36 @@ def _cores(image: Image, model: FeatureExtractor) -> Iterator[tuple[Box, Box]]:
     return feature_windows(image.plane_shape, model)
 
 
-def _normalise(maps: list[torch.Tensor]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Bring every channel to mean 0 and variance 1 over all maps, in place."""
+def _scaled(maps: list[torch.Tensor], settings: FitSettings) -> _Scaled:
+    """Scale the features of all maps in place, and find first clusters of a sample of them."""
     import torch
 
-    sample = torch.cat([one.flatten(0, 1)[:: max(1, one.shape[0] * one.shape[1] // 2000)].float() for one in maps])
-    mean = sample.mean(0)
-    scale = sample.std(0, correction=0).clamp(min=1e-4)
+    sample = _places(maps)
+    scaling, clusters = find_scaled_clusters(sample, settings.n_clusters, settings.metric, settings.seed)
+    mean = torch.as_tensor(scaling.mean)
+    scale = torch.as_tensor(scaling.scale)
     for one in maps:
         one.copy_(((one.float() - mean) / scale).clamp(-60_000, 60_000))
-    return mean.numpy(), scale.numpy()
+    scaled = scaling.apply(sample)
+    return _Scaled(scaling, scaled, clusters.nearest(scaled))
 
 
-def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
+def _places(maps: Sequence[torch.Tensor]) -> NDArray[np.float32]:
+    """Return the features of places spread evenly over all maps, (n, D)."""
+    import torch
+
+    each = max(20, _SAMPLED // len(maps))
+    parts = []
+    for one in maps:
+        flat = one.flatten(0, 1)
+        parts.append(flat[torch.linspace(0, len(flat) - 1, min(each, len(flat))).long()].float())
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def _fit_to(maps: list[torch.Tensor], scaled: _Scaled, settings: FitSettings) -> Fit:
     from napari_foundseg.models.nets.stego.stego import PRESETS
     from napari_foundseg.models.nets.stego.stego_fit import Crops, Fit, FitOptions, balanced
 
-    crops = Crops(maps)
     chosen = replace(
         PRESETS["directory" if settings.preset == "balanced" else settings.preset],
         pointwise=settings.is_pointwise,
@@ -281,8 +340,9 @@ def _fit_to(maps: list[torch.Tensor], settings: FitSettings) -> Fit:
         feature_samples=settings.feature_samples,
         neg_samples=settings.neg_samples,
     )
+    crops = Crops(maps)
     if settings.preset == "balanced":
-        chosen = balanced(crops, chosen, settings.seed)
+        chosen = balanced(crops, chosen, settings.seed, scaled.alike if settings.metric == "cosine" else None)
     options = FitOptions(
         settings.code_dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed
     )
@@ -343,19 +403,14 @@ def _preview(fit: Fit, settings: FitSettings) -> NDArray[np.uint8]:
     return np.asarray(clusters.nearest(codes).reshape(first.shape[:2]), np.uint8)
 
 
-def _codes(head: SegmentationHead, maps: Sequence[torch.Tensor]) -> NDArray[np.float32]:
-    """Return codes of places spread evenly over all maps, (n, dim)."""
+def _codes(head: SegmentationHead, features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the codes of (n, D) scaled features, (n, dim)."""
     import torch
 
-    each = max(20, _SAMPLED // len(maps))
-    codes = []
     with torch.no_grad():
-        for one in maps:
-            flat = one.flatten(0, 1)
-            points = flat[torch.linspace(0, len(flat) - 1, min(each, len(flat))).long()].float()
-            codes.append(head(points.T[None, :, :, None])[0, :, :, 0].T)
+        codes = head(torch.as_tensor(features).T[None, :, :, None])[0, :, :, 0].T
     # As float16, as it is kept, so that the clusters found now are those found again.
-    return np.asarray(torch.cat(codes).numpy().astype(np.float16).astype(np.float32))
+    return np.asarray(codes.numpy().astype(np.float16).astype(np.float32))
 
 
 def run(
@@ -382,7 +437,12 @@ def run(
     loaded = load_model(fitted.model.name, device=model.device)
     shown = cluster.ClusterInputs(index=first)
     result = cluster.run(image, shown, cluster.StegoSettings(crf=False), loaded, lambda *_: None, cancelled)
-    told = {"model": fitted.model.name, "notes": list(fitted.notes), "losses": list(fitted.losses)}
+    told = {
+        "model": fitted.model.name,
+        "notes": list(fitted.notes),
+        "losses": list(fitted.losses),
+        "plain_method": fitted.plain_method,
+    }
     return replace(result, provenance={**result.provenance, "fitted": told})
 
 

@@ -66,6 +66,7 @@ class ClusterWidget(TaskForm):
         self.fit.kept.connect(self._choose_model)
         self.fit.shown.connect(self._show_preview)
         self.fit.ended.connect(self._preview.drop)
+        self.fit.plain_chosen.connect(self._use_plain_method)
         self.region.currentTextChanged.connect(self.update_estimate)
         self.slider.valueChanged.connect(self._slider_moved)
         self.clusters.edited.connect(self._add_edit)
@@ -260,6 +261,12 @@ class ClusterWidget(TaskForm):
     def _choose_model(self, name: str) -> None:
         self.model.refresh(name)
         self.forms["stego"].set_values({"n_clusters": None})
+
+    def _use_plain_method(self, backbone: str, method: str, values: dict[str, Any]) -> None:
+        self.model.refresh(backbone)
+        self.method.setCurrentIndex(self.method.findData(method))
+        self.forms[method].set_values(values)
+        self._cluster_again()
 
     def _show_preview(self, shown: dict[str, Any]) -> None:
         target = self.fit.target

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import catalog
-from napari_foundseg.tasks import SIDE_TASKS
+from napari_foundseg.tasks import SIDE_TASKS, TASKS
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.side_tasks.fit_files import free_name
 from napari_foundseg.widgets.controls.curve import Curve
@@ -56,6 +56,8 @@ class FitPanel(QWidget):
     kept = Signal(str)
     #: An intermediate result of a fit to the layer, a dict.
     shown = Signal(object)
+    #: The user asks for a method without a fit: the backbone, the method and its settings, a dict.
+    plain_chosen = Signal(str, str, object)
     #: A fit has succeeded, failed or been cancelled.
     ended = Signal()
 
@@ -81,6 +83,8 @@ class FitPanel(QWidget):
         self.bar = QProgressBar()
         self.curve = Curve()
         self.words = wrapping_label("")
+        self.plain_button = QPushButton()
+        self._plain: tuple[str, str, dict[str, Any]] | None = None
         self._add_controls()
 
     @property
@@ -110,6 +114,7 @@ class FitPanel(QWidget):
         self.form.remember()
         self.target = target
         self._show_busy(True)
+        self.plain_button.hide()
         self.words.setText("starting")
         request = RunRequest("fit_stego", target.image, inputs, settings, self.backbone.currentText())
         self._follower.start(Run(request))
@@ -157,7 +162,23 @@ class FitPanel(QWidget):
         fitted = segmentation.provenance["fitted"]
         self.curve.show_values(fitted["losses"])
         self.words.setText("\n".join([f"Fitted: the model {fitted['model']}.", *fitted["notes"]]))
+        self._offer_plain_method(run, fitted.get("plain_method"))
         self.fitted.emit(run, segmentation)
+
+    def _offer_plain_method(self, run: Run, method: str | None) -> None:
+        """Offer a method that does as well without a fit, with the settings of the fit."""
+        self._plain = None
+        if method is not None:
+            shared = ("n_clusters", "context", "seed")
+            values = {name: getattr(run.request.settings, name) for name in shared}
+            self._plain = (run.request.model, method, values)
+            title = TASKS["cluster"].methods[method].label_of("method")
+            self.plain_button.setText(f"Use {title} instead")
+        self.plain_button.setVisible(method is not None)
+
+    def _choose_plain_method(self) -> None:
+        if self._plain is not None:
+            self.plain_chosen.emit(*self._plain)
 
     def _fit_failed(self, error: FoundsegError) -> None:
         self._fit_stopped()
@@ -194,6 +215,8 @@ class FitPanel(QWidget):
             rows.addRow(text, widget)
         self.fit_button.setToolTip("Fit STEGO to these images. This takes minutes, during which you can work on.")
         self.cancel_button.setToolTip("Stop the fit. The best model so far is saved.")
+        self.plain_button.setToolTip("Cluster the features of the chosen image without the fit, by the same settings.")
+        self.plain_button.clicked.connect(self._choose_plain_method)
         self.fit_button.clicked.connect(self.start)
         self.cancel_button.clicked.connect(self.cancel)
         line = QHBoxLayout()
@@ -204,9 +227,10 @@ class FitPanel(QWidget):
         layout.addLayout(rows)
         layout.addWidget(self.form)
         layout.addLayout(line)
-        for part in (self.bar, self.curve, self.words):
+        for part in (self.bar, self.curve, self.words, self.plain_button):
             layout.addWidget(part)
         self.curve.hide()
+        self.plain_button.hide()
         self._show_busy(False)
         self.refresh()
 

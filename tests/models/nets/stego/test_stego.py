@@ -156,6 +156,16 @@ def test_a_fit_draws_codes_of_one_kind_together_and_those_of_two_apart() -> None
     assert alike[same].mean() > alike[~same].mean() + 0.5
 
 
+def test_more_pairs_are_drawn_together_where_more_places_belong_together() -> None:
+    crops = Crops(_maps())
+    few, many = (balanced(crops, CorrespondenceSettings(feature_samples=6), 0, alike) for alike in (0.2, 0.8))
+    assert few.bias_self == few.bias_rand == few.bias_knn > many.bias_rand
+    every = torch.stack(_maps()).flatten(0, 2)
+    every = torch.nn.functional.normalize(every, dim=1)
+    above = (every @ every.T > many.bias_rand).float().mean()
+    assert abs(float(above) - 0.8) < 0.2
+
+
 def test_a_fit_that_goes_on_is_the_fit_that_never_stopped() -> None:
     whole, half = _fitted(8), _fitted(4)
     half.judge()

@@ -26,7 +26,7 @@ __all__ = ["Crops", "Fit", "FitOptions", "balanced", "nearest_crops"]
 
 #: Crops at which the correspondences of features are measured.
 _MEASURED = 64
-#: Quantiles of the correspondences at which the biases of self, neighbour and random pairs are put.
+#: Quantiles of the correspondences at which the biases of self, neighbour and random pairs are put by default.
 _QUANTILES = {"self": 0.6, "knn": 0.6, "rand": 0.8}
 #: Crops on which heads are compared.
 _JUDGED = 32
@@ -150,8 +150,13 @@ def nearest_crops(pooled: Tensor, neighbours: int) -> Tensor:
     return alike.topk(min(neighbours, count - 1), dim=1).indices
 
 
-def balanced(crops: Crops, settings: CorrespondenceSettings, seed: int) -> CorrespondenceSettings:
+def balanced(
+    crops: Crops, settings: CorrespondenceSettings, seed: int, alike: float | None = None
+) -> CorrespondenceSettings:
     """Put the biases where the correspondences of these features are, since each backbone has its own.
+
+    A correspondence above the bias draws two codes together, one below drives them apart. Of textures, a bias above
+    which there are fewer pairs than places of one texture tears apart the texture that covers most of the images.
 
     Parameters
     ----------
@@ -161,11 +166,14 @@ def balanced(crops: Crops, settings: CorrespondenceSettings, seed: int) -> Corre
         Whose weights and switches are kept.
     seed : int
         Of chance.
+    alike : float, optional
+        The share of pairs of places, 0 to 1, that belong together: the bias of all pairs is the correspondence above
+        which that many are. By default fixed shares, for a few objects on a large background.
 
     Returns
     -------
     CorrespondenceSettings
-        With biases at fixed quantiles of the correspondences of a crop with itself and with others.
+        With biases at quantiles of the correspondences of a crop with itself and with others.
     """
     from dataclasses import replace
 
@@ -174,8 +182,8 @@ def balanced(crops: Crops, settings: CorrespondenceSettings, seed: int) -> Corre
     points = [random_coordinates(_MEASURED, settings.feature_samples, chance) for _ in range(2)]
     first = crops.at(a, points[0])
     second = crops.at(b, points[1])
-    found = {"self": correspondences(first, first), "rand": correspondences(first, second)}
-    found["knn"] = found["rand"]
+    others = correspondences(first, second)
+    found = {"self": correspondences(first, first) if alike is None else others, "knn": others, "rand": others}
     biases: dict[str, Any] = {}
     for kind, quantile in _QUANTILES.items():
         values = found[kind]
@@ -184,7 +192,8 @@ def balanced(crops: Crops, settings: CorrespondenceSettings, seed: int) -> Corre
             values = values - values.mean(dim=(3, 4), keepdim=True)
             values = values + mean
         flat = values.flatten()
-        biases[f"bias_{kind}"] = float(torch.quantile(flat[:: max(1, len(flat) // 100_000)], quantile))
+        share = quantile if alike is None else 1 - alike
+        biases[f"bias_{kind}"] = float(torch.quantile(flat[:: max(1, len(flat) // 100_000)], share))
     return replace(settings, **biases)
 
 
