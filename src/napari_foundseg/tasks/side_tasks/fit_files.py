@@ -16,7 +16,6 @@ from napari_foundseg.models.store import hash_of
 from napari_foundseg.tasks.side_tasks.fit_settings import FitSettings
 
 if TYPE_CHECKING:
-
     from napari_foundseg.models.nets.stego.stego_fit import Fit
 
 __all__ = ["FitState", "free_name", "refuse_other_fit", "register"]
