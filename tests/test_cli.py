@@ -187,3 +187,12 @@ def test_a_fit_on_the_command_line_gives_a_model_that_runs_like_python(
     expected = fs.cluster(folder / "one.tif", model="mine", edits=[{"kind": "merge", "clusters": [1, 2]}])
     np.testing.assert_array_equal(tifffile.imread(out), expected.labels)
     assert CliRunner().invoke(app, ["replay", str(out)]).exit_code == 0
+
+
+@pytest.mark.parametrize("columns", ["40", "80"])
+def test_the_address_of_a_model_is_printed_unbroken(columns: str) -> None:
+    for name in ("panoptic-deeplab-coco", "clipseg-rd64-refined"):
+        shown = CliRunner(env={"COLUMNS": columns}).invoke(app, ["models", "show", name]).stdout
+        address = store.addresses(row(name))[0]
+        assert any(address in line for line in shown.splitlines())
+        assert row(name).weights_licence in shown

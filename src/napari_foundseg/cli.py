@@ -21,7 +21,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 from typer.core import TyperGroup
 
 from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
@@ -224,7 +224,7 @@ def list_models(
     if markdown:
         typer.echo(as_markdown(packaged().values(), tasks_for), nl=False)
         return
-    table = Table("Name", "Tasks", "State", "Licence of weights", "Input")
+    table = Table(Column("Name", no_wrap=True), "Tasks", "State", "Licence of weights", "Input")
     for row in catalog().values():
         table.add_row(row.name, ", ".join(tasks_for(row)), state(row).partition(":")[0], row.weights_licence, row.input)
     Console().print(table)
@@ -236,13 +236,12 @@ def show_model(name: Annotated[str, typer.Argument(help="Name of the model.", sh
     from napari_foundseg.models.catalog import row
 
     shown = row(name)
-    table = Table(show_header=False, box=None)
     derived = {"tasks": list(tasks_for(shown)), "state": state(shown)}
     for key, value in {**shown.model_dump(mode="json", exclude_none=True), **derived}.items():
         if value not in ("", [], {}):
             words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            table.add_row(key.replace("_", " "), escape(_shown(words)))
-    Console(soft_wrap=True).print(table)
+            # One line each, however narrow the terminal: addresses and paths are copied.
+            typer.echo(f"{key.replace('_', ' '):<16} {_shown(words)}")
 
 
 @models_app.command("import")
@@ -251,11 +250,12 @@ def import_weights(
     name: Annotated[Optional[str], typer.Option(help="What to call the model.", show_default=False)] = None,  # noqa: UP045
     family: Annotated[Optional[str], typer.Option(help="What to take it for.", show_default=False)] = None,  # noqa: UP045
 ) -> None:
-    """Make a file or folder of weights a model. It is looked at, not run, and stays where it is."""
+    """Make a file or folder of weights a model. It is inspected, not run, and stays where it is."""
     from napari_foundseg.models.importing import import_model
 
     row = import_model(path, name, family)
-    typer.echo(_shown(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}"))
+    also = f"; used where {row.stands_for} is named, too" if row.stands_for else ""
+    typer.echo(_shown(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}{also}"))
 
 
 @models_app.command("remove")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.io.output_paths import find_files
-from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.catalog import row
 from napari_foundseg.models.store import locate, weight_files
 
 __all__ = ["files_of_models", "files_of_run"]
@@ -22,10 +24,11 @@ def files_of_models(values: Any) -> Iterator[Path]:
     """Yield the weights of the models that texts name, in a text, a list or a mapping of any depth."""
     if isinstance(values, dict):
         values = list(values.values())
-    if isinstance(values, str) and values in (rows := catalog()):
-        if (weights := locate(rows[values])) is not None:
-            yield weights
-            yield from weight_files(weights)
+    if isinstance(values, str):
+        with suppress(ModelNotFoundError):
+            if (weights := locate(row(values))) is not None:
+                yield weights
+                yield from weight_files(weights)
     elif isinstance(values, list | tuple):
         for value in values:
             yield from files_of_models(value)

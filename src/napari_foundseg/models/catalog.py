@@ -18,6 +18,7 @@ from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.io import folders
 from napari_foundseg.io.atomic import atomic_write, named_errors
 from napari_foundseg.models.class_sets import class_set
+from napari_foundseg.models.unsupported import unsupported_name
 
 __all__ = [
     "UNVERIFIED",
@@ -62,6 +63,8 @@ class CatalogRow(Declared):
     """Where the weights come from: ``hf:owner/name``, a URL, or the path that was imported."""
     beside: tuple[str, ...] = ()
     """URLs of further published files that belong into the same folder, such as micro-sam's instance decoder."""
+    stands_for: str = ""
+    """Of an imported model: name of the package's row whose weights these are, and whose place it takes."""
     sha256: str
     """Hash of the weights, as `store.hash_of` gives it, or `UNVERIFIED`."""
     size_mb: float
@@ -124,16 +127,27 @@ def packaged() -> Mapping[str, CatalogRow]:
 
 
 def catalog() -> Mapping[str, CatalogRow]:
-    """Return all rows: the package's in their order, then the user's, which replace rows of the same name."""
-    return {**packaged(), **user_rows(), **_adopted}
+    """Return all rows: the package's in their order, then the user's.
+
+    The user's replace rows of the same name, and those that they stand for.
+    """
+    mine = user_rows()
+    taken = {row.stands_for for row in mine.values()} - mine.keys()
+    return {**{name: row for name, row in packaged().items() if name not in taken}, **mine, **_adopted}
 
 
 def row(name: str) -> CatalogRow:
-    """Return a model's row; ModelNotFoundError if there is no such model."""
+    """Return a model's row, or the one that stands for it; ModelNotFoundError if there is no such model."""
     there = catalog()
-    if name not in there:
-        raise ModelNotFoundError(f"There is no model {name!r}; choose one of {', '.join(there)}.")
-    return there[name]
+    if name in there:
+        return there[name]
+    for mine in user_rows().values():
+        if mine.stands_for == name:
+            return mine
+    named = unsupported_name(name)
+    raise ModelNotFoundError(
+        f"There is no model {name!r}{f' ({named})' if named else ''}; choose one of {', '.join(there)}."
+    )
 
 
 def current_family(name: str) -> str:

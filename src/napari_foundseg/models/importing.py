@@ -21,6 +21,7 @@ from napari_foundseg.models.families import families, family_module
 from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
 from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
+from napari_foundseg.models.unsupported import unsupported_name, unsupported_weights
 
 __all__ = ["import_model", "remove_model", "view_weights"]
 
@@ -38,7 +39,14 @@ def view_weights(path: Path, family: str | None = None) -> WeightsView:
     """
     if not path.exists():
         raise CheckpointError(f"{path} is not there; choose a file of weights, or a folder with weights.")
-    return WeightsView(path, read_shapes(path), read_config(path), family)
+    try:
+        found = WeightsView(path, read_shapes(path), read_config(path), family)
+    except CheckpointError as error:
+        named = unsupported_weights(path)
+        raise CheckpointError(f"{path} {named} ({error})" if named else str(error)) from error
+    if named := unsupported_weights(path, found.shapes, found.config):
+        raise CheckpointError(f"{path} {named}.")
+    return found
 
 
 def import_model(path: str | Path, name: str | None = None, family: str | None = None) -> CatalogRow:
@@ -47,8 +55,8 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
     Parameters
     ----------
     path : str or Path
-        A weights file, a folder as transformers or this package write it, or ``hf:owner/name`` for one that the
-        Hugging Face hub's client has downloaded.
+        A weights file, a folder as transformers or this package write it (or a file in it), or ``hf:owner/name`` for
+        one that the Hugging Face hub's client has downloaded.
     name : str, optional
         What to call it; by default what the catalogue calls the published file of that name, else the file's name.
     family : str, optional
@@ -78,7 +86,8 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
     chosen, fields = _recognise(view_weights(where, family))
     sha256 = hash_of(where)
     published = _published(where, chosen, fields, source, sha256)
-    called = _free_name(name, source, where, published)
+    called = _free_name(name, source, where, sha256, published)
+    alike = published or _only_alike(chosen, fields)
     row = CatalogRow(
         **_UNKNOWN
         | {"title": called, "protocols": family_module(chosen).FAMILY.protocols}
@@ -89,6 +98,7 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
             "family": chosen,
             "file": str(where),
             "source": source if source.startswith("hf:") else str(where),
+            "stands_for": alike.name if alike and _gives_way(alike, called, where) else "",
             "sha256": sha256,
             "size_mb": round(sum(file.stat().st_size for file in weight_files(where)) / 1e6, 1),
         }
@@ -126,9 +136,14 @@ def remove_model(name: str) -> CatalogRow:
 
 def _where(path: str | Path) -> Path:
     if not str(path).startswith("hf:"):
-        return Path(path).expanduser().absolute()
+        where = Path(path).expanduser().absolute()
+        # A file of a folder of transformers is chosen where a dialog shows files only.
+        is_part = where.is_file() and where.suffix.lower() in (".json", ".safetensors", ".bin")
+        return where.parent if is_part and (where.parent / "config.json").is_file() else where
     folder = hub_folder(str(path).removeprefix("hf:"))
     if folder is None:
+        if named := unsupported_name(str(path)):
+            raise CheckpointError(f"{path}: {named}.")
         raise CheckpointError(
             f"{path} is not on this computer. Download it (hf download {str(path).removeprefix('hf:')}) and import it "
             "again."
@@ -154,7 +169,7 @@ def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, 
     for row in packaged().values():
         if row.sha256 == sha256:
             return row
-        if not row.source or (path.name != row.file and source != row.source):
+        if not row.source or not _has_name_of(path, source, row):
             continue
         if len(weight_files(path)) <= len(row.beside):
             # A part of what was published: a model of its own.
@@ -168,7 +183,33 @@ def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, 
     return None
 
 
-def _free_name(name: str | None, source: str, path: Path, published: CatalogRow | None) -> str:
+def _has_name_of(path: Path, source: str, row: CatalogRow) -> bool:
+    """Tell whether a file or folder has the published name; a browser numbers a second download."""
+    published = row.file or row.source.rpartition("/")[2]
+    cached = f"models--{row.source.removeprefix('hf:').replace('/', '--')}"
+    return source == row.source or cached in path.parts or re.sub(r" ?\(\d+\)(?=\.|$)", "", path.name) == published
+
+
+def _only_alike(family: str, fields: Mapping[str, Any]) -> CatalogRow | None:
+    """Return the package's row of the same network under another name; None where several are of this network."""
+    options = fields.get("options", {})
+    found = [row for row in packaged().values() if row.source and row.family == family and row.options == options]
+    return found[0] if len(found) == 1 else None
+
+
+def _gives_way(published: CatalogRow, called: str, path: Path) -> bool:
+    """Tell whether a row of the package only says where to get what is imported now under another name."""
+    taken = any(row.stands_for == published.name and row.name != called for row in user_rows().values())
+    return (
+        bool(published.source)
+        and called != published.name
+        and published.name not in user_rows()
+        and not taken
+        and locate(published) in (None, path)
+    )
+
+
+def _free_name(name: str | None, source: str, path: Path, sha256: str, published: CatalogRow | None) -> str:
     """Return the name of the new row. A row whose weights are gone, or are the same, may be replaced."""
     there = catalog()
 
@@ -181,6 +222,10 @@ def _free_name(name: str | None, source: str, path: Path, published: CatalogRow 
         if not free(name):
             raise SettingsError(f"There is a model {name!r} already; choose another name, or remove it before.")
         return name
+    for row in user_rows().values():
+        # Imported before, from here or from where it is no longer.
+        if row.sha256 == sha256 and locate(row) in (None, path):
+            return row.name
     plain = path.stem if path.is_file() else source.rstrip("/\\").replace("\\", "/").rpartition("/")[2]
     wanted = published.name if published else _slug(plain) or "model"
     return next(n for n in (wanted, *(f"{wanted}-{i}" for i in range(2, 10_000))) if free(n))

@@ -12,7 +12,17 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
 from napari_foundseg.models.families import family_module
 
-__all__ = ["hash_of", "hub_folder", "locate", "row_with_hash", "state", "weight_files", "weights"]
+__all__ = [
+    "addresses",
+    "check_here",
+    "hash_of",
+    "hub_folder",
+    "locate",
+    "row_with_hash",
+    "state",
+    "weight_files",
+    "weights",
+]
 
 #: What weights of a folder are called, the safe kind first: of two kinds only the first is read.
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt")
@@ -108,7 +118,27 @@ def state(row: CatalogRow) -> str:
     if locate(row):
         problem = family_module(row.family).FAMILY.problem(row)
         return f"on this computer, {size}" + (f"; {problem}" if problem else "")
+    if not addresses(row):
+        return f"not on this computer: its weights are no longer at {row.source}"
     return f"not on this computer, {size}: get it from {_link(row)} and import it (napari-foundseg models import FILE)"
+
+
+def addresses(row: CatalogRow) -> tuple[str, ...]:
+    """Return the URLs of a model's weights; none for a built-in model, and for a file that the user imported."""
+    link = row.source.replace("hf:", "https://huggingface.co/", 1)
+    return (link, *row.beside) if link.startswith(("https:", "http:")) else ()
+
+
+def check_here(row: CatalogRow) -> None:
+    """Raise CheckpointError if a model's weights are not on this computer; the message is for a form."""
+    if locate(row) is not None:
+        return
+    if not addresses(row):
+        raise CheckpointError(_missing(row).partition(", or import")[0].rstrip(".") + ", or choose Import….")
+    raise CheckpointError(
+        f"{row.title} is not on this computer: get it at {_link(row)} ({row.size_mb:.0f} MB, licence of the weights: "
+        f"{row.weights_licence}), then choose Import…."
+    )
 
 
 def _built_in(row: CatalogRow) -> bool:
@@ -130,8 +160,7 @@ def _missing(row: CatalogRow) -> str:
 
 
 def _link(row: CatalogRow) -> str:
-    link = row.source.replace("hf:", "https://huggingface.co/", 1)
-    return " and ".join((link, *row.beside)) + (f", into one folder called {row.file}," if row.beside else "")
+    return " and ".join(addresses(row)) + (f", into one folder called {row.file}," if row.beside else "")
 
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:

@@ -1,0 +1,93 @@
+"""Models that users look for and that are not supported yet: their names, and how their files are recognised."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+__all__ = ["IN_WORDS", "unsupported_name", "unsupported_weights"]
+
+#: For menus.
+IN_WORDS: Final = "SAM 2, SAM 3, Cellpose, StarDist: not supported yet"
+_SAMS = "SAM, MobileSAM, HQ-SAM, MedSAM and micro-sam are"
+_CELLS = "for nuclei and cells use foundseg-tiny (built in) or micro-sam"
+
+
+class _Unsupported(NamedTuple):
+    name: str
+    """Its authors' name."""
+    instead: str
+    """What can be used now."""
+    written: str
+    """Pattern of its name in names of files and models."""
+    tensors: str = "(?!)"
+    """Pattern of names of tensors that only its files have; by default none."""
+    kinds: tuple[str, ...] = ()
+    """``model_type`` in its folders of transformers."""
+
+
+_MODELS: Final = (
+    _Unsupported("SAM 3", _SAMS, r"sam[-_ .]?3", r"(^|\.)(geometry_encoder|detector\.backbone)\.",
+                 ("sam3", "sam3_video", "sam3_tracker", "sam3_tracker_video")),
+    _Unsupported("SAM 2", _SAMS, r"sam[-_ .]?2",
+                 r"(^|\.)(image_encoder\.trunk|memory_attention|memory_encoder|obj_ptr_proj|vision_encoder\.backbone)\.",
+                 ("sam2", "sam2_video", "edgetam", "edgetam_video")),
+    _Unsupported("EfficientSAM", _SAMS, r"efficient[-_ ]?sam",
+                 r"(^|\.)mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.(fc|layers\.\d+\.\d+)\."),
+    _Unsupported("FastSAM", _SAMS, r"fast[-_ ]?sam"),
+    _Unsupported("Cellpose-SAM", _CELLS, r"cpsam|cellpose[-_ ]?sam", r"^(module\.)?W2$"),
+    _Unsupported("Cellpose", _CELLS, r"cellpose|omnipose|cyto\d?(torch)?", r"(^|\.)downsample\.down\.res_down_\d"),
+    _Unsupported("StarDist", _CELLS, r"stardist"),
+    _Unsupported("InstanSeg", _CELLS, r"instanseg", r"(^|\.)pixel_classifier\."),
+    _Unsupported("nnU-Net", "for classes choose a model of the form Semantic", r"nn[-_ ]?u[-_ ]?net",
+                 r"^network_weights\."),
+    _Unsupported("Grounding DINO", "for words use CLIPSeg", r"grounding[-_ ]?dino|grounded[-_ ]?sam",
+                 r"(^|\.)(encoder\.text_layers|text_backbone)\.", ("grounding-dino", "mm-grounding-dino")),
+)  # fmt: skip
+
+
+def unsupported_weights(path: Path, tensors: Iterable[str] = (), config: Mapping[str, Any] | None = None) -> str:
+    """Say which unsupported model a file or folder holds, to follow its name; empty if it is none that is known.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder.
+    tensors : iterable of str
+        Names of its tensors; none where they cannot be read, which leaves the names of file and folder.
+    config : mapping, optional
+        Its ``config.json``.
+    """
+    names = list(tensors)
+    kind = (config or {}).get("model_type")
+    for model in _MODELS:
+        if kind in model.kinds or any(re.search(model.tensors, name) for name in names):
+            return f"is a {model.name} checkpoint: not supported yet; {model.instead}"
+    if names:
+        return ""
+    if _is_stardist(path):
+        return f"is a StarDist model: not supported yet; {_CELLS}"
+    named = unsupported_name(path.name)
+    return f"has the name of a model that is not supported yet: {named}" if named else ""
+
+
+def unsupported_name(text: str) -> str:
+    """Say of a name of a file or model that it is one of an unsupported model; empty if it is none that is known."""
+    for model in _MODELS:
+        if re.search(rf"(?i)(?<![a-z])({model.written})(?![a-z])", text):
+            return f"{model.name} is not supported yet; {model.instead}"
+    return ""
+
+
+def _is_stardist(path: Path) -> bool:
+    """Tell a folder of StarDist, or its weights in HDF5, by the JSON in it."""
+    folder = path if path.is_dir() else path.parent
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    keras = path.is_dir() or path.suffix in (".h5", ".hdf5", ".json")
+    return keras and isinstance(config, dict) and "n_rays" in config
