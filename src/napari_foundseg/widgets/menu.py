@@ -127,6 +127,7 @@ class _Opener(QWidget):
 
     def __new__(cls, napari_viewer: Viewer) -> Any:
         dock = getattr(_import_in_thread(cls.module), cls.dock)(napari_viewer)
+        dock.becomes_tab = True
         # napari lays it out next: the window draws between the two.
         draw_once()
         return dock

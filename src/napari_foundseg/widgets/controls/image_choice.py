@@ -8,11 +8,10 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLineEdit, QVBoxLayout, QWidget
 
 from napari_foundseg.core.contrast import (
     AsIs,
-    CTWindow,
     Limits,
     MinMax,
     Normalisation,
@@ -23,6 +22,7 @@ from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level, fitting_level
 from napari_foundseg.widgets.controls.channel_choice import ChannelChoice
+from napari_foundseg.widgets.controls.ct_window_row import CTWindowRow
 from napari_foundseg.widgets.controls.file_facts_row import FileFactsRow
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
@@ -71,7 +71,8 @@ class ImageChoice(QWidget):
         self._followed: ImageLayer | None = None
         self.channel = ChannelChoice(viewer, offered=channels)
         self.file = FileFactsRow(viewer)
-        self._axes, self._normalisation, self._ct, details = self._add_details()
+        self.ct_window = CTWindowRow()
+        self._axes, self._normalisation, details = self._add_details()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -92,7 +93,7 @@ class ImageChoice(QWidget):
         self.channel.changed.connect(self.channel_changed)
         self.file.applied.connect(self._file_read)
         self._normalisation.currentIndexChanged.connect(
-            lambda: self._ct.setVisible(self._normalisation.currentData() == _CT)
+            lambda: self.ct_window.activate(self._normalisation.currentData() == _CT)
         )
         self._choice.changed.connect(self._layer_changed)
         self._layer_changed()
@@ -160,11 +161,14 @@ class ImageChoice(QWidget):
         self._choice.disconnect_viewer()
         self.channel.disconnect_viewer()
         self.file.follow(None)
+        self.ct_window.follow(None)
         self._follow(None)
 
-    def _add_details(self) -> tuple[QLineEdit, QComboBox, QWidget, QFormLayout]:
+    def _add_details(self) -> tuple[QLineEdit, QComboBox, QFormLayout]:
         axes = QLineEdit()
+        axes.setAccessibleName("Axes")
         normalisation = QComboBox()
+        normalisation.setAccessibleName("Contrast")
         axes.setToolTip(
             "One letter per axis: T time, C channel, Z depth, Y rows, X columns, for example TZYX. Empty: automatic."
         )
@@ -175,27 +179,15 @@ class ImageChoice(QWidget):
             "Grey values that are mapped to black and white for the model. Automatic: as the chosen model was trained. "
             "8-bit RGB as it is: photographs stay unchanged, other images get percentiles. Min to max: the least and "
             "greatest value of the whole stack. Percentiles: 0.5 and 99.5 of the whole stack. As displayed: the "
-            "layer's contrast limits. CT window: a level and a width."
+            "layer's contrast limits. CT window: a tissue, or a level and "
+            "a width; the layer is then displayed in it, too."
         )
-        ct = QWidget()
-        self._level, self._width = QDoubleSpinBox(), QDoubleSpinBox()
-        row = QHBoxLayout(ct)
-        row.setContentsMargins(0, 0, 0, 0)
-        for box, value, name in ((self._level, 40, "level"), (self._width, 400, "width")):
-            box.setRange(-1e5 if name == "level" else 1, 1e5)
-            box.setDecimals(0)
-            box.setValue(value)
-            box.setPrefix(f"{name} ")
-            box.setSuffix(" HU")
-            box.setToolTip(f"The {name} of the CT window, in Hounsfield units.")
-            row.addWidget(box)
-        ct.hide()
         form = QFormLayout()
         form.setContentsMargins(12, 0, 0, 0)
         for text, widget in (("Axes", axes), ("Contrast", normalisation)):
             form.addRow(text, widget)
-        form.addRow(ct)
-        return axes, normalisation, ct, form
+        form.addRow(self.ct_window)
+        return axes, normalisation, form
 
     def _chosen_normalisation(self) -> Normalisation:
         choice = self._normalisation.currentData()
@@ -209,12 +201,13 @@ class ImageChoice(QWidget):
             low, high = self.layer.contrast_limits
             return Limits(low=float(low), high=float(high))
         if choice == _CT:
-            return CTWindow(level=self._level.value(), width=self._width.value())
+            return self.ct_window.chosen_window
         return Percentile()
 
     def _layer_changed(self) -> None:
         self._axes.clear()
         self._follow(self.layer)
+        self.ct_window.follow(self.layer)
         self.file.follow(self.layer)
         self._axes_changed()
         self._list_levels()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from napari.components import ViewerModel
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
@@ -13,6 +14,7 @@ from napari_foundseg.widgets.controls.message import Message, part_of
 from napari_foundseg.widgets.editing.napari_saves import watch_saves
 from napari_foundseg.widgets.editing.recovery import RecoveryRow
 from napari_foundseg.widgets.forms.closing import guard_closing
+from napari_foundseg.widgets.forms.dock_tabs import tabify
 from napari_foundseg.widgets.qt.widget_release import ReleaseOnDestroy
 from napari_foundseg.widgets.saved.preferences import wait_for_preferences
 
@@ -35,6 +37,8 @@ class Dock(QScrollArea):
         # Before the form reads values of the last session and looks for unsaved work.
         wait_for_preferences()
         super().__init__()
+        #: Whether it becomes a tab of another form when it is first shown: the menu has opened it.
+        self.becomes_tab = False
         watch_saves()
         self.viewer = viewer
         self.setWidgetResizable(True)
@@ -62,6 +66,10 @@ class Dock(QScrollArea):
         """Ask from now on before the user closes the dock during a run, or the window over unsaved work."""
         super().showEvent(event)
         guard_closing(self)
+        if self.becomes_tab:
+            self.becomes_tab = False
+            # Qt may be laying out the docks at present.
+            QTimer.singleShot(0, partial(tabify, self, Dock))
 
     # Overridden by forms.
 

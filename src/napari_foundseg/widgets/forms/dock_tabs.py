@@ -1,0 +1,45 @@
+"""Docks opened from the menu are tabs of one another, so that each has the height of the window."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
+
+__all__ = ["tabify"]
+
+
+def tabify(form: QWidget, kind: type[QWidget]) -> None:
+    """Make the dock of a form a tab of that of another form of a kind, in the same area, and raise it.
+
+    Docks that the user has made to float, or has closed or moved to another side, stay as they are.
+    """
+    with suppress(RuntimeError):  # Qt has destroyed it
+        _tabify(form, kind)
+
+
+def _tabify(form: QWidget, kind: type[QWidget]) -> None:
+    dock = _dock_of(form)
+    window = None if dock is None else dock.parentWidget()
+    if dock is None or not isinstance(window, QMainWindow) or dock.isFloating() or window.tabifiedDockWidgets(dock):
+        return
+    others = [
+        other
+        for other in (_dock_of(other) for other in window.findChildren(kind))
+        if other is not None
+        and other is not dock
+        and other.parentWidget() is window
+        and not other.isFloating()
+        and not other.isHidden()
+        and window.dockWidgetArea(other) == window.dockWidgetArea(dock)
+    ]
+    if others:
+        window.tabifyDockWidget(others[-1], dock)
+        dock.raise_()
+
+
+def _dock_of(form: QWidget) -> QDockWidget | None:
+    widget: QWidget | None = form
+    while widget is not None and not isinstance(widget, QDockWidget):
+        widget = widget.parentWidget()
+    return widget
