@@ -34,6 +34,7 @@ from _held_out import images
 from napari_foundseg.core.editing import edits
 from napari_foundseg.core.labels import add_mask
 from napari_foundseg.core.masks import Mask
+from napari_foundseg.widgets.editing import mask_writing
 from splits import SMALLEST, WAYS, Pixel, click
 
 GOOD = 0.8
@@ -43,6 +44,8 @@ Bool = NDArray[np.bool_]
 
 #: What this version of the package offers.
 LOOKS = "picture" in inspect.signature(edits.split).parameters
+NEAREST = getattr(mask_writing, "object_at", None)
+TAKES = hasattr(mask_writing, "clicked_others")
 POINTED = importlib.util.find_spec("napari_foundseg.widgets.objects.pointed_object") is not None
 
 
@@ -164,42 +167,51 @@ class Annotator:
         self.prompt("add", i, points, signs, None)
 
     def refine(self, i: int, label: int) -> None:
-        """Outline an object again, in *Prompt*: a click on it, then in what is wrong."""
-        inside = (self.truth == i) & (self.labels == label)
-        self.prompt("refine", i, [click(inside, self.way, self.rng)], [1], label)
+        """Outline an object again, in *Prompt*, by clicks in what is wrong.
+
+        The first click chooses the object; earlier versions want it on the object, now it may be beside it.
+        """
+        own = self.labels == label
+        at = self.wrong(i, own)
+        if NEAREST is not None and NEAREST(self.labels, at) == label:
+            self.prompt("refine", i, [at], [int(self.truth[at] == i)], label)
+        else:
+            self.prompt("refine", i, [click((self.truth == i) & own, self.way, self.rng)], [1], label)
 
     def prompt(self, tool: str, i: int, points: list[Pixel], signs: list[int], label: int | None) -> None:
-        """Click until the mask is good, accept the best that was seen last."""
+        """Click until the mask is good, accept the last if it is better than what was there."""
         given = None if label is None else self.labels == label
         actions = 0
-        mask: Bool | None = None
+        accepted = self.labels
+        new = label or int(self.labels.max()) + 1
         for _ in range(MOST_CLICKS):
             actions += 1
             found = fs.prompt(self.seen, [fs.Prompt(points, signs, mask=given)]).masks or ()
-            proposals = [self.accepted(m, label) for m in found]
-            good = next((n for n, m in enumerate(proposals) if self.iou(i, m) >= GOOD), None)
-            mask = proposals[good or 0]
+            proposals = [self.accepted(m, new, points, signs, label is not None) for m in found]
+            good = next((n for n, plane in enumerate(proposals) if self.iou(i, plane == new) >= GOOD), None)
+            accepted = proposals[good or 0]
             if good is not None:
                 actions += good  # the key N
                 break
-            at = self.wrong(i, mask)
+            at = self.wrong(i, accepted == new)
             points, signs = [*points, at], [*signs, int(self.truth[at] == i)]
         before = 0.0 if given is None else self.iou(i, given)
-        if mask is not None and self.iou(i, mask) > before:
-            new = label or int(self.labels.max()) + 1
-            self.labels[self.labels == new] = 0
-            self.labels[mask] = new
+        if self.iou(i, accepted == new) > before:
+            self.labels = accepted
             actions += 1
         self.count(tool, actions)
 
-    def accepted(self, mask: Mask, label: int | None) -> Bool:
-        """Return the pixels that an accepted mask gets: those of no other object."""
+    def accepted(self, mask: Mask, new: int, points: list[Pixel], signs: list[int], refining: bool) -> Labels:
+        """Return the objects after a mask is accepted; those keep their pixels on which there is no positive click."""
         plane = self.labels.copy()
-        new = label or int(plane.max()) + 1
         plane[plane == new] = 0
         y0, x0, y1, x1 = mask.box
-        add_mask(plane[y0 : y1 + 1, x0 : x1 + 1], mask.crop, new, "keep others")
-        return np.asarray(plane == new)
+        part = plane[y0 : y1 + 1, x0 : x1 + 1]
+        if TAKES and refining:
+            clicked = {int(self.labels[p]) for p, sign in zip(points, signs, strict=True) if sign} - {0, new}
+            part[mask.crop & np.isin(part, list(clicked))] = 0
+        add_mask(part, mask.crop, new, "keep others")
+        return plane
 
     def wrong(self, i: int, mask: Bool) -> Pixel:
         """Return where to click: in the largest part that is wrong."""

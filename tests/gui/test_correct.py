@@ -113,6 +113,42 @@ def test_a_dragged_line_cuts_an_object(qtbot: Any, viewer: Any, canvas: Any, for
     assert layer.mouse_pan
 
 
+def test_keys_act_on_the_object_under_the_pointer(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    layer.data[100:110, 10:50] = 7
+    layer.data[100:110, 50:60] = 8
+    start = layer.data.copy()
+    canvas.hover(layer, (10, 10))
+    canvas.key(Qt.Key.Key_D)
+    assert 4 not in layer.data
+    canvas.hover(layer, (40, 50))
+    canvas.key(Qt.Key.Key_G)
+    assert (layer.data == 1).sum() > (start == 1).sum()
+    assert form.chosen == [], "what was only pointed at is not chosen"
+    canvas.click(layer, (105, 20))
+    canvas.hover(layer, (105, 55))
+    canvas.key(Qt.Key.Key_J)
+    assert (layer.data[100:110, 10:60] == 7).all()
+    canvas.hover(layer, (105, 30))
+    canvas.key(Qt.Key.Key_K)
+    canvas.click(layer, (102, 13))
+    canvas.click(layer, (108, 57))
+    assert layer.data[102, 13] == 7
+    assert layer.data[108, 57] not in (0, 7)
+    assert form.chosen == []
+    canvas.hover(layer, (2, 60))
+    canvas.key(Qt.Key.Key_D)
+    assert "No object is chosen" in form.message.text()
+    canvas.click(layer, (40, 50))
+    canvas.hover(layer, (105, 20))
+    canvas.key(Qt.Key.Key_D)
+    assert 1 not in layer.data, "the chosen object, wherever the pointer is"
+    assert 7 in layer.data
+    while form.history.undo_name:
+        click(qtbot, form.edits.undo_button)
+    np.testing.assert_array_equal(layer.data, start)
+
+
 def test_every_tool_has_its_key_and_leaves_the_others_alone(
     qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget
 ) -> None:

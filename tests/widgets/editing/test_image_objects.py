@@ -20,7 +20,7 @@ from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.widgets.editing.image_objects import ImageObjects
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
-from napari_foundseg.widgets.editing.mask_writing import add_objects, outline_prompt, refine_object
+from napari_foundseg.widgets.editing.mask_writing import add_objects, clicked_others, outline_prompt, refine_object
 from napari_foundseg.widgets.editing.write_checks import why_not_fitting, why_not_writable
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
@@ -189,6 +189,39 @@ def test_the_object_under_the_first_click_is_refined() -> None:
             outline_prompt(scene.history, scene.target, wrong, None)
     with pytest.raises(PromptError, match="no accepted objects"):
         outline_prompt(None, scene.target, [click], None)
+    scene.history.release()
+
+
+def test_a_first_click_beside_an_object_means_it() -> None:
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[1, 2:6, 2:6] = 5
+    labels[1, 2:6, 8:11] = 6
+    scene = over(labels)
+    for at, label in (((1, 3, 6), 5), ((1, 6, 9), 6), ((1, 7, 4), 5)):
+        for sign in (1, 0):
+            found, prompt = outline_prompt(scene.history, scene.target, [Prompt([at], [sign])], None)
+            assert found == label
+            np.testing.assert_array_equal(prompt.mask, labels[1] == label)
+    scene.history.release()
+
+
+def test_a_click_on_another_object_takes_what_the_mask_has_of_it() -> None:
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[1, 2:6, 2:6] = 5
+    labels[1, 2:6, 6:10] = 6
+    labels[1, 6:9, 2:10] = 7
+    scene = over(labels.copy())
+    prompt = Prompt([(1, 3, 3), (1, 4, 7), (1, 7, 3)], [1, 1, 0])
+    assert clicked_others(scene.history, scene.target, prompt, 5) == {6}
+    pixels = np.zeros(SHAPE[1:], bool)
+    pixels[2:8, 2:8] = True
+    assert refine_object(scene.history, scene.overlay, Mask.from_array(pixels, index=(1,)), 5, "keep others", {6})
+    after = scene.labels.data
+    assert (after[1, 2:6, 2:8] == 5).all()
+    assert (after[1, 2:6, 8:10] == 6).all()
+    np.testing.assert_array_equal(after == 7, labels == 7)
+    scene.history.undo()
+    np.testing.assert_array_equal(after, labels)
     scene.history.release()
 
 

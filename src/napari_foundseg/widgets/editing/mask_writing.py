@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
     from napari_foundseg.widgets.layers.overlay import Overlay
 
-__all__ = ["add_objects", "outline_prompt", "refine_object"]
+__all__ = ["add_objects", "clicked_others", "object_at", "outline_prompt", "refine_object"]
 
 #: Facts from a run that are wrong for another outline.
 _OF_A_MASK = ("area", "y0", "x0", "y1", "x1")
@@ -57,7 +57,8 @@ def outline_prompt(
 ) -> tuple[int, Prompt]:
     """Return a prompt for another outline of an accepted object: clicks, and the object's pixels as a mask.
 
-    `label` is the object; None for the one under the first point.
+    `label` is the object; None for the one under the first point, or the nearest to it that is no farther away than
+    its own radius: a click may be on what is missing of it.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def outline_prompt(
     index, flat = prompts[0].in_plane(target.image.shape, target.image.label_axes)
     plane = target.overlay.plane(np.asarray(history.layer.data), index)
     if label is None:
-        label = int(plane[tuple(int(np.floor(c + 0.5)) for c in flat.points[0])])
+        label = object_at(plane, flat.points[0])
     if not label:
         raise PromptError("There is no accepted object under the first point. Press Clear and click on one.")
     mask = plane == label
@@ -87,11 +88,42 @@ def outline_prompt(
     return label, Prompt(prompts[0].points, prompts[0].labels, mask=mask)
 
 
-def refine_object(history: LabelsHistory, overlay: Overlay, mask: Mask, label: int, overlap: Overlap) -> bool:
+def object_at(plane: NDArray[Any], point: Sequence[float]) -> int:
+    """Return the object that a click on or beside it means; 0 for none."""
+    at = tuple(int(np.floor(c + 0.5)) for c in point)
+    if plane[at]:
+        return int(plane[at])
+    rows, columns = np.nonzero(plane)
+    if not len(rows):
+        return 0
+    away = np.hypot(rows - point[0], columns - point[1])
+    nearest = int(away.argmin())
+    label = int(plane[rows[nearest], columns[nearest]])
+    radius = np.sqrt(np.count_nonzero(plane == label) / np.pi)
+    return label if away[nearest] <= radius else 0
+
+
+def clicked_others(history: LabelsHistory, target: ImageOnLayer, prompt: Prompt, label: int) -> set[int]:
+    """Return the other objects on which there is a positive click of a prompt for `label`."""
+    index, flat = prompt.in_plane(target.image.shape, target.image.label_axes)
+    plane = target.overlay.plane(np.asarray(history.layer.data), index)
+    signs = flat.labels or ()
+    under = (plane[tuple(int(np.floor(c + 0.5)) for c in p)] for p, s in zip(flat.points, signs, strict=True) if s)
+    return {int(i) for i in under} - {0, label}
+
+
+def refine_object(
+    history: LabelsHistory,
+    overlay: Overlay,
+    mask: Mask,
+    label: int,
+    overlap: Overlap,
+    taken: Collection[int] = (),
+) -> bool:
     """Give an object another outline on one slice, in one step.
 
-    `overlap` decides whether it may take pixels of other objects. Pixels that it loses become background; with *fill
-    free only* it loses none.
+    `overlap` decides whether it may take pixels of other objects; those of the objects `taken` it may take with *keep
+    others*, too. Pixels that it loses become background; with *fill free only* it loses none.
     """
     plane = overlay.plane(history.layer.data, mask.index)
     rows, columns = np.nonzero(plane == label)
@@ -110,6 +142,8 @@ def refine_object(history: LabelsHistory, overlay: Overlay, mask: Mask, label: i
     top = mask.box[0] - y0
     left = mask.box[1] - x0
     inside = region[top : top + mask.crop.shape[0], left : left + mask.crop.shape[1]]
+    if overlap == "keep others" and taken:
+        inside[mask.crop & np.isin(inside, list(taken))] = 0
     if not add_mask(inside, mask.crop, label, overlap):
         return False
     kept = {k: v for k, v in read_facts(history.layer, [label]).get(label, {}).items() if k not in _OF_A_MASK}

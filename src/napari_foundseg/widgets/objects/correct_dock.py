@@ -22,6 +22,7 @@ from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.object_outlines import ObjectOutlines, shared_outlines
+from napari_foundseg.widgets.objects.pointed_object import pointed_object
 from napari_foundseg.widgets.objects.review import Review
 from napari_foundseg.widgets.objects.split_button import SplitButton
 
@@ -38,6 +39,8 @@ class CorrectWidget(LabelsDock):
         super().__init__(napari_viewer)
         self.chosen_objects = ChosenObjects()
         self._outlines: ObjectOutlines | None = None
+        #: Whether the object in work was pointed at, not clicked.
+        self._pointed = False
         self.build()
 
     @property
@@ -47,6 +50,7 @@ class CorrectWidget(LabelsDock):
 
     def choose(self, ids: list[int]) -> None:
         """Choose the objects that the tools act on."""
+        self._pointed = False
         self.chosen_objects.choose(ids)
 
     def merge(self) -> None:
@@ -116,8 +120,8 @@ class CorrectWidget(LabelsDock):
         self.buttons: dict[str, QPushButton] = {}
         self.split_button = SplitButton(self.viewer, self, self.chosen_objects, self._write_edit)
         self.split_button.asked.connect(self._show_split)
-        self.split_button.done.connect(lambda words: self.state.setText(f"{self.state.text()} {words}"))
-        self.keys["K"] = self.split_button.toggle
+        self.split_button.done.connect(self._show_split_done)
+        self.keys["K"] = self._at_pointer(self.split_button.toggle)
         rows: list[list[tuple[str, str, Callable[[], None], str]]] = [
             [("Merge", "J", self.merge, "Merge the chosen objects (Shift+click for more) into the first."),
              ("Delete", "D", self.delete, "Remove the chosen objects.")],
@@ -129,17 +133,40 @@ class CorrectWidget(LabelsDock):
              ("Renumber", "", self.renumber, "Number the objects 1, 2, 3, … without gaps.")],
         ]  # fmt: skip
         self._amount_row()
+        where = "; where none is chosen, it acts on the object under the pointer"
         grid = QGridLayout()
         grid.addWidget(self.split_button, 0, 0, 1, 2)
         for i, row in enumerate(rows, 1):
             for k, (text, key, act, help_text) in enumerate(row):
                 button = QPushButton(f"{text} ({key.replace('Shift-', '⇧')})" if key else text)
-                button.setToolTip(f"{help_text} Key {key.replace('-', '+')} on the layer." if key else help_text)
+                button.setToolTip(f"{help_text} Key {key.replace('-', '+')} on the layer{where}." if key else help_text)
                 button.clicked.connect(lambda _checked=False, act=act: act())
                 self.buttons[text] = button
-                self.keys |= {key: act} if key else {}
+                self.keys |= {key: self._at_pointer(act)} if key else {}
                 grid.addWidget(button, i, k)
         self._layout.addLayout(grid)
+
+    def _at_pointer(self, act: Callable[[], None]) -> Callable[[], None]:
+        """Return what a key does: the tool, on the object under the pointer where none is chosen.
+
+        *Merge* takes it as the second where one is chosen. An object that was pointed at is not chosen afterwards.
+        """
+
+        def on_key() -> None:
+            layer = self.layer
+            label = 0 if layer is None else pointed_object(self.viewer, layer)
+            lacks = len(self.chosen) < (2 if act == self.merge else 1)
+            if label and label not in self.chosen and lacks and not self.split_button.isChecked():
+                self.chosen_objects.add(label)
+                self._pointed = True
+            pointed = self._pointed
+            act()
+            if pointed and not self.split_button.isChecked():
+                words = self.state.text()
+                self.choose([])
+                self.state.setText(words)
+
+        return on_key
 
     def _amount_row(self) -> None:
         self.amount = QDoubleSpinBox()
@@ -239,6 +266,11 @@ class CorrectWidget(LabelsDock):
             self.state.setText(words)
         else:
             self._show_chosen_size()
+
+    def _show_split_done(self, words: str) -> None:
+        if self._pointed:
+            self.choose([])
+        self.state.setText(f"{self.state.text()} {words}")
 
     # Writing.
 

@@ -18,7 +18,7 @@ from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side
 from napari_foundseg.widgets.editing.image_objects import ImageObjects, assign_objects
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory
-from napari_foundseg.widgets.editing.mask_writing import add_objects, outline_prompt, refine_object
+from napari_foundseg.widgets.editing.mask_writing import add_objects, clicked_others, outline_prompt, refine_object
 from napari_foundseg.widgets.editing.undo_row import UndoRow
 from napari_foundseg.widgets.editing.write_checks import why_not_fitting, why_not_writable
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
@@ -46,6 +46,8 @@ class Acceptance(QWidget):
         self._find_target = find_target
         #: The object whose outline is refined; None for new objects.
         self.refined: int | None = None
+        #: Other objects of which the user has clicked pixels for it.
+        self._taken: set[int] = set()
         self._refused: tuple[ImageOnLayer, Labels] | None = None
         self.objects = ImageObjects(viewer)
         viewer.layers.events.removed.connect(self._layer_removed)
@@ -98,7 +100,10 @@ class Acceptance(QWidget):
         PromptError
             If it is not clear which object is meant.
         """
-        self.refined, prompt = outline_prompt(self.objects.of(target), target, prompts, self.refined)
+        history = self.objects.of(target)
+        self.refined, prompt = outline_prompt(history, target, prompts, self.refined)
+        assert history is not None
+        self._taken = clicked_others(history, target, prompts[0], self.refined)
         return prompt
 
     def write(self, target: ImageOnLayer, masks: Sequence[Mask]) -> str:
@@ -119,12 +124,15 @@ class Acceptance(QWidget):
             raise PromptError(f"{history.layer.name!r} is {why}. Press {self.copy_button.text()!r}, then accept again.")
         overlap = cast(Overlap, self.overlap.currentText())
         if self.refined is not None:
-            ids = [self.refined] if refine_object(history, target.overlay, masks[0], self.refined, overlap) else []
+            changed = refine_object(history, target.overlay, masks[0], self.refined, overlap, self._taken)
+            ids = [self.refined] if changed else []
         else:
             ids = add_objects(history, target.overlay, masks, overlap)
         if not ids:
             return "Nothing was changed: the object already has these pixels, or other objects do (see Overlap)."
         written = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
+        if self.refined is not None and self._taken and overlap == "keep others":
+            written += f" with what you clicked of {', '.join(map(str, sorted(self._taken)))}"
         other = "" if before is None else f" {target.name!r} has other pixels than those under {before.name!r}."
         return f"Accepted {written} into {history.layer.name!r}.{other}"
 
