@@ -168,6 +168,42 @@ def test_a_volume_is_measured_and_shown_on_its_slice(qtbot: Any, viewer: Any, do
     assert viewer.dims.current_step[0] == 6
 
 
+def cell(dock: ObjectsWidget, row: int, column: str, role: Qt.ItemDataRole = Qt.ItemDataRole.DisplayRole) -> str:
+    model = dock.table.model_
+    return model.data(model.index(row, list(model.table).index(column)), role)
+
+
+def test_large_sizes_are_read_without_powers_of_ten_and_sorted_as_numbers(
+    qtbot: Any, viewer: Any, dock: ObjectsWidget, tmp_path: Path
+) -> None:
+    labels = np.zeros((40, 60, 60), np.uint16)
+    labels[1:31, 5:55, 5:55], labels[35:37, 5:55, 5:55], labels[39, 3:5, 3] = 1, 2, 1234
+    viewer.add_labels(labels, name="tumour", scale=(3, 0.93, 0.93), units="mm")
+    qtbot.waitUntil(lambda: "volume (mm³)" in dock.table.model_.table)
+    column = list(dock.table.model_.table).index("volume (mm³)")
+    dock.table.sortByColumn(column, Qt.SortOrder.DescendingOrder)
+    assert [cell(dock, i, "volume (mm³)") for i in range(3)] == ["194,602", "12,974", "5.189"]
+    assert cell(dock, 0, "volume (mm³)", Qt.ItemDataRole.ToolTipRole) == "194,602 mm³ (194.6 ml)"
+    assert [cell(dock, i, "label") for i in range(3)] == ["1", "2", "1234"], "an id is a name"
+    assert cell(dock, 0, "pixels") == "75,000"
+    dock.save_table(str(tmp_path / "tumour.csv"))
+    saved = pd.read_csv(tmp_path / "tumour.csv", encoding="utf-8-sig")
+    assert saved["volume (mm³)"][0] == pytest.approx(75000 * 3 * 0.93**2, rel=1e-12)
+
+
+def test_headers_say_what_a_column_is_and_size_comes_first(dock: ObjectsWidget) -> None:
+    model = dock.table.model_
+    horizontal = Qt.Orientation.Horizontal
+    names = [model.headerData(i, horizontal) for i in range(model.columnCount())]
+    help_of = {n: model.headerData(i, horizontal, Qt.ItemDataRole.ToolTipRole) for i, n in enumerate(names)}
+    assert names[:3] == ["label", "area (µm²)", "pixels"]
+    assert {"perimeter (µm)", "circularity", "solidity", "major axis (µm)", "minor axis (µm)", "sum intensity",
+            "std intensity"} <= set(names)  # fmt: skip
+    assert all(len(text) > 10 for text in help_of.values()), help_of
+    assert "4 π area / perimeter²" in help_of["circularity"]
+    assert "In µm." in help_of["perimeter (µm)"]
+
+
 def test_objects_that_cannot_be_measured_are_said(
     qtbot: Any, dock: ObjectsWidget, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,3 +40,18 @@ def test_what_was_just_said_of_an_object_stays() -> None:
         labels, "YX", ["predicted_iou"], {1: {"predicted_iou": 0.5}}, {1: {"predicted_iou": 0.7}}, [1], [], lambda _: 9
     )
     assert found == {1: {"predicted_iou": 0.7}}
+
+
+def test_measurements_of_an_object_before_its_edit_are_dropped() -> None:
+    labels = np.ones((3, 3), np.uint8)
+    old = {
+        "y": 0.5,
+        "x": 0.5,
+        "solidity": 1.0,
+        "sum intensity DAPI": 9.0,
+        "perimeter (µm)": 4.0,
+        "pixels": 4,
+        "note": "a",
+    }
+    found = edited_facts(labels, "YX", list(old), {1: old}, {}, [1], [(slice(0, 3), slice(0, 3))], lambda _: 9)
+    assert found == {1: {"pixels": 9, "note": "a"}}

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_foundseg.core.editing.object_boxes import object_boxes
-from napari_foundseg.core.measuring.measurements import feret_diameter, measure, remeasure
+from napari_foundseg.core.measuring.measurements import measure, remeasure
+from napari_foundseg.core.measuring.shapes import feret_diameter
 
 LABELS = st.tuples(st.integers(1, 5), st.integers(2, 6), st.integers(2, 6)).flatmap(
     lambda shape: arrays(np.uint16, shape, elements=st.sampled_from([0, 0, 1, 2, 7]))

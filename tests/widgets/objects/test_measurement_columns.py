@@ -7,9 +7,10 @@ import pytest
 from napari.layers import Labels
 
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.measuring.grey_values import grey_values
 from napari_foundseg.core.measuring.measurements import measure
 from napari_foundseg.widgets.layers.object_features import ACCEPTED, REJECTED, read_facts, write_facts
-from napari_foundseg.widgets.objects.measurement_columns import grey_values, object_table, unit_spacing
+from napari_foundseg.widgets.objects.measurement_columns import object_table, unit_spacing
 from napari_foundseg.widgets.objects.review import least_certain
 
 

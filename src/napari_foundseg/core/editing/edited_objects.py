@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_boxes import box_of, object_boxes
 from napari_foundseg.core.editing.object_facts import Facts
+from napari_foundseg.core.measuring.columns import is_measured
 
 __all__ = ["SCORES", "edited_facts"]
 
@@ -20,8 +20,6 @@ SCORES = frozenset(
     {"predicted_iou", "stability_score", "certainty", "class_score", "score", "best_score", "confidence", "probability"}
 )
 _CORNERS = ("y0", "x0", "y1", "x1")
-#: Other measurements in a table, such as ``volume (µm³)``: they are no longer true, and not measured here.
-_MEASURED = re.compile(r".+ \(.+\)$|mean intensity|centroid|perimeter$|circularity$|solidity$")
 #: More objects than these are searched for in one pass over the label image.
 _MANY = 32
 
@@ -58,7 +56,8 @@ def edited_facts(
         Returns the number of pixels of an object.
     """
     kept = {
-        i: dict(given[i]) if i in given else {k: v for k, v in before.get(i, {}).items() if _stays(k)} for i in edited
+        i: dict(given[i]) if i in given else {k: v for k, v in before.get(i, {}).items() if _stays(k, columns)}
+        for i in edited
     }
     measured = [name for name in columns if name in ("area", "pixels", *_CORNERS, *_slice_columns(axes, columns))]
     if not measured:
@@ -73,8 +72,10 @@ def edited_facts(
     return kept
 
 
-def _stays(name: str) -> bool:
-    return name not in SCORES and not _MEASURED.match(name)
+def _stays(name: str, columns: Collection[str]) -> bool:
+    """Tell whether a fact is still true: other measurements, such as ``volume (µm³)``, are not measured here."""
+    centroid = "y" in columns and name in ("z", "y", "x")
+    return name not in SCORES and not centroid and not is_measured(name)
 
 
 def _slice_columns(axes: str, columns: Collection[str]) -> list[str]:

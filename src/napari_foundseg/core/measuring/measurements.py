@@ -8,29 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_boxes import object_boxes
+from napari_foundseg.core.measuring.columns import corner_names, fixed_axes, measured_columns
+from napari_foundseg.core.measuring.shapes import axis_lengths, circularity, hull_measures, perimeter
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GreyValues", "boxes_of", "feret_diameter", "measure", "remeasure"]
+    from napari_foundseg.core.measuring.grey_values import GreyValues
 
-
-class GreyValues(Protocol):
-    """Grey values of the shape of a label image: an array, or a reader of its parts."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of the label image, with a last axis of channels where there are any."""
-
-    def __getitem__(self, box: SliceBox, /) -> NDArray[Any]:
-        """Return the values of a box of the label image."""
+__all__ = ["boxes_of", "measure", "remeasure"]
 
 
 def measure(
@@ -40,6 +33,7 @@ def measure(
     unit: str,
     image: GreyValues | None = None,
     boxes: Mapping[int, SliceBox] | None = None,
+    channels: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Measure objects.
 
@@ -58,24 +52,26 @@ def measure(
         Grey values of the shape of `labels`, or with a last axis of channels; an array or a lazy one.
     boxes : mapping of int to tuple of slice, optional
         Ids of objects and the boxes that contain all their pixels; all objects by default.
+    channels : sequence of str
+        Names of the image's channels; numbers where they are not as many.
 
     Returns
     -------
     pandas.DataFrame
-        A row per object, by ascending ``label``; the axes without spacing; ``pixels``; area or volume, equivalent
-        diameter (of the disc or ball as large) and largest Feret diameter, in `unit`; the centroid in pixels; the
-        first and last pixel of the bounding box, both included; the mean intensity of each channel.
+        A row per object, by ascending ``label``, with the columns of `columns.measured_columns`, which
+        `columns.column_help` explains: sizes in `unit`, positions in pixels, intensities as in the image. Perimeter and
+        circularity are those of objects in a plane; a volume has neither.
     """
     import pandas as pd
 
-    columns = _columns(axes, spacing, unit, None if image is None else image.shape[labels.ndim :])
+    columns = measured_columns(axes, spacing, unit, _channel_names(labels, image, channels))
     boxes = object_boxes(labels) if boxes is None else boxes
     # By place, since lazy pixels are kept in memory for a while only.
     by_place = sorted(boxes.items(), key=lambda item: [part.start for part in item[1]])
     rows = [row for label, box in by_place for row in _rows(labels, label, box, spacing, image)]
-    rows.sort(key=lambda row: row[: 1 + len(_fixed(axes, spacing))])
+    rows.sort(key=lambda row: row[: 1 + len(fixed_axes(axes, spacing))])
     table = pd.DataFrame(np.array(rows, float).reshape(len(rows), len(columns)), columns=columns)
-    whole = ["label", "pixels", *_fixed(axes, spacing), *_corner_names(axes, spacing)]
+    whole = ["label", "pixels", *fixed_axes(axes, spacing), *corner_names(axes, spacing)]
     return table.astype(dict.fromkeys(whole, np.int64))
 
 
@@ -88,6 +84,7 @@ def remeasure(
     image: GreyValues | None,
     ids: Collection[int],
     edited: Iterable[SliceBox],
+    channels: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Bring a table up to date after an edit, by measuring the touched objects only.
 
@@ -99,12 +96,14 @@ def remeasure(
         Objects that lost or gained pixels.
     edited : iterable of tuple of slice
         Boxes of the array outside of which nothing changed.
+    channels : sequence of str
+        As `measure` takes them.
     """
     import pandas as pd
 
-    columns = _columns(axes, spacing, unit, None if image is None else image.shape[labels.ndim :])
+    columns = measured_columns(axes, spacing, unit, _channel_names(labels, image, channels))
     if list(table) != columns:
-        return measure(labels, axes, spacing, unit, image)
+        return measure(labels, axes, spacing, unit, image, channels=channels)
     touched = table["label"].isin(ids)
     boxes: dict[int, SliceBox] = {}
     for label, box in boxes_of(table[touched], axes, spacing):
@@ -114,10 +113,10 @@ def remeasure(
             if label in ids:
                 moved = tuple(slice(p.start + b.start, p.stop + b.start) for p, b in zip(part, box, strict=True))
                 _widen(boxes, label, moved)
-    new = measure(labels, axes, spacing, unit, image, boxes)
+    new = measure(labels, axes, spacing, unit, image, boxes, channels)
     kept = table[~touched]
     both = new if kept.empty else kept if new.empty else pd.concat([kept, new])
-    return both.sort_values(["label", *_fixed(axes, spacing)], kind="stable", ignore_index=True)
+    return both.sort_values(["label", *fixed_axes(axes, spacing)], kind="stable", ignore_index=True)
 
 
 def boxes_of(table: pd.DataFrame, axes: str, spacing: Sequence[float | None]) -> list[tuple[int, SliceBox]]:
@@ -140,33 +139,6 @@ def boxes_of(table: pd.DataFrame, axes: str, spacing: Sequence[float | None]) ->
     ]
 
 
-def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
-    """Return the largest distance between two corners of an object's pixels.
-
-    A pixel is a square here, so that one of side 1 has 1.41. scikit-image's `feret_diameter_max` is that of the contour
-    between pixels (0.5), which cuts the corners, and is smaller by up to half a pixel at each end.
-
-    Parameters
-    ----------
-    mask : ndarray of bool
-        The object, with a pixel or more; 2-D or 3-D.
-    spacing : sequence of float
-        Size of a pixel along each axis.
-    """
-    from scipy.spatial import ConvexHull
-    from scipy.spatial.distance import pdist
-
-    # The farthest pixel in any direction is the end of its line of pixels along every axis.
-    ends = mask
-    for axis in range(mask.ndim):
-        first = np.cumsum(mask, axis) == 1
-        last = np.flip(np.cumsum(np.flip(mask, axis), axis) == 1, axis)
-        ends = ends & (first | last)
-    pixels = np.argwhere(ends)
-    corners = np.concatenate([pixels + shift for shift in product((0, 1), repeat=mask.ndim)]) * np.asarray(spacing)
-    return float(pdist(corners[ConvexHull(corners).vertices]).max())
-
-
 def _rows(
     labels: NDArray[Any], label: int, box: SliceBox, spacing: Sequence[float | None], image: GreyValues | None
 ) -> Iterator[list[float]]:
@@ -185,42 +157,45 @@ def _rows(
             continue
         low = places.min(0)
         high = places.max(0)
-        tight = tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))
+        tight = own[tuple(slice(a, b + 1) for a, b in zip(low, high, strict=True))]
         start = np.array([box[i].start for i in rest])
-        here = tuple(0 if isinstance(k, slice) else k - part.start for k, part in zip(where, box, strict=True))
+        centre = places.mean(0)
+        size = len(places) * float(np.prod(sizes))
+        solidity, feret = hull_measures(tight, sizes)
+        outline = []
+        if len(sizes) == 2:
+            length = perimeter(tight, sizes)
+            outline = [length, circularity(size, length)]
         grey = []
         if values is not None:
+            here = tuple(0 if isinstance(k, slice) else k - part.start for k, part in zip(where, box, strict=True))
             of_all = values[tuple(slice(None) if i in rest else k for i, k in enumerate(here))]
-            grey = np.atleast_1d(of_all[own].mean(0, dtype=float)).tolist()
+            grey = _intensities(of_all[own])
+        lengths = [*axis_lengths((places - centre) * sizes), _equivalent_diameter(size, len(sizes)), feret]
         yield [
-            label, *at, len(places), *_sizes(len(places), sizes), feret_diameter(own[tight], sizes),
-            *(places.mean(0) + start), *(low + start), *(high + start), *grey,
+            label, *at, size, len(places), *(centre + start), *outline, solidity, *lengths, *grey,
+            *(low + start), *(high + start),
         ]  # fmt: skip
 
 
-def _sizes(pixels: int, spacing: Sequence[float]) -> tuple[float, float]:
-    """Return area or volume, and the diameter of the disc or ball as large."""
-    size = pixels * float(np.prod(spacing))
-    return size, float(np.sqrt(4 * size / np.pi)) if len(spacing) == 2 else float(np.cbrt(6 * size / np.pi))
+def _intensities(values: NDArray[Any]) -> list[float]:
+    """Return mean, lowest, highest, sum and standard deviation of each channel of (N,) or (N, C) grey values."""
+    exact = values.astype(float, copy=False)
+    rows = [exact.mean(0), exact.min(0), exact.max(0), exact.sum(0), exact.std(0)]
+    return np.array(rows).T.ravel().tolist()
 
 
-def _columns(axes: str, spacing: Sequence[float | None], unit: str, channels: tuple[int, ...] | None) -> list[str]:
-    rest = [axis.lower() for axis, size in zip(axes, spacing, strict=True) if size is not None]
-    size = f"area ({unit}²)" if len(rest) == 2 else f"volume ({unit}³)"
-    grey = [] if channels is None else ["mean intensity"]
-    if channels:
-        grey = [f"mean intensity {i}" for i in range(channels[0])]
-    sizes = ["pixels", size, f"equivalent diameter ({unit})", f"Feret diameter ({unit})"]
-    return ["label", *_fixed(axes, spacing), *sizes, *rest, *_corner_names(axes, spacing), *grey]
+def _equivalent_diameter(size: float, dimensions: int) -> float:
+    """Return the diameter of the disc or ball as large."""
+    return float(np.sqrt(4 * size / np.pi)) if dimensions == 2 else float(np.cbrt(6 * size / np.pi))
 
 
-def _fixed(axes: str, spacing: Sequence[float | None]) -> list[str]:
-    return [axis.lower() for axis, size in zip(axes, spacing, strict=True) if size is None]
-
-
-def _corner_names(axes: str, spacing: Sequence[float | None]) -> list[str]:
-    rest = [axis.lower() for axis, size in zip(axes, spacing, strict=True) if size is not None]
-    return [f"{axis}{end}" for end in (0, 1) for axis in rest]
+def _channel_names(labels: NDArray[Any], image: GreyValues | None, names: Sequence[str]) -> Sequence[str] | None:
+    """Return what columns call the channels of an image: by number where they have no names."""
+    if image is None:
+        return None
+    count = image.shape[labels.ndim :]
+    return [str(i) for i in range(count[0])] if count and len(names) != count[0] else names if count else ()
 
 
 def _extent(axes: str, spacing: Sequence[float | None]) -> list[str]:

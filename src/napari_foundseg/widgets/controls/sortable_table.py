@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QAbstractItemView, QTableView
 
+from napari_foundseg.core.measuring.columns import plain_name, unit_of
+from napari_foundseg.core.measuring.number_text import number_text, size_text
+
 __all__ = ["TableModel", "TableView"]
 
 _NOWHERE = QModelIndex()
+#: Columns of ids, which are names and not amounts.
+_IDS = frozenset({"label", "reference"})
 
 
 class TableModel(QAbstractTableModel):
-    """A data frame as a Qt model; Qt asks only for visible cells."""
+    """A data frame as a Qt model; Qt asks only for visible cells.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    explain : callable
+        Returns the help of a column.
+    """
+
+    def __init__(self, explain: Callable[[str], str]) -> None:
         super().__init__()
+        self._explain = explain
         self.table = pd.DataFrame()
         self._columns: list[Any] = []
         self._sorted: tuple[str, bool] | None = None
@@ -48,10 +61,11 @@ class TableModel(QAbstractTableModel):
         return 0 if parent.isValid() else len(self._columns)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Return the text or the alignment of a cell; numbers have four digits, NaN is empty."""
+        """Return text, tooltip or alignment of a cell; numbers have about four digits, NaN is empty."""
         value = self._columns[index.column()][index.row()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.ToolTipRole):
-            return _cell_text(value)
+            name = str(self.table.columns[index.column()])
+            return _cell_text(value, name, with_unit=role == Qt.ItemDataRole.ToolTipRole)
         if role == Qt.ItemDataRole.TextAlignmentRole and not isinstance(value, str):
             return Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         return None
@@ -59,9 +73,13 @@ class TableModel(QAbstractTableModel):
     def headerData(  # noqa: N802 - Qt's name
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> Any:
-        """Return a column's name."""
-        if orientation == Qt.Orientation.Horizontal and role == Qt.ItemDataRole.DisplayRole:
-            return str(self.table.columns[section])
+        """Return a column's name, or as its tooltip what it means."""
+        if orientation == Qt.Orientation.Horizontal and section < len(self._columns):
+            name = str(self.table.columns[section])
+            if role == Qt.ItemDataRole.DisplayRole:
+                return name
+            if role == Qt.ItemDataRole.ToolTipRole:
+                return self._explain(name) or name
         return None
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
@@ -78,17 +96,19 @@ class TableView(QTableView):
     ----------
     key : str
         The column whose value the chosen row is known by when the table changes.
+    explain : callable
+        Returns the help of a column, by its name; shown as the tooltip of its header.
     """
 
     #: The user has selected a row, a `pandas.Series`.
     chosen = Signal(object)
 
-    def __init__(self, name: str, key: str) -> None:
+    def __init__(self, name: str, key: str, explain: Callable[[str], str] = str) -> None:
         super().__init__()
         self._key = key
         self._value: Any = None
         self._silent = False
-        self.model_ = TableModel()
+        self.model_ = TableModel(explain)
         self.setModel(self.model_)
         self.setAccessibleName(name)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
@@ -163,15 +183,18 @@ class TableView(QTableView):
 
 def _same_column(name: str, table: pd.DataFrame) -> Any:
     """Return a column of a table, whichever unit it is in, such as ``area (µm²)``; None if there is none."""
-    plain = name.split(" (")[0]
-    return next((column for column in table if column == name or str(column).split(" (")[0] == plain), None)
+    plain = plain_name(name)
+    return next((column for column in table if column == name or plain_name(str(column)) == plain), None)
 
 
-def _cell_text(value: Any) -> str:
+def _cell_text(value: Any, column: str, *, with_unit: bool) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
         return ", ".join(map(str, value))
-    if value != value:  # NaN
+    if value is None or value != value:  # NaN
         return ""
-    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else f"{float(value):.4g}"
+    if column in _IDS and float(value).is_integer():
+        return str(int(value))
+    unit = unit_of(column)
+    return size_text(float(value), unit) if unit and with_unit else number_text(value)

@@ -15,6 +15,7 @@ from napari_foundseg.core.editing import edits
 from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.measuring.number_text import number_text, size_text
 from napari_foundseg.widgets.controls.rows import labelled_row
 from napari_foundseg.widgets.layers.layer_axes import label_spacing
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
@@ -320,6 +321,6 @@ class CorrectWidget(LabelsDock):
         pixels = self._count_pixels(self.chosen)
         spacing, unit = label_spacing(layer)
         known = [s for s in spacing if s is not None]
-        size = f", {pixels * float(np.prod(known)):.4g} {unit}{'²³'[len(known) - 2]}" if unit != "px" else ""
+        size = f", {size_text(pixels * float(np.prod(known)), unit + '²³'[len(known) - 2])}" if unit != "px" else ""
         names = ", ".join(map(str, self.chosen))
-        self.state.setText(f"Object{'s' if len(self.chosen) > 1 else ''} {names}: {pixels} pixels{size}")
+        self.state.setText(f"Object{'s' if len(self.chosen) > 1 else ''} {names}: {number_text(pixels)} pixels{size}")

@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.core.measuring.grey_values import channel_labels, grey_values
 from napari_foundseg.core.measuring.measurements import measure, remeasure
 from napari_foundseg.widgets.layers.layer_axes import layer_axes
-from napari_foundseg.widgets.objects.measurement_columns import grey_values, object_table, unit_spacing
+from napari_foundseg.widgets.objects.measurement_columns import object_table, unit_spacing
 from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
@@ -157,9 +158,10 @@ class Measurements(QObject):
 
         def work() -> pd.DataFrame:
             grey = None if image is None else grey_values(image, labels.shape)
+            names = () if image is None else channel_labels(image)
             if old is None:
-                return measure(labels, axes, spacing, unit, grey)
-            return remeasure(old, labels, axes, spacing, unit, grey, ids, edited)
+                return measure(labels, axes, spacing, unit, grey, channels=names)
+            return remeasure(old, labels, axes, spacing, unit, grey, ids, edited, names)
 
         self._latest.ask(work)
 

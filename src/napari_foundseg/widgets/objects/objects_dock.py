@@ -11,7 +11,9 @@ from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QWidget
 
 from napari_foundseg.core.editing import edits
 from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.measuring.columns import column_help
 from napari_foundseg.core.measuring.measurements import boxes_of
+from napari_foundseg.core.measuring.number_text import number_text
 from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.io.writers import replace_table
 from napari_foundseg.widgets.controls.fold import Fold
@@ -61,7 +63,7 @@ class ObjectsWidget(LabelsDock):
 
     def add_tools(self) -> None:
         """Add the table, and the controls that act on it."""
-        self.table = TableView("Objects", "label")
+        self.table = TableView("Objects", "label", column_help)
         self.table.setMinimumHeight(180)
         self.table.setToolTip("Click a row to go to its object, a column's name to sort by it.")
         self.table.chosen.connect(self._go_to_object)
@@ -122,7 +124,7 @@ class ObjectsWidget(LabelsDock):
             return
         table = measurements.table
         here = int((table["pixels"] > 0).sum())
-        self.state.setText("1 object" if here == 1 else f"{here} objects")
+        self.state.setText("1 object" if here == 1 else f"{number_text(here)} objects")
         self.table.show_table(table)
         for name in ("review", "note"):
             self.table.show_column(list(table).index(name), bool((table[name] != "").any()))

@@ -17,7 +17,7 @@ __all__ = ["Removal"]
 
 _BELOW = "below"
 _ABOVE = "above"
-_SCORES = ("certainty", "predicted IoU", "stability")
+_SCORES = ("certainty", "predicted IoU", "stability", "circularity", "solidity")
 
 
 class Removal(QWidget):

@@ -12,9 +12,9 @@ from qtpy.QtWidgets import QPushButton
 
 from napari_foundseg.core.editing import edits
 from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.measuring.grey_values import grey_values
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes, label_spacing
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
-from napari_foundseg.widgets.objects.measurement_columns import grey_values
 
 if TYPE_CHECKING:
     from napari.layers import Labels
