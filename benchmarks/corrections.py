@@ -46,6 +46,7 @@ Bool = NDArray[np.bool_]
 LOOKS = "picture" in inspect.signature(edits.split).parameters
 NEAREST = getattr(mask_writing, "object_at", None)
 TAKES = hasattr(mask_writing, "clicked_others")
+TAKES_NEW = "taken" in inspect.signature(mask_writing.add_objects).parameters
 POINTED = importlib.util.find_spec("napari_foundseg.widgets.objects.pointed_object") is not None
 
 
@@ -207,9 +208,11 @@ class Annotator:
         plane[plane == new] = 0
         y0, x0, y1, x1 = mask.box
         part = plane[y0 : y1 + 1, x0 : x1 + 1]
-        if TAKES and refining:
-            clicked = {int(self.labels[p]) for p, sign in zip(points, signs, strict=True) if sign} - {0, new}
-            part[mask.crop & np.isin(part, list(clicked))] = 0
+        clicked = {int(self.labels[p]) for p, sign in zip(points, signs, strict=True) if sign} - {0, new}
+        for other in clicked if (TAKES if refining else TAKES_NEW) else ():
+            shared = mask.crop & (part == other)
+            if refining or 2 * np.count_nonzero(shared) <= np.count_nonzero(plane == other):
+                part[shared] = 0
         add_mask(part, mask.crop, new, "keep others")
         return plane
 

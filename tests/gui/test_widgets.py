@@ -257,6 +257,33 @@ def test_an_accepted_object_is_refined_and_no_other_changes(
     np.testing.assert_array_equal(objects.data, before)
 
 
+def test_a_click_on_a_neighbour_takes_what_the_outline_covers_of_it(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, canvas: Any
+) -> None:
+    engine.answer = lambda _: scene.prompted
+    layer = viewer.add_image(scene.image)
+    form = docked(viewer, PromptWidget)
+    click(qtbot, form.run_button)
+    wait_for_layout(qtbot, viewer)
+    canvas.click(layer, (40, 50))
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    form.candidates.choose(1)
+    canvas.key(Qt.Key.Key_C)
+    objects = viewer.layers["foundseg objects"]
+    objects.data[30:36, 45:75] = 2
+    form.makes.setCurrentText("a better outline")
+    canvas.click(layer, (42, 50))
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    canvas.click(layer, (33, 50))
+    qtbot.waitUntil(lambda: len(engine.jobs) == 3)
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    canvas.key(Qt.Key.Key_C)
+    assert "pixels of 2 that you clicked" in form.result.text()
+    assert objects.data[33, 50] == 1
+    assert objects.data[33, 72] == 2
+    assert (objects.data == 1).sum() == scene.masks[0].area
+
+
 def test_refining_wants_an_object_under_the_click(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
     engine.answer = lambda _: scene.prompted
     viewer.add_image(scene.image)

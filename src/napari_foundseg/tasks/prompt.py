@@ -8,7 +8,8 @@ nearest to filling a third of the window, as if a box had been drawn around it, 
 the masks that fit their windows one that obeys the clicks is taken, and of those the most trusted.
 
 Several clicks are given one after the other, each with the mask before. Where the mask leaves out a click or takes in
-one that means "not this", the three masks that the model has for one click are considered too.
+one that means "not this", the three masks that the model has for one click are considered too. Clicks given with a mask
+correct its outline: the threshold of the logits is moved, within limits, so that they lie on their side of it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 from napari_foundseg.tasks.windows import tiling
+from napari_foundseg.tasks.windows.click_threshold import click_threshold
 from napari_foundseg.tasks.windows.embeddings import embedding
 
 if TYPE_CHECKING:
@@ -244,7 +246,7 @@ def _decode(
         moved = [_moved(target.prompt, window) for target in group]
         decoded = model.decode(encoded, moved, multimask=multimask, one_by_one=settings.tile)
         for target, found in zip(group, decoded, strict=True):
-            out[target.label] = _ranked(found, window, target)
+            out[target.label] = _ranked(found, window, target, obeys=settings.tile)
     wrong = [target for target in targets if settings.tile and _wants_others(target, out[target.label][0], settings)]
     others = model.decode(encoded, [_moved(t.prompt, window) for t in wrong], multimask=True, one_by_one=True)
     for target, found in zip(wrong, others, strict=True):
@@ -272,10 +274,17 @@ def _disobeyed(mask: Mask, prompt: Prompt) -> int:
     return count
 
 
-def _ranked(found: Candidates, window: Box, target: _Target) -> list[Mask]:
+def _ranked(found: Candidates, window: Box, target: _Target, obeys: bool = False) -> list[Mask]:
+    """Return masks, the most trusted first; `obeys`: clicks that correct an outline move its threshold."""
+    points = [(round(y) - window[0], round(x) - window[1]) for y, x in target.prompt.points]
+    corrects = obeys and target.prompt.mask is not None and bool(points)
+
+    def threshold(logits: NDArray[Any]) -> float:
+        return click_threshold(logits, points, target.prompt.labels or ()) if corrects else 0.0
+
     return [
         Mask.from_array(
-            found.logits[i] > 0,
+            found.logits[i] > threshold(found.logits[i]),
             window[:2],
             predicted_iou=float(found.predicted_iou[i]),
             stability_score=float(found.stability_score[i]),

@@ -225,6 +225,24 @@ def test_a_click_on_another_object_takes_what_the_mask_has_of_it() -> None:
     scene.history.release()
 
 
+def test_a_new_object_takes_less_than_half_of_one_that_was_clicked() -> None:
+    labels = np.zeros(SHAPE, np.uint16)
+    labels[1, 2:6, 2:10] = 5
+    scene = over(labels.copy())
+    pixels = np.zeros(SHAPE[1:], bool)
+    pixels[2:6, 7:11] = True
+    part = Mask.from_array(pixels, index=(1,), label=1)
+    assert add_objects(scene.history, scene.overlay, [part], "keep others", taken={1: {5}}) == [6]
+    assert (scene.labels.data[1, 2:6, 7:11] == 6).all()
+    assert (scene.labels.data[1, 2:6, 2:7] == 5).all()
+    scene.history.undo()
+    pixels[2:6, 3:11] = True
+    again = Mask.from_array(pixels, index=(1,), label=1)
+    add_objects(scene.history, scene.overlay, [again], "keep others", taken={1: {5}})
+    np.testing.assert_array_equal(scene.labels.data == 5, labels == 5)
+    scene.history.release()
+
+
 # The facts about napari's layers that have cost others their work.
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,9 +27,18 @@ _OF_A_MASK = ("area", "y0", "x0", "y1", "x1")
 
 
 def add_objects(
-    history: LabelsHistory, overlay: Overlay, masks: Sequence[Mask], overlap: Overlap, name: str = "accept"
+    history: LabelsHistory,
+    overlay: Overlay,
+    masks: Sequence[Mask],
+    overlap: Overlap,
+    name: str = "accept",
+    taken: Mapping[int, Collection[int]] | None = None,
 ) -> list[int]:
-    """Write masks as new objects, with their scores, in one step."""
+    """Write masks as new objects, with their scores, in one step.
+
+    `taken`: by the masks' labels, other objects of which a mask may take pixels with *keep others*, too, but not more
+    than half: a mask of most of an object is that object once more.
+    """
     first = history.free_id()
     known: dict[int, dict[str, Any]] = {}
 
@@ -39,7 +48,14 @@ def add_objects(
             box = overlay.box(mask)
             # A copy that holds any id; it includes the masks that were written before.
             values = np.array(history.layer.data[box], np.uint64)
-            if add_mask(overlay.plane(values, (0,) * len(mask.index)), mask.crop, label, overlap):
+            part = overlay.plane(values, (0,) * len(mask.index))
+            if overlap == "keep others":
+                whole = overlay.plane(np.asarray(history.layer.data), mask.index)
+                for other in (taken or {}).get(mask.label, ()):
+                    shared = mask.crop & (part == other)
+                    if 2 * np.count_nonzero(shared) <= np.count_nonzero(whole == other):
+                        part[shared] = 0
+            if add_mask(part, mask.crop, label, overlap):
                 known[label] = _score_facts(mask)
                 yield box, values
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, cast, get_args
 
+import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Labels
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
@@ -46,8 +47,8 @@ class Acceptance(QWidget):
         self._find_target = find_target
         #: The object whose outline is refined; None for new objects.
         self.refined: int | None = None
-        #: Other objects of which the user has clicked pixels for it.
-        self._taken: set[int] = set()
+        #: Other objects of which the user has clicked pixels, for each prompt by its number from 1.
+        self._taken: dict[int, set[int]] = {}
         self._refused: tuple[ImageOnLayer, Labels] | None = None
         self.objects = ImageObjects(viewer)
         viewer.layers.events.removed.connect(self._layer_removed)
@@ -103,8 +104,16 @@ class Acceptance(QWidget):
         history = self.objects.of(target)
         self.refined, prompt = outline_prompt(history, target, prompts, self.refined)
         assert history is not None
-        self._taken = clicked_others(history, target, prompts[0], self.refined)
+        self._taken = {1: clicked_others(history, target, prompts[0], self.refined)}
         return prompt
+
+    def note_clicks(self, target: ImageOnLayer, prompts: Sequence[Prompt]) -> None:
+        """Note on which objects there are clicks for new ones: their masks take pixels of those."""
+        history = self.objects.of(target)
+        known = (
+            [] if history is None else [(n, clicked_others(history, target, p, 0)) for n, p in enumerate(prompts, 1)]
+        )
+        self._taken = {n: others for n, others in known if others}
 
     def write(self, target: ImageOnLayer, masks: Sequence[Mask]) -> str:
         """Write masks into the layer of an image's objects, in one step.
@@ -123,16 +132,19 @@ class Acceptance(QWidget):
             self.copy_button.show()
             raise PromptError(f"{history.layer.name!r} is {why}. Press {self.copy_button.text()!r}, then accept again.")
         overlap = cast(Overlap, self.overlap.currentText())
+        plane = target.overlay.plane(np.asarray(history.layer.data), masks[0].index)
+        clicked = {other: np.count_nonzero(plane == other) for others in self._taken.values() for other in others}
         if self.refined is not None:
-            changed = refine_object(history, target.overlay, masks[0], self.refined, overlap, self._taken)
+            changed = refine_object(history, target.overlay, masks[0], self.refined, overlap, self._taken.get(1, ()))
             ids = [self.refined] if changed else []
         else:
-            ids = add_objects(history, target.overlay, masks, overlap)
+            ids = add_objects(history, target.overlay, masks, overlap, taken=self._taken)
         if not ids:
             return "Nothing was changed: the object already has these pixels, or other objects do (see Overlap)."
         written = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
-        if self.refined is not None and self._taken and overlap == "keep others":
-            written += f" with what you clicked of {', '.join(map(str, sorted(self._taken)))}"
+        smaller = sorted(other for other, size in clicked.items() if np.count_nonzero(plane == other) < size)
+        if smaller:
+            written += f", with pixels of {', '.join(map(str, smaller))} that you clicked,"
         other = "" if before is None else f" {target.name!r} has other pixels than those under {before.name!r}."
         return f"Accepted {written} into {history.layer.name!r}.{other}"
 

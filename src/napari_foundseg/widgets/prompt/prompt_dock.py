@@ -108,6 +108,8 @@ class PromptWidget(TaskForm):
             prompt.in_plane(image.shape, image.label_axes)
         if self.makes.currentText() == REFINE:
             prompts = [self.acceptance.another_outline(target, prompts)]
+        else:
+            self.acceptance.note_clicks(target, prompts)
         return self.task.inputs.parse({"prompts": tuple(prompts)})
 
     def coarsest_pixel(self, target: ImageOnLayer) -> float:
