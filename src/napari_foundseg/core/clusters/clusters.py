@@ -249,7 +249,9 @@ def normalised(features: NDArray[Any]) -> _Floats:
     return np.asarray(own / np.maximum(length, _EPS), np.float32)
 
 
-def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: int = 0) -> Clusters:
+def clusters_of_codes(
+    sample: NDArray[Any], count: int, metric: Metric, seed: int = 0, start: NDArray[Any] | None = None
+) -> Clusters:
     """Find clusters of STEGO's codes: by their angle side by side, by their distance by halving the largest one.
 
     Halving (bisecting k-means; Steinbach, Karypis and Kumar 2000) divides a large background and not the few objects,
@@ -260,6 +262,8 @@ def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: in
     ----------
     count : int
         How many clusters; where there are fewer distinct codes there are as many clusters as those.
+    start : (n,) ndarray of int, optional
+        A cluster of each code, with which clusters by angle begin.
 
     Returns
     -------
@@ -267,7 +271,7 @@ def clusters_of_codes(sample: NDArray[Any], count: int, metric: Metric, seed: in
         By their angle numbered by size; by their distance each new half has the next number.
     """
     if metric != "euclidean":
-        return find_clusters(sample, count, metric, seed)
+        return find_clusters(sample, count, metric, seed, start)
     found = find_clusters(sample, min(count, 2), metric, seed)
     while len(found.ids) < count:
         sizes = np.bincount(found.nearest(sample))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.clusters.balance import Scaling, find_scaled_clusters, separation
 from napari_foundseg.core.clusters.cluster_matching import match_clusters
-from napari_foundseg.core.clusters.clusters import clusters_of_codes
+from napari_foundseg.core.clusters.clusters import Clusters, clusters_of_codes, find_clusters
 from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
@@ -47,6 +47,8 @@ News = Callable[..., None]
 _BUDGET = 1 << 30
 #: Codes that are kept with a model, to find other numbers of clusters in.
 _SAMPLED = 20_000
+#: Places by which heads are rated.
+_RATED = 4_000
 #: Share of places with one cluster from which on two ways to cluster count as the same.
 _SAME = 0.97
 #: By how much the separation of clusters may be lower after a fit than without; benchmarks/clusters.py shows both.
@@ -181,6 +183,22 @@ class _Scaled:
         shares = np.bincount(self.labels) / len(self.labels)
         return float((shares**2).sum())
 
+    def main_directions(self, count: int) -> torch.Tensor:
+        """Return the first principal components of the features, (n, D)."""
+        import torch
+
+        part = self.sample[:: max(1, len(self.sample) // _RATED)]
+        return torch.as_tensor(np.linalg.svd(part, full_matrices=False)[2][:count].copy())
+
+    def rate(self, head: SegmentationHead) -> float:
+        """Return the negative separation, in the features, of the clusters of a head's codes."""
+        every = slice(None, None, max(1, len(self.sample) // _RATED))
+        features = self.sample[every]
+        codes = _codes(head, features)
+        count = len(np.unique(self.labels))
+        labels = find_clusters(codes, count, "cosine", start=self.labels[every]).nearest(codes)
+        return -separation(features, labels, "cosine")
+
 
 @dataclass(frozen=True)
 class _Session:
@@ -202,8 +220,7 @@ class _Session:
         self.state.write(self.fit)
         head = self.fit.best_head()
         wanted = self.settings.n_clusters
-        sample = _codes(head, self.scaled.sample)
-        clusters = clusters_of_codes(sample, wanted, self.settings.metric)
+        sample, clusters = self._clusters(head)
         few = f"there are only {len(clusters.ids)} different codes for {wanted} clusters"
         if len(clusters.ids) < wanted and few not in self.notes:
             self.notes.append(few)
@@ -214,11 +231,16 @@ class _Session:
         save(folder, weights, self._config())
         return register(self.name, folder)
 
+    def _clusters(self, head: SegmentationHead) -> tuple[NDArray[np.float32], Clusters]:
+        """Return the codes of the sample, and their clusters."""
+        codes = _codes(head, self.scaled.sample)
+        return codes, clusters_of_codes(codes, self.settings.n_clusters, self.settings.metric, start=self.scaled.labels)
+
     def plain_method(self) -> str | None:
         """Return the method without a fit that finds the same clusters, or more distinct ones, and add a note of it."""
         metric = self.settings.metric
-        codes = _codes(self.fit.best_head(), self.scaled.sample)
-        fitted = clusters_of_codes(codes, self.settings.n_clusters, metric).nearest(codes)
+        codes, clusters = self._clusters(self.fit.best_head())
+        fitted = clusters.nearest(codes)
         shared = match_clusters(fitted[None], self.scaled.labels[None]).accuracy
         own = separation(self.scaled.sample, fitted, metric)
         plain = separation(self.scaled.sample, self.scaled.labels, metric)
@@ -241,7 +263,7 @@ class _Session:
             "images": self.pictures,
             "windows": len(self.fit.crops.maps),
             "steps": self.fit.done,
-            "best_loss": min((value for _, value in self.fit.judged), default=None),
+            "best_rating": min((value for _, value in self.fit.judged), default=None),
             "settings": self.settings.model_dump(mode="json"),
             "correspondence": asdict(self.fit.settings),
             "notes": list(self.notes),
@@ -346,7 +368,10 @@ def _fit_to(maps: list[torch.Tensor], scaled: _Scaled, settings: FitSettings) ->
     options = FitOptions(
         settings.code_dim, settings.batch_size, settings.learning_rate, settings.neighbours, settings.seed
     )
-    return Fit(crops, chosen, options)
+    if settings.metric != "cosine":
+        return Fit(crops, chosen, options)
+    # The fit begins with the clusters that there are without one, and what is less distinct than these is not kept.
+    return Fit(crops, chosen, options, first_codes=scaled.main_directions(options.dim), rate=scaled.rate)
 
 
 def _steps(session: _Session, told: _Told, cancelled: Callable[[], bool]) -> bool:
@@ -354,6 +379,8 @@ def _steps(session: _Session, told: _Told, cancelled: Callable[[], bool]) -> boo
     fit = session.fit
     steps = session.settings.steps
     saved = time.monotonic()
+    if not fit.done:
+        fit.judge()
     while fit.done < steps:
         if cancelled():
             fit.judge()

@@ -108,6 +108,16 @@ class SegmentationHead(nn.Module):
         out: Tensor = self.cluster1(self.dropout(features)) + self.cluster2(self.dropout(features))
         return out
 
+    def begin_with(self, directions: Tensor) -> None:
+        """Make the codes the features along `directions`, `(n, inputs)`; further channels of the codes begin at 0."""
+        linear = self.cluster1[0]
+        last = self.cluster2[2]
+        with torch.no_grad():
+            for parameter in (linear.weight, linear.bias, last.weight, last.bias):
+                parameter.zero_()
+            count = min(len(directions), len(linear.weight))
+            linear.weight[:count, :, 0, 0] = directions[:count]
+
 
 class ClusterProbe(nn.Module):
     """Clusters as directions in the space of codes.

@@ -6,7 +6,7 @@ stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -208,9 +208,21 @@ class Fit:
         The loss.
     options : FitOptions
         How.
+    first_codes : Tensor, shape (C, D), optional
+        Directions in the space of features that are the first codes; by default the head begins at random.
+    rate : callable, optional
+        Takes a head and returns a number, which is lower for a better head; by default the loss on fixed crops.
     """
 
-    def __init__(self, crops: Crops, settings: CorrespondenceSettings, options: FitOptions) -> None:
+    def __init__(
+        self,
+        crops: Crops,
+        settings: CorrespondenceSettings,
+        options: FitOptions,
+        first_codes: Tensor | None = None,
+        rate: Callable[[SegmentationHead], float] | None = None,
+    ) -> None:
+        self._rate = rate
         self.crops = crops
         self.settings = settings
         self.options = options
@@ -218,6 +230,8 @@ class Fit:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             self.head = SegmentationHead(crops.maps[0].shape[-1], options.dim)
+        if first_codes is not None:
+            self.head.begin_with(first_codes)
         self.optimiser = torch.optim.Adam(self.head.parameters(), options.learning_rate)
         self.done = 0
         self.losses: list[float] = []
@@ -246,16 +260,19 @@ class Fit:
         return self.losses[-1]
 
     def judge(self) -> float:
-        """Compute the loss on crops that are the same each time, and keep the head if it is the best so far.
+        """Rate the head, and keep it if it is the best so far.
 
         Returns
         -------
         float
-            The loss.
+            The loss on crops that are the same each time, or what `rate` returned.
         """
         self.head.eval()
         with torch.no_grad():
-            value = float(self._loss(_chance(self.options.seed, 2**31), _JUDGED))
+            if self._rate is None:
+                value = float(self._loss(_chance(self.options.seed, 2**31), _JUDGED))
+            else:
+                value = self._rate(self.head)
         if all(value < before for _, before in self.judged):
             self.best = {name: tensor.clone() for name, tensor in self.head.state_dict().items()}
         self.judged.append((self.done, value))
