@@ -110,13 +110,13 @@ class SegmentationHead(nn.Module):
 
     def begin_with(self, directions: Tensor) -> None:
         """Make the codes the features along `directions`, `(n, inputs)`; further channels of the codes begin at 0."""
-        linear = self.cluster1[0]
-        last = self.cluster2[2]
         with torch.no_grad():
-            for parameter in (linear.weight, linear.bias, last.weight, last.bias):
-                parameter.zero_()
-            count = min(len(directions), len(linear.weight))
-            linear.weight[:count, :, 0, 0] = directions[:count]
+            for last in (self.cluster1[0], self.cluster2[2]):
+                for parameter in last.parameters():
+                    parameter.zero_()
+            weight = self.cluster1.get_parameter("0.weight")
+            count = min(len(directions), len(weight))
+            weight[:count, :, 0, 0] = directions[:count]
 
 
 class ClusterProbe(nn.Module):
