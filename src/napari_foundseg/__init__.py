@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         semantic,
         text,
     )
+    from napari_foundseg.batch.object_measures import measure
     from napari_foundseg.batch.replay import replay
     from napari_foundseg.core.contrast import AsIs, CTWindow, Limits, MinMax, Percentile
     from napari_foundseg.core.errors import (
@@ -60,6 +61,7 @@ __all__ = [
     "cluster",
     "fit_stego",
     "load_model",
+    "measure",
     "name_masks",
     "panoptic",
     "prompt",
@@ -81,6 +83,7 @@ _HOME = {
     "prompt": "api",
     "semantic": "api",
     "text": "api",
+    "measure": "batch.object_measures",
     "replay": "batch.replay",
     "read_image": "io.readers",
     "write_labels": "io.writers",

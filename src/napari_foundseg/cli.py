@@ -134,6 +134,14 @@ def batch(
             show_default=False,
         ),
     ] = "",
+    measure: Annotated[
+        Optional[bool],  # noqa: UP045 - typer reads it
+        typer.Option(
+            "--measure/--no-measure",
+            help="Whether tables have size, shape and intensities of the objects. Default: what the recipe says.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the items and write nothing.")] = False,
 ) -> None:
     """Run a recipe over many images, and continue where an earlier run was stopped.
@@ -148,7 +156,9 @@ def batch(
 
     bar = _BatchBar()
     try:
-        runner = Runner(read_recipe(recipe), recipe.parent, out, workers=workers, engine=engine, on_change=bar.change)
+        read = read_recipe(recipe)
+        chosen = read if measure is None else read.measuring(measure)
+        runner = Runner(chosen, recipe.parent, out, workers=workers, engine=engine, on_change=bar.change)
         if dry_run:
             _list_items(runner)
             return
@@ -386,15 +396,16 @@ def _command(name: str) -> Callable[..., None]:
         out = options.pop("out")
         table = options.pop("table")
         overwrite = options.pop("overwrite")
-        # What a task says of objects that are there stands in the table alone.
-        table = table or (table_path(out) if task.takes_labels else None)
+        measure = options.pop("measure")
+        # What a task says of objects that are there, and what is measured, stands in the table alone.
+        table = table or (table_path(out) if task.takes_labels or measure else None)
         given = {key: value for key, value in options.items() if value is not None}
         given["model"] = given.get("model") or default_model(name)
         text = given.get("inputs", "{}")
         read = files_of_run(image, given, text, inputs_of(text))
         check_result(out, table, read, overwrite=overwrite)
         opened, result = _run(name, image, given, lambda found: format_of_labels(out, found.label_axes))
-        write_result(out, opened, result, table, overwrite=overwrite)
+        write_result(out, opened, result, table, measure=measure, overwrite=overwrite)
         console.print(f"{result.count_in_words}: {out}{'' if table is None else f', {table}'}")
         _say_channel(result)
 
@@ -405,6 +416,9 @@ def _command(name: str) -> Callable[..., None]:
         "table": _option(
             Path, f"Table of the objects (CSV).{' Default: beside the labels.' if task.takes_labels else ''}"
         ),
+        "measure": Annotated[
+            bool, typer.Option("--measure", help="Measure the objects: size, shape and intensities, in the table.")
+        ],
         "overwrite": Annotated[
             bool, typer.Option("--overwrite", help="Replace an earlier result that was not edited since.")
         ],
@@ -425,7 +439,7 @@ def _command(name: str) -> Callable[..., None]:
 
 
 def _default(key: str) -> bool | None:
-    return False if key == "overwrite" else None
+    return False if key in ("measure", "overwrite") else None
 
 
 def _settings_options(name: str) -> dict[str, Any]:

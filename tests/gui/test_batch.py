@@ -383,6 +383,35 @@ def test_what_is_wrong_is_said_beside_its_part(qtbot: Any, form: BatchWidget, tm
     assert "There is no run yet" in form.messages["recipe"].text()
 
 
+def test_objects_are_measured_by_recipes_of_the_window_and_not_by_those_of_before(
+    qtbot: Any, toy: Any, viewer: Any, engine: Any, scene: Any, tmp_path: Path
+) -> None:
+    form = toy("a")
+    assert not form.measure.isChecked(), "the recipe does not say it"
+    form.measure.click()
+    listed(qtbot, form)
+    assert form.session.request.chosen_recipe().outputs.measure
+    form.ask_path = lambda _kind: [str(tmp_path / "measured.yaml")]
+    click(qtbot, form.save_button)
+    wait(qtbot, lambda: "Saved" in form.state.text())
+    assert read_recipe(tmp_path / "measured.yaml").outputs.measure
+    open_recipe(qtbot, form, tmp_path / "recipe.yaml")
+    wait(qtbot, lambda: not form.measure.isChecked())  # that was a choice for another recipe
+    tifffile.imwrite(tmp_path / "cells.tif", scene.image)
+    viewer.open(tmp_path / "cells.tif", plugin="napari")
+    engine.answer = lambda _: scene.automatic
+    automatic = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(automatic)
+    click(qtbot, automatic.run_button)
+    wait(qtbot, lambda: automatic.last_run.command_button.isEnabled())
+    click(qtbot, form.last_button)
+    wait(qtbot, lambda: form.measure.isChecked())
+    listed(qtbot, form)
+    form.measure.click()
+    listed(qtbot, form)
+    assert not form.session.request.chosen_recipe().outputs.measure
+
+
 def test_the_last_run_is_a_recipe_without_a_file(
     qtbot: Any, viewer: Any, engine: Any, scene: Any, form: BatchWidget, tmp_path: Path
 ) -> None:

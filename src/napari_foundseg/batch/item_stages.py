@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from napari_foundseg.batch.item_image import hash_image_file, read_item_image
 from napari_foundseg.batch.items import BatchItem
 from napari_foundseg.batch.ledger import Folder, LockedItem, lock_item
+from napari_foundseg.batch.object_measures import measured_table
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.sidecar import SourceFile
@@ -241,7 +242,8 @@ def _write_results(computed: Computed, objects: int, started: float) -> str:
     replace_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
     if outputs.table:
         names.append(f"{held.labels}.csv")
-        replace_table(join_name(stage, names[1]), computed.table)
+        table = measured_table(computed.table, computed.labels, image) if outputs.measure else computed.table
+        replace_table(join_name(stage, names[1]), table)
     reason = " ".join(filter(None, (ready.order.item.note, *image.notes, _notes(computed.steps), moved)))
     record = {
         "reason": reason,

@@ -146,6 +146,14 @@ class Outputs(Declared):
     """Format of the labels files."""
     table: bool = True
     """Whether a table of the objects is written beside each labels file."""
+    measure: bool = False
+    """Whether the table has the measurements of Objects, too: size in the image's unit, shape, intensities."""
+
+    @model_validator(mode="after")
+    def _measured_in_a_table(self) -> Self:
+        if self.measure and not self.table:
+            raise ValueError("measurements are columns of the table: measure needs table: true")
+        return self
 
 
 class Recipe(Declared):
@@ -184,8 +192,18 @@ class Recipe(Declared):
             for i, step in enumerate(self.steps)
         ]
         seen = self.inputs.model_dump(mode="json", include={"axes", "channels", "normalisation", "stacks"})
-        written = self.outputs.model_dump(mode="json", include={"labels", "table"})
+        # Results made before there was `measure` stay current.
+        also = {"measure"} if self.outputs.measure else set()
+        written = self.outputs.model_dump(mode="json", include={"labels", "table", *also})
         return sha256(json.dumps([seen, steps, written], sort_keys=True).encode()).hexdigest()
+
+    def measuring(self, measure: bool) -> Recipe:
+        """Return the recipe with or without measurements; a RecipeError if it writes no table."""
+        try:
+            outputs = Outputs.model_validate({**self.outputs.model_dump(), "measure": measure})
+        except ValidationError as error:
+            raise RecipeError(validation_message(error)) from error
+        return self.model_copy(update={"outputs": outputs})
 
     def models(self) -> dict[str, str]:
         """Return the sha256 of each model by name; a CheckpointError if an installed one is not the recipe's."""
@@ -229,7 +247,10 @@ def write_recipe(path: str | Path, recipe: Recipe) -> None:
 
 
 def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
-    """Make the recipe of a run: one step, with the image's normalisation, and axes and channels unlike the file's."""
+    """Make the recipe of a run: one step, with the image's normalisation, and axes and channels unlike the file's.
+
+    Objects are measured, which they are not in recipes that do not say so.
+    """
     image = request.image
     paths = paths or ((image.source,) if image.source else ())
     if not paths:
@@ -244,7 +265,7 @@ def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
     )
     axes, channels = _beyond_the_file(image)
     sources = Sources(paths=paths, axes=axes, channels=channels, normalisation=image.normalisation or Percentile())
-    return Recipe(inputs=sources, steps=(step,))
+    return Recipe(inputs=sources, steps=(step,), outputs=Outputs(measure=True))
 
 
 def step_of(provenance: Mapping[str, Any]) -> Step:

@@ -32,6 +32,8 @@ class BatchRequest:
         Layers by their names, instead of either.
     stacks : {'whole', 'slices'} or None
         Whether a stack is one item or one a slice; None: as in the recipe.
+    measure : bool or None
+        Whether tables have measurements; None: as in the recipe.
     out : Path or None
         Folder of the results; None: the recipe's.
     workers : int
@@ -45,6 +47,7 @@ class BatchRequest:
     paths: tuple[str, ...] = ()
     layers: tuple[tuple[str, Image], ...] = ()
     stacks: Literal["whole", "slices"] | None = None
+    measure: bool | None = None
     out: Path | None = None
     workers: int = 1
     engine: str = ""
@@ -60,7 +63,8 @@ class BatchRequest:
             raise RecipeError("There is no recipe. Open one, or run a task and press 'Last run'.")
         chosen = {"paths": self.paths or None, "stacks": self.stacks}
         given = {name: value for name, value in chosen.items() if value is not None}
-        return self.recipe.model_copy(update={"inputs": self.recipe.inputs.model_copy(update=given)})
+        recipe = self.recipe.model_copy(update={"inputs": self.recipe.inputs.model_copy(update=given)})
+        return recipe if self.measure is None else recipe.measuring(self.measure)
 
     def with_layers_saved(self) -> BatchRequest:
         """Return the request with files instead of layers; layers that differ from their file are saved."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from napari_foundseg.batch.recipe import Recipe, Sources, step_of
+from napari_foundseg.batch.object_measures import measured_table
+from napari_foundseg.batch.recipe import Outputs, Recipe, Sources, step_of
 from napari_foundseg.batch.sidecar import Sidecar, SourceFile, read_sidecar
 from napari_foundseg.core.errors import KeptError, OutputError
 from napari_foundseg.core.image import Image
@@ -49,9 +50,15 @@ def check_result(
 
 
 def write_result(
-    out: Path, image: Image, result: Segmentation, table: Path | None = None, *, overwrite: bool = True
+    out: Path,
+    image: Image,
+    result: Segmentation,
+    table: Path | None = None,
+    *,
+    measure: bool = False,
+    overwrite: bool = True,
 ) -> None:
-    """Write labels, their table and their sidecar; folders are made.
+    """Write labels, their table, with measurements if wanted, and their sidecar; folders are made.
 
     Raises
     ------
@@ -64,7 +71,8 @@ def write_result(
     labels, moved = _write_labels(out, result.labels, image.label_axes, *sizes, overwrite=overwrite)
     written = [labels]
     if table is not None:
-        there, words = _write_table(table, result.table, overwrite=overwrite)
+        rows = measured_table(result.table, result.labels, image) if measure else result.table
+        there, words = _write_table(table, rows, overwrite=overwrite)
         written.append(there)
         moved += words
     sidecar = sidecar_path(labels)
@@ -88,7 +96,7 @@ def write_result(
             axes=image.axes,
             inside=split_inside(Path(image.source))[1],
         ),
-        recipe=Recipe(inputs=sources, steps=(step_of(known),)).digest(),
+        recipe=Recipe(inputs=sources, steps=(step_of(known),), outputs=Outputs(measure=measure)).digest(),
         models={known["model"]["name"]: known["model"]["sha256"]},
         outputs=outputs,
         previous={name: digest for name, digest in before.items() if name not in outputs},

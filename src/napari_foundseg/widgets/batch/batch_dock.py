@@ -11,7 +11,7 @@ from typing import Any
 from napari.layers import Image as ImageLayer
 from napari.viewer import Viewer
 from qtpy.QtCore import QCoreApplication
-from qtpy.QtWidgets import QComboBox, QFileDialog, QProgressBar, QPushButton, QSpinBox, QWidget
+from qtpy.QtWidgets import QCheckBox, QComboBox, QFileDialog, QProgressBar, QPushButton, QSpinBox, QWidget
 
 from napari_foundseg.batch.recipe_text import chosen_path
 from napari_foundseg.core.errors import BadImageError, FoundsegError, RecipeError
@@ -226,6 +226,12 @@ class BatchWidget(Dock):
         self.stacks.setAccessibleName("Stacks")
         self.stacks.setToolTip("Write one labels file for a stack (T or Z), or one for each slice.")
         self.stacks.activated.connect(lambda at: self.session.choose(stacks="slices" if at else "whole"))
+        self.measure = QCheckBox("Measure objects")
+        self.measure.setToolTip(
+            "Write size, shape and intensities of each object into the table (CSV) beside its labels: the columns of "
+            "Objects."
+        )
+        self.measure.clicked.connect(lambda on: self.session.choose(measure=on))
         self.place.addItems([_RECIPES_PLACE, _ELSEWHERE])
         self.place.setAccessibleName("Where results are written")
         self.place.activated.connect(self.choose_results)
@@ -239,14 +245,14 @@ class BatchWidget(Dock):
         self.workers.valueChanged.connect(lambda count: self.session.choose(workers=count))
         self._inputs = [
             self.recipe_button, self.last_button, self.folder_button, self.files_button, self.layers_button,
-            self.recipes_button, self.stacks, self.place, self.workers,
+            self.recipes_button, self.stacks, self.measure, self.place, self.workers,
         ]  # fmt: skip
         return [
             labelled_row("Recipe", self.recipe_button, self.last_button, self.save_button),
             self.recipe_label, self.messages["recipe"],
             labelled_row("Images", self.folder_button, self.files_button, self.layers_button),
             self.source, self.recipes_button, self.messages["image"],
-            labelled_row("Stacks", self.stacks),
+            labelled_row("Stacks", self.stacks), self.measure,
             labelled_row("Results", self.place), self.place_label, self.messages["results"],
             labelled_row("Workers", self.workers), self.engine_label,
         ]  # fmt: skip
@@ -363,6 +369,9 @@ class BatchWidget(Dock):
         self.recipes_button.setVisible(own and recipe is not None)
         stacks = (request.stacks or recipe.inputs.stacks) if recipe else "whole"
         self.stacks.setCurrentIndex(int(stacks == "slices"))
+        measured = recipe.outputs.measure if recipe and request.measure is None else request.measure
+        self.measure.setChecked(measured is not False)
+        self.measure.setEnabled(self.stacks.isEnabled() and (recipe is None or recipe.outputs.table))
         self.place.setCurrentIndex(int(request.out is not None))
         self.place_label.setText(str(request.results) if recipe else "")
         self.engine_label.setText(f"Runs {session.place}." if session.place else "")

@@ -249,7 +249,7 @@ class BatchSession(QObject):
             self._report_error("recipe", found)
             return
         self.recipe_name = name
-        self.choose(recipe=found, folder=folder, stacks=None)
+        self.choose(recipe=found, folder=folder, stacks=None, measure=None)
 
     def _recipe_saved(self, path: Path, found: Any) -> None:
         if isinstance(found, Exception):
