@@ -14,6 +14,7 @@ from npe2 import PluginManifest
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.catalog import models_folder, packaged
 from napari_foundseg.widgets.runs import shared_engine
 from tests.support.fake_engine import FakeEngine
 from tests.support.mouse import Canvas
@@ -55,6 +56,21 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
     monkeypatch.setattr(shared_engine, "make_engine", lambda *_: fake)
     shared_engine.close_engine()
     return fake
+
+
+@pytest.fixture
+def weights_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put empty weights of every model where they are looked for, for a fake engine that loads none."""
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    for row in packaged().values():
+        if row.source.startswith("hf:"):
+            cached = tmp_path / "hub" / f"models--{row.source[3:].replace('/', '--')}"
+            (cached / "snapshots" / "abc").mkdir(parents=True)
+            (cached / "refs").mkdir()
+            (cached / "refs" / "main").write_text("abc")
+        elif row.source:
+            models_folder().mkdir(parents=True, exist_ok=True)
+            (models_folder() / row.file).touch()
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from napari_foundseg.widgets.classes.text_dock import TextWidget
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 
-pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
+pytestmark = [pytest.mark.gui, pytest.mark.shared_window, pytest.mark.usefixtures("weights_here")]
 
 
 def click(qtbot: Any, button: Any) -> None:

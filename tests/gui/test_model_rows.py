@@ -58,7 +58,7 @@ def test_choosing_a_model_shows_its_defaults_and_what_it_expects(
     assert shown["min_area"] == 0
     assert shown["centre_threshold"] == 0.6
     assert _contrast(form) == "Automatic (as this model expects: min to max)"
-    assert "foreground threshold 0.5" in form._model_state.text()
+    assert "foreground threshold 0.5" in form.model_row.state.text()
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
     request = engine.jobs[0].request
     assert request.settings.min_area == 0

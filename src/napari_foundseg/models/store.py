@@ -134,10 +134,13 @@ def check_here(row: CatalogRow) -> None:
     if locate(row) is not None:
         return
     if not addresses(row):
-        raise CheckpointError(_missing(row).partition(", or import")[0].rstrip(".") + ", or choose Import….")
+        raise CheckpointError(
+            _missing(row).partition(", or import")[0].rstrip(".")
+            + ", or press Import… to add them from where they are."
+        )
     raise CheckpointError(
         f"{row.title} is not on this computer: get it at {_link(row)} ({row.size_mb:.0f} MB, licence of the weights: "
-        f"{row.weights_licence}), then choose Import…."
+        f"{row.weights_licence}), then press Import… to add it."
     )
 
 

@@ -24,6 +24,7 @@ from napari_foundseg.models.catalog import catalog
 from napari_foundseg.tasks import SIDE_TASKS, TASKS
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.side_tasks.fit_files import free_name
+from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.curve import Curve
 from napari_foundseg.widgets.controls.rows import wrapping_label
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
@@ -86,6 +87,7 @@ class FitPanel(QWidget):
         self.plain_button = QPushButton()
         self._plain: tuple[str, str, dict[str, Any]] | None = None
         self._add_controls()
+        catalogue_watch().changed.connect(self.refresh)
 
     @property
     def current(self) -> Run | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QStandardItemModel
+from qtpy.QtGui import QPalette
 from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_foundseg.io.preferences import preferences
@@ -13,6 +11,7 @@ from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.store import locate, state
 from napari_foundseg.tasks import Task
 from napari_foundseg.tasks.task_models import models_for
+from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 
 __all__ = ["ModelChoice"]
 
@@ -25,9 +24,12 @@ class ModelChoice(QComboBox):
         self.setToolTip("Models for this task, and whether their weights are installed.")
         self.setAccessibleName("Model")
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(8)
+        self.setMinimumContentsLength(6)
         self._task = task.name
+        self._chosen_by_user = False
         self.refresh()
+        self.currentIndexChanged.connect(self._keep_choice)
+        catalogue_watch().changed.connect(self.refresh)
 
     def refresh(self, choose: str | None = None) -> None:
         """Read the catalogue again, after a model was added to it.
@@ -35,26 +37,45 @@ class ModelChoice(QComboBox):
         `choose`: the model to choose; by default the chosen one, else the one of the preferences, else the first whose
         weights are installed.
         """
-        wanted = choose or self.currentData()
+        before = (self.currentData(), self.state())
+        chosen_by_user = self._chosen_by_user
         models = models_for(self._task)
+        at = self._find(models, choose or self.currentData())
+        if at is None or (choose is None and not self._chosen_by_user and locate(models[at]) is None):
+            at = _first_choice(models)
         self.blockSignals(True)
         self.clear()
         for model in models:
             self.addItem(model.name, model.name)
             self.setItemData(self.count() - 1, state(model), Qt.ItemDataRole.ToolTipRole)
             if locate(model) is None:
-                # Listed all the same; its tooltip says how to install it.
-                item = cast("QStandardItemModel", self.model()).item(self.count() - 1)
-                if item is not None:
-                    item.setEnabled(False)
-        at = self.findData(wanted)
-        self.setCurrentIndex(_first_choice(models) if at < 0 else at)
+                # Listed all the same: the form says where to get it.
+                self._dim(self.count() - 1)
+        self.setCurrentIndex(at)
         self.blockSignals(False)
-        self.currentIndexChanged.emit(self.currentIndex())
+        if (self.currentData(), self.state()) != before:
+            self.currentIndexChanged.emit(self.currentIndex())
+        self._chosen_by_user = chosen_by_user or choose is not None
 
     def state(self) -> str:
         """Return the state of the chosen model's weights, such as ``built in, 9 MB``."""
         return str(self.currentData(Qt.ItemDataRole.ToolTipRole) or "")
+
+    def _keep_choice(self) -> None:
+        self._chosen_by_user = True
+
+    def _find(self, models: list[CatalogRow], name: str | None) -> int | None:
+        """Return the index of a model, or of the one that has taken its place."""
+        if not name:
+            return None
+        return next((i for i, model in enumerate(models) if name in (model.name, model.stands_for)), None)
+
+    def _dim(self, at: int) -> None:
+        font = self.font()
+        font.setItalic(True)
+        self.setItemData(at, font, Qt.ItemDataRole.FontRole)
+        dimmed = self.palette().color(QPalette.ColorGroup.Disabled, QPalette.ColorRole.Text)
+        self.setItemData(at, dimmed, Qt.ItemDataRole.ForegroundRole)
 
 
 def _first_choice(models: list[CatalogRow]) -> int:

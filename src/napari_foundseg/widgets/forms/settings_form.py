@@ -16,6 +16,7 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QVBoxLayout, QWidge
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import Settings
+from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
@@ -58,6 +59,7 @@ class SettingsForm(QWidget):
         if more.rowCount():
             layout.addWidget(Fold("More", more))
         self._recall(recall(key))
+        catalogue_watch().changed.connect(self._list_models)
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls."""
@@ -105,6 +107,13 @@ class SettingsForm(QWidget):
             self._remembered = values
             remember(self._key, values)
 
+    def _list_models(self) -> None:
+        """Read the catalogue again for settings that name a model."""
+        for name, control in self._controls.items():
+            if _schema_extra(self._settings.model_fields[name]).get("model"):
+                with control.changed.blocked():
+                    control.reset_choices()
+
     def _change(self, name: str) -> None:
         self._own.add(name)
         self.changed.emit(name)
@@ -148,7 +157,7 @@ def _make_control(name: str, field: FieldInfo, tooltip: str) -> Any:
     kind, nullable = _plain_type(field.annotation)
     options: dict[str, Any] = {"tooltip": tooltip}
     if protocol := _schema_extra(field).get("model"):
-        options |= {"choices": _model_choices(str(protocol)), "widget_type": "ComboBox"}
+        options |= {"choices": lambda _control: _model_choices(str(protocol)), "widget_type": "ComboBox"}
     elif get_origin(kind) is Literal:
         options |= {"choices": list(get_args(kind)), "widget_type": "ComboBox", "nullable": nullable}
     elif kind is bool:

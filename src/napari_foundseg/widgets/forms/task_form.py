@@ -12,12 +12,13 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushBu
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
+from napari_foundseg.models.store import check_here
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.tasks.notes import notes_of
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.task_models import expectation, model_defaults
 from napari_foundseg.widgets.controls.image_choice import ImageChoice
-from napari_foundseg.widgets.controls.model_choice import ModelChoice
+from napari_foundseg.widgets.controls.model_row import ModelRow
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
@@ -140,6 +141,7 @@ class TaskForm(Dock):
         self.image.wait_for_file()
         self.notes.hide()
         try:
+            check_here(row(str(self.model.currentData())))
             target = self.chosen_target()
             request = self.request(target, self.inputs(target))
         except FoundsegError as error:
@@ -167,6 +169,7 @@ class TaskForm(Dock):
     def release(self) -> None:
         """Disconnect from the viewer and cancel the run: the form is being closed."""
         self._follower.cancel()
+        self.model_row.release()
         self.image.disconnect_viewer()
         self.last_run.release()
         super().release()
@@ -183,7 +186,14 @@ class TaskForm(Dock):
         self.words.setText(text)
 
     def request(self, target: ImageOnLayer, inputs: Inputs) -> RunRequest:
-        """Return a run on an image with the form's model, settings and level."""
+        """Return a run on an image with the form's model, settings and level.
+
+        Raises
+        ------
+        CheckpointError
+            If the weights of the model are not on this computer.
+        """
+        check_here(row(str(self.model.currentData())))
         level = self.image.level(target.image, self.coarsest_pixel(target))
         return RunRequest(self.task.name, target.image, inputs, self.settings, str(self.model.currentData()), level)
 
@@ -220,6 +230,8 @@ class TaskForm(Dock):
         """Connect the signals of the controls, once all controls exist."""
         self.image.changed.connect(self.image_changed)
         self.model.currentIndexChanged.connect(self._change_model)
+        self.model_row.started.connect(self._clear_messages)
+        self.model_row.failed.connect(self._fail_import)
         self.method.currentIndexChanged.connect(self._change_method)
         for form in self.forms.values():
             form.changed.connect(self.setting_changed)
@@ -239,11 +251,10 @@ class TaskForm(Dock):
     def _add_image_and_model(self) -> None:
         self.image = ImageChoice(self.viewer)
         self._add_part("Image", self.image, "image")
-        self.model = ModelChoice(self.task)
-        self._model_state = wrapping_label(self.model.state())
-        self._add_part("Model", self.model, "model")
-        self._model_state.setContentsMargins(70, 0, 0, 0)
-        self._layout.insertWidget(self._layout.count() - 1, self._model_state)
+        self.model_row = ModelRow(self.viewer, self.task)
+        self.model = self.model_row.choice
+        for widget in (self.model_row, self.messages["model"]):
+            self._layout.addWidget(widget)
 
     def _add_part(self, title: str, widget: QWidget, message: str) -> None:
         self._layout.addWidget(labelled_row(title, widget))
@@ -265,13 +276,21 @@ class TaskForm(Dock):
 
     def _show_state(self) -> None:
         own = self.forms[self.method_name].defaults_in_words() if self.method_name else ""
-        self._model_state.setText(f"{self.model.state()}. Its own settings: {own}." if own else self.model.state())
+        self.model_row.show_state(own)
+
+    def _retheme(self, event: Any = None) -> None:
+        super()._retheme(event)
+        self._show_state()
 
     def show_notes(self, provenance: Mapping[str, Any]) -> None:
         """Show what was done to the contrast, and why nothing was found."""
         notes = notes_of(provenance)
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
+
+    def _fail_import(self, error: FoundsegError) -> None:
+        self.messages["model"].say(str(error))
+        self.ensureWidgetVisible(self.messages["model"])
 
     def _offer_methods(self) -> bool:
         """List the methods that the chosen model has; return whether they are others than before."""

@@ -1,0 +1,44 @@
+"""Notice of models that were imported or removed, here, in another form or on the command line."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.store import state
+
+__all__ = ["CatalogueWatch", "catalogue_watch"]
+
+_EVERY_MS = 2000
+
+
+class CatalogueWatch(QObject):
+    """Looks every two seconds whether the catalogue or what is on this computer has changed."""
+
+    changed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen = _read_states()
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self.check)
+        self._timer.start(_EVERY_MS)
+
+    def check(self) -> None:
+        """Look now."""
+        now = _read_states()
+        if now != self._seen:
+            self._seen = now
+            self.changed.emit()
+
+
+@cache
+def catalogue_watch() -> CatalogueWatch:
+    """Return the watch of this window."""
+    return CatalogueWatch()
+
+
+def _read_states() -> list[tuple[str, str, str]]:
+    return [(row.name, row.sha256, state(row)) for row in catalog().values()]

@@ -1,0 +1,81 @@
+"""Import of a model in a process of its own, by the command line: so torch stays out of the window."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.core import errors
+from napari_foundseg.core.errors import EngineError, FoundsegError
+from napari_foundseg.io.preferences import engine_environment
+
+__all__ = ["ModelImport"]
+
+
+class ModelImport(QObject):
+    """One import at a time."""
+
+    #: Name of the new model, or the FoundsegError.
+    ended = Signal(object)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._process: QProcess | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether an import is under way."""
+        return self._process is not None
+
+    def start(self, path: str) -> None:
+        """Import a file or folder."""
+        process = QProcess(self)
+        environment = QProcessEnvironment()
+        for name, value in (engine_environment() | {"PYTHONIOENCODING": "utf-8"}).items():
+            environment.insert(name, value)
+        process.setProcessEnvironment(environment)
+        process.finished.connect(self._finish)
+        process.errorOccurred.connect(self._fail_to_start)
+        self._process = process
+        process.start(sys.executable, ["-P", "-m", "napari_foundseg", "models", "import", path])
+
+    def stop(self) -> None:
+        """End the import without a word; the catalogue stays as it is."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.finished.disconnect(self._finish)
+            process.errorOccurred.disconnect(self._fail_to_start)
+            process.kill()
+            process.waitForFinished(3000)
+
+    def _fail_to_start(self, kind: Any) -> None:
+        if kind == QProcess.ProcessError.FailedToStart and self._process is not None:
+            self._end(EngineError(f"Python cannot be started ({sys.executable}): {self._process.errorString()}."))
+
+    def _finish(self, *_: Any) -> None:
+        process = self._process
+        if process is None:
+            return
+        said = bytes(process.readAllStandardOutput().data()).decode(errors="replace").splitlines()
+        complained = bytes(process.readAllStandardError().data()).decode(errors="replace").splitlines()
+        if process.exitStatus() == QProcess.ExitStatus.NormalExit and process.exitCode() == 0 and said:
+            self._end(said[-1].partition(":")[0])
+        else:
+            self._end(_error_of(complained))
+
+    def _end(self, outcome: str | FoundsegError) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.deleteLater()
+        self.ended.emit(outcome)
+
+
+def _error_of(lines: list[str]) -> FoundsegError:
+    """Return the named error that the command line printed."""
+    for line in reversed(lines):
+        kind = getattr(errors, line.partition(": ")[0], None)
+        if isinstance(kind, type) and issubclass(kind, FoundsegError) and kind is not errors.BadImageError:
+            return kind(line.partition(": ")[2])
+    return EngineError(f"The import ended before it had a result: {lines[-1] if lines else 'no memory left?'}")
