@@ -7,7 +7,7 @@ from pathlib import Path
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtGui import QAction
+from qtpy.QtGui import QAction  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
