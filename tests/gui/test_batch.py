@@ -247,6 +247,26 @@ def test_pause_stop_and_continue(qtbot: Any, toy: Any) -> None:
     assert sum(line.split()[1] == "0" for line in log if line) == 1, "what was done is not done again"
 
 
+def test_one_worker_runs_one_image(qtbot: Any, toy: Any) -> None:
+    form = toy("poll", "poll", "poll", "done")
+    form.workers.setValue(1)
+    wait(qtbot, lambda: not form.session.preparing)
+    click(qtbot, form.start_button)
+    wait(qtbot, lambda: column(form, 1)[0].startswith("running"))
+    assert "1 running" in form.state.text()
+    assert column(form, 1)[1:] == ["waiting"] * 3
+
+
+def test_reasons_of_failures_are_in_the_form(qtbot: Any, toy: Any) -> None:
+    form = toy("done", *["fail"] * 6)
+    run(qtbot, form)
+    assert form.reason.isVisible()
+    assert form.reason.text().startswith("1.tif failed: it is damaged\n2.tif failed: it is damaged")
+    assert form.reason.text().endswith("2 more failed; select one to see why.")
+    form.table.setCurrentItem(form.table.topLevelItem(6))
+    assert form.reason.text() == "it is damaged"
+
+
 def test_what_failed_is_tried_again(qtbot: Any, toy: Any) -> None:
     form = toy("fail once", "done", "fail")
     run(qtbot, form)

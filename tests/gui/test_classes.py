@@ -54,6 +54,18 @@ def on_canvas(viewer: Any) -> str:
     return " ".join(panel.text() for panel in panels if panel.isVisible())
 
 
+def test_the_legend_goes_with_its_form(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    engine.answer = lambda _: panoptic_result(scene)
+    viewer.add_image(scene.image, name="cells")
+    form = PanopticWidget(viewer)
+    dock = viewer.window.add_dock_widget(form, name="Panoptic")
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "cell" in on_canvas(viewer))
+    dock.destroyOnClose()
+    qtbot.waitUntil(lambda: not on_canvas(viewer))
+    assert "cells classes" in viewer.layers
+
+
 def test_a_click_on_run_adds_objects_classes_and_a_legend(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
     engine.answer = lambda _: panoptic_result(scene)
     layer = viewer.add_image(scene.image, name="cells", scale=(2, 0.5), translate=(3, 4))

@@ -114,6 +114,8 @@ class Runner:
         self._suspects: deque[BatchItem] = deque()
         self._elsewhere: deque[tuple[float, BatchItem]] = deque()
         self._under_way: dict[str, BatchItem] = {}
+        #: Of those under way the oldest, one a worker; the others wait in the workers.
+        self._running: set[str] = set()
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._paused = False
         self._stopped = ""
@@ -204,10 +206,14 @@ class Runner:
         """Submit items until the workers have enough; tell whether any are left to submit."""
         while not self._stopped and not self._paused and (item := self._next_item(pool.workers)) is not None:
             self._under_way[item.stem] = item
-            self._report_change(item, "running")
+            self._report_change(item, "waiting")
             progress = partial(self._queue_call, self._report_progress, item)
             future = pool.submit(STAGES, Order(recipe, item, self._folder), progress)
             future.add_done_callback(partial(self._queue_call, self._handle_end, item))
+        for stem in list(self._under_way)[: pool.workers]:
+            if stem not in self._running:
+                self._running.add(stem)
+                self._report_change(self._under_way[stem], "running")
         return not self._stopped and bool(self._waiting or self._suspects or self._elsewhere)
 
     def _next_item(self, workers: int) -> BatchItem | None:
@@ -242,11 +248,12 @@ class Runner:
             _log.exception("A callback of the batch failed")
 
     def _report_progress(self, item: BatchItem, share: float, words: str) -> None:
-        if item.stem in self._under_way:
+        if item.stem in self._running:
             self._report_change(item, "running", None, share, words)
 
     def _handle_end(self, item: BatchItem, future: Future[ItemOutcome]) -> None:
         del self._under_way[item.stem]
+        self._running.discard(item.stem)
         error = future.exception()
         if isinstance(error, WorkerLostError):
             self._handle_lost_worker(item, error)

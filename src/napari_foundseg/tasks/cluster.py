@@ -72,7 +72,7 @@ class StegoSettings(_Output):
     """STEGO: clusters of features that were fitted to your images."""
 
     method: Literal["stego"] = Field("stego", title="STEGO")
-    n_clusters: int | None = Field(None, ge=1, le=_MOST, title="Number of clusters", json_schema_extra=_MORE)
+    n_clusters: int | None = Field(None, ge=1, le=_MOST, title="Number of clusters", json_schema_extra={"beside": True})
     """More clusters tell finer differences apart. Automatic: the number that the model was saved with."""
     probe: Literal["clusters", "linear"] = Field("clusters", title="Classes", json_schema_extra=_MORE)
     """The clusters that were found, or the classes that were learnt from painted labels (linear probe) where the model
@@ -83,7 +83,7 @@ class KMeansSettings(_Output):
     """k-means on the features of this image, without a fit."""
 
     method: Literal["kmeans"] = Field("kmeans", title="k-means")
-    n_clusters: int = Field(4, ge=1, le=_MOST, title="Number of clusters", json_schema_extra=_MORE)
+    n_clusters: int = Field(4, ge=1, le=_MOST, title="Number of clusters", json_schema_extra={"beside": True})
     """More clusters tell finer differences apart."""
     context: int = Field(0, ge=0, le=512, title="Averaging window", json_schema_extra={"unit": "pixels", "step": 8})
     """Higher values average the features over a larger square, about as large as the pattern of a texture. 0 for single

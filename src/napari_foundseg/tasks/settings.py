@@ -59,6 +59,7 @@ class Settings(_Declared):
     - ``live``: True where it acts on an existing result without the model,
     - ``absent``: what recipes and results that lack the field ran with, where that is not the default,
     - ``model``: the protocol of the models to choose from,
+    - ``beside``: True where the dock has a control of its own that sets the form's value, which is not shown,
     - ``elsewhere``: True where the dock has a control of its own for it.
     """
 

@@ -28,9 +28,9 @@ class FitSettings(Settings):
     """STEGO: fits a small network (head) that gives similar places similar codes."""
 
     method: Literal["stego"] = Field("stego", title="STEGO")
-    n_clusters: int = Field(4, ge=1, le=64, title="Number of clusters")
+    n_clusters: int = Field(4, ge=1, le=64, title="Clusters in the fit")
     """More clusters tell finer differences apart. It can be changed later without another fit."""
-    context: int = Field(0, ge=0, le=512, title="Averaging window", json_schema_extra={"unit": "pixels", "step": 8})
+    context: int = Field(0, ge=0, le=512, title="Averaging in the fit", json_schema_extra={"unit": "pixels", "step": 8})
     """Higher values average the features over a larger square, about as large as the pattern of a texture. 0 for single
     objects."""
     steps: int = Field(400, ge=1, le=100_000, json_schema_extra={"step": 100})
@@ -71,7 +71,7 @@ class FitSettings(Settings):
     """More crops per step are slower and steadier."""
     learning_rate: float = Field(1e-3, ge=1e-5, le=1, json_schema_extra={"step": 1e-4, **_MORE})
     """Step size of the optimiser (Adam). Higher values fit faster, but less steadily."""
-    seed: int = Field(0, ge=0, title="Random seed", json_schema_extra=_MORE)
+    seed: int = Field(0, ge=0, title="Random seed of the fit", json_schema_extra=_MORE)
     """Start of the random numbers. On a CPU the same seed gives the same model."""
 
     @property

@@ -21,6 +21,7 @@ from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.layers.file_facts import settle_facts
 from napari_foundseg.widgets.layers.input_files import find_input_files
@@ -35,6 +36,8 @@ from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
 
 __all__ = ["BatchWidget"]
 
+#: Failures that are listed below the table.
+_REASONS = 4
 _RECIPES_PLACE = "As in the recipe"
 _ELSEWHERE = "In another folder…"
 _WHOLE = "One result per stack"
@@ -234,6 +237,7 @@ class BatchWidget(Dock):
         self.measure.clicked.connect(lambda on: self.session.choose(measure=on))
         self.place.addItems([_RECIPES_PLACE, _ELSEWHERE])
         self.place.setAccessibleName("Where results are written")
+        self.place.setToolTip("The folder for labels, tables and the report: the recipe's, or another.")
         self.place.activated.connect(self.choose_results)
         self.workers.setRange(1, max(1, os.cpu_count() or 1))
         self.workers.setKeyboardTracking(False)
@@ -309,9 +313,15 @@ class BatchWidget(Dock):
         self.session.ask_pictures(rows, self.table.show_picture, read_picture)
 
     def _show_reason(self) -> None:
-        """Show why the selected item failed or was kept."""
+        """Show why the selected item failed or was kept; without one, why items failed."""
+        lines = self.session.lines
         row = self.table.indexOfTopLevelItem(self.table.currentItem()) if self.table.currentItem() else -1
-        reason = self.session.lines[row].reason if 0 <= row < len(self.session.lines) else ""
+        reason = lines[row].reason if 0 <= row < len(lines) else ""
+        if not reason:
+            failed = [f"{line.shown} failed: {line.reason}" for line in lines if line.state == "failed"]
+            more = len(failed) - _REASONS
+            rest = [f"{more} more failed; select one to see why."] if more > 0 else []
+            reason = "\n".join(failed[:_REASONS] + rest)
         self.reason.setText(reason)
         self.reason.setVisible(bool(reason))
 
@@ -334,13 +344,17 @@ class BatchWidget(Dock):
             control.setEnabled(free)
         ready = session.runner is not None and bool(session.lines)
         stopped = session.report is not None and bool(session.report.stopped)
-        self.save_button.setEnabled(request.recipe is not None)
-        self.start_button.setEnabled(free and ready)
+        busy = "" if free else "The images are being listed." if session.preparing else "The batch is running."
+        nothing = "" if ready else "There is nothing to run: choose a recipe and images first."
+        not_running = "" if session.running else "The batch is not running."
+        set_usable(self.save_button, "" if request.recipe is not None else "There is no recipe to save.")
+        set_usable(self.start_button, busy or nothing)
         self.start_button.setText("Continue" if stopped else "Start")
-        self.pause_button.setEnabled(session.running)
+        set_usable(self.pause_button, not_running)
         self.pause_button.setText("Resume" if session.paused else "Pause")
-        self.stop_button.setEnabled(session.running)
-        self.retry_button.setEnabled(not session.preparing and session.failures > 0)
+        set_usable(self.stop_button, not_running)
+        failed = not session.preparing and session.failures > 0
+        set_usable(self.retry_button, "" if failed else "Nothing has failed.")
         self.bar.setVisible(session.running)
         self._show_choice()
         if session.running:

@@ -131,7 +131,11 @@ class ClassForm(TaskForm):
     def release(self) -> None:
         """Disconnect from the viewer, the engine, the layers and the canvas."""
         self.viewer.layers.events.removed.disconnect(self)
-        self._forget_result()
+        # Qt may have destroyed the form's own legend, but not the one on the canvas.
+        self.canvas_legend.clear()
+        if self.layers is not None:
+            self.layers.disconnect()
+        self.layers = self._result = self._target = None
         super().release()
 
     def _show_derived(self, number: int, derived: Any) -> None:

@@ -22,6 +22,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_foundseg.core.classes.class_table import class_colour
+from napari_foundseg.tasks.text import TextSettings
+from napari_foundseg.widgets.forms.settings_form import name_parts
 
 __all__ = ["ConceptList", "ConceptRow"]
 
@@ -56,15 +58,20 @@ class ConceptRow(QWidget):
         self.text.setAccessibleName("Concept")
         self.swatch = _tool_button("", "Colour of the concept")
         self.swatch.clicked.connect(self._choose_colour)
-        self.more = _tool_button("…", "Exclusions and examples")
+        self.more = _tool_button(
+            "But not…", "Exclusions and examples: what looks alike but is something else, and parts of images."
+        )
         self.more.setCheckable(True)
         self.remove = _tool_button("✕", "Remove this concept")
         self.remove.clicked.connect(self.removed)
         options: dict[str, Any] = {"min": 0.0, "max": 1.0, "step": 0.01}
         slider: Any = create_widget(value=_THRESHOLD, widget_type="FloatSlider", options=options)
         self.threshold = slider
-        self.threshold.native.setAccessibleName("Threshold")
-        self.threshold.native.setToolTip("Minimum score of a pixel. Changes the result at once.")
+        name_parts(
+            self.threshold.native,
+            TextSettings.label_of("threshold"),
+            TextSettings.help_of("threshold").split(". For")[0],
+        )
         self.threshold.changed.connect(lambda _value: self.moved.emit())
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from html import escape
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
@@ -178,6 +179,10 @@ class CanvasLegend:
             return
         label = self.label
         self.label = None
+        with suppress(RuntimeError):  # the window was closed, and the panel with it
+            self._remove(label)
+
+    def _remove(self, label: QLabel) -> None:
         shown = label.isVisible()
         canvas = label.parentWidget()
         label.setObjectName("")

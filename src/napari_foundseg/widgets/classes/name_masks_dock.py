@@ -19,6 +19,8 @@ from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = ["NameMasksWidget"]
 
+_NO_LABELS = "There is no Labels layer. Segment objects first, for example with Automatic masks."
+
 
 class NameMasksWidget(ClassForm):
     """Name each object of a Labels layer."""
@@ -30,6 +32,7 @@ class NameMasksWidget(ClassForm):
     def input_rows(self) -> list[QWidget]:
         """Return the Labels layer and the names."""
         self.labels = LayerChoice(self.viewer, Labels, "The Labels layer whose objects are named. It is not changed.")
+        self.labels.changed.connect(lambda: self.show_usability())
         self.names = QPlainTextEdit()
         self.names.setPlaceholderText("cell, a living cell\ndebris")
         self.names.setToolTip("Possible names of an object, one a line; separate synonyms with commas.")
@@ -51,7 +54,7 @@ class NameMasksWidget(ClassForm):
         image = target.image
         chosen = self.labels.layer
         if chosen is None:
-            raise PromptError("There is no Labels layer. Segment objects first, for example with Automatic masks.")
+            raise PromptError(_NO_LABELS)
         pixels = np.asarray(chosen.data[0] if chosen.multiscale else chosen.data)
         if pixels.shape != image.shape and pixels.size == np.prod(image.shape):
             pixels = pixels.reshape(image.shape)
@@ -64,6 +67,10 @@ class NameMasksWidget(ClassForm):
         if not names:
             raise PromptError("No name is given. Type possible names of the objects, one a line.")
         return self.task.inputs.parse({"labels": pixels, "vocabulary": names})
+
+    def why_not_usable(self) -> str:
+        """Return why the form cannot run: there is no image, or no Labels layer."""
+        return super().why_not_usable() or ("" if self.labels.layer is not None else _NO_LABELS)
 
     def input_layers(self) -> dict[str, str]:
         """Return the name of the Labels layer; none for a pyramid, as a script could not tell which level is used."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from napari.viewer import Viewer
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QPushButton, QSlider, QWidget
+from qtpy.QtCore import QSignalBlocker, Qt
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QLineEdit, QPushButton, QSlider, QSpinBox, QWidget
 
 from napari_foundseg.core.clusters.clusters import Edit
 from napari_foundseg.core.errors import FoundsegError, PromptError
@@ -23,7 +23,9 @@ from napari_foundseg.widgets.cluster.fit_panel import FitPanel
 from napari_foundseg.widgets.cluster.fit_preview import FitPreview
 from napari_foundseg.widgets.cluster.reference_panel import ReferencePanel, painted_over
 from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.controls.image_choice import NO_IMAGE
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.task_form import TaskForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import current_index
@@ -68,7 +70,8 @@ class ClusterWidget(TaskForm):
         self.fit.ended.connect(self._preview.drop)
         self.fit.plain_chosen.connect(self._use_plain_method)
         self.region.currentTextChanged.connect(self.update_estimate)
-        self.slider.valueChanged.connect(self._slider_moved)
+        self.slider.valueChanged.connect(self._change_count)
+        self.count.valueChanged.connect(self._change_count)
         self.clusters.edited.connect(self._add_edit)
         self.clusters.undone.connect(self._undo_edit)
         self.clusters.list.itemSelectionChanged.connect(self._enable_buttons)
@@ -94,10 +97,20 @@ class ClusterWidget(TaskForm):
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(1, _MOST)
         self.slider.setAccessibleName("Number of clusters")
-        self.slider.setToolTip("Number of clusters. Changing it needs no new fit.")
-        self.count = QLabel()
-        self.count.setMinimumWidth(22)
-        return [self.fit_fold, labelled_row("Region", self.region), labelled_row("Clusters", self.slider, self.count)]
+        self.slider.setToolTip("More clusters tell finer differences apart. Changing it needs no new fit.")
+        self.count = QSpinBox()
+        self.count.setAccessibleName("Number of clusters")
+        self.count.setToolTip(self.slider.toolTip())
+        self.count.setSpecialValueText("auto")
+        # As the values of other sliders are shown.
+        self.count.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
+        self.count.setStyleSheet("background: transparent; border: 0;")
+        self.count.setAlignment(Qt.AlignmentFlag.AlignRight)
+        self.count.setKeyboardTracking(False)
+        label = QLabel("Number of clusters")
+        label.setToolTip(self.slider.toolTip())
+        label.setBuddy(self.slider)
+        return [self.fit_fold, labelled_row("Region", self.region), label, side_by_side(self.slider, self.count)]
 
     def result_rows(self) -> list[QWidget]:
         """Return the list of clusters and its buttons, hidden until there is a result."""
@@ -203,9 +216,10 @@ class ClusterWidget(TaskForm):
     def _slice_index(self, target: ImageOnLayer) -> tuple[int, ...] | None:
         return current_index(self.viewer, target) if self.region.currentText() == _SLICE else None
 
-    def _slider_moved(self, value: int) -> None:
-        self.count.setText(str(value))
-        self.forms[self.method_name].set_values({"n_clusters": value})
+    def _change_count(self, value: int) -> None:
+        """Use a number of clusters from now on; 0 for the model's own."""
+        self.forms[self.method_name].set_values({"n_clusters": value or None})
+        self._slide_to_form()
 
     def _slide_to_form(self) -> None:
         """Show the form's number of clusters on the slider; where it is automatic, the number of the last result."""
@@ -213,10 +227,10 @@ class ClusterWidget(TaskForm):
         value = None if form is None else form.values()["n_clusters"]
         if value is None and self._shown.labels is not None:
             value = self.clusters.list.count()
-        self.slider.blockSignals(True)
-        self.slider.setValue(min(_MOST, value or 4))
-        self.slider.blockSignals(False)
-        self.count.setText(str(value) if value else "auto")
+        with QSignalBlocker(self.slider), QSignalBlocker(self.count):
+            self.slider.setValue(min(_MOST, value or 4))
+            self.count.setRange(int(self.method_name != "stego"), 64)
+            self.count.setValue(value or 0)
 
     def _add_edit(self, edit: Edit) -> None:
         self._edits = (*self._edits, edit)
@@ -226,6 +240,13 @@ class ClusterWidget(TaskForm):
         self._edits = self._edits[:-1]
         self._cluster_again()
 
+    def show_usability(self) -> None:
+        """Enable the controls that can act."""
+        super().show_usability()
+        no_image = "" if self.image.layer is not None else NO_IMAGE
+        set_usable(self.view_button, no_image)
+        self.fit.show_usability(no_image)
+
     def _enable_buttons(self) -> None:
         self.objects_button.setEnabled(self.clusters.list.count() > 0)
         fitted = self.method_name == "stego"
@@ -233,7 +254,7 @@ class ClusterWidget(TaskForm):
         self.reference.learn_button.setEnabled(fitted)
 
     def _enable_cancel(self, busy: bool) -> None:
-        self.cancel_button.setEnabled(busy or self.current is not None)
+        set_usable(self.cancel_button, "" if busy or self.current is not None else "Nothing is running.")
 
     def _change_method(self) -> None:
         super()._change_method()

@@ -27,6 +27,7 @@ from napari_foundseg.tasks.side_tasks.fit_files import free_name
 from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.curve import Curve
 from napari_foundseg.widgets.controls.rows import wrapping_label
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.runs.run import Run
@@ -67,6 +68,8 @@ class FitPanel(QWidget):
         self._find_target = find_target
         self._fail = fail
         self._folder: str | None = None
+        self._busy = False
+        self._no_image = ""
         #: The image of the latest fit.
         self.target: ImageOnLayer | None = None
         self._follower = RunFollower(self)
@@ -78,9 +81,11 @@ class FitPanel(QWidget):
         self.source = QComboBox()
         self.backbone = QComboBox()
         self.name = QLineEdit()
-        self.form = SettingsForm(SIDE_TASKS["fit_stego"].methods["stego"], "fit_stego.stego")
+        self.form = SettingsForm(
+            SIDE_TASKS["fit_stego"].methods["stego"], "fit_stego.stego", more_title="More of the fit"
+        )
         self.fit_button = QPushButton("Fit")
-        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button = QPushButton("Cancel the fit")
         self.bar = QProgressBar()
         self.curve = Curve()
         self.words = wrapping_label("")
@@ -133,6 +138,12 @@ class FitPanel(QWidget):
         for wait in _LOOKS:
             QTimer.singleShot(wait, lambda last=wait == _LOOKS[-1]: self._find_saved_model(name, before, last))
         self.ended.emit()
+
+    def show_usability(self, no_image: str) -> None:
+        """Enable the buttons that can act; `no_image` says why there is no image."""
+        self._no_image = no_image
+        set_usable(self.fit_button, "A fit is under way." if self._busy else no_image)
+        set_usable(self.cancel_button, "" if self._busy else "No fit is under way.")
 
     def release(self) -> None:
         """Cancel the fit: the form is being closed."""
@@ -192,8 +203,8 @@ class FitPanel(QWidget):
         self.words.setText("")
 
     def _show_busy(self, busy: bool) -> None:
-        self.fit_button.setEnabled(not busy)
-        self.cancel_button.setEnabled(busy)
+        self._busy = busy
+        self.show_usability(self._no_image)
         self.bar.setVisible(busy)
         self.bar.setValue(0)
 
@@ -209,7 +220,7 @@ class FitPanel(QWidget):
         self.name.setToolTip("Name of the new model. A fit with the same name and images continues where it stopped.")
         for combo in (self.source, self.backbone, *self.form.findChildren(QComboBox)):
             combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            combo.setMinimumContentsLength(8)
+            combo.setMinimumContentsLength(7)
         rows = QFormLayout()
         rows.setContentsMargins(0, 0, 0, 0)
         rows.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)

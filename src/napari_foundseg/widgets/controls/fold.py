@@ -15,6 +15,7 @@ class Fold(QWidget):
         super().__init__(parent)
         self.button = QToolButton()
         self.button.setText(title)
+        self.button.setToolTip("Show or hide this part of the form.")
         self.button.setCheckable(True)
         self.button.setAutoRaise(True)
         self.button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

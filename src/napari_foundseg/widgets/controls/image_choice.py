@@ -31,10 +31,11 @@ from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes, layer_axes
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 
-__all__ = ["ImageChoice"]
+__all__ = ["NO_IMAGE", "ImageChoice"]
 
 #: Seconds to wait for the axes of a file while a form is drawn.
 _GLANCE = 0.1
+NO_IMAGE = "There is no image layer. Open an image (File > Open, or File > Open Sample > napari-foundseg)."
 _AUTOMATIC = "Automatic"
 _AS_IS = "8-bit RGB as it is"
 _MIN_MAX = "Min to max"
@@ -120,9 +121,7 @@ class ImageChoice(QWidget):
             If there is no image layer, or it cannot be segmented.
         """
         if self.layer is None:
-            raise BadImageError(
-                None, "There is no image layer. Open an image (File > Open, or File > Open Sample > napari-foundseg)."
-            )
+            raise BadImageError(None, NO_IMAGE)
         self.file.settle(_GLANCE)
         return image_from_layer(
             self.layer,

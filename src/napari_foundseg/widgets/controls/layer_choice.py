@@ -13,6 +13,10 @@ from napari_foundseg.widgets.layers.layer_tags import TOOL
 __all__ = ["LayerChoice"]
 
 
+#: What an empty choice says.
+_EMPTY = {"Image": "Open an image first", "Labels": "Add a Labels layer first"}
+
+
 class LayerChoice(QWidget):
     """A combo box of layers; the active layer is chosen if it has the type.
 
@@ -41,6 +45,7 @@ class LayerChoice(QWidget):
         self.combo = QComboBox()
         self.combo.setToolTip(help_text)
         self.combo.setAccessibleName(kind.__name__)
+        self.combo.setPlaceholderText(_EMPTY.get(kind.__name__, f"Add a {kind.__name__} layer first"))
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.combo.setMinimumContentsLength(8)
         layout = QVBoxLayout(self)
@@ -92,6 +97,8 @@ class LayerChoice(QWidget):
         self.combo.blockSignals(True)
         self.combo.clear()
         self.combo.addItems([*self._none, *(layer.name for layer in self._layers)])
+        # With a placeholder, Qt chooses no entry by itself.
+        self.combo.setCurrentIndex(0 if self.combo.count() else -1)
         if chosen in self._layers:
             self.show_layer(chosen)
         self.combo.blockSignals(False)

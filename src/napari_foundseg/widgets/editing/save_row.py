@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.widgets.controls.message import Message
 from napari_foundseg.widgets.controls.rows import wrapping_label
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.editing.label_saving import ask_path, mark_saved, saved_in_words, saving
 from napari_foundseg.widgets.editing.layer_file import LayerFile, layer_file
 from napari_foundseg.widgets.qt.file_thread import FileThread
@@ -102,5 +103,5 @@ class SaveRow(QWidget):
     def _show(self) -> None:
         file = self._file
         layer = self.layer
-        self.button.setEnabled(layer is not None)
+        set_usable(self.button, "" if layer is not None else "There are no labels to save yet.")
         self.state.setText("\n".join(filter(None, (self._words, "" if file is None else file.in_words()))))

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from magicgui.widgets import create_widget
 from pydantic.fields import FieldInfo
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QFormLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.store import locate
@@ -20,9 +20,11 @@ from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
-__all__ = ["SettingsForm"]
+__all__ = ["SettingsForm", "name_parts"]
 
 _LARGEST_INT = 2**31 - 1
+#: Longer numbers would not fit into a narrow form.
+_LARGEST_FLOAT = 999_999.0
 
 
 class SettingsForm(QWidget):
@@ -32,11 +34,15 @@ class SettingsForm(QWidget):
     ----------
     key : str
         Key under which the last values are saved.
+    more_title : str
+        Title of the fold of the settings that are seldom needed.
     """
 
     changed = Signal(str)
 
-    def __init__(self, settings: type[Settings], key: str, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, settings: type[Settings], key: str, parent: QWidget | None = None, *, more_title: str = "More"
+    ) -> None:
         super().__init__(parent)
         self._settings = settings
         self._key = key
@@ -57,7 +63,7 @@ class SettingsForm(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(few)
         if more.rowCount():
-            layout.addWidget(Fold("More", more))
+            layout.addWidget(Fold(more_title, more))
         self._recall(recall(key))
         catalogue_watch().changed.connect(self._list_models)
 
@@ -127,15 +133,21 @@ class SettingsForm(QWidget):
         if _plain_type(field.annotation)[1] and hasattr(control, "min"):
             self._may_be_none.add(name)
             control.native.setSpecialValueText("automatic")
+            if _plain_type(field.annotation)[0] is int:
+                control.native.setDecimals(0)
         unit = _schema_extra(field).get("unit")
         control.changed.connect(lambda _value, name=name: self._change(name))
         text = self._settings.label_of(name)
-        control.native.setAccessibleName(text)
+        name_parts(control.native, text, control.tooltip)
         control.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self._controls[name] = control
+        if _schema_extra(field).get("beside"):
+            control.native.setParent(self)
+            control.native.hide()
+            return
         label = QLabel(f"{text} ({unit})" if unit else text)
         label.setToolTip(control.tooltip)
-        label.setBuddy(control.native)
+        label.setBuddy(control.native.findChild(QSlider) or control.native)
         label.setWordWrap(True)
         if control.widget_type == "FloatSlider":
             # A slider needs the whole width for fine control: its label is above it.
@@ -145,11 +157,20 @@ class SettingsForm(QWidget):
             form.addRow(label, control.native)
 
 
+def name_parts(native: QWidget, name: str, help_text: str) -> None:
+    """Name a control for screen readers: a slider and the field with its value, too."""
+    native.setAccessibleName(name)
+    for part in native.findChildren(QWidget):
+        if isinstance(part, QSlider | QAbstractSpinBox):
+            part.setAccessibleName(name)
+            part.setToolTip(help_text)
+
+
 def _form_layout() -> QFormLayout:
     form = QFormLayout()
     form.setContentsMargins(0, 0, 0, 0)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.DontWrapRows)
+    form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
     return form
 
 
@@ -167,9 +188,12 @@ def _make_control(name: str, field: FieldInfo, tooltip: str) -> Any:
         options |= _number_bounds(kind, field)
         if nullable:
             options["min"] = 0
+        if nullable and kind is int:
+            # magicgui's field for integers has no text for "automatic".
+            options |= {"widget_type": "FloatSpinBox", "step": 1, "max": min(options["max"], 99_999_999)}
         if "step" in (extra := _schema_extra(field)):
             options["step"] = extra["step"]
-        if kind is float and extra.get("live") and options["max"] < _LARGEST_INT:
+        if kind is float and extra.get("live") and options["max"] < _LARGEST_FLOAT:
             options["widget_type"] = "FloatSlider"
     default = 0 if field.default is None and kind in (int, float) else field.default
     return create_widget(value=default, annotation=kind, name=name, options=options)
@@ -192,7 +216,8 @@ def _plain_type(annotation: Any) -> tuple[Any, bool]:
 
 def _number_bounds(kind: type, field: FieldInfo) -> dict[str, Any]:
     step = 1 if kind is int else 1e-6
-    bounds: dict[str, Any] = {"min": -_LARGEST_INT, "max": _LARGEST_INT}
+    largest = _LARGEST_INT if kind is int else _LARGEST_FLOAT
+    bounds: dict[str, Any] = {"min": -largest, "max": largest}
     for rule in field.metadata:
         if isinstance(rule, Ge):
             bounds["min"] = rule.ge

@@ -17,9 +17,10 @@ from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.tasks.notes import notes_of
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.task_models import expectation, model_defaults
-from napari_foundseg.widgets.controls.image_choice import ImageChoice
+from napari_foundseg.widgets.controls.image_choice import NO_IMAGE, ImageChoice
 from napari_foundseg.widgets.controls.model_row import ModelRow
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
@@ -32,6 +33,8 @@ from napari_foundseg.widgets.runs.run_record import RunRecord
 from napari_foundseg.widgets.runs.shared_engine import start_engine
 
 __all__ = ["TaskForm"]
+
+_NO_RUN = "Nothing is running."
 
 
 class TaskForm(Dock):
@@ -113,6 +116,20 @@ class TaskForm(Dock):
     def result_rows(self) -> list[QWidget]:
         """Return the task's own controls, from top to bottom, shown below the result."""
         return []
+
+    def why_not_usable(self) -> str:
+        """Return why the form cannot run at present, such as that there is no layer; empty where it can."""
+        return NO_IMAGE if self.image.layer is None else ""
+
+    def show_usability(self) -> None:
+        """Enable the controls that can act, and say below *Image* if there is none."""
+        busy = "A run is under way." if self.current is not None else ""
+        set_usable(self.run_button, busy or self.why_not_usable())
+        message = self.messages["image"]
+        if self.image.layer is None and not message.text():
+            message.say(NO_IMAGE)
+        elif self.image.layer is not None and message.text() == NO_IMAGE:
+            message.say("")
 
     # Running.
 
@@ -246,6 +263,7 @@ class TaskForm(Dock):
 
     def image_changed(self) -> None:
         """Act on another chosen image."""
+        self.show_usability()
         self.update_estimate()
 
     def _add_image_and_model(self) -> None:
@@ -365,15 +383,15 @@ class TaskForm(Dock):
         self._layout.addWidget(self.last_run)
 
     def _show_busy(self) -> None:
-        self.run_button.setEnabled(False)
-        self.cancel_button.setEnabled(True)
+        set_usable(self.run_button, "A run is under way.")
+        set_usable(self.cancel_button, "")
         self.bar.setValue(0)
         self.bar.show()
         self.words.setText("starting")
 
     def _show_idle(self, result: str) -> None:
-        self.run_button.setEnabled(True)
-        self.cancel_button.setEnabled(False)
+        self.show_usability()
+        set_usable(self.cancel_button, _NO_RUN)
         self.bar.hide()
         self.result.setText(result)
         self.result.setVisible(bool(result))

@@ -9,7 +9,7 @@ import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton
+from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton, QWidget
 
 from napari_foundseg.core.editing import edits
 from napari_foundseg.core.editing.difference import SliceBox
@@ -177,6 +177,10 @@ class CorrectWidget(LabelsDock):
         self._layout.addWidget(labelled_row("Amount", self.amount))
 
     # The layer.
+
+    def tools(self) -> list[QWidget]:
+        """Return the tools and the buttons of the review."""
+        return [self.amount, self.split_button, *self.buttons.values(), *self.review.buttons.values()]
 
     def enter(self, layer: Labels) -> None:
         """Connect to the mouse and the keys of a layer."""

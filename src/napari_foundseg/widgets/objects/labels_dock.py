@@ -7,7 +7,7 @@ from typing import Any
 
 from napari.layers import Labels
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_facts import Facts
@@ -16,6 +16,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.widgets.controls.image_choice import ImageChoice
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
 from napari_foundseg.widgets.editing.undo_row import UndoRow
 from napari_foundseg.widgets.editing.write_checks import why_not_writable
@@ -75,6 +76,10 @@ class LabelsDock(Dock):
 
     def add_tools(self) -> None:
         """Add the controls between the choice of the layer and the undo buttons."""
+
+    def tools(self) -> list[QWidget]:
+        """Return the controls that need a layer."""
+        return []
 
     def enter(self, layer: Labels) -> None:
         """Begin to work on a layer, which is in memory and writable."""
@@ -152,6 +157,17 @@ class LabelsDock(Dock):
     # The layer.
 
     def _follow_layer(self) -> None:
+        self._change_layer()
+        if self.layer is not None:
+            why_not = ""
+        elif self.objects.layer is None:
+            why_not = "There is no Labels layer. Add or select one first."
+        else:
+            why_not = f"{self.objects.layer.name!r} cannot be edited; see the message above."
+        for tool in self.tools():
+            set_usable(tool, why_not)
+
+    def _change_layer(self) -> None:
         layer = self.objects.layer
         if layer is self.layer and layer is not None:
             return

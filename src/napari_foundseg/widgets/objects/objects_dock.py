@@ -81,6 +81,11 @@ class ObjectsWidget(LabelsDock):
         self._layout.addWidget(_fold_widget("Compare with a reference", self.comparison))
         self.image.changed.connect(self._use_image)
 
+    def tools(self) -> list[QWidget]:
+        """Return the buttons, and what chooses the objects to delete."""
+        removal = self.removal
+        return [self.save_button, removal.measure, removal.side, removal.bound, self.comparison.button]
+
     def enter(self, layer: Labels) -> None:
         """Show the objects of a layer."""
         assert self.history is not None

@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QPushButton, QVBoxLayout, QWidget
-
-from napari_foundseg.widgets.controls.rows import side_by_side
+from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +35,9 @@ class Removal(QWidget):
         self.side = QComboBox()
         self.side.addItems([_BELOW, _ABOVE])
         self.side.setAccessibleName("Below or above")
+        self.side.setToolTip("Whether objects below or above the value are deleted.")
         self.bound = QDoubleSpinBox()
-        self.bound.setRange(0, 1e12)
+        self.bound.setRange(0, 1e9)
         self.bound.setDecimals(0)
         self.bound.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.bound.setValue(20)
@@ -50,7 +49,10 @@ class Removal(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.measure)
-        layout.addWidget(side_by_side(self.side, self.bound))
+        line = QHBoxLayout()
+        line.addWidget(self.side)
+        line.addWidget(self.bound, 1)
+        layout.addLayout(line)
         layout.addWidget(self.button)
         changes: list[Callable[..., object]] = [
             self.measure.currentTextChanged.connect, self.side.currentTextChanged.connect,

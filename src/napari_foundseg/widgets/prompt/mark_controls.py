@@ -21,7 +21,8 @@ from qtpy.QtWidgets import (
 from napari_foundseg.widgets.controls.colours import NEGATIVE, POSITIVE
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
-from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side
+from napari_foundseg.widgets.controls.rows import labelled_row
+from napari_foundseg.widgets.controls.usability import set_usable
 
 __all__ = ["EACH", "NEW", "REFINE", "MarkControls"]
 
@@ -65,7 +66,7 @@ class MarkControls(QWidget):
     def arm(self, on: bool) -> None:
         """Enable or disable the tools; they need the layers of a session."""
         for widget in (*self.tools.values(), self.take_button):
-            widget.setEnabled(on)
+            set_usable(widget, "" if on else "Press 'Start pointing' first.")
 
     def release(self) -> None:
         """Stop following the viewer."""
@@ -121,13 +122,14 @@ class MarkControls(QWidget):
         self.label.setRange(1, 2**31 - 1)
         self.label.setAccessibleName("Label")
         self.label.setToolTip("The object's label. It follows the selected label of the layer (key L: pick).")
-        self.take_button = QPushButton("Use")
+        self.take_button = QPushButton("Use this label")
         self.take_button.setToolTip("Use the object's pixels on this slice as a prompt. Its layer is not changed.")
         self.take_button.clicked.connect(self._emit_label)
         form = QFormLayout()
         form.setContentsMargins(12, 0, 0, 0)
         form.addRow("Layer", self.labels)
-        form.addRow("Label", side_by_side(self.label, self.take_button))
+        form.addRow("Label", self.label)
+        form.addRow(self.take_button)
         self._followed: Labels | None = None
         self.labels.changed.connect(lambda: self._follow_label(self.labels.layer))
         self._follow_label(self.labels.layer)

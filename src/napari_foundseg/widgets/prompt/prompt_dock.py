@@ -14,6 +14,8 @@ from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import TASKS, Inputs
+from napari_foundseg.widgets.controls.image_choice import NO_IMAGE
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.editing.image_objects import assigned_objects
 from napari_foundseg.widgets.forms.task_form import TaskForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
@@ -185,7 +187,20 @@ class PromptWidget(TaskForm):
 
     def _show_busy(self) -> None:
         """Leave the controls enabled: the next prompt may come while a mask is computed."""
-        self.cancel_button.setEnabled(True)
+        set_usable(self.cancel_button, "")
+
+    def why_not_usable(self) -> str:
+        """Return why pointing cannot begin; it can always be stopped."""
+        return "" if self.session is not None else super().why_not_usable()
+
+    def show_usability(self) -> None:
+        """Enable the controls that can act."""
+        super().show_usability()
+        set_usable(self.run_button, self.why_not_usable())
+        pointing = "" if self.session is not None else f"Press {self.run_text!r} first."
+        set_usable(self.acceptance.clear_button, pointing)
+        set_usable(self.accept_button, "" if self.candidates.masks else pointing or "There is no mask to accept yet.")
+        set_usable(self.encoding.button, "" if self.image.layer is not None else NO_IMAGE)
 
     def _show_idle(self, result: str) -> None:
         super()._show_idle(result)
@@ -357,7 +372,7 @@ class PromptWidget(TaskForm):
         masks = self.candidates.masks
         if self.session is not None:
             self.session.preview.show(masks)
-        self.accept_button.setEnabled(bool(masks))
+        self.show_usability()
         if masks:
             self.result.setText(self.candidates.in_words())
 

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, 
 from napari_foundseg.core.errors import FoundsegError, RecipeError
 from napari_foundseg.io.naming import folder_of
 from napari_foundseg.io.output_paths import refuse_inputs
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs.diagnostics import diagnostics
@@ -43,8 +44,9 @@ class LastRun(QWidget):
             "Save the last run as a recipe, to run it on many images in Batch or on the command line.",
         )
         self.python_button, self.command_button, self.recipe_button = map(_make_button, (python, command, recipe))
-        self.diagnostics_button = _make_button(("…", "Copy versions, device and state of the engine for a bug report."))
-        self.diagnostics_button.setAccessibleName("Copy diagnostics")
+        self.diagnostics_button = _make_button(
+            ("Copy diagnostics", "Copy versions, device and state of the engine for a bug report.")
+        )
         self.python_button.clicked.connect(lambda: self._copy_text(RunRecord.as_python))
         self.command_button.clicked.connect(lambda: self._copy_text(RunRecord.as_command))
         self.recipe_button.clicked.connect(lambda: self.save_recipe())
@@ -127,7 +129,7 @@ class LastRun(QWidget):
 
     def _enable_buttons(self) -> None:
         for button in (self.python_button, self.command_button, self.recipe_button):
-            button.setEnabled(self.record is not None)
+            set_usable(button, "" if self.record is not None else "Nothing has been run in this form yet.")
 
 
 def _make_button(words: tuple[str, str]) -> QToolButton:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 from napari_foundseg.core.errors import FoundsegError, WorklistError
 from napari_foundseg.io.formats.table import image_formats, listed
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.editing.layer_file import LayerFile, layer_file
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
@@ -184,11 +185,11 @@ class WorklistWidget(Dock):
     def _update_controls(self) -> None:
         opened = self.session.opened
         items = self.session.items
-        for button, usable in (
-            (self.previous_button, items), (self.next_button, items), (self.done_button, opened),
-            (self.use_button, opened),
-        ):  # fmt: skip
-            button.setEnabled(bool(usable))
+        no_items = "" if items else "There are no images: choose a folder, or the open layers."
+        for button in (self.previous_button, self.next_button):
+            set_usable(button, no_items)
+        for button in (self.done_button, self.use_button):
+            set_usable(button, "" if opened else no_items or "No image of the list is open.")
         self.done_button.setText(f"{'Not done yet' if opened and opened.state == 'done' else 'Mark as done'} (⇧Enter)")
         if not items:
             self.state.setText("")
