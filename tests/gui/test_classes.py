@@ -61,9 +61,13 @@ def test_the_legend_goes_with_its_form(qtbot: Any, viewer: Any, engine: Any, sce
     dock = viewer.window.add_dock_widget(form, name="Panoptic")
     click(qtbot, form.run_button)
     qtbot.waitUntil(lambda: "cell" in on_canvas(viewer))
+    dock.hide()
+    dock.show()
+    assert "cell" in on_canvas(viewer)
     dock.destroyOnClose()
     qtbot.waitUntil(lambda: not on_canvas(viewer))
     assert "cells classes" in viewer.layers
+    form.deleteLater()
 
 
 def test_a_click_on_run_adds_objects_classes_and_a_legend(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:

@@ -75,9 +75,10 @@ class DecoderSettings(_AutomaticSettings):
     )
     """Higher values keep only objects of which the model is more certain (its predicted IoU), so fewer."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
-    """Smaller objects are removed."""
+    """Objects smaller than this are removed: higher values remove more."""
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
-    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best.
+    """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best:
+    higher values shrink it more, which keeps large objects in one piece and loses small ones.
     Automatic: an image of mostly small or large objects is processed a second time at another size."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
     """Pixels, or µm where the image has a pixel size."""
@@ -110,9 +111,9 @@ class GridSettings(_AutomaticSettings):
     )
     """Higher values keep only objects whose outline changes less when the threshold of the mask is moved, so fewer."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
-    """Smaller objects are removed."""
+    """Objects smaller than this are removed: higher values remove more."""
     max_area: int | None = Field(None, gt=0, json_schema_extra={"unit": "pixels", "area": True, "live": True, **_MORE})
-    """Larger objects are removed."""
+    """Objects larger than this are removed: lower values remove more. Automatic: none are."""
     nesting: Nesting = Field("best score", title="Overlapping objects", json_schema_extra={"live": True, **_MORE})
     """Which object gets the pixels that several claim: the one with the highest confidence (best score), the smaller or
     the larger."""
@@ -122,8 +123,8 @@ class GridSettings(_AutomaticSettings):
     """Of two objects whose bounding boxes overlap more than this (IoU), only the better one is kept. Higher values keep
     more objects."""
     stability_score_offset: float = Field(1.0, ge=0, title="Stability offset", json_schema_extra=_MORE)
-    """How far the threshold of the mask is moved to measure the stability, in logits. Higher values lower the stability
-    of all objects."""
+    """How far the threshold of the mask is moved to measure the stability. Higher values make all objects less stable,
+    so that fewer are kept."""
     points_per_batch: int = Field(64, ge=1, le=1024, json_schema_extra=_MORE)
     """Points decoded at once. More are faster on a GPU and need more memory."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)

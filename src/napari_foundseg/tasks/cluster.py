@@ -62,7 +62,7 @@ class _Output(Settings):
     output: Literal["clusters", "objects"] = Field("clusters", title="Result", json_schema_extra=_MORE)
     """What the label image holds: clusters, or each connected part of a cluster as an object."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, **_MORE})
-    """Smaller connected parts become background."""
+    """Connected parts smaller than this become background: higher values remove more."""
     refine_model: str = Field("", title="Refine outlines with", json_schema_extra={"elsewhere": True})
     """A promptable model, such as foundseg-tiny, that outlines each object again from its bounding box. None keeps the
     outlines."""

@@ -103,7 +103,7 @@ class NameSettings(Settings):
     masked: Literal["both", "masked", "as it is"] = Field("both", title="Surroundings", json_schema_extra=_MORE)
     """Pixels outside the object: hidden (masked), shown (as it is), or the average of both."""
     top_k: int = Field(3, ge=1, le=20, title="Names per object")
-    """How many of the most probable names the object table lists."""
+    """How many names the object table lists for each object. Higher values add less probable ones."""
 
 
 def run(

@@ -120,7 +120,7 @@ class FusionSettings(TiledSettings):
     stuff_area: int = Field(
         4096, ge=0, title="Minimum background area", json_schema_extra={"unit": "pixels", "area": True}
     )
-    """Classes without objects (stuff) of fewer pixels in one tile are removed."""
+    """Background classes (stuff) of fewer pixels in one tile are removed: higher values remove more."""
 
 
 class CentresSettings(TiledSettings):
@@ -133,12 +133,12 @@ class CentresSettings(TiledSettings):
     """Higher values join objects whose centres are close: each centre is the highest point of a square of this side,
     which is odd. Automatic: as the model was published."""
     top_k: int = Field(200, ge=1, title="Maximum objects per tile", json_schema_extra=_MORE)
-    """Only this many of the highest centres become objects in one tile."""
+    """Only this many of the highest centres become objects in one tile: higher values keep more objects."""
     stuff_area: int | None = Field(
         None, ge=0, title="Minimum background area", json_schema_extra={"unit": "pixels", "area": True, **_MORE}
     )
-    """Classes without objects (stuff) of fewer pixels in one tile are removed. Automatic: as the model was
-    published."""
+    """Background classes (stuff) of fewer pixels in one tile are removed: higher values remove more. Automatic: as the
+    model was published."""
 
 
 def run(

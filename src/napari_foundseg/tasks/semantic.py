@@ -36,7 +36,7 @@ class SemanticSettings(Settings):
     output: Literal["classes", "objects"] = Field("classes", title="Result")
     """What the label image holds: classes, or each connected part of a class as an object."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True})
-    """Smaller connected parts are removed."""
+    """Connected parts smaller than this are removed: higher values remove more."""
     link: bool = Field(False, title="Link slices", json_schema_extra={"more": True})
     """On: objects that overlap in neighbouring slices of a stack become one object."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})

@@ -50,7 +50,7 @@ class TextSettings(Settings):
     smoothing: float = Field(0.0, ge=0, le=50, json_schema_extra={"unit": "pixels", "step": 0.5, "live": True})
     """Higher values smooth the heat maps more: fewer and rounder parts, less detail (standard deviation)."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
-    """Smaller connected parts are removed."""
+    """Connected parts smaller than this are removed: higher values remove more."""
     overlap: ConceptOverlap = Field("highest score", title="Overlapping concepts", json_schema_extra={"live": True})
     """Which concept gets a pixel at which several are above their thresholds."""
     output: Literal["objects", "classes"] = Field("objects", title="Result", json_schema_extra={"elsewhere": True})

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 from napari.components import ViewerModel
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QDockWidget, QMainWindow, QPushButton, QWidget
 
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.errors import FoundsegError
@@ -127,6 +129,22 @@ class ClassForm(TaskForm):
         work = self.derived(self._result[0])
         if work is not None:
             self._latest.ask(work)
+
+    def showEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Show the legend on the canvas again where a closed dock is opened again."""
+        super().showEvent(event)
+        if self.layers is not None and self.canvas_legend.label is None:
+            self._show_legend()
+
+    def hideEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Remove the legend from the canvas if the dock is closed: Python may keep the form for a while."""
+        super().hideEvent(event)
+        QTimer.singleShot(0, self._check_dock)
+
+    def _check_dock(self) -> None:
+        with suppress(RuntimeError):  # Qt has destroyed it
+            if not isinstance(self.window(), QMainWindow | QDockWidget):
+                self.canvas_legend.clear()
 
     def release(self) -> None:
         """Disconnect from the viewer, the engine, the layers and the canvas."""

@@ -214,7 +214,9 @@ class FitPanel(QWidget):
         self.source.setToolTip("Images to fit the model to. No labels are needed; more images give better clusters.")
         self.source.activated.connect(self._choose_source)
         self.backbone.setAccessibleName("Backbone")
-        self.backbone.setToolTip("The network that computes the features. The fit does not change it.")
+        self.backbone.setToolTip(
+            "The network whose features are used: what it sees at each place. The fit does not change it."
+        )
         self.name.setPlaceholderText("automatic")
         self.name.setAccessibleName("Name of the new model")
         self.name.setToolTip("Name of the new model. A fit with the same name and images continues where it stopped.")

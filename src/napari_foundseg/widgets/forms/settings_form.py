@@ -69,10 +69,14 @@ class SettingsForm(QWidget):
 
     def values(self) -> dict[str, Any]:
         """Return the values of the controls."""
-        return {
-            name: None if name in self._may_be_none and control.value <= control.min else control.value
-            for name, control in self._controls.items()
-        }
+        return {name: self._value(name) for name in self._controls}
+
+    def _value(self, name: str) -> Any:
+        control = self._controls[name]
+        if name in self._may_be_none and control.value <= control.min:
+            return None
+        kind = _plain_type(self._settings.model_fields[name].annotation)[0]
+        return int(control.value) if kind is int else control.value
 
     def set_values(self, values: Mapping[str, Any]) -> None:
         """Show values as the user's own; those that do not fit their field are ignored."""

@@ -173,7 +173,9 @@ class CorrectWidget(LabelsDock):
         self.amount = QDoubleSpinBox()
         self.amount.setRange(0.01, 10_000)
         self.amount.setValue(1)
-        self.amount.setToolTip("How far Grow, Shrink and Smooth go, in the layer's unit.")
+        self.amount.setToolTip(
+            "How far Grow, Shrink and Smooth move an outline, in the layer's unit. Higher values change it more."
+        )
         self._layout.addWidget(labelled_row("Amount", self.amount))
 
     # The layer.

@@ -42,8 +42,12 @@ class StackEncoding(QWidget):
         self._follower.failed.connect(self._show_error)
         self._follower.cancelled.connect(self.stop)
         self.button, self.clear_button = QPushButton(_BEGIN), QPushButton("Clear cache")
-        self.button.setToolTip("Encode all slices now, so that clicks need not wait. The encodings are kept on disk.")
-        self.clear_button.setToolTip("Delete the encodings of all images from disk.")
+        self.button.setToolTip(
+            "Compute now what the model needs of each slice, so that clicks need not wait. It is kept on disk."
+        )
+        self.clear_button.setToolTip(
+            "Delete what was encoded of all images from disk. Clicks wait again for the slice that they are on."
+        )
         self.bar, self.said = QProgressBar(), wrapping_label("")
         self.bar.setVisible(False)
         self.said.setVisible(False)
