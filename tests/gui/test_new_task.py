@@ -104,7 +104,7 @@ def test_it_is_a_command(tmp_path: Path, picture: Path) -> None:
     program = "from napari_foundseg.cli import main; main()"
     arguments = ["run", "toy", str(picture), "--out", str(out), "--level", "0.8"]
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=120)
-    assert "1 objects" in done.stderr, done.stderr
+    assert "1 object" in done.stderr, done.stderr
     assert np.asarray(read_image(out).raw()).max() == 1
 
 
