@@ -204,3 +204,19 @@ def test_flat_images_are_flat(viewer: Any, shape: tuple[int, ...], axes: str) ->
     labels = Labels(overlay.expanded(np.zeros(image.shape, np.uint16)), **overlay.transforms)
     assert overlay.lies_under(labels)
     assert layer in viewer.layers
+
+
+def test_what_our_reader_left_out_of_a_file_is_said_where_its_layer_is_chosen(
+    qtbot: Any, viewer: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "preview.tif"
+    with tifffile.TiffWriter(path) as file:
+        file.write(np.full((16, 20), 9, np.uint8))
+        file.write(np.random.default_rng(0).integers(0, 255, (64, 80)).astype(np.uint8))
+    viewer.open(str(path), plugin="napari")
+    form = docked(viewer, AutomaticWidget)
+    row = form.image.facts
+    qtbot.waitUntil(row.isVisible, timeout=30_000)
+    assert "as Worklist, Batch and the command line read it" in row.words.text()
+    assert "16" in row.words.text()
+    assert not row.undo_button.isVisible()

@@ -13,7 +13,7 @@ from napari.layers import Labels, Layer
 from numpy.typing import NDArray
 
 import napari_foundseg as fs
-from napari_foundseg.core.errors import BadImageError, OutputError
+from napari_foundseg.core.errors import BadImageError, KeptError, OutputError
 from napari_foundseg.io.layer_files import labels_reader, read_layer, write_layer
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_labels, write_table
@@ -215,3 +215,20 @@ def test_an_image_that_is_named_like_labels_is_said_to_be_one(tmp_path: Path, ar
     tifffile.imwrite(tmp_path / "a_labels.tif", array)
     with pytest.raises(BadImageError, match="not ids of objects"):
         read_layer(str(tmp_path / "a_labels.tif"))
+
+
+def test_a_table_that_was_edited_in_another_program_is_kept_until_it_is_read_again(tmp_path: Path) -> None:
+    layer = Labels(objects(8, 9), features=FEATURES)
+    path = tmp_path / "cells_labels.tif"
+    table = tmp_path / "cells_labels.csv"
+    save(layer, path)
+    save(layer, path)
+    table.write_text("label,area,grade\n1,12.5,good\n2,,bad\n")
+    pixels = path.read_bytes()
+    with pytest.raises(KeptError, match=r"edited in another program.*Rename the table"):
+        save(layer, path)
+    assert "grade" in table.read_text()
+    assert path.read_bytes() == pixels
+    # A layer that has the changes may be saved.
+    save(load(path), path)
+    assert pd.read_csv(table)["grade"].tolist() == ["good", "bad"]

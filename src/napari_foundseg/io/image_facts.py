@@ -33,6 +33,8 @@ class ImageFacts:
         Unit of each spacing.
     channel_names : tuple of str
         Names of the channels, where the file has them.
+    notes : tuple of str
+        What our reader chose, left out or did not apply.
     """
 
     shape: tuple[int, ...]
@@ -41,6 +43,7 @@ class ImageFacts:
     spacing: Mapping[str, float]
     units: Mapping[str, str]
     channel_names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read_facts(path: Path) -> ImageFacts:
@@ -69,6 +72,6 @@ def _read(path: Path, _state: tuple[int, int]) -> ImageFacts:
     finally:
         HEADER_ONLY.reset(before)
     shape = tuple(int(n) for n in image.levels[0].shape)
-    return ImageFacts(
-        shape, image.dtype, str(image.axes), dict(image.spacing), dict(image.units), tuple(image.channel_names)
-    )
+    names = tuple(image.channel_names)
+    sizes = dict(image.spacing), dict(image.units)
+    return ImageFacts(shape, image.dtype, str(image.axes), *sizes, names, tuple(image.notes))

@@ -7,6 +7,7 @@ its provenance (``<name>.json``).
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.errors import OutputError
+from napari_foundseg.core.errors import KeptError, OutputError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.formats.content import Colour, FileContent
@@ -26,6 +27,7 @@ from napari_foundseg.io.output_paths import find_files, refuse_inputs
 from napari_foundseg.io.readers import read_labels
 from napari_foundseg.io.save_names import with_label_ending
 from napari_foundseg.io.writers import replace_labels, replace_table
+from napari_foundseg.io.written_files import hash_file, whose_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +48,8 @@ LayerData = tuple[Any, dict[str, Any], str]
 FILE_PROVENANCE = "napari-foundseg"
 #: Key of a layer's metadata for the provenance of the run that made it.
 RUN_PROVENANCE = "foundseg"
+#: Hashes of the tables that this process has read or written, by their resolved paths.
+_tables: dict[str, str] = {}
 #: Colour of ids that have none in a file in which others have one.
 _GREY = (0.5, 0.5, 0.5, 1.0)
 #: Colour of the background.
@@ -142,6 +146,8 @@ def properties_of(path: Path, content: FileContent | None = None) -> pd.DataFram
     if content is not None and content.properties is not None:
         return content.properties
     table: pd.DataFrame | None = _read_optional(table_path(path), _table)
+    if table is not None:
+        _remember_table(table_path(path))
     return table
 
 
@@ -165,6 +171,8 @@ def write_with_properties(path: Path, content: FileContent) -> list[Path]:
     ------
     OutputError
         If they cannot be written, or the name of the table is taken by a file that is not one; then nothing is written.
+    KeptError
+        If the table was edited since it was read or written here; then nothing is written.
     """
     sizes = content.spacing, content.units, content.colours
     if holds_properties(path):
@@ -174,15 +182,13 @@ def write_with_properties(path: Path, content: FileContent) -> list[Path]:
     properties = content.properties
     if table.exists() and properties is None:
         properties = _empty_table()
-    if properties is not None and table.exists() and not _is_table(table):
-        raise OutputError(
-            f"{str(table)!r} is not a table of labels and would be replaced by that of {path.name!r}: rename it, or "
-            "save under another name."
-        )
+    if properties is not None and table.exists():
+        _check_table(table, path)
     replace_labels(path, content.data, content.axes, *sizes)
     if properties is None:
         return [path]
     replace_table(table, properties)
+    _remember_table(table)
     return [path, table]
 
 
@@ -301,6 +307,26 @@ def _provenance(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - handled like other damage
     return found
+
+
+def _remember_table(table: Path) -> None:
+    """Remember the content of a table whose rows a layer has."""
+    _tables[os.path.realpath(table)] = hash_file(table)
+
+
+def _check_table(table: Path, labels: Path) -> None:
+    """Raise an OutputError if a table is none of labels, or holds changes that no layer has."""
+    if not _is_table(table):
+        raise OutputError(
+            f"{str(table)!r} is not a table of labels and would be replaced by that of {labels.name!r}: rename it, or "
+            "save under another name."
+        )
+    known = _tables.get(os.path.realpath(table))
+    if whose_file(table) == "edited" if known is None else hash_file(table) != known:
+        raise KeptError(
+            f"{str(table)!r} was kept: it was edited in another program, and saving {labels.name!r} would replace it. "
+            "Rename the table, or save the labels under another name."
+        )
 
 
 def _is_table(path: Path) -> bool:

@@ -15,6 +15,7 @@ from napari_foundseg.widgets.layers.file_facts import (
     applied_facts,
     apply_facts,
     ask_facts,
+    notes_of_file,
     settle_facts,
     undo_facts,
 )
@@ -97,5 +98,11 @@ class FileFactsRow(QWidget):
 
     def _show(self) -> None:
         given = applied_facts(self._layer)
-        self.words.setText("" if given is None else f"From the file: {given.words}")
-        self.setVisible(given is not None)
+        notes = notes_of_file(self._layer)
+        lines = [] if given is None else [f"From the file: {given.words}"]
+        if notes:
+            # They are of our reader, not of napari's, which opened the layer.
+            lines.append(f"The file, as Worklist, Batch and the command line read it: {'; '.join(notes)}")
+        self.words.setText("\n".join(lines))
+        self.undo_button.setVisible(given is not None)
+        self.setVisible(bool(lines))

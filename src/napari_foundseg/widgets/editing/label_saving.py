@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from napari.layers import Image as ImageLayer
 from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
@@ -19,6 +18,7 @@ from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.io.save_names import label_formats, proposed_labels_path, with_label_ending
 from napari_foundseg.widgets.editing.labels_history import open_history
 from napari_foundseg.widgets.editing.layer_file import layer_file
+from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.layers.layer_axes import layer_axes
 from napari_foundseg.widgets.layers.proxies import open_viewers
 from napari_foundseg.widgets.qt.event_loop import draw_until
@@ -133,9 +133,8 @@ def save_and_wait(parent: QWidget | None, layer: Labels) -> bool:
 
 
 def _inputs(layer: Labels) -> list[str]:
-    """Return the files of all open images, and of the image of the labels."""
-    images = [other for viewer in open_viewers() for other in viewer.layers if isinstance(other, ImageLayer)]
-    paths = [str(other.source.path) for other in images if other.source.path is not None]
+    """Return the files of all other layers and open worklists and batches, and of the image of the labels."""
+    paths = [str(path) for viewer in open_viewers() for path in find_input_files(viewer, but=layer.name)]
     image = layer_file(layer).image
     return [*paths, *([image.source] if image is not None and image.source else [])]
 

@@ -25,7 +25,16 @@ from napari_foundseg.widgets.layers.layer_axes import layer_axes, layer_units
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["PATIENCE", "AppliedFacts", "applied_facts", "apply_facts", "ask_facts", "settle_facts", "undo_facts"]
+__all__ = [
+    "PATIENCE",
+    "AppliedFacts",
+    "applied_facts",
+    "apply_facts",
+    "ask_facts",
+    "notes_of_file",
+    "settle_facts",
+    "undo_facts",
+]
 
 #: Seconds to wait for a file when the user has pressed a button.
 PATIENCE = 20.0
@@ -38,6 +47,8 @@ _thread = ThreadPoolExecutor(1, thread_name_prefix="foundseg-facts")
 _asked: WeakKeyDictionary[Layer, Future[ImageFacts]] = WeakKeyDictionary()
 #: What was done to each layer; None where there was nothing to do, or the user has undone it.
 _applied: WeakKeyDictionary[Layer, AppliedFacts | None] = WeakKeyDictionary()
+#: What our reader says of the file of each layer.
+_notes: WeakKeyDictionary[Layer, tuple[str, ...]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,11 @@ def applied_facts(layer: Layer | None) -> AppliedFacts | None:
     return None if layer is None else _applied.get(layer)
 
 
+def notes_of_file(layer: Layer | None) -> tuple[str, ...]:
+    """Return what our reader chose, left out or did not apply in the file of a layer that napari's reader opened."""
+    return () if layer is None else _notes.get(layer, ())
+
+
 def apply_facts(viewer: ViewerModel, layer: ImageLayer, facts: ImageFacts) -> AppliedFacts | None:
     """Give a layer the axes, spacing, units and names of channels of its file, once.
 
@@ -104,6 +120,7 @@ def apply_facts(viewer: ViewerModel, layer: ImageLayer, facts: ImageFacts) -> Ap
     if layer in _applied:
         return _applied[layer]
     _applied[layer] = None
+    _notes[layer] = facts.notes
     letters = _letters(layer, facts)
     if letters is None:
         return None
