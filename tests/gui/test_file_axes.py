@@ -215,7 +215,7 @@ def test_what_our_reader_left_out_of_a_file_is_said_where_its_layer_is_chosen(
         file.write(np.random.default_rng(0).integers(0, 255, (64, 80)).astype(np.uint8))
     viewer.open(str(path), plugin="napari")
     form = docked(viewer, AutomaticWidget)
-    row = form.image.facts
+    row = form.image.file
     qtbot.waitUntil(row.isVisible, timeout=30_000)
     assert "as Worklist, Batch and the command line read it" in row.words.text()
     assert "16" in row.words.text()
