@@ -206,7 +206,6 @@ class Runner:
         """Submit items until the workers have enough; tell whether any are left to submit."""
         while not self._stopped and not self._paused and (item := self._next_item(pool.workers)) is not None:
             self._under_way[item.stem] = item
-            self._report_change(item, "waiting")
             progress = partial(self._queue_call, self._report_progress, item)
             future = pool.submit(STAGES, Order(recipe, item, self._folder), progress)
             future.add_done_callback(partial(self._queue_call, self._handle_end, item))
@@ -253,6 +252,8 @@ class Runner:
 
     def _handle_end(self, item: BatchItem, future: Future[ItemOutcome]) -> None:
         del self._under_way[item.stem]
+        if item.stem not in self._running:
+            self._report_change(item, "running")
         self._running.discard(item.stem)
         error = future.exception()
         if isinstance(error, WorkerLostError):
