@@ -170,6 +170,8 @@ def test_a_missing_model_can_be_chosen_and_says_where_it_is(
 @pytest.mark.parametrize("kind", [TextWidget, SemanticWidget, NameMasksWidget])
 def test_the_first_start_is_no_dead_end(qtbot: Any, viewer: Any, engine: Any, kind: Any) -> None:
     (form,) = _docked(viewer, kind)
+    if kind is NameMasksWidget:
+        viewer.add_labels(np.ones(viewer.layers[0].data.shape[:2], np.uint8))
     assert "Not on this computer" in form.model_row.state.text()
     assert "href=" in form.model_row.state.text()
     assert form.model_row.import_button.isVisibleTo(form)

@@ -161,6 +161,7 @@ def by_batch(seen: list[Image], path: Path, channel: str | None) -> Image:
     return seen[-1]
 
 
+@pytest.mark.filterwarnings("ignore:.*orientation tag:UserWarning")
 @pytest.mark.parametrize(("name", "sample"), FILES, ids=[name for name, _ in FILES])
 def test_every_way_in_gives_one_answer(
     qtbot: Any, viewer: Any, engine: Any, tmp_path: Path, seen: list[Image], name: str, sample: Callable[[Path], None]

@@ -244,7 +244,7 @@ def test_interrupted_work_is_taken_up_where_the_image_is_opened(
     go(qtbot, form, form.next_button)
     np.testing.assert_array_equal(read_image(folder / "cells2_labels.tif").data, scene.automatic.labels)
     assert not form.recovery.isVisible()
-    assert not any(kept.lost for kept in kept_journals(journal_folder()))
+    qtbot.waitUntil(lambda: not any(kept.lost for kept in kept_journals(journal_folder())))
 
 
 def test_closing_saves_and_leaves_the_layers(

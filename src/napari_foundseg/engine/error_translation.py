@@ -18,8 +18,14 @@ _ALLOCATION = ("out of memory", "not enough memory", "allocate memory", "default
 
 def named_error(error: BaseException) -> FoundsegError:
     """Return the error if it is a FoundsegError that can be pickled, otherwise an EngineError with the traceback."""
-    if isinstance(error, FoundsegError) and _travels(error):
-        return error
+    if isinstance(error, FoundsegError):
+        if _travels(error):
+            return error
+        # distributed has causes pickled, too, and not every foreign one comes back from it.
+        error.add_note("".join(traceback.format_exception(error)))
+        error.__cause__ = error.__context__ = None
+        if _travels(error):
+            return error
     if _is_allocation(error):
         shown = EngineError(f"The engine ran out of memory ({_first_line(error)}). {_TO_DO}")
     else:

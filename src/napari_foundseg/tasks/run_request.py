@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level
-from napari_foundseg.models.catalog import row
+from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.row_defaults import expected_normalisation
 from napari_foundseg.tasks.settings import Inputs, Settings
 
@@ -42,9 +42,10 @@ class RunRequest:
     level: Level | None = None
 
     def __post_init__(self) -> None:
-        if self.image.normalisation is None:
-            expected = expected_normalisation(row(self.model))
-            object.__setattr__(self, "image", self.image.seen_as(expected))
+        # A model that this process does not know may be known where the run is computed, which names it if not.
+        known = catalog().get(self.model)
+        if self.image.normalisation is None and known is not None:
+            object.__setattr__(self, "image", self.image.seen_as(expected_normalisation(known)))
 
     def at_level(self) -> RunRequest:
         """Return the request in pixels of its level, with the level as its image; itself for the finest level."""
