@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.clusters.balance import Scaling, find_scaled_clusters, separation
+from napari_foundseg.core.clusters.balance import separation
 from napari_foundseg.core.clusters.cluster_matching import match_clusters
-from napari_foundseg.core.clusters.clusters import Clusters, clusters_of_codes, find_clusters
+from napari_foundseg.core.clusters.clusters import Clusters, clusters_of_codes
 from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
@@ -29,6 +29,7 @@ from napari_foundseg.models.row_defaults import expected_normalisation
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Task
+from napari_foundseg.tasks.side_tasks.fit_features import ScaledFeatures, codes_of, scale_features
 from napari_foundseg.tasks.side_tasks.fit_files import FitState, free_name, refuse_other_fit, register
 from napari_foundseg.tasks.side_tasks.fit_settings import FitInputs, FitSettings
 from napari_foundseg.tasks.windows.features import feature_windows, features_of
@@ -45,14 +46,10 @@ __all__ = ["TASK", "Fitted", "News", "fit_stego", "pictures_in"]
 News = Callable[..., None]
 #: Bytes of features that are kept in memory; of more windows an even choice is looked at.
 _BUDGET = 1 << 30
-#: Codes that are kept with a model, to find other numbers of clusters in.
-_SAMPLED = 20_000
-#: Places by which heads are rated.
-_RATED = 4_000
 #: Share of places with one cluster from which on two ways to cluster count as the same.
 _SAME = 0.97
 #: By how much the separation of clusters may be lower after a fit than without; benchmarks/clusters.py shows both.
-_LESS_DISTINCT = 0.1
+_LESS_DISTINCT = 0.05
 #: Steps between looks at the loss, seconds between previews, and between the models that are kept meanwhile.
 _JUDGED_EVERY = 20
 _PREVIEW_SECONDS = 2.0
@@ -169,37 +166,6 @@ def fit_stego(
     return Fitted(kept, tuple(session.fit.losses), tuple(session.notes), plain)
 
 
-@dataclass(frozen=True, eq=False)
-class _Scaled:
-    """How the features of a fit are scaled, a sample of them, and its clusters without a fit."""
-
-    scaling: Scaling
-    sample: NDArray[np.float32]
-    labels: NDArray[np.int64]
-
-    @property
-    def alike(self) -> float:
-        """The share of pairs of places that belong to one cluster."""
-        shares = np.bincount(self.labels) / len(self.labels)
-        return float((shares**2).sum())
-
-    def main_directions(self, count: int) -> torch.Tensor:
-        """Return the first principal components of the features, (n, D)."""
-        import torch
-
-        part = self.sample[:: max(1, len(self.sample) // _RATED)]
-        return torch.as_tensor(np.linalg.svd(part, full_matrices=False)[2][:count].copy())
-
-    def rate(self, head: SegmentationHead) -> float:
-        """Return the negative separation, in the features, of the clusters of a head's codes."""
-        every = slice(None, None, max(1, len(self.sample) // _RATED))
-        features = self.sample[every]
-        codes = _codes(head, features)
-        count = len(np.unique(self.labels))
-        labels = find_clusters(codes, count, "cosine", start=self.labels[every]).nearest(codes)
-        return -separation(features, labels, "cosine")
-
-
 @dataclass(frozen=True)
 class _Session:
     """A fit under way, and what is saved with it."""
@@ -209,7 +175,7 @@ class _Session:
     model: FeatureExtractor
     fit: Fit
     state: FitState
-    scaled: _Scaled
+    scaled: ScaledFeatures
     notes: list[str]
     pictures: int
 
@@ -233,7 +199,7 @@ class _Session:
 
     def _clusters(self, head: SegmentationHead) -> tuple[NDArray[np.float32], Clusters]:
         """Return the codes of the sample, and their clusters."""
-        codes = _codes(head, self.scaled.sample)
+        codes = codes_of(head, self.scaled.sample)
         return codes, clusters_of_codes(codes, self.settings.n_clusters, self.settings.metric, start=self.scaled.labels)
 
     def plain_method(self) -> str | None:
@@ -280,7 +246,7 @@ def _begun(
 ) -> _Session:
     """Look at the images, and make a fit to them: a new one, or the one that was stopped."""
     maps, notes = _features(pictures, settings, model, progress, poll)
-    scaled = _scaled(maps, settings)
+    scaled = scale_features(maps, settings)
     fit = _fit_to(maps, scaled, settings)
     state = FitState(name, settings, model, fit)
     if state.restore(fit):
@@ -324,33 +290,7 @@ def _cores(image: Image, model: FeatureExtractor) -> Iterator[tuple[Box, Box]]:
     return feature_windows(image.plane_shape, model)
 
 
-def _scaled(maps: list[torch.Tensor], settings: FitSettings) -> _Scaled:
-    """Scale the features of all maps in place, and find first clusters of a sample of them."""
-    import torch
-
-    sample = _places(maps)
-    scaling, clusters = find_scaled_clusters(sample, settings.n_clusters, settings.metric, settings.seed)
-    mean = torch.as_tensor(scaling.mean)
-    scale = torch.as_tensor(scaling.scale)
-    for one in maps:
-        one.copy_(((one.float() - mean) / scale).clamp(-60_000, 60_000))
-    scaled = scaling.apply(sample)
-    return _Scaled(scaling, scaled, clusters.nearest(scaled))
-
-
-def _places(maps: Sequence[torch.Tensor]) -> NDArray[np.float32]:
-    """Return the features of places spread evenly over all maps, (n, D)."""
-    import torch
-
-    each = max(20, _SAMPLED // len(maps))
-    parts = []
-    for one in maps:
-        flat = one.flatten(0, 1)
-        parts.append(flat[torch.linspace(0, len(flat) - 1, min(each, len(flat))).long()].float())
-    return np.asarray(torch.cat(parts).numpy())
-
-
-def _fit_to(maps: list[torch.Tensor], scaled: _Scaled, settings: FitSettings) -> Fit:
+def _fit_to(maps: list[torch.Tensor], scaled: ScaledFeatures, settings: FitSettings) -> Fit:
     from napari_foundseg.models.nets.stego.stego import PRESETS
     from napari_foundseg.models.nets.stego.stego_fit import Crops, Fit, FitOptions, balanced
 
@@ -428,16 +368,6 @@ def _preview(fit: Fit, settings: FitSettings) -> NDArray[np.uint8]:
     sample = codes[:: max(1, len(codes) // 1500)]
     clusters = clusters_of_codes(sample, settings.n_clusters, settings.metric, settings.seed)
     return np.asarray(clusters.nearest(codes).reshape(first.shape[:2]), np.uint8)
-
-
-def _codes(head: SegmentationHead, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the codes of (n, D) scaled features, (n, dim)."""
-    import torch
-
-    with torch.no_grad():
-        codes = head(torch.as_tensor(features).T[None, :, :, None])[0, :, :, 0].T
-    # As float16, as it is kept, so that the clusters found now are those found again.
-    return np.asarray(codes.numpy().astype(np.float16).astype(np.float32))
 
 
 def run(
