@@ -397,7 +397,7 @@ def _command(name: str) -> Callable[..., None]:
         table = options.pop("table")
         overwrite = options.pop("overwrite")
         measure = options.pop("measure")
-        # What a task says of objects that are there, and what is measured, stands in the table alone.
+        # What a task says of objects that are there, and what is measured, is in the table alone.
         table = table or (table_path(out) if task.takes_labels or measure else None)
         given = {key: value for key, value in options.items() if value is not None}
         given["model"] = given.get("model") or default_model(name)

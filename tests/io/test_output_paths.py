@@ -11,6 +11,7 @@ import tifffile
 from napari_foundseg.core.errors import InputReplacedError, KeptError, OutputError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.output_paths import refuse_inputs
+from napari_foundseg.io.readers import read_labels
 from napari_foundseg.io.writers import write_image, write_labels, write_overlay, write_table
 
 
@@ -137,6 +138,7 @@ def test_where_nothing_can_be_remembered_the_process_knows_its_files(
     monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path / "file"))
     for value in (1, 2):
         write_labels(tmp_path / "a.tif", np.full((4, 4), value, np.uint16))
+    assert (read_labels(tmp_path / "a.tif").data == 2).all()
 
 
 def test_labels_are_whole_numbers(tmp_path: Path) -> None:

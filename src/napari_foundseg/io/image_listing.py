@@ -35,7 +35,7 @@ __all__ = ["Inside", "can_read_whole", "images_of", "list_images", "pick_images"
 _MASKS = re.compile(r"(?<=.)[_-](labels?|masks?|cp_masks|seg)$", re.IGNORECASE)
 #: Bytes in which a sidecar says that it is one.
 _START = 256
-#: Pixels in which a label image is told from a photograph.
+#: Rows and columns that are looked at to tell a label image from a photograph.
 _LOOK = 512
 
 

@@ -1,6 +1,6 @@
 """Which files this package wrote, and whether they were edited since: by their hashes.
 
-The hash of a file stands in the sidecar beside it, which goes where the results go, or in a list in the folder of the
+The hash of a file is in the sidecar beside it, which goes where the results go, or in a list in the folder of the
 plugin's data. The list holds hashes only, of names and of contents.
 """
 

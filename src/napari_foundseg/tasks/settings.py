@@ -178,7 +178,7 @@ class Task:
     learns_time : bool
         Whether the duration of its runs is kept to estimate the next one.
     finds_objects : bool
-        Whether a result without objects is one of which the user is told why.
+        Whether a result without objects comes with its reason.
     """
 
     name: str

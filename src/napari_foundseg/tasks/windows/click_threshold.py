@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 __all__ = ["click_threshold"]
 
-#: How far the threshold may move; chosen on refined objects of held-out images.
+#: How far the threshold may move; chosen on refined objects of `test` images (docs/developer/corrections.md).
 _FARTHEST = 2.0
 #: By how much it moves past a click.
 _PAST = 0.3

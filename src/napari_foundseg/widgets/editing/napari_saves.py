@@ -1,6 +1,6 @@
 """napari's own *Save Selected Layers*: labels that it saves count as saved, and our writer comes first for labels.
 
-napari tells nobody what it has saved, and takes the first writer of its list, which is its own; that keeps neither
+napari does not say what it has saved, and takes the first writer of its list, which is its own; that keeps neither
 scale nor colours nor features. So once a form is open, the function through which napari saves notes the labels, and
 our writer, which takes single Labels layers only, stands before others of these. No preference is changed, and the
 dialog offers napari's writer as before.
