@@ -80,7 +80,8 @@ def states(report: Report) -> list[str]:
 
 def test_every_item_ends_and_the_report_names_what_failed_and_why(make: Make) -> None:
     changes = Changes()
-    runner = make("done", "fail", "raise", "sleep 0.2", on_change=changes)
+    # Long enough for a loaded machine to hear that it computes.
+    runner = make("done", "fail", "raise", "sleep 2", on_change=changes)
     report = runner.run()
     assert states(report) == ["done", "failed", "failed", "done"]
     assert (report.count("done"), report.count("failed"), report.complete) == (2, 2, False)
