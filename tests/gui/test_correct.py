@@ -47,6 +47,44 @@ def test_objects_are_clicked_and_merged(qtbot: Any, viewer: Any, canvas: Any, fo
     np.testing.assert_array_equal(layer.data, start)
 
 
+def test_the_form_says_where_clicks_go_while_they_choose_no_object(
+    viewer: Any, canvas: Any, form: CorrectWidget
+) -> None:
+    layer = form.layer
+    image = next(other for other in viewer.layers if other is not layer)
+    assert not form.click_hint.isVisible()
+    viewer.layers.selection.active = image
+    canvas.click(image, (40, 50))
+    assert not form.chosen
+    assert "select 'objects' in the layer list" in form.click_hint.text()
+    assert form.click_hint.isVisible()
+    viewer.layers.selection.active = layer
+    assert not form.click_hint.isVisible()
+    layer.mode = "paint"
+    assert "Clicks paint" in form.click_hint.text()
+    layer.mode = "pan_zoom"
+    canvas.click(layer, (40, 50))
+    assert form.chosen == [1]
+    viewer.layers.selection.active = image
+    viewer.layers.remove(layer)
+    assert not form.click_hint.isVisible()
+
+
+def test_a_form_of_the_plugin_menu_knows_its_layer(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    viewer.add_image(scene.image, name="cells")
+    layer = viewer.add_labels(scene.automatic.labels, name="objects")
+    # napari gives such forms a proxy of the viewer.
+    _dock, form = viewer.window.add_plugin_dock_widget("napari-foundseg", "Correct")
+    layer.mode = "fill"
+    assert "Clicks fill" in form.click_hint.text()
+    layer.mode = "pan_zoom"
+    assert not form.click_hint.isVisible()
+    viewer.layers.selection.active = viewer.layers["cells"]
+    assert "'cells'" in form.click_hint.text()
+    viewer.layers.selection.active = layer
+    assert not form.click_hint.isVisible()
+
+
 def test_two_clicks_split_an_object(qtbot: Any, viewer: Any, canvas: Any, form: CorrectWidget) -> None:
     layer = form.layer
     own = layer.data == 2

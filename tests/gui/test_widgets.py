@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QPushButton
 
 from napari_foundseg.core.errors import EngineError
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
@@ -255,6 +255,29 @@ def test_an_accepted_object_is_refined_and_no_other_changes(
     assert (objects.data == 1).sum() == scene.masks[0].area - 60
     canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     np.testing.assert_array_equal(objects.data, before)
+
+
+def test_the_masks_to_choose_from_fit_and_show_which_one_is_chosen(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, canvas: Any
+) -> None:
+    four = (*scene.masks, dataclasses.replace(scene.masks[2], predicted_iou=0.4))
+    engine.answer = lambda _: dataclasses.replace(scene.prompted, masks=four)
+    layer = viewer.add_image(scene.image, name="cells")
+    form = docked(viewer, PromptWidget)
+    form.resize(320, 700)
+    click(qtbot, form.run_button)
+    wait_for_layout(qtbot, viewer)
+    canvas.click(layer, (40, 50))
+    qtbot.waitUntil(lambda: bool(form.candidates.masks))
+    assert form.widget().minimumSizeHint().width() <= 320 - form.verticalScrollBar().sizeHint().width()
+    buttons = form.candidates.findChildren(QPushButton)
+    assert [button.isChecked() for button in buttons] == [True, False, False, False]
+    click(qtbot, buttons[2])
+    click(qtbot, buttons[2])
+    assert [button.isChecked() for button in buttons] == [False, False, True, False]
+    canvas.key(Qt.Key.Key_N)
+    assert [button.isChecked() for button in buttons] == [False, False, False, True]
+    assert all(button.accessibleName() for button in buttons)
 
 
 def test_a_click_on_a_neighbour_takes_what_the_outline_covers_of_it(

@@ -21,6 +21,7 @@ from napari_foundseg.widgets.layers.layer_axes import label_spacing
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
+from napari_foundseg.widgets.objects.click_hint import ClickHint
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.object_outlines import ObjectOutlines, shared_outlines
 from napari_foundseg.widgets.objects.pointed_object import pointed_object
@@ -108,6 +109,8 @@ class CorrectWidget(LabelsDock):
 
     def add_tools(self) -> None:
         """Add the tools and the review."""
+        self.click_hint = ClickHint(self.viewer)
+        self._layout.addWidget(self.click_hint)
         self._add_tool_buttons()
         self.chosen_objects.changed.connect(self._show_chosen)
         self.review = Review(self.viewer, self.chosen_objects, self.write)
@@ -199,11 +202,13 @@ class CorrectWidget(LabelsDock):
         self.history.changed.connect(self._follow_edit)
         self.review.enter(self.history)
         self._outlines = shared_outlines(self.viewer, self.history, self)
+        self.click_hint.follow(layer)
         self.choose([])
 
     def leave(self, layer: Labels) -> None:
         """Disconnect from the mouse and the keys of a layer."""
         self.split_button.setChecked(False)
+        self.click_hint.leave()
         assert self.history is not None
         self.history.changed.disconnect(self._follow_edit)
         self.review.leave()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QHBoxLayout, QToolButton, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QWidget
 
 from napari_foundseg.core.masks import Mask
 
@@ -22,6 +22,7 @@ class Candidates(QWidget):
         super().__init__()
         self._offered: list[list[Mask]] = []
         self._at = 0
+        self._buttons: list[QPushButton] = []
         self._line = QHBoxLayout(self)
         self._line.setContentsMargins(0, 0, 0, 0)
         self.hide()
@@ -43,28 +44,42 @@ class Candidates(QWidget):
             if (widget := item.widget()) is not None:
                 widget.deleteLater()
         several = self._offered[0] if len(self._offered) == 1 and len(self._offered[0]) > 1 else []
-        for i, mask in enumerate(several):
-            button = QToolButton()
-            button.setText(f"{i + 1}: IoU {mask.predicted_iou:.2f}")
-            button.setToolTip(
-                f"Mask {i + 1} of {len(several)}, {mask.area} pixels. IoU is the model's estimate of its quality. "
-                "Key N: next mask."
-            )
-            button.clicked.connect(lambda _checked=False, i=i: self.choose(i))
+        self._buttons = [self._button(i, mask, len(several)) for i, mask in enumerate(several)]
+        if several:
+            self._line.addWidget(QLabel("Masks"))
+        for button in self._buttons:
             self._line.addWidget(button)
         self.setVisible(bool(several))
+        self._show_choice()
         self.changed.emit()
 
     def choose(self, number: int) -> None:
         """Choose another mask of the single prompt; 0 is the best."""
         if len(self._offered) == 1 and number < len(self._offered[0]):
             self._at = number
+            self._show_choice()
             self.changed.emit()
 
     def next(self) -> None:
         """Choose the next mask of the single prompt; after the last, the first."""
         if len(self._offered) == 1:
             self.choose((self._at + 1) % len(self._offered[0]))
+
+    def _button(self, number: int, mask: Mask, count: int) -> QPushButton:
+        button = QPushButton()
+        button.setCheckable(True)
+        button.setText(f"{mask.predicted_iou:.2f}")
+        button.setAccessibleName(f"Mask {number + 1} of {count}, predicted IoU {mask.predicted_iou:.2f}")
+        button.setToolTip(
+            f"Mask {number + 1} of {count}, {mask.area} pixels. The number is its predicted IoU, the model's estimate "
+            "of its quality. Key N: next mask."
+        )
+        button.clicked.connect(lambda _checked=False: self.choose(number))
+        return button
+
+    def _show_choice(self) -> None:
+        for i, button in enumerate(self._buttons):
+            button.setChecked(i == self._at)
 
     def in_words(self) -> str:
         """Describe the chosen masks."""
