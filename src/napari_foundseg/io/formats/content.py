@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "DEFLATE_RATIO",
     "HEADER_ONLY",
     "Colour",
     "FileContent",
     "LazyArray",
     "check_memory",
+    "check_size",
     "choose_axes",
     "colours_from_text",
     "colours_to_text",
@@ -33,6 +35,11 @@ __all__ = [
 
 #: Whether a reader may leave the pixels unread: only shape, axes and other metadata are wanted.
 HEADER_ONLY: ContextVar[bool] = ContextVar("HEADER_ONLY", default=False)
+#: Bytes that a byte of deflate (PNG, zlib, gzip) can stand for.
+DEFLATE_RATIO = 1032
+#: A part of a file that is unpacked as a whole may become this large, or as many times larger than it is stored.
+_LARGE_PART = 1 << 30
+_LARGE_RATIO = 200
 #: Red, green, blue and opacity, 0 to 255.
 Colour = tuple[int, int, int, int]
 
@@ -153,8 +160,53 @@ def check_memory(path: Path, shape: Sequence[int], itemsize: int) -> None:
         )
 
 
+def check_size(
+    path: Path, shape: Sequence[int], itemsize: int, stored: int, ratio: float, unpacked: int | None = None
+) -> None:
+    """Refuse a part of a file that cannot be as large as its header claims, before anything is unpacked.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    shape : sequence of int
+        What the header claims, of what is unpacked as a whole: an image, or one strip, tile or chunk of it.
+    itemsize : int
+        Bytes of memory that a pixel takes while it is unpacked.
+    stored : int
+        Bytes of it in the file.
+    ratio : float
+        How many bytes one of these can stand for at most, which the compression limits.
+    unpacked : int, optional
+        Bytes after decompression, where they are others than those of the pixels in the memory.
+
+    Raises
+    ------
+    BadImageError
+        If so few bytes cannot hold it, it does not fit into the memory, or it is so large and so empty that only a file
+        made to fill the memory is.
+    """
+    size = prod(shape) * itemsize if unpacked is None else unpacked
+    claimed = f"{' by '.join(map(str, shape))} pixels are {format_bytes(size)}"
+    if size > stored * ratio:
+        raise BadImageError(
+            path,
+            f"the file is truncated, or its header is damaged: {claimed}, and the {format_bytes(stored)} of them that "
+            "it holds cannot be all; copy or export it again",
+        )
+    if size > max(_LARGE_PART, _LARGE_RATIO * stored):
+        raise BadImageError(
+            path,
+            f"{claimed} in one piece, of which it holds {format_bytes(stored)}: so much is not unpacked at once; save "
+            "it in tiles, as TIFF or OME-Zarr",
+        )
+    check_memory(path, shape, itemsize)
+
+
 def damaged_error(path: Path, error: Exception) -> BadImageError:
     """Return the error for a file in which a library found something wrong."""
+    if isinstance(error, MemoryError):
+        return BadImageError(path, "there is not enough free memory for it; close other programs, or cut it into parts")
     reason = str(error) or type(error).__name__
     return BadImageError(path, f"the file is damaged or of a kind that is not read ({reason}); copy or export it again")
 

@@ -1,11 +1,18 @@
-"""PNG and JPEG through Pillow, with the 16 bits that Pillow leaves out."""
+"""PNG and JPEG through Pillow, with the 16 bits that Pillow leaves out.
+
+`integrity` has checked a file from its beginning to its end before Pillow opens it.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
+from collections.abc import Sequence
 from contextlib import suppress
+from io import BytesIO
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +21,13 @@ from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.formats.content import (
     FileContent,
-    check_memory,
     colours_from_text,
     colours_to_text,
     damaged_error,
 )
 from napari_foundseg.io.formats.file_format import FileHead, Format
+from napari_foundseg.io.formats.integrity.jpeg_scans import checked_jpeg
+from napari_foundseg.io.formats.integrity.png_chunks import check_png
 from napari_foundseg.io.formats.sample_meaning import orientation_notes
 
 __all__ = ["FORMATS", "read_picture", "write_png"]
@@ -36,6 +44,8 @@ _SIXTEEN_BITS = {"RGB;16B": ("RGB;16B", "RGB;16L"), "RGBA;16B": ("RGBA;16B", "RG
 _ORIENTATION = 0x0112
 #: The tag of MPO for the number of pictures.
 _FRAMES = 0xB001
+#: What Pillow raises of damaged metadata; the pixels are decoded before.
+_METADATA_ERRORS = (ValueError, TypeError, LookupError, SyntaxError, OSError, struct.error)
 
 
 def read_picture(path: Path, axes: str | None) -> FileContent:
@@ -49,17 +59,16 @@ def read_picture(path: Path, axes: str | None) -> FileContent:
         If the file is damaged or does not fit into the memory.
     """
     try:
-        with path.open("rb") as file:
+        with _checked(path) as file:
             with _opened(file) as picture:
-                layout = _layout(picture)
+                layouts = _SIXTEEN_BITS.get(_layout(picture), ())
+                pixels = _decoded_as(picture, layouts[0]) if layouts else _pixels(picture)
+                # Metadata come last: they may follow the pixels, and Pillow decodes these to find them.
                 note = picture.info.get(_NOTE)
                 orientation = _orientation(picture)
                 frames = _frame_count(picture)
-                check_memory(path, picture.size[::-1], 12 if layout in _SIXTEEN_BITS else 4)
-                if layout not in _SIXTEEN_BITS:
-                    pixels = _pixels(picture)
-            if layout in _SIXTEEN_BITS:
-                pixels = _sixteen_bits(file, layout)
+            if layouts:
+                pixels = _sixteen_bits(pixels, file, layouts)
     except BadImageError:
         raise
     except Exception as error:
@@ -68,12 +77,28 @@ def read_picture(path: Path, axes: str | None) -> FileContent:
     others = (f"The file holds {frames} pictures: the first is read.",) if frames > 1 else ()
     content = FileContent(pixels, named, notes=(*others, *orientation_notes(orientation)))
     # Another program may use the same keyword for something else.
-    with suppress(ValueError, TypeError, AttributeError, KeyError):
+    with suppress(ValueError, TypeError, AttributeError, KeyError, RecursionError):
         _add_note(content, json.loads(note))
     return content
 
 
-def _opened(file: Any) -> Any:
+def _checked(path: Path) -> BinaryIO:
+    """Open a file that is whole, and whose pixels fit into the memory; a BadImageError for others."""
+    file: BinaryIO = path.open("rb")
+    try:
+        if file.read(len(_PNG_MAGIC)) == _PNG_MAGIC:
+            check_png(path, file)
+            return file
+        file.seek(0)
+        data = file.read()
+    except BaseException:
+        file.close()
+        raise
+    file.close()
+    return BytesIO(checked_jpeg(path, data))
+
+
+def _opened(file: BinaryIO) -> Any:
     """Open with the class of the format, since `PIL.Image.open` refuses images above a fixed number of pixels."""
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
@@ -99,16 +124,19 @@ def _pixels(picture: Any) -> NDArray[Any]:
     return colours[..., 0].copy() if grey else colours
 
 
-def _sixteen_bits(file: Any, layout: str) -> NDArray[np.uint16]:
-    """Decode a 16-bit colour PNG twice, for the high and the low bytes."""
-    parts = []
-    for part in _SIXTEEN_BITS[layout]:
-        with _opened(file) as picture:
-            picture.tile = [tile._replace(args=part) for tile in picture.tile]
-            parts.append(np.asarray(picture).astype(np.uint16))
-    # Decoded as RGBA, grey with opacity is: high and low byte of grey, high and low byte of opacity.
-    high, low = parts if len(parts) == 2 else (parts[0][..., 0], parts[0][..., 1])
-    return np.asarray(high << 8 | low, np.uint16)
+def _decoded_as(picture: Any, layout: str) -> NDArray[Any]:
+    picture.tile = [tile._replace(args=layout) for tile in picture.tile]
+    return np.asarray(picture)
+
+
+def _sixteen_bits(first: NDArray[Any], file: BinaryIO, layouts: Sequence[str]) -> NDArray[np.uint16]:
+    """Put the high and the low bytes of a 16-bit colour PNG together, for which it is decoded twice."""
+    if len(layouts) == 1:
+        # Decoded as RGBA, grey with opacity is: high and low byte of grey, high and low byte of opacity.
+        return np.asarray(first[..., 0].astype(np.uint16) << 8 | first[..., 1], np.uint16)
+    with _opened(file) as picture:
+        low = _decoded_as(picture, layouts[1])
+    return np.asarray(first.astype(np.uint16) << 8 | low, np.uint16)
 
 
 def _frame_count(picture: Any) -> int:
@@ -116,14 +144,14 @@ def _frame_count(picture: Any) -> int:
     if picture.format == "PNG":
         return int(getattr(picture, "n_frames", 1))
     # The JPEG that a camera has put its preview or its second view behind.
-    with suppress(Exception):
+    with suppress(*_METADATA_ERRORS):
         return int((picture._getmp() or {}).get(_FRAMES, 1))
     return 1
 
 
 def _orientation(picture: Any) -> int:
     """Return the Exif orientation, 1 to 8; 1 where there is none or it is damaged."""
-    with suppress(Exception):
+    with suppress(*_METADATA_ERRORS):
         return int(picture.getexif().get(_ORIENTATION, 1))
     return 1
 
@@ -131,6 +159,8 @@ def _orientation(picture: Any) -> int:
 def _add_note(content: FileContent, note: dict[str, Any]) -> None:
     # All of the note is read before any of it is used: a damaged one is left out as a whole.
     spacing = {axis: float(size) for axis, size in note["spacing"].items() if axis in content.axes}
+    if not all(isfinite(size) and size > 0 for size in spacing.values()):
+        raise ValueError(spacing)
     units = {axis: str(unit) for axis, unit in note["units"].items() if axis in spacing}
     colours = colours_from_text(note["colours"])
     content.spacing = spacing
