@@ -197,8 +197,8 @@ class _BatchBar:
             left = self._runner.seconds_left()
             told = "" if left is None else f"about {timedelta(seconds=round(left))} left"
             self._progress.update(self._task, advance=1, description=told)
-        if outcome is not None and state == "failed":
-            console.print(escape(_shown(f"failed: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
+        if outcome is not None and state in ("failed", "kept"):
+            console.print(escape(_shown(f"{state}: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
         if outcome is not None and outcome.reason and state in ("done", "already done"):
             console.print(escape(_shown(f"look at: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
 

@@ -307,15 +307,19 @@ def _outcome(
 
 def _failed(order: Order, held: LockedItem | None, error: BaseException, started: float) -> Ended:
     """Release the lock and return how the item ended; KeyboardInterrupt and SystemExit are raised again."""
+    shown = error if isinstance(error, KeyboardInterrupt | SystemExit) else named_error(error)
+    kept = isinstance(shown, KeptError) and held is not None and held.has_labels()
     if held is not None:
         held.release()
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
-    shown = named_error(error)
     if isinstance(shown, Cancelled):
         return Ended(_outcome(order, "stopped", seconds=_since(started), reason=str(shown)))
-    if isinstance(shown, KeptError):
+    if kept:
         return Ended(_outcome(order, "kept", seconds=_since(started), reason=str(shown)))
+    if isinstance(shown, KeptError):
+        todo = "move or rename that file, or choose another folder for the results."
+        shown = KeptError(f"{shown} There are no labels of this image: {todo}")
     more = {"error": type(shown).__name__, "ends_batch": _ends_batch(shown)}
     return Ended(_outcome(order, "failed", None, _since(started), str(shown), **more))
 

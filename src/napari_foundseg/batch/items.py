@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.core.errors import FoundsegError, RecipeError
+from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.formats.table import data_set_file, image_endings
 from napari_foundseg.io.image_listing import can_read_whole, images_of, pick_images
 from napari_foundseg.io.naming import (
@@ -240,7 +240,7 @@ def _owner(group: list[str], sidecar: Path) -> str:
     if len(group) == 1:
         return group[0]
     try:
-        before = json.loads(sidecar.read_bytes())["input"]["name"]
+        before = read_json(sidecar)["input"]["name"]
     except (OSError, ValueError, LookupError, TypeError):
         return group[0]
     return before if before in group else group[0]

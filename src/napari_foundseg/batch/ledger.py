@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from napari_foundseg.batch.sidecar import Sidecar, SourceFile, read_sidecar
-from napari_foundseg.core.errors import FolderLostError, KeptError, OutputError
+from napari_foundseg.core.errors import FolderLostError, FoundsegError, KeptError, OutputError
 from napari_foundseg.io.atomic import named_errors, publish, sweep
 from napari_foundseg.io.formats.table import label_endings
+from napari_foundseg.io.image_facts import read_facts
 from napari_foundseg.io.naming import LABELS_SUFFIX, join_name
 from napari_foundseg.io.written_files import file_state, hash_file, worked_on
 
@@ -168,6 +170,16 @@ class LockedItem:
         for name in worked_on(self.folder.path):
             if name in self.found:
                 raise KeptError(f"{name} was kept: you have worked on it in the worklist.")
+
+    def has_labels(self) -> bool:
+        """Tell whether there are labels of this item, whoever made them; other files of its names are none."""
+        for path in (join_name(self.folder.path, f"{self.labels}{ending}") for ending in label_endings()):
+            # A file with such a name may be anything.
+            with suppress(FoundsegError, OSError):
+                facts = read_facts(path)
+                if facts.dtype.kind in "bui" and "C" not in facts.axes:
+                    return True
+        return False
 
     def is_current(self, source: SourceFile, recipe: str, models: Mapping[str, str]) -> bool:
         """Tell whether the existing result is complete, and of this image, this recipe and these models."""

@@ -10,6 +10,7 @@ import yaml
 
 from napari_foundseg.core.errors import KeptError, RecipeError
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.files.json_file import parse_json
 
 __all__ = ["chosen_path", "parse_text", "write_text"]
 
@@ -47,7 +48,7 @@ def parse_text(path: Path) -> Any:
         if path.stat().st_size > _LARGEST:
             raise RecipeError(f"{str(path)!r} is not a recipe: it is larger than {_LARGEST >> 20} MB.")
         text = path.read_text(encoding="utf-8-sig")
-        return json.loads(text) if known in _JSON else yaml.load(text, _Loader)
+        return parse_json(text) if known in _JSON else yaml.load(text, _Loader)
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise RecipeError(f"{str(path)!r} cannot be read: {reason}.") from error

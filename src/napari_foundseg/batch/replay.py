@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
+from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.formats.table import format_of_labels, label_endings
 from napari_foundseg.io.image_listing import images_of
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
@@ -189,7 +189,7 @@ def _read_record(source: str | Path | Mapping[str, Any]) -> _RunRecord:
     if path.suffix.lower() != ".json":
         path = sidecar_path(path)
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except FileNotFoundError as error:
         raise ReplayError(f"There is no {str(path)!r}, so it is not known how the result was made.") from error
     except (OSError, ValueError) as error:
@@ -197,7 +197,10 @@ def _read_record(source: str | Path | Mapping[str, Any]) -> _RunRecord:
     if not isinstance(content, dict):
         raise ReplayError(f"{str(path)!r} holds no provenance. Give a labels file or its JSON file.")
     if "format" not in content:
-        return _RunRecord([content.get(RUN_PROVENANCE, content)])
+        step = content.get(RUN_PROVENANCE, content)
+        if not isinstance(step, dict) or not {"task", "model", "image"} <= set(step):
+            raise ReplayError(f"{str(path)!r} holds no provenance. Give a labels file or its JSON file.")
+        return _RunRecord([step])
     try:
         known = Sidecar.model_validate(content)
     except ValidationError as error:

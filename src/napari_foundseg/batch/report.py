@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from napari_foundseg.batch.item_stages import ItemOutcome
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.files.json_file import read_json
 
 __all__ = ["REPORT_NAME", "Report", "ReportedItem", "make_entry", "read_report", "write_report"]
 
@@ -113,7 +114,7 @@ def make_entry(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedIte
 def read_report(folder: Path) -> Report | None:
     """Return the report of the last run, or None if there is none that can be read."""
     try:
-        return Report.model_validate(json.loads((folder / REPORT_NAME).read_bytes()))
+        return Report.model_validate(read_json(folder / REPORT_NAME))
     except (OSError, ValueError):
         return None
 

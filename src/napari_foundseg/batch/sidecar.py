@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.files.json_file import read_json
 
 __all__ = ["Sidecar", "SourceFile", "read_sidecar"]
 
@@ -70,7 +71,7 @@ class Sidecar(Declared):
 def read_sidecar(path: Path) -> Sidecar | None:
     """Return a sidecar, or None if there is no such file; a ValueError says that it is damaged or something else."""
     try:
-        return Sidecar.model_validate(json.loads(path.read_bytes()))
+        return Sidecar.model_validate(read_json(path))
     except FileNotFoundError:
         return None
     except ValueError as error:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import KeptError, OutputError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.formats.content import Colour, FileContent
 from napari_foundseg.io.formats.table import format_to_write
 from napari_foundseg.io.formats.units import is_known_unit, unit_symbol
@@ -303,7 +304,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _provenance(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_bytes())
+    found = read_json(path)
     if not isinstance(found, dict):
         raise ValueError("it is not a JSON object")  # noqa: TRY004 - handled like other damage
     return found

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.image_listing import can_read_whole, images_of, list_images
 from napari_foundseg.io.naming import (
     DEFAULT_LABEL_ENDING,
@@ -42,6 +44,7 @@ __all__ = [
     "named_items",
     "paired_items",
     "read_records",
+    "worked_on_labels",
     "write_record",
 ]
 
@@ -49,6 +52,8 @@ WorkState = Literal["new", "automatic", "in work", "done"]
 #: The file that holds the states, in the folder of the labels.
 STATE_FILE = "foundseg-worklist.json"
 _FORMAT = "foundseg-worklist 1"
+#: More than any file of labels can hold.
+_MOST_OBJECTS = 1 << 64
 
 
 @dataclass(frozen=True)
@@ -196,14 +201,35 @@ def read_records(folder: Path) -> dict[str, Record]:
     """
     path = folder / STATE_FILE
     try:
-        return _records(json.loads(path.read_bytes()))
+        return {name: _record(values) for name, values in _images(read_json(path)).items()}
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WorklistError(
-            f"{str(path)!r} is no worklist, or is damaged ({error}). It was left unchanged: rename or remove it, or "
-            "choose another folder for the labels."
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _no_worklist(path, error) from error
+
+
+def worked_on_labels(folder: Path) -> frozenset[str]:
+    """Return the labels files that the user has worked on; a record that is damaged hides none of the others.
+
+    Raises
+    ------
+    WorklistError
+        If the state file as a whole is damaged or another file.
+    """
+    path = folder / STATE_FILE
+    found = set()
+    try:
+        images = _images(read_json(path))
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()
+    except (OSError, ValueError) as error:
+        raise _no_worklist(path, error) from error
+    for values in images.values():
+        with suppress(ValueError, KeyError, TypeError, AttributeError):
+            record = _record(values)
+            if record.state in ("in work", "done"):
+                found.add(record.labels)
+    return frozenset(found)
 
 
 def write_record(folder: Path, name: str, record: Record) -> None:
@@ -222,10 +248,20 @@ def write_record(folder: Path, name: str, record: Record) -> None:
         file.write(json.dumps({"format": _FORMAT, "images": images}, indent=1).encode())
 
 
-def _records(content: Any) -> dict[str, Record]:
+def _no_worklist(path: Path, error: Exception) -> WorklistError:
+    return WorklistError(
+        f"{str(path)!r} is no worklist, or is damaged ({error}). It was left unchanged: rename or remove it, or "
+        "choose another folder for the labels."
+    )
+
+
+def _images(content: Any) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"it is not of the format {_FORMAT!r}")
-    return {name: _record(values) for name, values in content["images"].items()}
+    if not isinstance(content.get("images"), dict):
+        raise ValueError("it lists no images")  # noqa: TRY004 - handled like other damage
+    images: dict[str, Any] = content["images"]
+    return images
 
 
 def _record(values: Mapping[str, Any]) -> Record:
@@ -233,7 +269,7 @@ def _record(values: Mapping[str, Any]) -> Record:
     texts = (record.labels, record.state, record.image)
     if not all(isinstance(text, str) for text in texts) or record.state not in get_args(WorkState):
         raise ValueError(f"{record.state!r} is none of the states {', '.join(get_args(WorkState))}")
-    if record.objects is not None and (type(record.objects) is not int or record.objects < 0):
+    if record.objects is not None and (type(record.objects) is not int or not 0 <= record.objects < _MOST_OBJECTS):
         raise ValueError(f"{record.objects!r} is no number of objects")
     if record.labels in ("", ".", "..") or set(record.labels) & set("/\\\0"):
         # The labels file is written later: its name must not lead out of the folder.

@@ -7,7 +7,6 @@ plugin's data. The list holds hashes only, of names and of contents.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from contextlib import suppress
@@ -18,8 +17,9 @@ from typing import Literal
 from napari_foundseg.core.errors import BadImageError, OutputError
 from napari_foundseg.io import folders
 from napari_foundseg.io.atomic import atomic_write, named_errors
+from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.naming import file_of, sidecar_path
-from napari_foundseg.io.worklist import STATE_FILE, read_records
+from napari_foundseg.io.worklist import STATE_FILE, worked_on_labels
 
 __all__ = ["file_state", "hash_file", "note_written", "whose_file", "worked_on"]
 
@@ -97,8 +97,7 @@ def worked_on(folder: Path) -> frozenset[str]:
 
 @lru_cache(4)
 def _worked_on(folder: Path, *_state_of_file: int) -> frozenset[str]:
-    records = read_records(folder).values()
-    return frozenset(record.labels for record in records if record.state in ("in work", "done"))
+    return worked_on_labels(folder)
 
 
 def _lines() -> set[bytes]:
@@ -117,7 +116,7 @@ def _sidecar_hashes(path: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     # Another file may have the sidecar's name.
     with suppress(OSError, ValueError, LookupError, AttributeError, TypeError):
-        content = json.loads(sidecar_path(path).read_bytes())
+        content = read_json(sidecar_path(path))
         for name, digest in (*content["outputs"].items(), *content["previous"].items()):
             found.setdefault(name, set()).add(digest)
     return found
