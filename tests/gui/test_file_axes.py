@@ -206,6 +206,23 @@ def test_flat_images_are_flat(viewer: Any, shape: tuple[int, ...], axes: str) ->
     assert layer in viewer.layers
 
 
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("resolution", [None, (2, 2)], ids=["plain", "sized"])
+def test_a_file_of_one_channel_that_comes_last_is_flat(qtbot: Any, viewer: Any, tmp_path: Path, resolution: Any) -> None:
+    path = tmp_path / "flat.tif"
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 80, 1)).astype(np.uint16)
+    sized = {} if resolution is None else {"resolution": resolution, "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(path, pixels, **sized)
+    (layer,) = viewer.open(str(path), plugin="napari")
+    assert layer.data.shape == (64, 80, 1)
+    form = docked(viewer, AutomaticWidget)
+    form.image.wait_for_file()
+    image = form.image.image()
+    assert (image.axes, image.shape) == ("YXC", (64, 80))
+    assert form.image._fold.button.text() == "Axes YXC and contrast"
+    assert "Z" not in form.image.file.words.text()
+
+
 def test_what_our_reader_left_out_of_a_file_is_said_where_its_layer_is_chosen(
     qtbot: Any, viewer: Any, tmp_path: Path
 ) -> None:

@@ -110,6 +110,23 @@ def test_the_form_fits_a_320_pixel_dock(viewer: Any, engine: Any, kind: type) ->
     assert form.widget().minimumSizeHint().width() <= form.minimumWidth() - form.verticalScrollBar().sizeHint().width()
 
 
+def test_a_result_is_named_while_another_image_is_chosen(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    engine.answer = lambda _: scene.automatic
+    cells = viewer.add_image(scene.image, name="cells")
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "cells masks" in viewer.layers)
+    qtbot.waitUntil(form.result.isVisible)
+    assert not form.result_image.isVisible()
+    viewer.add_image(scene.image, name="others")
+    assert form.result_image.text() == "Result of 'cells':"
+    assert form.result_image.isVisible()
+    viewer.layers.selection.active = cells
+    assert not form.result_image.isVisible()
+    viewer.layers.clear()
+    assert form.result_image.isVisible()
+
+
 def test_a_click_on_the_canvas_shows_a_mask_and_accept_writes_it(
     qtbot: Any, viewer: Any, engine: Any, scene: Any, canvas: Any
 ) -> None:

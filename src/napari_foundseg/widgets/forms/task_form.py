@@ -265,6 +265,15 @@ class TaskForm(Dock):
         """Act on another chosen image."""
         self.show_usability()
         self.update_estimate()
+        self.name_result()
+
+    def name_result(self) -> None:
+        """Say of which image the result is, where another one is chosen by now."""
+        run_image = self._run_image
+        layer = None if run_image is None else run_image.target.layer
+        other = layer is not None and layer is not self.image.layer and not self.result.isHidden()
+        self.result_image.setText(f"Result of {layer.name!r}:" if layer is not None else "")
+        self.result_image.setVisible(other)
 
     def _add_image_and_model(self) -> None:
         self.image = ImageChoice(self.viewer)
@@ -368,6 +377,8 @@ class TaskForm(Dock):
             self._layout.addWidget(widget)
 
     def _add_result(self) -> None:
+        self.result_image = wrapping_label("")
+        self._layout.addWidget(self.result_image)
         self.result = QLabel()
         self.result.setWordWrap(True)
         self.result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -395,4 +406,5 @@ class TaskForm(Dock):
         self.bar.hide()
         self.result.setText(result)
         self.result.setVisible(bool(result))
+        self.name_result()
         self.update_estimate()

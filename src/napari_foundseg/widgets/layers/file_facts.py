@@ -177,6 +177,8 @@ def _letters(layer: ImageLayer, facts: ImageFacts) -> str | None:
     # The layer has axes of length 1 that our reader leaves out.
     long = iter([axis for axis, n in zip(facts.axes, facts.shape, strict=True) if n > 1])
     letters = [next(long) if n > 1 else "" for n in shape]
+    if shape[-1] == 1 and "C" not in letters:
+        letters[-1] = "C"  # one channel at the end, not rows of one pixel
     free = [axis for axis in "QTCZYX"[-len(shape) :] if axis not in letters]
     placed = "".join(letter or free.pop(0) for letter in letters)
     return placed if {"Y", "X"} <= set(placed) else None

@@ -288,6 +288,7 @@ class PromptWidget(TaskForm):
         self.acceptance.refined = None
         self.candidates.offer([])
         self.result.hide()
+        self.name_result()
 
     def _prompts_changed(self) -> None:
         if self.session is None:
