@@ -208,7 +208,9 @@ def test_flat_images_are_flat(viewer: Any, shape: tuple[int, ...], axes: str) ->
 
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("resolution", [None, (2, 2)], ids=["plain", "sized"])
-def test_a_file_of_one_channel_that_comes_last_is_flat(qtbot: Any, viewer: Any, tmp_path: Path, resolution: Any) -> None:
+def test_a_file_of_one_channel_that_comes_last_is_flat(
+    qtbot: Any, viewer: Any, tmp_path: Path, resolution: Any
+) -> None:
     path = tmp_path / "flat.tif"
     pixels = np.random.default_rng(0).integers(0, 255, (64, 80, 1)).astype(np.uint16)
     sized = {} if resolution is None else {"resolution": resolution, "resolutionunit": "CENTIMETER"}
