@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from napari.utils.colormaps import label_colormap
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
 
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.io.layer_files import read_layer
 from napari_foundseg.tasks.class_results import assembled
 from napari_foundseg.tasks.concepts import TextInputs
 from napari_foundseg.tasks.regions import Region
@@ -25,6 +26,7 @@ from napari_foundseg.widgets.classes.panoptic_dock import PanopticWidget
 from napari_foundseg.widgets.classes.semantic_dock import SemanticWidget
 from napari_foundseg.widgets.classes.text_dock import TextWidget
 from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.editing.layer_file import unsaved_layers
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 
 pytestmark = [pytest.mark.gui, pytest.mark.shared_window, pytest.mark.usefixtures("weights_here")]
@@ -121,6 +123,35 @@ def test_a_click_on_run_adds_objects_classes_and_a_legend(qtbot: Any, viewer: An
     assert set(objects.features["class_name"]) == {"", "living cell"}
     assert form.legend.table.rowCount() == 2
     assert form.legend.table.item(0, 2).text() == "2"
+
+
+def test_classes_and_objects_are_saved_and_asked_about(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.answer = lambda _: panoptic_result(scene)
+    viewer.add_image(scene.image, name="cells")
+    form = docked(viewer, PanopticWidget)
+    assert not form.saving_classes.button.isEnabled()
+    assert not form.saving_objects.isVisible()
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "cells objects" in viewer.layers)
+    objects, classes = viewer.layers["cells objects"], viewer.layers["cells classes"]
+    assert unsaved_layers(viewer.layers) == [classes, objects]
+    assert form.saving_classes.state.text() == "in no file yet"
+    for row, layer in ((form.saving_classes, classes), (form.saving_objects, objects)):
+        path = tmp_path / f"{layer.name}_labels.tif"
+        monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))
+        click(qtbot, row.button)
+        qtbot.waitUntil(lambda row=row: "saved in" in row.state.text())
+        ((pixels, attributes, _),) = read_layer(str(path))
+        np.testing.assert_array_equal(pixels, layer.data)
+        assert "debris" in list(attributes["features"]["class_name"])
+    assert not unsaved_layers(viewer.layers)
+    form.legend.table.item(0, 0).setText("living cell")
+    assert "changed since" in form.saving_classes.state.text()
+    viewer.layers.remove(objects)
+    assert not form.saving_objects.button.isEnabled()
+    assert form.saving_classes.button.isEnabled()
 
 
 def test_panoptic_ids_are_a_layer_on_demand(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:

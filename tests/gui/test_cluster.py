@@ -16,6 +16,7 @@ from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import find_task
 from napari_foundseg.widgets.cluster.cluster_dock import ClusterWidget
 from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.editing.layer_file import unsaved_layers
 
 pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
 
@@ -155,6 +156,27 @@ def test_a_click_on_the_image_selects_its_cluster(qtbot: Any, viewer: Any, on_th
         number = int(labels.data[place])
         qtbot.waitUntil(lambda number=number: form.clusters.selected == (number,))
     assert not form.save_button.isEnabled()
+
+
+def test_clusters_and_their_objects_are_saved_and_asked_about(qtbot: Any, viewer: Any, on_the_spot: Any) -> None:
+    viewer.add_image(picture(), name="one")
+    form = docked(viewer)
+    form.forms[form.method_name].set_values({"crf": False})
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "one clusters" in viewer.layers, timeout=60_000)
+    clusters = viewer.layers["one clusters"]
+    assert form.saving.button.isVisible()
+    assert form.saving.layer is clusters
+    assert form.saving.state.text() == "in no file yet"
+    assert not form.saving_objects.isVisible()
+    click(qtbot, form.objects_button)
+    qtbot.waitUntil(form.saving_objects.isVisible, timeout=60_000)
+    objects = viewer.layers[-1]
+    assert form.saving_objects.layer is objects
+    assert unsaved_layers(viewer.layers) == [clusters, objects]
+    viewer.layers.remove(clusters)
+    assert not form.saving.button.isEnabled()
+    assert form.saving_objects.button.isEnabled()
 
 
 def test_features_are_shown_as_colours(qtbot: Any, viewer: Any, on_the_spot: Any) -> None:

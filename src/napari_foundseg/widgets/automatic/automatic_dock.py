@@ -119,9 +119,7 @@ class AutomaticWidget(TaskForm):
     def _add_layer(self, target: ImageOnLayer, found: Segmentation) -> Labels:
         """Add the objects as a new layer, which is in no file yet."""
         labels = add_labels(self.viewer, target, found, f"{target.name} masks")
-        file = layer_file(labels)
-        file.image = target.image
-        file.note_work()
+        layer_file(labels).note_result(target.image)
         self.edits.hide()
         self.saving.follow(labels)
         self.saving.show()
@@ -265,8 +263,7 @@ class AutomaticWidget(TaskForm):
         return self._held[labels]
 
     def _release_removed(self, event: Any) -> None:
-        if event.value is self.saving.layer:
-            self.saving.follow(None)
+        self.saving.forget(event.value)
         if (history := self._held.pop(event.value, None)) is not None:
             if self._added is not None and self._added.labels is event.value:
                 self._forget_result()

@@ -21,6 +21,7 @@ from napari_foundseg.widgets.classes.legend import CanvasLegend, Legend
 from napari_foundseg.widgets.controls.model_view import ModelView
 from napari_foundseg.widgets.controls.region_choice import RegionChoice
 from napari_foundseg.widgets.controls.rows import labelled_row
+from napari_foundseg.widgets.editing.save_row import SaveRow
 from napari_foundseg.widgets.forms.task_form import TaskForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import current_index
@@ -86,12 +87,16 @@ class ClassForm(TaskForm):
         return [labelled_row("Region", self.region), self.seen]
 
     def result_rows(self) -> list[QWidget]:
-        """Return the legend, and the button for panoptic ids."""
+        """Return the legend, *Save classes…* and *Save objects…*, and the button for panoptic ids."""
         self.ids_button = QPushButton("Add panoptic ids")
         self.ids_button.setToolTip("Add a Labels layer of 1000 times the class, plus the object.")
         self.ids_button.hide()
         self.legend = Legend()
-        return [self.legend, self.ids_button]
+        self.saving_classes = SaveRow(self.viewer.theme, "classes")
+        self.saving_objects = SaveRow(self.viewer.theme, "objects")
+        self.messages |= {"saving": self.saving_classes.message, "saving objects": self.saving_objects.message}
+        self._follow_layers()
+        return [self.legend, self.saving_classes, self.saving_objects, self.ids_button]
 
     def inputs(self, target: ImageOnLayer) -> Inputs:
         """Return the chosen slice and region."""
@@ -109,6 +114,7 @@ class ClassForm(TaskForm):
         """Add the layers of a result, unless nothing was found."""
         if self._target is not None and not is_empty(segmentation):
             self.layers = ClassLayers(self.viewer, self._target, segmentation)
+            self._follow_layers()
             self._show_legend()
 
     def setting_changed(self, name: str) -> None:
@@ -201,6 +207,13 @@ class ClassForm(TaskForm):
             self.ids_button.setVisible(self.layers.objects is not None)
             self.canvas_legend.show(self.layers.classes, self.layers.hidden)
 
+    def _follow_layers(self) -> None:
+        """Save the layers of the result from now on."""
+        layers = self.layers
+        self.saving_classes.follow(None if layers is None else layers.semantic)
+        self.saving_objects.follow(None if layers is None else layers.objects)
+        self.saving_objects.setVisible(layers is not None and layers.objects is not None)
+
     def _add_ids(self) -> None:
         assert self.layers is not None
         self._clear_messages()
@@ -209,8 +222,10 @@ class ClassForm(TaskForm):
         except FoundsegError as error:
             self.messages["run"].say(str(error))
 
-    def _layer_removed(self, _event: Any = None) -> None:
+    def _layer_removed(self, event: Any) -> None:
         """Remove the legend together with its layers."""
+        for row in (self.saving_classes, self.saving_objects):
+            row.forget(event.value)
         if self.layers is not None and not self.layers.in_viewer:
             self._forget_result()
 
@@ -218,6 +233,7 @@ class ClassForm(TaskForm):
         if self.layers is not None:
             self.layers.disconnect()
         self.layers = self._result = self._target = None
+        self._follow_layers()
         self.legend.show_classes(ClassTable())
         self.ids_button.hide()
         self.canvas_legend.clear()

@@ -15,6 +15,7 @@ from napari_foundseg.core.classes.panoptic import panoptic_ids
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.controls.colours import LISTED, listed_colormap
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.result_layers import object_features
 from napari_foundseg.widgets.layers.unique_name import unique_name
@@ -38,6 +39,7 @@ class ClassLayers:
     def __init__(self, viewer: ViewerModel, target: ImageOnLayer, segmentation: Segmentation) -> None:
         self._viewer = viewer
         self._overlay = target.overlay
+        self._image = target.image
         self._name = target.name
         self.classes: ClassTable = segmentation.classes
         self.hidden: frozenset[int] = frozenset()
@@ -126,6 +128,7 @@ class ClassLayers:
             **self._overlay.transforms,
         )
         self._viewer.add_layer(labels)
+        layer_file(labels).note_result(self._image)
         return labels
 
     def disconnect(self) -> None:
@@ -182,6 +185,7 @@ class ClassLayers:
         for own in self.layers:
             known = {**own.metadata.get(RUN_PROVENANCE, {}), "classes": self.classes.to_json()}
             own.metadata = {**own.metadata, RUN_PROVENANCE: known}
+            layer_file(own).note_result(self._image)
 
     def _update_colours(self) -> None:
         colours = {row.id: _CLEAR if row.id in self.hidden else row.colour for row in self.classes}
@@ -201,8 +205,10 @@ class ClassLayers:
             # Nothing is hidden any more; a colormap chosen by the user is kept.
             self.objects.colormap = own
 
-    def _mark_edited(self, _event: Any = None) -> None:
-        self.edited |= not self._writing
+    def _mark_edited(self, event: Any) -> None:
+        if not self._writing:
+            self.edited = True
+            layer_file(event.source).note_work()
 
 
 def _semantic_of(segmentation: Segmentation) -> NDArray[Any]:

@@ -26,6 +26,8 @@ from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.image_choice import NO_IMAGE
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side
 from napari_foundseg.widgets.controls.usability import set_usable
+from napari_foundseg.widgets.editing.layer_file import layer_file
+from napari_foundseg.widgets.editing.save_row import SaveRow
 from napari_foundseg.widgets.forms.task_form import TaskForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import current_index
@@ -61,6 +63,7 @@ class ClusterWidget(TaskForm):
         """Connect the signals of the controls and of the runs."""
         super().connect_controls()
         self._shown.clicked.connect(self._select_cluster)
+        self.viewer.layers.events.removed.connect(self._layer_removed)
         self._side_runs.said.connect(self.words.setText)
         self._side_runs.failed.connect(self.fail)
         self._side_runs.busy.connect(self._enable_cancel)
@@ -120,10 +123,13 @@ class ClusterWidget(TaskForm):
         self.view_button.setToolTip(
             "Add the model's features as a colour image: their first three principal components."
         )
-        self._result_part = [self.clusters, self._objects_row(), self._save_row(), self.reference]
-        for part in self._result_part:
+        self.saving = SaveRow(self.viewer.theme)
+        self.saving_objects = SaveRow(self.viewer.theme, "objects")
+        self.messages |= {"saving": self.saving.message, "saving objects": self.saving_objects.message}
+        self._result_part = [self.clusters, self.saving, self._objects_row(), self._save_row(), self.reference]
+        for part in (*self._result_part, self.saving_objects):
             part.hide()
-        return [*self._result_part, self.view_button]
+        return [*self._result_part[:3], self.saving_objects, *self._result_part[3:], self.view_button]
 
     def _objects_row(self) -> QWidget:
         self.objects_button = QPushButton("To objects")
@@ -167,13 +173,18 @@ class ClusterWidget(TaskForm):
         """Show clusters in the live layer, or objects in a new one."""
         if getattr(run.request.settings, "output", "") == "objects":
             names = [segmentation.classes.name_of(n) for n in getattr(run.request.inputs, "only", ())]
-            add_labels(self.viewer, target, segmentation, f"{target.name} {' and '.join(names) or 'objects'}")
+            objects = add_labels(self.viewer, target, segmentation, f"{target.name} {' and '.join(names) or 'objects'}")
+            layer_file(objects).note_result(target.image)
+            self.saving_objects.follow(objects)
+            self.saving_objects.show()
             return in_words(segmentation, run.request.image, seconds)
         if self.image_change:
             # The live layer goes on with the image as it is now.
-            add_labels(self.viewer, target, segmentation, f"{target.name} clusters")
+            outdated = add_labels(self.viewer, target, segmentation, f"{target.name} clusters")
+            layer_file(outdated).note_result(target.image)
             return f"{len(segmentation.classes)} clusters, {seconds:.1f} s"
         self._shown.show(target, segmentation)
+        self.saving.follow(self._shown.labels)
         self.clusters.show_classes(segmentation.classes, segmentation.provenance.get("hidden", ()), bool(self._edits))
         for part in self._result_part:
             part.show()
@@ -198,12 +209,17 @@ class ClusterWidget(TaskForm):
 
     def release(self) -> None:
         """Disconnect from the viewer, the engine and the layers."""
+        self.viewer.layers.events.removed.disconnect(self)
         self.fit.release()
         self._preview.drop()
         self._shown.forget()
         self.reference.release()
         self._side_runs.cancel()
         super().release()
+
+    def _layer_removed(self, event: Any) -> None:
+        for row in (self.saving, self.saving_objects):
+            row.forget(event.value)
 
     # Clusters.
 

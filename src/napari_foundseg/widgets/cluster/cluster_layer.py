@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.controls.colours import listed_colormap
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.result_layers import add_labels, object_features
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class ClusterLayer(QObject):
             self._connect_layer(add_labels(self._viewer, target, found, f"{target.name} clusters"), target.layer)
         assert self.labels is not None
         self.labels.colormap = _cluster_colormap(found.classes)
+        layer_file(self.labels).note_result(target.image)
 
     def forget(self) -> None:
         """Disconnect from the layer, which stays in the viewer."""
@@ -75,8 +77,10 @@ class ClusterLayer(QObject):
         labels.events.paint.connect(self._mark_painted)
         labels.events.labels_update.connect(self._mark_painted)
 
-    def _mark_painted(self, _event: Any = None) -> None:
-        self._painted |= not self._writing
+    def _mark_painted(self, event: Any) -> None:
+        if not self._writing:
+            self._painted = True
+            layer_file(event.source).note_work()
 
     def _on_drag(self, layer: Labels, event: Any) -> Iterator[None]:
         """Report a click that is not a drag."""

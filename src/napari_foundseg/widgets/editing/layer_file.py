@@ -84,6 +84,11 @@ class LayerFile(QObject):
         self.edits += 1
         self.changed.emit()
 
+    def note_result(self, image: Image) -> None:
+        """Note that the labels are a new result of an image, in no file yet."""
+        self.image = image
+        self.note_work()
+
     def note_kept(self, when: float) -> None:
         """Note that all edits are in the journal since this time, in seconds since 1970."""
         self._kept_at = when

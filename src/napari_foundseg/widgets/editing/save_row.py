@@ -22,21 +22,28 @@ __all__ = ["SaveRow"]
 
 
 class SaveRow(QWidget):
-    """Saves the labels of one layer, and says where they are."""
+    """Saves the labels of one layer, and says where they are.
+
+    Parameters
+    ----------
+    what : str, optional
+        What the labels are, such as ``classes``, in a form with several layers to save.
+    """
 
     #: The labels are in a file, the `Path`.
     saved = Signal(object)
 
-    def __init__(self, theme: str) -> None:
+    def __init__(self, theme: str, what: str = "labels") -> None:
         super().__init__()
+        self._what = what
         self._layer: ref[Labels] | None = None
         self._file: LayerFile | None = None
         self._files = FileThread()
         self._words = ""
         self.state = wrapping_label("")
-        self.button = QPushButton("Save labels…")
+        self.button = QPushButton(f"Save {what}…")
         self.button.setToolTip(
-            "Save the labels in a file, with scale, units and colours; the properties of the objects are kept with "
+            f"Save the {what} in a file, with scale, units and colours; the properties of the objects are kept with "
             "them. (File > Save Selected Layers keeps these only with 'FoundSeg labels' as the file's type.)"
         )
         self.button.clicked.connect(lambda: self.save())
@@ -65,6 +72,11 @@ class SaveRow(QWidget):
             self._file.changed.connect(self._show)
         self.message.say("")
         self.say("")
+
+    def forget(self, layer: Any) -> None:
+        """Save a layer no more that has been removed from the viewer."""
+        if layer is self.layer:
+            self.follow(None)
 
     def say(self, words: str) -> None:
         """Show what was done last, above where the labels are."""
@@ -103,5 +115,5 @@ class SaveRow(QWidget):
     def _show(self) -> None:
         file = self._file
         layer = self.layer
-        set_usable(self.button, "" if layer is not None else "There are no labels to save yet.")
+        set_usable(self.button, "" if layer is not None else f"There are no {self._what} to save yet.")
         self.state.setText("\n".join(filter(None, (self._words, "" if file is None else file.in_words()))))
