@@ -247,6 +247,21 @@ def test_pause_stop_and_continue(qtbot: Any, toy: Any) -> None:
     assert sum(line.split()[1] == "0" for line in log if line) == 1, "what was done is not done again"
 
 
+def test_names_stay_readable_beside_all_columns(qtbot: Any, toy: Any) -> None:
+    table = toy("found 1", "found 2").table
+    table.setFixedWidth(290)
+    line = table.topLevelItem(0)
+    for at, text in enumerate(("already done, look", "1234.5 s", "12345", "1 of 3"), 1):
+        table.setColumnHidden(at, False)
+        line.setText(at, text)
+    needed = table.fontMetrics().horizontalAdvance("images_of_a_plate.tif")
+    qtbot.waitUntil(lambda: table.horizontalScrollBar().maximum() > 0)
+    assert table.columnWidth(0) >= min(needed, 130)
+    table.setFixedWidth(900)
+    qtbot.waitUntil(lambda: table.horizontalScrollBar().maximum() == 0)
+    assert sum(table.columnWidth(at) for at in range(5)) == table.viewport().width()
+
+
 def test_one_worker_runs_one_image(qtbot: Any, toy: Any) -> None:
     form = toy("poll", "poll", "poll", "done")
     form.workers.setValue(1)

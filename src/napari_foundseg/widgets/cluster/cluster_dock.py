@@ -218,8 +218,8 @@ class ClusterWidget(TaskForm):
         super().release()
 
     def _layer_removed(self, event: Any) -> None:
-        for row in (self.saving, self.saving_objects):
-            row.forget(event.value)
+        for saving in (self.saving, self.saving_objects):
+            saving.forget(event.value)
 
     # Clusters.
 

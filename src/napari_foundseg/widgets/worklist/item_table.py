@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem
 
 from napari_foundseg.io.worklist import WorklistItem
 
 __all__ = ["ItemTable", "WorklistTable"]
 
+#: Least width in pixels of the column of names.
+_NAME_WIDTH = 130
 _STATE_HELP = {
     "new": "It has no labels yet.",
     "automatic": "It has labels that were not edited here, such as those of a run.",
@@ -45,10 +48,24 @@ class ItemTable(QTreeWidget):
         header = self.header()
         assert header is not None
         header.setStretchLastSection(False)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         for column in range(1, len(columns) + 1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        header.sectionResized.connect(lambda column, *_: self._fit_names() if column else None)
         self.itemActivated.connect(lambda row, _column: self.wanted.emit(self.indexOfTopLevelItem(row)))
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Give the names the room that the other columns leave."""
+        super().resizeEvent(event)
+        self._fit_names()
+
+    def _fit_names(self) -> None:
+        """Give the names what the other columns leave, but never less than a name needs; the table scrolls then."""
+        view = self.viewport()
+        if view is None:
+            return
+        others = sum(self.columnWidth(column) for column in range(1, self.columnCount()))
+        self.setColumnWidth(0, max(_NAME_WIDTH, view.width() - others))
 
     def make_rows(self, count: int) -> None:
         """Replace all rows by empty ones."""
