@@ -11,6 +11,7 @@ __all__ = [
     "AxesError",
     "BadImageError",
     "Cancelled",
+    "ChangedError",
     "CheckpointError",
     "DTypeError",
     "EngineError",
@@ -102,6 +103,10 @@ class InputReplacedError(OutputError):
 
 class KeptError(OutputError):
     """A file of the user, or a result that was edited since, is in the place of an output; it was not replaced."""
+
+
+class ChangedError(KeptError):
+    """A file that another window or program has written since it was opened here; the window asks."""
 
 
 class WorklistError(FoundsegError, ValueError):

@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from napari_foundseg.core.errors import KeptError, OutputError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.files.json_file import read_json
+from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.formats.content import Colour, FileContent
 from napari_foundseg.io.formats.table import format_to_write
 from napari_foundseg.io.formats.units import is_known_unit, unit_symbol
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE_PROVENANCE",
     "RUN_PROVENANCE",
+    "files_of_labels",
     "holds_properties",
     "labels_reader",
+    "opened_files",
     "properties_of",
     "read_layer",
     "write_layer",
@@ -51,6 +55,8 @@ FILE_PROVENANCE = "napari-foundseg"
 RUN_PROVENANCE = "foundseg"
 #: Hashes of the tables that this process has read or written, by their resolved paths.
 _tables: dict[str, str] = {}
+#: The files of arrays that were read as layers, by the number of the array.
+_opened: dict[int, tuple[ref[NDArray[Any]], KnownFiles]] = {}
 #: Colour of ids that have none in a file in which others have one.
 _GREY = (0.5, 0.5, 0.5, 1.0)
 #: Colour of the background.
@@ -72,6 +78,7 @@ def read_layer(path: str) -> list[LayerData]:
         If the labels cannot be read. A table or a sidecar that cannot be read is left out with a warning.
     """
     file = Path(path)
+    known = KnownFiles(*files_of_labels(file))
     content = read_labels(file)
     table = properties_of(file, content)
     provenance = _read_optional(sidecar_path(file), _provenance)
@@ -88,10 +95,18 @@ def read_layer(path: str) -> list[LayerData]:
     if content.colours:
         colours = {label: np.array(colour) / 255 for label, colour in content.colours.items()}
         attributes["colormap"] = {None: _GREY, 0: _CLEAR, **colours}
+    number = id(content.data)
+    _opened[number] = (ref(content.data, lambda _: _opened.pop(number, None)), known)
     return [(content.data, attributes, "labels")]
 
 
-def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
+def opened_files(data: Any) -> KnownFiles | None:
+    """Return the files that the array of a layer was read from, as they were then; None for other arrays."""
+    array, known = _opened.get(id(data), (None, None))
+    return known if array is not None and array() is data else None
+
+
+def write_layer(path: str, data: Any, attributes: Mapping[str, Any], *, replace: bool = False) -> list[str]:
     """Write a Labels layer: scale, units and colours into its file, features and provenance to files of the same name.
 
     Parameters
@@ -102,6 +117,8 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
         The layer's data; of a multiscale layer the list of its levels.
     attributes : mapping
         As `Layer.as_layer_data_tuple` gives them.
+    replace : bool
+        As `write_with_properties` takes it.
 
     Returns
     -------
@@ -119,7 +136,7 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str
     provenance = metadata.get(FILE_PROVENANCE) or metadata.get(RUN_PROVENANCE)
     refuse_inputs([file], find_files(_sources(provenance)))
     content = _content(file, data[0] if attributes.get("multiscale") else data, attributes)
-    written = write_with_properties(file, content)
+    written = write_with_properties(file, content, replace=replace)
     sidecar = sidecar_path(file)
     # An existing sidecar is kept: it describes the file before, and its hash shows that the file has changed since.
     if provenance and not sidecar.exists():
@@ -152,7 +169,7 @@ def properties_of(path: Path, content: FileContent | None = None) -> pd.DataFram
     return table
 
 
-def write_with_properties(path: Path, content: FileContent) -> list[Path]:
+def write_with_properties(path: Path, content: FileContent, *, replace: bool = False) -> list[Path]:
     """Write labels, and the properties of their objects into the same file or a table in the same folder.
 
     Parameters
@@ -162,6 +179,8 @@ def write_with_properties(path: Path, content: FileContent) -> list[Path]:
     content : FileContent
         Labels, spacing, units, colours and properties. Without properties no table is made, but an existing one is
         emptied.
+    replace : bool
+        Whether the user wants a table replaced that was edited elsewhere.
 
     Returns
     -------
@@ -184,13 +203,18 @@ def write_with_properties(path: Path, content: FileContent) -> list[Path]:
     if table.exists() and properties is None:
         properties = _empty_table()
     if properties is not None and table.exists():
-        _check_table(table, path)
+        _check_table(table, path, replace=replace)
     replace_labels(path, content.data, content.axes, *sizes)
     if properties is None:
         return [path]
     replace_table(table, properties)
     _remember_table(table)
     return [path, table]
+
+
+def files_of_labels(path: Path) -> list[Path]:
+    """Return the files that saving labels of this name may replace: the labels, and the table of their objects."""
+    return [path] if holds_properties(path) else [path, table_path(path)]
 
 
 def holds_properties(path: Path) -> bool:
@@ -315,13 +339,15 @@ def _remember_table(table: Path) -> None:
     _tables[os.path.realpath(table)] = hash_file(table)
 
 
-def _check_table(table: Path, labels: Path) -> None:
+def _check_table(table: Path, labels: Path, *, replace: bool) -> None:
     """Raise an OutputError if a table is none of labels, or holds changes that no layer has."""
     if not _is_table(table):
         raise OutputError(
             f"{str(table)!r} is not a table of labels and would be replaced by that of {labels.name!r}: rename it, or "
             "save under another name."
         )
+    if replace:
+        return
     known = _tables.get(os.path.realpath(table))
     if whose_file(table) == "edited" if known is None else hash_file(table) != known:
         raise KeptError(

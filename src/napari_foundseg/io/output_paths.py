@@ -1,7 +1,8 @@
 """The one rule of what may be written: no input, no file of somebody else, no result that was edited since.
 
 Every write to a name that the user gave passes here, before the run and again before the file is replaced. After a
-Save dialog, which has asked already, only `refuse_inputs` applies. Demo, reports and caches are exempt.
+Save dialog, which has asked already, only `refuse_inputs` applies. Demo, reports and caches are exempt. What a window
+opened and saves again is refused where others have written it meanwhile (`files.known_files`), and the window asks.
 """
 
 from __future__ import annotations

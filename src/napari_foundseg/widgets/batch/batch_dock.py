@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from napari_foundseg.io.naming import folder_of
 from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
+from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.dock import Dock
@@ -50,6 +52,7 @@ class BatchWidget(Dock):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, "recipe", "image", "results")
         self.session = BatchSession()
+        self.session.ask_about_change = partial(ask_about_change, self, elsewhere=False)
         self._add_controls()
         self.session.working.connect(self._show_working)
         self.session.listed.connect(self._show_items)

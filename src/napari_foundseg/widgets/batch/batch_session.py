@@ -17,7 +17,8 @@ from napari_foundseg.batch.recipe import Recipe, read_recipe
 from napari_foundseg.batch.report import Report, read_report
 from napari_foundseg.batch.request import BatchRequest
 from napari_foundseg.batch.runner import OnChange, Runner
-from napari_foundseg.core.errors import EngineError, FoundsegError, RecipeError
+from napari_foundseg.core.errors import ChangedError, EngineError, FoundsegError, RecipeError
+from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.preferences import preferences
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.saved.preferences import reload_preferences
@@ -82,6 +83,10 @@ class BatchSession(QObject):
         self.running = self.paused = self.preparing = False
         self.report: Report | None = None
         self.runner: Runner | None = None
+        #: Asks the user about a recipe that others have written meanwhile.
+        self.ask_about_change: Callable[[ChangedError], str] = lambda _error: "cancel"
+        #: The recipes that were opened and saved.
+        self._known = KnownFiles()
         self._rows: dict[str, int] = {}
         self._files, self._runs = FileThread(), FileThread()
         self._asked = 0
@@ -98,7 +103,12 @@ class BatchSession(QObject):
 
     def open_recipe(self, path: Path) -> None:
         """Read a recipe file and use its images."""
-        self._files.ask(lambda: read_recipe(path), partial(self._take_recipe, path.parent.absolute(), path.name))
+
+        def read() -> Recipe:
+            self._known.note(path)
+            return read_recipe(path)
+
+        self._files.ask(read, partial(self._take_recipe, path.parent.absolute(), path.name))
 
     def use(self, make: Callable[[], Recipe], folder: Path, name: str) -> None:
         """Use a recipe that is made from a run.
@@ -110,10 +120,17 @@ class BatchSession(QObject):
         """
         self._files.ask(make, partial(self._take_recipe, folder, name))
 
-    def save_recipe(self, path: Path) -> None:
-        """Save the recipe with the chosen images, stacks and results."""
+    def save_recipe(self, path: Path, *, replace: bool = False) -> None:
+        """Save the recipe with the chosen images, stacks and results; to `replace` also what others have changed."""
         request = self.request
-        self._files.ask(lambda: request.save(path), partial(self._recipe_saved, path))
+
+        def save() -> None:
+            if not replace:
+                self._known.refuse_changed(path)
+            request.save(path)
+            self._known.note(path)
+
+        self._files.ask(save, partial(self._recipe_saved, path))
 
     def choose(self, **changed: Any) -> None:
         """Change fields of the `BatchRequest` and list the items again."""
@@ -252,7 +269,9 @@ class BatchSession(QObject):
         self.choose(recipe=found, folder=folder, stacks=None, measure=None)
 
     def _recipe_saved(self, path: Path, found: Any) -> None:
-        if isinstance(found, Exception):
+        if isinstance(found, ChangedError) and self.ask_about_change(found) == "replace":
+            self.save_recipe(path, replace=True)
+        elif isinstance(found, Exception):
             self._report_error("recipe", found)
         else:
             self.working.emit(f"Saved {path.name}.")

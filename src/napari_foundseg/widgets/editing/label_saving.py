@@ -11,11 +11,13 @@ from napari.layers import Labels
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.core.errors import FoundsegError, OutputError
-from napari_foundseg.io.layer_files import write_layer
+from napari_foundseg.core.errors import ChangedError, FoundsegError, OutputError
+from napari_foundseg.io.files.save_lock import save_lock
+from napari_foundseg.io.layer_files import files_of_labels, write_layer
 from napari_foundseg.io.naming import image_exists
 from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.io.save_names import label_formats, proposed_labels_path, with_label_ending
+from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.editing.labels_history import open_history
 from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.input_files import find_input_files
@@ -57,8 +59,10 @@ def ask_path(parent: QWidget | None, layer: Labels) -> Path | None:
     return path
 
 
-def saving(layer: Labels, path: Path) -> Callable[[], list[str]]:
+def saving(layer: Labels, path: Path, *, replace: bool = False) -> Callable[[], list[str]]:
     """Return a function that writes the labels as they are now; slow, so not for the window's thread.
+
+    It raises a ChangedError if the file was written by others since the layer was opened or saved, unless `replace`.
 
     Raises
     ------
@@ -75,7 +79,18 @@ def saving(layer: Labels, path: Path) -> Callable[[], list[str]]:
     attributes["features"] = attributes["features"].copy()
     # A copy, since the user goes on.
     pixels = data.copy() if isinstance(data, np.ndarray) else data
-    return lambda: write_layer(str(path), in_memory(pixels), attributes)
+    known = layer_file(layer).known
+    files = files_of_labels(path)
+
+    def save() -> list[str]:
+        with save_lock(path.parent):
+            if not replace:
+                known.refuse_changed(*files)
+            written = write_layer(str(path), in_memory(pixels), attributes, replace=replace)
+            known.note(*files)
+        return written
+
+    return save
 
 
 def mark_saved(layer: Labels, path: Path, edits: int | None = None, lost: str = "") -> None:
@@ -113,23 +128,37 @@ def saved_in_words(layer: Labels, path: Path, written: list[str]) -> str:
 
 def save_and_wait(parent: QWidget | None, layer: Labels) -> bool:
     """Ask for a file and save the labels in it; return whether they are saved, and show why not in a message box."""
-    ended: list[Any] = []
-    files = FileThread()
     path = None
+    ended: Any = None
     try:
         path = ask_path(parent, layer)
         if path is None:
             return False
-        files.ask(saving(layer, path), ended.append)
+        ended = _ended(saving(layer, path))
+        if isinstance(ended, ChangedError):
+            answer = ask_about_change(parent, ended)
+            if answer == "elsewhere":
+                return save_and_wait(parent, layer)
+            if answer == "cancel":
+                return False
+            ended = _ended(saving(layer, path, replace=True))
     except FoundsegError as error:
-        ended.append(error)
-    draw_until(lambda: bool(ended))
-    files.leave()
-    if path is None or isinstance(ended[0], Exception):
-        QMessageBox.warning(parent, "Save labels", f"{layer.name!r} was not saved. {ended[0]}")
+        ended = error
+    if path is None or isinstance(ended, Exception):
+        QMessageBox.warning(parent, "Save labels", f"{layer.name!r} was not saved. {ended}")
         return False
     mark_saved(layer, path)
     return True
+
+
+def _ended(work: Callable[[], Any]) -> Any:
+    """Do some work in a background thread while the window is drawn; return its result or exception."""
+    ended: list[Any] = []
+    files = FileThread()
+    files.ask(work, ended.append)
+    draw_until(lambda: bool(ended))
+    files.leave()
+    return ended[0]
 
 
 def _inputs(layer: Labels) -> list[str]:

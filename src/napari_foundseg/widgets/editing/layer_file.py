@@ -13,7 +13,9 @@ import numpy as np
 from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.journal import end_journal
+from napari_foundseg.io.layer_files import files_of_labels, opened_files
 from napari_foundseg.io.naming import image_exists
 from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.layers.proxies import open_viewers, unwrapped
@@ -64,6 +66,13 @@ class LayerFile(QObject):
         self._layer = ref(layer)
         #: The file that the labels were saved in or opened from last.
         self.path: Path | None = None if layer.source.path is None else Path(layer.source.path)
+        #: What that file, and others that the labels were in, held then.
+        self.known = KnownFiles()
+        opened = opened_files(layer.data)
+        if opened is not None:
+            self.known.take(opened)
+        elif self.path is not None and self.path.is_file():
+            self.known.note(*files_of_labels(self.path))
         #: The image that they belong to.
         self.image: Image | None = None
         #: The journal that was closed while the labels were in no file.

@@ -17,7 +17,12 @@ import numpy as np
 from napari.layers import Labels
 from npe2 import PluginManager
 
+from napari_foundseg.core.errors import ChangedError
+from napari_foundseg.io.layer_files import files_of_labels
+from napari_foundseg.io.save_names import with_label_ending
+from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.editing.label_saving import mark_saved
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.layer_axes import layer_units
 
 __all__ = ["watch_saves"]
@@ -37,14 +42,27 @@ def watch_saves() -> None:
     @wraps(original)
     def save_layers(path: Any, layers: Any, **more: Any) -> Any:
         writer = _writer_of(str(path), layers, more.get("plugin"), more.get("_writer"))
+        _ask_if_changed(Path(path), layers)
         written = original(path, layers, **more)
         for layer in layers:
             if isinstance(layer, Labels) and (file := _file_of(layer, written)) is not None:
+                layer_file(layer).known.note(*files_of_labels(file))
                 mark_saved(layer, file, lost="" if writer == _PLUGIN else _lost_by_napari(layer))
         return written
 
     save_layers.noted_by = _PLUGIN  # type: ignore[attr-defined] # so that it is not wrapped twice
     napari.plugins.io.save_layers = save_layers
+
+
+def _ask_if_changed(path: Path, layers: Any) -> None:
+    """Raise a ChangedError if others have written a layer's file since it was opened, and the user keeps that."""
+    if len(layers) != 1 or not isinstance(layers[0], Labels):
+        return
+    try:
+        layer_file(layers[0]).known.refuse_changed(*files_of_labels(with_label_ending(path)))
+    except ChangedError as error:
+        if ask_about_change(None, error, elsewhere=False) != "replace":
+            raise
 
 
 def _put_our_writer_first() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -10,7 +11,8 @@ from napari.layers import Labels
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
-from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.errors import ChangedError, FoundsegError
+from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.controls.message import Message
 from napari_foundseg.widgets.controls.rows import wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
@@ -98,6 +100,9 @@ class SaveRow(QWidget):
         except FoundsegError as error:
             self.message.say(str(error))
             return
+        self._write(layer, path, edits, work)
+
+    def _write(self, layer: Labels, path: Path, edits: int, work: Callable[[], list[str]]) -> None:
         self.button.setEnabled(False)
         self.say(f"Saving {path.name} …")
         self._files.ask(work, lambda result: self._save_done(layer, path, edits, result))
@@ -105,6 +110,14 @@ class SaveRow(QWidget):
     def _save_done(self, layer: Labels, path: Path, edits: int, result: Any) -> None:
         self.button.setEnabled(self.layer is not None)
         self.say("")
+        if isinstance(result, ChangedError):
+            answer = ask_about_change(self, result)
+            if answer == "elsewhere":
+                self.save()
+                return
+            if answer == "replace":
+                self._write(layer, path, layer_file(layer).edits, saving(layer, path, replace=True))
+                return
         if isinstance(result, Exception):
             self.message.say(f"{layer.name!r} was not saved. {result}")
             return

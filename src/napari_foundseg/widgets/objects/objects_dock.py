@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -10,14 +11,17 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QPushButton, QWidget
 
 from napari_foundseg.core.editing import edits
-from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.errors import ChangedError, FoundsegError
 from napari_foundseg.core.measuring.columns import column_help
 from napari_foundseg.core.measuring.measurements import boxes_of
 from napari_foundseg.core.measuring.number_text import number_text
+from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.io.writers import replace_table
+from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.sortable_table import TableView
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.camera import centre_on
 from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.layers.layer_axes import label_spacing, layer_axes
@@ -40,6 +44,8 @@ class ObjectsWidget(LabelsDock):
         super().__init__(napari_viewer)
         self._measurements: Measurements | None = None
         self._outlines: ObjectOutlines | None = None
+        #: The tables that were saved here.
+        self._known = KnownFiles()
         self.setMinimumHeight(_HEIGHT)
         self.build()
 
@@ -55,11 +61,24 @@ class ObjectsWidget(LabelsDock):
         self.message.say("")
         try:
             refuse_inputs([path], find_input_files(self.viewer))
+            if not self._may_replace(Path(path)):
+                return
             replace_table(path, self.table.model_.table)
+            self._known.note(Path(path))
         except FoundsegError as error:
             self.fail(error)
             return
         self.state.setText(f"{len(self.table.model_.table)} rows saved as {path}.")
+
+    def _may_replace(self, path: Path) -> bool:
+        """Ask about a table that others have written since it was opened or saved here."""
+        assert self.layer is not None
+        try:
+            for known in (self._known, layer_file(self.layer).known):
+                known.refuse_changed(path)
+        except ChangedError as error:
+            return ask_about_change(self, error, elsewhere=False) == "replace"
+        return True
 
     def add_tools(self) -> None:
         """Add the table, and the controls that act on it."""

@@ -9,9 +9,11 @@ import napari
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QApplication, QFileDialog, QHBoxLayout, QToolButton, QVBoxLayout, QWidget
 
-from napari_foundseg.core.errors import FoundsegError, RecipeError
+from napari_foundseg.core.errors import ChangedError, FoundsegError, RecipeError
+from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.naming import folder_of
 from napari_foundseg.io.output_paths import refuse_inputs
+from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.qt.file_thread import FileThread
@@ -37,6 +39,8 @@ class LastRun(QWidget):
         super().__init__()
         self.record: RunRecord | None = None
         self._files = FileThread()
+        #: The recipes that were saved here.
+        self._known = KnownFiles()
         python = ("Copy as Python", "Copy Python code that gives the same result without the window.")
         command = ("Copy as command", "Copy a shell command that writes the same labels without the window.")
         recipe = (
@@ -76,7 +80,6 @@ class LastRun(QWidget):
 
     def save_recipe(self) -> None:
         """Save the last run as a recipe."""
-        from napari_foundseg.batch.recipe import write_recipe
         from napari_foundseg.batch.recipe_text import chosen_path
 
         record = self.record
@@ -93,9 +96,25 @@ class LastRun(QWidget):
         except FoundsegError as error:
             self.failed.emit(error)
             return
-        self._files.ask(
-            lambda: write_recipe(path, record.as_recipe(path.parent)), lambda ended: self._recipe_saved(path, ended)
-        )
+        self._write_recipe(path, record)
+
+    def _write_recipe(self, path: Path, record: RunRecord, *, replace: bool = False) -> None:
+        from napari_foundseg.batch.recipe import write_recipe
+
+        def write() -> None:
+            recipe = record.as_recipe(path.parent)
+            if not replace:
+                self._known.refuse_changed(path)
+            write_recipe(path, recipe)
+            self._known.note(path)
+
+        def written(ended: Any) -> None:
+            if isinstance(ended, ChangedError) and ask_about_change(self, ended, elsewhere=False) == "replace":
+                self._write_recipe(path, record, replace=True)
+            else:
+                self._recipe_saved(path, ended)
+
+        self._files.ask(write, written)
 
     def release(self) -> None:
         """Forget the run, and wait until recipes are saved."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,55 +15,35 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.arrays import in_memory
-from napari_foundseg.core.editing.object_facts import Facts, facts_of_table, table_of_facts
+from napari_foundseg.core.editing.object_facts import table_of_facts
 from napari_foundseg.core.errors import OutputError, WorklistError
-from napari_foundseg.core.image import Image
-from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.io.files.save_lock import save_lock
 from napari_foundseg.io.formats.content import FileContent
-from napari_foundseg.io.layer_files import RUN_PROVENANCE, holds_properties, properties_of, write_with_properties
-from napari_foundseg.io.naming import file_of, flat_name, image_exists, table_path
-from napari_foundseg.io.readers import read_image, read_labels, read_stored
-from napari_foundseg.io.worklist import Record, WorklistItem, WorkState, write_record
+from napari_foundseg.io.layer_files import (
+    RUN_PROVENANCE,
+    files_of_labels,
+    write_with_properties,
+)
+from napari_foundseg.io.naming import flat_name, image_exists
+from napari_foundseg.io.worklist import Record, WorklistItem, WorkState, read_records, write_record
 from napari_foundseg.widgets.editing.image_objects import assign_objects
 from napari_foundseg.widgets.editing.label_saving import mark_saved, mark_unwanted
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.object_features import facts_to_features, read_facts
 from napari_foundseg.widgets.layers.overlay import image_layer
 from napari_foundseg.widgets.layers.unique_name import unique_name
+from napari_foundseg.widgets.worklist.image_content import Content, digest_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Content", "OpenImage", "Saved", "read_content"]
+__all__ = ["OpenImage", "Saved"]
 
 #: Attributes of the Labels layer that are copied to that of the next image.
 _CARRIED = ("brush_size", "contour", "opacity", "preserve_labels", "mode")
-
-
-@dataclass(frozen=True, eq=False)
-class Content:
-    """The content of the files of an image.
-
-    Parameters
-    ----------
-    labels : ndarray of unsigned int
-        Of the image's `shape`; zeros where there are none yet.
-    known : dict of int to dict
-        Facts about the objects: scores, review and notes.
-    digest : bytes
-        Of the labels and facts.
-    state : tuple
-        Of the files when they were read.
-    """
-
-    image: Image
-    labels: NDArray[np.unsignedinteger[Any]]
-    known: Facts
-    digest: bytes
-    fingerprint: str
-    state: tuple[Any, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,30 +53,8 @@ class Saved:
     record: Record
     digest: bytes
     revision: int
-
-
-def read_content(item: WorklistItem, image: Image | None = None, ahead: Content | None = None) -> Content:
-    """Read an image and its labels; slow, so not for the window's thread.
-
-    `image` is read from the item's file by default. `ahead` is content that was read in advance, which is used if the
-    files have not changed since.
-
-    Raises
-    ------
-    FoundsegError
-        If the image cannot be read, or the labels do not fit it.
-    """
-    state = tuple(_file_state(path) for path in (item.path, item.labels, table_path(item.labels)))
-    if ahead is not None and image is None and ahead.state == state:
-        return ahead
-    image = image or (read_image(str(item.path)) if item.read is None else item.read())
-    there = image_exists(item.labels)
-    labels = _read_labels(item.labels, image.shape) if there else np.zeros(image.shape, np.uint16)
-    known = _read_known(item.labels) if there else {}
-    # Records of earlier versions hold the fingerprint with the channels that were chosen.
-    with_channels = image.fingerprint()
-    fingerprint = with_channels if item.record.image == with_channels else image.identity()
-    return Content(image, labels, known, _digest(labels, known), fingerprint, state)
+    #: What the user should know of it; empty where there is nothing.
+    words: str = ""
 
 
 class OpenImage(QObject):
@@ -144,9 +100,12 @@ class OpenImage(QObject):
         #: Digest of the saved labels; None if they are not those of the layer.
         self._digest: bytes | None = content.digest
         self._revision = self._saved_revision = 0
+        #: The revision that is in another file, since others have written that of the image.
+        self._left: int | None = None
         self._add_labels_layer(labels)
         self._own.append(labels)
         self._connect_labels(labels)
+        layer_file(labels).known.take(content.files)
         if like is not None:
             for name in _CARRIED:
                 setattr(labels, name, getattr(like.labels, name))
@@ -176,10 +135,14 @@ class OpenImage(QObject):
         self._revision += 1
         self.changed.emit()
 
-    def saving(self) -> Callable[[], Saved]:
-        """Return a function that saves changed labels and their state; slow, so not for the window's thread."""
+    def saving(self, *, replace_file: bool = False) -> Callable[[], Saved]:
+        """Return a function that saves changed labels and their state; slow, so not for the window's thread.
+
+        It raises a ChangedError if others have written the labels since they were opened, unless `replace_file`.
+        """
         array = self.labels.data
         known = self._digest
+        left = self._left
         revision = self._revision
         item = self.item
         state = self.state
@@ -187,18 +150,29 @@ class OpenImage(QObject):
         fingerprint = self._fingerprint
         shape = self.target.overlay.shape
         facts = read_facts(self.labels)
+        files = layer_file(self.labels).known
+        own = files_of_labels(item.labels)
 
         def save() -> Saved:
+            if left == revision:
+                return Saved(item.record, known or b"", revision)
             pixels = in_memory(array)
             if pixels.shape != shape:
                 raise OutputError(
                     f"{str(item.labels)!r} was not written: the labels have the shape {pixels.shape} now, the image "
                     f"{shape}. Undo what changed it, or save the layer with File > Save Selected Layers and remove it."
                 )
-            digest = _digest(pixels, facts)
+            digest = digest_of(pixels, facts)
+            with save_lock(item.labels.parent):
+                return write(pixels, digest)
+
+        def write(pixels: NDArray[Any], digest: bytes) -> Saved:
             record = item.record
             wanted = state == "done" or pixels.any()
+            words = ""
             if digest != known or (wanted and not image_exists(item.labels)):
+                if not replace_file:
+                    files.refuse_changed(*own)
                 ids = np.unique(pixels)
                 now: WorkState = "in work" if state == "new" else state
                 record = Record(item.labels.name, now, int((ids > 0).sum()), fingerprint)
@@ -206,13 +180,24 @@ class OpenImage(QObject):
                     pixels.reshape(image.shape), image.label_axes, dict(image.spacing), dict(image.units)
                 )
                 content.properties = table_of_facts(facts, "label") if facts else None
-                write_with_properties(item.labels, content)
+                write_with_properties(item.labels, content, replace=replace_file)
+                files.note(*own)
+            elif state != record.state and (words := files.changed(*own)):
+                # Nothing was edited here: their labels stay, and what is known of them.
+                words += " Open the image again to see it."
+                record = read_records(item.labels.parent).get(item.name, record)
             record = replace(record, state=record.state if state == "new" else state)
             if record != item.record:
                 write_record(item.labels.parent, item.name, record)
-            return Saved(record, digest, revision)
+            return Saved(record, digest, revision, words)
 
         return save
+
+    def leave_to_others(self) -> None:
+        """Count the changes as saved, since they are in another file: the image's has the work of others."""
+        self._saved_revision = self._left = self._revision
+        # Of neither: the next change is asked about again.
+        self._digest = b""
 
     def keep(self, saved: Saved) -> None:
         """Record the outcome of saving."""
@@ -245,6 +230,7 @@ class OpenImage(QObject):
                 "folder, or open another image first."
             )
         self.item = item
+        layer_file(self.labels).known.note(*files_of_labels(item.labels))
         if self.labels.data.any():
             self._digest = None
 
@@ -269,6 +255,7 @@ class OpenImage(QObject):
                 f"{self.labels.name!r} holds work that would be lost. Delete its objects first if you want others."
             )
         old = self.labels
+        layer_file(labels).known.take(layer_file(old).known)
         self._disconnect_labels()
         self._own.remove(old)
         self._connect_labels(labels)
@@ -321,41 +308,3 @@ class OpenImage(QObject):
     def _on_removed(self, event: Any) -> None:
         if event.value is self.labels:
             self.lost.emit()
-
-
-def _digest(pixels: NDArray[Any], known: Facts) -> bytes:
-    digest = blake2b(np.ascontiguousarray(pixels).data, digest_size=16)
-    digest.update(json.dumps(sorted((i, sorted(facts.items())) for i, facts in known.items())).encode())
-    return digest.digest()
-
-
-def _file_state(path: Path | None) -> tuple[Any, ...]:
-    """Return path, time and size of a file, which identify its version."""
-    try:
-        found = file_of(path).stat() if path is not None else None
-    except OSError:
-        found = None
-    return (path, None) if found is None else (path, found.st_mtime_ns, found.st_size)
-
-
-def _read_labels(path: Path, shape: tuple[int, ...]) -> NDArray[np.unsignedinteger[Any]]:
-    """Read the labels of an image of this shape."""
-    pixels = read_stored(path).data
-    if pixels.dtype.kind not in "bui" or pixels.min(initial=0) < 0:
-        raise WorklistError(
-            f"{str(path)!r} holds {pixels.dtype} values, not labels. Rename it to start again, or choose "
-            "another folder for the labels."
-        )
-    if tuple(n for n in pixels.shape if n > 1) != tuple(n for n in shape if n > 1):
-        raise WorklistError(
-            f"{str(path)!r} has the shape {pixels.shape}, its image {shape}: they do not belong together. Rename it to "
-            "start again, or choose another folder for the labels."
-        )
-    # A copy, since the array of the file may be read-only.
-    return np.array(pixels, label_dtype(int(pixels.max(initial=0)))).reshape(shape)
-
-
-def _read_known(path: Path) -> Facts:
-    inside = read_labels(path) if holds_properties(path) else None
-    table = properties_of(path, inside)
-    return {} if table is None else facts_of_table(table, "label")

@@ -12,10 +12,12 @@ from napari.viewer import Viewer
 from qtpy.QtCore import QCoreApplication
 from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 
-from napari_foundseg.core.errors import FoundsegError, WorklistError
+from napari_foundseg.core.errors import ChangedError, FoundsegError, WorklistError
 from napari_foundseg.io.formats.table import image_formats, listed
+from napari_foundseg.widgets.controls.changed_files import Answer, ask_about_change
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
+from napari_foundseg.widgets.editing.label_saving import save_and_wait
 from napari_foundseg.widgets.editing.layer_file import LayerFile, layer_file
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
@@ -35,6 +37,7 @@ class WorklistWidget(Dock):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__(napari_viewer, "image", "labels")
         self.session = WorklistSession(napari_viewer)
+        self.session.ask_about_change = self._ask_about_change
         self._keyed: Any = None
         self._file: LayerFile | None = None
         self._add_controls()
@@ -216,6 +219,12 @@ class WorklistWidget(Dock):
     def _show_error(self, part: str, error: FoundsegError) -> None:
         self.messages[part].say(str(error))
         self.ensureWidgetVisible(self.messages[part])
+
+    def _ask_about_change(self, error: ChangedError, opened: OpenImage) -> Answer:
+        answer = ask_about_change(self, error)
+        if answer == "elsewhere" and not save_and_wait(self, opened.labels):
+            return "cancel"
+        return answer
 
     def _show_list(self) -> None:
         session = self.session

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.core.errors import FoundsegError, WorklistError
+from napari_foundseg.core.errors import ChangedError, FoundsegError, WorklistError
 from napari_foundseg.io.formats.table import image_formats, listed
 from napari_foundseg.io.naming import is_image_folder
 from napari_foundseg.io.worklist import WorklistItem, items_of_folder, named_items, paired_items
@@ -20,13 +20,15 @@ from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.shown_channel import channels_in_view, show_channel
 from napari_foundseg.widgets.qt.event_loop import draw_until
 from napari_foundseg.widgets.qt.file_thread import FileThread
+from napari_foundseg.widgets.worklist.image_content import Content, read_content
 from napari_foundseg.widgets.worklist.next_image_encoding import NextImageEncoding
-from napari_foundseg.widgets.worklist.open_image import Content, OpenImage, read_content
+from napari_foundseg.widgets.worklist.open_image import OpenImage
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_foundseg.core.image import Image
+    from napari_foundseg.widgets.controls.changed_files import Answer
 
 __all__ = ["WorklistSession"]
 
@@ -70,6 +72,8 @@ class WorklistSession(QObject):
         self._encode = NextImageEncoding()
         #: The channel that the next image with several opens on.
         self._channel = 0
+        #: Asks the user about labels that others have written meanwhile, and saves elsewhere if wanted.
+        self.ask_about_change: Callable[[ChangedError, OpenImage], Answer] = lambda *_: "cancel"
         #: The last warning; repeating the request ignores it.
         self._told: object = None
 
@@ -169,12 +173,17 @@ class WorklistSession(QObject):
         opened = self.opened
         if opened is None or not opened.unsaved:
             return ""
-        ended: list[Any] = []
-        self._files.ask(opened.saving(), ended.append)
-        draw_until(lambda: bool(ended))
-        if isinstance(ended[0], Exception):
-            return f"Worklist: {ended[0]}"
-        opened.keep(ended[0])
+        result = self._wait_for(opened.saving())
+        if isinstance(result, ChangedError):
+            answer = self.ask_about_change(result, opened)
+            if answer == "elsewhere":
+                opened.leave_to_others()
+                return ""
+            if answer == "replace":
+                result = self._wait_for(opened.saving(replace_file=True))
+        if isinstance(result, Exception):
+            return f"Worklist: {result}"
+        opened.keep(result)
         return ""
 
     def release(self) -> None:
@@ -199,6 +208,12 @@ class WorklistSession(QObject):
             opened.close(remove=False)
 
     # Helpers.
+
+    def _wait_for(self, work: Callable[[], Any]) -> Any:
+        ended: list[Any] = []
+        self._files.ask(work, ended.append)
+        draw_until(lambda: bool(ended))
+        return ended[0]
 
     def _list_items(
         self, images: Path | None, results: Sequence[tuple[str, Path, Path, Callable[[], Image]]] = ()
@@ -233,8 +248,8 @@ class WorklistSession(QObject):
             raise WorklistError("Layers have no folder. First choose, below, the folder for their labels.")
         return named_items(names, folder) if images is None else items_of_folder(images, folder)
 
-    def _save_then(self, then: Callable[[], None]) -> None:
-        """Save the open labels, then continue with `then` unless that fails."""
+    def _save_then(self, then: Callable[[], None], *, replace_file: bool = False) -> None:
+        """Save the open labels, then continue with `then` unless that fails or the user cancels."""
         self.busy = True
         opened = self.opened
         if opened is None:
@@ -243,18 +258,28 @@ class WorklistSession(QObject):
         self.working.emit(f"Saving {opened.item.labels.name} …")
 
         def saved(result: Any) -> None:
+            answer = self.ask_about_change(result, opened) if isinstance(result, ChangedError) else "cancel"
+            if answer == "replace":
+                self._save_then(then, replace_file=True)
+                return
+            if answer == "elsewhere":
+                opened.leave_to_others()
+                then()
+                return
             if isinstance(result, Exception):
                 self._report_error(result)
                 return
             opened.keep(result)
             self._update_row()
+            if result.words:
+                self.failed.emit("run", WorklistError(result.words))
             if opened.unsaved:
                 # Changes made in the meantime are saved too.
                 self._save_then(then)
             else:
                 then()
 
-        self._files.ask(opened.saving(), saved)
+        self._files.ask(opened.saving(replace_file=replace_file), saved)
 
     def _read_item(self, row: int) -> None:
         # Even if it cannot be read: the next image is the one after it.
