@@ -85,6 +85,35 @@ def test_it_listens_on_this_computer_only_and_opens_no_web_page(engine: Engine) 
     assert len(listening) == 2, "the scheduler and the worker"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_another_user_can_neither_empty_a_file_nor_lend_a_module(
+    tmp_path: Path, make_engine: MakeEngine, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Temporary folders are shared: whatever has a name that can be predicted there may be another's."""
+    shared = tmp_path / "shared"
+    planted = shared / "dask-scratch-space"
+    planted.mkdir(parents=True)
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("years of work")
+    for name in ("global.lock", "purge.lock"):
+        (planted / name).symlink_to(thesis)
+    for module in ("torch", "skimage", "napari_foundseg"):
+        (planted / f"{module}.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
+    monkeypatch.setenv("TMPDIR", str(shared))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    before = {path.name for path in shared.rglob("*")}
+    engine = make_engine()
+    submit(engine, image).wait(60)
+    link = engine._dispatcher.link
+    assert link is not None
+    folder = link.handle.folder  # type: ignore[attr-defined] # a process of our own
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert thesis.read_text() == "years of work"
+    assert not (tmp_path / "owned").exists()
+    outside = {path.name for path in shared.rglob("*") if folder not in path.parents} - before
+    assert outside == {folder.name}, "everything of ours is in the private folder"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="of Linux's out-of-memory killer")
 def test_memory_pressure_ends_the_engine_before_the_window(engine: Engine) -> None:
     assert Path(f"/proc/{engine.diagnostics()['pid']}/oom_score_adj").read_text().strip() == "1000"

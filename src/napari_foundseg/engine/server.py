@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import asdict
@@ -54,6 +55,7 @@ def main() -> None:
     """Serve until the window is gone; arguments are its process number and a private folder."""
     parent = int(sys.argv[1])
     folder = Path(sys.argv[2])
+    _keep_to(folder)
     # Output of libraries goes to the log, not to the line that the window reads.
     with os.fdopen(os.dup(1), "w") as answer:
         os.dup2(2, 1)
@@ -63,6 +65,16 @@ def main() -> None:
         threading.Thread(target=_end_with_stdin, args=(folder,), daemon=True).start()
         threading.Thread(target=_end_with_parent, args=(parent, folder), daemon=True).start()
         asyncio.run(_serve(folder, answer))
+
+
+def _keep_to(folder: Path) -> None:
+    """Let no library write to the shared folder of temporary files, where names that others can predict are a trap.
+
+    dask empties a lock file there, which may be a link to any file of the user's, and imports modules from its folder.
+    """
+    folder.chmod(0o700)
+    os.environ.update(dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(folder)))
+    tempfile.tempdir = str(folder)
 
 
 def _offer_to_the_oom_killer() -> None:
@@ -115,10 +127,16 @@ async def _serve(folder: Path, answer: Any) -> None:
     dask.config.refresh(paths=[], env={})
     dask.config.set(_CONFIG)
     server, client = make_certificates()
-    both: dict[str, Any] = {"host": "127.0.0.1", "protocol": "tls", "security": _security(server), "dashboard": False}
+    both: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "protocol": "tls",
+        "security": _security(server),
+        "dashboard": False,
+        "local_directory": str(folder),
+    }
     async with (
         LocalScheduler(port=0, **both) as scheduler,
-        LocalWorker(scheduler.address, nthreads=1, memory_limit=0, local_directory=str(folder), **both),
+        LocalWorker(scheduler.address, nthreads=1, memory_limit=0, **both),
     ):
         json.dump({"address": scheduler.address, "certificates": asdict(client)}, answer)
         answer.write("\n")
