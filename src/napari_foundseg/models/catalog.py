@@ -11,13 +11,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.io import folders
 from napari_foundseg.io.atomic import atomic_write, named_errors
-from napari_foundseg.models.class_sets import class_set
+from napari_foundseg.models.class_sets import MOST_CLASSES, class_set
+from napari_foundseg.models.files.small_text import read_small_text
 from napari_foundseg.models.unsupported import unsupported_name
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "adopt",
     "catalog",
     "current_family",
+    "damaged_rows",
     "delete_row",
     "models_folder",
     "packaged",
@@ -111,6 +113,8 @@ class CatalogRow(Declared):
     @field_validator("classes", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
+        if isinstance(value, list | tuple) and len(value) > MOST_CLASSES:
+            raise ValueError(f"there are {len(value)}; {MOST_CLASSES} can be")
         return class_set(value) if isinstance(value, str) else value
 
     @property
@@ -144,6 +148,9 @@ def row(name: str) -> CatalogRow:
     for mine in user_rows().values():
         if mine.stands_for == name:
             return mine
+    for path, reason in damaged_rows().items():
+        if Path(path).stem == name:
+            raise ModelNotFoundError(f"The row of {name!r} cannot be read: {path}: {reason}. Import it again.")
     named = unsupported_name(name)
     raise ModelNotFoundError(
         f"There is no model {name!r}{f' ({named})' if named else ''}; choose one of {', '.join(there)}."
@@ -169,12 +176,13 @@ def user_rows() -> Mapping[str, CatalogRow]:
                 (e.name, e.stat().st_mtime_ns, e.stat().st_size) for e in entries if e.name.endswith(".toml")
             )
     except OSError:
-        return {}
+        found = []
     state = (folder, tuple(found))
     if _read.get("state") != state:
-        _read.update(state=state, rows=_rows_of(folder, [name for name, _, _ in found]))
-    rows: Mapping[str, CatalogRow] = _read["rows"]
-    return rows
+        rows, damaged = _rows_of(folder, [name for name, _, _ in found])
+        _read.update(state=state, rows=rows, damaged=damaged)
+    known: Mapping[str, CatalogRow] = _read["rows"]
+    return known
 
 
 _read: dict[str, Any] = {}
@@ -182,15 +190,32 @@ _read: dict[str, Any] = {}
 _adopted: dict[str, CatalogRow] = {}
 
 
-def _rows_of(folder: Path, names: list[str]) -> dict[str, CatalogRow]:
+def damaged_rows() -> Mapping[str, str]:
+    """Return the user's rows that cannot be read: why, by the path of their files. The others are not affected."""
+    user_rows()
+    damaged: Mapping[str, str] = _read.get("damaged", {})
+    return damaged
+
+
+def _rows_of(folder: Path, names: list[str]) -> tuple[dict[str, CatalogRow], dict[str, str]]:
+    """Return the rows of files, and why others are none, by path."""
     rows = {}
+    damaged = {}
     for name in names:
         try:
-            values = tomllib.loads((folder / name).read_text(encoding="utf-8"))
+            values = tomllib.loads(read_small_text(folder / name))
             rows[name.removesuffix(".toml")] = CatalogRow(name=name.removesuffix(".toml"), **values)
-        except (OSError, ValueError, TypeError) as error:
-            _log.warning("%s is no row of the catalogue and is left out: %s", folder / name, error)
-    return rows
+        except ValidationError as error:
+            damaged[str(folder / name)] = "; ".join(
+                f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:3]
+            )
+        except RecursionError:
+            damaged[str(folder / name)] = "it is nested too deep"
+        except Exception as error:  # noqa: BLE001 - one damaged file must not take the others away
+            damaged[str(folder / name)] = " ".join(str(error).split())[:300]
+    for path, reason in damaged.items():
+        _log.warning("%s is no row of the catalogue and is left out: %s", path, reason)
+    return rows, damaged
 
 
 def save_row(row: CatalogRow) -> None:

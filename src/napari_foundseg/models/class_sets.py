@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-__all__ = ["CLASS_SETS", "class_set", "stuff_of"]
+from napari_foundseg.core.errors import CheckpointError
+
+__all__ = ["CLASS_SETS", "MOST_CLASSES", "class_set", "numbered_classes", "stuff_of"]
+
+#: Classes that a network may tell apart: labels have 16 bits.
+MOST_CLASSES: Final = 65_000
 
 _THINGS = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
@@ -97,6 +102,13 @@ def class_set(name: str) -> tuple[str, ...]:
     if name not in CLASS_SETS:
         raise ValueError(f"{name!r} is no set of classes; choose one of {', '.join(CLASS_SETS)}")
     return CLASS_SETS[name]
+
+
+def numbered_classes(count: int, first: int = 0) -> tuple[str, ...]:
+    """Return names for classes that only have numbers; CheckpointError if weights claim more than labels can hold."""
+    if count > MOST_CLASSES:
+        raise CheckpointError(f"The weights tell {count} classes apart; {MOST_CLASSES} can be. They are damaged.")
+    return tuple(f"class {i}" for i in range(first, count))
 
 
 def stuff_of(names: Collection[str]) -> tuple[str, ...]:

@@ -73,7 +73,11 @@ class Family:
 
     def problem(self, row: CatalogRow) -> str:
         """Say which package is missing or too old for a model; empty if none is."""
-        return _problem(row.title, (*self.packages, *self.more_packages(row.options)))
+        try:
+            more = self.more_packages(row.options)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            return f"the options of its row are damaged ({type(error).__name__}: {error}); import it again"
+        return _problem(row.title, (*self.packages, *more))
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, SettingsError
+from napari_foundseg.core.errors import CheckpointError, FoundsegError, ModelNotFoundError, SettingsError
 from napari_foundseg.models.catalog import (
     CatalogRow,
     catalog,
@@ -20,6 +20,7 @@ from napari_foundseg.models.catalog import (
 from napari_foundseg.models.families import families, family_module
 from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
+from napari_foundseg.models.files.folder_files import check_folder
 from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
 from napari_foundseg.models.unsupported import unsupported_name, unsupported_weights
 
@@ -39,6 +40,7 @@ def view_weights(path: Path, family: str | None = None) -> WeightsView:
     """
     if not path.exists():
         raise CheckpointError(f"{path} is not there; choose a file of weights, or a folder with weights.")
+    check_folder(path)
     try:
         found = WeightsView(path, read_shapes(path), read_config(path), family)
     except CheckpointError as error:
@@ -155,7 +157,15 @@ def _recognise(view: WeightsView) -> tuple[str, dict[str, Any]]:
     """Return the first family that recognises weights, and the fields of their row."""
     candidates = families() if view.family is None else {view.family: family_module(view.family)}
     for name, module in candidates.items():
-        fields = module.recognise(view)
+        try:
+            fields = module.recognise(view)
+        except (FoundsegError, MemoryError):
+            raise
+        except Exception as error:  # of whatever shapes tensors are said to be
+            raise CheckpointError(
+                f"{view.path} is taken for {name}, but tensors are missing or of odd shapes ({type(error).__name__}: "
+                f"{error!s:.200}). It is damaged or of another model; get it again."
+            ) from error
         if fields is not None:
             return name, fields
     kind = view.config.get("model_type") or (view.config.get("architectures") or [None])[0]

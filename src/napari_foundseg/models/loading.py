@@ -7,12 +7,13 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from napari_foundseg.core.errors import ModelNotFoundError
+from napari_foundseg.core.errors import CheckpointError, FoundsegError, ModelNotFoundError
 from napari_foundseg.models.abilities import check_model
 from napari_foundseg.models.catalog import CatalogRow, row
 from napari_foundseg.models.device import choose_device
 from napari_foundseg.models.families import family_module
 from napari_foundseg.models.family import check_packages
+from napari_foundseg.models.out_of_memory import is_out_of_memory
 from napari_foundseg.models.store import row_with_hash, weights
 
 __all__ = ["load_model"]
@@ -72,6 +73,16 @@ def _by_name(name: str, device: str) -> Any:
 def _load(row: CatalogRow, path: Path, device: str) -> Any:
     module = family_module(row.family)
     check_packages(module.FAMILY, row)
-    model = module.load(row, path, device)
+    try:
+        model = module.load(row, path, device)
+    except (FoundsegError, MemoryError):
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise CheckpointError(
+            f"{path} cannot be loaded as {row.title} ({type(error).__name__}: {error!s:.300}). It is damaged or of "
+            "another model; get it again."
+        ) from error
     check_model(model, row)
     return model

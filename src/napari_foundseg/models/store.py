@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
 from napari_foundseg.models.families import family_module
 
@@ -68,8 +69,10 @@ def locate(row: CatalogRow) -> Path | None:
     """Return the file or folder of a model's weights, None if it is not on this computer."""
     places = [Path(str(files("napari_foundseg.models"))) / row.file, models_folder() / row.file] if row.file else []
     for path in places:
-        if path.exists():
-            return path
+        # A name that no file can have, or a folder that may not be entered.
+        with suppress(OSError, ValueError):
+            if path.exists():
+                return path
     return hub_folder(row.source.removeprefix("hf:")) if row.source.startswith("hf:") else None
 
 
@@ -116,11 +119,19 @@ def state(row: CatalogRow) -> str:
     if _built_in(row):
         return f"built in, {size}"
     if locate(row):
-        problem = family_module(row.family).FAMILY.problem(row)
+        problem = _problem(row)
         return f"on this computer, {size}" + (f"; {problem}" if problem else "")
     if not addresses(row):
         return f"not on this computer: its weights are no longer at {row.source}"
     return f"not on this computer, {size}: get it from {_link(row)} and import it (napari-foundseg models import FILE)"
+
+
+def _problem(row: CatalogRow) -> str:
+    """Say why a row cannot be used; empty if it can."""
+    try:
+        return family_module(row.family).FAMILY.problem(row)
+    except ModelNotFoundError as error:
+        return str(error)
 
 
 def addresses(row: CatalogRow) -> tuple[str, ...]:

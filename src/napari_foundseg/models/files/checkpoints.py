@@ -1,44 +1,35 @@
 """Reading files of weights without running anything that they hold.
 
 A ``.pth``, ``.pt``, ``.ckpt``, ``.bin`` or ``.pkl`` is a pickle: a program that builds objects and can call any
-function. Here only tensors, arrays, numbers and plain containers are built. A file that also names classes of packages
-that write checkpoints (a Lightning module's options, say) is read with those left empty; one that names anything else
-is refused before any of it runs.
+function. `torch_pickles` and `numpy_pickles` read them with a reader that calls nothing, and build tensors, arrays and
+plain containers alone. Objects of packages that write checkpoints (a Lightning module's options, say) are left empty; a
+file that names anything else is refused.
 """
 
 from __future__ import annotations
 
-import json
 import pickle
-import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.families import families
-from napari_foundseg.models.files.numpy_pickles import is_array_pickle, read_arrays
+from napari_foundseg.models.files.folder_files import read_json
+from napari_foundseg.models.files.numpy_pickles import is_array_pickle, read_array_shapes, read_arrays
+from napari_foundseg.models.files.safetensors_files import CUT_SHORT, is_safetensors, read_header, read_safetensors
+from napari_foundseg.models.files.torch_pickles import ForeignNamesError, read_torch_shapes, read_torch_tensors
 from napari_foundseg.models.store import weight_files
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check", "describe", "flattened", "read_config", "read_shapes", "read_tensors"]
+__all__ = ["check", "describe", "read_config", "read_shapes", "read_tensors"]
 
-#: Packages whose objects any training script may store next to the weights; they are left empty. What a model family's
-#: own pickles name is declared by the family.
-_ANY_SCRIPT = {"argparse", "numpy", "pathlib", "typing"}
-#: Of the builtins, what only holds values.
-_PLAIN = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
-          "set", "slice", "str", "tuple"}  # fmt: skip
-#: What rebuilds tensors.
-_REBUILDERS = {"OrderedDict": "collections", "defaultdict": "collections", "_rebuild_tensor_v2": "torch._utils",
-               "_rebuild_parameter": "torch._utils", "Size": "torch"}  # fmt: skip
 #: JSON files that say what a folder of weights is: transformers' and ours.
 _CONFIGS = ("config.json", "foundseg.json")
-_CUT_SHORT = "is cut short: the download or copy did not end; get it again"
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -48,7 +39,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     """
     tensors: dict[str, torch.Tensor] = {}
     for file in _files(path):
-        tensors |= _safetensors(file) if _is_safetensors(file) else _pickled(file)
+        tensors |= read_safetensors(file) if is_safetensors(file) else _pickled(file)
     return tensors
 
 
@@ -56,11 +47,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Read names and shapes of the tensors of a file or folder; CheckpointError as `read_tensors`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for file in _files(path):
-        if _is_safetensors(file):
-            header = _header(file)
-            shapes |= {name: tuple(value["shape"]) for name, value in header.items() if name != "__metadata__"}
-        else:
-            shapes |= {name: tuple(tensor.shape) for name, tensor in _pickled(file).items()}
+        shapes |= read_header(file)[0] if is_safetensors(file) else _pickled_shapes(file)
     return shapes
 
 
@@ -70,15 +57,10 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises CheckpointError if that is no JSON.
     """
     if not path.is_dir():
-        return dict(_header(path).get("__metadata__", {})) if _is_safetensors(path) else {}
+        return dict(read_header(path)[1]) if is_safetensors(path) else {}
     for name in _CONFIGS:
         if (path / name).is_file():
-            try:
-                config = json.loads((path / name).read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise CheckpointError(
-                    f"{path / name} cannot be read as JSON: {error}. Get the folder again."
-                ) from error
+            config = read_json(path / name)
             if isinstance(config, dict):
                 return config
     return {}
@@ -104,7 +86,7 @@ def describe(path: Path) -> str:
         if head.startswith(magic):
             return f"is {name}, not weights"
     if head.startswith(b"PK\x03\x04"):
-        return "is a ZIP archive without weights: unpack it" if zipfile.is_zipfile(path) else _CUT_SHORT
+        return "is a ZIP archive without weights: unpack it" if zipfile.is_zipfile(path) else CUT_SHORT
     if head[:1] == b"\x80" or _is_safetensors_name(path):
         return "is damaged or cut short: get it again"
     return "is no weights file that is known (.safetensors, .pth, .pt, .ckpt, .bin, .pkl)"
@@ -132,22 +114,6 @@ def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], wha
             )
 
 
-def flattened(content: Any, prefix: str = "") -> dict[str, torch.Tensor]:
-    """Return tensors and arrays of nested containers as tensors, under names joined by dots."""
-    import numpy as np
-    import torch
-
-    if isinstance(content, np.ndarray):
-        content = torch.from_numpy(content)
-    if isinstance(content, torch.Tensor):
-        return {prefix: content}
-    found: dict[str, torch.Tensor] = {}
-    parts = dict(enumerate(content)) if isinstance(content, list | tuple) else content
-    for name, part in parts.items() if isinstance(parts, Mapping) else ():
-        found |= flattened(part, f"{prefix}.{name}" if prefix else str(name))
-    return found
-
-
 def _files(path: Path) -> list[Path]:
     found = weight_files(path)
     if not found:
@@ -161,127 +127,45 @@ def _is_safetensors_name(path: Path) -> bool:
     return path.suffix.lower() == ".safetensors"
 
 
-def _is_safetensors(path: Path) -> bool:
-    """Tell by the first bytes: eight of a length, then JSON."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(9)
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
-
-
-def _header(path: Path) -> dict[str, Any]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(length))
-            ends = [value["data_offsets"][1] for name, value in header.items() if name != "__metadata__"]
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-            raise CheckpointError(f"{path} is damaged: its header cannot be read; get it again.") from error
-    if size < 8 + length + max(ends, default=0):
-        raise CheckpointError(f"{path} {_CUT_SHORT}.")
-    return dict(header)
-
-
-def _safetensors(path: Path) -> dict[str, torch.Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    _header(path)
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); get it again.") from error
-
-
 def _pickled(path: Path) -> dict[str, torch.Tensor]:
     import torch
 
-    if is_array_pickle(path):
-        return flattened(_arrays(path))
-    zipped = zipfile.is_zipfile(path)
+    with _named_errors(path):
+        if is_array_pickle(path):
+            return {name: torch.from_numpy(array) for name, array in read_arrays(path).items()}
+        return read_torch_tensors(path, _is_left_empty)
+
+
+def _pickled_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    with _named_errors(path):
+        return read_array_shapes(path) if is_array_pickle(path) else read_torch_shapes(path, _is_left_empty)
+
+
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Say what a file is of which the pickle readers refused something; nothing of it was run."""
     try:
-        with warnings.catch_warnings():
-            # Other protocols than 2 are read too, or are an error.
-            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
-            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        content = _without_objects(path, zipped, error)
-    except Exception as error:  # whatever a damaged file makes of the unpickler, it is a damaged file
-        raise CheckpointError(f"{path} {describe(path)}.") from error
-    return flattened(content)
-
-
-def _arrays(path: Path) -> Any:
-    try:
-        return read_arrays(path)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(f"{path} {_of_a_bare_pickle(path)} ({error}).") from error
-    except Exception as error:  # whatever a damaged file makes of the unpickler, it is a damaged file
-        raise CheckpointError(f"{path} {describe(path)}.") from error
-
-
-def _without_objects(path: Path, zipped: bool, error: Exception) -> Any:
-    """Read a checkpoint that also names classes, with their objects left empty; refuse other names."""
-    import torch
-
-    if not zipped:
-        raise CheckpointError(f"{path} {_of_a_bare_pickle(path)}.") from error
-    try:
-        named = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except Exception as other:
-        raise CheckpointError(f"{path} {describe(path)}.") from other
-    foreign = [name for name in named if not _is_inert(name)]
-    if foreign:
+        yield
+    except MemoryError:
+        raise
+    except ForeignNamesError as error:
         raise CheckpointError(
-            f"{path} holds code beside weights ({', '.join(sorted(foreign)[:3])}): opening it could run that. Nothing "
-            "was run. Get the weights from their authors' own place, or as .safetensors."
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=False, mmap=True, pickle_module=_INERT_PICKLE)
-    except Exception as other:
-        raise CheckpointError(f"{path} {describe(path)}.") from other
+            f"{path} holds code beside weights ({error}): opening it could run that. Nothing was run. Get the weights "
+            "from their authors' own place, or as .safetensors."
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{path} {_of_a_pickle(path)} ({error}).") from error
+    except Exception as error:  # whatever a damaged file makes of the unpickler, it is a damaged file
+        raise CheckpointError(f"{path} {describe(path)}.") from error
 
 
-def _of_a_bare_pickle(path: Path) -> str:
-    """Say what a file is of which the pickle reader refused something, without running any of it."""
+def _of_a_pickle(path: Path) -> str:
     with path.open("rb") as file:
-        if file.read(1) != b"\x80":
-            return describe(path)
+        start = file.read(1)
+    if start != b"\x80" and not zipfile.is_zipfile(path):
+        return describe(path)
     return "is damaged, or a pickle that may hold code; nothing of it was run. Get the weights as .safetensors or .pth"
 
 
-def _is_inert(name: str) -> bool:
-    module, _, attribute = name.rpartition(".")
-    if module in ("builtins", "__builtin__"):
-        return attribute in _PLAIN
-    if _REBUILDERS.get(attribute) == module:
-        return True
-    package = module.partition(".")[0]
-    return package in _ANY_SCRIPT or any(package in family.FAMILY.pickle_names for family in families().values())
-
-
-class _Empty:
-    """Stands for an object of a class that is not looked at."""
-
-    def __new__(cls, *_args: Any, **_options: Any) -> Any:
-        return object.__new__(cls)
-
-    def __init__(self, *_args: Any, **_options: Any) -> None: ...
-
-    def _nothing(self, *_args: Any) -> None: ...
-
-    __setstate__ = __setitem__ = append = extend = add = _nothing
-
-
-class _InertUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if _REBUILDERS.get(name) == module or (module == "builtins" and name in _PLAIN):
-            return super().find_class(module, name)
-        return _Empty
-
-
-#: As torch.load takes it. Storages it resolves itself; everything else passes `_InertUnpickler.find_class`.
-_INERT_PICKLE = SimpleNamespace(Unpickler=_InertUnpickler, load=None, __name__="inert")
+def _is_left_empty(package: str) -> bool:
+    return any(package in family.FAMILY.pickle_names for family in families().values())

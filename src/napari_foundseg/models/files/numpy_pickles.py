@@ -6,20 +6,31 @@ used either: what the file says of an array (type, shape, bytes) is taken down a
 
 from __future__ import annotations
 
+import mmap
 import pickle
 import zipfile
-from collections.abc import Callable
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["is_array_pickle", "read_arrays"]
+from napari_foundseg.models.files.bounded_pickles import (
+    BoundedUnpickler,
+    Callables,
+    Table,
+    check_sizes,
+    check_total,
+    named_leaves,
+    scan,
+)
+from napari_foundseg.models.files.torch_pickles import TORCH_START
 
-#: A pickle's first byte, and the number with which torch's old files begin (pickled by protocol 2).
+__all__ = ["is_array_pickle", "read_array_shapes", "read_arrays"]
+
+#: A pickle's first byte.
 _PICKLE = b"\x80"
-_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
 #: Module of NumPy's functions; the first name is that of NumPy 1.
 _CORES = ("numpy.core", "numpy._core")
 
@@ -27,18 +38,31 @@ _CORES = ("numpy.core", "numpy._core")
 def is_array_pickle(path: Path) -> bool:
     """Return whether a file may be a pickle of arrays: by its first bytes a pickle, but not torch's."""
     with path.open("rb") as file:
-        head = file.read(len(_TORCH))
-    return head.startswith(_PICKLE) and head != _TORCH and not zipfile.is_zipfile(path)
+        head = file.read(len(TORCH_START))
+    return head.startswith(_PICKLE) and head != TORCH_START and not zipfile.is_zipfile(path)
 
 
-def read_arrays(path: Path) -> Any:
-    """Read a pickle of arrays.
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a pickle by name.
 
     Raises pickle.UnpicklingError if it names anything else, or an array is not what it says; nothing of it was run.
     """
-    with path.open("rb") as file:
+    return {name: found.array() for name, found in _described(path).items()}
+
+
+def read_array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the arrays of a pickle by name; errors as `read_arrays`."""
+    return {name: check_sizes(name, found.shape) for name, found in _described(path).items()}
+
+
+def _described(path: Path) -> dict[str, _Array]:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        scan(memory)
         # Files of Python 2, as the model zoo has them, need the encoding.
-        return _made(_Reader(file, encoding="latin1").load())
+        found = named_leaves(_Reader(memory, encoding="latin1").load(), _Array)
+        needed = (prod(check_sizes(name, a.shape)) * a.dtype.itemsize for name, a in found.items())
+        check_total(sum(needed), len(memory))
+    return found
 
 
 class _Type:
@@ -72,31 +96,29 @@ class _Array:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.state = state
 
+    @property
+    def shape(self) -> Any:
+        """What the file says of the shape."""
+        return self.state[1] if len(self.state) == 5 else None
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its numbers."""
+        kind = self.state[2] if len(self.state) == 5 else None
+        if not isinstance(kind, _Type):
+            raise pickle.UnpicklingError("an array is not what the file says it is: it has no type")
+        return kind.dtype()
+
     def array(self) -> NDArray[Any]:
         """Return the array."""
         try:
-            _, shape, kind, by_columns, raw = self.state
-            data = raw.encode("latin1") if isinstance(raw, str) else bytes(raw)
-            dtype = kind.dtype()
+            _, shape, _, by_columns, raw = self.state
+            data = raw.encode("latin1") if isinstance(raw, str) else raw
+            dtype = self.dtype
             flat = np.frombuffer(data, dtype)
             return flat.reshape(shape, order="F" if by_columns else "C").astype(dtype.newbyteorder("="))
         except (TypeError, ValueError, AttributeError) as error:
             raise pickle.UnpicklingError(f"an array is not what the file says it is: {error}") from error
-
-
-class _Callable:
-    """What a file may call. A file could write into a function or a class of ours, but not into this."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self._call = call
-
-    def __call__(self, *values: Any) -> Any:
-        return self._call(*values)
-
-    def __setstate__(self, _state: Any) -> None:
-        raise pickle.UnpicklingError("it writes where nothing is to be written")
 
 
 def _never(*_values: Any) -> Any:
@@ -131,30 +153,19 @@ def _encode(text: str, encoding: str = "latin1") -> bytes:
 
 
 _ALLOWED = {
-    **{(f"{core}.multiarray", "_reconstruct"): _Callable(_reconstruct) for core in _CORES},
-    **{(f"{core}.multiarray", "scalar"): _Callable(_scalar) for core in _CORES},
-    **{(f"{core}.numeric", "_frombuffer"): _Callable(_frombuffer) for core in _CORES},
-    ("numpy", "ndarray"): _Callable(_never),
-    ("numpy", "dtype"): _Callable(_Type),
-    ("_codecs", "encode"): _Callable(_encode),
-    ("collections", "OrderedDict"): _Callable(dict),
+    **{(f"{core}.multiarray", "_reconstruct"): Callables(_reconstruct) for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): Callables(_scalar) for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): Callables(_frombuffer) for core in _CORES},
+    ("numpy", "ndarray"): Callables(_never),
+    ("numpy", "dtype"): Callables(_Type),
+    ("_codecs", "encode"): Callables(_encode),
+    ("collections", "OrderedDict"): Callables(Table),
 }
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(BoundedUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = _ALLOWED.get((module, name))
         if found is None:
             raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
         return found
-
-
-def _made(content: Any) -> Any:
-    """Make the arrays of nested containers."""
-    if isinstance(content, _Array):
-        return content.array()
-    if isinstance(content, dict):
-        return {key: _made(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_made(value) for value in content]
-    return content

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.io.atomic import atomic_folder
+from napari_foundseg.models.class_sets import MOST_CLASSES
+from napari_foundseg.models.files.network_bounds import check_network_size
 
 if TYPE_CHECKING:
     import torch
@@ -127,6 +129,10 @@ def read_weights(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any],
 
     arrays = {name: tensors[name].numpy() for name in ("mean", "scale", "centres", "owner", "sample")}
     dim, inputs = tensors["head.cluster1.0.weight"].shape[:2]
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    check_network_size(Path(FORMAT), lambda: SegmentationHead(inputs, dim), shapes)
+    if len(config["classes"]) > MOST_CLASSES:
+        raise ValueError(f"it has {len(config['classes'])} clusters; {MOST_CLASSES} can be")
     head = SegmentationHead(inputs, dim)
     head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
     clusters = Clusters(

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import copy
+import string
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.class_sets import MOST_CLASSES
+from napari_foundseg.models.files.checkpoints import read_tensors
+from napari_foundseg.models.files.folder_files import check_folder, network_config
+from napari_foundseg.models.files.network_bounds import check_network_size
+from napari_foundseg.models.row_options import LARGEST_SIDE
 
 __all__ = [
     "architecture_of",
+    "check_tokens",
     "class_names",
     "image_processor",
     "network",
@@ -36,10 +44,13 @@ def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
         raise CheckpointError(f"id2label of config.json is no table of numbers and names: {labels!r:.80}") from error
     if not names:
         count = config.get("num_labels", 2)
-        names = dict.fromkeys(range(count if isinstance(count, int) else 2), "")
-    if min(names) < 0 or max(names) > 65_000:
+        count = count if isinstance(count, int) else 2
+        if not 1 <= count <= MOST_CLASSES:
+            raise CheckpointError(f"config.json has {count} classes (num_labels); 1 to {MOST_CLASSES} can be.")
+        names = dict.fromkeys(range(count), "")
+    if min(names) < 0 or max(names) > MOST_CLASSES:
         raise CheckpointError(
-            f"id2label of config.json has the numbers {min(names)} to {max(names)}; 0 to 65000 can be."
+            f"id2label of config.json has the numbers {min(names)} to {max(names)}; 0 to {MOST_CLASSES} can be."
         )
     return tuple(names.get(i) or f"class {i}" for i in range(max(names) + 1))
 
@@ -57,9 +68,9 @@ def named(path: Path, what: str) -> Iterator[None]:
     logging.disable_progress_bar()
     try:
         yield
-    except (CheckpointError, MemoryError):
+    except (CheckpointError, MemoryError, KeyboardInterrupt, GeneratorExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic of the tokenizers' library is no Exception
         text = " ".join(str(error).split())
         raise CheckpointError(f"{what} of {path} cannot be loaded: {text[:300]}") from error
     finally:
@@ -67,52 +78,71 @@ def named(path: Path, what: str) -> Iterator[None]:
 
 
 def network(path: Path, architecture: str, device: str) -> Any:
-    """Load the network of a folder.
+    """Load the network of a folder in float32; an empty `architecture` is the kind's own, without a head.
 
-    Raises CheckpointError if the folder lacks a file, or weights and ``config.json`` disagree.
+    Raises CheckpointError if the folder lacks a file, weights and ``config.json`` disagree, or it names code.
     """
     import transformers
 
+    tensors = read_tensors(path)
+    settings = network_config(path, len(tensors))
     with named(path, "The network"):
-        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        kind = str(settings.get("model_type"))
+        if kind not in transformers.CONFIG_MAPPING:
+            raise CheckpointError(f"{path / 'config.json'} has the model_type {kind!r:.80}, which transformers lacks.")
+        config = transformers.CONFIG_MAPPING[kind].from_dict(settings)
         if getattr(config, "id2label", None):
             names = class_names({"id2label": config.id2label})
             config.id2label = dict(enumerate(names))
-        model = _checked(path, path, architecture, config)
+        model = _checked(path, architecture, config, tensors)
     return model.to(device)
 
 
 def network_of(path: Path, architecture: str, config: Any, tensors: Mapping[str, Any]) -> Any:
     """Return a network with given tensors, on the CPU; CheckpointError if they are incomplete or do not fit."""
     with named(path, "The network"):
-        return _checked(path, None, architecture, config, state_dict=dict(tensors))
+        return _checked(path, architecture, config, tensors)
 
 
-def _checked(path: Path, folder: Path | None, architecture: str, config: Any, **options: Any) -> Any:
-    """Load a network; what is missing or does not fit is an error."""
+def _checked(path: Path, architecture: str, config: Any, tensors: Mapping[str, Any]) -> Any:
+    """Make a network of tensors; what is missing or does not fit is an error."""
+    import torch
     import transformers
 
-    kind = getattr(transformers, architecture)
-    model, info = kind.from_pretrained(
-        folder, config=config, local_files_only=True, output_loading_info=True, ignore_mismatched_sizes=True, **options
+    kind: Any = getattr(transformers, architecture) if architecture else transformers.MODEL_MAPPING[type(config)]
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    check_network_size(path, lambda: kind(copy.deepcopy(config)), shapes)
+    model, info = _from_pretrained(
+        kind,
+        None,
+        config=config,
+        state_dict=dict(tensors),
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
     if info["mismatched_keys"]:
         # Before transformers 5 the entries are names only.
         key = next(iter(info["mismatched_keys"]))
         name, found, expected = (key, None, None) if isinstance(key, str) else key
-        shapes = "another shape in the file than" if found is None else f"the shape {tuple(found)} in the file, and "
-        shapes += " by" if expected is None else f"{tuple(expected)} by"
+        words = "another shape in the file than" if found is None else f"the shape {tuple(found)} in the file, and "
+        words += " by" if expected is None else f"{tuple(expected)} by"
         raise CheckpointError(
-            f"config.json and the weights of {path} disagree: {name} has {shapes} config.json (which names "
+            f"config.json and the weights of {path} disagree: {name} has {words} config.json (which names "
             f"{config.num_labels} classes). Get both files of one version."
         )
     if info["missing_keys"]:
         missing = sorted(info["missing_keys"])
         raise CheckpointError(
-            f"The weights of {path} lack {len(missing)} of the tensors of {architecture}: {', '.join(missing[:3])}…. "
+            f"The weights of {path} lack {len(missing)} of the tensors of {kind.__name__}: {', '.join(missing[:3])}…. "
             "Get all of it again."
         )
     return model.eval().requires_grad_(False)
+
+
+def _from_pretrained(kind: Any, path: Path | None, **options: Any) -> Any:
+    """Have transformers read files: the one place, so that no call reaches the network or runs a file's code."""
+    return kind.from_pretrained(path, local_files_only=True, trust_remote_code=False, **options)
 
 
 def image_processor(path: Path, **options: Any) -> Any:
@@ -123,8 +153,11 @@ def image_processor(path: Path, **options: Any) -> Any:
     from transformers import AutoImageProcessor
 
     _needed(path, "how images are resized and normalised", "preprocessor_config.json", "processor_config.json")
+    check_folder(path)
     with named(path, "The image processor"):
-        return AutoImageProcessor.from_pretrained(path, local_files_only=True, **options)
+        found = _from_pretrained(AutoImageProcessor, path, **options)
+        _check_sizes(path, found)
+    return found
 
 
 def tokenizer(path: Path) -> Any:
@@ -135,8 +168,23 @@ def tokenizer(path: Path) -> Any:
     from transformers import AutoTokenizer
 
     _needed(path, "how text is split into tokens", "tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
+    check_folder(path)
     with named(path, "The tokenizer"):
-        return AutoTokenizer.from_pretrained(path, local_files_only=True)
+        found = _from_pretrained(AutoTokenizer, path)
+        tokens = found(["a cell"])["input_ids"]
+        if not tokens or not tokens[0]:
+            raise ValueError("it makes no tokens of a text")
+    return found
+
+
+def check_tokens(path: Path, tokenizer: Any, words: int) -> None:
+    """Raise CheckpointError if a tokenizer makes tokens beyond the `words` of its network."""
+    largest = max(tokenizer([string.printable])["input_ids"][0])
+    if largest >= words:
+        raise CheckpointError(
+            f"The tokenizer of {path} makes the token {largest}, and the network knows {words}: they disagree. Get all "
+            "files of one version."
+        )
 
 
 def pooled(output: Any) -> Any:
@@ -152,6 +200,18 @@ def window_of(processor: Any, fallback: int = 1024) -> int:
         for name in ("longest_edge", "height", "width", "shortest_edge")
     ]
     return max([int(n) for n in sizes[:3] if n] or [int(n) for n in sizes[3:] if n] or [fallback])
+
+
+def _check_sizes(path: Path, processor: Any) -> None:
+    """Raise CheckpointError if pictures would be resized to nothing, or beyond what fits any memory."""
+    for name in ("size", "crop_size", "pad_size"):
+        sizes = getattr(processor, name, None) or {}
+        for side, number in dict(sizes).items():
+            if number is not None and not (type(number) is int and 1 <= number <= LARGEST_SIDE):
+                raise CheckpointError(
+                    f"preprocessor_config.json of {path} has {name}: {side} {number!r:.40}; whole numbers of 1 to "
+                    f"{LARGEST_SIDE} pixels can be. Get it again."
+                )
 
 
 def _needed(path: Path, what: str, *names: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.files.checkpoints import check
+from napari_foundseg.models.files.network_bounds import network_outline
 
 if TYPE_CHECKING:
     import torch
@@ -114,21 +115,19 @@ def load_sam(path: Path, tensors: Mapping[str, torch.Tensor]) -> Sam:
 
 def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = False) -> Sam:
     """Return the network that fits shapes, on the meta device if `empty`; CheckpointError if they do not fit."""
-    import torch
-
     from napari_foundseg.models.nets.sam.sam_build import build_sam
 
     what = f"a {'SAM-HQ' if is_hq(shapes) else 'SAM'} with {size_name(shapes)}"
     try:
-        with torch.device("meta" if empty else "cpu"):
-            sam = build_sam(shapes)
+        # Before any memory is taken: a small file may describe a network of any size.
+        sam = network_outline(path, lambda: build_sam(shapes), shapes)
     except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} is taken for {what}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
             "another model; get it again."
         ) from error
     check(path, {name: tuple(value.shape) for name, value in sam.state_dict().items()}, shapes, what)
-    return sam
+    return sam if empty else build_sam(shapes)
 
 
 def _renamed(name: str) -> str:

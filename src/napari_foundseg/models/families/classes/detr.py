@@ -14,11 +14,12 @@ from typing import Any
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_sets import CLASS_SETS
+from napari_foundseg.models.class_sets import CLASS_SETS, numbered_classes
 from napari_foundseg.models.families.classes.transformers_segmenters import ARCHITECTURES, Segmenter
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checkpoints import read_tensors
+from napari_foundseg.models.row_options import whole_number
 
 __all__ = ["FAMILY", "load", "recognise"]
 
@@ -72,7 +73,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} lacks {error} of a panoptic DETR. It is incomplete; get it again.") from error
     network = transformers_folder.network_of(path, _ARCHITECTURE, config, _renamed(tensors)).to(device)
-    size = {name: int(row.options.get(name, own)) for name, own in _SIZES.items()}  # type: ignore[arg-type] # numbers
+    size = {name: whole_number(row, name, own, least=1) for name, own in _SIZES.items()}
     processor = DetrImageProcessor(
         size={"shortest_edge": size["shorter"], "longest_edge": size["longest"]}, format="coco_panoptic"
     )
@@ -114,7 +115,7 @@ def _own(tensors: Mapping[str, Any]) -> dict[str, Any]:
 def _classes(shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     count = shapes["detr.class_embed.weight"][0] - 1
     published = CLASS_SETS["COCO panoptic by id"]
-    return published if len(published) == count else tuple(f"class {i}" for i in range(count))
+    return published if len(published) == count else numbered_classes(count)
 
 
 def _count(shapes: Mapping[str, Any], prefix: str) -> int:

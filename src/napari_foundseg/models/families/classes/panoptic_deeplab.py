@@ -8,6 +8,7 @@ the same where nothing is resized.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_protocols import CentreMaps, Grouping
-from napari_foundseg.models.class_sets import CLASS_SETS
+from napari_foundseg.models.class_sets import CLASS_SETS, numbered_classes
 from napari_foundseg.models.family import Family, WeightsView
 from napari_foundseg.models.files.checkpoints import check, read_tensors
+from napari_foundseg.models.files.network_bounds import check_network_size
 from napari_foundseg.models.loaded import LoadedClasses
+from napari_foundseg.models.row_options import LARGEST_SIDE, whole_number
 
 if TYPE_CHECKING:
     import torch
@@ -66,8 +69,9 @@ class CentreModel(LoadedClasses):
     def __init__(self, network: Any, row: CatalogRow, mean: torch.Tensor, std: torch.Tensor) -> None:
         super().__init__(network, row)
         options: dict[str, Any] = {**_OTHERWISE, **row.options}
-        self._shorter, self._longest = int(options["shorter"]), int(options["longest"])
-        self._crop: tuple[int, ...] = tuple(options["crop"])
+        self._shorter = whole_number(row, "shorter", _OTHERWISE["shorter"], least=0)
+        self._longest = whole_number(row, "longest", _OTHERWISE["longest"], least=1)
+        self._crop = _crop(row)
         self._mean, self._std = mean.reshape(3, 1, 1), std.reshape(3, 1, 1)
         self.grouping = Grouping(nms_kernel=int(options["nms_kernel"]), stuff_area=int(options["stuff_area"]))
 
@@ -132,9 +136,11 @@ def load(row: CatalogRow, path: Path, device: str) -> CentreModel:
     tensors = _named(read_tensors(path))
     mean, std = (tensors.pop(name, torch.tensor(own)) for name, own in (("pixel_mean", _MEAN), ("pixel_std", _STD)))
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    crop: Any = row.options.get("crop")
+    crop = _crop(row)
+    make = partial(PanopticDeepLab, shapes, (crop[0] // STRIDE, crop[1] // STRIDE) if crop else None)
     try:
-        network = PanopticDeepLab(shapes, (crop[0] // STRIDE, crop[1] // STRIDE) if crop else None)
+        check_network_size(path, make, shapes)
+        network = make()
     except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path} is taken for Panoptic-DeepLab, but tensors are missing or of odd shapes ({error}). It is "
@@ -172,7 +178,19 @@ def _classes(count: int) -> tuple[tuple[str, ...], dict[str, Any]]:
     for name, options in _PUBLISHED.items():
         if len(CLASS_SETS[name]) == count:
             return CLASS_SETS[name], options
-    return tuple(f"class {i}" for i in range(count)), _OTHERWISE
+    return numbered_classes(count), _OTHERWISE
+
+
+def _crop(row: CatalogRow) -> tuple[int, ...]:
+    """Return the crops of training, rows and columns; none where training saw whole pictures."""
+    from napari_foundseg.models.nets.classes.panoptic_deeplab import STRIDE
+
+    found = row.options.get("crop")
+    given = found if isinstance(found, list | tuple) else []
+    crop = tuple(n for n in given if type(n) is int and STRIDE <= n <= LARGEST_SIDE)
+    if len(crop) != len(given) or len(crop) not in (0, 2):
+        raise CheckpointError(f"The row of {row.name} has crop: {found!r:.60}; two sides can be. Import it again.")
+    return crop
 
 
 def _named(tensors: Mapping[str, Any]) -> dict[str, Any]:

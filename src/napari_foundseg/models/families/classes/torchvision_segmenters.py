@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_protocols import PanopticOptions
-from napari_foundseg.models.class_sets import CLASS_SETS
+from napari_foundseg.models.class_sets import CLASS_SETS, numbered_classes
 from napari_foundseg.models.family import Family, Package, WeightsView
+from napari_foundseg.models.files.checkpoints import read_tensors
+from napari_foundseg.models.files.network_bounds import check_network_size
 from napari_foundseg.models.loaded import LoadedClasses, pad_thin
 
 __all__ = ["FAMILY", "MaskRcnn", "Pixelwise", "load", "recognise"]
@@ -89,16 +92,18 @@ def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
     """Return the model of a row; CheckpointError if the file has another layout."""
     from torchvision import models
 
-    from napari_foundseg.models.files.checkpoints import read_tensors
-
-    architecture = str(row.options["architecture"])
+    architecture = str(row.options.get("architecture"))
+    if architecture not in ARCHITECTURES:
+        raise CheckpointError(f"The row of {row.name} has the architecture {architecture!r:.60}. Import it again.")
     row = row if row.classes else row.model_copy(update={"classes": _published_classes(architecture)})
     module = getattr(models, ARCHITECTURES[architecture][1])
     tensors = _stripped(read_tensors(path))
     options: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": len(row.classes)}
     if any(name.startswith("aux_classifier.") for name in tensors):
         options["aux_loss"] = True
-    network = getattr(module, architecture)(**options)
+    make = partial(getattr(module, architecture), **options)
+    check_network_size(path, make, {name: tuple(value.shape) for name, value in tensors.items()})
+    network = make()
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:
@@ -118,7 +123,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     instances = architecture.startswith("maskrcnn")
     count = _class_count(shapes, architecture)
     published = _published_classes(architecture)
-    names = published if len(published) == count else ("background", *(f"class {i}" for i in range(1, count)))
+    names = published if len(published) == count else ("background", *numbered_classes(count, 1))
     return {
         "title": ARCHITECTURES[architecture][0],
         "protocols": ("InstanceMasks",) if instances else ("SemanticClasses",),

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.classes.panoptic import Panoptic
+from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.catalog import CatalogRow
@@ -61,8 +62,8 @@ ARCHITECTURES = {
 
 
 def _packages_of(options: Mapping[str, Any]) -> tuple[Package, ...]:
-    since = ARCHITECTURES[str(options["architecture"])].since
-    return (Package("transformers", since),) if since else ()
+    known = ARCHITECTURES.get(str(options.get("architecture")))
+    return (Package("transformers", known.since),) if known is not None and known.since else ()
 
 
 FAMILY = Family(
@@ -167,7 +168,9 @@ class Segmenter(LoadedClasses):
 
 def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
-    architecture = str(row.options["architecture"])
+    architecture = str(row.options.get("architecture"))
+    if architecture not in ARCHITECTURES:
+        raise CheckpointError(f"The row of {row.name} has the architecture {architecture!r:.60}. Import it again.")
     if architecture.startswith("OneFormer"):
         # Its list of classes is a file of another place, which would be downloaded; the row says the same.
         images = transformers_folder.image_processor(path, class_info_file=None)

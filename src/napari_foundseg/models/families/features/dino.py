@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
+from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checkpoints import read_config, read_tensors
+from napari_foundseg.models.files.network_bounds import check_network_size
 
 if TYPE_CHECKING:
     import torch
@@ -86,8 +88,10 @@ def load(row: CatalogRow, path: Path, device: str) -> DinoModel:
 
 def vit_model(tensors: dict[str, torch.Tensor], name: str, key: str, device: str) -> DinoModel:
     """Make a model of DINO v1 weights."""
-    from napari_foundseg.models.nets.features.vit import vit_of
+    from napari_foundseg.models.nets.features.vit import empty_vit, vit_of
 
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    check_network_size(Path(name), lambda: empty_vit(shapes), shapes)
     net = vit_of(tensors).to(device)
     return DinoModel(net, net.patch, name, key, device)
 
@@ -159,10 +163,8 @@ _HUB_NAMES = {
 
 def _of_transformers(path: Path, kind: str) -> tuple[Any, int]:
     """Return a folder's network as a map from pictures to features, and its stride."""
-    from transformers import AutoModel
-
     from napari_foundseg.models.nets.features.patch_features import PatchFeatures
 
-    net = AutoModel.from_pretrained(str(path), local_files_only=True).eval()
+    net = transformers_folder.network(path, "", "cpu")
     stride = 32 if kind == "dinov3_convnext" else int(net.config.patch_size)
     return PatchFeatures(net, stride), stride

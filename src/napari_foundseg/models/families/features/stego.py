@@ -19,9 +19,11 @@ from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.core.clusters.local_mean import local_mean
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.class_sets import MOST_CLASSES
 from napari_foundseg.models.families.features.dino import DinoModel, vit_model
 from napari_foundseg.models.family import Family, WeightsView
 from napari_foundseg.models.files.checkpoints import read_config, read_tensors
+from napari_foundseg.models.files.network_bounds import check_network_size
 from napari_foundseg.models.files.stego_weights import FORMAT, StegoWeights, codes_of, read_weights, save
 
 if TYPE_CHECKING:
@@ -134,6 +136,8 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     if not needed <= set(shapes):
         return None
     classes, dim = shapes["cluster_probe.clusters"]
+    if classes > MOST_CLASSES:
+        raise CheckpointError(f"{found.path} has {classes} clusters; {MOST_CLASSES} can be. It is damaged.")
     data = _data_set(classes, dim)
     return {
         **_FIELDS,
@@ -181,6 +185,8 @@ def _published(tensors: Mapping[str, torch.Tensor], row: CatalogRow, device: str
     net = {name.removeprefix("net.model."): v for name, v in own.items() if name.startswith("net.model.")}
     backbone = vit_model(net, row.name, f"{key}#backbone", device)
     dim, inputs = own["net.cluster1.0.weight"].shape[:2]
+    shapes = {name: tuple(value.shape) for name, value in own.items()}
+    check_network_size(Path(row.name), lambda: SegmentationHead(inputs, dim), shapes)
     head = SegmentationHead(inputs, dim)
     parts = {n.removeprefix("net."): v for n, v in own.items() if n.startswith(("net.cluster1.", "net.cluster2."))}
     head.load_state_dict(parts)

@@ -80,9 +80,9 @@ def load(row: CatalogRow, path: Path, device: str) -> TextImageModel:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
     images = transformers_folder.image_processor(path)
     tokenizer = transformers_folder.tokenizer(path)
-    return TextImageModel(
-        transformers_folder.network(path, str(row.options["architecture"]), device), images, tokenizer, row
-    )
+    network = transformers_folder.network(path, str(row.options["architecture"]), device)
+    transformers_folder.check_tokens(path, tokenizer, network.config.text_config.vocab_size)
+    return TextImageModel(network, images, tokenizer, row)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:

@@ -108,7 +108,9 @@ def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
     images = transformers_folder.image_processor(path)
     tokenizer = transformers_folder.tokenizer(path)
-    return ClipSegModel(transformers_folder.network(path, _ARCHITECTURE, device), images, tokenizer, row)
+    network = transformers_folder.network(path, _ARCHITECTURE, device)
+    transformers_folder.check_tokens(path, tokenizer, network.config.text_config.vocab_size)
+    return ClipSegModel(network, images, tokenizer, row)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.families.promptable.sam_vit import FIELDS
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import check, read_tensors
+from napari_foundseg.models.files.network_bounds import network_outline
 from napari_foundseg.models.sam.sam_checkpoint import built, load_sam, sam_tensors, size_name
 from napari_foundseg.models.sam.sam_embedding import SamEmbedding
 from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS, SamModel
@@ -80,10 +82,18 @@ def load(row: CatalogRow, path: Path, device: str) -> MicroSamModel:
     tensors, of_decoder = sam_tensors(read_tensors(path))
     sam = load_sam(path, tensors)
     shapes = {name: tuple(tensor.shape) for name, tensor in of_decoder.items()}
+    _check_decoder(path, shapes)
     decoder = build_unetr(shapes)
-    check(path, {name: tuple(value.shape) for name, value in decoder.state_dict().items()}, shapes, _DECODER)
     decoder.load_state_dict(of_decoder)
     return MicroSamModel(sam.to(device), decoder.to(device), row.name, row.key)
+
+
+def _check_decoder(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise CheckpointError if tensors of the decoder are missing, or of other shapes."""
+    from napari_foundseg.models.nets.sam.unetr import build_unetr
+
+    expected = network_outline(path, lambda: build_unetr(shapes), shapes).state_dict()
+    check(path, {name: tuple(value.shape) for name, value in expected.items()}, shapes, _DECODER)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
@@ -91,8 +101,6 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
 
     Raises CheckpointError if they are, but some are missing, the SAM itself for one.
     """
-    from napari_foundseg.models.nets.sam.unetr import build_unetr
-
     shapes, decoder = sam_tensors(found.shapes)
     if decoder and not shapes:
         raise CheckpointError(
@@ -102,8 +110,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     if not decoder:
         return None
     built(found.path, shapes, empty=True)
-    expected = build_unetr(decoder).state_dict()
-    check(found.path, {name: tuple(value.shape) for name, value in expected.items()}, decoder, _DECODER)
+    _check_decoder(found.path, decoder)
     return FIELDS | {
         "title": f"micro-sam {size_name(shapes)}",
         "options": {"encoder": size_name(shapes)},

@@ -7,12 +7,13 @@ bicubic by a factor a little above the wanted one, without antialiasing.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["VisionTransformer", "interpolated_positions", "vit_of"]
+__all__ = ["VisionTransformer", "empty_vit", "interpolated_positions", "vit_of"]
 
 #: Added to the wanted size, so that rounding does not lose a row.
 _EXTRA = 0.1
@@ -150,9 +151,14 @@ def vit_of(tensors: dict[str, Tensor]) -> VisionTransformer:
         If keys are missing, unexpected or of another shape.
     """
     own = {name: value for name, value in tensors.items() if not name.startswith(("head.", "fc."))}
-    dim, _, patch, _ = own["patch_embed.proj.weight"].shape
-    depth = 1 + max(int(name.split(".")[1]) for name in own if name.startswith("blocks."))
-    # All released ones have heads of 64 channels.
-    net = VisionTransformer(dim, depth, max(1, dim // 64), patch, own["pos_embed"].shape[1])
+    net = empty_vit({name: tuple(value.shape) for name, value in own.items()})
     net.load_state_dict(own)
     return net.eval()
+
+
+def empty_vit(shapes: Mapping[str, tuple[int, ...]]) -> VisionTransformer:
+    """Make a network for weights of these shapes; KeyError or ValueError if they are of none."""
+    dim, _, patch, _ = shapes["patch_embed.proj.weight"]
+    depth = 1 + max(int(name.split(".")[1]) for name in shapes if name.startswith("blocks."))
+    # All released ones have heads of 64 channels.
+    return VisionTransformer(dim, depth, max(1, dim // 64), patch, shapes["pos_embed"][1])

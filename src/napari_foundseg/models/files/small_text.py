@@ -1,0 +1,17 @@
+"""Texts of bounded size: settings and rows, which anybody may have written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["read_small_text"]
+
+#: The largest published files have a hundredth of it.
+_MOST_BYTES = 16_000_000
+
+
+def read_small_text(path: Path) -> str:
+    """Return the text of a file; ValueError if it is no file (a pipe, say), or has more than 16 MB."""
+    if not path.is_file() or path.stat().st_size > _MOST_BYTES:
+        raise ValueError(f"it is no file of up to {_MOST_BYTES / 1e6:.0f} MB")
+    return path.read_text(encoding="utf-8")
