@@ -29,7 +29,7 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.formats.table import image_formats, label_endings, listed
-from napari_foundseg.models.catalog import catalog, packaged
+from napari_foundseg.models.catalog import catalog, damaged_rows, packaged
 from napari_foundseg.models.listing import as_markdown
 from napari_foundseg.models.store import state
 from napari_foundseg.tasks import TASKS
@@ -238,6 +238,8 @@ def list_models(
     for row in catalog().values():
         table.add_row(row.name, ", ".join(tasks_for(row)), state(row).partition(":")[0], row.weights_licence, row.input)
     Console().print(table)
+    for path, reason in damaged_rows().items():
+        console.print(escape(_shown(f"left out: {path}: {reason}")), highlight=False, soft_wrap=True)
 
 
 @models_app.command("show")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import pickle
 import pickletools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from io import BytesIO
 from math import prod
 from typing import Any, ClassVar
@@ -19,6 +19,8 @@ __all__ = ["BoundedUnpickler", "Callables", "Table", "check_sizes", "check_total
 
 #: Of a pickle without the numbers of its tensors; the largest published ones have a tenth of it.
 _MOST_STEPS = 1_000_000
+#: Values in containers that are looked at.
+_MOST_PARTS = 300_000
 #: How deep containers may be nested.
 _DEEPEST = 100
 #: Bytes that tensors may need beyond twice their file.
@@ -122,27 +124,26 @@ def scan(file: BytesIO | mmap.mmap) -> None:
         file.seek(start)
 
 
-def named_leaves(content: Any, kind: type[Any] | tuple[type[Any], ...]) -> dict[str, Any]:
+def named_leaves(content: Any, kind: type[Any]) -> dict[str, Any]:
     """Return the objects of a kind in nested containers, under names joined by dots.
 
     Raises UnpicklingError if containers are nested too deep, hold themselves, or share parts without bound.
     """
     found: dict[str, Any] = {}
-    for number, (name, leaf) in enumerate(_walk(content, "", 0)):
-        if number > _MOST_STEPS:
-            raise pickle.UnpicklingError("its containers repeat their parts without bound")
-        if isinstance(leaf, kind):
-            found[name] = leaf
+    waiting = [("", content, 0)]
+    seen = 0
+    while waiting:
+        prefix, part, depth = waiting.pop()
+        seen += 1
+        if seen + len(waiting) > _MOST_PARTS or depth > _DEEPEST:
+            raise pickle.UnpicklingError(f"its containers have more than {_MOST_PARTS} parts, or nest without bound")
+        if isinstance(part, kind):
+            found[prefix] = part
+            continue
+        parts = enumerate(part) if isinstance(part, list | tuple) else part.items() if isinstance(part, dict) else ()
+        inner = [(f"{prefix}.{name}" if prefix else str(name), one, depth + 1) for name, one in parts]
+        waiting += reversed(inner)
     return found
-
-
-def _walk(content: Any, prefix: str, depth: int) -> Iterator[tuple[str, Any]]:
-    if depth > _DEEPEST:
-        raise pickle.UnpicklingError(f"its containers are nested more than {_DEEPEST} deep")
-    yield prefix, content
-    parts = dict(enumerate(content)) if isinstance(content, list | tuple) else content
-    for name, part in parts.items() if isinstance(parts, Mapping) else ():
-        yield from _walk(part, f"{prefix}.{name}" if prefix else str(name), depth + 1)
 
 
 def check_sizes(name: str, shape: Any) -> tuple[int, ...]:

@@ -67,7 +67,7 @@ def network_config(path: Path, tensors: int) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{file} is no table of settings. Get the folder again.")
     for key, value, _ in _entries(file, config):
-        _check_numbers(file, key, value, tensors)
+        _check_setting(file, key, value, tensors)
     return {key: value for key, value in _stripped(config).items() if key not in ("architectures", "id2label_file")}
 
 
@@ -90,8 +90,6 @@ def _check_entry(file: Path, key: str, value: Any) -> None:
         chosen = value.values() if isinstance(value, Mapping) else [value]
         odd = [one for one in chosen if not isinstance(one, str | bool | None) or one not in _OF_TORCH]
         what = "kernels from the hub" if odd else None
-    if key in _PLACES and value:
-        what = "files of another place"
     if what:
         raise CheckpointError(
             f"{file} names {what} ({key}: {value!r:.80}), which is never run here. Nothing was run. Get the model as "
@@ -103,7 +101,12 @@ def _check_entry(file: Path, key: str, value: Any) -> None:
         )
 
 
-def _check_numbers(file: Path, key: str, value: Any, tensors: int) -> None:
+def _check_setting(file: Path, key: str, value: Any, tensors: int) -> None:
+    if key in _PLACES and value:
+        raise CheckpointError(
+            f"{file} names files of another place ({key}: {value!r:.80}), which are not read. Get the model as "
+            f"transformers itself writes it, without {key}."
+        )
     values = value if isinstance(value, list) else [value]
     numbers = [number for number in values if isinstance(number, int)]
     most = _LARGEST

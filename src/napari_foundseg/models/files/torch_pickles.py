@@ -49,7 +49,7 @@ _BYTES = {
 _ANY_SCRIPT = {"argparse", "numpy", "pathlib", "typing"}
 #: Of the builtins and of torch, what only holds values.
 _PLAIN = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
-          "set", "slice", "str", "tuple"}  # fmt: skip
+          "set", "slice", "str", "tuple", "long", "unicode", "xrange"}  # fmt: skip
 _PLAIN_OF_TORCH = {"torch.device", "torch.layout", "torch.strided", "torch.Tensor", "torch.nn.parameter.Parameter",
                    "torch.serialization._get_layout", "torch.contiguous_format", "torch.preserve_format",
                    "torch.utils._pytree.PyTree"}  # fmt: skip

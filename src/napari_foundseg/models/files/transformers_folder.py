@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import re
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +139,26 @@ def _checked(path: Path, architecture: str, config: Any, tensors: Mapping[str, A
             f"The weights of {path} lack {len(missing)} of the tensors of {kind.__name__}: {', '.join(missing[:3])}…. "
             "Get all of it again."
         )
+    _check_left_out(path, info["unexpected_keys"], model, shapes)
     return model.eval().requires_grad_(False)
+
+
+def _check_left_out(path: Path, unexpected: Iterable[str], network: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise CheckpointError if layers of the weights have no place in a network; heads of a training have none."""
+    known = {_layer_kind(name) for name in network.state_dict()}
+    more = sorted(name for name in unexpected if re.search(r"\.\d+\.", name) and _layer_kind(name) in known)
+    used = sum(part.numel() for part in network.parameters())
+    if more or 2 * used < sum(prod(shape) for shape in shapes.values()):
+        some = ", ".join(more[:3]) or f"{used} of their numbers are used"
+        raise CheckpointError(
+            f"config.json describes a smaller network than the weights of {path} are of ({some}): they disagree. Get "
+            "both files of one version."
+        )
+
+
+def _layer_kind(name: str) -> tuple[str, ...]:
+    """Return the last parts of a tensor's name without the numbers of layers."""
+    return tuple(re.sub(r"\.\d+\b", ".#", f".{name}").split(".")[-5:])
 
 
 def _from_pretrained(kind: Any, path: Path | None, **options: Any) -> Any:
