@@ -132,6 +132,21 @@ def check_unusable(form: Any, main: Any) -> None:
             assert tool.toolTip().startswith("There is no Labels layer")
 
 
+def test_names_that_are_cut_are_seen_to_be_cut_and_are_read_in_the_tooltip(viewer: Any, engine: Any) -> None:
+    viewer.add_image(np.zeros((32, 32)), name="short")
+    form = open_form(viewer, "semantic")
+    assert form.image.combo.shown_text == "short"
+    assert form.image.combo.tip == form.image.combo.toolTip()
+    name = "2024-03-05_patient_0042_series_7_fluorescence_DAPI_63x_oil"
+    viewer.add_image(np.zeros((32, 32)), name=name)
+    for combo, whole in ((form.image.combo, name), (form.model, form.model.currentText())):
+        assert combo.currentText() == whole
+        assert "…" in combo.shown_text
+        assert combo.fontMetrics().horizontalAdvance(combo.shown_text) < combo.width()
+        assert combo.tip.startswith(whole)
+        assert combo.toolTip() in combo.tip
+
+
 def test_all_sliders_look_alike(viewer: Any, engine: Any) -> None:
     add_layers(viewer)
     looks = set()

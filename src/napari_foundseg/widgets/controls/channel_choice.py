@@ -7,8 +7,9 @@ from typing import Any
 from napari.components import ViewerModel
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QComboBox, QLineEdit, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
+from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
 from napari_foundseg.widgets.layers.shown_channel import channel_names, shown_channel
 
 __all__ = ["ChannelChoice"]
@@ -40,14 +41,12 @@ class ChannelChoice(QWidget):
         self._layer: ImageLayer | None = None
         self._axis: int | None = None
         self._used: Any = None
-        self.combo = QComboBox()
+        self.combo = ElidedCombo(8)
         self.combo.setAccessibleName("Channel")
         self.combo.setToolTip(
             "The channel that is segmented. Channel shown: the one in view, which the slider below the canvas chooses. "
             "Choose another to use it whatever is in view, or several, which the model sees as red, green and blue."
         )
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.combo.setMinimumContentsLength(8)
         self.text = QLineEdit()
         self.text.setAccessibleName("Several channels")
         self.text.setPlaceholderText("such as 0, 2 or DAPI, GFP")

@@ -23,6 +23,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level, fitting_level
 from napari_foundseg.widgets.controls.channel_choice import ChannelChoice
 from napari_foundseg.widgets.controls.ct_window_row import CTWindowRow
+from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
 from napari_foundseg.widgets.controls.file_facts_row import FileFactsRow
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
@@ -80,7 +81,7 @@ class ImageChoice(QWidget):
         layout.addWidget(self._choice)
         layout.addWidget(self.file)
         layout.addWidget(self.channel)
-        self.levels = QComboBox()
+        self.levels = ElidedCombo()
         self.levels.setAccessibleName("Level")
         self.levels.setToolTip(
             "Resolution level of a multiscale image to run the model on. Automatic: by the zoom, or by the diameter of "
@@ -166,14 +167,13 @@ class ImageChoice(QWidget):
     def _add_details(self) -> tuple[QLineEdit, QComboBox, QFormLayout]:
         axes = QLineEdit()
         axes.setAccessibleName("Axes")
-        normalisation = QComboBox()
+        normalisation = ElidedCombo()
         normalisation.setAccessibleName("Contrast")
         axes.setToolTip(
             "One letter per axis: T time, C channel, Z depth, Y rows, X columns, for example TZYX. Empty: automatic."
         )
         for kind in (_AUTOMATIC, _AS_IS, _MIN_MAX, _PERCENTILES, _CONTRAST, _CT):
             normalisation.addItem(kind, kind)
-        normalisation.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         normalisation.setToolTip(
             "Grey values that are mapped to black and white for the model. Automatic: as the chosen model was trained. "
             "8-bit RGB as it is: photographs stay unchanged, other images get percentiles. Min to max: the least and "

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from napari.components import ViewerModel
-from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QComboBox, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 
 __all__ = ["LayerChoice"]
@@ -42,12 +43,10 @@ class LayerChoice(QWidget):
         self._follows = follow
         self._none = [] if none is None else [none]
         self._layers: list[Any] = []
-        self.combo = QComboBox()
+        self.combo = ElidedCombo(8, Qt.TextElideMode.ElideMiddle)
         self.combo.setToolTip(help_text)
         self.combo.setAccessibleName(kind.__name__)
         self.combo.setPlaceholderText(_EMPTY.get(kind.__name__, f"Add a {kind.__name__} layer first"))
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.combo.setMinimumContentsLength(8)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.combo)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPalette
-from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_foundseg.io.preferences import preferences
 from napari_foundseg.models.catalog import CatalogRow
@@ -12,19 +11,18 @@ from napari_foundseg.models.store import locate, state
 from napari_foundseg.tasks import Task
 from napari_foundseg.tasks.task_models import models_for
 from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
+from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
 
 __all__ = ["ModelChoice"]
 
 
-class ModelChoice(QComboBox):
+class ModelChoice(ElidedCombo):
     """A choice among the models that can do a task; the data of each entry is the model's name."""
 
-    def __init__(self, task: Task, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+    def __init__(self, task: Task) -> None:
+        super().__init__()
         self.setToolTip("Models for this task, and whether their weights are installed.")
         self.setAccessibleName("Model")
-        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.setMinimumContentsLength(6)
         self._task = task.name
         self._chosen_by_user = False
         self.refresh()
