@@ -224,3 +224,16 @@ def test_closing_lets_the_layer_go(qtbot: Any, viewer: Any, dock: ObjectsWidget)
     layer.selected_label = 2
     layer.data[0, 0] = 1
     assert not layer.keymap
+
+
+def test_an_axis_of_one_channel_is_no_column(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    viewer.add_labels(scene.automatic.labels[None], name="objects", axis_labels=("c", "y", "x"))
+    dock = ObjectsWidget(viewer)
+    viewer.window.add_dock_widget(dock, name="Objects")
+    qtbot.waitUntil(lambda: dock.table.model_.rowCount() == 2)
+    wait_for_layout(qtbot, viewer)
+    assert "c" not in dock.table.model_.table
+    assert {"y", "x"} <= set(dock.table.model_.table)
+    click_row(qtbot, dock.table, 1)
+    assert dock.layer.selected_label == 2
+    np.testing.assert_allclose(find_camera(viewer).center[-2:], (90, 110), atol=0.5)

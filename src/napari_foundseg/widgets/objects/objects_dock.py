@@ -147,6 +147,9 @@ class ObjectsWidget(LabelsDock):
         if measurements is None or measurements.table is None:
             return
         table = measurements.table
+        if "c" in table and not table["c"].any():
+            # Labels that keep the axis of channels of their image, of length 1.
+            table = table.drop(columns="c")
         here = int((table["pixels"] > 0).sum())
         self.state.setText("1 object" if here == 1 else f"{number_text(here)} objects")
         self.table.show_table(table)
@@ -177,7 +180,7 @@ class ObjectsWidget(LabelsDock):
         if layer is not None and row["pixels"]:
             layer.selected_label = int(row["label"])
             self._outline()
-            centre_on(self.viewer, layer, [float(row[axis]) for axis in layer_axes(layer).lower()])
+            centre_on(self.viewer, layer, [float(row.get(axis, 0)) for axis in layer_axes(layer).lower()])
 
     def _go_to_error(self, row: pd.Series) -> None:
         layer = self.layer
