@@ -8,7 +8,7 @@ settings goes on where it stopped.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from napari_foundseg.core.clusters.cluster_matching import match_clusters
 from napari_foundseg.core.clusters.clusters import Clusters, clusters_of_codes
 from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import CatalogRow, models_folder, row
 from napari_foundseg.models.protocols import FeatureExtractor
@@ -31,8 +30,10 @@ from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Task
 from napari_foundseg.tasks.side_tasks.fit_features import ScaledFeatures, codes_of, scale_features
 from napari_foundseg.tasks.side_tasks.fit_files import FitState, free_name, refuse_other_fit, register
+from napari_foundseg.tasks.side_tasks.fit_progress import FitProgress, News
 from napari_foundseg.tasks.side_tasks.fit_settings import FitInputs, FitSettings
-from napari_foundseg.tasks.windows.features import feature_windows, features_of
+from napari_foundseg.tasks.side_tasks.fit_windows import features_of_windows
+from napari_foundseg.tasks.windows.features import feature_windows
 
 if TYPE_CHECKING:
     import torch
@@ -40,19 +41,14 @@ if TYPE_CHECKING:
     from napari_foundseg.models.nets.stego.stego import SegmentationHead
     from napari_foundseg.models.nets.stego.stego_fit import Fit
 
-__all__ = ["TASK", "Fitted", "News", "fit_stego", "pictures_in"]
+__all__ = ["TASK", "Fitted", "fit_stego", "pictures_in"]
 
-#: Told the share done, what is being done in words, and now and then what there is to show.
-News = Callable[..., None]
-#: Bytes of features that are kept in memory; of more windows an even choice is looked at.
-_BUDGET = 1 << 30
 #: Share of places with one cluster from which on two ways to cluster count as the same.
 _SAME = 0.97
 #: By how much the separation of clusters may be lower after a fit than without; benchmarks/clusters.py shows both.
 _LESS_DISTINCT = 0.05
-#: Steps between looks at the loss, seconds between previews, and between the models that are kept meanwhile.
+#: Steps between looks at the loss, and seconds between the models that are kept meanwhile.
 _JUDGED_EVERY = 20
-_PREVIEW_SECONDS = 2.0
 _KEPT_SECONDS = 15.0
 
 
@@ -156,8 +152,9 @@ def fit_stego(
         # Other images.
         refuse_other_fit(name, overwrite=overwrite)
     image, index = pictures[0]
-    box = next(core for _, core in _cores(image, model))
-    told = _Told(progress, session, {"stride": model.feature_stride, "index": list(index), "box": list(box)})
+    box = next(core for _, core in feature_windows(image.plane_shape, model))
+    place = {"stride": model.feature_stride, "index": list(index), "box": list(box)}
+    told = FitProgress(progress, session.fit, settings, place)
     stopped = _steps(session, told, cancelled)
     kept = session.keep()
     if stopped:
@@ -245,49 +242,13 @@ def _begun(
     poll: Callable[[], None],
 ) -> _Session:
     """Look at the images, and make a fit to them: a new one, or the one that was stopped."""
-    maps, notes = _features(pictures, settings, model, progress, poll)
+    maps, notes = features_of_windows(pictures, settings, model, progress, poll)
     scaled = scale_features(maps, settings)
     fit = _fit_to(maps, scaled, settings)
     state = FitState(name, settings, model, fit)
     if state.restore(fit):
         notes.append(f"went on after {fit.done} steps")
     return _Session(name, settings, model, fit, state, scaled, notes, len(pictures))
-
-
-def _features(
-    pictures: Sequence[tuple[Image, tuple[int, ...]]],
-    settings: FitSettings,
-    model: FeatureExtractor,
-    progress: News,
-    poll: Callable[[], None],
-) -> tuple[list[torch.Tensor], list[str]]:
-    """Return the features of an even choice of windows, (H, W, D) in float16, and what is to be said."""
-    import torch
-
-    windows = [(image, index, core) for image, index in pictures for _, core in _cores(image, model)]
-    maps: list[torch.Tensor] = []
-    chosen = windows
-    for i, (image, index, box) in enumerate(windows):
-        if i == 1:
-            fit_in = max(1, _BUDGET // max(1, maps[0].nbytes))
-            chosen = [windows[k] for k in np.unique(np.linspace(0, len(windows) - 1, fit_in).round().astype(int))]
-        if i >= len(chosen):
-            break
-        image, index, box = chosen[i]
-        poll()
-        progress(0.3 * i / len(chosen), f"looking at image {i + 1} of {len(chosen)}")
-        found = features_of(model, image.rgb(index, box), settings.context)
-        maps.append(torch.as_tensor(found).movedim(0, -1).half().contiguous())
-    notes = []
-    if len(chosen) < len(windows):
-        notes.append(f"{len(chosen)} of {len(windows)} windows were used, so that their features fit into memory")
-    if len(pictures) == 1:
-        notes.append("there is one image only: crops of it were used as each other's neighbours")
-    return maps, notes
-
-
-def _cores(image: Image, model: FeatureExtractor) -> Iterator[tuple[Box, Box]]:
-    return feature_windows(image.plane_shape, model)
 
 
 def _fit_to(maps: list[torch.Tensor], scaled: ScaledFeatures, settings: FitSettings) -> Fit:
@@ -314,7 +275,7 @@ def _fit_to(maps: list[torch.Tensor], scaled: ScaledFeatures, settings: FitSetti
     return Fit(crops, chosen, options, first_codes=scaled.main_directions(options.dim), rate=scaled.rate)
 
 
-def _steps(session: _Session, told: _Told, cancelled: Callable[[], bool]) -> bool:
+def _steps(session: _Session, told: FitProgress, cancelled: Callable[[], bool]) -> bool:
     """Take the steps, keeping the best now and then; return whether the user stopped them."""
     fit = session.fit
     steps = session.settings.steps
@@ -328,46 +289,11 @@ def _steps(session: _Session, told: _Told, cancelled: Callable[[], bool]) -> boo
         fit.step()
         if fit.done % _JUDGED_EVERY == 0 or fit.done == steps:
             fit.judge()
-        told()
+        told.tell()
         if fit.judged and time.monotonic() - saved > _KEPT_SECONDS:
             session.keep()
             saved = time.monotonic()
     return False
-
-
-class _Told:
-    """Tells the progress of a fit, and now and then shows the clusters as they are."""
-
-    def __init__(self, progress: News, session: _Session, place: dict[str, Any]) -> None:
-        self._progress = progress
-        self._settings = session.settings
-        self._fit = session.fit
-        self._place = place
-        self._shown = 0.0
-
-    def __call__(self) -> None:
-        fit = self._fit
-        share = 0.3 + 0.68 * fit.done / self._settings.steps
-        words = f"step {fit.done} of {self._settings.steps}, loss {fit.losses[-1]:.3f}"
-        if time.monotonic() - self._shown < _PREVIEW_SECONDS:
-            self._progress(share, words)
-            return
-        preview = _preview(fit, self._settings)
-        shown = {**self._place, "loss": list(fit.losses), "shape": list(preview.shape), "preview": preview.tobytes()}
-        self._progress(share, words, shown)
-        self._shown = time.monotonic()
-
-
-def _preview(fit: Fit, settings: FitSettings) -> NDArray[np.uint8]:
-    import torch
-
-    first = fit.crops.maps[0]
-    with torch.no_grad():
-        fit.head.eval()
-        codes = fit.head(first.float().movedim(-1, 0)[None])[0].flatten(1).T.numpy()
-    sample = codes[:: max(1, len(codes) // 1500)]
-    clusters = clusters_of_codes(sample, settings.n_clusters, settings.metric, settings.seed)
-    return np.asarray(clusters.nearest(codes).reshape(first.shape[:2]), np.uint8)
 
 
 def run(
