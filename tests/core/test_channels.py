@@ -47,7 +47,7 @@ def test_a_channel_that_is_not_there_is_named(cells: Image, chosen: Any, words: 
 def test_there_is_nothing_to_choose_among_colours_or_in_one_channel() -> None:
     rgb = Image(np.zeros((16, 20, 3), np.uint8))
     assert rgb.channel_choice == ""
-    assert replace(rgb, channels=1).channel_choice == "channel 2 of 3"
+    assert replace(rgb, channels=1).channel_choice == "channel 2 of 3 (green)"
     assert Image(np.zeros((16, 20), np.uint8)).channel_choice == ""
     assert Image(np.zeros((1, 16, 20), np.uint8), "CYX").channel_choice == ""
 

@@ -22,12 +22,17 @@ def read_item_image(
     channels: int | str | tuple[int | str, ...] | None,
     normalisation: Percentile | AsIs | MinMax | Limits | CTWindow,
     index: tuple[int, ...] | None = None,
+    *,
+    measures_colour: bool = False,
 ) -> Image:
-    """Read an image, or one slice of it with the grey-value limits of its whole stack."""
+    """Read an image, or one slice of it with the colours and grey-value limits of its whole stack.
+
+    `measures_colour`: whether the colours of an RGB image may give the channels, where none are named.
+    """
     if index is None:
-        return _seen(path, axes, channels, normalisation)
+        return _seen(path, axes, channels, normalisation, measures_colour)
     # Callers ask for one slice after the other: the stack is kept, and so are its percentiles.
-    return _slice(_stack(path, axes, channels, normalisation, _state(path)), index)
+    return _slice(_stack(path, axes, channels, normalisation, measures_colour, _state(path)), index)
 
 
 def hash_image_file(path: Path) -> str:
@@ -43,9 +48,13 @@ def _seen(
     axes: str | None,
     channels: int | str | tuple[int | str, ...] | None,
     normalisation: Percentile | AsIs | MinMax | Limits | CTWindow,
+    measures_colour: bool,
 ) -> Image:
     image = read_image(path, axes)
-    chosen = image.channels or None if channels is None else image.channel_numbers(channels)
+    if channels is None and measures_colour:
+        return replace(image, normalisation=normalisation)
+    # Plain numbers, as if they were chosen.
+    chosen = tuple(image.chosen_channels) or None if channels is None else image.channel_numbers(channels)
     if chosen == (0,) and "C" not in str(image.axes):
         # A recipe for several channels, over an image that has one.
         chosen = None
@@ -58,9 +67,10 @@ def _stack(
     axes: str | None,
     channels: int | str | tuple[int | str, ...] | None,
     normalisation: Percentile | AsIs | MinMax | Limits | CTWindow,
+    measures_colour: bool,
     _state: tuple[int, ...],
 ) -> Image:
-    return _seen(path, axes, channels, normalisation)
+    return _seen(path, axes, channels, normalisation, measures_colour)
 
 
 @lru_cache(8)
@@ -92,4 +102,6 @@ def _slice(stack: Image, index: tuple[int, ...]) -> Image:
         stack.source,
         stack.channel_names,
         notes=(*stack.notes, *([stack.doubts] if stack.doubts else [])),
+        colour=stack.colour,
+        whole=stack if stack.is_rgb and not stack.chooses_channels else None,
     )

@@ -173,10 +173,12 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
             return Ended(_outcome(order, "already done", objects, reason=reason, channel=_channel_of(steps)))
         state = file_state(item.path)
         seen = recipe.inputs
-        image = read_item_image(item.path, seen.axes, seen.channels, seen.normalisation, item.index)
+        image = read_item_image(
+            item.path, seen.axes, seen.channels, seen.normalisation, item.index, measures_colour=seen.measures_colour
+        )
         format_of_labels(Path(f"{held.labels}{recipe.outputs.labels}"), image.label_axes)
         # Computed here, while the previous item is in `compute`.
-        _ = image.limits, image.doubts
+        _ = image.limits, image.doubts, image.found_colour if seen.measures_colour else None
     except BaseException as error:  # noqa: BLE001 - whatever a file's reader raises, the others are done
         return _failed(order, held, error, started)
     return Ready(order, recipe, held, image, source, state, {"read": _since(started)})
@@ -205,7 +207,7 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
     counted = count_in_words(objects, computed.labels.shape, next(iter(computed.steps), {}))
-    return _outcome(ready.order, "done", objects, seconds, reason, channel=ready.image.channel_choice, counted=counted)
+    return _outcome(ready.order, "done", objects, seconds, reason, channel=_channel_of(computed.steps), counted=counted)
 
 
 #: For `Pool.submit`.
@@ -295,7 +297,7 @@ def _since(started: float) -> float:
 
 
 def _channel_of(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Return which channel an earlier run used, in words, from its provenance."""
+    """Return which channel was used, in words, from the provenance."""
     return str(steps[0].get("image", {}).get("channel_choice", "")) if steps else ""
 
 

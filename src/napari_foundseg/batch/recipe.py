@@ -27,11 +27,23 @@ from napari_foundseg.models import catalog, store
 from napari_foundseg.tasks import TASKS, Inputs, Settings
 from napari_foundseg.tasks.run_request import RunRequest
 
-__all__ = ["ModelOf", "Outputs", "Recipe", "Sources", "Step", "read_recipe", "recipe_of", "step_of", "write_recipe"]
+__all__ = [
+    "ModelOf",
+    "Outputs",
+    "Recipe",
+    "Sources",
+    "Step",
+    "colour_of",
+    "read_recipe",
+    "recipe_of",
+    "step_of",
+    "write_recipe",
+]
 
 _FORMAT: Final = "foundseg-recipe 1"
-#: Fields of `Sources` that every saved recipe has, also one without `inside`.
-_BEFORE_INSIDE: Final = frozenset({"paths", "recursive", "axes", "channels", "normalisation", "stacks"})
+#: Fields of `Sources` that every saved recipe has, and what those meant that lack a later one.
+_FIRST_FIELDS: Final = frozenset({"paths", "recursive", "axes", "channels", "normalisation", "stacks"})
+_MEANT_BEFORE: Final = {"inside": "first", "colour": "RGB"}
 
 
 class Sources(Declared):
@@ -47,6 +59,9 @@ class Sources(Declared):
     channels: int | str | tuple[int | str, ...] | None = None
     """The one to three channels to look at, by number from 0 or by the file's name for them; null: RGB, else the
     first. An image without channels is its own channel 0."""
+    colour: Literal["automatic", "RGB"] = "automatic"
+    """What RGB images are to be where channels is null. Automatic: where the model expects grey pictures, one colour or
+    dyes on black are found in each image, and one channel is used as a grey picture. RGB: all three colours."""
     normalisation: Normalisation = Field(default_factory=Percentile)
     """How grey values become what a model sees."""
     stacks: Literal["whole", "slices"] = "whole"
@@ -54,6 +69,11 @@ class Sources(Declared):
     inside: Literal["all", "first"] = "all"
     """Which images of a file that holds several, such as the positions of an OME-TIFF: all that are of the largest's
     kind, each an item of its own, or the first in the file."""
+
+    @property
+    def measures_colour(self) -> bool:
+        """Whether it is found in each RGB image which channel is used."""
+        return self.channels is None and self.colour == "automatic"
 
 
 class ModelOf(Declared):
@@ -191,7 +211,9 @@ class Recipe(Declared):
             }
             for i, step in enumerate(self.steps)
         ]
-        seen = self.inputs.model_dump(mode="json", include={"axes", "channels", "normalisation", "stacks"})
+        # Results made before there was `colour` stay current in recipes that keep to RGB.
+        colour = {"colour"} if self.inputs.measures_colour else set()
+        seen = self.inputs.model_dump(mode="json", include={"axes", "channels", "normalisation", "stacks", *colour})
         # Results made before there was `measure` stay current.
         also = {"measure"} if self.outputs.measure else set()
         written = self.outputs.model_dump(mode="json", include={"labels", "table", *also})
@@ -230,14 +252,14 @@ def read_recipe(path: str | Path) -> Recipe:
 
 
 def _completed(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Fill in what a recipe meant that was saved before `Sources.inside` was there: the first image of a file.
+    """Fill in what a recipe meant that was saved before a field of `Sources` was there.
 
     Saving writes every field. A recipe that lacks others, too, is written by hand, and has the defaults.
     """
     inputs = content.get("inputs")
-    if not isinstance(inputs, Mapping) or "inside" in inputs or not set(inputs) >= _BEFORE_INSIDE:
+    if not isinstance(inputs, Mapping) or not set(inputs) >= _FIRST_FIELDS:
         return content
-    return {**content, "inputs": {**inputs, "inside": "first"}}
+    return {**content, "inputs": {**_MEANT_BEFORE, **inputs}}
 
 
 def write_recipe(path: str | Path, recipe: Recipe) -> None:
@@ -264,8 +286,19 @@ def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
         inputs=request.inputs.model_dump(mode="json", exclude_none=True),
     )
     axes, channels = _beyond_the_file(image)
-    sources = Sources(paths=paths, axes=axes, channels=channels, normalisation=image.normalisation or Percentile())
+    sources = Sources(
+        paths=paths,
+        axes=axes,
+        channels=channels,
+        colour=colour_of(image),
+        normalisation=image.normalisation or Percentile(),
+    )
     return Recipe(inputs=sources, steps=(step,), outputs=Outputs(measure=True))
+
+
+def colour_of(image: Image) -> Literal["automatic", "RGB"]:
+    """Return what RGB images are to be in a recipe of an image, if it names no channels."""
+    return "RGB" if image.is_rgb and image.chooses_channels else "automatic"
 
 
 def step_of(provenance: Mapping[str, Any]) -> Step:
@@ -288,7 +321,7 @@ def step_of(provenance: Mapping[str, Any]) -> Step:
 def _beyond_the_file(image: Image) -> tuple[str | None, int | tuple[int, ...] | None]:
     """Return axes and channels, None where they are the file's own, so that the recipe fits other files too."""
     # A choice is written down even if it is the default one: what was seen was segmented.
-    channels = image.chosen_channels if image.channel_choice else None
+    channels = image.chosen_channels if image.channel_choice and not image.measured_channels else None
     try:
         file = read_image(image.source) if image.source else None
     except FoundsegError:

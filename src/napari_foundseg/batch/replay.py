@@ -21,6 +21,7 @@ from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.colour import FoundColour
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.files.json_file import read_json
@@ -256,6 +257,7 @@ def _opened(record: _RunRecord, known: Mapping[str, Any], path: Any) -> Image:
         axes=known["array_axes"] if len(known["array_axes"]) == len(found.levels[0].shape) else found.axes,
         channels=channels,
         normalisation=normalisation,
+        colour=FoundColour.of_record(known["colour"]) if "colour" in known else None,
         spacing=known["spacing"],
         units=known["units"],
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from napari_foundseg.batch.object_measures import measured_table
-from napari_foundseg.batch.recipe import Outputs, Recipe, Sources, step_of
+from napari_foundseg.batch.recipe import Outputs, Recipe, Sources, colour_of, step_of
 from napari_foundseg.batch.sidecar import Sidecar, SourceFile, read_sidecar
 from napari_foundseg.core.errors import KeptError, OutputError
 from napari_foundseg.core.image import Image
@@ -83,7 +83,8 @@ def write_result(
     sources = Sources(
         paths=(image.source,),
         axes=image.axes,
-        channels=image.channels or None,
+        channels=image.channels or None if image.chooses_channels or not image.is_rgb else None,
+        colour=colour_of(image),
         # As the model expects it, where nothing was chosen.
         normalisation=known["image"]["normalisation"],
     )

@@ -1,4 +1,4 @@
-"""The letters that name the axes of an image, and the names of its channels."""
+"""The letters that name the axes of an image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from napari_foundseg.core.errors import AxesError
 
-__all__ = ["channel_number", "channels_in_words", "checked_axes", "default_axes", "ends_in_channels"]
+__all__ = ["checked_axes", "default_axes", "ends_in_channels"]
 
 #: Axis letters: time, channel, depth, rows, columns; Q is a further axis of slices (tifffile's "other").
 AXIS_LETTERS = "QTCZYX"
@@ -65,36 +65,3 @@ def checked_axes(axes: str | None, shape: Sequence[int]) -> str:
     if len(set(axes)) != len(axes) or not set(axes) <= set(AXIS_LETTERS) or not {"Y", "X"} <= set(axes):
         raise AxesError(f"axes={axes!r}: use each letter of {AXIS_LETTERS} at most once, Y and X always.")
     return axes
-
-
-def channel_number(name: int | str, names: Sequence[str], count: int) -> int:
-    """Return the number of a channel that is given by number or name, as `Image.channel_numbers` describes.
-
-    Raises
-    ------
-    AxesError
-        If no channel, or more than one, has such a name.
-    """
-    if isinstance(name, int):
-        return name
-    wanted = name.strip()
-    if wanted.isdecimal() and int(wanted) < count:
-        return int(wanted)
-    known = [other.strip() for other in names]
-    found = [i for i, other in enumerate(known) if other == wanted] or [
-        i for i, other in enumerate(known) if other.casefold() == wanted.casefold()
-    ]
-    if not found and wanted.isdecimal():
-        return int(wanted)
-    if len(found) != 1:
-        available = ", ".join(map(repr, known)) or "no names, only numbers from 0"
-        how = "several channels are" if found else "no channel is"
-        raise AxesError(f"{how} named {name!r}; the channels of this image have {available}.")
-    return found[0]
-
-
-def channels_in_words(used: Sequence[int], names: Sequence[str], count: int) -> str:
-    """Return channels in words, counted from 1, such as ``channel 1 of 3 (DAPI)``."""
-    numbers = ", ".join(str(channel + 1) for channel in used)
-    named = ", ".join(names[channel].strip() for channel in used if channel < len(names) and names[channel].strip())
-    return f"channel{'s' * (len(used) > 1)} {numbers} of {count}{f' ({named})' if named else ''}"

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise, product
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.arrays import in_memory, is_next_level
-from napari_foundseg.core.axes import channel_number, channels_in_words, checked_axes
+from napari_foundseg.core.axes import checked_axes
 from napari_foundseg.core.contrast import (
     AsIs,
     CTWindow,
@@ -31,14 +30,24 @@ from napari_foundseg.core.contrast import (
     find_limits,
     to_uint8,
 )
-from napari_foundseg.core.errors import AxesError, BadImageError, DTypeError
+from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.labels import plane_view
+from napari_foundseg.core.pixels.array_checks import as_array, check_dtype, check_levels, is_pyramid
+from napari_foundseg.core.pixels.channels import (
+    COLOURS,
+    DefaultChannels,
+    channel_number,
+    channels_in_words,
+    checked_channels,
+    default_channels,
+    is_rgb,
+)
+from napari_foundseg.core.pixels.colour import ColourRule, FoundColour, find_colour
+from napari_foundseg.core.pixels.reading import read_slice
+from napari_foundseg.core.pixels.sampling import flat, is_flat, sample_planes
 
 __all__ = ["Image"]
 
-#: Pixels looked at for percentiles: enough for 0.1 % accuracy, few enough to be read from a lazy stack.
-_SAMPLE_PIXELS = 1 << 20
-_SAMPLE_SLICES = 16
 #: Pixels read where the sample shows one value only.
 _MOST_PIXELS = 1 << 26
 
@@ -56,8 +65,9 @@ class Image:
         axis of 3 or 4 is RGB(A) and leading axes are slices.
     channels : int or str, or tuple of these, optional
         Which one to three channels become grey, or red, green and blue, by number from 0 or by name (see
-        `channel_numbers`). By default RGB for three or four channels that come last, otherwise the first channel. The
-        attribute holds numbers.
+        `channel_numbers`). By default the first channel, but of three or four channels that come last RGB: where a
+        model expects grey pictures, tasks then take the one channel that holds the picture, if `found_colour` is one
+        colour or dyes on black. The attribute holds numbers.
     normalisation : Percentile or AsIs or MinMax or Limits or CTWindow, optional
         How grey values become 8 bits. By default as the model that a task runs with expects; where no model is known,
         as `Percentile()`.
@@ -71,6 +81,10 @@ class Image:
         Names of all channels in their order, where they have any.
     notes : tuple of str
         What was chosen, left out or not applied when the image was read, one sentence each, for the user.
+    colour : FoundColour, optional
+        What the colours of an RGB image are, where that is known already; else it is measured when it is needed.
+    whole : Image, optional
+        The stack that a single slice was taken from: its colours and grey values are those of all slices.
 
     Raises
     ------
@@ -91,20 +105,23 @@ class Image:
     source: str | None = None
     channel_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    colour: FoundColour | None = None
+    whole: Image | None = None
 
     def __post_init__(self) -> None:
-        levels = tuple(self.data) if isinstance(self.data, list | tuple) and _is_pyramid(self.data) else (self.data,)
-        levels = tuple(level if hasattr(level, "shape") else _as_array(level) for level in levels)
+        levels = tuple(self.data) if isinstance(self.data, list | tuple) and is_pyramid(self.data) else (self.data,)
+        levels = tuple(level if hasattr(level, "shape") else as_array(level) for level in levels)
         object.__setattr__(self, "levels", levels)
         array = levels[0]
         if len(array.shape) < 2 and self.axes is None:
             raise AxesError(f"An image has at least rows and columns, got shape {tuple(array.shape)}.")
-        _check_dtype(np.dtype(array.dtype))
+        check_dtype(np.dtype(array.dtype))
         object.__setattr__(self, "axes", checked_axes(self.axes, array.shape))
         if 0 in array.shape:
             raise BadImageError(self.source, f"the image has no pixels (shape {tuple(array.shape)})")
-        _check_levels(levels, self._axes, self.source)
-        object.__setattr__(self, "channels", self._checked_channels())
+        check_levels(levels, self._axes, self.source)
+        channels = checked_channels(self.channels, self._axes, self._names_of_channels, self._count)
+        object.__setattr__(self, "channels", channels)
 
     levels: tuple[Any, ...] = field(init=False, repr=False)
 
@@ -150,12 +167,39 @@ class Image:
         return self.channels if isinstance(self.channels, tuple) else ()  # type: ignore[return-value] # numbers
 
     @property
+    def is_rgb(self) -> bool:
+        """Whether the channels are red, green and blue, and alpha perhaps: three or four that come last."""
+        return is_rgb(self._axes, self._count)
+
+    @property
+    def chooses_channels(self) -> bool:
+        """Whether somebody has chosen the channels that are used: they are neither the default ones nor measured."""
+        return not (isinstance(self.channels, DefaultChannels) or self.measured_channels)
+
+    @property
+    def measured_channels(self) -> bool:
+        """Whether the channels that are used are those that the colours of the image have given."""
+        return self.colour is not None and self.colour.channels == self.chosen_channels
+
+    @property
     def channel_choice(self) -> str:
         """The channels that are used, such as ``channel 1 of 3 (DAPI)``; empty where there is no choice."""
         # Colours of an RGB image are no channels to choose among, unless some of them were chosen.
-        count = self._size("C") if "C" in self._axes else 1
-        rgb = self._axes.endswith("C") and count in (3, 4) and self.chosen_channels == (0, 1, 2)
-        return "" if rgb or count < 2 else channels_in_words(self.chosen_channels, self.channel_names, count)
+        if (self.is_rgb and self.chosen_channels == (0, 1, 2)) or self._count < 2:
+            return ""
+        if self.colour is not None and self.measured_channels:
+            return self.colour.words
+        return channels_in_words(self.chosen_channels, self._names_of_channels, self._count)
+
+    @property
+    def found_colour(self) -> FoundColour | None:
+        """What the colours of an RGB image are, measured once on a sample of the stack; None where it is not RGB."""
+        return self.colour if self.colour is not None or not self.is_rgb else self._measured_colour
+
+    @cached_property
+    def _measured_colour(self) -> FoundColour:
+        every = tuple(range(self._count))
+        return find_colour(self._planes(channels=every)[0]) if self.whole is None else self.whole._measured_colour
 
     @property
     def usable_levels(self) -> list[int]:
@@ -164,27 +208,43 @@ class Image:
         sizes = [[level.shape[i] for i in fixed] for level in self.levels]
         return [number for number, size in enumerate(sizes) if size == sizes[0]]
 
-    def seen_as(self, expected: Percentile | AsIs | MinMax | Limits | CTWindow) -> Image:
-        """Return the image as a model expects it, unless a normalisation was chosen for it.
+    def seen_as(self, expected: Percentile | AsIs | MinMax | Limits | CTWindow, colour: ColourRule = "RGB") -> Image:
+        """Return the image as a model expects it, unless a normalisation or channels were chosen for it.
 
         Parameters
         ----------
         expected : Percentile or AsIs or MinMax or Limits or CTWindow
-            What the model expects.
+            The normalisation that the model expects.
+        colour : {'RGB', 'grey', 'one dye'}
+            What the model makes of an RGB image. RGB: it wants all three channels. Grey: pictures of one colour are
+            grey. One dye: of several dyes on black, one is used as a grey picture, too.
 
         Returns
         -------
         Image
-            Itself where a normalisation was chosen, or where percentiles are expected, which is the default.
+            Itself where both were chosen, or where percentiles and RGB are expected, which is the default.
         """
-        if self.normalisation is not None or expected == Percentile():
+        measures = colour != "RGB" and self.is_rgb and isinstance(self.channels, DefaultChannels)
+        normalises = self.normalisation is None and expected != Percentile()
+        if not measures and not normalises:
             return self
         # The same object each time, since hashes of pixels are kept by object.
         seen: dict[Any, Image] = vars(self).setdefault("_seen", {})
-        key = repr(expected)
+        key = repr(expected), colour if measures else "RGB"
         if key not in seen:
-            seen[key] = replace(self, channels=self.channels or None, normalisation=expected)
+            seen[key] = self._seen_as(expected if self.normalisation is None else self.normalisation, colour, measures)
         return seen[key]
+
+    def _seen_as(
+        self, normalisation: Percentile | AsIs | MinMax | Limits | CTWindow, colour: ColourRule, measures: bool
+    ) -> Image:
+        if not measures or self.found_colour is None:
+            return replace(self, normalisation=normalisation)
+        found = self.found_colour.used_as(colour)
+        if self.whole is not None:
+            low, high = self.whole.seen_as(normalisation, colour).limits
+            normalisation = Limits(low=low, high=high)
+        return replace(self, channels=found.channels, normalisation=normalisation, colour=found)
 
     def at_level(self, number: int) -> Image:
         """Return a level of the pyramid as an image of its own.
@@ -205,10 +265,7 @@ class Image:
         spacing = {
             axis: size * self._size(axis) / rest[0].shape[self._axes.index(axis)] for axis, size in self.spacing.items()
         }
-        channels = self.channels or None
-        return replace(
-            self, data=list(rest) if len(rest) > 1 else rest[0], channels=channels, spacing=spacing, source=None
-        )
+        return replace(self, data=list(rest) if len(rest) > 1 else rest[0], spacing=spacing, source=None)
 
     def indices(self) -> Iterator[tuple[int, ...]]:
         """Iterate over all slices.
@@ -223,7 +280,7 @@ class Image:
     @property
     def is_photograph(self) -> bool:
         """Whether the pixels are 8-bit RGB, all three colours in their order."""
-        return self.dtype == np.uint8 and self._axes.endswith("C") and self.channels == (0, 1, 2)
+        return self.dtype == np.uint8 and self._axes.endswith("C") and self.chosen_channels == (0, 1, 2)
 
     @cached_property
     def limits(self) -> tuple[float, float]:
@@ -258,12 +315,12 @@ class Image:
     def _measured(self) -> tuple[FoundLimits, str]:
         """Limits and doubts, of one sample."""
         planes, whole = self._planes()
-        sample = _flat(planes)
+        sample = flat(planes)
         norm = self.normalisation
-        if _is_flat(sample) and (more := self._planes(_MOST_PIXELS)[0]):
+        if is_flat(sample) and (more := self._planes(_MOST_PIXELS)[0]):
             # An object may be in the slices, or between the pixels, that were not looked at.
             planes = more
-            sample = _flat(planes)
+            sample = flat(planes)
         doubts = doubts_of(sample)
         if not np.isfinite(sample).any() or self.dtype == bool:
             return FoundLimits(0.0, 1.0), doubts
@@ -350,7 +407,8 @@ class Image:
         ----------
         chosen : int or str or tuple of int or str, or None
             Case is ignored unless two names differ in case only. Text that is the number of a channel, such as ``"2"``,
-            is that number, even if another channel has this name.
+            is that number, even if another channel has this name. Those of an RGB image are called red, green, blue
+            and alpha.
 
         Returns
         -------
@@ -364,9 +422,8 @@ class Image:
         """
         if chosen is None:
             return None
-        count = self._size("C") if "C" in self._axes else 0
         names = chosen if isinstance(chosen, tuple) else (chosen,)
-        return tuple(channel_number(name, self.channel_names, count) for name in names)
+        return tuple(channel_number(name, self._names_of_channels, self._count) for name in names)
 
     def describes_as(self, other: Image) -> bool:
         """Tell whether another image shows the very same array in the same way.
@@ -382,7 +439,7 @@ class Image:
             True where everything but the pixels, which are not compared, is equal.
         """
         same = len(self.levels) == len(other.levels) and all(map(operator.is_, self.levels, other.levels))
-        named = ("axes", "channels", "normalisation", "spacing", "units", "source", "channel_names")
+        named = ("axes", "channels", "chooses_channels", "normalisation", "spacing", "units", "source", "channel_names")
         return same and all(getattr(self, name) == getattr(other, name) for name in named)
 
     def fingerprint(self) -> str:
@@ -409,9 +466,8 @@ class Image:
         part = (slice(None),) * at + self.chosen_channels
         levels = [level[part] for level in self.levels]
         axes = self.label_axes
-        return replace(
-            self, data=levels if len(levels) > 1 else levels[0], axes=axes, channels=None, source=None, channel_names=()
-        )
+        data = levels if len(levels) > 1 else levels[0]
+        return replace(self, data=data, axes=axes, channels=None, source=None, channel_names=(), colour=None)
 
     def identity(self) -> str:
         """Return the fingerprint of the pixels with the default channels.
@@ -425,13 +481,14 @@ class Image:
 
     @cached_property
     def _identity(self) -> str:
-        plain = self if self.chosen_channels == self._default_channels() else replace(self, channels=None)
+        default = default_channels(self._axes, self._count)
+        plain = self if self.chosen_channels == default else replace(self, channels=None)
         return plain.fingerprint()
 
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
-        digest.update(f"{self.dtype.str[1:]} {self._axes} {self.shape} {self.channels}".encode())
+        digest.update(f"{self.dtype.str[1:]} {self._axes} {self.shape} {self.chosen_channels}".encode())
         sample = self._sample()
         digest.update(sample.astype(sample.dtype.newbyteorder("="), copy=False).tobytes())
         return digest.hexdigest()
@@ -439,109 +496,35 @@ class Image:
     def _size(self, axis: str) -> int:
         return int(self.levels[0].shape[self._axes.index(axis)])
 
-    def _checked_channels(self) -> tuple[int, ...]:
-        if "C" not in self._axes:
-            if self.channels not in (None, ()):
-                raise AxesError(f"channels={self.channels} was given, but axes {self._axes!r} have no channel axis C.")
-            return ()
-        count = self._size("C")
-        if self.channels is None:
-            return self._default_channels()
-        channels = self.channel_numbers(self.channels) or ()
-        if not 1 <= len(channels) <= 3 or not all(0 <= c < count for c in channels):
-            raise AxesError(f"channels={self.channels}: choose one to three of the {count} channels, 0 to {count - 1}.")
-        return channels
+    @property
+    def _count(self) -> int:
+        """The number of channels; 0 where there is no such axis."""
+        return self._size("C") if "C" in self._axes else 0
 
-    def _default_channels(self) -> tuple[int, ...]:
-        if "C" not in self._axes:
-            return ()
-        return (0, 1, 2) if self._axes.endswith("C") and self._size("C") in (3, 4) else (0,)
+    @property
+    def _names_of_channels(self) -> tuple[str, ...]:
+        return tuple(self.channel_names) or (COLOURS[: self._count] if self.is_rgb else ())
 
-    def _read(self, level: int, index: tuple[int, ...], box: tuple[int, int, int, int] | None) -> NDArray[Any]:
-        if len(index) != len(self.slice_axes):
-            raise AxesError(f"A slice of axes {self._axes!r} has {len(self.slice_axes)} indices, got {index}.")
-        array = self.levels[level]
-        position: dict[str, Any] = dict(zip(self.slice_axes, index, strict=True))
-        if box is not None:
-            position |= {"Y": slice(box[0], box[2] + 1), "X": slice(box[1], box[3] + 1)}
-        channels = self.chosen_channels
-        if len(channels) == 1:
-            position["C"] = channels[0]
-        elif channels:
-            position["C"] = slice(min(channels), max(channels) + 1)
-        part = in_memory(array[tuple(position.get(axis, slice(None)) for axis in self._axes)])
-        kept = [axis for axis in self._axes if not isinstance(position.get(axis), int | np.integer)]
-        part = part.transpose([kept.index(axis) for axis in ("Y", "X", "C") if axis in kept])
-        return part[..., [c - min(channels) for c in channels]] if len(channels) > 1 else part
+    def _read(
+        self,
+        level: int,
+        index: tuple[int, ...],
+        box: tuple[int, int, int, int] | None,
+        channels: tuple[int, ...] | None = None,
+    ) -> NDArray[Any]:
+        chosen = self.chosen_channels if channels is None else channels
+        return read_slice(self.levels[level], self._axes, index, box, chosen)
 
     def _sample(self) -> NDArray[Any]:
         """Return up to about a million pixels, spread over the slices of a coarse enough level."""
-        return _flat(self._planes()[0])
+        return flat(self._planes()[0])
 
-    def _planes(self, most: int = 0) -> tuple[list[NDArray[Any]], tuple[float, float]]:
-        """Return slices, spread over the stack, with up to about a million pixels; and their least and greatest value.
-
-        `most`: instead, all pixels of as many slices as have so many together.
-        """
-        level = max(i for i, a in enumerate(self.levels) if i == 0 or self._plane_pixels(a) >= _SAMPLE_PIXELS // 4)
-        indices = list(self.indices())
-        slices = most // self._plane_pixels(self.levels[level]) if most else _SAMPLE_SLICES
-        if not slices:
-            return [], (0.0, 1.0)
-        chosen = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, slices).round().astype(int))]
-        planes = [self._read(level, index, None) for index in chosen]
-        pixels = sum(p.shape[0] * p.shape[1] for p in planes)
-        step = 1 if most else max(1, int(np.ceil(np.sqrt(pixels / _SAMPLE_PIXELS))))
-        with np.errstate(invalid="ignore"):
-            finite = [(p[np.isfinite(p)] if p.dtype.kind == "f" else p) for p in planes]
-            ends = [(p.min(), p.max()) for p in finite if p.size]
-        whole = (float(min(a for a, _ in ends)), float(max(b for _, b in ends))) if ends else (0.0, 1.0)
-        return [p[::step, ::step] for p in planes], whole
-
-    def _plane_pixels(self, array: Any) -> int:
-        return int(array.shape[self._axes.index("Y")] * array.shape[self._axes.index("X")])
-
-
-def _flat(planes: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    return np.concatenate([np.ravel(plane) for plane in planes])
-
-
-def _is_flat(sample: NDArray[Any]) -> bool:
-    finite = sample[np.isfinite(sample)]
-    return bool(finite.size) and finite.min() == finite.max()
-
-
-def _is_pyramid(levels: Sequence[Any]) -> bool:
-    """Tell a list of arrays that shrink from a nested list of numbers or a list of equal planes."""
-    shapes: list[Any] = [getattr(level, "shape", None) for level in levels]
-    if not shapes or any(shape is None or len(shape) < 2 for shape in shapes):
-        return False
-    sizes = [int(np.prod(shape)) for shape in shapes if shape is not None]
-    return all(a > b for a, b in pairwise(sizes))
-
-
-def _check_levels(levels: Sequence[Any], axes: str, source: str | None) -> None:
-    """Refuse a list of images that is no pyramid."""
-    sides = [(int(level.shape[axes.index("Y")]), int(level.shape[axes.index("X")])) for level in levels]
-    if not all(is_next_level(before, after) for before, after in pairwise(sides)):
-        raise BadImageError(
-            source,
-            f"a list of images of {', '.join(f'{y} by {x}' for y, x in sides)} pixels is no pyramid, in which rows and "
-            "columns shrink by one factor (2, 3, 4 …) from level to level; give the images one by one, or stack equal "
-            "ones with numpy.stack",
-        )
-
-
-def _as_array(data: Any) -> NDArray[Any]:
-    try:
-        return np.asarray(data)
-    except ValueError as error:
-        raise BadImageError(None, f"the data cannot be made an array: {error}") from error
-
-
-def _check_dtype(dtype: np.dtype[Any]) -> None:
-    if dtype.kind not in "buif":
-        raise DTypeError(
-            f"Pixels of type {dtype} have no grey values; bool, integers and floats do. "
-            + ("Take np.abs or np.real of the array first." if dtype.kind == "c" else "Convert the array first.")
+    def _planes(
+        self, most: int = 0, channels: tuple[int, ...] | None = None
+    ) -> tuple[list[NDArray[Any]], tuple[float, float]]:
+        """Return a sample, as `sample_planes` does, of the chosen channels or of others."""
+        at = self._axes.index("Y"), self._axes.index("X")
+        sizes = [int(level.shape[at[0]] * level.shape[at[1]]) for level in self.levels]
+        return sample_planes(
+            sizes, list(self.indices()), lambda level, index: self._read(level, index, None, channels), most
         )

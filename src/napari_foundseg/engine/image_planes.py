@@ -79,7 +79,7 @@ def describe(image: Image, fingerprint: str) -> dict[str, Any]:
         "shape": tuple(int(n) for n in image.levels[0].shape),
         "dtype": image.dtype.str,
         "axes": image.axes,
-        "channels": image.channels or None,
+        "channels": tuple(image.chosen_channels) or None,
         "channel_names": image.channel_names,
         "normalisation": None if chosen is None else chosen.model_dump(mode="json"),
         "spacing": dict(image.spacing),
@@ -89,6 +89,7 @@ def describe(image: Image, fingerprint: str) -> dict[str, Any]:
         "doubts": image.known_doubts,
         "suspicion": image.suspicion if "_measured" in vars(image) else "",
         "fingerprint": fingerprint,
+        "colour": image.colour,
     }
 
 
@@ -118,9 +119,15 @@ class SentImage(Image):
         """Return the fingerprint that the window computed."""
         return str(self.__dict__["_fingerprint"])
 
-    def _read(self, level: int, index: Index, box: tuple[int, int, int, int] | None) -> NDArray[Any]:
+    def _read(
+        self,
+        level: int,
+        index: Index,
+        box: tuple[int, int, int, int] | None,
+        channels: tuple[int, ...] | None = None,
+    ) -> NDArray[Any]:
         if len(index) != len(self.slice_axes):
-            return super()._read(level, index, box)
+            return super()._read(level, index, box, channels)
         plane: NDArray[Any] = self.__dict__["_fetch"](tuple(int(i) for i in index))
         return plane if box is None else plane[box[0] : box[2] + 1, box[1] : box[3] + 1]
 

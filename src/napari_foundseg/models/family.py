@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import JsonValue
 
@@ -57,6 +57,9 @@ class Family:
     expects : {'as is', 'min to max', 'percentile'}
         How its networks expect grey values, as their authors prepare pictures; see `core.contrast`. A row's own
         ``expects`` replaces it.
+    colours : {'RGB', 'grey'}
+        What its networks make of RGB images. RGB: colours are part of what they know, as of photographs and words.
+        Grey: a picture of one colour, or of dyes on black, is seen better as a grey one; see `core.pixels.colour`.
     defaults : mapping of str to mapping
         Settings whose defaults are other than the task's, by task and method, such as
         ``{"automatic.decoder": {"min_area": 0}}``. A row's own ``defaults`` replace them one by one.
@@ -69,6 +72,7 @@ class Family:
     more_packages: Callable[[Mapping[str, Any]], tuple[Package, ...]] = _none
     pickle_names: tuple[str, ...] = ()
     expects: Expected = "percentile"
+    colours: Literal["RGB", "grey"] = "RGB"
     defaults: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
 
     def problem(self, row: CatalogRow) -> str:

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from napari_foundseg.core.contrast import AsIs, MinMax, Percentile
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.models.catalog import CatalogRow, Expected
 from napari_foundseg.models.families import family_module, family_names
 from napari_foundseg.models.family import Family
 
-__all__ = ["default_settings", "expected_normalisation"]
+__all__ = ["as_expected", "default_settings", "expected_colour", "expected_normalisation"]
 
 _NORMALISATIONS: Mapping[Expected, AsIs | MinMax | Percentile] = {
     "as is": AsIs(),
@@ -24,6 +26,23 @@ def expected_normalisation(row: CatalogRow) -> AsIs | MinMax | Percentile:
     """Return how the grey values of images are normalised for a model where nothing else is chosen."""
     family = _family(row)
     return _NORMALISATIONS[row.expects or (family.expects if family else "percentile")]
+
+
+def as_expected(row: CatalogRow, image: Image, colours: ColourRule) -> Image:
+    """Return an image as a model sees it, unless a normalisation and channels were chosen for it.
+
+    `colours`: as in `expected_colour`.
+    """
+    return image.seen_as(expected_normalisation(row), expected_colour(row, colours))
+
+
+def expected_colour(row: CatalogRow, colours: ColourRule) -> ColourRule:
+    """Return what an RGB image is whose channels nobody has chosen.
+
+    `colours`: what it is to the task, with a model that expects grey pictures.
+    """
+    family = _family(row)
+    return colours if family is not None and family.colours == "grey" else "RGB"
 
 
 def default_settings(row: CatalogRow, task: str, method: str) -> Mapping[str, JsonValue]:

@@ -9,6 +9,7 @@ from pydantic import Field, JsonValue
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Nesting
+from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.settings import Settings
 
@@ -31,6 +32,8 @@ class AutomaticInputs(Region):
 
 class _AutomaticSettings(Settings):
     """What both methods have."""
+
+    colours: ClassVar[ColourRule] = "one dye"
 
     link: Link = Field("overlap", title="Link slices", json_schema_extra={"live": True, "absent": "none"})
     """Whether objects of neighbouring slices that overlap become one. Overlap: through the depth (Z) of a stack; each

@@ -1,4 +1,4 @@
-"""Notes of a result: what was done to the contrast, and why nothing was found."""
+"""Notes of a result: which colour was used, what was done to the contrast, and why nothing was found."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.colour import FoundColour
 from napari_foundseg.core.result import Segmentation
 
 __all__ = ["notes_of", "with_notes"]
@@ -22,7 +23,9 @@ _BRIGHT = 150
 
 def notes_of(provenance: Mapping[str, Any]) -> list[str]:
     """Return what is to be said of a result, a sentence or two each; empty where nothing is odd."""
-    return [*provenance.get(_CONTRAST, ()), *provenance.get(_NOTHING, ())]
+    colour = provenance.get("image", {}).get("colour")
+    used = [note] if colour and (note := FoundColour.of_record(colour).note) else []
+    return [*used, *provenance.get(_CONTRAST, ()), *provenance.get(_NOTHING, ())]
 
 
 def with_notes(found: Segmentation, image: Image, *, finds_objects: bool) -> Segmentation:

@@ -28,6 +28,7 @@ from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.painting import Painting
+from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Candidates, Promptable
@@ -95,6 +96,7 @@ class PromptSettings(Settings):
     """Promptable segmentation (SAM)."""
 
     first_speed: ClassVar[float] = 0.1
+    colours: ClassVar[ColourRule] = "grey"
     method: Literal["sam"] = Field("sam", title="SAM")
     output: Literal["auto", "best of three", "single"] = Field("auto", title="Mask choice")
     """Which of the model's masks to take. Best of three also considers the part and the whole of what was clicked;

@@ -62,6 +62,7 @@ def record(request: RunRequest, model: Model, started: float) -> dict[str, Any]:
             "channels": list(image.chosen_channels),
             "channel_names": list(image.channel_names),
             "channel_choice": image.channel_choice,
+            **({"colour": image.colour.to_record()} if image.colour is not None else {}),
             "normalisation": (image.normalisation or Percentile()).model_dump(mode="json"),
             "limits": list(image.limits),
             "spacing": dict(image.spacing),

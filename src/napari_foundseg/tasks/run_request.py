@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pyramids import Level
 from napari_foundseg.models.catalog import catalog
-from napari_foundseg.models.row_defaults import expected_normalisation
+from napari_foundseg.models.row_defaults import as_expected
 from napari_foundseg.tasks.settings import Inputs, Settings
 
 __all__ = ["RunRequest"]
@@ -23,7 +23,7 @@ class RunRequest:
         A name in `tasks.TASKS`.
     image : Image
         The image. Its pixels must not change before the run has ended. Where it has no normalisation, it gets the one
-        that the model expects.
+        that the model expects; of an RGB image without chosen channels, it gets those.
     inputs : Inputs
         The task's inputs, in pixels of the image's finest level.
     settings : Settings
@@ -44,8 +44,12 @@ class RunRequest:
     def __post_init__(self) -> None:
         # A model that this process does not know may be known where the run is computed, which names it if not.
         known = catalog().get(self.model)
-        if self.image.normalisation is None and known is not None:
-            object.__setattr__(self, "image", self.image.seen_as(expected_normalisation(known)))
+        if known is None:
+            return
+        image = as_expected(known, self.image, self.settings.colours)
+        if image is not self.image and self.level is not None:
+            object.__setattr__(self, "level", Level(image, self.level.number))
+        object.__setattr__(self, "image", image)
 
     def at_level(self) -> RunRequest:
         """Return the request in pixels of its level, with the level as its image; itself for the finest level."""

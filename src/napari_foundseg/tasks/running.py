@@ -65,4 +65,4 @@ def run(
     method = row.method_for(catalog.row(name).protocols) if method is None else method
     checked = row.settings(method, {**model_defaults(name, task, method), **settings})
     loaded = load_model(model, protocol=row.protocols[method])
-    return row.run(image_for(name, picture), parsed, checked, loaded, progress)
+    return row.run(image_for(name, picture, checked), parsed, checked, loaded, progress)

@@ -14,11 +14,12 @@ from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.validation_messages import validation_message
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.row_defaults import expected_normalisation
+from napari_foundseg.models.row_defaults import as_expected
 from napari_foundseg.tasks.notes import with_notes
 
 if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
+    from napari_foundseg.core.pixels.colour import ColourRule
     from napari_foundseg.core.pyramids import Level
     from napari_foundseg.core.result import Segmentation
 
@@ -65,6 +66,9 @@ class Settings(_Declared):
 
     #: Seconds per megapixel, or per thousand prompts, until a run has been measured: two cores, the built-in model.
     first_speed: ClassVar[float] = 5.0
+    #: What RGB images are to the method, with a model that expects grey pictures: it finds the objects of one dye by
+    #: itself, or is told by the user where objects of any dye are (grey), or colours are part of what it finds (RGB).
+    colours: ClassVar[ColourRule] = "RGB"
 
     if TYPE_CHECKING:
 
@@ -250,7 +254,7 @@ class Task:
         Cancelled
             If `cancelled` returned True.
         """
-        if image.normalisation is None and model is not None:
-            image = image.seen_as(expected_normalisation(row(model.name)))
+        if model is not None:
+            image = as_expected(row(model.name), image, settings.colours)
         found = self.function(image, inputs, settings, model, progress, cancelled)
         return with_notes(found, image, finds_objects=self.finds_objects)

@@ -7,11 +7,12 @@ from typing import Any
 from napari_foundseg.core.contrast import AsIs, MinMax, Percentile
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.models.catalog import CatalogRow, catalog, row
-from napari_foundseg.models.row_defaults import default_settings, expected_normalisation
-from napari_foundseg.tasks import TASKS
+from napari_foundseg.models.row_defaults import as_expected, default_settings, expected_colour, expected_normalisation
+from napari_foundseg.tasks import TASKS, Settings
 
-__all__ = ["default_model", "expectation", "image_for", "model_defaults", "models_for", "tasks_for"]
+__all__ = ["colour_rule", "default_model", "expectation", "image_for", "model_defaults", "models_for", "tasks_for"]
 
 
 def tasks_for(row: CatalogRow) -> tuple[str, ...]:
@@ -45,6 +46,11 @@ def expectation(model: str) -> AsIs | MinMax | Percentile:
     return expected_normalisation(row(model))
 
 
-def image_for(model: str, image: Image) -> Image:
-    """Return an image as a model expects it, unless a normalisation was chosen for it."""
-    return image.seen_as(expectation(model))
+def colour_rule(model: str, settings: type[Settings]) -> ColourRule:
+    """Return what RGB images are to a method with a model."""
+    return expected_colour(row(model), settings.colours)
+
+
+def image_for(model: str, image: Image, settings: Settings) -> Image:
+    """Return an image as a model expects it, unless a normalisation and channels were chosen for it."""
+    return as_expected(row(model), image, settings.colours)

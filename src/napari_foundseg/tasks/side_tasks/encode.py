@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.painting import Painting
+from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Promptable
 from napari_foundseg.tasks.provenance import record
@@ -23,6 +24,7 @@ __all__ = ["TASK", "EncodeSettings"]
 class EncodeSettings(Settings):
     """The windows that clicks are decoded in first."""
 
+    colours: ClassVar[ColourRule] = "grey"
     method: Literal["encode"] = "encode"
 
 

@@ -1,7 +1,8 @@
-"""The channel of an image that is used: the one that the viewer shows, or others that the user chooses."""
+"""The channel of an image that is used: the one that the viewer shows or the colours give, or those that are chosen."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from napari.components import ViewerModel
@@ -9,19 +10,26 @@ from napari.layers import Image as ImageLayer
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QLineEdit, QVBoxLayout, QWidget
 
+from napari_foundseg.core.pixels.channels import COLOURS
+from napari_foundseg.core.pixels.colour import ColourRule, FoundColour
 from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
+from napari_foundseg.widgets.controls.rows import wrapping_label
+from napari_foundseg.widgets.layers.layer_colour import ask_colour, known_colour, settle_colour
 from napari_foundseg.widgets.layers.shown_channel import channel_names, shown_channel
 
 __all__ = ["ChannelChoice"]
 
 #: Data of the entries that are no channel.
-_SHOWN, _SEVERAL = -1, -2
+_SHOWN, _SEVERAL, _AUTOMATIC, _RGB = -1, -2, -3, -4
+#: Data of the entry red; green and blue follow. Apart from channels: a chosen one stays chosen on other layers.
+_RED = 100
 
 
 class ChannelChoice(QWidget):
     """A choice among the channels of a layer; hidden for layers without several.
 
-    By default the channel in view is used, and the first entry names it while the slider moves.
+    By default the channel in view is used, and the first entry names it while the slider moves. Of an RGB layer it is
+    what its colours give, which are measured in a background thread and said in words.
 
     Parameters
     ----------
@@ -33,6 +41,7 @@ class ChannelChoice(QWidget):
     changed = Signal()
     #: The user has chosen an entry or typed channels.
     picked = Signal()
+    _measured = Signal(object)
 
     def __init__(self, viewer: ViewerModel, *, offered: bool = True) -> None:
         super().__init__()
@@ -41,11 +50,14 @@ class ChannelChoice(QWidget):
         self._layer: ImageLayer | None = None
         self._axis: int | None = None
         self._used: Any = None
+        self._rule: ColourRule = "RGB"
         self.combo = ElidedCombo(8)
         self.combo.setAccessibleName("Channel")
         self.combo.setToolTip(
             "The channel that is segmented. Channel shown: the one in view, which the slider below the canvas chooses. "
-            "Choose another to use it whatever is in view, or several, which the model sees as red, green and blue."
+            "Choose another to use it whatever is in view, or several, which the model sees as red, green and blue. "
+            "Of a colour image, automatic: a picture of one colour on black is used as a grey one, and of the dyes of "
+            "a fluorescence image the one that shows nuclei or cells; stained tissue and photographs stay RGB."
         )
         self.text = QLineEdit()
         self.text.setAccessibleName("Several channels")
@@ -55,14 +67,18 @@ class ChannelChoice(QWidget):
             "model as red, green and blue."
         )
         self.text.hide()
+        self.words = wrapping_label("")
+        self.words.hide()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         layout.addWidget(self.combo)
         layout.addWidget(self.text)
+        layout.addWidget(self.words)
         self.combo.currentIndexChanged.connect(self._update_used)
         self.combo.activated.connect(lambda _at: self.picked.emit())
         self.text.editingFinished.connect(self._typed)
+        self._measured.connect(self._show_measured)
         self._connect_viewer(True)
         self.hide()
 
@@ -73,6 +89,11 @@ class ChannelChoice(QWidget):
         if layer is not None and "C" in axes and not (layer.rgb and len(axes) > layer.ndim):
             self._axis = axes.index("C")
             count = int((layer.data[0] if layer.multiscale else layer.data).shape[self._axis])
+        if layer is not None and layer.rgb and "C" in axes:
+            self._offer_colours(layer)
+            return
+        self.words.hide()
+        self.combo.show()
         chosen = self.combo.currentData()
         self.combo.blockSignals(True)
         self.combo.clear()
@@ -89,11 +110,35 @@ class ChannelChoice(QWidget):
         self.setVisible(self._offered and self._axis is not None)
         self._update_used()
 
+    def use_rule(self, rule: ColourRule) -> None:
+        """Show what the colours of an RGB layer give with a model and a method."""
+        self._rule = rule
+        if self._layer is not None and self._layer.rgb:
+            self._offer_colours(self._layer)
+
+    def colour(self) -> FoundColour | None:
+        """Return what the colours of an RGB layer are; None where they do not matter, or are not known yet."""
+        return known_colour(self._layer) if self._layer is not None and self._measures else None
+
+    def settle(self, seconds: float) -> None:
+        """Wait until the colours of the layer are measured, if they matter; raises as `settle_colour`."""
+        if self._layer is not None and self._measures:
+            settle_colour(self._layer, seconds)
+
+    @property
+    def _measures(self) -> bool:
+        """Whether the colours of an RGB layer give the channel."""
+        automatic = self.combo.currentData() in (None, _AUTOMATIC)
+        return self._layer is not None and bool(self._layer.rgb) and self._rule != "RGB" and automatic
+
     def channels(self) -> tuple[int | str, ...] | None:
-        """Return the channels to use, by number or name; None where there is nothing to choose among."""
+        """Return the channels to use, by number or name; None where there is nothing to choose, or the colours do."""
+        chosen = self.combo.currentData()
+        if self._layer is not None and chosen is not None and (chosen in (_AUTOMATIC, _RGB) or chosen >= _RED):
+            automatic = chosen == _AUTOMATIC or not _differ(known_colour(self._layer))
+            return None if automatic else (0, 1, 2) if chosen == _RGB else (int(chosen) - _RED,)
         if self._layer is None or self._axis is None:
             return None
-        chosen = self.combo.currentData()
         if chosen == _SEVERAL:
             return tuple(part.strip() for part in self.text.text().split(",") if part.strip()) or None
         if chosen == _SHOWN:
@@ -110,6 +155,38 @@ class ChannelChoice(QWidget):
                         self._viewer.dims.events.ndisplay):  # fmt: skip
             emitter.connect(self._update_used) if on else emitter.disconnect(self._update_used)
 
+    def _offer_colours(self, layer: ImageLayer) -> None:
+        """Offer the colours of an RGB layer, and say what they are as soon as that is known."""
+        asked = ask_colour(layer)
+        if asked is not None and not asked.done():
+            asked.add_done_callback(lambda _done: self._tell(layer))
+        found = known_colour(layer)
+        chosen = self.combo.currentData()
+        used = "RGB" if found is None else found.used_as(self._rule).words or "RGB"
+        names = {dye.channel: dye.name for dye in found.dyes} if found is not None and found.kind == "dyes" else {}
+        self.combo.blockSignals(True)
+        self.combo.clear()
+        self.combo.addItem(f"Automatic: {used}", _AUTOMATIC)
+        self.combo.addItem("RGB", _RGB)
+        for number, name in enumerate(COLOURS[:3]):
+            dye = names.get(number, name)
+            self.combo.addItem(name.capitalize() if dye == name else f"{dye.capitalize()} ({name})", _RED + number)
+        self.combo.setCurrentIndex(max(0, self.combo.findData(chosen)))
+        self.combo.blockSignals(False)
+        self.combo.setVisible(_differ(found))
+        self.setVisible(self._offered and found is not None and (_differ(found) or bool(found.hidden)))
+        self._update_used()
+
+    def _tell(self, layer: ImageLayer) -> None:
+        """Come back to the window's thread."""
+        # The form may have been closed.
+        with suppress(RuntimeError):
+            self._measured.emit(layer)
+
+    def _show_measured(self, layer: ImageLayer) -> None:
+        if layer is self._layer and known_colour(layer) is not None:
+            self._offer_colours(layer)
+
     def _typed(self) -> None:
         self._update_used()
         self.picked.emit()
@@ -118,14 +195,24 @@ class ChannelChoice(QWidget):
         """Name the channel in view, and report other channels than before."""
         self.text.setVisible(self.combo.currentData() == _SEVERAL)
         layer, axis = self._layer, self._axis
+        found = None if layer is None or not layer.rgb else known_colour(layer)
+        if found is not None:
+            used = found.used_as(self._rule)
+            self.words.setText(" ".join(filter(None, (used.why if self._measures else "", used.hidden))))
+        self.words.setVisible(found is not None and bool(self.words.text()))
         if layer is not None and axis is not None:
             shown = shown_channel(self._viewer, layer, axis)
             entry = _entry(channel_names(layer, self.combo.count() - 2), shown or 0)
             self.combo.setItemText(0, f"Channel: {entry}, all shown" if shown is None else f"Channel shown: {entry}")
-        used = layer, self.channels()
-        if used != self._used:
-            self._used = used
+        now = layer, self.channels()
+        if now != self._used:
+            self._used = now
             self.changed.emit()
+
+
+def _differ(found: FoundColour | None) -> bool:
+    """Tell whether red, green and blue are known to differ, so that there is something to choose among."""
+    return found is not None and (found.kind != "grey" or len(found.channels) == 1)
 
 
 def _entry(names: tuple[str, ...], number: int) -> str:

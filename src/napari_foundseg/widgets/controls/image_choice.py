@@ -20,6 +20,7 @@ from napari_foundseg.core.contrast import (
 )
 from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.pyramids import Level, fitting_level
 from napari_foundseg.widgets.controls.channel_choice import ChannelChoice
 from napari_foundseg.widgets.controls.ct_window_row import CTWindowRow
@@ -100,8 +101,9 @@ class ImageChoice(QWidget):
         self._choice.changed.connect(self._layer_changed)
         self._layer_changed()
 
-    def expect(self, normalisation: Normalisation) -> None:
-        """Show what the chosen model expects as the automatic choice."""
+    def expect(self, normalisation: Normalisation, colours: ColourRule) -> None:
+        """Show what the chosen model expects, with the chosen method, as the automatic choice."""
+        self.channel.use_rule(colours)
         self._expected = normalisation
         words = f"{_AUTOMATIC} (as this model expects: {describe_normalisation(normalisation)})"
         self._normalisation.setItemText(0, words)
@@ -124,18 +126,21 @@ class ImageChoice(QWidget):
         if self.layer is None:
             raise BadImageError(None, NO_IMAGE)
         self.file.settle(_GLANCE)
+        self.channel.settle(_GLANCE)
         return image_from_layer(
             self.layer,
             axes=self._axes.text().strip() or None,
             channels=self.channel.channels(),
             normalisation=self._chosen_normalisation(),
             displayed=displayed_axes(self._viewer, self.layer),
+            colour=self.channel.colour(),
         )
 
     def wait_for_file(self) -> None:
-        """Wait for the axes that the layer's file has; what goes wrong is raised by `image`."""
+        """Wait for the axes that the layer's file has, and for its colours; what goes wrong is raised by `image`."""
         with suppress(FoundsegError):
             self.file.settle(PATIENCE)
+            self.channel.settle(PATIENCE)
 
     def target(self) -> ImageOnLayer:
         """Return the chosen layer with its image; raises as `image` does."""
@@ -218,11 +223,13 @@ class ImageChoice(QWidget):
         self.changed.emit()
 
     def _follow(self, layer: ImageLayer | None) -> None:
-        """Follow the axes of a layer instead of those of the one before."""
+        """Follow axes and pixels of a layer instead of those of the one before."""
         if self._followed is not None:
             self._followed.events.axis_labels.disconnect(self._axes_changed)
+            self._followed.events.data.disconnect(self._axes_changed)
         if layer is not None:
             layer.events.axis_labels.connect(self._axes_changed)
+            layer.events.data.connect(self._axes_changed)
         self._followed = layer
 
     def _axes_changed(self, _event: Any = None) -> None:

@@ -16,7 +16,7 @@ from napari_foundseg.models.store import check_here
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.tasks.notes import notes_of
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.task_models import expectation, model_defaults
+from napari_foundseg.tasks.task_models import colour_rule, expectation, model_defaults
 from napari_foundseg.widgets.controls.image_choice import NO_IMAGE, ImageChoice
 from napari_foundseg.widgets.controls.model_row import ModelRow
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
@@ -298,8 +298,14 @@ class TaskForm(Dock):
         model = str(self.model.currentData())
         for name, form in self.forms.items():
             form.use_defaults(model_defaults(model, self.task.name, name))
-        self.image.expect(expectation(model))
+        self._show_expected()
         self._show_state()
+
+    def _show_expected(self) -> None:
+        """Show how the chosen model and method expect grey values and colours."""
+        model = str(self.model.currentData())
+        method = self.task.methods.get(self.method_name)
+        self.image.expect(expectation(model), "RGB" if method is None else colour_rule(model, method))
 
     def _show_state(self) -> None:
         own = self.forms[self.method_name].defaults_in_words() if self.method_name else ""
@@ -357,6 +363,7 @@ class TaskForm(Dock):
         for name, form in self.forms.items():
             form.setVisible(name == chosen)
         self.method.setToolTip((self.task.methods[chosen].__doc__ or "").strip() if chosen else "")
+        self._show_expected()
         self._show_state()
         self.update_estimate()
 

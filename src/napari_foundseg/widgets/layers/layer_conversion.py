@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from napari.layers import Image as ImageLayer
     from napari.layers import Layer
 
+    from napari_foundseg.core.pixels.colour import FoundColour
     from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = [
@@ -44,12 +45,13 @@ def image_from_layer(
     channels: int | str | tuple[int | str, ...] | None = None,
     normalisation: Normalisation | None = None,
     displayed: tuple[int, int] | None = None,
+    colour: FoundColour | None = None,
 ) -> Image:
     """Return a layer's pixels as an `Image`, without copying or computing any.
 
     `axes`: one letter an axis; by default from `layer_axes`. `normalisation`: how grey values become 8 bits;
     percentiles of the whole stack by default. `displayed`: which data axes are rows and columns; the last two by
-    default.
+    default. `colour`: what the colours of an RGB layer are, where that is known.
 
     Raises
     ------
@@ -69,6 +71,7 @@ def image_from_layer(
         units={name: unit for name, unit in units.items() if unit not in ("px", "pixel")},
         source=_source(layer),
         channel_names=tuple(layer.metadata.get(CHANNEL_NAMES, ())),
+        colour=colour,
     )
 
 

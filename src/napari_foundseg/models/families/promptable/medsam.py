@@ -36,6 +36,7 @@ FAMILY = Family(
     verified_against="the authors' recipe on segment-anything, equal within 1e-4",
     packages=(Package("segment-anything"),),
     expects="as is",
+    colours="grey",
 )
 
 

@@ -44,6 +44,7 @@ FAMILY = Family(
             "min_area": 0,
         }
     },
+    colours="grey",
 )
 
 _DECODER = "micro-sam's instance decoder"

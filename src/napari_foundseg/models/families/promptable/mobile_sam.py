@@ -18,6 +18,7 @@ FAMILY = Family(
     "rest as SAM",
     packages=(Package("segment-anything"),),
     expects="as is",
+    colours="grey",
 )
 
 

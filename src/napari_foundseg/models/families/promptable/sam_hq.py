@@ -28,6 +28,7 @@ FAMILY = Family(
     "transformers with a slip mended, within 1e-4",
     packages=(Package("segment-anything"),),
     expects="as is",
+    colours="grey",
 )
 
 

@@ -21,6 +21,7 @@ FAMILY = Family(
     # Trainers by which SAMs are finetuned.
     pickle_names=("lightning", "lightning_fabric", "mmcv", "mmengine", "pytorch_lightning"),
     expects="as is",
+    colours="grey",
 )
 
 #: Fields of the row of any SAM.

@@ -28,6 +28,7 @@ FAMILY = Family(
     protocols=("NucleusDecoding", "InstanceDecoding", *SAM_PROTOCOLS),
     verified_against="annotated images that it was not trained on (its own weights)",
     packages=(Package("segment-anything"),),
+    colours="grey",
 )
 
 

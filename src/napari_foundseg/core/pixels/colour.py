@@ -1,0 +1,357 @@
+"""What the colours of an RGB picture are: grey, one colour, the dyes of a fluorescence image, or real colours.
+
+All is measured on the means of 4 by 4 pixels, which have little of the noise and of what JPEG does to colours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.pixels.channels import COLOURS
+from napari_foundseg.core.pixels.dyes import choose_dye
+
+__all__ = ["ColourRule", "Dye", "FoundColour", "find_colour"]
+
+#: What a model makes of an RGB picture: it wants RGB; one colour is grey; of several dyes on black one is used, too.
+ColourRule = Literal["RGB", "grey", "one dye"]
+Kind = Literal["grey", "one colour", "dyes", "colour"]
+
+#: Side of the squares whose means are looked at, and the shortest side of a picture that is worth it.
+_SQUARE = 4
+_LONG = 64
+#: Channels differ by more than this share of the brightest where there is colour, and by steps of 8 bits anyway.
+_TINT = 0.04
+_STEPS = 2.5
+#: Shares of a picture that marks such as a scale bar may cover, and coloured pixels that nobody would see.
+_MARKS = 0.05
+_UNSEEN = 0.0005
+#: A channel is nothing but another one, times a factor, if it is off by more than this in few places.
+_OFF = 0.1
+_FEW = 0.02
+#: Two channels of a dye differ by less than this.
+_SAME = 0.06
+#: Least saturation (of HSV) of the bright pixels of one colour on black; paler ones may be anything.
+_SATURATED = 0.3
+#: The background is darker than this, in shares of the brightest.
+_DARK = 0.35
+#: A channel below this shows nothing, and one below that may be what a dye leaks into it.
+_FAINT = 0.08
+_LEAK = 0.25
+#: Shares of a picture of dyes that are background, and that have the colour of one dye alone.
+_BACKGROUND = 0.1
+_PURE = 0.005
+#: Of three dyes, two are less alike than this; red, green and blue of a photograph all show one scene.
+_APART = 0.5
+
+
+class Dye(NamedTuple):
+    """The name of a dye's colour, and the channel that holds it, alone if there is one."""
+
+    name: str
+    channel: int
+
+
+@dataclass(frozen=True)
+class FoundColour:
+    """What the colours of a picture are.
+
+    Parameters
+    ----------
+    kind : {'grey', 'one colour', 'dyes', 'colour'}
+        Grey: three channels that are alike. One colour: black to one colour, as a grey picture is exported. Dyes: a
+        fluorescence image of two or three dyes, each with its colour. Colour: stained tissue, a photograph, or unclear.
+    channels : tuple of int
+        The channels to use: one, or all three.
+    dyes : tuple of Dye
+        The used one first; empty for grey and for real colours.
+    why : str
+        A sentence or two that say what was found and what is used.
+    hidden : str
+        What is to be said of transparent pixels; empty where there are none.
+    """
+
+    kind: Kind
+    channels: tuple[int, ...]
+    dyes: tuple[Dye, ...]
+    why: str
+    hidden: str = ""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return all as plain JSON, for a provenance."""
+        return {**vars(self), "channels": list(self.channels), "dyes": [list(dye) for dye in self.dyes]}
+
+    @classmethod
+    def of_record(cls, values: Mapping[str, Any]) -> FoundColour:
+        """Return what a provenance holds."""
+        known = dict(values)
+        channels = tuple(known.pop("channels"))
+        dyes = tuple(Dye(*dye) for dye in known.pop("dyes"))
+        return cls(channels=channels, dyes=dyes, **known)
+
+    @property
+    def note(self) -> str:
+        """What is to be said of a result: what was chosen, and what is transparent; empty for RGB as it is."""
+        return " ".join(filter(None, (self.why if len(self.channels) == 1 else "", self.hidden)))
+
+    def used_as(self, rule: ColourRule) -> FoundColour:
+        """Return the same with the channels that a rule takes."""
+        if rule == "one dye" or (rule == "grey" and self.kind != "dyes"):
+            return self
+        dyes = f"Dyes on black, {_listed(self.dyes)}: all are seen, as RGB." if self.kind == "dyes" else "Used as RGB."
+        return replace(self, channels=(0, 1, 2), why=dyes)
+
+    @property
+    def words(self) -> str:
+        """What is used, such as ``blue only, as grey``; empty where all three channels are."""
+        if len(self.channels) != 1:
+            return ""
+        used = COLOURS[self.channels[0]]
+        if self.kind == "grey":
+            return f"{used} channel of a grey picture"
+        if self.kind == "one colour":
+            return f"{self.dyes[0].name} only, as grey"
+        return f"{_in_words(self.dyes[0])} of {_listed(self.dyes)}"
+
+
+def find_colour(planes: Sequence[NDArray[Any]]) -> FoundColour:
+    """Find what the colours of a picture are.
+
+    Parameters
+    ----------
+    planes : sequence of (M, N, 3) or (M, N, 4) ndarray
+        Slices of one stack in RGB or RGBA, of any real dtype. Transparent pixels are left out.
+
+    Returns
+    -------
+    FoundColour
+        One answer for all planes.
+    """
+    seen, said = _transparent(planes)
+    pictures = [_means(plane, there) for plane, there in zip(planes, seen, strict=True)]
+    found = _of_pictures(planes, seen, pictures)
+    return replace(found, hidden=said)
+
+
+def _of_pictures(
+    planes: Sequence[NDArray[Any]],
+    seen: Sequence[NDArray[np.bool_] | None],
+    pictures: Sequence[NDArray[np.float32]],
+) -> FoundColour:
+    """`pictures`: the means of the planes."""
+    pixels = _flat(pictures)
+    if not len(pixels):
+        return _real("No pixel has a finite value")
+    brightest = float(np.percentile(pixels.max(axis=1), 99.8))
+    tint = pixels.max(axis=1) - pixels.min(axis=1)
+    coloured = tint > max(_TINT * brightest, _STEPS if planes[0].dtype.kind in "ui" else 0.0)
+    if coloured.mean() <= _UNSEEN:
+        return FoundColour("grey", (0, 1, 2), (), "Grey: red, green and blue are equal.")
+    if coloured.mean() <= _MARKS and _are_marks(pixels[coloured], brightest):
+        return _grey_below_marks(pixels, coloured)
+    if np.array_equal(pixels.min(axis=0), pixels.max(axis=0)):
+        return _real("All pixels have one colour")
+    unmarked = _without_white_marks(planes, seen)
+    ground = np.percentile(pixels, 5, axis=0)
+    name, number = _one_colour(unmarked, np.zeros(3)) or _one_colour(unmarked, ground) or ("", 0)
+    if name:
+        also = "" if name == COLOURS[number] else f" (its {COLOURS[number]} channel)"
+        why = f"One colour, {name}, on black: it is used as a grey picture{also}."
+        return FoundColour("one colour", (number,), (Dye(name, number),), why)
+    dyes = _dyes(pixels - ground, ground)
+    if len(dyes) < 2:
+        return _real("The colours are neither one nor those of separate dyes on black")
+    number = choose_dye([picture - ground for picture in pictures], [dye.channel for dye in dyes])
+    dyes = sorted(dyes, key=lambda dye: dye.channel != number)
+    why = (
+        f"Dyes on black, {_listed(dyes)}: {_in_words(dyes[0])} is used as a grey picture. Choose another colour if it "
+        "shows the objects."
+    )
+    return FoundColour("dyes", (number,), tuple(dyes), why)
+
+
+def _flat(pictures: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures] or [np.empty((0, 3), np.float32)])
+    finite: NDArray[np.float32] = pixels[np.isfinite(pixels).all(axis=1)]
+    return finite
+
+
+def _without_white_marks(
+    planes: Sequence[NDArray[Any]], seen: Sequence[NDArray[np.bool_] | None]
+) -> NDArray[np.float32]:
+    """Return the means without white marks such as a scale bar and what is next to them, if there are few."""
+    from scipy import ndimage
+
+    white = max(float(np.nanmax(plane[..., :3])) for plane in planes)
+    kept = []
+    for plane, flags in zip(planes, seen, strict=True):
+        colours = plane[..., :3]
+        darkest = colours.min(axis=-1)
+        marks = (darkest >= 0.75 * white) & (colours.max(axis=-1) - darkest <= 0.2 * white)
+        if marks.mean() > _MARKS:
+            marks[:] = False
+        near = ndimage.binary_dilation(marks, iterations=_SQUARE) if marks.any() else marks
+        kept.append(_means(plane, ~near if flags is None else flags & ~near))
+    return _flat(kept)
+
+
+def _one_colour(pixels: NDArray[np.float32], ground: NDArray[Any]) -> tuple[str, int] | None:
+    """Return the colour's name and its strongest channel if pixels lie on one ray from black, or from a dark ground."""
+    brightest = np.percentile(pixels, 99.5, axis=0)
+    shown = pixels - ground
+    spans = np.percentile(shown, 99.5, axis=0)
+    number = int(spans.argmax())
+    varies = float(brightest[number] - np.percentile(pixels[:, number], 5))
+    if varies <= 0 or ground.max() > _DARK * brightest.max():
+        return None
+    bright = shown[:, number] >= 0.5 * spans[number]
+    pale = 1 - pixels[bright].min(axis=1) / np.maximum(pixels[bright].max(axis=1), 1e-9)
+    if np.median(pale) < _SATURATED:
+        return None
+    if not all(_follows(shown[:, c], shown[:, number], _OFF * varies) for c in range(3) if c != number):
+        return None
+    return _name(spans / spans[number]), number
+
+
+def _dyes(shown: NDArray[np.float32], ground: NDArray[Any]) -> list[Dye]:
+    """Return two or three dyes on black; none if there are none."""
+    spans = np.percentile(shown, 99.5, axis=0)
+    span = float(spans.max())
+    if span <= 0 or ground.max() > _DARK * span:
+        return []
+    relative = shown / np.maximum(spans, _FAINT * span)
+    on = relative > 0.3
+    off = relative < 0.15
+    if off.all(axis=1).mean() < _BACKGROUND:
+        return []
+    pure = [float((on[:, c] & np.delete(off, c, axis=1).all(axis=1)).mean()) for c in range(3)]
+    mixed = [float((off[:, c] & np.delete(on, c, axis=1).all(axis=1)).mean()) for c in range(3)]
+    weakest = int(spans.argmin())
+    a, b = (c for c in range(3) if c != weakest)
+    if spans[weakest] <= _LEAK * span and _is_sum(shown, weakest, span):
+        return [Dye(COLOURS[a], a), Dye(COLOURS[b], b)] if max(pure[a], pure[b]) >= _PURE else []
+    for own in range(3):
+        a, b = (c for c in range(3) if c != own)
+        equal = 0.5 < spans[b] / max(spans[a], 1e-9) < 2 and _follows(shown[:, b], shown[:, a], _SAME * span)
+        if equal and max(pure[own], mixed[own]) >= _PURE:
+            # Such as green and magenta, which is red and blue alike.
+            strongest = max((a, b), key=lambda c: spans[c])
+            return [Dye(COLOURS[own], own), Dye(_name(np.arange(3) != own), strongest)]
+    for shared in range(3):
+        a, b = (c for c in range(3) if c != shared)
+        apart = pure[shared] < _PURE <= max(mixed[a], mixed[b])
+        if apart and spans[shared] > 0.5 * span and _is_sum(shown, shared, span):
+            # Such as cyan and magenta, which share blue.
+            return [Dye(_name(np.isin(range(3), (c, shared))), c) for c in (a, b)]
+    alike = np.asarray(np.corrcoef(shown.T))[[0, 0, 1], [1, 2, 2]]
+    if alike.min() > _APART or np.sort(pure)[1] < 2 * _PURE:
+        return []
+    return [Dye(COLOURS[c], c) for c in range(3)]
+
+
+def _is_sum(shown: NDArray[np.float32], channel: int, span: float) -> bool:
+    """Tell whether a channel is a sum of shares of the two others, but for few pixels and where it is saturated."""
+    others = np.delete(shown, channel, axis=1)
+    target = shown[:, channel]
+    below = target < 0.97 * max(float(target.max()), 1e-9)
+    factors = np.maximum(np.linalg.lstsq(others[below], target[below], rcond=None)[0], 0)
+    off = np.abs(target - others @ factors) > _OFF * span
+    return bool(off[below].mean() <= _FEW) and not (target.max() > 0.5 * span and factors.min() < 0.3)
+
+
+def _real(reason: str) -> FoundColour:
+    return FoundColour("colour", (0, 1, 2), (), f"{reason}: used as RGB.")
+
+
+def _transparent(planes: Sequence[NDArray[Any]]) -> tuple[list[NDArray[np.bool_] | None], str]:
+    """Return which pixels are not transparent, None for all, and what is to be said of the transparent ones."""
+    if planes[0].shape[-1] != 4:
+        return [None] * len(planes), ""
+    seen = [plane[..., 3] > 0 for plane in planes]
+    share = 1 - float(np.mean([flags.mean() for flags in seen]))
+    if share == 0:
+        return [None] * len(planes), ""
+    if share == 1:
+        return [None] * len(planes), "The picture is wholly transparent (alpha 0); its colours are used all the same."
+    return list(seen), f"{100 * share:.2g} % of the pixels are transparent (alpha 0); their colours are used, too."
+
+
+def _means(plane: NDArray[Any], seen: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """Return the means of squares of a plane in float32; transparent pixels are left out, as NaN."""
+    values = plane[..., :3].astype(np.float32)
+    if seen is not None:
+        values[~seen] = np.nan
+    if min(values.shape[:2]) < _LONG:
+        return values
+    rows, columns = (n // _SQUARE for n in values.shape[:2])
+    squares = values[: rows * _SQUARE, : columns * _SQUARE].reshape(rows, _SQUARE, columns, _SQUARE, 3)
+    means: NDArray[np.float32] = squares.mean(axis=(1, 3))
+    return means
+
+
+def _are_marks(coloured: NDArray[np.float32], brightest: float) -> bool:
+    """Tell whether coloured pixels are drawn ones: few colours, and strong ones."""
+    if len(coloured) <= 4:
+        return True
+    tint = coloured.max(axis=1) - coloured.min(axis=1)
+    strong = coloured[tint > 0.4 * brightest]
+    if len(strong) < 0.3 * len(coloured):
+        return False
+    low = strong.min(axis=1, keepdims=True)
+    hues = ((strong - low) / (strong.max(axis=1, keepdims=True) - low) * 3).round() @ np.array([16, 4, 1])
+    counts = np.sort(np.unique(hues, return_counts=True)[1])
+    return bool(counts[-2:].sum() >= 0.7 * len(strong))
+
+
+def _grey_below_marks(pixels: NDArray[np.float32], coloured: NDArray[np.bool_]) -> FoundColour:
+    """Take the channel in which coloured marks differ least from the picture."""
+    usual = np.median(pixels[~coloured], axis=0)
+    number = int(np.abs(pixels[coloured] - usual).mean(axis=0).argmin())
+    why = (
+        f"Grey with coloured marks such as a scale bar ({100 * coloured.mean():.2g} % of the picture): the "
+        f"{COLOURS[number]} channel is used, in which they show least."
+    )
+    return FoundColour("grey", (number,), (), why)
+
+
+def _follows(channel: NDArray[Any], strongest: NDArray[Any], most: float) -> bool:
+    """Tell whether a channel is another one times a factor, but for few pixels and where that is saturated."""
+    below = strongest < 0.97 * strongest.max()
+    used = below & (strongest > 0.2 * strongest.max())
+    if np.count_nonzero(used) < 9:
+        below = np.ones(len(strongest), bool)
+        used = strongest > 0
+    factor = float(np.median(channel[used] / strongest[used])) if used.any() else 0.0
+    return bool((np.abs(channel - factor * strongest) > most)[below].mean() <= _FEW)
+
+
+_NAMES = {
+    (1, 0, 0): "red",
+    (0, 1, 0): "green",
+    (0, 0, 1): "blue",
+    (1, 1, 0): "yellow",
+    (1, 0, 1): "magenta",
+    (0, 1, 1): "cyan",
+}
+
+
+def _name(shares: NDArray[Any]) -> str:
+    """Return the name of a colour by its shares of red, green and blue, the greatest 1."""
+    red, green, blue = np.clip(shares, 0, 1)
+    if red > 0.8 and 0.25 < green < 0.75 and blue < 0.35:
+        return "orange"
+    return _NAMES.get((int(red > 0.5), int(green > 0.5), int(blue > 0.5)), "one hue")
+
+
+def _in_words(dye: Dye) -> str:
+    channel = COLOURS[dye.channel]
+    return dye.name if dye.name == channel else f"{dye.name} (the {channel} channel)"
+
+
+def _listed(dyes: Sequence[Dye]) -> str:
+    names = [dye.name for dye in dyes]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
