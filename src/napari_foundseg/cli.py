@@ -353,7 +353,7 @@ def _run(
     task: str, file: Path, options: dict[str, Any], check: Callable[[Image], object] = lambda _: None
 ) -> tuple[Image, Segmentation]:
     """Run a task on a file; `check` is called with the image before the run."""
-    from napari_foundseg.tasks.notes import notes_of
+    from napari_foundseg.tasks.notes import notes_of, used_colour
     from napari_foundseg.tasks.running import run
 
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
@@ -365,7 +365,7 @@ def _run(
     options["model"] = options["model"] or default_model(task)
     with Progress(console=console, transient=True) as bar:
         result = run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
-    for note in notes_of(result.provenance):
+    for note in (*used_colour(result.provenance), *notes_of(result.provenance)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     return image, result
 

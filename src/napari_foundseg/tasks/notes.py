@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.pixels.colour import FoundColour
 from napari_foundseg.core.result import Segmentation
 
-__all__ = ["notes_of", "with_notes"]
+__all__ = ["notes_of", "used_colour", "with_notes"]
 
 #: Keys of the provenance: sentences about the contrast, and about why nothing was found.
 _CONTRAST = "contrast_notes"
@@ -22,10 +21,15 @@ _BRIGHT = 150
 
 
 def notes_of(provenance: Mapping[str, Any]) -> list[str]:
-    """Return what is to be said of a result, a sentence or two each; empty where nothing is odd."""
+    """Return what is to be looked at in a result, a sentence or two each; empty where nothing is odd."""
+    hidden = provenance.get("image", {}).get("colour", {}).get("hidden", "")
+    return [*([hidden] if hidden else []), *provenance.get(_CONTRAST, ()), *provenance.get(_NOTHING, ())]
+
+
+def used_colour(provenance: Mapping[str, Any]) -> list[str]:
+    """Return why one channel of an RGB image was used, in a sentence or two; empty where nothing was chosen."""
     colour = provenance.get("image", {}).get("colour")
-    used = [note] if colour and (note := FoundColour.of_record(colour).note) else []
-    return [*used, *provenance.get(_CONTRAST, ()), *provenance.get(_NOTHING, ())]
+    return [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
 
 
 def with_notes(found: Segmentation, image: Image, *, finds_objects: bool) -> Segmentation:

@@ -119,6 +119,25 @@ def test_of_two_dyes_that_of_the_nuclei_is_used(nucleus: str, cell: str, how: st
     assert "Choose another colour" in found.why
 
 
+@pytest.mark.parametrize("size", [30, 10])
+@pytest.mark.parametrize("name", COLOURS)
+def test_few_cells_on_much_black_are_one_colour(name: str, size: int) -> None:
+    picture = np.zeros((600, 700, 3), np.uint8)
+    for corner in ((50, 60), (300, 400), (500, 90)):
+        rows, columns = (slice(at, at + size) for at in corner)
+        picture[rows, columns] = np.array(COLOURS[name]) * 210
+    assert find_colour([picture]).kind == "one colour"
+    assert COLOURS[name][find_colour([picture]).channels[0]] == 1
+    assert find_colour([with_bar(picture)]).kind == "one colour"
+
+
+def test_a_scale_bar_hides_no_dyes() -> None:
+    grey = nuclei()
+    merged = painted((grey, "blue"), (cytoplasm(grey), "green"))
+    for picture in (with_bar(merged), as_jpeg(with_bar(merged))):
+        assert (find_colour([picture]).kind, find_colour([picture]).channels) == ("dyes", (2,))
+
+
 def test_of_three_dyes_blue_is_used_where_it_shows_nuclei() -> None:
     found = find_colour([painted((nuclei(), "blue"), (nuclei(1), "green"), (nuclei(2), "red"))])
     assert (found.kind, found.channels) == ("dyes", (2,))
@@ -164,7 +183,7 @@ def test_three_equal_channels_are_grey() -> None:
     found = find_colour([with_bar(grey, (255, 0, 0))])
     assert found.kind == "grey"
     assert found.channels in ((1,), (2,)), "the bar is black there"
-    assert "marks" in found.note
+    assert "marks" in found.why
 
 
 def test_constant_transparent_and_not_finite_pictures() -> None:
@@ -181,10 +200,10 @@ def test_constant_transparent_and_not_finite_pictures() -> None:
     padded = np.where(alpha[..., None] == 0, np.uint8(255), blue)
     found = find_colour([np.dstack([padded, alpha])])
     assert found.channels == (2,)
-    assert "25 % of the pixels are transparent" in found.note
+    assert "25 % of the pixels are transparent" in found.hidden
     whole = find_colour([np.dstack([blue, np.zeros_like(alpha)])])
     assert whole.channels == (2,)
-    assert "wholly transparent" in whole.note
+    assert "wholly transparent" in whole.hidden
 
 
 def test_a_stack_has_one_answer_and_its_slices_have_the_same() -> None:

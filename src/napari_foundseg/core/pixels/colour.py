@@ -27,13 +27,15 @@ _LONG = 64
 #: Channels differ by more than this share of the brightest where there is colour, and by steps of 8 bits anyway.
 _TINT = 0.04
 _STEPS = 2.5
-#: Shares of a picture that marks such as a scale bar may cover, and coloured pixels that nobody would see.
+#: Least share of the brightest that pixels have which show something.
+_LIT = 0.2
+#: Share of a picture that marks such as a scale bar may cover, and share of the lit pixels whose colour nobody sees.
 _MARKS = 0.05
-_UNSEEN = 0.0005
-#: A channel is nothing but another one, times a factor, if it is off by more than this in few places.
+_UNSEEN = 0.002
+#: A channel is nothing but another one, times a factor, if it is off by more than this in few of the lit pixels.
 _OFF = 0.1
-_FEW = 0.02
-#: Two channels of a dye differ by less than this.
+_FEW = 0.025
+#: Two channels of a dye differ by less than this, and a channel that two dyes share from their sum.
 _SAME = 0.06
 #: Least saturation (of HSV) of the bright pixels of one colour on black; paler ones may be anything.
 _SATURATED = 0.3
@@ -42,9 +44,9 @@ _DARK = 0.35
 #: A channel below this shows nothing, and one below that may be what a dye leaks into it.
 _FAINT = 0.08
 _LEAK = 0.25
-#: Shares of a picture of dyes that are background, and that have the colour of one dye alone.
+#: Share of a picture of dyes that is background, and of its other pixels that have the colour of one dye alone.
 _BACKGROUND = 0.1
-_PURE = 0.005
+_PURE = 0.01
 #: Of three dyes, two are less alike than this; red, green and blue of a photograph all show one scene.
 _APART = 0.5
 
@@ -93,11 +95,6 @@ class FoundColour:
         dyes = tuple(Dye(*dye) for dye in known.pop("dyes"))
         return cls(channels=channels, dyes=dyes, **known)
 
-    @property
-    def note(self) -> str:
-        """What is to be said of a result: what was chosen, and what is transparent; empty for RGB as it is."""
-        return " ".join(filter(None, (self.why if len(self.channels) == 1 else "", self.hidden)))
-
     def used_as(self, rule: ColourRule) -> FoundColour:
         """Return the same with the channels that a rule takes."""
         if rule == "one dye" or (rule == "grey" and self.kind != "dyes"):
@@ -106,16 +103,21 @@ class FoundColour:
         return replace(self, channels=(0, 1, 2), why=dyes)
 
     @property
+    def name(self) -> str:
+        """The name of what is used, such as ``blue only``, ``magenta`` or ``RGB``."""
+        if len(self.channels) != 1:
+            return "RGB"
+        name = self.dyes[0].name if self.dyes else COLOURS[self.channels[0]]
+        return f"{name} only" if self.kind == "one colour" else name
+
+    @property
     def words(self) -> str:
         """What is used, such as ``blue only, as grey``; empty where all three channels are."""
         if len(self.channels) != 1:
             return ""
-        used = COLOURS[self.channels[0]]
         if self.kind == "grey":
-            return f"{used} channel of a grey picture"
-        if self.kind == "one colour":
-            return f"{self.dyes[0].name} only, as grey"
-        return f"{_in_words(self.dyes[0])} of {_listed(self.dyes)}"
+            return f"{self.name} channel of a grey picture"
+        return f"{self.name}, as grey" if self.kind == "one colour" else f"{self.name} of {_listed(self.dyes)}"
 
 
 def find_colour(planes: Sequence[NDArray[Any]]) -> FoundColour:
@@ -146,30 +148,32 @@ def _of_pictures(
     pixels = _flat(pictures)
     if not len(pixels):
         return _real("No pixel has a finite value")
-    brightest = float(np.percentile(pixels.max(axis=1), 99.8))
-    tint = pixels.max(axis=1) - pixels.min(axis=1)
-    coloured = tint > max(_TINT * brightest, _STEPS if planes[0].dtype.kind in "ui" else 0.0)
-    if coloured.mean() <= _UNSEEN:
+    strong = pixels.max(axis=1)
+    top = float(_tops(strong))
+    tint = strong - pixels.min(axis=1)
+    coloured = tint > max(_TINT * top, _STEPS if planes[0].dtype.kind in "ui" else 0.0)
+    lit = max(np.count_nonzero(strong > _LIT * top), 1)
+    if coloured.sum() <= _UNSEEN * lit or coloured.sum() <= 1 < lit:
         return FoundColour("grey", (0, 1, 2), (), "Grey: red, green and blue are equal.")
-    if coloured.mean() <= _MARKS and _are_marks(pixels[coloured], brightest):
-        return _grey_below_marks(pixels, coloured)
     if np.array_equal(pixels.min(axis=0), pixels.max(axis=0)):
         return _real("All pixels have one colour")
     unmarked = _without_white_marks(planes, seen)
-    ground = np.percentile(pixels, 5, axis=0)
+    ground = np.percentile(unmarked, 5, axis=0)
     name, number = _one_colour(unmarked, np.zeros(3)) or _one_colour(unmarked, ground) or ("", 0)
     if name:
         also = "" if name == COLOURS[number] else f" (its {COLOURS[number]} channel)"
         why = f"One colour, {name}, on black: it is used as a grey picture{also}."
         return FoundColour("one colour", (number,), (Dye(name, number),), why)
-    dyes = _dyes(pixels - ground, ground)
+    if coloured.mean() <= _MARKS and _are_marks(pixels[coloured], top):
+        return _grey_below_marks(pixels, coloured)
+    dyes = _dyes(unmarked - ground, ground)
     if len(dyes) < 2:
         return _real("The colours are neither one nor those of separate dyes on black")
     number = choose_dye([picture - ground for picture in pictures], [dye.channel for dye in dyes])
     dyes = sorted(dyes, key=lambda dye: dye.channel != number)
     why = (
-        f"Dyes on black, {_listed(dyes)}: {_in_words(dyes[0])} is used as a grey picture. Choose another colour if it "
-        "shows the objects."
+        f"Dyes on black, {_listed(dyes)}: {_in_words(dyes[0])} is used, as grey. Choose another colour if that shows "
+        "the objects."
     )
     return FoundColour("dyes", (number,), tuple(dyes), why)
 
@@ -186,53 +190,63 @@ def _without_white_marks(
     """Return the means without white marks such as a scale bar and what is next to them, if there are few."""
     from scipy import ndimage
 
-    white = max(float(np.nanmax(plane[..., :3])) for plane in planes)
+    white = float(np.max([np.max(plane[..., :3], where=np.isfinite(plane[..., :3]), initial=0) for plane in planes]))
     kept = []
     for plane, flags in zip(planes, seen, strict=True):
         colours = plane[..., :3]
         darkest = colours.min(axis=-1)
         marks = (darkest >= 0.75 * white) & (colours.max(axis=-1) - darkest <= 0.2 * white)
-        if marks.mean() > _MARKS:
+        if marks.mean() > _MARKS or not marks.any() or np.median(darkest[marks]) < 0.9 * white:
             marks[:] = False
         near = ndimage.binary_dilation(marks, iterations=_SQUARE) if marks.any() else marks
         kept.append(_means(plane, ~near if flags is None else flags & ~near))
     return _flat(kept)
 
 
+def _tops(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the brightest value of each channel, but for few pixels: cells may cover hardly any of a picture."""
+    few = min(len(values) - 1, max(4, len(values) // 4000))
+    return np.asarray(np.partition(values, -1 - few, axis=0)[-1 - few])
+
+
 def _one_colour(pixels: NDArray[np.float32], ground: NDArray[Any]) -> tuple[str, int] | None:
     """Return the colour's name and its strongest channel if pixels lie on one ray from black, or from a dark ground."""
-    brightest = np.percentile(pixels, 99.5, axis=0)
     shown = pixels - ground
-    spans = np.percentile(shown, 99.5, axis=0)
+    spans = _tops(shown)
     number = int(spans.argmax())
-    varies = float(brightest[number] - np.percentile(pixels[:, number], 5))
-    if varies <= 0 or ground.max() > _DARK * brightest.max():
+    varies = float(spans[number] - np.percentile(shown[:, number], 5))
+    if varies <= 0 or ground.max() > _DARK * spans.max():
         return None
     bright = shown[:, number] >= 0.5 * spans[number]
     pale = 1 - pixels[bright].min(axis=1) / np.maximum(pixels[bright].max(axis=1), 1e-9)
     if np.median(pale) < _SATURATED:
         return None
-    if not all(_follows(shown[:, c], shown[:, number], _OFF * varies) for c in range(3) if c != number):
+    # Of the means of neighbouring squares, where noise is all that differs nearly everywhere.
+    noise = float(np.median(np.abs(np.diff(shown, axis=0))))
+    most = min(max(_OFF * varies, 4 * noise), 2 * _OFF * varies)
+    if not all(_follows(shown[:, c], shown[:, number], most) for c in range(3) if c != number):
         return None
     return _name(spans / spans[number]), number
 
 
 def _dyes(shown: NDArray[np.float32], ground: NDArray[Any]) -> list[Dye]:
     """Return two or three dyes on black; none if there are none."""
-    spans = np.percentile(shown, 99.5, axis=0)
+    spans = _tops(shown)
     span = float(spans.max())
     if span <= 0 or ground.max() > _DARK * span:
         return []
     relative = shown / np.maximum(spans, _FAINT * span)
     on = relative > 0.3
     off = relative < 0.15
-    if off.all(axis=1).mean() < _BACKGROUND:
+    lit = ~off.all(axis=1)
+    if 1 - lit.mean() < _BACKGROUND:
         return []
+    on, off = on[lit], off[lit]
     pure = [float((on[:, c] & np.delete(off, c, axis=1).all(axis=1)).mean()) for c in range(3)]
     mixed = [float((off[:, c] & np.delete(on, c, axis=1).all(axis=1)).mean()) for c in range(3)]
     weakest = int(spans.argmin())
     a, b = (c for c in range(3) if c != weakest)
-    if spans[weakest] <= _LEAK * span and _is_sum(shown, weakest, span):
+    if spans[weakest] <= _LEAK * span and _is_sum(shown, weakest, span, _OFF):
         return [Dye(COLOURS[a], a), Dye(COLOURS[b], b)] if max(pure[a], pure[b]) >= _PURE else []
     for own in range(3):
         a, b = (c for c in range(3) if c != own)
@@ -243,24 +257,25 @@ def _dyes(shown: NDArray[np.float32], ground: NDArray[Any]) -> list[Dye]:
             return [Dye(COLOURS[own], own), Dye(_name(np.arange(3) != own), strongest)]
     for shared in range(3):
         a, b = (c for c in range(3) if c != shared)
-        apart = pure[shared] < _PURE <= max(mixed[a], mixed[b])
-        if apart and spans[shared] > 0.5 * span and _is_sum(shown, shared, span):
+        apart = pure[shared] < _PURE and max(mixed[a], mixed[b]) >= 2 * _PURE
+        if apart and spans[shared] > 0.5 * span and _is_sum(shown, shared, span, _SAME):
             # Such as cyan and magenta, which share blue.
             return [Dye(_name(np.isin(range(3), (c, shared))), c) for c in (a, b)]
     alike = np.asarray(np.corrcoef(shown.T))[[0, 0, 1], [1, 2, 2]]
-    if alike.min() > _APART or np.sort(pure)[1] < 2 * _PURE:
+    if alike.min() > _APART or np.sort(pure)[1] < _PURE:
         return []
     return [Dye(COLOURS[c], c) for c in range(3)]
 
 
-def _is_sum(shown: NDArray[np.float32], channel: int, span: float) -> bool:
+def _is_sum(shown: NDArray[np.float32], channel: int, span: float, most: float) -> bool:
     """Tell whether a channel is a sum of shares of the two others, but for few pixels and where it is saturated."""
     others = np.delete(shown, channel, axis=1)
     target = shown[:, channel]
     below = target < 0.97 * max(float(target.max()), 1e-9)
     factors = np.maximum(np.linalg.lstsq(others[below], target[below], rcond=None)[0], 0)
-    off = np.abs(target - others @ factors) > _OFF * span
-    return bool(off[below].mean() <= _FEW) and not (target.max() > 0.5 * span and factors.min() < 0.3)
+    off = np.abs(target - others @ factors) > most * span
+    lit = below & (shown.max(axis=1) > _LIT * span)
+    return bool(off[lit].mean() <= _FEW) and not (target.max() > 0.5 * span and factors.min() < 0.3)
 
 
 def _real(reason: str) -> FoundColour:
@@ -320,13 +335,19 @@ def _grey_below_marks(pixels: NDArray[np.float32], coloured: NDArray[np.bool_]) 
 
 def _follows(channel: NDArray[Any], strongest: NDArray[Any], most: float) -> bool:
     """Tell whether a channel is another one times a factor, but for few pixels and where that is saturated."""
-    below = strongest < 0.97 * strongest.max()
-    used = below & (strongest > 0.2 * strongest.max())
-    if np.count_nonzero(used) < 9:
-        below = np.ones(len(strongest), bool)
-        used = strongest > 0
+    top = max(float(_tops(strongest)), float(_tops(channel)))
+    lit = np.maximum(channel, strongest) > _LIT * top
+    full = strongest >= 0.97 * strongest.max()
+    if np.count_nonzero(full & lit) > 0.1 * np.count_nonzero(lit):
+        # Squares at the edge of what is saturated hold some of it.
+        full = strongest >= 0.5 * strongest.max()
+    below = lit & (~full | (channel > strongest))
+    if np.count_nonzero(below) < 9:
+        below = lit
+    used = below & (strongest > 0)
     factor = float(np.median(channel[used] / strongest[used])) if used.any() else 0.0
-    return bool((np.abs(channel - factor * strongest) > most)[below].mean() <= _FEW)
+    off = np.abs(channel - factor * strongest) > most
+    return bool(np.count_nonzero(off & below) <= _FEW * np.count_nonzero(lit))
 
 
 _NAMES = {
@@ -344,7 +365,8 @@ def _name(shares: NDArray[Any]) -> str:
     red, green, blue = np.clip(shares, 0, 1)
     if red > 0.8 and 0.25 < green < 0.75 and blue < 0.35:
         return "orange"
-    return _NAMES.get((int(red > 0.5), int(green > 0.5), int(blue > 0.5)), "one hue")
+    pale = f"pale {COLOURS[int(np.argmax(shares))]}"
+    return _NAMES.get((int(red > 0.5), int(green > 0.5), int(blue > 0.5)), pale)
 
 
 def _in_words(dye: Dye) -> str:

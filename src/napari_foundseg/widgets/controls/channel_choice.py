@@ -162,7 +162,7 @@ class ChannelChoice(QWidget):
             asked.add_done_callback(lambda _done: self._tell(layer))
         found = known_colour(layer)
         chosen = self.combo.currentData()
-        used = "RGB" if found is None else found.used_as(self._rule).words or "RGB"
+        used = "RGB" if found is None else found.used_as(self._rule).name
         names = {dye.channel: dye.name for dye in found.dyes} if found is not None and found.kind == "dyes" else {}
         self.combo.blockSignals(True)
         self.combo.clear()

@@ -14,7 +14,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.store import check_here
 from napari_foundseg.tasks import Inputs, Settings, Task
-from napari_foundseg.tasks.notes import notes_of
+from napari_foundseg.tasks.notes import notes_of, used_colour
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.task_models import colour_rule, expectation, model_defaults
 from napari_foundseg.widgets.controls.image_choice import NO_IMAGE, ImageChoice
@@ -316,8 +316,8 @@ class TaskForm(Dock):
         self._show_state()
 
     def show_notes(self, provenance: Mapping[str, Any]) -> None:
-        """Show what was done to the contrast, and why nothing was found."""
-        notes = notes_of(provenance)
+        """Show which colour was used, what was done to the contrast, and why nothing was found."""
+        notes = [*used_colour(provenance), *notes_of(provenance)]
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
 
