@@ -180,9 +180,9 @@ def show_masks(split: str, count: int) -> None:
         y, x = (max(0, (n - side) // 2) for n, side in zip(truth.shape, (256, 320), strict=True))
         grey, labels = grey[y : y + 256, x : x + 320], truth[y : y + 256, x : x + 320]
         pictures = {"as they are": grey.astype(np.uint8)}
-        pictures |= {f"{name} only": in_colour(grey, colour) for name, colour in COLOURS.items()}
+        pictures |= {f"{name} only": in_colour(grey, COLOURS[name]) for name in (*PRIMARY, "magenta", "orange")}
         blue = in_colour(grey, COLOURS["blue"])
-        pictures |= {f"blue only, {change}": CHANGES[change](blue) for change in list(CHANGES)[1:]}
+        pictures |= {f"blue only, {change}": CHANGES[change](blue) for change in ("JPEG 95", "white scale bar")}
         stretched = np.clip(grey * (255 / max(1.0, float(np.percentile(grey, 99.8)))), 0, 255)
         pictures["blue nuclei, diffuse green"] = merged_with_green(stretched)
         for name, picture in pictures.items():
