@@ -152,7 +152,7 @@ def _of_pictures(
     top = float(_tops(strong))
     tint = strong - pixels.min(axis=1)
     coloured = tint > max(_TINT * top, _STEPS if planes[0].dtype.kind in "ui" else 0.0)
-    lit = max(np.count_nonzero(strong > _LIT * top), 1)
+    lit = max(int(np.count_nonzero(strong > _LIT * top)), 1)
     if coloured.sum() <= _UNSEEN * lit or coloured.sum() <= 1 < lit:
         return FoundColour("grey", (0, 1, 2), (), "Grey: red, green and blue are equal.")
     if np.array_equal(pixels.min(axis=0), pixels.max(axis=0)):
