@@ -15,16 +15,17 @@ from numpy.typing import NDArray
 
 from napari_foundseg.batch.item_image import hash_image_file, read_item_image
 from napari_foundseg.batch.items import BatchItem
-from napari_foundseg.batch.ledger import Folder, LockedItem, lock_item
+from napari_foundseg.batch.ledger import Folder, ItemFiles, LockedItem, lock_item
 from napari_foundseg.batch.object_measures import measured_table
 from napari_foundseg.batch.recipe import Recipe
 from napari_foundseg.batch.recipe_steps import run_steps
-from napari_foundseg.batch.sidecar import SourceFile
+from napari_foundseg.batch.sidecar import Sidecar, SourceFile
 from napari_foundseg.core.errors import (
     BadImageError,
     Cancelled,
     CheckpointError,
     FolderLostError,
+    FoundsegError,
     KeptError,
     OutputError,
 )
@@ -32,6 +33,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import count_in_words
 from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.stages import Ended, StageContext
+from napari_foundseg.io.atomic import staging
 from napari_foundseg.io.formats.table import format_of_labels
 from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name, split_inside
 from napari_foundseg.io.writers import replace_labels, replace_overlay, replace_table
@@ -50,6 +52,7 @@ __all__ = [
     "Order",
     "Ready",
     "compute",
+    "find_finished",
     "read",
     "run_item_here",
     "write",
@@ -157,20 +160,10 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
         held.read_results()
         recipe = _recipe(order.recipe)
         item = order.item
-        models = recipe.models()
-        source = SourceFile(
-            name=item.name,
-            sha256=hash_image_file(item.path),
-            index=item.index,
-            axes=recipe.inputs.axes,
-            inside=split_inside(item.path)[1],
-        )
-        if held.is_current(source, recipe.digest(), models):
-            objects = held.known.objects if held.known else None
-            steps = held.known.steps if held.known else ()
-            reason = (held.known.reason or _notes(steps)) if held.known else ""
+        source = _source_of(item, recipe)
+        if held.is_current(source, recipe.digest(), recipe.models()):
             held.release()
-            return Ended(_outcome(order, "already done", objects, reason=reason, channel=_channel_of(steps)))
+            return Ended(_already_done(order, held.known))
         state = file_state(item.path)
         seen = recipe.inputs
         image = read_item_image(
@@ -182,6 +175,33 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
     except BaseException as error:  # noqa: BLE001 - whatever a file's reader raises, the others are done
         return _failed(order, held, error, started)
     return Ready(order, recipe, held, image, source, state, {"read": _since(started)})
+
+
+def find_finished(order: Order, recipe: Recipe, digest: str, models: Mapping[str, str]) -> ItemOutcome | None:
+    """Return how an item ended whose result is complete and current; None for others, which a worker looks at.
+
+    Parameters
+    ----------
+    order : Order
+        The item.
+    recipe : Recipe
+        The recipe of the order.
+    digest, models
+        `Recipe.digest` and `Recipe.models` of it.
+    """
+    files = ItemFiles(order.folder, order.item.stem)
+    # Whatever is wrong with it, the worker says.
+    with suppress(FoundsegError, OSError):
+        files.read_record()
+        known = files.known
+        # The files are hashed only where the record may be that of this run.
+        if known is not None and (known.state, known.recipe, known.models) == ("done", digest, models):
+            source = _source_of(order.item, recipe)
+            if known.input.sha256 == source.sha256:
+                files.read_results()
+                if files.is_current(source, digest, models):
+                    return _already_done(order, files.known)
+    return None
 
 
 def compute(ready: Ready, context: StageContext) -> Computed | Ended:
@@ -241,11 +261,12 @@ def _write_results(computed: Computed, objects: int, started: float) -> str:
     except OutputError as error:
         names = [f"{held.labels}{DEFAULT_LABEL_ENDING}"]
         moved = f"{error} So that they are not lost, the labels are in {names[0]!r}."
-    replace_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
-    if outputs.table:
-        names.append(f"{held.labels}.csv")
-        table = measured_table(computed.table, computed.labels, image) if outputs.measure else computed.table
-        replace_table(join_name(stage, names[1]), table)
+    with staging(stage):
+        replace_labels(join_name(stage, names[0]), computed.labels, image.label_axes, image.spacing, image.units)
+        if outputs.table:
+            names.append(f"{held.labels}.csv")
+            table = measured_table(computed.table, computed.labels, image) if outputs.measure else computed.table
+            replace_table(join_name(stage, names[1]), table)
     reason = " ".join(filter(None, (ready.order.item.note, *image.notes, _notes(computed.steps), moved)))
     record = {
         "reason": reason,
@@ -279,7 +300,7 @@ def _write_thumbnail(path: Path, image: Image, labels: NDArray[Any]) -> None:
     index = tuple(n // 2 for n in image.slice_shape)
     plane = image.plane_view(labels, index)
     step = max(1, -(-max(plane.shape) // THUMBNAIL))
-    replace_overlay(path, image.rgb(index)[::step, ::step], plane[::step, ::step])
+    replace_overlay(path, image.rgb(index)[::step, ::step], plane[::step, ::step], durable=False)
 
 
 @lru_cache(4)
@@ -299,6 +320,23 @@ def _since(started: float) -> float:
 def _channel_of(steps: Sequence[Mapping[str, Any]]) -> str:
     """Return which channel was used, in words, from the provenance."""
     return str(steps[0].get("image", {}).get("channel_choice", "")) if steps else ""
+
+
+def _source_of(item: BatchItem, recipe: Recipe) -> SourceFile:
+    return SourceFile(
+        name=item.name,
+        sha256=hash_image_file(item.path),
+        index=item.index,
+        axes=recipe.inputs.axes,
+        inside=split_inside(item.path)[1],
+    )
+
+
+def _already_done(order: Order, known: Sidecar | None) -> ItemOutcome:
+    objects = known.objects if known else None
+    steps = known.steps if known else ()
+    reason = (known.reason or _notes(steps)) if known else ""
+    return _outcome(order, "already done", objects, reason=reason, channel=_channel_of(steps))
 
 
 def _outcome(

@@ -17,13 +17,22 @@ from filelock import FileLock, Timeout
 
 from napari_foundseg.batch.sidecar import Sidecar, SourceFile, read_sidecar
 from napari_foundseg.core.errors import FolderLostError, FoundsegError, KeptError, OutputError
-from napari_foundseg.io.atomic import named_errors, publish, sweep
+from napari_foundseg.io.atomic import named_errors, publish, sweep, sync_folder
 from napari_foundseg.io.formats.table import label_endings
 from napari_foundseg.io.image_facts import read_facts
 from napari_foundseg.io.naming import LABELS_SUFFIX, join_name
 from napari_foundseg.io.written_files import file_state, hash_file, worked_on
 
-__all__ = ["HIDDEN", "Folder", "LockedItem", "lock_item", "open_folder", "renumber_folder", "thumbnail_path"]
+__all__ = [
+    "HIDDEN",
+    "Folder",
+    "ItemFiles",
+    "LockedItem",
+    "lock_item",
+    "open_folder",
+    "renumber_folder",
+    "thumbnail_path",
+]
 
 #: In the folder of the results: locks, unfinished results and thumbnails.
 HIDDEN = ".foundseg"
@@ -108,8 +117,8 @@ def thumbnail_path(folder: Path, stem: str) -> Path:
 
 
 @dataclass(eq=False)
-class LockedItem:
-    """An item that this process has locked, and its existing results.
+class ItemFiles:
+    """The existing results of an item.
 
     Parameters
     ----------
@@ -117,13 +126,10 @@ class LockedItem:
         The folder of the results.
     stem : str
         The names of the results begin with it.
-    lock : FileLock
-        Acquired.
     """
 
     folder: Folder
     stem: str
-    lock: FileLock
     known: Sidecar | None = field(default=None, init=False)
     #: Hash of each existing result file; `_states` has the state that the file had then.
     found: dict[str, str] = field(default_factory=dict, init=False)
@@ -139,28 +145,18 @@ class LockedItem:
         """The sidecar's path."""
         return join_name(self.folder.path, f"{self.labels}.json")
 
-    @property
-    def thumbnail(self) -> Path:
-        """Path of the small picture of the result."""
-        return thumbnail_path(self.folder.path, self.stem)
-
-    @property
-    def stage(self) -> Path:
-        """The folder in which results are made."""
-        return join_name(self.folder.hidden, f"{self.stem}.making")
-
-    def release(self) -> None:
-        """Release the lock and remove unfinished results."""
-        shutil.rmtree(self.stage, ignore_errors=True)
-        self.lock.release()
-
-    def read_results(self) -> None:
-        """Read the sidecar and hash the existing results; raise a KeptError if the user has edited one."""
+    def read_record(self) -> None:
+        """Read the sidecar; raise a KeptError if it is none."""
         _refuse_link(self.sidecar)
         try:
             self.known = read_sidecar(self.sidecar)
         except (OSError, ValueError) as error:
             raise KeptError(f"{self.sidecar.name} was kept: it is not a sidecar of this plugin ({error}).") from error
+
+    def read_results(self) -> None:
+        """Read the sidecar and hash the existing results; raise a KeptError if the user has edited one."""
+        if self.known is None:
+            self.read_record()
         for name in (f"{self.labels}{ending}" for ending in (*label_endings(), ".csv")):
             path = join_name(self.folder.path, name)
             _refuse_link(path)
@@ -191,6 +187,41 @@ class LockedItem:
         same = (before, known.recipe, known.models) == (now, recipe, models)
         return same and all(self.found.get(name) == digest for name, digest in known.outputs.items())
 
+    def _check_ours(self, name: str) -> None:
+        if self.known is None or not self.known.is_ours(name, self.found[name]):
+            how = "it was not made by a batch" if self.known is None else "it was edited after a run made it"
+            raise KeptError(f"{name} was kept: {how}.")
+
+
+@dataclass(eq=False)
+class LockedItem(ItemFiles):
+    """An item that this process has locked, and its existing results.
+
+    Parameters
+    ----------
+    folder, stem
+        As of `ItemFiles`.
+    lock : FileLock
+        Acquired.
+    """
+
+    lock: FileLock
+
+    @property
+    def thumbnail(self) -> Path:
+        """Path of the small picture of the result."""
+        return thumbnail_path(self.folder.path, self.stem)
+
+    @property
+    def stage(self) -> Path:
+        """The folder in which results are made."""
+        return join_name(self.folder.hidden, f"{self.stem}.making")
+
+    def release(self) -> None:
+        """Release the lock and remove unfinished results."""
+        shutil.rmtree(self.stage, ignore_errors=True)
+        self.lock.release()
+
     def make_stage(self) -> Path:
         """Make an empty folder for unfinished results, on the same disk."""
         self.folder.check()
@@ -210,13 +241,9 @@ class LockedItem:
         for name in names:
             self._check_unchanged([name])
             publish(join_name(self.stage, name), join_name(self.folder.path, name))
+        sync_folder(self.folder.path)
         left = {name: digest for name, digest in writing.previous.items() if name not in outputs}
         writing.model_copy(update={"state": "done", "previous": left}).write(self.sidecar)
-
-    def _check_ours(self, name: str) -> None:
-        if self.known is None or not self.known.is_ours(name, self.found[name]):
-            how = "it was not made by a batch" if self.known is None else "it was edited after a run made it"
-            raise KeptError(f"{name} was kept: {how}.")
 
     def _check_unchanged(self, names: list[str]) -> None:
         """Check again before a file is replaced, since the user may have edited it during the run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from napari_foundseg.core.errors import KeptError, OutputError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.atomic import named_errors
+from napari_foundseg.io.files.file_group import writing_together
 from napari_foundseg.io.formats.table import format_of_labels
 from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING, join_name, sidecar_path, split_inside, stem_of
 from napari_foundseg.io.output_paths import check_outputs, free_path, refuse_inputs, refuse_kept
@@ -23,7 +24,7 @@ from napari_foundseg.io.writers import replace_labels, replace_table
 from napari_foundseg.io.written_files import hash_file, note_written
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 __all__ = ["check_result", "write_replay", "write_result"]
 
@@ -67,18 +68,46 @@ def write_result(
         another name, which the message says.
     """
     assert image.source is not None
-    sizes = image.spacing, image.units
-    labels, moved = _write_labels(out, result.labels, image.label_axes, *sizes, overwrite=overwrite)
+    labels, moved = _place_of_labels(out, result.labels, image.label_axes, overwrite=overwrite)
+    rows = None
     written = [labels]
     if table is not None:
         rows = measured_table(result.table, result.labels, image) if measure else result.table
-        there, words = _write_table(table, rows, overwrite=overwrite)
+        there, words = _place_of_table(table, overwrite=overwrite)
+        if there.parent != labels.parent:
+            replace_table(there, rows)
         written.append(there)
         moved += words
-    sidecar = sidecar_path(labels)
-    before = _known(sidecar, written, overwrite=True)
     beside = [path for path in written if path.parent == labels.parent]
-    outputs = {path.name: hash_file(path) for path in beside}
+    with writing_together(labels) as stage:
+        replace_labels(stage / labels.name, result.labels, image.label_axes, image.spacing, image.units)
+        if rows is not None and len(beside) > 1:
+            replace_table(stage / beside[1].name, rows)
+        outputs = {path.name: hash_file(stage / path.name) for path in beside}
+        try:
+            sidecar = _sidecar_of(image, result, sidecar_path(labels), written, outputs, measure=measure)
+            sidecar.write(stage / sidecar_path(labels).name)
+        except OutputError as error:
+            # Somebody put a file there during the run: the result goes without a record.
+            moved += f"{error} "
+    for path in written:
+        note_written(path)
+    if moved:
+        raise OutputError(moved.strip())
+
+
+def _sidecar_of(
+    image: Image,
+    result: Segmentation,
+    path: Path,
+    written: list[Path],
+    outputs: dict[str, str],
+    *,
+    measure: bool,
+) -> Sidecar:
+    """Return the record of a result, which keeps what an older one knows; an OutputError if the file is none."""
+    assert image.source is not None
+    before = _known(path, written, overwrite=True)
     known = result.provenance
     sources = Sources(
         paths=(image.source,),
@@ -88,7 +117,7 @@ def write_result(
         # As the model expects it, where nothing was chosen.
         normalisation=known["image"]["normalisation"],
     )
-    Sidecar(
+    return Sidecar(
         state="done",
         input=SourceFile(
             name=image.source,
@@ -104,32 +133,21 @@ def write_result(
         objects=len(result),
         steps=(known,),
         times={"compute": known["seconds"]},
-    ).write(sidecar)
-    for path in written:
-        note_written(path)
-    if moved:
-        raise OutputError(moved.strip())
+    )
 
 
 def write_replay(out: Path, again: Segmentation, *, overwrite: bool = True) -> None:
     """Write the labels of a replay; raises as `write_result`."""
     seen = again.provenance["image"]
-    place, moved = _write_labels(out, again.labels, seen["axes"], seen["spacing"], seen["units"], overwrite=overwrite)
+    place, moved = _place_of_labels(out, again.labels, seen["axes"], overwrite=overwrite)
+    replace_labels(place, again.labels, seen["axes"], seen["spacing"], seen["units"])
     note_written(place)
     if moved:
         raise OutputError(moved.strip())
 
 
-def _write_labels(
-    out: Path,
-    labels: NDArray[Any],
-    axes: str,
-    spacing: Mapping[str, float],
-    units: Mapping[str, str],
-    *,
-    overwrite: bool = True,
-) -> tuple[Path, str]:
-    """Write labels, under another name where they must not be at `out`; return where, and why in words."""
+def _place_of_labels(out: Path, labels: NDArray[Any], axes: str, *, overwrite: bool = True) -> tuple[Path, str]:
+    """Return where to write labels: under another name where they must not be at `out`, and why in words."""
     place = out
     words = ""
     try:
@@ -139,11 +157,11 @@ def _write_labels(
         place = free_path(out.with_name(f"{stem_of(out.name)}{DEFAULT_LABEL_ENDING}"))
         words = f"{error} So that it is not lost, the result is in {str(place)!r}. "
     _make_folder(place)
-    replace_labels(place, labels, axes, spacing, units)
     return place, words
 
 
-def _write_table(path: Path, table: pd.DataFrame, *, overwrite: bool) -> tuple[Path, str]:
+def _place_of_table(path: Path, *, overwrite: bool) -> tuple[Path, str]:
+    """Return where to write a table, and why in words where it is under another name."""
     place = path
     words = ""
     try:
@@ -152,7 +170,6 @@ def _write_table(path: Path, table: pd.DataFrame, *, overwrite: bool) -> tuple[P
         place = free_path(path)
         words = f"{error} So that it is not lost, the table is in {str(place)!r}. "
     _make_folder(place)
-    replace_table(place, table)
     return place, words
 
 

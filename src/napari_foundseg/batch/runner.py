@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
-from napari_foundseg.batch.item_stages import STAGES, ItemOutcome, ItemState, Order
+from napari_foundseg.batch.item_stages import STAGES, ItemOutcome, ItemState, Order, find_finished
 from napari_foundseg.batch.items import BatchItem, list_items, output_folder
 from napari_foundseg.batch.ledger import open_folder, thumbnail_path
 from napari_foundseg.batch.report import Report, make_entry, write_report
@@ -98,7 +98,8 @@ class Runner:
         pool: Pool | None = None,
         items: Sequence[BatchItem] | None = None,
     ) -> None:
-        recipe.models()
+        self._models = recipe.models()
+        self._digest = recipe.digest()
         self.out = output_folder(recipe, folder, out)
         self.items = tuple(list_items(recipe, folder, out) if items is None else items)
         self._refuse_inputs(recipe)
@@ -205,9 +206,17 @@ class Runner:
     def _submit_items(self, pool: Pool, recipe: str) -> bool:
         """Submit items until the workers have enough; tell whether any are left to submit."""
         while not self._stopped and not self._paused and (item := self._next_item(pool.workers)) is not None:
+            order = Order(recipe, item, self._folder)
+            # No worker is asked, nor started, for what is done.
+            done = find_finished(order, self._recipe, self._digest, self._models)
+            if done is not None:
+                self._settle_item(item, done)
+                if self._calls.empty():
+                    continue
+                break
             self._under_way[item.stem] = item
             progress = partial(self._queue_call, self._report_progress, item)
-            future = pool.submit(STAGES, Order(recipe, item, self._folder), progress)
+            future = pool.submit(STAGES, order, progress)
             future.add_done_callback(partial(self._queue_call, self._handle_end, item))
         for stem in list(self._under_way)[: pool.workers]:
             if stem not in self._running:

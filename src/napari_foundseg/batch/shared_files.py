@@ -68,9 +68,9 @@ def mark_shared_files(
 ) -> Iterator[SharedFiles]:
     """Make the marker in the folder of the results, for as long as workers may look for it."""
     marker = folder.hidden / f"{uuid4().hex}.shared"
-    with named_errors(marker):
-        marker.write_text(marker.name)
     try:
+        with named_errors(marker):
+            marker.write_text(marker.name)
         yield SharedFiles(
             os.name, str(folder.path), folder.device, folder.inode, marker.name, _choose_images(items), tuple(rows)
         )

@@ -62,7 +62,8 @@ class Sidecar(Declared):
 
     def write(self, path: Path) -> None:
         """Write the sidecar."""
-        with atomic_write(path) as file:
+        # After a crash of the computer, a record that says *writing* is as good as this one.
+        with atomic_write(path, synced="name" if self.state == "writing" else "content") as file:
             # Not pydantic's own JSON: file names may contain undecodable bytes, which Python escapes.
             text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
             file.write(text.encode("utf-8", "backslashreplace"))

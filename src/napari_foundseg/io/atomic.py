@@ -15,25 +15,45 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import psutil
 
 from napari_foundseg.core.errors import OutputError
 
-__all__ = ["atomic_folder", "atomic_write", "named_errors", "publish", "sweep"]
+__all__ = [
+    "atomic_folder",
+    "atomic_write",
+    "is_abandoned",
+    "named_errors",
+    "partial_path",
+    "publish",
+    "staging",
+    "sweep",
+    "sync_folder",
+]
 
 #: A temporary name: computer, process, and a random number.
 _PARTIAL = re.compile(r"\.([0-9a-f]{4})-(\d{1,10})-[0-9a-f]{16}\.partial")
+#: Folders of this process whose files are not in place yet.
+_stages: set[Path] = set()
 #: Seconds after which a temporary file counts as abandoned.
 _ABANDONED = 24 * 3600.0
 
 
 @contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Path, *, synced: Literal["name", "content", "nothing"] = "name") -> Iterator[BinaryIO]:
     """Open a file for writing bytes; it gets its name only when it is completely on the disk.
 
     Whatever interrupts the writing, an older file of that name is unchanged until then.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+    synced : {'name', 'content', 'nothing'}
+        What a crash of the computer leaves once this has returned. Name: the file. Content: the file or what had the
+        name before, for files that `publish` puts in place. Nothing: perhaps half of it, for what can be made again.
 
     Raises
     ------
@@ -44,18 +64,30 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     with named_errors(target):
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        partial = _partial(target)
+        partial = partial_path(target)
         file = partial.open("xb")
         try:
             with file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if synced != "nothing":
+                    os.fsync(file.fileno())
             partial.replace(target)
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        if synced == "name" and target.parent not in _stages:
+            _sync_folder(target.parent)
+
+
+@contextmanager
+def staging(folder: Path) -> Iterator[None]:
+    """Do not flush the entries of a folder whose files `publish` puts in place; it is gone after a crash anyway."""
+    _stages.add(folder)
+    try:
+        yield
+    finally:
+        _stages.discard(folder)
 
 
 @contextmanager
@@ -74,7 +106,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     with named_errors(target):
         if target.exists() and not target.is_dir():
             raise OutputError(f"{str(target)!r} cannot be written: it is a file, not a folder; give another name.")
-        partial = _partial(target)
+        partial = partial_path(target)
         partial.mkdir()
         try:
             yield partial
@@ -91,7 +123,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def publish(staged: Path, target: Path) -> None:
-    """Rename a complete file or folder to its final name, in one step where the disk can.
+    """Rename a complete file or folder to its final name, in one step where the disk can; `sync_folder` comes after it.
 
     Parameters
     ----------
@@ -110,7 +142,18 @@ def publish(staged: Path, target: Path) -> None:
             _take_name(staged, target)
         else:
             staged.replace(target)
-        _sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk.
+
+    Raises
+    ------
+    OutputError
+        If that is not possible.
+    """
+    with named_errors(folder):
+        _sync_folder(folder)
 
 
 def sweep(folder: str | Path) -> None:
@@ -119,11 +162,11 @@ def sweep(folder: str | Path) -> None:
         for entry in list(os.scandir(folder)):
             # It may have been renamed meanwhile, or belong to another user.
             with suppress(OSError):
-                if _stale(entry):
+                if is_abandoned(Path(entry.path), entry.name):
                     _remove(Path(entry.path))
 
 
-def _partial(target: Path) -> Path:
+def partial_path(target: Path) -> Path:
     """Return a temporary name in the target's folder; a short one, since the target's may have the largest length."""
     return target.with_name(f".{_computer()}-{os.getpid()}-{secrets.token_hex(8)}.partial")
 
@@ -132,14 +175,15 @@ def _computer() -> str:
     return blake2b(platform.node().encode("utf-8", "surrogateescape"), digest_size=2).hexdigest()
 
 
-def _stale(entry: os.DirEntry[str]) -> bool:
-    named = _PARTIAL.fullmatch(entry.name)
+def is_abandoned(path: Path, name: str) -> bool:
+    """Tell whether the process that gave a file or folder a temporary name, now or before, has ended."""
+    named = _PARTIAL.fullmatch(name)
     if named is None:
         return False
     if named[1] == _computer() and not _runs(int(named[2])):
         return True
     # Processes of another computer cannot be checked, and the number of a process may have been used again.
-    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED
+    return time.time() - path.lstat().st_mtime > _ABANDONED
 
 
 def _runs(number: int) -> bool:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import KeptError, OutputError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.files.file_group import finish_writing, writing_together
 from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.formats.content import Colour, FileContent
@@ -78,6 +79,7 @@ def read_layer(path: str) -> list[LayerData]:
         If the labels cannot be read. A table or a sidecar that cannot be read is left out with a warning.
     """
     file = Path(path)
+    finish_writing(file)
     known = KnownFiles(*files_of_labels(file))
     content = read_labels(file)
     table = properties_of(file, content)
@@ -204,10 +206,12 @@ def write_with_properties(path: Path, content: FileContent, *, replace: bool = F
         properties = _empty_table()
     if properties is not None and table.exists():
         _check_table(table, path, replace=replace)
-    replace_labels(path, content.data, content.axes, *sizes)
     if properties is None:
+        replace_labels(path, content.data, content.axes, *sizes)
         return [path]
-    replace_table(table, properties)
+    with writing_together(path) as place:
+        replace_labels(place / path.name, content.data, content.axes, *sizes)
+        replace_table(place / table.name, properties)
     _remember_table(table)
     return [path, table]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from napari_foundseg.core.errors import InputReplacedError, KeptError, OutputError
 from napari_foundseg.io.atomic import named_errors
+from napari_foundseg.io.files.file_group import finish_writing
 from napari_foundseg.io.formats.file_format import FileHead
 from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES
 from napari_foundseg.io.formats.table import is_folder_name
@@ -93,6 +94,7 @@ def refuse_kept(path: str | Path, *, overwrite: bool) -> None:
     Without `overwrite` that is every file; with it, what this package did not write, and what was edited since.
     """
     path = Path(path)
+    finish_writing(path)
     with named_errors(path):
         if path.is_symlink():
             raise KeptError(f"{str(path)!r} was kept: it is a link to another place. Remove it, or give another name.")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from napari_foundseg.core.errors import WorklistError
-from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.atomic import atomic_write, sweep
 from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.image_listing import can_read_whole, images_of, list_images
 from napari_foundseg.io.naming import (
@@ -124,6 +124,7 @@ def items_of_folder(images: Path, labels: Path) -> list[WorklistItem]:
             f"The folder {str(images)!r} cannot be read ({error.strerror or error}). Choose another folder."
         ) from error
     records = read_records(labels)
+    sweep(labels)
     paths = {name: path for file in files for name, path in _named_images(file, records)}
     missing = {name for name in records if is_image_name(flat_name(name))} - set(paths)
     base = images.parent if is_image_folder(images) else images

