@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +128,65 @@ def make_pool() -> Any:
             return future
 
     return lambda results: Runner(toy_steps.recipe(), results.parent, pool=Here())
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says how large it is, and has hardly any pixels."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(100))) + chunk(b"IEND", b"")
+
+
+def zarr_of(folder: Path, **changes: Any) -> None:
+    """An OME-Zarr of version 0.4 with one array, whose description is changed."""
+    array = {
+        "zarr_format": 2, "shape": [24, 30], "chunks": [24, 30], "dtype": "|u1", "compressor": None, "fill_value": 0,
+        "filters": None, "order": "C",
+    }  # fmt: skip
+    axes = [{"name": name, "type": "space"} for name in "yx"]
+    scales = [{"version": "0.4", "axes": axes, "datasets": [{"path": "0"}]}]
+    (folder / "0").mkdir(parents=True)
+    (folder / ".zgroup").write_text('{"zarr_format": 2}')
+    (folder / ".zattrs").write_text(json.dumps({"multiscales": scales}))
+    (folder / "0" / ".zarray").write_text(json.dumps(array | changes))
+    (folder / "0" / "0.0").write_bytes(pickle.dumps(Trap()))
+
+
+class Trap:
+    """Writes a file where it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return (Path.write_text, (Path(os.environ.get("TRAP", os.devnull)), "sprung"))
+
+
+def test_bombs_and_poisoned_files_fail_by_themselves(
+    results: Path, make_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trap = results.parent / "trap"
+    monkeypatch.setenv("TRAP", str(trap))
+    images = results.parent / "images"
+    content = (images / "a.tif").read_bytes()
+    (images / "bomb.png").write_bytes(png_of(60_000, 60_000))
+    (images / "cut.tif").write_bytes(content[: len(content) // 2])
+    (images / "pickle.tif").write_bytes(pickle.dumps(Trap()))
+    (images / "record.ome.tif").write_bytes(DEEP)
+    zarr_of(images / "huge.ome.zarr", shape=[10**7, 10**7], chunks=[10**7, 10**7])
+    zarr_of(images / "poison.ome.zarr", dtype="|O", filters=[{"id": "pickle", "protocol": 5}])
+    (results / "b_labels.json").write_bytes(DEEP)
+    report = make_pool(results).run()
+    found = {item.name: item for item in report.items}
+    assert [found[f"images/{name}.tif"].state for name in "abc"] == ["done", "failed", "done"]
+    bad = ["bomb.png", "cut.tif", "pickle.tif", "record.ome.tif", "huge.ome.zarr", "poison.ome.zarr"]
+    for name in (f"images/{name}" for name in bad):
+        assert found[name].state == "failed", name
+        assert found[name].reason
+        assert name.partition("/")[2] in found[name].reason, found[name].reason
+    assert len(found) == 3 + len(bad)
+    assert not report.complete
+    assert not trap.exists()
 
 
 def test_a_damaged_record_of_the_worklist_does_not_take_the_other_items(results: Path) -> None:

@@ -253,9 +253,9 @@ def test_a_full_disk_at_labels_table_or_sidecar_is_named_and_costs_nothing(
         assert {k: v[0] for k, v in snapshot(results).items() if k != "a_labels.json"} == {
             k: v[0] for k, v in old.items() if k != "a_labels.json"
         }
-    # The file and its folder: labels, table; the picture, which is no reason to have no result; the sidecar, both
-    # files taking their names, the sidecar.
-    assert outcomes == ["failed"] * 4 + ["done"] * 2 + ["failed"] * 6
+    # Labels and table; the sidecar and its folder; the folder once both have their names; the sidecar. The picture
+    # waits for no disk.
+    assert outcomes == ["failed"] * 6
 
 
 def test_a_link_to_elsewhere_is_no_place_for_a_result(tmp_path: Path) -> None:

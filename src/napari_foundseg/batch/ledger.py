@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from napari_foundseg.batch.sidecar import Sidecar, SourceFile, read_sidecar
 from napari_foundseg.core.errors import FolderLostError, FoundsegError, KeptError, OutputError
-from napari_foundseg.io.atomic import named_errors, publish, sweep, sync_folder
+from napari_foundseg.io.atomic import named_errors, publish, sweep, sync_name
 from napari_foundseg.io.formats.table import label_endings
 from napari_foundseg.io.image_facts import read_facts
 from napari_foundseg.io.naming import LABELS_SUFFIX, join_name
@@ -241,7 +241,7 @@ class LockedItem(ItemFiles):
         for name in names:
             self._check_unchanged([name])
             publish(join_name(self.stage, name), join_name(self.folder.path, name))
-        sync_folder(self.folder.path)
+        sync_name(join_name(self.folder.path, names[0]))
         left = {name: digest for name, digest in writing.previous.items() if name not in outputs}
         writing.model_copy(update={"state": "done", "previous": left}).write(self.sidecar)
 

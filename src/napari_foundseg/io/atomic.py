@@ -30,7 +30,7 @@ __all__ = [
     "publish",
     "staging",
     "sweep",
-    "sync_folder",
+    "sync_name",
 ]
 
 #: A temporary name: computer, process, and a random number.
@@ -123,7 +123,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def publish(staged: Path, target: Path) -> None:
-    """Rename a complete file or folder to its final name, in one step where the disk can; `sync_folder` comes after it.
+    """Rename a complete file or folder to its final name, in one step where the disk can; `sync_name` comes after it.
 
     Parameters
     ----------
@@ -144,16 +144,16 @@ def publish(staged: Path, target: Path) -> None:
             staged.replace(target)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush the names in a folder to the disk.
+def sync_name(path: Path) -> None:
+    """Flush the name of a file, and all others in its folder, to the disk.
 
     Raises
     ------
     OutputError
         If that is not possible.
     """
-    with named_errors(folder):
-        _sync_folder(folder)
+    with named_errors(path):
+        _sync_folder(path.parent)
 
 
 def sweep(folder: str | Path) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.measure import regionprops
 
+from napari_foundseg.core.measuring import shapes
 from napari_foundseg.core.measuring.columns import column_help, is_measured
 from napari_foundseg.core.measuring.measurements import measure
 from napari_foundseg.core.measuring.number_text import number_text, size_text
@@ -100,3 +101,16 @@ def test_numbers_are_read_without_powers_of_ten() -> None:
     assert size_text(12.5, "mm³") == "12.5 mm³"
     assert size_text(250.0, "cm³") == "250 cm³ (250 ml)"
     assert size_text(5e6, "µm³") == "5,000,000 µm³"
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_hull_of_a_plane_object_is_that_of_qhull(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    mask = random.random(random.integers(1, 24, 2)) < random.choice([0.02, 0.2, 0.8])
+    mask[random.integers(mask.shape[0]), random.integers(mask.shape[1])] = True
+    hull, pixels = shapes._hull(mask)
+    for spacing in ((1.0, 1.0), (0.3, 2.0)):
+        expected = np.count_nonzero(mask) / shapes._count_inside(hull, mask.shape), shapes._widest(pixels, spacing)
+        assert shapes.hull_measures(mask, spacing) == expected
+        assert shapes.feret_diameter(mask, spacing) == expected[1]
+    assert len(shapes._plane_hull(mask)[1]) <= len(pixels)

@@ -21,7 +21,7 @@ from napari_foundseg.io.atomic import (
     partial_path,
     publish,
     staging,
-    sync_folder,
+    sync_name,
 )
 from napari_foundseg.io.written_files import hash_file
 
@@ -55,13 +55,13 @@ def writing_together(first: Path) -> Iterator[Path]:
             except OutputError as error:
                 words = str(error).replace(str(partial / _LIST), str(first)).replace(str(partial), str(first.parent))
                 raise type(error)(words) from error
-            sync_folder(partial)
+            sync_name(partial / _LIST)
             complete = _complete(first)
             partial.rename(complete)
-            sync_folder(first.parent)
+            sync_name(first)
             for name in names:
                 publish(complete / name, first.with_name(name))
-            sync_folder(first.parent)
+            sync_name(first)
             shutil.rmtree(complete, ignore_errors=True)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
@@ -89,7 +89,7 @@ def finish_writing(first: Path) -> None:
             target = first.with_name(name)
             if os.path.lexists(complete / name) and _hash(target) == before:
                 publish(complete / name, target)
-        sync_folder(first.parent)
+        sync_name(first)
         shutil.rmtree(complete)
 
 

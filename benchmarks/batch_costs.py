@@ -1,0 +1,91 @@
+"""What a batch costs per file and per object, beside another checkout of this project, in turns in one run.
+
+    python benchmarks/batch_costs.py BEFORE [TIMES]
+
+BEFORE is the folder of the other checkout. Small: 200 images of 16 by 16 pixels in one process. Look: the same folder
+again, all done, by a runner with its workers. Objects: measuring 5,041 discs in 2048 by 2048 pixels. Seconds are
+medians, with the ratio to BEFORE.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+PARTS = ("small", "look", "objects")
+COUNT = 200
+
+
+def make_folder(folder: Path) -> None:
+    """Write the images, and labels of many objects."""
+    import tifffile
+
+    (folder / "images").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(COUNT):
+        tifffile.imwrite(folder / "images" / f"{number}.tif", random.integers(0, 255, (16, 16)).astype(np.uint8))
+    rows, columns = np.mgrid[:2048, :2048] // 29
+    inside = np.hypot(*(np.mgrid[:2048, :2048] % 29 - 14)) < 9
+    np.save(folder / "labels.npy", np.where(inside, rows * 71 + columns + 1, 0).astype(np.int32))
+
+
+def seconds(part: str, folder: Path) -> float:
+    """Return the seconds of a part in this process."""
+    from napari_foundseg.batch.item_stages import Order, run_item_here
+    from napari_foundseg.batch.items import list_items
+    from napari_foundseg.batch.ledger import open_folder
+    from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step
+    from napari_foundseg.batch.runner import Runner
+    from napari_foundseg.core.measuring.measurements import measure
+
+    step = Step(task="automatic", method="decoder", model=ModelOf(name="foundseg-tiny"))
+    recipe = Recipe(inputs=Sources(paths=("images",)), steps=(step,))
+    if part == "objects":
+        labels = np.load(folder / "labels.npy")
+        measure(labels[:64, :64], "YX", [1.0, 1.0], "px")
+        began = time.perf_counter()
+        measure(labels, "YX", [1.0, 1.0], "px")
+    elif part == "look":
+        began = time.perf_counter()
+        assert Runner(recipe, folder, folder / "results").run().count("already done") == COUNT
+    else:
+        results = open_folder(folder / "results")
+        first, *others = list_items(recipe, folder, folder / "results")
+        text = recipe.model_dump_json()
+        run_item_here(Order(text, first, results))
+        began = time.perf_counter()
+        for item in others:
+            assert run_item_here(Order(text, item, results)).state == "done"
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    """Run every part in both checkouts, in turns."""
+    here = Path(__file__).resolve().parents[1]
+    if sys.argv[1] in PARTS:
+        print(seconds(sys.argv[1], Path(sys.argv[2])))
+        return
+    taken: dict[tuple[str, str], list[float]] = {}
+    for _ in range(int((sys.argv[2:] or ["3"])[0])):
+        for name, root in (("before", Path(sys.argv[1]).resolve()), ("now", here)):
+            with tempfile.TemporaryDirectory() as folder:
+                make_folder(Path(folder))
+                for part in PARTS:
+                    command = [sys.executable, str(Path(__file__).resolve()), part, folder]
+                    environment = os.environ | {"PYTHONPATH": f"{root / 'src'}"}
+                    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+                    taken.setdefault((part, name), []).append(float(done.stdout.split()[-1]))
+    for part in PARTS:
+        before, now = (statistics.median(taken[part, name]) for name in ("before", "now"))
+        print(f"{part}: before {before:.2f} s, now {now:.2f} s, ratio {now / before:.2f}")
+
+
+if __name__ == "__main__":
+    main()
