@@ -128,19 +128,6 @@ def test_a_journal_can_be_put_aside(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_damage_in_the_middle_gives_what_lies_before_it(tmp_path: Path) -> None:
-    labels = np.zeros(SHAPE, np.uint16)
-    journal = Watch().journal(tmp_path)
-    journal.add(paint(labels, 1))
-    first = labels.copy()
-    journal.add(paint(labels, 2))
-    journal.close()
-    data = bytearray(journal.path.read_bytes())
-    data[-20] ^= 255
-    journal.path.write_bytes(bytes(data))
-    np.testing.assert_array_equal(read_journal(journal.path).labels, first)
-
-
 def test_a_file_that_is_no_journal_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.journal"
     path.write_bytes(b"something else")

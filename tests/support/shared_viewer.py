@@ -75,7 +75,7 @@ class SharedViewer:
         return self._viewer
 
     def empty(self) -> list[str]:
-        """Remove docks and layers, and return what was left behind although no form is open any more."""
+        """Remove docks and layers, and return what was left behind although none of them is open any more."""
         viewer = self._viewer
         if not hasattr(viewer.window, "_qt_window"):
             close_viewer(viewer)
@@ -89,10 +89,12 @@ class SharedViewer:
             viewer.window.remove_dock_widget(dock)
             form.deleteLater()
         delete_later()
-        for layer in viewer.layers:
-            left += [f"layer {layer.name!r}: {name}" for name in sorted(_own_callbacks(layer))]
+        layers = list(viewer.layers)
         viewer.layers.clear()
         viewer.layers.selection.clear()
+        # The history of edited labels follows their layer, not the form, until it is removed.
+        for layer in layers:
+            left += [f"layer {layer.name!r}: {name}" for name in sorted(_own_callbacks(layer))]
         left += [f"viewer: {name}" for name in sorted(_own_callbacks(viewer) - self._callbacks)]
         self._restore_state()
         if left:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Overlap", "add_mask", "label_dtype", "label_sizes", "plane_view"]
+__all__ = ["Overlap", "add_mask", "common_dtype", "label_dtype", "label_sizes", "plane_view"]
 
 #: Who has a pixel that both an object and a mask want.
 Overlap = Literal["keep others", "overwrite", "fill free only"]
@@ -20,6 +20,18 @@ _DENSE = 1 << 20
 def label_dtype(largest: int) -> np.dtype[np.unsignedinteger[Any]]:
     """Return the narrowest dtype for ids, uint16 or wider."""
     return np.promote_types(np.uint16, np.min_scalar_type(largest))
+
+
+def common_dtype(*dtypes: Any) -> np.dtype[np.integer[Any]]:
+    """Return an integer dtype for ids of several dtypes: NumPy's own for ``int64`` and ``uint64`` is a float.
+
+    Parameters
+    ----------
+    *dtypes : dtype or array
+        As `numpy.result_type` takes them.
+    """
+    found = np.result_type(*dtypes)
+    return found if found.kind in "biu" else np.dtype(np.int64)
 
 
 def label_sizes(labels: NDArray[Any]) -> dict[int, int]:

@@ -1,9 +1,10 @@
 """The journal: every change of a label image is on the disk within moments, so that a crash loses nothing.
 
-A journal is a file of records: a header, then the steps in the order in which they were done (an undo is a step too),
-with an end mark wherever the labels were in a file. Records are only appended; an incomplete last record is ignored.
-Applying the steps to an empty array gives the labels and the facts about their objects. A journal whose last step is
-behind the last end mark, and which no process is writing, is unsaved work: it is offered, and never deleted.
+A journal is a file of records: a header, the labels at the beginning, then the steps in the order in which they were
+done (an undo is a step too), with an end mark wherever the labels were in a file. Records are only appended; an
+incomplete last record is ignored, and a damaged one left out and counted. Applying the steps to an empty array gives
+the labels and the facts about their objects. A journal whose last step is behind the last end mark, and which no
+process is writing, is unsaved work: it is offered, and never deleted.
 """
 
 from __future__ import annotations
@@ -12,41 +13,46 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
-import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.editing.difference import Difference
 from napari_foundseg.core.editing.history import EditStep
 from napari_foundseg.core.editing.object_facts import Facts
-from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io import folders
-from napari_foundseg.io.journal_format import (
-    END,
-    MAGIC,
-    Header,
-    is_step,
-    note,
-    packed,
-    position_after,
-    records,
-    with_note,
+from napari_foundseg.io.journals.files import (
+    KEPT,
+    Kept,
+    Recovered,
+    discard_journal,
+    end_journal,
+    kept_journal,
+    kept_journals,
+    open_journals,
+    prune_journals,
+    read_journal,
+    reoffer_journal,
 )
+from napari_foundseg.io.journals.header import END, Header, base_records, first_records, is_step, note
+from napari_foundseg.io.journals.process import ALIVE
+from napari_foundseg.io.journals.records import MAGIC, packed
 
-__all__ = ["Header", "Journal", "Kept", "Recovered", "end_journal", "journal_folder", "kept_journals", "read_journal"]
+__all__ = [
+    "KEPT", "Header", "Journal", "Kept", "Recovered", "discard_journal", "end_journal", "journal_folder",
+    "kept_journal", "kept_journals", "read_journal", "reoffer_journal",
+]  # fmt: skip
 
-#: Number of journals of each image that are kept although they are saved or not wanted.
-KEPT = 3
-#: Delay before a failed write is tried again.
+#: Delay before a failed write is tried again; it doubles with each one up to 16 times as much.
 _RETRY_SECONDS = 2.0
-#: The journals that this process is writing.
-_open: set[Path] = set()
+#: Seconds for which a closed journal that cannot be written is tried again.
+_PATIENCE = 300.0
+#: Attempts to make a record, before it is given up as one that cannot be made.
+_ATTEMPTS = 3
 
 
 def journal_folder() -> Path:
@@ -54,43 +60,25 @@ def journal_folder() -> Path:
     return folders.data() / "journal"
 
 
-@dataclass(frozen=True)
-class Kept:
-    """A journal on the disk.
+@dataclass
+class _Job:
+    """Records that are to be written; they are made when it is their turn, so that they need no memory before."""
 
-    Parameters
-    ----------
-    path : Path
-        The file.
-    header : Header
-        Its label image.
-    steps : int
-        Number of complete steps.
-    ended : bool
-        Whether everything in it is in a file, or is not wanted.
-    changed : float
-        Time of the last write, in seconds since 1970.
-    """
-
-    path: Path
-    header: Header
-    steps: int
-    ended: bool
-    changed: float
-
-    @property
-    def lost(self) -> bool:
-        """Whether its labels are in no file, as far as is known, and no process is working on them."""
-        return bool(self.steps) and not self.ended and not self.in_use
-
-    @property
-    def in_use(self) -> bool:
-        """Whether a process is still writing it."""
-        return self.path in _open if self.header.is_own else self.header.in_use(self.changed)
+    make: Callable[[], Iterable[bytes]]
+    #: Whether there would be anything to recover with it.
+    has_content: Callable[[], bool] = lambda: False
+    nbytes: int = 0
+    #: Values of the header that they change.
+    values: Mapping[str, Any] = field(default_factory=dict)
+    attempts: int = 0
+    error: Exception | None = None
 
 
 class Journal:
     """Writes the steps of one Labels layer in a background thread.
+
+    Nothing stops the thread but `close`: what cannot be written now is tried again, and a file that somebody has
+    removed is written anew.
 
     Parameters
     ----------
@@ -109,15 +97,24 @@ class Journal:
         folder: Path,
         header: Header | Callable[[], Header],
         on_saved: Callable[[float], None],
-        on_failed: Callable[[OSError], None],
+        on_failed: Callable[[Exception], None],
     ) -> None:
         self._folder = folder
         self._header_source = header
         self._on_saved = on_saved
         self._on_failed = on_failed
-        self._waiting: SimpleQueue[Callable[[], bytes] | None] = SimpleQueue()
+        self._waiting: SimpleQueue[_Job | None] = SimpleQueue()
+        self._pending: list[_Job] = []
         self._file: BinaryIO | None = None
-        self._good = 0
+        #: The file; None before it is written.
+        self.file_path: Path | None = None
+        #: What is in the file: its length, and the number of steps.
+        self._good = self._steps = self._empty = 0
+        self._failures = 0
+        self._settled = threading.Event()
+        self._is_written = self._is_abandoned = False
+        #: Whether a step is missing in the file: it could not be made, or the file was lost.
+        self.incomplete = False
         self._thread = threading.Thread(target=self._serve, name="foundseg-journal", daemon=True)
         self._thread.start()
 
@@ -132,189 +129,238 @@ class Journal:
         name = f"{header.stem}-{header.began.replace(':', '')}-{header.process}-{id(self):x}.journal"
         return self._folder / name
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Memory of what could not be written yet."""
+        return sum(job.nbytes for job in self._pending)
+
     def add(self, step: EditStep) -> None:
         """Queue a step that was done, undone or redone; returns at once."""
-        self._waiting.put(step.to_bytes)
+        self._waiting.put(_Job(lambda: [step.to_bytes()], lambda: True, step.nbytes))
 
     def add_all(self, labels: NDArray[Any], known: Facts) -> None:
-        """Queue a whole label image with the facts about its objects, as a step from an empty one.
+        """Queue a whole label image with the facts about its objects, as what the steps begin with.
 
         Parameters
         ----------
         labels : ndarray of int
-            Array of the header's shape; it must not change afterwards.
+            Array of the header's shape. It is read when it is written; each change meanwhile must be added as a step.
         known : mapping of int to mapping of str
             Facts by id of the object.
         """
-
-        def packed() -> bytes:
-            part = Difference.between((0,) * labels.ndim, np.zeros_like(labels), labels)
-            return EditStep("start", () if part is None else (part,), known_after=known).to_bytes()
-
-        self._waiting.put(packed)
+        self._waiting.put(_Job(lambda: base_records(labels, known), lambda: bool(known) or bool(labels.any())))
 
     def mark_saved(self) -> None:
-        """Note that everything added so far is in a file, or is not wanted."""
-        self._waiting.put(lambda: END)
+        """Note that everything added so far is in a file."""
+        self._waiting.put(_Job(lambda: [END]))
+
+    def mark_discarded(self) -> None:
+        """Note that nothing added so far is wanted."""
+        self._waiting.put(_Job(lambda: [note(discarded=True)]))
 
     def rename(self, layer: str) -> None:
         """Note the layer's new name."""
-        self._waiting.put(lambda: note(layer=layer))
+        self._waiting.put(_Job(lambda: [note(layer=layer)], values={"layer": layer}))
 
     def close(self, timeout: float = 5.0, *, unsaved: bool = False) -> bool:
-        """Write everything queued and the end mark; return whether that was done within `timeout` seconds.
+        """Write everything queued and the end mark; return whether all of it is on the disk within `timeout` seconds.
 
-        `unsaved`: offer the labels for recovery, since they are in no file.
+        What cannot be written is tried again for some minutes. `unsaved`: offer the labels for recovery, since they are
+        in no file.
         """
-        self._waiting.put(lambda: note(closed=True) if unsaved else END)
+        self._waiting.put(_Job(lambda: [note(closed=True) if unsaved else END]))
         self._waiting.put(None)
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        self._settled.wait(timeout)
+        return self._is_written
+
+    def abandon(self) -> None:
+        """Write nothing any more; another journal has the same labels."""
+        self._is_abandoned = True
+        self._waiting.put(None)
+
+    # In the thread.
 
     def _serve(self) -> None:
-        self._write_until_closed()
-        if self._file is not None:
-            self._file.close()
-            _open.discard(self.path)
+        try:
+            self._write_until_closed()
+        finally:
+            if self._file is not None:
+                with contextlib.suppress(OSError):
+                    self._file.close()
+                open_journals.discard(self.path)
+            self._settled.set()
 
     def _write_until_closed(self) -> None:
-        pending: list[bytes] = []
-        closing = False
-        while not closing or pending:
-            added, closing = self._received(closing, _RETRY_SECONDS if pending else None)
-            pending += added
-            if self._file is None and not any(map(is_step, pending)):
-                # Without a step there is nothing to recover, so there is no file.
-                pending = []
-                continue
+        closing: float | None = None
+        while True:
+            if self._receive(self._delay()) and closing is None:
+                closing = time.monotonic()
+            if self._is_abandoned:
+                return
             try:
-                self._write(pending)
-            except OSError as error:
-                self._on_failed(error)
-                if closing:
-                    return
+                written = self._write_pending()
+            except Exception as error:  # noqa: BLE001 - the thread must not end: later steps would never be written
+                self._failures += 1
+                self._tell(self._on_failed, error)
             else:
-                pending = []
-                self._on_saved(time.time())
+                self._failures = 0
+                if written and not self.incomplete:
+                    self._tell(self._on_saved, time.time())
+            if closing is not None:
+                self._is_written = not self._pending and not self.incomplete
+                if not self._pending or time.monotonic() - closing > _PATIENCE:
+                    return
+                # Whoever closes it does not wait until there is room on the disk.
+                self._settled.set()
 
-    def _received(self, closing: bool, timeout: float | None) -> tuple[list[bytes], bool]:
-        """Return all queued records, and whether the journal is being closed."""
-        queued: list[bytes] = []
+    def _delay(self) -> float | None:
+        """Return how long to wait for more, in seconds; None where nothing is to be done meanwhile."""
+        if self._pending:
+            return _RETRY_SECONDS * min(16.0, 2.0 ** (self._failures - 1))
+        return None if self._file is None else ALIVE
+
+    def _tell(self, listener: Callable[[Any], None], what: Any) -> None:
+        with contextlib.suppress(Exception):  # the window may be closed
+            listener(what)
+
+    def _receive(self, timeout: float | None) -> bool:
+        """Take all that is queued; return whether the journal is being closed."""
+        closing = False
         with contextlib.suppress(Empty):
             while True:
-                record = self._waiting.get(timeout=timeout)
-                if record is None:
-                    return queued, True
-                queued.append(record())
+                job = self._waiting.get(timeout=timeout)
+                if job is None:
+                    closing = True
+                else:
+                    self._pending.append(job)
                 timeout = 0
-        return queued, closing
+        return closing
 
-    def _write(self, added: list[bytes]) -> None:
+    def _write_pending(self) -> bool:
+        """Write all that was received; return whether there was anything."""
+        if self._file is None and not any(job.has_content() for job in self._pending):
+            # Without labels there is nothing to recover, so there is no file.
+            self._forget_pending()
+            return False
+        if not self._pending:
+            self._mark_in_use()
+            return False
         if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            _prune(self._folder, self._header.stem)
-            self._file = self.path.open("xb")
-            _open.add(self.path)
-            added = [self._header.to_json(), *added]
-            self._file.write(MAGIC)
-            self._good = len(MAGIC)
+            self._begin()
+        elif not self._is_there():
+            self._begin_again()
+        file = self._file
+        assert file is not None
+        steps = self._steps
         try:
-            self._file.seek(self._good)
-            for record in added:
-                self._file.write(packed(record))
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError:
+            file.seek(self._good)
+            for job in self._pending:
+                for record in self._made(job):
+                    steps += is_step(record)
+                    file.write(packed(record, steps, time.time()))
+                # The gap in the numbers says that it is missing.
+                steps += job.attempts >= _ATTEMPTS
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
             self._give_up()
             raise
-        self._good = self._file.tell()
+        self._good = file.tell()
+        self._steps = steps
+        missing = [job.error for job in self._pending if job.attempts >= _ATTEMPTS and job.error is not None]
+        self._pending = []
+        if missing:
+            self.incomplete = True
+            self._tell(self._on_failed, missing[0])
+        return True
+
+    def _made(self, job: _Job) -> Iterable[bytes]:
+        """Return the records of a job; none where they cannot be made, however often it is tried."""
+        if job.attempts >= _ATTEMPTS:
+            return []
+        try:
+            return job.make()
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            job.attempts += 1
+            job.error = error
+            raise
+
+    def _forget_pending(self) -> None:
+        """Forget what was received before there are any labels, but a new name."""
+        for job in self._pending:
+            if job.values:
+                self.__dict__["_header"] = replace(self._header, **job.values)
+        self._pending = []
+
+    def _mark_in_use(self) -> None:
+        """Let other computers see that somebody is at work on this journal."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    def _begin(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        prune_journals(self._folder, self._header.stem)
+        self._file = self.path.open("x+b")
+        self.file_path = self.path
+        open_journals.add(self.path)
+        try:
+            self._file.write(MAGIC)
+            for record in first_records(self._header):
+                self._file.write(packed(record, 0, time.time()))
+            self._good = self._file.tell()
+            self._empty = self._good
+        except BaseException:
+            self._empty = self._good = 0
+            self._give_up()
+            raise
+
+    def _is_there(self) -> bool:
+        """Tell whether the file is still in its folder."""
+        assert self._file is not None
+        try:
+            return os.path.samestat(self.path.stat(), os.fstat(self._file.fileno()))
+        except FileNotFoundError:
+            return False
+
+    def _begin_again(self) -> None:
+        """Write a file that was removed, or replaced by another one, anew, from what the system still has of it."""
+        old = self._file
+        assert old is not None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        open_journals.discard(self.path)
+        if self.path.exists():
+            self.__dict__["path"] = self.path.with_stem(f"{self.path.stem}-{time.monotonic_ns():x}")
+        new = self.path.open("x+b")
+        try:
+            old.seek(0)
+            left = self._good
+            while left and (data := old.read(min(left, 1 << 20))):
+                new.write(data)
+                left -= len(data)
+            self.incomplete |= left > 0
+        except BaseException:
+            with contextlib.suppress(OSError):
+                new.close()
+            self.path.unlink(missing_ok=True)
+            raise
+        self._file = new
+        self.file_path = self.path
+        self._good -= left
+        open_journals.add(self.path)
+        with contextlib.suppress(OSError):
+            old.close()
 
     def _give_up(self) -> None:
         """Remove a file without any complete record; in others, the next try overwrites the incomplete one."""
         assert self._file is not None
-        if self._good > len(MAGIC):
+        if self._good > self._empty:
             return
         file = self._file
         self._file = None
         with contextlib.suppress(OSError):
             file.close()
-        _open.discard(self.path)
+        open_journals.discard(self.path)
         self.path.unlink(missing_ok=True)
-
-
-def kept_journals(folder: Path, image: str | None = None) -> list[Kept]:
-    """Return the journals in a folder, latest first; of one image only if its fingerprint is given."""
-    found = _kept(folder, "*.journal" if image is None else f"{image[:16]}-*.journal")
-    return [kept for kept in found if image in (None, kept.header.image)]
-
-
-def _kept(folder: Path, pattern: str) -> list[Kept]:
-    found = []
-    for path in folder.glob(pattern):
-        try:
-            with path.open("rb") as file:
-                found_records = records(file)
-                header = Header.from_json(next(found_records))
-                steps = 0
-                ended = False
-                for record in found_records:
-                    header = with_note(header, record)
-                    if is_step(record):
-                        steps += 1
-                    ended = record == END or (ended and not is_step(record))
-            found.append(Kept(path, header, steps, ended, path.stat().st_mtime))
-        except (OSError, ValueError, KeyError, TypeError, StopIteration):
-            continue
-    return sorted(found, key=lambda kept: kept.changed, reverse=True)
-
-
-class Recovered(NamedTuple):
-    """Content of a journal: header, labels after the last complete step, facts about their objects."""
-
-    header: Header
-    labels: NDArray[np.unsignedinteger[Any]]
-    known: dict[int, Any]
-
-
-def read_journal(path: Path) -> Recovered:
-    """Return the labels in a journal.
-
-    Raises
-    ------
-    BadImageError
-        If the file is not a journal.
-    """
-    try:
-        with path.open("rb") as file:
-            found = records(file)
-            header = Header.from_json(next(found))
-            steps = []
-            for record in found:
-                header = with_note(header, record)
-                if is_step(record):
-                    steps.append(EditStep.from_bytes(record))
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
-        raise BadImageError(path, f"it is no journal of napari-foundseg, or its beginning is lost ({error})") from error
-    dtypes = [np.dtype(part.dtype) for step in steps for part in step.parts]
-    labels = np.zeros(header.shape, np.result_type(np.uint16, *dtypes))
-    known: dict[int, Any] = {}
-    for step in steps:
-        step.apply(labels)
-        known |= step.known_after
-    return Recovered(header, labels, {label: facts for label, facts in known.items() if facts})
-
-
-def end_journal(path: Path) -> None:
-    """Append the end mark after the last complete record: the labels are saved elsewhere or not wanted."""
-    with path.open("r+b") as file:
-        end = position_after(file)
-        file.truncate(end)
-        file.seek(end)
-        file.write(packed(END))
-
-
-def _prune(folder: Path, stem: str) -> None:
-    """Remove the oldest journals of a label image to make room for one more, but none that is unsaved or in use."""
-    over = [kept for kept in _kept(folder, f"{stem}-*.journal") if kept.ended or not kept.steps]
-    for kept in [kept for kept in over if not kept.in_use][KEPT - 1 :]:
-        kept.path.unlink(missing_ok=True)

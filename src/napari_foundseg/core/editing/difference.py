@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.labels import label_sizes
+from napari_foundseg.core.labels import common_dtype, label_sizes
 
 __all__ = ["Difference", "SliceBox"]
 
@@ -64,7 +64,7 @@ class Difference:
         ends = [np.flatnonzero(changed.any(axis=tuple(a for a in axes if a != axis)))[[0, -1]] for axis in axes]
         box = tuple(slice(int(low), int(high) + 1) for low, high in ends)
         changed = changed[box]
-        dtype = np.result_type(before, after)
+        dtype = common_dtype(before, after)
         return cls(
             tuple(int(s) + part.start for s, part in zip(start, box, strict=True)),
             changed.shape,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.editing.difference import SliceBox
-from napari_foundseg.core.editing.object_boxes import box_of
+from napari_foundseg.core.editing.object_boxes import box_around, box_of, wider
 from napari_foundseg.core.editing.splitting import divide
 from napari_foundseg.core.errors import PromptError
 
@@ -361,8 +361,11 @@ def _replaced(labels: Labels, ids: Sequence[int], by: int) -> Pieces:
     """Give the pixels of some objects another id; one piece, since the boxes of objects overlap."""
     if not ids:
         return []
-    box = _box(labels, ids)
-    return [(box, np.where(np.isin(labels[box], ids), labels.dtype.type(by), labels[box]))]
+    own = np.isin(labels, ids)
+    box = box_around(own)
+    if box is None:
+        raise PromptError(f"There is no object {', '.join(map(str, ids))}. Click on an object.")
+    return [(box, np.where(own[box], labels.dtype.type(by), labels[box]))]
 
 
 def _box(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None) -> SliceBox:
@@ -370,10 +373,7 @@ def _box(labels: Labels, ids: Sequence[int], margin: Sequence[int] | None = None
     box = box_of(labels, ids)
     if box is None:
         raise PromptError(f"There is no object {', '.join(map(str, ids))}. Click on an object.")
-    more = [0] * labels.ndim if margin is None else margin
-    return tuple(
-        slice(max(0, part.start - m), min(n, part.stop + m)) for part, m, n in zip(box, more, labels.shape, strict=True)
-    )
+    return box if margin is None else wider(box, margin, labels.shape)
 
 
 def _volumes(values: NDArray[Any], spacing: Spacing) -> Iterator[NDArray[Any]]:

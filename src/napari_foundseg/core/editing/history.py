@@ -18,31 +18,48 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.editing.difference import Difference, SliceBox
 from napari_foundseg.core.editing.object_facts import Facts
+from napari_foundseg.core.labels import common_dtype
 
-__all__ = ["Atom", "EditStep", "History", "compared", "painted"]
+__all__ = ["Atom", "EditStep", "History", "composed", "painted"]
 
 #: A part of a stroke in napari's paint event: index arrays, old and new values; or box, mask, old values, new value.
 Atom = tuple[Any, ...]
 
 
-def compared(
+def composed(
     array: NDArray[Any], pieces: Iterable[tuple[SliceBox, NDArray[Any]]]
-) -> list[tuple[SliceBox, NDArray[Any], Difference]]:
-    """Return the pieces that would change an array, each with its difference.
+) -> tuple[NDArray[Any], Difference] | None:
+    """Return what pieces change in an array, as one piece.
 
     Parameters
     ----------
     array : ndarray of int
         The label image; left alone.
     pieces : iterable of (tuple of slice, ndarray of int)
-        Boxes that do not overlap, and their new values.
+        Boxes and their new values; a later one counts where they overlap.
+
+    Returns
+    -------
+    tuple of (ndarray, Difference) or None
+        The new values in the difference's box; None where nothing changes.
     """
-    made = []
-    for box, values in pieces:
-        part = Difference.between([s.start for s in box], array[box], values)
-        if part is not None and part.gains:
-            made.append((box, values, part))
-    return made
+    pieces = list(pieces)
+    if not pieces:
+        return None
+    box, values = pieces[0]
+    if len(pieces) > 1:
+        ends = np.array([[(part.start, part.stop) for part in each] for each, _ in pieces])
+        low = ends[..., 0].min(0).tolist()
+        high = ends[..., 1].max(0).tolist()
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        values = array[box].astype(common_dtype(array, *(new for _, new in pieces)))
+        for each, new in pieces:
+            values[tuple(slice(p.start - a, p.stop - a) for p, a in zip(each, low, strict=True))] = new
+    difference = Difference.between([part.start for part in box], array[box], values)
+    if difference is None:
+        return None
+    inside = tuple(slice(p.start - b.start, p.stop - b.start) for p, b in zip(difference.box, box, strict=True))
+    return values[inside], difference
 
 
 def painted(array: NDArray[Any], atoms: Iterable[Atom]) -> Difference | None:
@@ -206,8 +223,13 @@ class History:
         """Add a step that was done; steps undone before it cannot be redone any more."""
         self._undone.clear()
         self._done.append(step)
-        while len(self._done) > 1 and self.nbytes > self._limit:
-            del self._done[0]
+        self.shrink(self._limit)
+
+    def shrink(self, limit: int) -> None:
+        """Forget the oldest steps beyond some bytes."""
+        size = self.nbytes
+        while len(self._done) > 1 and size > limit:
+            size -= self._done.pop(0).nbytes
 
     def undo(self) -> EditStep | None:
         """Return the step that takes the last one back, and count it as taken back.

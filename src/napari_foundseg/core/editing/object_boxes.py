@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.editing.difference import SliceBox
 
-__all__ = ["box_around", "box_of", "object_boxes"]
+__all__ = ["box_around", "box_of", "object_boxes", "wider"]
 
 #: Largest id that a list of all ids is made for; beyond, the ids in use are counted first.
 _DENSE = 4_000_000
@@ -73,3 +73,10 @@ def box_around(own: NDArray[np.bool_]) -> SliceBox | None:
         box.append(slice(int(at[0]), int(at[-1]) + 1))
         own = own[(slice(None),) * axis + (box[-1],)]
     return tuple(box)
+
+
+def wider(box: SliceBox, margin: Sequence[int], shape: Sequence[int]) -> SliceBox:
+    """Return a box with some pixels more on both sides of each axis, inside an array of a shape."""
+    return tuple(
+        slice(max(0, part.start - m), min(n, part.stop + m)) for part, m, n in zip(box, margin, shape, strict=True)
+    )

@@ -36,6 +36,10 @@ class Census:
         """
         return cls(label_sizes(labels))
 
+    def copy(self) -> Census:
+        """Return the same, for another thread."""
+        return Census(self._sizes)
+
     @property
     def largest(self) -> int:
         """The largest id in use; 0 where there is no object."""

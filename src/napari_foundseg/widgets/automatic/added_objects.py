@@ -66,7 +66,7 @@ class AddedObjects:
             self._next = segmentation
             return
         if self._step is not None and self._history.last is self._step:
-            self._history.undo()
+            self._history.revert()
         self._busy = segmentation
         self._step = None
         self._history.write_soon("automatic masks", self._prepare, self._written)

@@ -22,6 +22,7 @@ from napari_foundseg.widgets.automatic.added_objects import AddedObjects
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.region_choice import RegionChoice
 from napari_foundseg.widgets.controls.rows import labelled_row
+from napari_foundseg.widgets.editing.kept_results import keep_result, rewriting
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
 from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.editing.save_row import SaveRow
@@ -119,7 +120,7 @@ class AutomaticWidget(TaskForm):
     def _add_layer(self, target: ImageOnLayer, found: Segmentation) -> Labels:
         """Add the objects as a new layer, which is in no file yet."""
         labels = add_labels(self.viewer, target, found, f"{target.name} masks")
-        layer_file(labels).note_result(target.image)
+        keep_result(labels, target.image)
         self.edits.hide()
         self.saving.follow(labels)
         self.saving.show()
@@ -237,11 +238,11 @@ class AutomaticWidget(TaskForm):
             return
         # The user has not painted in the layer, so its undo history does not refer to the old array.
         self._writing = True
-        labels.data = derived.labels.reshape(labels.data.shape)
-        labels.features = object_features(derived)
+        with rewriting(labels):
+            labels.data = derived.labels.reshape(labels.data.shape)
+            labels.features = object_features(derived)
         labels.metadata = {**labels.metadata, RUN_PROVENANCE: dict(derived.provenance)}
         self._writing = False
-        layer_file(labels).note_work()
         self._keep_settings()
         self.result.setText(in_words(derived, run.request.image, 0))
 

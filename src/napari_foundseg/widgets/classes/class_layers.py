@@ -15,6 +15,7 @@ from napari_foundseg.core.classes.panoptic import panoptic_ids
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.controls.colours import LISTED, listed_colormap
+from napari_foundseg.widgets.editing.kept_results import keep_result, rewriting
 from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.result_layers import object_features
@@ -128,7 +129,7 @@ class ClassLayers:
             **self._overlay.transforms,
         )
         self._viewer.add_layer(labels)
-        layer_file(labels).note_result(self._image)
+        keep_result(labels, self._image)
         return labels
 
     def disconnect(self) -> None:
@@ -150,7 +151,8 @@ class ClassLayers:
     def _write_pixels(self, layer: Labels, pixels: NDArray[Any]) -> None:
         self._writing = True
         try:
-            layer.data = np.reshape(pixels, layer.data.shape)
+            with rewriting(layer):
+                layer.data = np.reshape(pixels, layer.data.shape)
         finally:
             self._writing = False
 
@@ -185,7 +187,7 @@ class ClassLayers:
         for own in self.layers:
             known = {**own.metadata.get(RUN_PROVENANCE, {}), "classes": self.classes.to_json()}
             own.metadata = {**own.metadata, RUN_PROVENANCE: known}
-            layer_file(own).note_result(self._image)
+            keep_result(own, self._image)
 
     def _update_colours(self) -> None:
         colours = {row.id: _CLEAR if row.id in self.hidden else row.colour for row in self.classes}

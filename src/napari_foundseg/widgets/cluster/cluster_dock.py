@@ -26,7 +26,7 @@ from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.image_choice import NO_IMAGE
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side
 from napari_foundseg.widgets.controls.usability import set_usable
-from napari_foundseg.widgets.editing.layer_file import layer_file
+from napari_foundseg.widgets.editing.kept_results import keep_result
 from napari_foundseg.widgets.editing.save_row import SaveRow
 from napari_foundseg.widgets.forms.task_form import TaskForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
@@ -174,14 +174,14 @@ class ClusterWidget(TaskForm):
         if getattr(run.request.settings, "output", "") == "objects":
             names = [segmentation.classes.name_of(n) for n in getattr(run.request.inputs, "only", ())]
             objects = add_labels(self.viewer, target, segmentation, f"{target.name} {' and '.join(names) or 'objects'}")
-            layer_file(objects).note_result(target.image)
+            keep_result(objects, target.image)
             self.saving_objects.follow(objects)
             self.saving_objects.show()
             return in_words(segmentation, run.request.image, seconds)
         if self.image_change:
             # The live layer goes on with the image as it is now.
             outdated = add_labels(self.viewer, target, segmentation, f"{target.name} clusters")
-            layer_file(outdated).note_result(target.image)
+            keep_result(outdated, target.image)
             return f"{len(segmentation.classes)} clusters, {seconds:.1f} s"
         self._shown.show(target, segmentation)
         self.saving.follow(self._shown.labels)

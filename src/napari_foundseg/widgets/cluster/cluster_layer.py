@@ -10,7 +10,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.controls.colours import listed_colormap
-from napari_foundseg.widgets.editing.layer_file import layer_file
+from napari_foundseg.widgets.editing.kept_results import keep_result, rewriting
 from napari_foundseg.widgets.layers.result_layers import add_labels, object_features
 
 if TYPE_CHECKING:
@@ -50,16 +50,18 @@ class ClusterLayer(QObject):
         """Show clusters of an image."""
         if self.is_of(target.layer) and self.labels is not None and not self._painted:
             self._writing = True
-            self.labels.data = target.overlay.expanded(found.labels)
-            self.labels.features = object_features(found)
+            with rewriting(self.labels):
+                self.labels.data = target.overlay.expanded(found.labels)
+                self.labels.features = object_features(found)
             self.labels.metadata = {**self.labels.metadata, RUN_PROVENANCE: dict(found.provenance)}
             self._writing = False
         else:
             self.forget()
             self._connect_layer(add_labels(self._viewer, target, found, f"{target.name} clusters"), target.layer)
+            assert self.labels is not None
+            keep_result(self.labels, target.image)
         assert self.labels is not None
         self.labels.colormap = _cluster_colormap(found.classes)
-        layer_file(self.labels).note_result(target.image)
 
     def forget(self) -> None:
         """Disconnect from the layer, which stays in the viewer."""

@@ -103,13 +103,16 @@ def mark_saved(layer: Labels, path: Path, edits: int | None = None, lost: str = 
 def mark_unwanted(layer: Labels) -> None:
     """Note that the labels need neither be saved nor recovered."""
     layer_file(layer).note_unwanted()
-    _end_journal(layer)
+    _end_journal(layer, unwanted=True)
 
 
-def _end_journal(layer: Labels) -> None:
-    layer_file(layer).end_journal()
+def _end_journal(layer: Labels, *, unwanted: bool = False) -> None:
+    layer_file(layer).end_journal(unwanted=unwanted)
     if (history := open_history(layer)) is not None:
-        history.journal.mark_saved()
+        if unwanted:
+            history.journal.mark_discarded()
+        else:
+            history.journal.mark_saved()
 
 
 def saved_in_words(layer: Labels, path: Path, written: list[str]) -> str:

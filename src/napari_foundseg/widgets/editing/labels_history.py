@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -10,35 +10,36 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.editing.difference import Difference, SliceBox
-from napari_foundseg.core.editing.edited_objects import edited_facts
-from napari_foundseg.core.editing.history import EditStep, History, compared, painted
-from napari_foundseg.core.errors import AxesError
+from napari_foundseg.core.editing.history import EditStep, History, composed, painted
+from napari_foundseg.core.editing.step_facts import changed_facts, edited_ids
 from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.widgets.editing.background_edits import BackgroundEdits, MadeEdit
 from napari_foundseg.widgets.editing.labels_journal import LabelsJournal
 from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.editing.object_counts import ObjectCounts
 from napari_foundseg.widgets.editing.write_checks import why_not_writable
-from napari_foundseg.widgets.layers.layer_axes import layer_axes
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
-from napari_foundseg.widgets.layers.object_features import REJECTED, read_facts, write_facts
-from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
+from napari_foundseg.widgets.layers.layer_presence import LayerPresence
+from napari_foundseg.widgets.layers.object_features import REJECTED, measured_columns, read_facts, write_facts
+from napari_foundseg.widgets.layers.proxies import unwrapped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from napari_foundseg.core.editing.edit_progress import EditProgress
     from napari_foundseg.core.editing.object_facts import Facts
     from napari_foundseg.core.image import Image
 
-__all__ = ["LabelsHistory", "open_history", "shared_history"]
+__all__ = ["LabelsHistory", "open_histories", "open_history", "shared_history"]
 
 #: Greatest number of changed pixels to update one by one; beyond, redrawing the slice is faster.
 _FEW = 300_000
-#: Greatest number of objects whose ids are named after undo; beyond, their number is.
-_NAMED = 5
+#: Bytes of steps that are kept of a layer that no form follows.
+_LEFT = 64 << 20
 
 _shared: WeakKeyDictionary[Labels, LabelsHistory] = WeakKeyDictionary()
 
@@ -48,8 +49,17 @@ def open_history(layer: Labels) -> LabelsHistory | None:
     return _shared.get(layer)
 
 
+def open_histories() -> list[LabelsHistory]:
+    """Return the histories of all layers."""
+    return list(_shared.values())
+
+
 def shared_history(layer: Labels, image: Image | None, user: Hashable) -> LabelsHistory:
-    """Return the one history of a layer; it is released when every `user` has called `leave`."""
+    """Return the one history of a layer.
+
+    When every `user` has called `leave`, it goes on as long as the layer is in a viewer, so that nothing is lost.
+    """
+    layer = unwrapped(layer)
     if layer not in _shared:
         _shared[layer] = LabelsHistory(layer, image)
     _shared[layer].join(user)
@@ -88,7 +98,9 @@ class LabelsHistory(QObject):
         self.file.look_again()
         self._busy = False
         self._users: set[Hashable] = set()
-        self._later = NumpyThread()
+        self._presence = LayerPresence(layer, self.release)
+        #: Edits that take long.
+        self.background = BackgroundEdits(layer, self.counted, self._write_made)
         layer.events.paint.connect(self._on_paint)
         layer.events.data.connect(self._on_new_array)
         self.bind(layer)
@@ -123,33 +135,27 @@ class LabelsHistory(QObject):
         Parameters
         ----------
         pieces : iterable of (tuple of slice, ndarray of int)
-            Boxes of the array and their new values. Each is generated when those before it have been written, so it
-            can depend on them. If the generator raises, all are reverted.
+            Boxes of the array and their new values; a later one counts where they overlap. Nothing is written before
+            all are there.
         known : mapping of int to mapping of str, optional
-            Facts about objects from now on; read when all pieces are written. Facts about other objects that appear
-            or disappear with the step are removed.
+            Facts about objects from now on; read when all pieces are there. Facts about other objects that appear or
+            disappear with the step are removed.
         """
         self.journal.open()
-        parts: list[Difference] = []
-        try:
-            for box, values in pieces:
-                self._widen_dtype(int(values.max(initial=0)))
-                before = np.array(self.layer.data[box])
-                part = Difference.between([s.start for s in box], before, values)
-                if part is not None:
-                    parts.append(part)
-                    self._write_box(box, before, values)
-        except BaseException:
-            for part in reversed(parts):
-                self._write_part(part.reversed())
-            raise
-        return self._record_step(name, parts, known or {})
+        made = composed(self.layer.data, pieces)
+        if made is None:
+            return self._record_step(name, [], known or {})
+        values, part = made
+        self._widen_dtype(int(values.max(initial=0)))
+        self._write_box(part.box, np.array(self.layer.data[part.box]), values)
+        return self._record_step(name, [part], known or {})
 
     def write_soon(
         self,
         name: str,
         prepare: Callable[[], tuple[Callable[[NDArray[Any]], Iterable[tuple[SliceBox, NDArray[Any]]]], Facts]],
         done: Callable[[bool | Exception], None],
+        progress: EditProgress | None = None,
     ) -> None:
         """Compute pieces in a background thread, then write them into the layer as one step.
 
@@ -159,31 +165,29 @@ class LabelsHistory(QObject):
             Returns a function that makes pieces from the label image, without changing it, and the facts about
             objects. Called again if something else was written in the meantime.
         done : callable
-            Gets whether anything changed, or the error; after an error nothing has changed.
+            Gets whether anything changed, or the error; after an error nothing has changed. Not called if the layer
+            is gone.
+        progress : EditProgress, optional
+            By which the edit can be cancelled: `done` gets an EditCancelled.
         """
         self.journal.open()
-        make, known = prepare()
-        array = self.layer.data
-        revision = self.counted.revision
+        self.background.ask(name, prepare, done, progress)
 
-        def write(_number: int, result: Any) -> None:
-            self._later.done.disconnect(write)
-            if isinstance(result, Exception):
-                done(result)
-            elif not self.journal.is_open or array is not self.layer.data or revision != self.counted.revision:
-                self.write_soon(name, prepare, done)
-            else:
-                for box, values, _part in result:
-                    self._widen_dtype(int(values.max(initial=0)))
-                    with self._writing():
-                        self.layer.data[box] = values
-                if result:
-                    with self._writing():
-                        self.layer.refresh()
-                done(self._record_step(name, [part for *_, part in result], known))
-
-        self._later.done.connect(write)
-        self._later.ask(lambda: compared(array, make(array)))
+    def _write_made(self, name: str, made: MadeEdit) -> bool:
+        """Write what was computed in a background thread of the layer as it is now; return whether anything changed."""
+        if made.part is not None:
+            self._widen_dtype(int(made.values.max(initial=0)))
+            with self._writing():
+                self.layer.data[made.part.box] = made.values
+                self.layer.refresh()
+        if made.part is None and not made.known_after:
+            return False
+        if made.table is not None:
+            self.layer.features = made.table
+        parts = () if made.part is None else (made.part,)
+        self.counted.take(parts)
+        self._add_step(EditStep(name, parts, made.known_before, made.known_after))
+        return True
 
     def note(self, name: str, ids: Iterable[int], **values: str) -> bool:
         """Set facts about objects, such as the user's note, as one step; other facts stay."""
@@ -193,6 +197,11 @@ class LabelsHistory(QObject):
         return self._record_step(name, [], {i: {**before.get(i, {}), **values} for i in ids})
 
     def undo(self) -> None:
+        """Cancel what is being computed, else revert the last step."""
+        if not self.background.cancel():
+            self.revert()
+
+    def revert(self) -> None:
         """Revert the last step."""
         self._apply_step(self._steps.undo, "Undone")
 
@@ -202,23 +211,37 @@ class LabelsHistory(QObject):
 
     def join(self, user: Hashable) -> None:
         """Register a user of the history."""
+        if self._presence.is_watched:
+            self._presence.forget()
+            self.counted.resume()
         self._users.add(user)
 
     def leave(self, user: Hashable) -> None:
-        """Unregister a user; the last one releases the layer. Leaving twice does nothing."""
-        if user in self._users:
-            self._users.remove(user)
-            if not self._users:
-                self.release()
+        """Unregister a user; without any, the history follows the layer until it is in no viewer any more."""
+        if user not in self._users:
+            return
+        self._users.remove(user)
+        if self._users:
+            return
+        # Without a change there is nothing to keep.
+        if not self.journal.is_open or not self._presence.watch():
+            self.release()
+            return
+        self._steps.shrink(_LEFT)
+        self.counted.pause()
 
     def release(self) -> None:
         """Disconnect from the layer and close the journal."""
         _shared.pop(self.layer, None)
+        self._presence.forget()
+        self.background.release()
         self.layer.events.paint.disconnect(self)
         self.layer.events.data.disconnect(self)
         unbind_keys(self.layer, ("Control-Z", "Control-Shift-Z"))
         self.counted.release()
         self.journal.close()
+        if self.file.untouched and self.file.journal is not None:
+            QTimer.singleShot(0, self.file.discard_if_removed)
         # Nothing can be undone any more where the layer is gone.
         self._steps = History()
         self.changed.emit("")
@@ -238,15 +261,7 @@ class LabelsHistory(QObject):
         self.file.note_work()
         self.stepped.emit(step)
         note = f" {skipped} pixels that something else had changed were left as they are." if skipped else ""
-        self.changed.emit(f"{done}: {step.name}.{self._describe_objects(turned)}{note}")
-
-    def _describe_objects(self, turned: set[int]) -> str:
-        """Say which objects a step has removed or brought back."""
-        census = self.counted.census
-        back = [label for label in sorted(turned) if census.size(label)]
-        gone = sorted(turned - set(back))
-        said = ((gone, "removed"), (back, "is back" if len(back) == 1 else "are back"))
-        return "".join(f" {_name_objects(ids)} {what}." for ids, what in said if ids)
+        self.changed.emit(f"{done}: {step.name}.{self.counted.describe(turned)}{note}")
 
     def _write_part(self, part: Difference) -> int:
         """Write a part of a step; return how many pixels were left unchanged since something else has changed them."""
@@ -259,37 +274,22 @@ class LabelsHistory(QObject):
         """Record a written step with the facts about objects from now on; return whether anything changed."""
         self.journal.open()
         turned = self.counted.take(parts)
-        edited = {label for part in parts for label in part.ids if label > 0}
-        before = read_facts(self.layer, {*turned, *known, *edited})
-        # Ids are reused: facts about an object are removed with it.
-        given = {i: _without_empty(known.get(i, {})) for i in {*turned, *known}}
-        now = given | self._describe_edited(edited, parts, before, given)
-        after = {i: facts for i, facts in now.items() if facts != before.get(i, {})}
+        all_before = read_facts(self.layer, {*turned, *known, *edited_ids(parts)})
+        axes, columns = measured_columns(self.layer)
+        size = self.counted.census.size
+        before, after = changed_facts(self.layer.data, axes, columns, parts, turned, size, all_before, known)
         if not parts and not after:
             return False
         write_facts(self.layer, after)
-        step = EditStep(name, tuple(parts), {i: before.get(i, {}) for i in after}, after)
+        self._add_step(EditStep(name, tuple(parts), before, after))
+        return True
+
+    def _add_step(self, step: EditStep) -> None:
         self._steps.add(step)
         self.journal.add(step)
         self.file.note_work()
         self.stepped.emit(step)
         self.changed.emit("")
-        return True
-
-    def _describe_edited(
-        self, edited: set[int], parts: Sequence[Difference], before: Facts, given: Facts
-    ) -> dict[int, dict[str, Any]]:
-        """Return what is known of objects that have lost or gained pixels: no scores of what they were before."""
-        census = self.counted.census
-        there = [label for label in sorted(edited) if census.size(label)]
-        data = self.layer.data
-        boxes = [part.box for part in parts]
-        columns = list(map(str, self.layer.features))
-        try:
-            axes = layer_axes(self.layer)
-        except AxesError:
-            axes, columns = "", []
-        return edited_facts(data, axes, columns, before, given, there, boxes, census.size)
 
     def _write_box(self, box: SliceBox, before: NDArray[Any], values: NDArray[Any]) -> None:
         """Write a box and redraw as little as possible."""
@@ -325,6 +325,17 @@ class LabelsHistory(QObject):
         if not self._busy and (part := painted(self.layer.data, event.value)) is not None:
             self._record_step("painting", [part], {})
 
+    @contextmanager
+    def rewriting(self) -> Iterator[None]:
+        """Let a form give its own result other pixels: no step, and kept for recovery as a whole."""
+        with self._writing():
+            yield
+        if self._array.shape != self.layer.data.shape:
+            self._steps = History()
+        self._array = self.layer.data
+        self.counted.restart()
+        self.journal.begin_soon()
+
     def _on_new_array(self, _event: Any = None) -> None:
         """Record, as a step, that something else has given the layer a new array."""
         old = self._array
@@ -341,14 +352,3 @@ class LabelsHistory(QObject):
         part = Difference.between((0,) * old.ndim, in_memory(old), in_memory(self._array))
         if part is not None:
             self._record_step("new data", [part], {})
-
-
-def _without_empty(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts without empty ones."""
-    return {name: value for name, value in facts.items() if value not in ("", None) and value == value}
-
-
-def _name_objects(ids: Sequence[int]) -> str:
-    if len(ids) > _NAMED:
-        return f"{len(ids)} objects"
-    return f"Object{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"

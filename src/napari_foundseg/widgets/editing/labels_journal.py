@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+from napari.utils.notifications import show_warning
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.io.journal import Header, Journal, end_journal, journal_folder
 from napari_foundseg.widgets.editing.layer_file import layer_file
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from napari_foundseg.core.image import Image
 
 __all__ = ["LabelsJournal"]
+
+#: Bytes of steps that wait for a disk on which there is room; beyond, the labels are written whole later on.
+_MOST_WAITING = 64 << 20
+#: Milliseconds after the last change of a result by a form until it is written anew.
+_QUIET = 1000
 
 
 class LabelsJournal(QObject):
@@ -42,18 +48,23 @@ class LabelsJournal(QObject):
         self._layer = layer
         self._image = image
         self._journal: Journal | None = None
+        self._quiet = QTimer(self)
+        self._quiet.setSingleShot(True)
+        self._quiet.setInterval(_QUIET)
+        self._quiet.timeout.connect(self.begin_again)
         self._file = layer_file(layer)
         self._file.image = image or self._file.image
         self.saved.connect(self._file.note_kept)
         self.failed.connect(self._file.note_failed)
+        self.failed.connect(self._lighten)
 
     @property
     def is_open(self) -> bool:
         """Whether the labels are being written into the journal."""
         return self._journal is not None
 
-    def open(self) -> None:
-        """Write the present labels, unless the journal is open."""
+    def open(self, instead: Journal | None = None) -> None:
+        """Write the present labels, unless the journal is open; `instead` of an abandoned one."""
         if self._journal is not None:
             return
         layer = self._layer
@@ -71,21 +82,21 @@ class LabelsJournal(QObject):
             return Header.now(owner[0], name, data.shape, owner[1], place)
 
         self._journal = Journal(journal_folder(), header, self.saved.emit, self._report_failure)
-        features = read_facts(layer)
-        if features or data.any():
-            self._journal.add_all(data.copy(), features)
-        if (before := self._file.journal) is not None:
+        self._journal.add_all(data, read_facts(layer))
+        if (before := instead or self._file.journal) is not None:
             self.replace(before)
         layer.events.name.connect(self._follow_name)
 
-    def replace(self, before: Path) -> None:
+    def replace(self, before: Path | Journal) -> None:
         """End a journal with the same labels as soon as this one is on the disk."""
 
         def held(_when: float) -> None:
             self.saved.disconnect(held)
-            with suppress(OSError):  # it may have been deleted in the meantime
-                end_journal(before)
-            if self._file.journal == before:
+            path = before.file_path if isinstance(before, Journal) else before
+            if path is not None:
+                with suppress(OSError):  # it may have been deleted in the meantime
+                    end_journal(path)
+            if self._file.journal == path:
                 self._file.journal = None
 
         self.saved.connect(held)
@@ -96,9 +107,31 @@ class LabelsJournal(QObject):
         self._journal.add(step)
 
     def mark_saved(self) -> None:
-        """Note that the labels as they are now are in a file, or are not wanted."""
+        """Note that the labels as they are now are in a file."""
         if self._journal is not None:
             self._journal.mark_saved()
+
+    def mark_discarded(self) -> None:
+        """Note that the labels as they are now are not wanted."""
+        if self._journal is not None:
+            self._journal.mark_discarded()
+
+    def begin_soon(self) -> None:
+        """Write the labels anew once a form has stopped changing them: they did not change by a step."""
+        if self._journal is not None:
+            self._quiet.start()
+
+    def begin_again(self) -> None:
+        """Write the present labels into a new file; what is left to be written is in them."""
+        if self._journal is not None:
+            self._layer.events.name.disconnect(self)
+            self._quiet.stop()
+            journal = self._journal
+            self._journal = None
+            journal.abandon()
+            # Nobody offers it meanwhile.
+            self._file.journal = journal.file_path
+            self.open(journal)
 
     def use_image(self, image: Image) -> None:
         """Set the image that the labels belong to; an image with other pixels gets a new journal."""
@@ -112,20 +145,37 @@ class LabelsJournal(QObject):
 
     def close(self) -> None:
         """Write what is left; labels that are in no file are offered for recovery."""
-        if self._journal is not None:
-            self._layer.events.name.disconnect(self)
-            journal = self._journal
-            self._journal = None
-            unsaved = self._file.is_unsaved()
-            journal.close(unsaved=unsaved)
-            self._file.journal = journal.path if unsaved else None
+        if self._journal is None:
+            return
+        if self._quiet.isActive():
+            self.begin_again()
+        self._layer.events.name.disconnect(self)
+        journal = self._journal
+        self._journal = None
+        unsaved = self._file.is_unsaved()
+        if not journal.close(unsaved=unsaved) and unsaved:
+            self._file.note_failed()
+            show_warning(
+                f"{self._layer.name!r} could not be kept for recovery in {journal_folder()}. While napari is open, it "
+                "is tried again for some minutes."
+            )
+        self._file.journal = journal.file_path if unsaved else None
 
     def _follow_name(self, _event: Any = None) -> None:
         if self._journal is not None:
             self._journal.rename(self._layer.name)
 
-    def _report_failure(self, error: OSError) -> None:
-        self.failed.emit(f"{error.strerror or error}: {error.filename or journal_folder()}")
+    def _report_failure(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            self.failed.emit(f"{error.strerror or error}: {error.filename or journal_folder()}")
+        else:
+            self.failed.emit("there is not enough memory" if isinstance(error, MemoryError) else repr(error))
+
+    def _lighten(self, _reason: str) -> None:
+        """Begin anew where a step is missing, or where too much is waiting."""
+        journal = self._journal
+        if journal is not None and (journal.incomplete or journal.waiting_bytes > _MOST_WAITING):
+            self.begin_again()
 
 
 def _place(layer: Labels) -> dict[str, Any]:

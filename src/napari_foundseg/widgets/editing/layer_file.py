@@ -14,7 +14,7 @@ from napari.layers import Labels
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.io.files.known_files import KnownFiles
-from napari_foundseg.io.journal import end_journal
+from napari_foundseg.io.journal import discard_journal, end_journal
 from napari_foundseg.io.layer_files import files_of_labels, opened_files
 from napari_foundseg.io.naming import image_exists
 from napari_foundseg.widgets.layers.object_features import read_facts
@@ -83,20 +83,25 @@ class LayerFile(QObject):
         self._lost = ""
         self._work = False
         self._edited = False
+        #: Whether the labels are a result that the user has not edited.
+        self.untouched = False
         self._checksum: int | None = None
         #: Number of edits so far, by which one tells whether there was one in the meantime.
         self.edits = 0
 
     def note_work(self) -> None:
-        """Note that the labels have changed, or are a new result."""
+        """Note that the labels have changed."""
         self._work = self._edited = True
+        self.untouched = False
         self.edits += 1
         self.changed.emit()
 
-    def note_result(self, image: Image) -> None:
+    def note_result(self, image: Image | None) -> None:
         """Note that the labels are a new result of an image, in no file yet."""
+        untouched = self.untouched or not self._work
         self.image = image
         self.note_work()
+        self.untouched = untouched
 
     def note_kept(self, when: float) -> None:
         """Note that all edits are in the journal since this time, in seconds since 1970."""
@@ -128,12 +133,19 @@ class LayerFile(QObject):
         self._work = self._edited = False
         self.changed.emit()
 
-    def end_journal(self) -> None:
+    def end_journal(self, *, unwanted: bool = False) -> None:
         """Offer the closed journal no more: its labels are in a file, or not wanted."""
         if self.journal is not None:
             with suppress(OSError):  # it may have been deleted in the meantime
-                end_journal(self.journal)
+                (discard_journal if unwanted else end_journal)(self.journal)
             self.journal = None
+
+    def discard_if_removed(self) -> None:
+        """Do not offer a result that the user has removed from an open viewer without having edited it."""
+        layer = self._layer()
+        here = layer is None or not any(layer in viewer.layers for viewer in open_viewers())
+        if self.untouched and here and open_viewers():
+            self.end_journal(unwanted=True)
 
     def look_again(self) -> None:
         """Find out whether something has edited saved labels while nothing of this package followed the layer."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.labels import Overlap, add_mask
 from napari_foundseg.core.masks import Mask
@@ -41,25 +40,27 @@ def add_objects(
     """
     first = history.free_id()
     known: dict[int, dict[str, Any]] = {}
-
-    def pieces() -> Iterator[tuple[SliceBox, NDArray[Any]]]:
-        for mask in masks:
-            label = first + len(known)
-            box = overlay.box(mask)
-            # A copy that holds any id; it includes the masks that were written before.
-            values = np.array(history.layer.data[box], np.uint64)
-            part = overlay.plane(values, (0,) * len(mask.index))
-            if overlap == "keep others":
-                whole = overlay.plane(np.asarray(history.layer.data), mask.index)
-                for other in (taken or {}).get(mask.label, ()):
-                    shared = mask.crop & (part == other)
-                    if 2 * np.count_nonzero(shared) <= np.count_nonzero(whole == other):
-                        part[shared] = 0
-            if add_mask(part, mask.crop, label, overlap):
-                known[label] = _score_facts(mask)
-                yield box, values
-
-    history.write(name, pieces(), known)
+    if not masks:
+        return []
+    boxes = [overlay.box(mask) for mask in masks]
+    low = [min(box[axis].start for box in boxes) for axis in range(history.layer.ndim)]
+    high = [max(box[axis].stop for box in boxes) for axis in range(history.layer.ndim)]
+    around = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    # A copy that holds any id.
+    values = np.array(history.layer.data[around], np.uint64)
+    for mask, box in zip(masks, boxes, strict=True):
+        label = first + len(known)
+        inside = values[tuple(slice(p.start - a, p.stop - a) for p, a in zip(box, low, strict=True))]
+        part = overlay.plane(inside, (0,) * len(mask.index))
+        if overlap == "keep others":
+            whole = overlay.plane(np.asarray(history.layer.data), mask.index)
+            for other in (taken or {}).get(mask.label, ()):
+                shared = mask.crop & (part == other)
+                if 2 * np.count_nonzero(shared) <= np.count_nonzero(whole == other):
+                    part[shared] = 0
+        if add_mask(part, mask.crop, label, overlap):
+            known[label] = _score_facts(mask)
+    history.write(name, [(around, values)], known)
     return list(known)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +22,8 @@ __all__ = ["ObjectCounts"]
 _FEW = 1 << 21
 #: Milliseconds after the last change of the layer until it is counted again: something else may have written into it.
 _QUIET = 400
+#: Greatest number of objects whose ids are named; beyond, their number is.
+_NAMED = 5
 
 
 class ObjectCounts(QObject):
@@ -68,15 +70,32 @@ class ObjectCounts(QObject):
             self._census.take([part.reversed() for part in parts])
         return self._census.take(parts)
 
+    def describe(self, turned: set[int]) -> str:
+        """Say which objects a step has removed or brought back."""
+        census = self.census
+        back = [label for label in sorted(turned) if census.size(label)]
+        gone = sorted(turned - set(back))
+        said = ((gone, "removed"), (back, "is back" if len(back) == 1 else "are back"))
+        return "".join(f" {_name_objects(ids)} {what}." for ids, what in said if ids)
+
     def restart(self) -> None:
         """Count again: the layer has a new array."""
         self._census = None
         self._count_objects()
 
-    def release(self) -> None:
-        """Disconnect from the layer."""
+    def pause(self) -> None:
+        """Follow the steps only, not what else writes into the layer: nobody asks for the sizes."""
         self._quiet.stop()
         self._layer.events.set_data.disconnect(self)
+
+    def resume(self) -> None:
+        """Follow the layer again."""
+        self._layer.events.set_data.connect(self._count_later)
+        self._count_objects()
+
+    def release(self) -> None:
+        """Disconnect from the layer."""
+        self.pause()
 
     def _count_later(self, _event: Any = None) -> None:
         data = self._layer.data
@@ -101,3 +120,9 @@ class ObjectCounts(QObject):
             self._census = census
         else:
             self._quiet.start()
+
+
+def _name_objects(ids: Sequence[int]) -> str:
+    if len(ids) > _NAMED:
+        return f"{len(ids)} objects"
+    return f"Object{'s' if len(ids) > 1 else ''} {', '.join(map(str, ids))}"

@@ -33,6 +33,9 @@ class Dock(QScrollArea):
         Parts of the form, as `part_of` names them, that have a message of their own beside ``run``.
     """
 
+    #: Whether it lists all work that is in no file, and not only what is to be offered.
+    lists_everything = False
+
     def __init__(self, viewer: ViewerModel, *parts: str) -> None:
         # Before the form reads values of the last session and looks for unsaved work.
         wait_for_preferences()
@@ -49,7 +52,7 @@ class Dock(QScrollArea):
         self._layout = QVBoxLayout(page)
         self._layout.setContentsMargins(6, 6, 6, 6)
         self.setWidget(page)
-        self.recovery = RecoveryRow(viewer)
+        self.recovery = RecoveryRow(viewer, everything=self.lists_everything)
         self._layout.addWidget(self.recovery)
         self.messages = {name: Message(viewer.theme) for name in (*parts, "run")}
         self.messages["recovery"] = self.recovery.message

@@ -8,18 +8,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_foundseg.core.editing.object_facts import Facts, facts_of_table, table_of_facts, with_facts
+from napari_foundseg.core.errors import AxesError
+from napari_foundseg.widgets.layers.layer_axes import layer_axes
 
 if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
-__all__ = ["ACCEPTED", "REJECTED", "facts_to_features", "read_facts", "write_facts"]
+__all__ = [
+    "ACCEPTED", "INDEX", "REJECTED", "facts_to_features", "indexed_features", "measured_columns", "read_facts",
+    "write_facts",
+]  # fmt: skip
 
 #: Values of the column ``review`` of a layer's features.
 ACCEPTED = "accepted"
 REJECTED = "rejected"
 #: The column that napari reads labels from.
-_INDEX = "index"
+INDEX = "index"
 
 
 def read_facts(layer: Labels, ids: Collection[int] | None = None) -> dict[int, dict[str, Any]]:
@@ -27,7 +32,7 @@ def read_facts(layer: Labels, ids: Collection[int] | None = None) -> dict[int, d
 
     `ids`: the objects; all by default. By id; objects of which nothing is known are left out.
     """
-    return facts_of_table(_indexed_features(layer), _INDEX, ids)
+    return facts_of_table(indexed_features(layer), INDEX, ids)
 
 
 def write_facts(layer: Labels, facts: Facts) -> None:
@@ -39,7 +44,7 @@ def write_facts(layer: Labels, facts: Facts) -> None:
         By id; an empty mapping for an object of which nothing is known any more.
     """
     if facts:
-        layer.features = with_facts(_indexed_features(layer), _INDEX, facts)
+        layer.features = with_facts(indexed_features(layer), INDEX, facts)
 
 
 def facts_to_features(facts: Facts) -> pd.DataFrame:
@@ -50,14 +55,22 @@ def facts_to_features(facts: Facts) -> pd.DataFrame:
     facts : mapping of int to mapping of str
         What is known of its objects.
     """
-    return table_of_facts(facts, _INDEX)
+    return table_of_facts(facts, INDEX)
 
 
-def _indexed_features(layer: Labels) -> pd.DataFrame:
+def measured_columns(layer: Labels) -> tuple[str, list[str]]:
+    """Return the letters of a layer's axes, and the columns of its features; none where the axes are not clear."""
+    try:
+        return layer_axes(layer), list(map(str, layer.features))
+    except AxesError:
+        return "", []
+
+
+def indexed_features(layer: Labels) -> pd.DataFrame:
     """Return the features with the labels in a column: without one, napari counts rows."""
     features = layer.features
-    if _INDEX not in features:
+    if INDEX not in features:
         rows = len(features) if len(features.columns) else 0
-        features = features.iloc[:rows].assign(**{_INDEX: np.arange(rows)})
-    indexed: pd.DataFrame = features.astype({_INDEX: np.int64})
+        features = features.iloc[:rows].assign(**{INDEX: np.arange(rows)})
+    indexed: pd.DataFrame = features.astype({INDEX: np.int64})
     return indexed

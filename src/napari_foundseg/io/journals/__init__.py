@@ -1,0 +1,1 @@
+"""What `io.journal` consists of: the process that writes, what records say, how they are stored, the files."""

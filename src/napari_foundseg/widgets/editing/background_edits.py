@@ -1,0 +1,196 @@
+"""Edits of a Labels layer that take long: computed in a background thread one after the other, written as one step."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+
+from napari_foundseg.core.editing.difference import Difference, SliceBox
+from napari_foundseg.core.editing.edit_progress import EditCancelled, EditProgress
+from napari_foundseg.core.editing.history import composed
+from napari_foundseg.core.editing.object_facts import facts_of_table, with_facts
+from napari_foundseg.core.editing.step_facts import changed_facts, edited_ids
+from napari_foundseg.widgets.layers.object_features import INDEX, indexed_features, measured_columns
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.layers import Labels
+
+    from napari_foundseg.core.editing.object_facts import Facts
+    from napari_foundseg.core.editing.object_sizes import Census
+    from napari_foundseg.widgets.editing.object_counts import ObjectCounts
+
+__all__ = ["BackgroundEdits", "MadeEdit"]
+
+Make = Callable[[NDArray[Any]], Iterable[tuple[SliceBox, NDArray[Any]]]]
+
+
+@dataclass
+class MadeEdit:
+    """A step that was computed and is not written yet.
+
+    `part` is None where no pixel changes, `table` where no fact does.
+    """
+
+    values: NDArray[Any]
+    part: Difference | None
+    known_before: dict[int, Any] = field(default_factory=dict)
+    known_after: dict[int, Any] = field(default_factory=dict)
+    table: pd.DataFrame | None = None
+
+
+@dataclass(eq=False)
+class _Order:
+    name: str
+    prepare: Callable[[], tuple[Make, Facts]]
+    done: Callable[[bool | Exception], None]
+    progress: EditProgress
+
+
+class BackgroundEdits(QObject):
+    """The edits of one layer that are being computed.
+
+    Parameters
+    ----------
+    layer : napari.layers.Labels
+        The layer.
+    counted : ObjectCounts
+        The sizes of its objects.
+    write : callable
+        Takes a name and a `MadeEdit`, writes it into the layer, and returns whether anything changed.
+    """
+
+    #: Another edit is being computed, or none.
+    changed = Signal()
+
+    def __init__(self, layer: Labels, counted: ObjectCounts, write: Callable[[str, MadeEdit], bool]) -> None:
+        super().__init__()
+        self._layer = layer
+        self._counted = counted
+        self._write = write
+        self._orders: deque[_Order] = deque()
+        self._released = False
+        self._array: NDArray[Any] | None = None
+        self._revision = -1
+        self._thread = NumpyThread("edits")
+        self._thread.done.connect(self._computed)
+
+    @property
+    def name(self) -> str:
+        """Name of the edit that is being computed; empty where there is none."""
+        return self._orders[0].name if self._orders else ""
+
+    @property
+    def progress(self) -> EditProgress | None:
+        """How far it is."""
+        return self._orders[0].progress if self._orders else None
+
+    def ask(
+        self,
+        name: str,
+        prepare: Callable[[], tuple[Make, Facts]],
+        done: Callable[[bool | Exception], None],
+        progress: EditProgress | None = None,
+    ) -> None:
+        """Compute an edit after those that were asked for before; the parameters are those of `write_soon`."""
+        self._orders.append(_Order(name, prepare, done, progress or EditProgress()))
+        if len(self._orders) == 1:
+            self._start()
+        self.changed.emit()
+
+    def cancel(self) -> bool:
+        """Cancel all; return whether there was anything."""
+        for order in self._orders:
+            order.progress.cancel()
+        return bool(self._orders)
+
+    def release(self) -> None:
+        """Cancel all, and report to nobody: the layer is gone."""
+        self._released = True
+        self.cancel()
+        self._orders.clear()
+        self.changed.emit()
+
+    def _start(self) -> None:
+        order = self._orders[0]
+        try:
+            make, known = order.prepare()
+        except Exception as error:  # noqa: BLE001 - told to whoever asked
+            self._finish(error)
+            return
+        array = self._array = self._layer.data
+        self._revision = self._counted.revision
+        axes, columns = measured_columns(self._layer)
+        table = indexed_features(self._layer)
+        census = self._counted.census.copy()
+        progress = order.progress
+
+        def work() -> MadeEdit:
+            progress.report(progress.done)
+            return _made(array, make, known, census, axes, columns, table, progress)
+
+        self._thread.ask(work)
+
+    def _computed(self, number: int, result: Any) -> None:
+        if self._released or number != self._thread.number or not self._orders:
+            return
+        order = self._orders[0]
+        if order.progress.cancelled:
+            self._finish(EditCancelled("it was cancelled"))
+        elif isinstance(result, Exception):
+            self._finish(result)
+        elif self._array is not self._layer.data or self._revision != self._counted.revision:
+            self._start()
+        else:
+            try:
+                self._finish(self._write(order.name, result))
+            except Exception as error:  # noqa: BLE001 - told to whoever asked
+                self._finish(error)
+
+    def _finish(self, result: bool | Exception) -> None:
+        order = self._orders.popleft()
+        self._array = None
+        if self._orders:
+            self._start()
+        self.changed.emit()
+        order.done(result)
+
+
+def _made(
+    array: NDArray[Any],
+    make: Make,
+    known: Facts,
+    census: Census,
+    axes: str,
+    columns: list[str],
+    table: pd.DataFrame,
+    progress: EditProgress,
+) -> MadeEdit:
+    """Compute a step with all that belongs to it, so that nothing but writing is left for the window's thread."""
+    made = composed(array, make(array))
+    progress.report(progress.done)
+    values, part = (np.zeros(0, array.dtype), None) if made is None else made
+    parts = [] if part is None else [part]
+    turned = census.take(parts)
+    all_before = facts_of_table(table, INDEX, {*turned, *known, *edited_ids(parts)})
+    after_labels = array
+    if part is not None and set(columns) - {INDEX}:
+        # The objects are measured as they will be.
+        after_labels = (
+            array.astype(np.promote_types(array.dtype, values.dtype)) if _wraps(array, values) else array.copy()
+        )
+        after_labels[part.box] = values
+    before, after = changed_facts(after_labels, axes, columns, parts, turned, census.size, all_before, known)
+    progress.report(1.0)
+    return MadeEdit(values, part, before, after, with_facts(table, INDEX, after) if after else None)
+
+
+def _wraps(array: NDArray[Any], values: NDArray[Any]) -> bool:
+    return int(values.max(initial=0)) > np.iinfo(array.dtype).max
