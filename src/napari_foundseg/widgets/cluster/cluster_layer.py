@@ -11,6 +11,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.widgets.controls.colours import listed_colormap
 from napari_foundseg.widgets.editing.kept_results import keep_result, rewriting
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.result_layers import add_labels, object_features
 
 if TYPE_CHECKING:
