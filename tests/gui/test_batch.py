@@ -262,6 +262,12 @@ def test_names_stay_readable_beside_all_columns(qtbot: Any, toy: Any) -> None:
     assert sum(table.columnWidth(at) for at in range(5)) == table.viewport().width()
 
 
+def test_what_will_be_run_is_said_in_the_words_of_the_forms(qtbot: Any, toy: Any) -> None:
+    form = toy("found 1")
+    assert form.recipe_label.text().endswith("Automatic masks with foundseg-tiny")
+    assert form.state.text() == "1 item: 1 waiting."
+
+
 def test_one_worker_runs_one_image(qtbot: Any, toy: Any) -> None:
     form = toy("poll", "poll", "poll", "done")
     form.workers.setValue(1)

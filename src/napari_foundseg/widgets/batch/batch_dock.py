@@ -19,6 +19,7 @@ from napari_foundseg.core.errors import BadImageError, FoundsegError, RecipeErro
 from napari_foundseg.io.formats.table import image_endings
 from napari_foundseg.io.naming import folder_of
 from napari_foundseg.io.output_paths import refuse_inputs
+from napari_foundseg.tasks import find_task
 from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
 from napari_foundseg.widgets.controls.changed_files import ask_about_change
@@ -102,7 +103,7 @@ class BatchWidget(Dock):
         folder = folder_of(Path(record.request.image.source).absolute()) if record.request.image.source else Path.home()
         if not record.request.image.source and not self.session.request.paths:
             self.session.choose(layers=((record.layer, record.request.image),))
-        self.session.use(lambda: record.as_recipe(folder), folder, f"{record.request.task} of {record.layer}")
+        self.session.use(lambda: record.as_recipe(folder), folder, f"Last run, of {record.layer}")
 
     def save_recipe(self) -> None:
         """Save the recipe with the choices of the form."""
@@ -367,13 +368,16 @@ class BatchWidget(Dock):
             self.state.setText(f"{session.in_words()}{why}. The report is in {session.report.folder}.")
         elif not session.preparing:
             hint = "Open a recipe, or run a task and press 'Last run'."
-            self.state.setText(f"{len(session.lines)} items: {session.in_words()}." if ready else hint)
+            count = "1 item" if len(session.lines) == 1 else f"{len(session.lines)} items"
+            self.state.setText(f"{count}: {session.in_words()}." if ready else hint)
 
     def _show_choice(self) -> None:
         session = self.session
         request = self.session.request
         recipe = request.recipe
-        steps = ", ".join(f"{step.task} with {step.model.name}" for step in recipe.steps) if recipe else ""
+        steps = (
+            ", ".join(f"{find_task(step.task).title} with {step.model.name}" for step in recipe.steps) if recipe else ""
+        )
         self.recipe_label.setText(f"{session.recipe_name}: {steps}" if recipe else "No recipe.")
         own = bool(request.paths or request.layers)
         paths = request.paths or (recipe.inputs.paths if recipe else ())
@@ -382,7 +386,8 @@ class BatchWidget(Dock):
             if paths
             else "No images."
         )
-        self.source.setText(f"{len(request.layers)} layers." if request.layers else named)
+        layers = [name for name, _ in request.layers]
+        self.source.setText(f"Layer{'' if len(layers) == 1 else 's'} {', '.join(layers)}" if layers else named)
         self.recipes_button.setVisible(own and recipe is not None)
         stacks = (request.stacks or recipe.inputs.stacks) if recipe else "whole"
         self.stacks.setCurrentIndex(int(stacks == "slices"))
