@@ -384,8 +384,10 @@ def test_an_address_is_called_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     code, words = run(Path(address), tmp_path / "a.tif")
     assert (code, "is an address (URL)" in words, "download" in words) == (1, True, True)
-    with pytest.raises(fs.BadImageError, match="is an address"):
+    with pytest.raises(fs.BadImageError, match="is an address") as raised:
         fs.automatic(address)
+    assert "://" in str(raised.value)
+    assert str(tmp_path) not in str(raised.value)
     with pytest.raises(fs.FoundsegError, match="is an address"):
         list_items(toy_steps.recipe(address), tmp_path)
 

@@ -17,6 +17,7 @@ from napari_foundseg.io.formats.table import image_ending, is_folder_name, is_im
 __all__ = [
     "DEFAULT_LABEL_ENDING",
     "LABELS_SUFFIX",
+    "address_of",
     "file_of",
     "flat_name",
     "folder_of",
@@ -83,6 +84,13 @@ def image_exists(path: Path) -> bool:
 def is_address(path: Path) -> bool:
     """Tell whether a path that does not exist is an address such as ``https://host/a.tif``, also below a folder."""
     return _ADDRESS.search(path.as_posix()) is not None and not path.exists()
+
+
+def address_of(path: Path) -> str:
+    """Return the address that a path was made of, with both slashes."""
+    text = path.as_posix()
+    found = _ADDRESS.search(text)
+    return text if found is None else f"{text[found.start() : found.end()].lstrip('/')}/{text[found.end() :]}"
 
 
 def file_of(path: Path) -> Path:

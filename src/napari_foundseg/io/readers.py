@@ -18,7 +18,7 @@ from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.foreign_files import name_foreign_file
 from napari_foundseg.io.formats.sample_meaning import interpret
 from napari_foundseg.io.formats.table import image_ending, image_endings, image_formats, images_inside, listed
-from napari_foundseg.io.naming import file_of, is_address
+from napari_foundseg.io.naming import address_of, file_of, is_address
 
 __all__ = ["read_image", "read_labels", "read_stored"]
 
@@ -141,7 +141,9 @@ def _levels(content: FileContent) -> Any:
 
 def _read(path: Path, axes: str | None) -> FileContent:
     if is_address(path):
-        raise BadImageError(path, "this is an address (URL), which is not read; download the file and give its name")
+        raise BadImageError(
+            address_of(path), "this is an address (URL), which is not read; download the file and give its name"
+        )
     head = FileHead(file_of(path))
     files = [row for row in image_formats() if not row.folder]
     folders = [row for row in image_formats() if row.folder]
