@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from napari_foundseg.core.errors import AxesError, OutputError
 from napari_foundseg.io.readers import read_image, read_labels
-from napari_foundseg.io.writers import write_labels, write_overlay, write_table
+from napari_foundseg.io.writers import replace_labels, write_labels, write_overlay, write_table
 
 FORMATS = ["a.tif", "a.ome.tif", "a.ome.zarr", "a.png"]
 UNITS = {"Z": "µm", "Y": "µm", "X": "µm", "T": "s"}
@@ -251,3 +252,34 @@ def test_an_overlay_of_nothing_is_the_image(tmp_path: Path) -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (8, 9, 3), np.uint8)
     write_overlay(tmp_path / "a.png", rgb, np.zeros((8, 9), np.uint16))
     assert np.array_equal(np.asarray(PIL.Image.open(tmp_path / "a.png")), rgb)
+
+
+def test_nothing_stays_of_an_ome_zarr_that_a_full_disk_cuts_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zarr.storage import _local
+
+    put = _local._put
+    chunks: list[str] = []
+    ended: list[str] = []
+
+    def full(path: Path, *values: Any, **options: Any) -> Any:
+        if path.name == "zarr.json":
+            return put(path, *values, **options)
+        chunks.append(path.name)
+        try:
+            if len(chunks) == 1:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            # Still under way when the first has failed.
+            time.sleep(0.2)
+            return put(path, *values, **options)
+        finally:
+            ended.append(path.name)
+
+    monkeypatch.setattr(_local, "_put", full)
+    labels = np.ones((40, 64, 64), np.uint16)
+    with pytest.raises(OutputError, match="the disk is full"):
+        replace_labels(tmp_path / "a.ome.zarr", labels, "ZYX")
+    while len(ended) < len(chunks):
+        time.sleep(0.01)
+    assert list(tmp_path.iterdir()) == []

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import KeptError
 from napari_foundseg.io.atomic import atomic_folder
+from napari_foundseg.io.files.zarr_folder import zarr_folder
 from napari_foundseg.io.formats.content import Colour, FileContent
 from napari_foundseg.io.formats.units import unit_name
 
@@ -60,8 +61,8 @@ def write_ome_zarr(path: Path, content: FileContent) -> None:
     metadata = {"version": "0.5", **described, "image-label": {k: v for k, v in image_label.items() if v}}
     other_units = {axis: unit for axis, unit in content.units.items() if unit != "pixel" and not unit_name(unit)}
     attributes = {"ome": metadata, **({UNITS_KEY: other_units} if other_units else {})}
-    with atomic_folder(path) as folder:
-        group = zarr.create_group(folder, zarr_format=3, attributes=attributes)
+    with atomic_folder(path) as folder, zarr_folder(folder) as store:
+        group = zarr.create_group(store, zarr_format=3, attributes=attributes)
         for i, level in enumerate(levels):
             chunks = tuple(min(n, CHUNK) if a in "YX" else 1 for n, a in zip(level.shape, ordered, strict=True))
             array = group.create_array(
