@@ -132,4 +132,8 @@ def test_a_save_that_fails_leaves_everything_as_it_was(tmp_path: Path, monkeypat
         assert ".partial" not in str(caught.value)
         monkeypatch.setattr(atomic.os, "fsync", synced)
         assert what_is_there(path) == (1, 1)
+        # What a process that was ended before has left goes with the next save.
+        in_fork(lambda: save_and_end_at(path, 4))
+        assert len(list(tmp_path.glob(".*.partial"))) == 1
+        write_with_properties(path, content(1))
         assert sorted(p.name for p in tmp_path.iterdir()) == ["a_labels.csv", "a_labels.tif"]

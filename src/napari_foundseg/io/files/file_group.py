@@ -21,6 +21,7 @@ from napari_foundseg.io.atomic import (
     partial_path,
     publish,
     staging,
+    sweep,
     sync_name,
 )
 from napari_foundseg.io.written_files import hash_file
@@ -41,6 +42,8 @@ def writing_together(first: Path) -> Iterator[Path]:
         If they cannot be written; then all files are as they were.
     """
     finish_writing(first)
+    # Of saves that were ended before they were complete.
+    sweep(first.parent)
     partial = partial_path(first)
     with named_errors(first):
         partial.mkdir()
