@@ -87,7 +87,7 @@ _HOME = {
     "replay": "batch.replay",
     "read_image": "io.readers",
     "write_labels": "io.writers",
-    "run": "tasks.running",
+    "run": "engine.safe_calls",
     "AsIs": "core.contrast",
     "CTWindow": "core.contrast",
     "Limits": "core.contrast",

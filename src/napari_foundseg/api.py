@@ -1,4 +1,4 @@
-"""The public functions: a task, in this process."""
+"""The public functions: a task, in this process or beside a window in one of its own."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.engine import safe_calls
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.moved_names import warn_and_forward
-from napari_foundseg.tasks import running
 from napari_foundseg.tasks.settings import ignore_progress
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 #: *Copy as Python* of version 0.1 wrote ``from napari_foundseg.api import run``; now ``fs.run``.
-__getattr__ = warn_and_forward(__name__, {"run": "napari_foundseg.tasks.running:run"})
+__getattr__ = warn_and_forward(__name__, {"run": "napari_foundseg.engine.safe_calls:run"})
 
 
 def automatic(
@@ -70,7 +70,7 @@ def automatic(
     FoundsegError
         Of a kind that names what is wrong with the image, the model or a setting.
     """
-    return running.run("automatic", image, {}, model=model, method=method, axes=axes, tile=tile, **settings)
+    return safe_calls.run("automatic", image, {}, model=model, method=method, axes=axes, tile=tile, **settings)
 
 
 def prompt(
@@ -112,7 +112,7 @@ def prompt(
         Of a kind that names what is wrong with the image, a prompt, the model or a setting.
     """
     prompts = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
-    return running.run("prompt", image, {"prompts": prompts}, model=model, axes=axes, tile=tile, **settings)
+    return safe_calls.run("prompt", image, {"prompts": prompts}, model=model, axes=axes, tile=tile, **settings)
 
 
 def panoptic(
@@ -143,7 +143,7 @@ def panoptic(
     FoundsegError
         Of a kind that names what is wrong with the image, the model or a setting.
     """
-    return running.run("panoptic", image, {}, model=model, method=method, axes=axes, **settings)
+    return safe_calls.run("panoptic", image, {}, model=model, method=method, axes=axes, **settings)
 
 
 def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any) -> Segmentation:
@@ -170,7 +170,7 @@ def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any
     FoundsegError
         Of a kind that names what is wrong with the image, the model or a setting.
     """
-    return running.run("semantic", image, {}, model=model, axes=axes, **settings)
+    return safe_calls.run("semantic", image, {}, model=model, axes=axes, **settings)
 
 
 def text(
@@ -203,7 +203,7 @@ def text(
     FoundsegError
         Of a kind that names what is wrong with the image, a concept, the model or a setting.
     """
-    return running.run("text", image, {"concepts": concepts}, model=model, axes=axes, **settings)
+    return safe_calls.run("text", image, {"concepts": concepts}, model=model, axes=axes, **settings)
 
 
 def name_masks(
@@ -243,7 +243,7 @@ def name_masks(
         Of a kind that names what is wrong with the image, the labels, a name, the model or a setting.
     """
     given = {"labels": labels, "vocabulary": vocabulary}
-    return running.run("name_masks", image, given, model=model, axes=axes, **settings)
+    return safe_calls.run("name_masks", image, given, model=model, axes=axes, **settings)
 
 
 def cluster(
@@ -290,9 +290,10 @@ def cluster(
     """
     given = settings if n_clusters is None else {**settings, "n_clusters": n_clusters}
     inputs = {"edits": tuple(edits), "only": tuple(only)}
-    return running.run("cluster", image, inputs, model=model, method=method, axes=axes, **given)
+    return safe_calls.run("cluster", image, inputs, model=model, method=method, axes=axes, **given)
 
 
+@safe_calls.safe_beside_window
 def fit_stego(
     images: Any,
     *,

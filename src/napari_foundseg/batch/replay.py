@@ -23,6 +23,7 @@ from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pixels.colour import FoundColour
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.engine.safe_calls import safe_beside_window
 from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.formats.table import format_of_labels, label_endings
@@ -54,6 +55,7 @@ class Comparison:
     words: str
 
 
+@safe_beside_window
 def replay(
     source: str | Path | Mapping[str, Any],
     image: Any = None,

@@ -22,6 +22,7 @@ from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
 from napari_foundseg.models.files.folder_files import check_folder
 from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
+from napari_foundseg.models.torch_import import check_torch_import
 from napari_foundseg.models.unsupported import unsupported_name, unsupported_weights
 
 __all__ = ["import_model", "remove_model", "view_weights"]
@@ -82,6 +83,7 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
     OutputError
         If the row cannot be written.
     """
+    check_torch_import()
     source = str(path)
     where = _where(path)
     family = family and current_family(family)

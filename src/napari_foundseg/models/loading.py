@@ -14,6 +14,7 @@ from napari_foundseg.models.device import choose_device
 from napari_foundseg.models.families import family_module
 from napari_foundseg.models.family import check_packages
 from napari_foundseg.models.out_of_memory import is_out_of_memory
+from napari_foundseg.models.torch_import import check_torch_import
 from napari_foundseg.models.store import row_with_hash, weights
 
 __all__ = ["load_model"]
@@ -49,7 +50,11 @@ def load_model(model: Any, *, device: str | None = None, protocol: str | None = 
         If its weights are missing or damaged.
     PackageError
         If a package that it needs is missing or too old.
+    EngineError
+        If this process has a window and torch was not imported before it: importing it now could end both.
     """
+    if isinstance(model, str):
+        check_torch_import()
     loaded = _by_name(model, choose_device(device)) if isinstance(model, str) else model
     found = row(loaded.name).protocols
     if protocol is not None and protocol not in found:
