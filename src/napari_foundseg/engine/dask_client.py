@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
+from functools import cache
 from typing import Any
 
 from napari_foundseg.core.errors import EngineError
@@ -11,15 +14,13 @@ from napari_foundseg.engine.worker_source import Connection
 __all__ = ["CONNECT_SECONDS", "open_client", "unreachable"]
 
 CONNECT_SECONDS = 10
+_CLOSE_SECONDS = 1
 
 
 def open_client(connection: Connection) -> Any:
     """Return a connected `distributed.Client`; an EngineError says why there is none."""
-    # Half a second, spent while a process of our own starts.
-    from distributed import Client
-
     try:
-        return Client(  # type: ignore[no-untyped-call]
+        return _bounded_client()(
             connection.address,
             security=_security(connection.certificates),
             # A default client would make every dask-backed layer of the window compute in our worker.
@@ -30,6 +31,32 @@ def open_client(connection: Connection) -> Any:
         )
     except (OSError, TimeoutError, ValueError) as error:
         raise unreachable(connection.address, error) from error
+
+
+@cache
+def _bounded_client() -> type[Any]:
+    """Return dask's client with an end to its waiting, and with nothing left of one that could not connect."""
+    # Half a second, spent while a process of our own starts.
+    from distributed import Client
+
+    class BoundedClient(Client):
+        def start(self, **options: Any) -> None:
+            try:
+                super().start(**options)  # type: ignore[no-untyped-call]
+            except BaseException:
+                # Otherwise its thread and its sockets stay, and it goes on trying.
+                with suppress(Exception):
+                    self.close(timeout=_CLOSE_SECONDS)  # type: ignore[no-untyped-call]
+                with suppress(Exception):
+                    self._loop_runner.stop()  # type: ignore[no-untyped-call]
+                raise
+
+        async def _start(self, *values: Any, **options: Any) -> Any:
+            # Its own timeout does not count the time until an encrypted connection is answered.
+            waiting = super()._start(*values, **options)  # type: ignore[no-untyped-call]
+            return await asyncio.wait_for(waiting, CONNECT_SECONDS + _CLOSE_SECONDS)
+
+    return BoundedClient
 
 
 def unreachable(address: str | None, error: BaseException) -> EngineError:

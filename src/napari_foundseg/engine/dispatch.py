@@ -123,7 +123,7 @@ class Dispatcher:
         while self._wait_for_job():
             job = self._running
             try:
-                link = self._ensure_link()
+                link = self._link_for_all()
                 if job is not None and job.begin():
                     self._run_job(job, link)
             except Exception as error:  # noqa: BLE001 - the thread must outlive any job
@@ -133,6 +133,18 @@ class Dispatcher:
             del job
         if self.link is not None:
             self.link.close()
+
+    def _link_for_all(self) -> Link:
+        """Return an open link; where there is none, the jobs that wait for it fail too: each would wait as long."""
+        try:
+            return self._ensure_link()
+        except EngineError as error:
+            with self._changed:
+                waiting = list(self._waiting)
+                self._waiting.clear()
+            for job in waiting:
+                job.end("failed", error=error)
+            raise
 
     def _wait_for_job(self) -> bool:
         """Wait for a job or a request to start; False once closed."""

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from typing import Any
@@ -20,6 +21,9 @@ __all__ = ["Link"]
 
 _CLOSE_SECONDS = 0.4
 _WATCH_SECONDS = 0.5
+#: How long a process of our own may be stopped (SIGSTOP), and another's worker not answer, until it counts as lost.
+_STOPPED_SECONDS = 20.0
+_SILENT_SECONDS = 120.0
 
 
 class Link:
@@ -106,6 +110,8 @@ class Link:
         if not workers:
             raise NoFreeWorkerError(f"The scheduler at {self.address} has no worker. Start one and run again.")
         self._worker = self.handle.choose_worker(workers)
+        if self.source.reports_death:
+            self._start(self._watch_stopped())
         self.facts = self._read_facts(client)
         client.subscribe_topic(self.topic, lambda event: self._on_event(event[1]))
         # One actor a worker, whichever window asks: its name is the worker's.
@@ -119,6 +125,7 @@ class Link:
             raise unreachable(self.address, error) from error
         if not self.source.reports_death:
             self._start(self._watch())
+            self._start(self._watch_silence())
 
     def _read_facts(self, client: Any) -> dict[str, Any]:
         """Return the worker's facts; an EngineError says which versions differ from those here."""
@@ -158,6 +165,41 @@ class Link:
                 return
             if self._worker not in found["workers"]:
                 self._report_death(EngineError(self.source.describe_loss(self._worker)))
+                return
+
+    async def _watch_stopped(self) -> None:
+        """Report a process of our own that was stopped: it neither ends nor answers."""
+        since: float | None = None
+        while self.alive:
+            await asyncio.sleep(_WATCH_SECONDS)
+            if not self.handle.is_stopped():
+                since = None
+                continue
+            since = time.monotonic() if since is None else since
+            if time.monotonic() - since > _STOPPED_SECONDS:
+                self._report_death(
+                    EngineError(
+                        f"The engine's process {self.handle.pid} was stopped from outside (SIGSTOP) and has not gone "
+                        f"on for {_STOPPED_SECONDS:.0f} s, so it was ended. Run again."
+                    )
+                )
+                # Whoever still waits for an answer gets an error.
+                await asyncio.to_thread(self.handle.stop)
+
+    async def _watch_silence(self) -> None:
+        """Report another's worker whose process does not answer, though its scheduler still lists it."""
+        while self.alive:
+            await asyncio.sleep(_SILENT_SECONDS / 10)
+            try:
+                await asyncio.wait_for(self._actor.answer(), _SILENT_SECONDS)
+            except TimeoutError:
+                self._report_death(
+                    EngineError(
+                        f"The worker {self._worker} has not answered for {_SILENT_SECONDS:.0f} s: it was stopped, or "
+                        "its computer sleeps. Run again, or choose another scheduler."
+                    )
+                )
+            except Exception:  # noqa: BLE001 - that the connection broke is reported by whoever notices it first
                 return
 
     def _report_death(self, error: EngineError) -> None:

@@ -46,13 +46,13 @@ run = safe_beside_window(running.run)
 
 
 def _call_apart(module: str, name: str, values: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    import cloudpickle
+    from distributed.protocol.pickle import dumps
 
     progress = options.pop("progress", None)
     order = (module, name, values, options, progress is not None)
     try:
         # Arrays are not copied.
-        cloudpickle.dumps(order, protocol=5, buffer_callback=lambda _: None)
+        dumps(order, buffer_callback=lambda _: None)  # type: ignore[no-untyped-call]
     except Exception as error:
         raise EngineError(
             f"{name} runs in a process of its own beside a window, and what it was given cannot be sent there "

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _POLL_SECONDS = 1.0
+_HANDSHAKE_SECONDS = 10.0
 #: The log is emptied when it is larger, so that a library that logs much cannot fill the disk.
 _LOG_BYTES = 1 << 20
 _CONFIG: dict[str, Any] = {
@@ -114,6 +115,22 @@ def _end(folder: Path) -> None:
     os._exit(0)
 
 
+def _limit_handshakes() -> None:
+    """Close connections that nobody encrypts: without certificates they would stay, and fill the table of sockets."""
+    from distributed.comm.tcp import TLSListener
+
+    prepare: Any = TLSListener._prepare_stream
+
+    async def prepare_soon(self: Any, stream: Any, address: Any) -> Any:
+        try:
+            return await asyncio.wait_for(prepare(self, stream, address), _HANDSHAKE_SECONDS)
+        except TimeoutError:
+            stream.close()
+            return None
+
+    TLSListener._prepare_stream = prepare_soon  # type: ignore[method-assign]
+
+
 async def _serve(folder: Path, answer: Any) -> None:
     import dask
     from distributed import Scheduler, Worker
@@ -124,6 +141,7 @@ async def _serve(folder: Path, answer: Any) -> None:
     class LocalWorker(_NoWebServer, Worker):
         pass
 
+    _limit_handshakes()
     dask.config.refresh(paths=[], env={})
     dask.config.set(_CONFIG)
     server, client = make_certificates()

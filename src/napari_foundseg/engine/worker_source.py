@@ -66,6 +66,10 @@ class WorkerHandle(ABC):
         """Return the end of the worker's log; empty where it cannot be read from here."""
         return ""
 
+    def is_stopped(self) -> bool:
+        """Tell whether the worker's process was stopped from outside and may go on; False where that is not known."""
+        return False
+
     def stop(self) -> None:  # noqa: B027 - a source need not end anything
         """End the worker if it is ours, otherwise leave it; from any thread, any number of times."""
 

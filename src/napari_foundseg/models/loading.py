@@ -14,8 +14,8 @@ from napari_foundseg.models.device import choose_device
 from napari_foundseg.models.families import family_module
 from napari_foundseg.models.family import check_packages
 from napari_foundseg.models.out_of_memory import is_out_of_memory
-from napari_foundseg.models.torch_import import check_torch_import
 from napari_foundseg.models.store import row_with_hash, weights
+from napari_foundseg.models.torch_import import check_torch_import
 
 __all__ = ["load_model"]
 

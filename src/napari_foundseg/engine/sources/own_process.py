@@ -101,6 +101,15 @@ class EngineProcess(WorkerHandle):
         except OSError:
             return ""
 
+    def is_stopped(self) -> bool:
+        """Tell whether the process was stopped (SIGSTOP)."""
+        import psutil
+
+        try:
+            return bool(psutil.Process(self._process.pid).status() == psutil.STATUS_STOPPED)
+        except psutil.Error:
+            return False
+
     def stop(self) -> None:
         """End the process at once and remove its folder; from any thread, any number of times."""
         self._stopping = True
