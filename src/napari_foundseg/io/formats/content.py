@@ -118,6 +118,8 @@ class LazyArray:
             full[axis] = part
         try:
             return np.asarray(self._array[tuple(full)])
+        except BadImageError:
+            raise
         except Exception as error:
             raise damaged_error(self._path, error) from error
 

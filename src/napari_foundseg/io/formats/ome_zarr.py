@@ -17,8 +17,20 @@ from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.io.formats.content import Colour, FileContent, LazyArray, check_memory, choose_axes, damaged_error
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.inside import alike, describe
+from napari_foundseg.io.formats.integrity.zarr_metadata import (
+    check_array,
+    check_chunk_count,
+    missing_chunks,
+    read_metadata,
+)
 from napari_foundseg.io.formats.ome_zarr_images import check_chunks, is_bioformats2raw, zarr_images
-from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES, UNITS_KEY, write_ome_zarr
+from napari_foundseg.io.formats.ome_zarr_writer import (
+    LEVELS_KEY,
+    METADATA_FILES,
+    UNITS_KEY,
+    described_level,
+    write_ome_zarr,
+)
 from napari_foundseg.io.formats.units import unit_symbol
 
 if TYPE_CHECKING:
@@ -68,12 +80,16 @@ def _choose_series(path: Path) -> tuple[str, tuple[str, ...]]:
     return chosen.name, (f"{words} Give {path.name}/{rest[0].name} for another.",)
 
 
-def _choose_multiscale(group: Any, metadata: Mapping[str, Any]) -> tuple[Mapping[str, Any], tuple[str, ...]]:
+def _choose_multiscale(
+    path: Path, group: Any, metadata: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     """Return the largest of the multiscale images of a group, and words about the others, which have no path."""
+    from napari_foundseg.io.formats.integrity.zarr_codecs import open_checked
+
     listed = list(metadata["multiscales"])
     if len(listed) == 1:
         return listed[0], ()
-    shapes = [group[one["datasets"][0]["path"]].shape for one in listed]
+    shapes = [open_checked(path, group, str(one["datasets"][0]["path"])).shape for one in listed]
     largest = max(range(len(listed)), key=lambda i: prod(shapes[i]))
     rest = ", ".join(" by ".join(map(str, shape)) for i, shape in enumerate(shapes) if i != largest)
     return listed[largest], (
@@ -84,11 +100,12 @@ def _choose_multiscale(group: Any, metadata: Mapping[str, Any]) -> tuple[Mapping
 def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
     import zarr
 
-    found = zarr.open(path, mode="r")
+    if {"chunks", "chunk_grid"} & set(read_metadata(path)):
+        raise BadImageError(path, "this is an array of an OME-Zarr image; give the folder that contains it")
+    # Consolidated metadata would describe other arrays than those that are checked.
+    found = zarr.open_group(path, mode="r", use_consolidated=False)
     attributes = found.attrs.asdict()
     metadata: Any = attributes.get("ome", attributes)
-    if isinstance(found, zarr.Array):
-        raise BadImageError(path, "this is an array of an OME-Zarr image; give the folder that contains it")
     if "multiscales" in metadata:
         return found, metadata
     raise BadImageError(path, _no_image(path, metadata, found))
@@ -111,20 +128,25 @@ def _no_image(path: Path, metadata: Mapping[str, Any], group: Any) -> str:
 
 
 def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | None) -> FileContent:
-    multiscale, others = _choose_multiscale(group, metadata)
+    multiscale, others = _choose_multiscale(path, group, metadata)
     version = str(metadata.get("version") or multiscale.get("version") or _VERSIONS[0])
     if version not in _VERSIONS:
         raise BadImageError(path, f"it is OME-Zarr {version}, and {' and '.join(_VERSIONS)} are read; convert it")
     described = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in multiscale["axes"]]
-    arrays, notes = _arrays(path, group, [str(dataset["path"]) for dataset in multiscale["datasets"]])
-    notes = (*others, *notes, *check_chunks(path, path / str(multiscale["datasets"][0]["path"])))
+    names = [str(dataset["path"]) for dataset in multiscale["datasets"]]
+    arrays, notes = _arrays(path, group, names)
+    notes = (*others, *notes, *check_chunks(path, path / names[0]))
+    notes = (*notes, *_check_complete(path, arrays, group.attrs.get(LEVELS_KEY)))
     letters = _letters(path, described)
     shape = arrays[0].shape
     if len(letters) != len(shape):
         raise BadImageError(path, f"it is damaged: it names {len(letters)} axes of an array of shape {tuple(shape)}")
     if not prod(shape):
         raise BadImageError(path, f"the image has no pixels (shape {tuple(shape)})")
-    check_memory(path, [shape[letters.index(axis)] for axis in "YX"], arrays[0].dtype.itemsize)
+    plane = [letters.index(axis) for axis in "YX"]
+    check_memory(path, [shape[i] for i in plane], arrays[0].dtype.itemsize)
+    for array in arrays:
+        check_chunk_count(path, array, plane)
     kept = choose_axes(letters, shape, axes)
     named = axes.upper() if axes is not None else "".join(letters[i] for i in kept)
     levels = _levels([LazyArray(path, array, kept) for array in arrays], named)
@@ -146,6 +168,10 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
 
 def _arrays(path: Path, group: Any, names: list[str]) -> tuple[list[Any], tuple[str, ...]]:
     """Return the arrays of the levels that are there; a BadImageError where the finest is not."""
+    from napari_foundseg.io.formats.integrity.zarr_codecs import open_checked
+
+    for name in names:
+        check_array(path, path / name)
     there = [name for name in names if name in group]
     if names[:1] != there[:1]:
         raise BadImageError(
@@ -154,7 +180,32 @@ def _arrays(path: Path, group: Any, names: list[str]) -> tuple[list[Any], tuple[
         )
     absent = [name for name in names if name not in there]
     words = f"Of its levels, {', '.join(absent)} of {len(names)} are missing; the others are used."
-    return [group[name] for name in there], (words,) if absent else ()
+    return [open_checked(path, group, name) for name in there], (words,) if absent else ()
+
+
+def _check_complete(path: Path, arrays: list[Any], written: Any) -> tuple[str, ...]:
+    """Refuse labels of ours that are not as they were written; of others, say how many chunks are not there."""
+    notes: tuple[str, ...] = ()
+    for array in arrays:
+        folder = path / array.path
+        missing, total = missing_chunks(folder, array)
+        if isinstance(written, Mapping):
+            found = described_level(array.shape, array.dtype, array.chunks)
+            if written.get(array.path) != found:
+                raise BadImageError(
+                    path,
+                    f"its level {array.path} was {written.get(array.path)} when it was written and is {found}: its "
+                    "metadata are damaged or were changed; copy the folder again",
+                )
+            if missing:
+                raise BadImageError(
+                    path,
+                    f"{len(missing)} of the {total} chunks of its level {array.path} are missing, such as "
+                    f"{missing[0]}: the folder was copied in part; copy all of it again",
+                )
+        elif missing and array is arrays[0] and len(missing) < total:
+            notes = (f"{len(missing)} of its {total} chunks are not on the disk and are read as its fill value.",)
+    return notes
 
 
 def _letters(path: Path, described: list[Mapping[str, Any]]) -> str:

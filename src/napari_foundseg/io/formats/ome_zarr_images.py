@@ -12,6 +12,7 @@ import numpy as np
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.formats.file_format import FileHead
 from napari_foundseg.io.formats.inside import ImageInside
+from napari_foundseg.io.formats.integrity.zarr_metadata import read_metadata
 from napari_foundseg.io.formats.ome_zarr_writer import METADATA_FILES
 
 __all__ = ["check_chunks", "is_bioformats2raw", "read_attributes", "zarr_images"]
@@ -30,7 +31,7 @@ def read_attributes(path: Path) -> Mapping[str, Any]:
         else:
             found = json.loads((path / ".zattrs").read_bytes())
         ome = found.get("ome", found)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, RecursionError):
         return {}
     return ome if isinstance(ome, Mapping) else {}
 
@@ -56,12 +57,12 @@ def _describe(path: Path, name: str) -> ImageInside:
     try:
         multiscale = read_attributes(path / name)["multiscales"][0]
         array = path / name / str(multiscale["datasets"][0]["path"])
-        version3 = (array / "zarr.json").is_file()
-        known = json.loads((array / ("zarr.json" if version3 else ".zarray")).read_bytes())
+        known = read_metadata(array)
+        version3 = "data_type" in known
         axes = "".join(str(a["name"] if isinstance(a, Mapping) else a)[:1].upper() for a in multiscale["axes"])
         dtype = str(known["data_type"]) if version3 else np.dtype(known["dtype"]).name
         shape = tuple(int(n) for n in known["shape"])
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return ImageInside(name)
     if len(axes) != len(shape):
         return ImageInside(name)
@@ -74,8 +75,8 @@ def check_chunks(path: Path, array: Path) -> tuple[str, ...]:
     zarr reads a chunk that is not there as the fill value, which is right for empty places of an image.
     """
     try:
-        version3 = (array / "zarr.json").is_file()
-        known = json.loads((array / ("zarr.json" if version3 else ".zarray")).read_bytes())
+        known = read_metadata(array)
+        version3 = "chunk_key_encoding" in known
         found = next((entry for entry in array.iterdir() if entry.name[0] != "." and entry.name != "zarr.json"), None)
         if version3:
             encoding = known["chunk_key_encoding"]
@@ -85,7 +86,7 @@ def check_chunks(path: Path, array: Path) -> tuple[str, ...]:
             by_c = False
             separator = known.get("dimension_separator") or "."
         dimensions = len(known["shape"])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ()
     if found is None:
         return ("None of its chunks is on the disk: every pixel is the fill value.",)

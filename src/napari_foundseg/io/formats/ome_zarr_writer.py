@@ -7,7 +7,7 @@ image, since the image may be a file of another format.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,12 @@ from napari_foundseg.io.formats.units import unit_name
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["METADATA_FILES", "UNITS_KEY", "write_ome_zarr"]
+__all__ = ["LEVELS_KEY", "METADATA_FILES", "UNITS_KEY", "described_level", "write_ome_zarr"]
 
 #: Attribute with units that the format has no name for.
 UNITS_KEY = "napari-foundseg-units"
+#: Attribute with shape, type and chunks of each level, all of whose chunks were written.
+LEVELS_KEY = "napari-foundseg-levels"
 #: A folder that zarr made, in its format 3 or 2, holds one of these.
 METADATA_FILES = ("zarr.json", ".zgroup", ".zarray")
 
@@ -40,13 +42,15 @@ _TYPES = {"T": "time", "Q": "other", "Z": "space", "Y": "space", "X": "space"}
 def write_ome_zarr(path: Path, content: FileContent) -> None:
     """Write labels as OME-Zarr 0.5, axes in the order T, Q, Z, Y, X; equal labels give equal bytes.
 
+    Every chunk is written, empty ones too, and has a checksum, so that a missing or damaged one is not background.
+
     Raises
     ------
     OutputError
         If it cannot be written, or the folder holds anything but a label image, which is not replaced.
     """
     import zarr
-    from zarr.codecs import ZstdCodec
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     if path.is_dir() and any(path.iterdir()) and not _holds_labels_alone(path):
         raise KeptError(
@@ -60,21 +64,33 @@ def write_ome_zarr(path: Path, content: FileContent) -> None:
     image_label = {"colors": _colours(content.colours), "properties": _properties(content.properties)}
     metadata = {"version": "0.5", **described, "image-label": {k: v for k, v in image_label.items() if v}}
     other_units = {axis: unit for axis, unit in content.units.items() if unit != "pixel" and not unit_name(unit)}
-    attributes = {"ome": metadata, **({UNITS_KEY: other_units} if other_units else {})}
+    chunks = [
+        tuple(min(n, CHUNK) if a in "YX" else 1 for n, a in zip(level.shape, ordered, strict=True)) for level in levels
+    ]
+    written = {
+        str(i): described_level(level.shape, level.dtype, chunk)
+        for i, (level, chunk) in enumerate(zip(levels, chunks, strict=True))
+    }
+    attributes = {"ome": metadata, LEVELS_KEY: written, **({UNITS_KEY: other_units} if other_units else {})}
     with atomic_folder(path) as folder, zarr_folder(folder) as store:
         group = zarr.create_group(store, zarr_format=3, attributes=attributes)
         for i, level in enumerate(levels):
-            chunks = tuple(min(n, CHUNK) if a in "YX" else 1 for n, a in zip(level.shape, ordered, strict=True))
             array = group.create_array(
                 str(i),
                 shape=level.shape,
-                chunks=chunks,
+                chunks=chunks[i],
                 dtype=level.dtype.newbyteorder("="),
-                compressors=ZstdCodec(level=3),
+                compressors=[ZstdCodec(level=3), Crc32cCodec()],
                 fill_value=0,
                 dimension_names=list(ordered.lower()),
+                config={"write_empty_chunks": True},
             )
             array[...] = level
+
+
+def described_level(shape: Sequence[int], dtype: Any, chunks: Sequence[int]) -> dict[str, Any]:
+    """Return what is written down of a level, to be compared when it is read."""
+    return {"shape": [int(n) for n in shape], "dtype": np.dtype(dtype).name, "chunks": [int(n) for n in chunks]}
 
 
 def _holds_labels_alone(path: Path) -> bool:

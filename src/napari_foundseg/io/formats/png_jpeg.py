@@ -21,6 +21,7 @@ from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.formats.content import (
     FileContent,
+    check_memory,
     colours_from_text,
     colours_to_text,
     damaged_error,
@@ -89,6 +90,7 @@ def _checked(path: Path) -> BinaryIO:
         if file.read(len(_PNG_MAGIC)) == _PNG_MAGIC:
             check_png(path, file)
             return file
+        check_memory(path, (path.stat().st_size,), 1)
         file.seek(0)
         data = file.read()
     except BaseException:
