@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import tifffile
 from napari.layers import Labels
@@ -239,3 +240,19 @@ def test_what_our_reader_left_out_of_a_file_is_said_where_its_layer_is_chosen(
     assert "as Worklist, Batch and the command line read it" in row.words.text()
     assert "16" in row.words.text()
     assert not row.undo_button.isVisible()
+
+
+def test_a_damaged_file_that_napari_opened_is_named_in_the_form(qtbot: Any, viewer: Any, tmp_path: Path) -> None:
+    path = tmp_path / "cells.png"
+    pixels = np.random.default_rng(0).integers(0, 200, (40, 50)).astype(np.uint8)
+    PIL.Image.fromarray(pixels).save(path)
+    (layer,) = viewer.open(path, plugin="napari")
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    form = docked(viewer, AutomaticWidget)
+    qtbot.waitUntil(lambda: "refused" in form.image.file.words.text())
+    assert form.image.file.words.isVisibleTo(form)
+    assert "checksum of its part IDAT is wrong" in form.image.file.words.text()
+    assert form.image.file.undo_button.isHidden()
+    assert np.array_equal(layer.data, pixels)

@@ -277,7 +277,7 @@ def test_a_header_that_claims_a_huge_png_is_refused_before_allocation(tmp_path: 
     header = struct.pack(">IIBBBBB", 1_000_000, 1_000_000, 8, 0, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(BadImageError, match=r"1000000 by 1000000.*memory"):
+    with pytest.raises(BadImageError, match=r"1000000 by 1000000.*the 9 bytes"):
         read_image(tmp_path / "a.png")
 
 
@@ -288,7 +288,7 @@ def test_a_truncated_picture(tmp_path: Path, suffix: str, share: float) -> None:
     PIL.Image.fromarray(noise((64, 64))).save(path)
     content = path.read_bytes()
     path.write_bytes(content[: max(10, int(len(content) * share))])
-    with pytest.raises(BadImageError, match=r"a\.\w+: .*damaged"):
+    with pytest.raises(BadImageError, match=r"a\.\w+: .*truncated"):
         read_image(path)
 
 

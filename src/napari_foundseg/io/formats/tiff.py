@@ -16,11 +16,11 @@ from napari_foundseg.io.formats.content import (
     LazyArray,
     check_memory,
     choose_axes,
-    damaged_error,
 )
 from napari_foundseg.io.formats.file_format import FileHead, Format
 from napari_foundseg.io.formats.free_memory import available_memory, format_bytes
-from napari_foundseg.io.formats.tiff_damage import check_chain, check_segments, tiff_error
+from napari_foundseg.io.formats.integrity.tiff_strips import check_segments, guard_pages
+from napari_foundseg.io.formats.tiff_damage import open_tiff, tiff_error
 from napari_foundseg.io.formats.tiff_metadata import add_metadata
 from napari_foundseg.io.formats.tiff_samples import tiff_notes, tiff_samples
 from napari_foundseg.io.formats.tiff_series import (
@@ -55,15 +55,8 @@ def read_tiff(path: Path, axes: str | None) -> FileContent:
     AxesError
         If its axes are ambiguous or too many.
     """
-    import tifffile
-
     file, metadata = metadata_of(split_series(path)[0])
-    with file.open("rb") as opened:
-        check_chain(path, opened)
-    try:
-        tiff = tifffile.TiffFile(file, omexml=metadata)
-    except Exception as error:
-        raise damaged_error(path, error) from error
+    tiff = open_tiff(path, file, metadata)
     keep_open = False
     try:
         content = _content(path, tiff, axes)
@@ -97,6 +90,7 @@ def _content(path: Path, tiff: Any, axes: str | None) -> FileContent:
     page = series.keyframe
     samples = tiff_samples(tiff, page, letters, shape)
     notes = (*notes, *tiff_notes(page), *check_segments(path, series))
+    guard_pages(path, series)
     content = FileContent(_pixels(path, series, kept, shape), named, notes=notes, samples=samples)
     content.inside = inside
     add_metadata(content, tiff, number)

@@ -1,23 +1,29 @@
-"""What is wrong with a TIFF that cannot be read, and what helps."""
+"""What is wrong with a TIFF that cannot be read, and what helps; its pages, before tifffile opens it."""
 
 from __future__ import annotations
 
 import struct
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.formats.content import damaged_error
+from napari_foundseg.io.formats.integrity.ome_xml import check_ome_xml, check_xml_text
 
-__all__ = ["check_chain", "check_segments", "tiff_error"]
+__all__ = ["open_tiff", "tiff_error"]
 
 #: Above this number of entries a page is none: there are a few hundred tags.
 _MOST_ENTRIES = 4096
-#: The types of values of entries.
-_TYPES = range(1, 19)
-#: Pages of a series whose strips and tiles are looked at.
-_PAGES = 1024
+#: The types of values of entries, and the bytes of each.
+_TYPES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 2, 8, 8, 8, 8), 1))
+#: The tags without which a page is no image: its width and length.
+_SIZES = {256, 257}
+#: Bytes of tags that a file may claim beyond its own: some programs let pages share a table.
+_SHARED = 1 << 26
+#: Pages, above which a file has at least so many bytes for each of them: tifffile keeps all in the memory.
+_MANY_PAGES = 1 << 14
+_PAGE_BYTES = 512
 
 
 def tiff_error(path: Path, error: Exception) -> BadImageError:
@@ -36,44 +42,71 @@ def tiff_error(path: Path, error: Exception) -> BadImageError:
     return damaged_error(path, error)
 
 
-def check_segments(path: Path, series: Any) -> tuple[str, ...]:
-    """Raise a BadImageError where strips or tiles end behind the file; say how many are not in the file.
+def open_tiff(path: Path, file: Path, metadata: str | None) -> Any:
+    """Open a TIFF whose pages and metadata do not fill the memory.
 
-    tifffile reads those that are not there as 0, and libraries fill a picture that ends early with grey.
+    Parameters
+    ----------
+    path : Path
+        The image, for error messages.
+    file : Path
+        The file.
+    metadata : str or None
+        OME-XML that another file holds.
+
+    Returns
+    -------
+    tifffile.TiffFile
+        The open file.
+
+    Raises
+    ------
+    BadImageError
+        If it is damaged.
     """
-    missing = 0
-    total = 0
-    for page in islice(series.pages, _PAGES):
-        if page is None:
-            continue
-        size = page.parent.filehandle.size
-        for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
-            total += 1
-            missing += not (offset and count)
-            if offset + count > size:
-                words = f"its pixels go on to byte {offset + count}, and it has {size}"
-                raise BadImageError(path, f"the file is truncated: {words}; copy it again")
-    return (f"{missing} of its {total} strips or tiles are not in the file and are read as 0.",) if missing else ()
+    import tifffile
+
+    with file.open("rb") as opened:
+        _check_chain(path, opened)
+    try:
+        tiff = tifffile.TiffFile(file, omexml=metadata)
+    except Exception as error:
+        raise damaged_error(path, error) from error
+    try:
+        # tifffile looks for images by them.
+        if tiff.is_ome:
+            check_ome_xml(path, metadata or tiff.ome_metadata or "")
+        for text in (tiff.pages.first.description, tiff.pages.first.description1):
+            check_xml_text(path, text or "")
+    except BadImageError:
+        tiff.close()
+        raise
+    except Exception as error:
+        tiff.close()
+        raise damaged_error(path, error) from error
+    return tiff
 
 
-def _is_page(file: BinaryIO, order: str, entries: int) -> bool:
-    """Tell by its number of entries and its first one whether a page begins here; the file stays where it is."""
-    start = file.tell()
-    first = file.read(4)
-    file.seek(start)
-    return 0 < entries <= _MOST_ENTRIES and (len(first) < 4 or struct.unpack(order + "HH", first)[1] in _TYPES)
+def _check_chain(path: Path, file: BinaryIO) -> None:
+    """Follow the pages to the last one, before tifffile opens the file.
 
+    tifffile reads a file that is cut between two pages without an error, and keeps what the tags of every page claim.
 
-def check_chain(path: Path, file: BinaryIO) -> None:
-    """Follow the pages to the last one: tifffile reads a file that is cut between two pages without an error."""
+    Raises
+    ------
+    BadImageError
+        If the file is cut, its pages form a loop or lead to what is no page, or their tags claim more than it holds.
+    """
     # TIFF: bytes 4 to 8 are the offset of the first page. BigTIFF (version 43): bytes 8 to 16. A page is the number
     # of its entries, the entries (12 or 20 bytes each), and the offset of the next page, 0 at the last.
+    size = file.seek(0, 2)
+    file.seek(0)
     header = file.read(16)
     order = {b"II": "<", b"MM": ">"}.get(header[:2], "<")
     big = len(header) == 16 and struct.unpack(order + "H", header[2:4])[0] == 43
-    count, entry, offset = ("Q", 20, "Q") if big else ("H", 12, "I")
+    count, entry, offset = ("Q", order + "HHQQ", "Q") if big else ("H", order + "HHII", "I")
     visited: set[int] = set()
-    position = file.tell()
+    claimed = 0
     try:
         (position,) = struct.unpack_from(order + offset, header, 8 if big else 4)
         while position:
@@ -81,13 +114,31 @@ def check_chain(path: Path, file: BinaryIO) -> None:
                 raise BadImageError(path, "the file is damaged: its pages form a loop; copy it again")
             file.seek(position)
             (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
-            if visited and not _is_page(file, order, entries):
+            width = struct.calcsize(entry)
+            found = file.read(width * min(entries, _MOST_ENTRIES))
+            # A page that is cut ends between two entries, or in one, which is a struct.error.
+            rows = list(struct.iter_unpack(entry, found))
+            if visited and not _is_page(rows, entries):
                 words = f"behind its {len(visited)} pages are bytes that are no page (at {position})"
                 raise BadImageError(path, f"{words}; the pages may be whole: open it in Fiji and save it again")
             visited.add(position)
-            file.seek(entry * entries, 1)
+            claimed += sum(_TYPES.get(kind, 1) * values for _, kind, values, _ in rows)
+            if claimed > 4 * size + _SHARED:
+                raise BadImageError(
+                    path, f"the file is damaged: its tags claim {claimed} bytes, and it has {size}; copy it again"
+                )
             (position,) = struct.unpack(order + offset, file.read(struct.calcsize(order + offset)))
     except (struct.error, OverflowError, OSError, ValueError) as error:
         if isinstance(error, BadImageError):
             raise
         raise BadImageError(path, f"the file is truncated after {len(visited)} pages; copy it again") from error
+    if len(visited) > max(_MANY_PAGES, size // _PAGE_BYTES):
+        raise BadImageError(
+            path, f"it holds {len(visited)} pages in {size} bytes: so many and so small ones are not read; save it anew"
+        )
+
+
+def _is_page(rows: Sequence[tuple[int, ...]], entries: int) -> bool:
+    """Tell by the entries whether a page begins here: other readers stop where there is none."""
+    known = all(kind in _TYPES for _, kind, _, _ in rows[:1])
+    return 0 < entries <= _MOST_ENTRIES and known and {tag for tag, *_ in rows} >= _SIZES

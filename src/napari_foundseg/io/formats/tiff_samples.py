@@ -23,6 +23,9 @@ _PHOTOMETRIC: dict[int, Photometric] = {
     8: "cielab",
     9: "icclab",
 }
+_PHOTOMETRIC_TAG = 262
+_FAX = {2, 3, 4}
+_COLOURS = 3
 _CONTIGUOUS = 1
 #: Values of Compression with which YCbCr is decoded as red, green and blue: kinds of JPEG, JPEG 2000, WebP, JPEG XL.
 _DECODED_AS_RGB = {6, 7, 34892, 33007, 33004, 33005, 34712, 50001, 34927, 50002, 52546}
@@ -40,6 +43,9 @@ def tiff_samples(tiff: Any, page: Any, letters: str, shape: tuple[int, ...]) -> 
     `letters` and `shape` are those of the array as tifffile reads it.
     """
     kind = _PHOTOMETRIC.get(int(page.photometric), "other")
+    if _PHOTOMETRIC_TAG not in page.tags and page.compression not in _FAX:
+        # tifffile's default is white as zero; libtiff takes it for faxes alone.
+        kind = "rgb" if page.samplesperpixel >= _COLOURS else "grey"
     axis = _sample_axis(page, letters, shape)
     if kind == "ycbcr" and page.compression in _DECODED_AS_RGB and page.planarconfig == _CONTIGUOUS:
         kind = "rgb"

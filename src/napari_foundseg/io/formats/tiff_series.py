@@ -16,6 +16,7 @@ from typing import Any
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.formats.inside import ImageInside, alike, describe
+from napari_foundseg.io.formats.tiff_damage import open_tiff
 
 __all__ = [
     "check_complete",
@@ -35,19 +36,20 @@ _SLIDES = frozenset({"svs", "ndpi", "scn", "bif", "qpi", "philips", "avs"})
 _NAMED = 5
 #: The tag that holds OME-XML.
 _DESCRIPTION = 270
+#: Entries of a page, and bytes of a description, that are looked at.
+_MOST_ENTRIES = 4096
+_MOST_TEXT = 1 << 26
 _FILE_NAME = re.compile(r"""<(?:\w+:)?UUID\b[^>]*\bFileName=["']([^"']+)["']""")
 _BINARY_ONLY = re.compile(r"""<(?:\w+:)?BinaryOnly\b[^>]*\bMetadataFile=["']([^"']+)["']""")
 
 
 def tiff_images(path: Path) -> list[ImageInside]:
     """List the images in a TIFF; empty where it holds one."""
-    import tifffile
-
     if not _start(path, *_state(path)).has_more_pages and len(members(path)) < 2:
         return []
     try:
         file, xml = metadata_of(path)
-        with tifffile.TiffFile(file, omexml=xml) as tiff:
+        with open_tiff(path, file, xml) as tiff:
             images = _images(tiff)
     except Exception:  # noqa: BLE001 - reading it will say what is wrong
         return []
@@ -221,17 +223,17 @@ def _start(path: Path, *_state_of_file: int) -> _Start:
             file.seek(position)
             (count,) = struct.unpack(order + ("Q" if big else "H"), file.read(8 if big else 2))
             width = 20 if big else 12
-            entries = file.read(width * count)
+            entries = file.read(width * min(count, _MOST_ENTRIES))
             (following,) = struct.unpack(order + ("Q" if big else "I"), file.read(8 if big else 4))
             text = b""
-            for i in range(count):
+            for i in range(len(entries) // width):
                 entry = entries[width * i : width * (i + 1)]
                 if struct.unpack(order + "H", entry[:2])[0] == _DESCRIPTION:
                     length, offset = struct.unpack(order + ("QQ" if big else "II"), entry[4:])
                     inline = 8 if big else 4
                     if length > inline:
                         file.seek(offset)
-                        text = file.read(length)
+                        text = file.read(min(length, _MOST_TEXT))
                     break
     except (OSError, KeyError, struct.error, OverflowError, ValueError, MemoryError):
         return _Start()

@@ -15,7 +15,8 @@ import numpy as np
 from napari.layers import Image as ImageLayer
 from napari.layers import Layer
 
-from napari_foundseg.core.errors import AxesError, FoundsegError
+from napari_foundseg.core.errors import AxesError, BadImageError, FoundsegError
+from napari_foundseg.io.formats.table import image_ending
 from napari_foundseg.io.formats.units import is_known_unit
 from napari_foundseg.io.image_facts import ImageFacts, read_facts
 from napari_foundseg.io.image_layers import CHANNEL_NAMES
@@ -94,9 +95,11 @@ def settle_facts(viewer: ViewerModel, layer: ImageLayer, seconds: float = PATIEN
         raise AxesError(
             f"The axes of {layer.name!r} are still being read from its file. Try again in a moment."
         ) from error
-    except FoundsegError:
+    except FoundsegError as error:
         # napari has read it otherwise: its pixels are those of the layer.
         _applied[layer] = None
+        if isinstance(error, BadImageError) and image_ending(Path(str(layer.source.path)).name):
+            _notes[layer] = (f"it is refused, {error.reason}",)
         return
     apply_facts(viewer, layer, facts)
 

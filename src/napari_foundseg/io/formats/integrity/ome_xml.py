@@ -1,0 +1,50 @@
+"""OME-XML before tifffile reads it: texts and numbers of planes that would fill the memory."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from napari_foundseg.core.errors import BadImageError
+
+__all__ = ["check_ome_xml", "check_xml_text"]
+
+#: Planes of an image; tifffile keeps a list of all.
+_MOST_PLANES = 1 << 18
+_COUNTS = ("SizeZ", "SizeC", "SizeT", "NumPlanes", "PlaneCount", "FirstZ", "FirstC", "FirstT", "IFD")
+
+
+def check_xml_text(path: Path, text: str) -> None:
+    """Refuse XML that defines entities: no metadata of images do, and a few lines of them unpack to gigabytes."""
+    if "<!ENTITY" in text or "<!DOCTYPE" in text:
+        raise BadImageError(path, "its XML metadata define entities, which are not unpacked; export the file again")
+
+
+def check_ome_xml(path: Path, text: str) -> None:
+    """Refuse OME-XML that names more planes than a recording has; other damage is left to tifffile.
+
+    Raises
+    ------
+    BadImageError
+        If it defines entities, or a number of planes is too large.
+    """
+    check_xml_text(path, text)
+    try:
+        root = ET.fromstring(text)
+    except ET.ParseError:
+        return
+    for element in root.iter():
+        planes = 1.0
+        for name in _COUNTS:
+            with suppress(KeyError, ValueError):
+                count = int(element.attrib[name])
+                planes *= max(count, 1) if name.startswith("Size") else 1
+                planes = max(planes, count)
+        with suppress(KeyError, ValueError, ZeroDivisionError):
+            first, last = float(element.attrib["Start"]), float(element.attrib["End"])
+            planes = max(planes, abs(last - first) / abs(float(element.attrib.get("Step", 1))))
+        if planes > _MOST_PLANES:
+            raise BadImageError(
+                path, f"its metadata name {planes:.3g} planes, more than are read; they are damaged: export it again"
+            )
