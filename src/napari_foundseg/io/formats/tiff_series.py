@@ -170,7 +170,8 @@ def metadata_of(path: Path) -> tuple[Path, str | None]:
 def companion_text(path: Path) -> str:
     """Return the text of an XML file of metadata; empty where it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        small = path.is_file() and path.stat().st_size <= _MOST_TEXT
+        return path.read_text(encoding="utf-8", errors="replace") if small else ""
     except OSError:
         return ""
 

@@ -82,6 +82,8 @@ def check_segments(path: Path, series: Any) -> tuple[str, ...]:
 def _widening(page: Any) -> float:
     """Return by how much packed bits become longer in an array."""
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
+    if page.dtype is None:
+        return 1.0
     return max(1.0, 8.0 * int(page.dtype.itemsize) / max(bits, 1))
 
 
@@ -98,7 +100,8 @@ def guard_pages(path: Path, series: Any) -> None:
 
 def _guarded(path: Path, page: Any, decode: Callable[..., Any]) -> Callable[..., Any]:
     compression = int(page.compression)
-    ratio = _RATIOS.get(compression, float("inf")) * _widening(page)
+    # Without compression the bytes are the pixels, and a wrong number of them is an error of tifffile.
+    ratio = float("inf") if compression == _NONE else _RATIOS.get(compression, float("inf")) * _widening(page)
     itemsize = page.dtype.itemsize if page.dtype is not None else 1
     # Bytes of a row whose values have fewer bits than a byte.
     bits = page.bitspersample if isinstance(page.bitspersample, int) else 8
@@ -108,7 +111,8 @@ def _guarded(path: Path, page: Any, decode: Callable[..., Any]) -> Callable[...,
 
     def checked(data: bytes | None, index: int, /, **options: Any) -> Any:
         if data is not None:
-            _, _, shape = decode(None, index, **options)
+            # Not the size to which the last strip is filled up.
+            _, _, shape = decode(None, index, **{**options, "_fullsize": False})
             check_size(path, shape, itemsize, len(data) + _SPARE, ratio)
             if options.get("jpegheader") is None:
                 _check_coded(path, compression, data, shape)
