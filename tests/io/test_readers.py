@@ -244,7 +244,7 @@ def test_a_header_that_claims_a_huge_tiff_is_refused_before_allocation(tmp_path:
         for tag in ("ImageWidth", "ImageLength", "RowsPerStrip"):
             file.pages[0].tags[tag].overwrite(1_000_000)
     tracemalloc.start()
-    with pytest.raises(BadImageError, match=r"1000000 by 1000000.*memory"):
+    with pytest.raises(BadImageError, match=r"1000000 by 1000000.*cannot be all"):
         read_image(path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

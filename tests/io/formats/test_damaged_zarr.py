@@ -19,6 +19,7 @@ from zarr.codecs import BloscCodec, Crc32cCodec, GzipCodec, ZstdCodec
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.formats import content, ome_zarr_writer
 from napari_foundseg.io.formats.integrity import zarr_metadata
+from napari_foundseg.io.formats.table import images_inside
 from napari_foundseg.io.readers import read_image, read_labels
 from napari_foundseg.io.writers import write_labels
 from tests.support.mutations import mutations
@@ -256,3 +257,11 @@ def test_a_large_and_empty_chunk_is_not_unpacked(tmp_path: Path, monkeypatch: py
         read_image(path).raw()
     monkeypatch.setattr(zarr_metadata, "_MOST_NAMED", 0)
     assert read_image(path).notes == ()
+
+
+@pytest.mark.parametrize("wells", [5, 1.5, True, "x", [None, 5, {"path": 1}], {"path": "A"}])
+def test_a_plate_whose_wells_are_no_list_is_no_unnamed_error(tmp_path: Path, wells: Any) -> None:
+    zarr.create_group(tmp_path / "p.zarr", zarr_format=2, attributes={"plate": {"wells": wells}})
+    images_inside(tmp_path / "p.zarr")
+    with pytest.raises(BadImageError):
+        read_image(tmp_path / "p.zarr")

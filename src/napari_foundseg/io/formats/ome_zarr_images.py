@@ -119,7 +119,8 @@ def _names(root: Path, path: Path, deepest: int) -> Iterator[str]:
 
 
 def _paths(rows: Any) -> Iterator[str]:
-    yield from (str(row["path"]).strip("/") for row in rows or () if isinstance(row, Mapping) and row.get("path"))
+    listed = rows if isinstance(rows, list) else []
+    yield from (str(row["path"]).strip("/") for row in listed if isinstance(row, Mapping) and row.get("path"))
 
 
 def _series(path: Path) -> list[str]:

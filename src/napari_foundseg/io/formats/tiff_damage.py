@@ -116,11 +116,13 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
             (entries,) = struct.unpack(order + count, file.read(struct.calcsize(order + count)))
             width = struct.calcsize(entry)
             found = file.read(width * min(entries, _MOST_ENTRIES))
-            # A page that is cut ends between two entries, or in one, which is a struct.error.
-            rows = list(struct.iter_unpack(entry, found))
-            if visited and not _is_page(rows, entries):
+            cut = len(found) < width * entries
+            rows = list(struct.iter_unpack(entry, found[: len(found) // width * width]))
+            if visited and not _is_page(rows, entries, cut):
                 words = f"behind its {len(visited)} pages are bytes that are no page (at {position})"
                 raise BadImageError(path, f"{words}; the pages may be whole: open it in Fiji and save it again")
+            if cut:
+                raise _truncated(path, len(visited))
             visited.add(position)
             claimed += sum(_TYPES.get(kind, 1) * values for _, kind, values, _ in rows)
             if claimed > 4 * size + _SHARED:
@@ -131,14 +133,18 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
     except (struct.error, OverflowError, OSError, ValueError) as error:
         if isinstance(error, BadImageError):
             raise
-        raise BadImageError(path, f"the file is truncated after {len(visited)} pages; copy it again") from error
+        raise _truncated(path, len(visited)) from error
     if len(visited) > max(_MANY_PAGES, size // _PAGE_BYTES):
         raise BadImageError(
             path, f"it holds {len(visited)} pages in {size} bytes: so many and so small ones are not read; save it anew"
         )
 
 
-def _is_page(rows: Sequence[tuple[int, ...]], entries: int) -> bool:
+def _is_page(rows: Sequence[tuple[int, ...]], entries: int, cut: bool) -> bool:
     """Tell by the entries whether a page begins here: other readers stop where there is none."""
     known = all(kind in _TYPES for _, kind, _, _ in rows[:1])
-    return 0 < entries <= _MOST_ENTRIES and known and {tag for tag, *_ in rows} >= _SIZES
+    return 0 < entries <= _MOST_ENTRIES and known and (cut or {tag for tag, *_ in rows} >= _SIZES)
+
+
+def _truncated(path: Path, pages: int) -> BadImageError:
+    return BadImageError(path, f"the file is truncated after {pages} pages; copy it again")

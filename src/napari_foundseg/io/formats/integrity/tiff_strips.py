@@ -38,7 +38,8 @@ _SPARE = 16
 def check_segments(path: Path, series: Any) -> tuple[str, ...]:
     """Refuse an image whose strips or tiles are fewer than its rows need, or end behind the file; name missing ones.
 
-    Missing are those with neither place nor size, as programs write empty tiles.
+    Missing are those with neither place nor size, as programs write empty tiles; tifffile gives them the place of what
+    follows.
     """
     missing = 0
     total = 0
@@ -58,9 +59,10 @@ def check_segments(path: Path, series: Any) -> tuple[str, ...]:
                 f"{' by '.join(map(str, page.shape))} pixels need; the file is damaged: copy or export it again",
             )
         stored = 0
+        following = {0, *(offset for offset, count in zip(offsets, counts, strict=False) if count), page.offset}
         for segment, (offset, count) in enumerate(zip(offsets, counts, strict=False)):
             total += 1
-            if not offset and not count:
+            if not count and (offset in following or offset + _SPARE > size):
                 missing += 1
             elif (not offset or not count) and not whole:
                 raise BadImageError(
