@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import tracemalloc
 import zlib
@@ -285,3 +286,29 @@ def test_without_the_tag_of_colours_grey_is_grey(tmp_path: Path) -> None:
     image = read_image(tmp_path / "a.tif")
     assert image.notes == ()
     assert np.array_equal(image.raw(), PIXELS)
+
+
+def micromanager(frames: int, index: tuple[int, ...]) -> bytes:
+    """Make a TIFF of Micro-Manager with one plane: header, summary, page, index of planes."""
+    summary = json.dumps({"Frames": frames, "Slices": 1, "Channels": 1, "Positions": 1}).encode()
+    summary += b" " * (len(summary) % 2)
+    start = 40 + len(summary)
+    page = start + PIXELS.size
+    tags = [
+        *((256, 4, 1, 90), (257, 4, 1, 60), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1), (273, 4, 1, start)),
+        *((277, 3, 1, 1), (278, 4, 1, 60), (279, 4, 1, PIXELS.size), (51123, 2, len(summary), 40)),
+    ]
+    entries = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags) + bytes(4)
+    places = struct.pack("<8I", 54773648, page + len(entries), 483765892, 0, 99384722, 0, 2355492, len(summary))
+    content = b"II*\0" + struct.pack("<I", page) + places + summary + PIXELS.tobytes() + entries
+    return content + struct.pack("<II5I", 3453623, 1, *index, page)
+
+
+def test_an_index_of_micro_manager_does_not_fill_the_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    path.write_bytes(micromanager(1, (0, 0, 0, 0)))
+    assert np.array_equal(read_image(path).raw(), PIXELS)
+    for frames, index in ((10**9, (0, 0, 0, 0)), (1, (0, 0, 4 * 10**9, 0))):
+        path.write_bytes(micromanager(frames, index))
+        with pytest.raises(BadImageError, match="planes, more than are read"):
+            read_image(path)

@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.io.formats.content import damaged_error
-from napari_foundseg.io.formats.integrity.ome_xml import check_ome_xml, check_xml_text
+from napari_foundseg.io.formats.integrity.plane_counts import check_index, check_ome_xml, check_xml_text
 
 __all__ = ["open_tiff", "tiff_error"]
 
@@ -76,6 +76,8 @@ def open_tiff(path: Path, file: Path, metadata: str | None) -> Any:
         # tifffile looks for images by them.
         if tiff.is_ome:
             check_ome_xml(path, metadata or tiff.ome_metadata or "")
+        if tiff.is_micromanager:
+            check_index(path, tiff.micromanager_metadata or {})
         for text in (tiff.pages.first.description, tiff.pages.first.description1):
             check_xml_text(path, text or "")
     except BadImageError:

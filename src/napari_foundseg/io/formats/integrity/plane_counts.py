@@ -1,17 +1,21 @@
-"""OME-XML before tifffile reads it: texts and numbers of planes that would fill the memory."""
+"""Metadata of TIFFs before tifffile looks for images by them: texts and counts of planes that would fill the memory."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from math import prod
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from napari_foundseg.core.errors import BadImageError
 
-__all__ = ["check_ome_xml", "check_xml_text"]
+__all__ = ["check_index", "check_ome_xml", "check_xml_text"]
 
 #: Planes of an image; tifffile keeps a list of all.
 _MOST_PLANES = 1 << 18
+_SUMMARY = ("Channels", "Slices", "Positions", "Frames")
 _COUNTS = ("SizeZ", "SizeC", "SizeT", "NumPlanes", "PlaneCount", "FirstZ", "FirstC", "FirstT", "IFD")
 
 
@@ -44,7 +48,23 @@ def check_ome_xml(path: Path, text: str) -> None:
         with suppress(KeyError, ValueError, ZeroDivisionError):
             first, last = float(element.attrib["Start"]), float(element.attrib["End"])
             planes = max(planes, abs(last - first) / abs(float(element.attrib.get("Step", 1))))
-        if planes > _MOST_PLANES:
-            raise BadImageError(
-                path, f"its metadata name {planes:.3g} planes, more than are read; they are damaged: export it again"
-            )
+        _check_planes(path, planes)
+
+
+def check_index(path: Path, found: Mapping[str, Any]) -> None:
+    """Refuse metadata of Micro-Manager that name more planes than a recording has."""
+    index = found.get("IndexMap")
+    if index is not None and len(index):
+        _check_planes(path, prod(int(n) + 1 for n in index[:, :4].max(axis=0)))
+    summary: Any = found.get("Summary")
+    planes = 1
+    with suppress(ValueError, TypeError, AttributeError):
+        planes = prod(max(1, int(summary.get(name, 1))) for name in _SUMMARY)
+    _check_planes(path, planes)
+
+
+def _check_planes(path: Path, planes: float) -> None:
+    if planes > _MOST_PLANES:
+        raise BadImageError(
+            path, f"its metadata name {planes:.3g} planes, more than are read; they are damaged: export it again"
+        )
