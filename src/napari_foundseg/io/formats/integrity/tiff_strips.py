@@ -117,7 +117,8 @@ def _guarded(path: Path, page: Any, decode: Callable[..., Any]) -> Callable[...,
             _, _, shape = decode(None, index, **{**options, "_fullsize": False})
             check_size(path, shape, itemsize, len(data) + _SPARE, ratio)
             if options.get("jpegheader") is None:
-                _check_coded(path, compression, data, shape)
+                # A coded last strip may have all rows of a strip.
+                _check_coded(path, compression, data, decode(None, index, **{**options, "_fullsize": True})[2])
             if row and compression in _DEFLATE:
                 _check_packed_bits(path, data, rows, row)
         return decode(data, index, **options)
