@@ -253,6 +253,6 @@ def test_a_damaged_file_that_napari_opened_is_named_in_the_form(qtbot: Any, view
     form = docked(viewer, AutomaticWidget)
     qtbot.waitUntil(lambda: "refused" in form.image.file.words.text())
     assert form.image.file.words.isVisibleTo(form)
-    assert "checksum of its part IDAT is wrong" in form.image.file.words.text()
+    assert "the file is damaged: its pixels cannot be unpacked" in form.image.file.words.text()
     assert form.image.file.undo_button.isHidden()
     assert np.array_equal(layer.data, pixels)
