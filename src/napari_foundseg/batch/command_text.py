@@ -26,8 +26,8 @@ __all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of"]
 #: Options of a command that say how an image is read, and their help.
 IMAGE_OPTIONS = {
     "axes": "Axes of the image, such as ZYX or YXC.",
-    "channels": "One to three channels, by number from 0 or by name, such as 0 or 2,0,1 or GFP,DAPI, or as JSON; red, green "
-    "and blue of RGB images, 0,1,2 for RGB. Default: the first, or what the colours of an RGB image give.",
+    "channels": "One to three channels, by number from 0 or by name, such as 0 or 2,0,1 or GFP,DAPI, or as JSON; "
+    "red, green and blue of RGB images, 0,1,2 for RGB. Default: the first, or what the colours of an RGB image give.",
     "normalisation": 'How grey values become 8 bits, as JSON, such as {"kind": "limits", "low": 0, "high": 4095}; '
     "kinds are percentile, as is, min to max, limits and ct. Default: as the model expects.",
     "spacing": 'Size of a pixel along each axis, as JSON, such as {"Y": [0.65, "µm"], "X": [0.65, "µm"]}.',

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -25,13 +24,9 @@ from napari_foundseg.core.contrast import (
     Limits,
     MinMax,
     Percentile,
-    describe_normalisation,
-    doubts_of,
-    find_limits,
     to_uint8,
 )
 from napari_foundseg.core.errors import AxesError, BadImageError
-from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.pixels.array_checks import as_array, check_dtype, check_levels, is_pyramid
 from napari_foundseg.core.pixels.channels import (
     COLOURS,
@@ -43,17 +38,16 @@ from napari_foundseg.core.pixels.channels import (
     is_rgb,
 )
 from napari_foundseg.core.pixels.colour import ColourRule, FoundColour, find_colour
+from napari_foundseg.core.pixels.grey_limits import measure_limits
 from napari_foundseg.core.pixels.reading import read_slice
-from napari_foundseg.core.pixels.sampling import flat, is_flat, sample_planes
+from napari_foundseg.core.pixels.sampling import flat, sample_planes
+from napari_foundseg.core.pixels.sliced_array import SlicedArray
 
 __all__ = ["Image"]
 
-#: Pixels read where the sample shows one value only.
-_MOST_PIXELS = 1 << 26
-
 
 @dataclass(frozen=True, eq=False)
-class Image:
+class Image(SlicedArray):
     """Pixels with their axes, spacing and source. Immutable: for changed pixels, make a new one.
 
     Parameters
@@ -126,42 +120,6 @@ class Image:
     levels: tuple[Any, ...] = field(init=False, repr=False)
 
     @property
-    def _axes(self) -> str:
-        assert self.axes is not None
-        return self.axes
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The pixels' dtype."""
-        dtype: np.dtype[Any] = np.dtype(self.levels[0].dtype)
-        return dtype
-
-    @property
-    def label_axes(self) -> str:
-        """The axes of a label image of this image: all but the channels, in the array's order."""
-        return self._axes.replace("C", "")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of a label image of this image."""
-        return tuple(n for n, axis in zip(self.levels[0].shape, self._axes, strict=True) if axis != "C")
-
-    @property
-    def slice_axes(self) -> str:
-        """The axes along which the image is cut into slices, in the array's order."""
-        return self.label_axes.replace("Y", "").replace("X", "")
-
-    @property
-    def slice_shape(self) -> tuple[int, ...]:
-        """Number of slices along each of `slice_axes`."""
-        return tuple(self._size(axis) for axis in self.slice_axes)
-
-    @property
-    def plane_shape(self) -> tuple[int, int]:
-        """Rows and columns of one slice."""
-        return self._size("Y"), self._size("X")
-
-    @property
     def chosen_channels(self) -> tuple[int, ...]:
         """Numbers of the channels that are used; none where the image has no channel axis."""
         return self.channels if isinstance(self.channels, tuple) else ()  # type: ignore[return-value] # numbers
@@ -200,13 +158,6 @@ class Image:
     def _measured_colour(self) -> FoundColour:
         every = tuple(range(self._count))
         return find_colour(self._planes(channels=every)[0]) if self.whole is None else self.whole._measured_colour
-
-    @property
-    def usable_levels(self) -> list[int]:
-        """Levels of the pyramid that have as many slices and channels as the finest one, which is the first."""
-        fixed = [i for i, axis in enumerate(self._axes) if axis not in "YX"]
-        sizes = [[level.shape[i] for i in fixed] for level in self.levels]
-        return [number for number, size in enumerate(sizes) if size == sizes[0]]
 
     def seen_as(self, expected: Percentile | AsIs | MinMax | Limits | CTWindow, colour: ColourRule = "RGB") -> Image:
         """Return the image as a model expects it, unless a normalisation or channels were chosen for it.
@@ -267,16 +218,6 @@ class Image:
         }
         return replace(self, data=list(rest) if len(rest) > 1 else rest[0], spacing=spacing, source=None)
 
-    def indices(self) -> Iterator[tuple[int, ...]]:
-        """Iterate over all slices.
-
-        Yields
-        ------
-        tuple of int
-            One index for each of `slice_axes`; the empty tuple for a single image.
-        """
-        yield from product(*(range(n) for n in self.slice_shape))
-
     @property
     def is_photograph(self) -> bool:
         """Whether the pixels are 8-bit RGB, all three colours in their order."""
@@ -314,35 +255,10 @@ class Image:
     @cached_property
     def _measured(self) -> tuple[FoundLimits, str]:
         """Limits and doubts, of one sample."""
-        planes, whole = self._planes()
-        sample = flat(planes)
-        norm = self.normalisation
-        if is_flat(sample) and (more := self._planes(_MOST_PIXELS)[0]):
-            # An object may be in the slices, or between the pixels, that were not looked at.
-            planes = more
-            sample = flat(planes)
-        doubts = doubts_of(sample)
-        if not np.isfinite(sample).any() or self.dtype == bool:
-            return FoundLimits(0.0, 1.0), doubts
-        if isinstance(norm, Limits | CTWindow) or (isinstance(norm, AsIs) and self.is_photograph):
-            return FoundLimits(*self.limits), " ".join(filter(None, (doubts, self._flatness(sample))))
-        if isinstance(norm, MinMax):
-            found = find_limits(planes, 0, 100)
-            least, greatest = (float(value) for value in whole)
-            return (found if found.mended else replace(found, low=least, high=greatest)), doubts
-        chosen = norm if isinstance(norm, Percentile) else Percentile()
-        return find_limits(planes, chosen.low, chosen.high), doubts
-
-    def _flatness(self, sample: NDArray[Any]) -> str:
-        """Say it if limits that were chosen show all of a sample as one grey value."""
-        least, greatest = (float(value) for value in np.nanpercentile(sample, (0, 100)))
-        low, high = self.limits
-        assert self.normalisation is not None
-        how = describe_normalisation(self.normalisation)
-        if least == greatest or (low < high and greatest > low and least < high):
-            return ""
-        colour = "white" if low < high and least >= high else "black"
-        return f"The contrast ({how}) makes every pixel {colour}: the values go from {least:g} to {greatest:g}."
+        shows_as_it_is = isinstance(self.normalisation, Limits | CTWindow) or (
+            isinstance(self.normalisation, AsIs) and self.is_photograph
+        )
+        return measure_limits(self._planes, self.normalisation, self.limits if shows_as_it_is else None)
 
     def raw(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[Any]:
         """Return the pixels of one slice, or of a box in it, as they are.
@@ -382,23 +298,6 @@ class Image:
         if grey.shape[-1] == 2:
             grey = np.concatenate([grey, np.zeros_like(grey[..., :1])], axis=-1)
         return np.ascontiguousarray(grey if grey.shape[-1] == 3 else np.repeat(grey, 3, axis=-1))
-
-    def plane_view(self, labels: NDArray[Any], index: tuple[int, ...]) -> NDArray[Any]:
-        """Return the slice of a label image as a writable (rows, columns) view.
-
-        Parameters
-        ----------
-        labels : ndarray
-            Array of this image's `shape`.
-        index : tuple of int
-            The slice, one number for each of `slice_axes`.
-
-        Returns
-        -------
-        (M, N) ndarray
-            A view, not a copy.
-        """
-        return plane_view(labels, self.label_axes, index)
 
     def channel_numbers(self, chosen: int | str | tuple[int | str, ...] | None) -> tuple[int, ...] | None:
         """Return channels given by name or number in the form that `channels` takes.
@@ -492,14 +391,6 @@ class Image:
         sample = self._sample()
         digest.update(sample.astype(sample.dtype.newbyteorder("="), copy=False).tobytes())
         return digest.hexdigest()
-
-    def _size(self, axis: str) -> int:
-        return int(self.levels[0].shape[self._axes.index(axis)])
-
-    @property
-    def _count(self) -> int:
-        """The number of channels; 0 where there is no such axis."""
-        return self._size("C") if "C" in self._axes else 0
 
     @property
     def _names_of_channels(self) -> tuple[str, ...]:
