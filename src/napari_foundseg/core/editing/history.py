@@ -205,6 +205,16 @@ class History:
         return self._done[-1] if self._done else None
 
     @property
+    def last_reversed(self) -> EditStep | None:
+        """What undo would do."""
+        return self._done[-1].reversed() if self._done else None
+
+    @property
+    def next(self) -> EditStep | None:
+        """What redo would do."""
+        return self._undone[-1] if self._undone else None
+
+    @property
     def undo_name(self) -> str | None:
         """Name of the step that undo would take back; None if there is none."""
         return self._done[-1].name if self._done else None

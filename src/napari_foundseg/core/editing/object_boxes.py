@@ -14,6 +14,10 @@ __all__ = ["box_around", "box_of", "object_boxes", "wider"]
 
 #: Largest id that a list of all ids is made for; beyond, the ids in use are counted first.
 _DENSE = 4_000_000
+#: Pixels in which boxes are searched at once.
+_PART = 1 << 19
+#: Largest id that such a list is made for with each part.
+_LISTED = 1 << 16
 
 
 def object_boxes(labels: NDArray[Any]) -> dict[int, SliceBox]:
@@ -28,12 +32,32 @@ def object_boxes(labels: NDArray[Any]) -> dict[int, SliceBox]:
 
     if not labels.size:
         return {}
-    if int(labels.max()) <= _DENSE:
-        found = ndimage.find_objects(labels.astype(np.int32, copy=False))
-        return {i: box for i, box in enumerate(found, 1) if box is not None}
+    largest = int(labels.max())
+    if largest <= _DENSE:
+        return _dense_boxes(labels, _PART if largest <= _LISTED else labels.size)
     ids, numbers = np.unique(labels, return_inverse=True)
     found = ndimage.find_objects(numbers.reshape(labels.shape).astype(np.int32) + 1)
     return {int(i): box for i, box in zip(ids, found, strict=True) if i > 0}
+
+
+def _dense_boxes(labels: NDArray[Any], pixels: int) -> dict[int, SliceBox]:
+    """Find the boxes in parts along the first axis, so that other threads have their turn between them."""
+    from scipy import ndimage
+
+    boxes: dict[int, SliceBox] = {}
+    rows = max(1, pixels // max(1, labels[0].size))
+    for start in range(0, len(labels), rows):
+        found = ndimage.find_objects(labels[start : start + rows].astype(np.int32, copy=False))
+        for label, box in enumerate(found, 1):
+            if box is not None:
+                first, *others = box
+                here = (slice(first.start + start, first.stop + start), *others)
+                boxes[label] = _around_both(boxes[label], here) if label in boxes else here
+    return dict(sorted(boxes.items()))
+
+
+def _around_both(one: SliceBox, other: SliceBox) -> SliceBox:
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(one, other, strict=True))
 
 
 def box_of(labels: NDArray[Any], ids: Sequence[int]) -> SliceBox | None:

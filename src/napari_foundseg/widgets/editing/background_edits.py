@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
 from napari_foundseg.core.editing.difference import Difference, SliceBox
 from napari_foundseg.core.editing.edit_progress import EditCancelled, EditProgress
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
+    from napari_foundseg.core.editing.history import EditStep
     from napari_foundseg.core.editing.object_facts import Facts
     from napari_foundseg.core.editing.object_sizes import Census
     from napari_foundseg.widgets.editing.object_counts import ObjectCounts
@@ -44,6 +45,9 @@ class MadeEdit:
     known_before: dict[int, Any] = field(default_factory=dict)
     known_after: dict[int, Any] = field(default_factory=dict)
     table: pd.DataFrame | None = None
+    #: Of an undo or redo: the step, and the pixels that are left alone since something else has changed them.
+    step: EditStep | None = None
+    left: int = 0
 
 
 @dataclass(eq=False)
@@ -52,6 +56,8 @@ class _Order:
     prepare: Callable[[], tuple[Make, Facts]]
     done: Callable[[bool | Exception], None]
     progress: EditProgress
+    #: Of an undo or redo: returns the step that is to be applied.
+    step: Callable[[], EditStep | None] | None = None
 
 
 class BackgroundEdits(QObject):
@@ -79,6 +85,7 @@ class BackgroundEdits(QObject):
         self._released = False
         self._array: NDArray[Any] | None = None
         self._revision = -1
+        self._result: bool | Exception = False
         self._thread = NumpyThread("edits")
         self._thread.done.connect(self._computed)
 
@@ -105,6 +112,18 @@ class BackgroundEdits(QObject):
             self._start()
         self.changed.emit()
 
+    @property
+    def is_stepping(self) -> bool:
+        """Whether a step is being undone or redone."""
+        return bool(self._orders) and self._orders[0].step is not None
+
+    def apply(self, name: str, step: Callable[[], EditStep | None], done: Callable[[bool | Exception], None]) -> None:
+        """Undo or redo a step; `step` is called when it is its turn, and returns None where there is none."""
+        self._orders.append(_Order(name, lambda: (lambda _: (), {}), done, EditProgress(), step))
+        if len(self._orders) == 1:
+            self._start()
+        self.changed.emit()
+
     def cancel(self) -> bool:
         """Cancel all; return whether there was anything."""
         for order in self._orders:
@@ -122,8 +141,12 @@ class BackgroundEdits(QObject):
         order = self._orders[0]
         try:
             make, known = order.prepare()
+            step = None if order.step is None else order.step()
         except Exception as error:  # noqa: BLE001 - told to whoever asked
             self._finish(error)
+            return
+        if order.step is not None and step is None:
+            self._finish(False)
             return
         array = self._array = self._layer.data
         self._revision = self._counted.revision
@@ -134,6 +157,8 @@ class BackgroundEdits(QObject):
 
         def work() -> MadeEdit:
             progress.report(progress.done)
+            if step is not None:
+                return _applied(array, step, table)
             return _made(array, make, known, census, axes, columns, table, progress)
 
         self._thread.ask(work)
@@ -150,9 +175,15 @@ class BackgroundEdits(QObject):
             self._start()
         else:
             try:
-                self._finish(self._write(order.name, result))
+                self._result = self._write(order.name, result)
             except Exception as error:  # noqa: BLE001 - told to whoever asked
-                self._finish(error)
+                self._result = error
+            # The window draws and answers between the two.
+            QTimer.singleShot(0, self._finish_written)
+
+    def _finish_written(self) -> None:
+        if not self._released:
+            self._finish(self._result)
 
     def _finish(self, result: bool | Exception) -> None:
         order = self._orders.popleft()
@@ -190,6 +221,16 @@ def _made(
     before, after = changed_facts(after_labels, axes, columns, parts, turned, census.size, all_before, known)
     progress.report(1.0)
     return MadeEdit(values, part, before, after, with_facts(table, INDEX, after) if after else None)
+
+
+def _applied(array: NDArray[Any], step: EditStep, table: pd.DataFrame) -> MadeEdit:
+    """Compute the labels after a step of one part."""
+    (part,) = step.parts
+    values, left = part.onto(array[part.box])
+    assert part.gains is not None  # for the window's thread
+    after = dict(step.known_after)
+    changed = with_facts(table, INDEX, after) if after else None
+    return MadeEdit(values, part, dict(step.known_before), after, changed, step, left)
 
 
 def _wraps(array: NDArray[Any], values: NDArray[Any]) -> bool:

@@ -38,6 +38,8 @@ __all__ = ["LabelsHistory", "open_histories", "open_history", "shared_history"]
 
 #: Greatest number of changed pixels to update one by one; beyond, redrawing the slice is faster.
 _FEW = 300_000
+#: Greatest number of pixels of a step that is undone in the window's thread.
+_LARGE = 1 << 20
 #: Bytes of steps that are kept of a layer that no form follows.
 _LEFT = 64 << 20
 
@@ -99,6 +101,7 @@ class LabelsHistory(QObject):
         self._busy = False
         self._users: set[Hashable] = set()
         self._presence = LayerPresence(layer, self.release)
+        self._applied: MadeEdit | None = None
         #: Edits that take long.
         self.background = BackgroundEdits(layer, self.counted, self._write_made)
         layer.events.paint.connect(self._on_paint)
@@ -184,6 +187,9 @@ class LabelsHistory(QObject):
             return False
         if made.table is not None:
             self.layer.features = made.table
+        if made.step is not None:
+            self._applied = made
+            return True
         parts = () if made.part is None else (made.part,)
         self.counted.take(parts)
         self._add_step(EditStep(name, parts, made.known_before, made.known_after))
@@ -197,17 +203,17 @@ class LabelsHistory(QObject):
         return self._record_step(name, [], {i: {**before.get(i, {}), **values} for i in ids})
 
     def undo(self) -> None:
-        """Cancel what is being computed, else revert the last step."""
-        if not self.background.cancel():
+        """Cancel the edit that is being computed, else revert the last step."""
+        if self.background.is_stepping or not self.background.cancel():
             self.revert()
 
     def revert(self) -> None:
         """Revert the last step."""
-        self._apply_step(self._steps.undo, "Undone")
+        self._apply_step("undo", lambda: self._steps.last_reversed, self._steps.undo, "Undone")
 
     def redo(self) -> None:
         """Repeat the step that was undone last."""
-        self._apply_step(self._steps.redo, "Redone")
+        self._apply_step("redo", lambda: self._steps.next, self._steps.redo, "Redone")
 
     def join(self, user: Hashable) -> None:
         """Register a user of the history."""
@@ -246,15 +252,37 @@ class LabelsHistory(QObject):
         self._steps = History()
         self.changed.emit("")
 
-    def _apply_step(self, take: Callable[[], EditStep | None], done: str) -> None:
+    def _apply_step(
+        self, name: str, look: Callable[[], EditStep | None], take: Callable[[], EditStep | None], done: str
+    ) -> None:
         if why := why_not_writable(self.layer):
             self.changed.emit(f"Nothing was changed: {self.layer.name!r} is {why}.")
             return
-        if (step := take()) is None:
+        step = look()
+        large = step is not None and len(step.parts) == 1 and np.prod(step.parts[0].shape) > _LARGE
+        if self.background.is_stepping or large:
+            words = f"{name.capitalize()} {'' if step is None else step.name}…"
+            self.background.apply(name, look, lambda result: self._stepping_done(result, take, done))
+            self.changed.emit(words)
+            return
+        if take() is None or step is None:
             self.changed.emit("")
             return
         skipped = sum(self._write_part(part) for part in step.parts)
         write_facts(self.layer, step.known_after)
+        self._note_applied(step, done, skipped)
+
+    def _stepping_done(self, result: bool | Exception, take: Callable[[], EditStep | None], done: str) -> None:
+        made = self._applied
+        self._applied = None
+        if made is None or made.step is None:
+            failed = isinstance(result, Exception)
+            self.changed.emit(f"Nothing was changed: {result}." if failed else "")
+            return
+        take()
+        self._note_applied(made.step, done, made.left)
+
+    def _note_applied(self, step: EditStep, done: str, skipped: int) -> None:
         turned = self.counted.take(step.parts)
         self.journal.open()
         self.journal.add(step)

@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QDoubleSpinBox, QGridLayout, QPushButton, QWidget
 
 from napari_foundseg.core.editing import edits
 from napari_foundseg.core.editing.difference import SliceBox
+from napari_foundseg.core.editing.each_object import edit_each
+from napari_foundseg.core.editing.edit_progress import EditProgress
 from napari_foundseg.core.editing.object_facts import Facts
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.measuring.number_text import number_text, size_text
@@ -32,6 +34,8 @@ __all__ = ["CorrectWidget"]
 
 #: Canvas pixels of movement that make a press a drag.
 _DRAG = 5
+#: Greatest number of chosen objects whose ids are named.
+_NAMED = 20
 
 
 class CorrectWidget(LabelsDock):
@@ -60,14 +64,13 @@ class CorrectWidget(LabelsDock):
         if len(self.chosen) < 2:
             self.fail(PromptError("To merge, click the first object, then Shift+click the others."))
             return
-        first = self.chosen[0]
-        if self._write_edit("merge", lambda labels: edits.merge(labels, self.chosen)):
-            self.choose([first])
+        ids = self.chosen
+        self._edit_chosen("merge", lambda labels: edits.merge(labels, ids), then=lambda: self.choose(ids[:1]))
 
     def delete(self) -> None:
         """Remove the chosen objects."""
-        if self._write_edit("delete", lambda labels: edits.delete(labels, self._require_chosen())):
-            self.choose([])
+        ids = self.chosen
+        self._edit_chosen("delete", lambda labels: edits.delete(labels, ids), then=lambda: self.choose([]))
 
     def fill_holes(self) -> None:
         """Fill the holes of the chosen objects."""
@@ -75,15 +78,18 @@ class CorrectWidget(LabelsDock):
 
     def smooth(self) -> None:
         """Round off the outlines of the chosen objects."""
-        self._edit_each("smooth", lambda la, i, s: edits.smooth(la, i, self.amount.value(), s))
+        amount = self.amount.value()
+        self._edit_each("smooth", lambda la, i, s: edits.smooth(la, i, amount, s), 2 * amount)
 
     def grow(self) -> None:
         """Move the outlines of the chosen objects outwards."""
-        self._edit_each("grow", lambda la, i, s: edits.grow(la, i, self.amount.value(), s))
+        amount = self.amount.value()
+        self._edit_each("grow", lambda la, i, s: edits.grow(la, i, amount, s), amount)
 
     def shrink(self) -> None:
         """Move the outlines of the chosen objects inwards."""
-        self._edit_each("shrink", lambda la, i, s: edits.grow(la, i, -self.amount.value(), s))
+        amount = self.amount.value()
+        self._edit_each("shrink", lambda la, i, s: edits.grow(la, i, -amount, s))
 
     def keep_largest(self) -> None:
         """Remove all but the largest part of the chosen objects."""
@@ -286,20 +292,40 @@ class CorrectWidget(LabelsDock):
 
     # Writing.
 
-    def _require_chosen(self) -> list[int]:
-        if not self.chosen:
-            raise PromptError("No object is chosen. Click one (Shift+click for more).")
-        return self.chosen
-
-    def _edit_each(self, name: str, make: Callable[[Any, int, edits.Spacing], edits.Pieces]) -> None:
+    def _edit_each(
+        self, name: str, make: Callable[[Any, int, edits.Spacing], edits.Pieces], reach: float = 0.0
+    ) -> None:
+        """Edit the chosen objects one after the other; `reach` is how far it looks beyond them, in the layer's unit."""
         layer = self.layer
         if layer is None:
             return
         spacing = label_spacing(layer)[0]
-        # One after the other: boxes may overlap, so each object needs the result of the one before.
-        self._write_edit(
-            name, lambda labels: (piece for i in self._require_chosen() for piece in make(labels, i, spacing))
+        ids = self.chosen
+        margin = [0 if s is None else int(np.ceil(reach / s)) + 1 for s in spacing]
+        progress = EditProgress()
+        self._edit_chosen(
+            name,
+            lambda labels: edit_each(labels, ids, lambda part, i: make(part, i, spacing), margin, progress),
+            progress,
         )
+
+    def _edit_chosen(
+        self,
+        name: str,
+        make: Callable[[Any], edits.Pieces],
+        progress: EditProgress | None = None,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Edit the chosen objects as one step: on the spot, or in a background thread where that takes long."""
+        if not self.chosen:
+            self.fail(PromptError("No object is chosen. Click one (Shift+click for more)."))
+            return
+
+        def finish() -> None:
+            then()
+            self._show_chosen_size()
+
+        self.edit(name, make, len(self.chosen), finish, progress)
 
     def _write_edit(self, name: str, make: Callable[[Any], Iterable[tuple[SliceBox, Any]]]) -> bool:
         """Write an edit; show the error, or that nothing changed."""
@@ -334,4 +360,10 @@ class CorrectWidget(LabelsDock):
         known = [s for s in spacing if s is not None]
         size = f", {size_text(pixels * float(np.prod(known)), unit + '²³'[len(known) - 2])}" if unit != "px" else ""
         names = ", ".join(map(str, self.chosen))
-        self.state.setText(f"Object{'s' if len(self.chosen) > 1 else ''} {names}: {number_text(pixels)} pixels{size}")
+        many = len(self.chosen) > _NAMED
+        named = (
+            f"{number_text(len(self.chosen))} objects"
+            if many
+            else f"Object{'s' if len(self.chosen) > 1 else ''} {names}"
+        )
+        self.state.setText(f"{named}: {number_text(pixels)} pixels{size}")

@@ -10,13 +10,16 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_foundseg.core.editing.difference import SliceBox
+from napari_foundseg.core.editing.edit_progress import EditCancelled, EditProgress
 from napari_foundseg.core.editing.object_facts import Facts
-from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.measuring.number_text import number_text
 from napari_foundseg.widgets.controls.image_choice import ImageChoice
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
+from napari_foundseg.widgets.editing.edit_row import EditRow
 from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared_history
 from napari_foundseg.widgets.editing.undo_row import UndoRow
 from napari_foundseg.widgets.editing.write_checks import why_not_writable
@@ -25,6 +28,10 @@ from napari_foundseg.widgets.layers.layer_axes import layer_axes
 from napari_foundseg.widgets.layers.result_layers import editable_copy
 
 __all__ = ["LabelsDock"]
+
+#: Greatest numbers of objects and of pixels of a layer that are edited in the window's thread.
+_FEW = 16
+_SMALL = 1 << 20
 
 
 class LabelsDock(Dock):
@@ -46,6 +53,9 @@ class LabelsDock(Dock):
             self.viewer, Labels, "The Labels layer to edit. It follows the selection in the layer list."
         )
         self.state = wrapping_label("")
+        #: What is being computed, with *Cancel*.
+        self.running = EditRow()
+        self.running.changed.connect(self._enable_tools)
         self.copy_button = QPushButton("Make an editable copy")
         self.copy_button.setToolTip("Add an editable Labels layer with a copy of the objects.")
         self.copy_button.hide()
@@ -55,6 +65,7 @@ class LabelsDock(Dock):
             labelled_row("Image", self.image),
             labelled_row("Objects", self.objects),
             self.state,
+            self.running,
             self.message,
             self.copy_button,
         ):
@@ -128,37 +139,101 @@ class LabelsDock(Dock):
             self.fail(error)
             return None
 
-    def write_soon(self, name: str, prepare: Callable[[], tuple[Callable[[Any], Any], Facts]], words: str) -> None:
+    def edit(
+        self,
+        name: str,
+        make: Callable[[Any], Iterable[tuple[SliceBox, Any]]],
+        count: int,
+        then: Callable[[], None],
+        progress: EditProgress | None = None,
+    ) -> None:
+        """Edit some objects as one step: on the spot, or in a background thread where that may take long.
+
+        Parameters
+        ----------
+        count : int
+            Number of objects.
+        then : callable
+            Called when it is done without an error.
+        """
+        layer = self.layer
+        if layer is None:
+            return
+        if self.running.name:
+            self.fail(PromptError(f"{self.running.name!r} is being computed. Wait, or press Cancel."))
+        elif count > _FEW or layer.data.size > _SMALL:
+            words = f"{name.capitalize()}: {number_text(count)} object{'' if count == 1 else 's'}…"
+            self.write_soon(name, lambda: (make, {}), words, then, progress)
+        elif (changed := self.write(name, make)) is not None:
+            then()
+            if not changed:
+                self.unchanged()
+
+    def write_soon(
+        self,
+        name: str,
+        prepare: Callable[[], tuple[Callable[[Any], Any], Facts]],
+        words: str,
+        then: Callable[[], None] = lambda: None,
+        progress: EditProgress | None = None,
+    ) -> None:
         """Compute an edit in a background thread, write it as one step, and show its errors.
 
         Parameters
         ----------
         prepare : callable
             As `LabelsHistory.write_soon` takes it.
+        then : callable
+            Called when it was computed without an error, and this layer is still the one that is edited.
+        progress : EditProgress, optional
+            Reported by `prepare`; without it the form shows that something is under way, but not how far it is.
         """
-        if self.history is not None and why_not_writable(self.history.layer):
-            self._show_refusal(self.history.layer)
-        elif self.history is not None:
-            self.message.say("")
-            self.state.setText(words)
-            self.history.write_soon(name, prepare, self._write_done)
+        history = self.history
+        if history is None:
+            return
+        self.message.say("")
+        self.copy_button.hide()
+        if why_not_writable(history.layer):
+            self._show_refusal(history.layer)
+            return
+        self.state.setText(words)
+
+        def done(result: bool | Exception) -> None:
+            if self.history is history:
+                self._write_done(result, then)
+
+        history.write_soon(name, prepare, done, progress)
 
     def unchanged(self) -> None:
         """Show that there was nothing to change."""
 
-    def _write_done(self, result: bool | Exception) -> None:
-        if isinstance(result, FoundsegError):
+    def _write_done(self, result: bool | Exception, then: Callable[[], None]) -> None:
+        if isinstance(result, EditCancelled):
+            self.state.setText("Cancelled. Nothing was changed.")
+        elif isinstance(result, FoundsegError):
+            self.state.setText("")
             self.fail(result)
+        elif isinstance(result, MemoryError):
+            self.state.setText("")
+            self.message.say("Nothing was changed: there is not enough memory. Choose fewer objects.")
         elif isinstance(result, Exception):
-            self.message.say(f"Nothing was changed: {result}")
-        elif not result:
-            self.unchanged()
+            self.state.setText("")
+            self.message.say(f"Nothing was changed: {result!r}")
+        else:
+            then()
+            if not result:
+                self.unchanged()
 
     # The layer.
 
     def _follow_layer(self) -> None:
         self._change_layer()
-        if self.layer is not None:
+        self._enable_tools()
+
+    def _enable_tools(self) -> None:
+        if self.layer is not None and self.running.name:
+            why_not = f"{self.running.name!r} is being computed. Wait, or press Cancel."
+        elif self.layer is not None:
             why_not = ""
         elif self.objects.layer is None:
             why_not = "There is no Labels layer. Add or select one first."
@@ -186,6 +261,7 @@ class LabelsDock(Dock):
                 return
             self.history = shared_history(layer, self.chosen_image(), self)
             self.edits.follow(self.history)
+            self.running.follow(self.history.background)
             self.enter(layer)
 
     def _leave_layer(self) -> None:
@@ -195,6 +271,7 @@ class LabelsDock(Dock):
             history = self.history
             self.history = None
             self.edits.follow(None)
+            self.running.follow(None)
             history.leave(self)
 
     def _show_refusal(self, layer: Labels) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,11 +18,11 @@ from napari_foundseg.widgets.layers.layer_conversion import view_pixel
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.layers.overlay import part_transforms
 from napari_foundseg.widgets.layers.unique_name import unique_name
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_foundseg.core.editing.difference import SliceBox
     from napari_foundseg.widgets.editing.labels_history import LabelsHistory
 
 __all__ = ["ObjectOutlines", "shared_outlines"]
@@ -35,6 +35,8 @@ _HALO = 3
 _SCREEN_PIXELS = 2.0
 #: Greatest number of voxels that are searched in the 3-D view.
 _MOST_VOXELS = 1 << 28
+#: Greatest number of pixels, once for each chosen object, that are searched in the window's thread.
+_QUICK = 1 << 24
 
 _shared: WeakKeyDictionary[Labels, ObjectOutlines] = WeakKeyDictionary()
 
@@ -72,6 +74,8 @@ class ObjectOutlines(QObject):
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._draw)
+        self._latest = NumpyThread()
+        self._latest.done.connect(self._computed)
         history.stepped.connect(self._draw_soon)
         for emitter in self._emitters:
             emitter.connect(self._draw_soon)
@@ -132,25 +136,35 @@ class ObjectOutlines(QObject):
             self._soon.start()
 
     def _draw(self) -> None:
-        found = self._find_objects() if self._ids and self._labels.visible else None
+        found = self._outlining() if self._ids and self._labels.visible else None
         if found is None or self._labels not in self._viewer.layers:
+            self._latest.number += 1
             self._remove()
             return
-        box, ids = found
-        shown = [axis for axis, part in enumerate(box) if part.stop - part.start > 1 or axis in self._displayed()]
-        self._width = width = self._rim_width()
-        padded = np.pad(ids, [(2 * width, 2 * width) if axis in shown else (0, 0) for axis in range(ids.ndim)])
-        outlines = _outlines(padded, self._ids, width, shown)
-        corner = [part.start - 2 * width * (axis in shown) for axis, part in enumerate(box)]
-        self._show(outlines, corner)
+        pixels, work = found
+        if pixels * len(self._ids) <= _QUICK:
+            self._latest.number += 1
+            self._show_found(work())
+        else:
+            self._latest.ask(work)
+
+    def _computed(self, number: int, found: Any) -> None:
+        if number == self._latest.number and self._users and not isinstance(found, Exception):
+            self._show_found(found)
+
+    def _show_found(self, found: tuple[NDArray[np.uint8], list[int]] | None) -> None:
+        if found is None or self._labels not in self._viewer.layers:
+            self._remove()
+        else:
+            self._show(*found)
 
     def _displayed(self) -> list[int]:
         """Return the axes of the layer that the viewer displays."""
         offset = self._viewer.dims.ndim - self._labels.ndim
         return [axis - offset for axis in self._viewer.dims.displayed if axis >= offset]
 
-    def _find_objects(self) -> tuple[SliceBox, NDArray[Any]] | None:
-        """Return the box of the chosen objects in what the viewer shows, and its labels."""
+    def _outlining(self) -> tuple[int, Callable[[], tuple[NDArray[np.uint8], list[int]] | None]] | None:
+        """Return how many pixels are searched, and a function that makes the outlines and their first pixel."""
         labels = self._labels
         data = labels.data
         displayed = self._displayed()
@@ -162,10 +176,22 @@ class ObjectOutlines(QObject):
                 return None
             region.append(slice(0, size) if axis in displayed else slice(at, at + 1))
         part = data[tuple(region)]
-        if part.size > _MOST_VOXELS or (box := box_of(part, self._ids)) is None:
+        if part.size > _MOST_VOXELS:
             return None
-        whole = tuple(slice(b.start + r.start, b.stop + r.start) for b, r in zip(box, region, strict=True))
-        return whole, part[box]
+        self._width = width = self._rim_width()
+        chosen = self._ids
+
+        def work() -> tuple[NDArray[np.uint8], list[int]] | None:
+            box = box_of(part, chosen)
+            if box is None:
+                return None
+            shown = [axis for axis, side in enumerate(box) if side.stop - side.start > 1 or axis in displayed]
+            around = [2 * width if axis in shown else 0 for axis in range(part.ndim)]
+            outlines = _outlines(np.pad(part[box], [(n, n) for n in around]), chosen, width, shown)
+            corner = [b.start + r.start - n for b, r, n in zip(box, region, around, strict=True)]
+            return outlines, corner
+
+        return part.size, work
 
     def _show(self, outlines: NDArray[np.uint8], corner: list[int]) -> None:
         transforms = part_transforms(self._labels, corner)
@@ -173,7 +199,9 @@ class ObjectOutlines(QObject):
         if layer is not None and layer in self._viewer.layers:
             layer.data = outlines
             for name in ("scale", "translate", "rotate", "shear", "affine"):
-                setattr(layer, name, transforms[name])
+                # Each draws the layer again.
+                if not _is_same(getattr(layer, name), transforms[name]):
+                    setattr(layer, name, transforms[name])
             return
         self._layer = layer = Labels(
             outlines,
@@ -199,18 +227,36 @@ class ObjectOutlines(QObject):
         self._layer = None
 
 
-def _outlines(ids: NDArray[Any], chosen: Sequence[int], width: int, axes: Sequence[int]) -> NDArray[np.uint8]:
-    """Return the rims of objects, as wide as given, each with a halo outside of it."""
-    from scipy import ndimage
+def _is_same(one: Any, other: Any) -> bool:
+    return np.array_equal(getattr(one, "affine_matrix", one), getattr(other, "affine_matrix", other))
 
-    around = ndimage.generate_binary_structure(ids.ndim, 1)
-    for axis in set(range(ids.ndim)) - set(axes):
-        around[tuple(slice(None) if i != axis else [0, 2] for i in range(ids.ndim))] = False
+
+def _outlines(ids: NDArray[Any], chosen: Sequence[int], width: int, axes: Sequence[int]) -> NDArray[np.uint8]:
+    """Return the rims of objects, as wide as given, each with a halo outside of it; of all objects at once."""
+    none = np.iinfo(ids.dtype).max
+    own = np.where(np.isin(ids, chosen), ids, ids.dtype.type(0))
+    inside = own
+    most = own
+    least = np.where(own == 0, ids.dtype.type(none), own)
+    for _ in range(width):
+        same = (_spread(inside, np.maximum, axes) == inside) & (_spread(inside, np.minimum, axes) == inside)
+        inside = np.where(same, inside, ids.dtype.type(0))
+        most = _spread(most, np.maximum, axes)
+        least = _spread(least, np.minimum, axes)
     out = np.zeros(ids.shape, np.uint8)
-    for number, label in enumerate(chosen):
-        own = ids == label
-        rim = own & ~ndimage.binary_erosion(own, around, iterations=width)
-        halo = ndimage.binary_dilation(own, around, iterations=width) & ~own
-        out[halo & (out == 0)] = _HALO
-        out[rim] = _FIRST if number == 0 else _OTHERS
+    out[((most != 0) & (most != own)) | ((least != none) & (least != own))] = _HALO
+    rim = (own != 0) & (inside == 0)
+    out[rim] = _OTHERS
+    out[rim & (own == chosen[0])] = _FIRST
+    return out
+
+
+def _spread(values: NDArray[Any], take: np.ufunc, axes: Sequence[int]) -> NDArray[Any]:
+    """Return for each pixel the largest or least value of it and its direct neighbours."""
+    out = values.copy()
+    for axis in axes:
+        ahead = tuple(slice(1, None) if i == axis else slice(None) for i in range(values.ndim))
+        behind = tuple(slice(None, -1) if i == axis else slice(None) for i in range(values.ndim))
+        take(out[behind], values[ahead], out=out[behind])
+        take(out[ahead], values[behind], out=out[ahead])
     return out

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -11,10 +14,31 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 
 __all__ = ["NumpyThread"]
 
+_pausing = threading.Lock()
+#: For each work under way, whether garbage is to be looked for afterwards.
+_paused: list[bool] = []
+
 
 @cache
 def _shared_thread(name: str) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"foundseg-{name}")
+
+
+@contextmanager
+def _collections_paused() -> Iterator[None]:
+    """Let Python not look for garbage meanwhile: with many new objects, that stops the window for a moment."""
+    with _pausing:
+        _paused.append(gc.isenabled())
+        gc.disable()
+    try:
+        yield
+    finally:
+        with _pausing:
+            was_enabled = _paused.pop(0)
+            if _paused:
+                _paused[0] |= was_enabled
+            elif was_enabled:
+                gc.enable()
 
 
 class NumpyThread(QObject):
@@ -48,7 +72,8 @@ class NumpyThread(QObject):
         if number != self.number:
             return
         try:
-            result = work()
+            with _collections_paused():
+                result = work()
         except Exception as error:  # noqa: BLE001 - delivered to the window, which shows it
             result = error
         self.done.emit(number, result)

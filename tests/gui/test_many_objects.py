@@ -1,0 +1,127 @@
+"""*Correct* with many objects: computed beside the window, one write and one step, with progress and *Cancel*."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt, QTimer
+
+from napari_foundseg.widgets.objects import labels_dock
+from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
+
+pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
+
+COUNT = 400
+
+
+@pytest.fixture
+def form(viewer: Any, engine: Any, qtbot: Any) -> CorrectWidget:
+    cell = np.zeros((16, 16), np.int64)
+    cell[4:12, 4:12] = 1
+    cell[7, 7] = 0
+    labels = np.kron(np.arange(1, COUNT + 1).reshape(20, 20), cell).astype(np.uint16)
+    viewer.add_labels(labels, name="objects", features={"index": range(1, COUNT + 1), "area": [63] * COUNT})
+    widget = CorrectWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Correct")
+    widget.choose(list(range(1, COUNT + 1)))
+    return widget
+
+
+def click(qtbot: Any, button: Any) -> None:
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+@pytest.mark.parametrize("tool", ["Grow", "Shrink", "Smooth", "Fill holes", "Keep largest", "Merge", "Delete"])
+def test_an_edit_of_many_objects_is_one_write_and_one_step(qtbot: Any, form: CorrectWidget, tool: str) -> None:
+    layer = form.layer
+    layer.data[0, 0] = 5 if tool == "Keep largest" else 0
+    before = layer.data.copy()
+    drawn: list[Any] = []
+    layer.events.set_data.connect(lambda _event: drawn.append(True))
+    click(qtbot, form.buttons[tool])
+    np.testing.assert_array_equal(layer.data, before)
+    assert form.running.isVisible()
+    assert not form.buttons["Grow"].isEnabled()
+    qtbot.waitUntil(lambda: not form.running.isVisible())
+    after = layer.data.copy()
+    assert (after != before).any()
+    assert len(drawn) == 1, "one write, one redraw"
+    assert form.buttons["Grow"].isEnabled()
+    if tool == "Grow":
+        assert int(layer.features.set_index("index")["area"][7]) == 95
+    click(qtbot, form.edits.undo_button)
+    np.testing.assert_array_equal(layer.data, before)
+    click(qtbot, form.edits.redo_button)
+    np.testing.assert_array_equal(layer.data, after)
+
+
+@pytest.mark.parametrize("by", ["button", "undo", "removal", "data"])
+def test_an_edit_that_is_cancelled_changes_nothing(qtbot: Any, viewer: Any, form: CorrectWidget, by: str) -> None:
+    layer, history = form.layer, form.history
+    before = layer.data.copy()
+    click(qtbot, form.buttons["Smooth"])
+    assert form.running.isVisible()
+    if by == "button":
+        click(qtbot, form.running.cancel_button)
+    elif by == "undo":
+        history.undo()
+    elif by == "removal":
+        viewer.layers.remove(layer)
+    else:
+        layer.data = np.zeros((30, 30), np.uint16)
+    qtbot.waitUntil(lambda: not form.running.isVisible())
+    qtbot.wait(50)
+    if by == "data":
+        assert "There is no object" in form.message.text()
+        assert not layer.data.any()
+        return
+    np.testing.assert_array_equal(layer.data, before)
+    assert history.undo_name is None
+    assert by == "removal" or "Cancelled" in form.state.text()
+
+
+def test_what_is_painted_meanwhile_is_kept(qtbot: Any, form: CorrectWidget) -> None:
+    layer = form.layer
+    click(qtbot, form.buttons["Grow"])
+    with layer.block_history():
+        layer.paint((2, 2), 9)
+    qtbot.waitUntil(lambda: form.history.undo_name == "grow")
+    assert layer.data[2, 2] == 9
+    qtbot.waitUntil(lambda: not form.running.isVisible())
+    form.history.undo()
+    assert layer.data[2, 2] == 9
+
+
+def test_a_large_step_is_undone_beside_the_window_and_keys_are_queued(
+    qtbot: Any, form: CorrectWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_foundseg.widgets.editing.labels_history._LARGE", 100)
+    monkeypatch.setattr(labels_dock, "_FEW", 10_000)
+    layer = form.layer
+    states = [layer.data.copy()]
+    for tool in ("Grow", "Smooth", "Fill holes"):
+        click(qtbot, form.buttons[tool])
+        states.append(layer.data.copy())
+    for _ in range(3):
+        form.history.undo()
+    qtbot.waitUntil(lambda: form.history.undo_name is None)
+    np.testing.assert_array_equal(layer.data, states[0])
+    qtbot.waitUntil(lambda: not form.running.isVisible())
+    assert "Undone: grow" in form.edits.state.text()
+    for _ in range(3):
+        form.history.redo()
+    qtbot.waitUntil(lambda: form.history.redo_name is None)
+    np.testing.assert_array_equal(layer.data, states[-1])
+
+
+def test_the_window_answers_meanwhile(qtbot: Any, form: CorrectWidget) -> None:
+    ticks: list[int] = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: ticks.append(form.running.bar.value()))
+    timer.start(5)
+    click(qtbot, form.buttons["Fill holes"])
+    qtbot.waitUntil(lambda: form.history.undo_name == "fill holes")
+    timer.stop()
+    assert len(ticks) > 1
