@@ -188,10 +188,11 @@ class BackgroundEdits(QObject):
     def _finish(self, result: bool | Exception) -> None:
         order = self._orders.popleft()
         self._array = None
-        if self._orders:
+        others = bool(self._orders)
+        order.done(result)
+        if others and self._orders:
             self._start()
         self.changed.emit()
-        order.done(result)
 
 
 def _made(
