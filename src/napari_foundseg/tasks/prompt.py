@@ -1,11 +1,12 @@
 """Prompting: points, boxes and masks that each mean one object.
 
 At which scale an object is looked at: a click at native resolution first, in the window where it lies most central;
-several points in the finest window that holds them all; a box where it comes nearest to filling a third of the window.
-A mask that reaches the window's border is decoded again at half the scale, and so is one of clicks that the model
-doubts: a large object looks like nothing in a small window. The mask of clicks is decoded again where *it* comes
-nearest to filling a third of the window, as if a box had been drawn around it, unless windows are slow to encode. Of
-the masks that fit their windows one that obeys the clicks is taken, and of those the most trusted.
+several points where the first of them shows its object, in a window that holds them all; a box where it comes nearest
+to filling a third of the window. A mask that reaches the window's border is decoded again at half the scale, and so is
+one of clicks that the model doubts: a large object looks like nothing in a small window. The mask of clicks is decoded
+again where *it* comes nearest to filling a third of the window, as if a box had been drawn around it, unless windows
+are slow to encode. `tasks.windows.looks` says which looks are worth it and which mask is taken. Where a click has shown
+another object too, a part or a whole, that is its last candidate.
 
 Several clicks are given one after the other, each with the mask before. Where the mask leaves out a click or takes in
 one that means "not this", the three masks that the model has for one click are considered too. Clicks given with a mask
@@ -26,7 +27,7 @@ from pydantic import ConfigDict, Field, field_serializer, field_validator
 
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.masks import Box, Mask
+from napari_foundseg.core.masks import Box, Mask, iou
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.prompts import Prompt
@@ -38,18 +39,16 @@ from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.click_threshold import click_threshold
 from napari_foundseg.tasks.windows.embeddings import embedding
+from napari_foundseg.tasks.windows.looks import CLEAR, DOUBT, MOST_SIDES, SAME, Look, disobeyed
+from napari_foundseg.tasks.windows.shrunk import Shrunk
 
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
 
-__all__ = ["DOUBT", "TASK", "PromptInputs", "PromptSettings"]
+__all__ = ["TASK", "PromptInputs", "PromptSettings"]
 
-#: Predicted IoU below which a click is looked at in a wider window too; chosen on `val` and on drawn scenes.
-DOUBT = 0.6
-#: Predicted IoU by which an enlarged picture may be trusted less and is taken all the same; chosen likewise.
-ENLARGED = 0.03
-#: Whether a mask fits its window; the level where not, else minus the clicks disobeyed; what the model trusts it.
-_Rank = tuple[bool, int, float]
+#: Masks that are offered of one prompt.
+_MOST = 4
 
 
 class PromptInputs(Inputs):
@@ -132,6 +131,15 @@ class _Target:
         """Whether points are all there is."""
         return self.prompt.box is None and self.prompt.mask is None
 
+    @property
+    def starts_with_a_click(self) -> bool:
+        """Whether there are several clicks, the first on the object."""
+        return self.by_clicks and len(self.prompt.points) > 1 and (self.prompt.labels or (0,))[0] == 1
+
+    def first_click(self) -> _Target:
+        """Return the same of the first click alone."""
+        return replace(self, prompt=Prompt(self.prompt.points[:1], [1]))
+
     def wants_several(self, output: str) -> bool:
         """Tell whether the model is to propose several masks."""
         one_click = len(self.prompt.points) == 1 and self.by_clicks
@@ -151,32 +159,19 @@ def run(
     In the result prompt i is label i + 1; ``masks`` holds each prompt's candidates, best first.
     """
     started = time.perf_counter()
-    shape = image.plane_shape
     targets = [_target(i + 1, prompt, image, model.window, settings) for i, prompt in enumerate(inputs.prompts)]
-    found: dict[int, list[Mask]] = {}
-    ranks: dict[int, _Rank] = {}
-    looked = {(target.label, target.level) for target in targets}
-    while targets:
-        again: list[_Target] = []
-        for (index, window), group in _by_window(targets, shape, model.window).items():
-            if cancelled():
-                raise Cancelled("Prompting was cancelled.")
-            decoded = _decode(image.rgb(index, window), window, group, settings, model)
-            for target, masks in zip(group, decoded, strict=True):
-                cut = tiling.touches(masks[0].box, window, shape)
-                trusted = masks[0].predicted_iou + ENLARGED * (target.level < 0)
-                rank = (not cut, target.level if cut else -_disobeyed(masks[0], target.prompt), trusted)
-                if target.label not in ranks or rank > ranks[target.label]:
-                    found[target.label], ranks[target.label] = masks, rank
-                for level in _further_levels(target, masks[0], cut, shape, model.window) if settings.tile else ():
-                    if (target.label, level) not in looked:
-                        looked.add((target.label, level))
-                        again.append(replace(target, level=level))
-            progress(min(1.0, len(found) / len(inputs.prompts)), "decoding prompts")
-        targets = again
-    candidates = [found[label] for label in sorted(found)]
+    looks = _Looks(image, settings, model, progress, cancelled)
+    firsts = [target.first_click() for target in targets if looks.quick and target.starts_with_a_click]
+    shown = looks.at(firsts)
+    for i, target in enumerate(targets):
+        if target.label in shown:
+            level = max(target.level, shown[target.label][0].level)
+            targets[i] = replace(target, level=_holding(target, level, image.plane_shape, model.window))
+    found = looks.at(targets)
+    candidates = [_offered(found[target.label], target.wants_several(settings.output)) for target in targets]
     request = RunRequest("prompt", image, inputs, settings, model.name)
-    return _assemble(image, candidates, record(request, model, started))
+    scales = [round(looks.scale(found[target.label][0].level), 4) for target in targets]
+    return _assemble(image, candidates, {**record(request, model, started), "scales": scales})
 
 
 def slices(image: Image, inputs: PromptInputs) -> list[tuple[int, ...]]:
@@ -205,18 +200,104 @@ def _target(label: int, prompt: Prompt, image: Image, window: int, settings: Pro
     target = _Target(label, index, flat, last)
     if not settings.tile:
         return target
-    level = min(0, last) if target.by_clicks else tiling.box_level(target.extent, shape, window)
+    level = min(0, last) if target.by_clicks else tiling.box_level(target.extent, last, window)
     return replace(target, level=_holding(target, level, shape, window))
 
 
-def _further_levels(target: _Target, mask: Mask, cut: bool, shape: tuple[int, int], window: int) -> list[int]:
-    """Return the levels at which to look again at a prompt that gave `mask`, which its window cuts or not."""
-    levels = []
-    if cut or (target.by_clicks and mask.predicted_iou < DOUBT):
-        levels.append(min(target.level + 1, tiling.coarsest(shape, window)))
-    if window <= tiling.QUICK and target.by_clicks and not cut and mask.area:
-        levels.append(_holding(target, tiling.box_level(mask.box, shape, window), shape, window))
-    return levels
+class _Looks:
+    """Looks at prompts of an image, from level to level until no further one is worth it."""
+
+    def __init__(
+        self,
+        image: Image,
+        settings: PromptSettings,
+        model: Promptable,
+        progress: Progress,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._image = image
+        self._settings = settings
+        self._model = model
+        self._progress = progress
+        self._cancelled = cancelled
+        self._shape = image.plane_shape
+        self._coarsest = tiling.coarsest(self._shape, model.window)
+        self._furthest = tiling.furthest(self._shape, model.window)
+        self.quick = settings.tile and model.window <= tiling.QUICK
+
+    def at(self, targets: Sequence[_Target]) -> dict[int, list[Look]]:
+        """Return the looks at each prompt by its label, the one to take first."""
+        found: dict[int, list[Look]] = {}
+        looked = {(target.label, target.level) for target in targets}
+        while targets:
+            again: list[_Target] = []
+            for (index, window, level), group in self._by_window(targets).items():
+                if self._cancelled():
+                    raise Cancelled("Prompting was cancelled.")
+                for target, masks in zip(group, self._masks(index, window, level, group), strict=True):
+                    look = self._look(target, masks, window)
+                    looks = found.setdefault(target.label, [])
+                    looks.insert(0 if not looks or look.is_better(looks[0]) else len(looks), look)
+                    for further in self._further(target, look, looks[0] is look):
+                        if (target.label, further) not in looked:
+                            looked.add((target.label, further))
+                            again.append(replace(target, level=further))
+                self._progress(min(1.0, len(found) / len(targets)), "decoding prompts")
+            targets = again
+        return found
+
+    def scale(self, level: int) -> float:
+        """Return how many pixels of the model's window one of the image is at a level."""
+        side = min(tiling.side(self._model.window, level), max(self._shape))
+        return self._model.window / side / 2.0 ** max(0, level - self._coarsest)
+
+    def _by_window(self, targets: Sequence[_Target]) -> dict[tuple[tuple[int, ...], Box, int], list[_Target]]:
+        height, width = self._shape
+        groups: dict[tuple[tuple[int, ...], Box, int], list[_Target]] = defaultdict(list)
+        for target in targets:
+            box = tiling.surrounding(target.extent, self._shape, tiling.side(self._model.window, target.level))
+            groups[target.index, box or (0, 0, height - 1, width - 1), target.level].append(target)
+        return groups
+
+    def _masks(self, index: tuple[int, ...], window: Box, level: int, targets: Sequence[_Target]) -> list[list[Mask]]:
+        rgb = self._image.rgb(index, window)
+        if level <= self._coarsest:
+            return _decode(rgb, window, targets, self._settings, self._model)
+        shrunk = Shrunk(rgb, self._model.window, level - self._coarsest)
+        return _decode(shrunk.rgb, window, targets, self._settings, self._model, shrunk)
+
+    def _look(self, target: _Target, masks: list[Mask], window: Box) -> Look:
+        best = masks[0]
+        fitting = tiling.box_level(best.box, self._furthest, self._model.window) if best.area else target.level
+        cut = tiling.touches(best.box, window, self._shape)
+        ends = (0, 0, self._shape[0] - 1, self._shape[1] - 1)
+        sides = sum(a == b for a, b in zip(best.box, ends, strict=True))
+        is_picture = target.level > self._coarsest and sides > MOST_SIDES
+        return Look(target.level, masks, cut, fitting, disobeyed(best, target.prompt), is_picture)
+
+    def _further(self, target: _Target, look: Look, taken: bool) -> list[int]:
+        """Return the levels at which to look again at a prompt."""
+        if not self._settings.tile or not (look.cut or target.by_clicks):
+            return []
+        levels = []
+        last = self._furthest if target.by_clicks else self._coarsest
+        if look.wants_wider(taken=taken, quick=self.quick):
+            levels.append(min(target.level + 1, last))
+        if self.quick and target.by_clicks and not look.cut and look.masks[0].area:
+            clear = look.masks[0].predicted_iou >= CLEAR
+            fitting = min(look.fitting, self._coarsest) if clear else look.fitting
+            levels.append(_holding(target, fitting, self._shape, self._model.window))
+        return levels
+
+
+def _offered(looks: list[Look], several: bool) -> list[Mask]:
+    """Return the masks of the look to take and, of several, another object that the prompt has shown."""
+    masks = looks[0].masks
+    others = [look.masks[0] for look in looks[1:] if not look.cut and look.masks[0].area]
+    others = [o for o in others if o.predicted_iou >= DOUBT and all(iou(o, mask) < SAME for mask in masks)]
+    if not several or not others or len(masks) >= _MOST:
+        return masks
+    return [*masks, max(others, key=lambda mask: mask.predicted_iou)]
 
 
 def _holding(target: _Target, level: int, shape: tuple[int, int], window: int) -> int:
@@ -227,33 +308,35 @@ def _holding(target: _Target, level: int, shape: tuple[int, int], window: int) -
     return level
 
 
-def _by_window(
-    targets: Sequence[_Target], shape: tuple[int, int], window: int
-) -> dict[tuple[tuple[int, ...], Box], list[_Target]]:
-    groups: dict[tuple[tuple[int, ...], Box], list[_Target]] = defaultdict(list)
-    for target in targets:
-        box = tiling.surrounding(target.extent, shape, tiling.side(window, target.level))
-        groups[target.index, box or (0, 0, shape[0] - 1, shape[1] - 1)].append(target)
-    return groups
-
-
 def _decode(
-    rgb: NDArray[np.uint8], window: Box, targets: Sequence[_Target], settings: PromptSettings, model: Promptable
+    rgb: NDArray[np.uint8],
+    window: Box,
+    targets: Sequence[_Target],
+    settings: PromptSettings,
+    model: Promptable,
+    shrunk: Shrunk | None = None,
 ) -> list[list[Mask]]:
     """Decode the prompts of one window; each prompt's candidates come best first."""
     encoded = embedding(model, rgb)
+
+    def decode(some: Sequence[_Target], *, multimask: bool, one_by_one: bool) -> list[Candidates]:
+        prompts = [_moved(target.prompt, window) for target in some]
+        if shrunk is not None:
+            prompts = [shrunk.prompt(prompt) for prompt in prompts]
+        found = model.decode(encoded, prompts, multimask=multimask, one_by_one=one_by_one)
+        return found if shrunk is None else [shrunk.candidates(one) for one in found]
+
     out: dict[int, list[Mask]] = {}
     for multimask in (True, False):
         group = [target for target in targets if target.wants_several(settings.output) == multimask]
-        moved = [_moved(target.prompt, window) for target in group]
-        decoded = model.decode(encoded, moved, multimask=multimask, one_by_one=settings.tile)
+        decoded = decode(group, multimask=multimask, one_by_one=settings.tile)
         for target, found in zip(group, decoded, strict=True):
             out[target.label] = _ranked(found, window, target, obeys=settings.tile)
     wrong = [target for target in targets if settings.tile and _wants_others(target, out[target.label][0], settings)]
-    others = model.decode(encoded, [_moved(t.prompt, window) for t in wrong], multimask=True, one_by_one=True)
+    others = decode(wrong, multimask=True, one_by_one=True)
     for target, found in zip(wrong, others, strict=True):
         candidates = out[target.label] + _ranked(found, window, target)
-        order = sorted((_disobeyed(m, target.prompt), -m.predicted_iou, i) for i, m in enumerate(candidates))
+        order = sorted((disobeyed(m, target.prompt), -m.predicted_iou, i) for i, m in enumerate(candidates))
         out[target.label] = [candidates[i] for _, _, i in order]
     return [out[target.label] for target in targets]
 
@@ -261,19 +344,7 @@ def _decode(
 def _wants_others(target: _Target, mask: Mask, settings: PromptSettings) -> bool:
     """Tell whether several clicks gave a single mask that disobeys one of them."""
     several = target.by_clicks and len(target.prompt.points) > 1
-    return settings.output == "auto" and several and _disobeyed(mask, target.prompt) > 0
-
-
-def _disobeyed(mask: Mask, prompt: Prompt) -> int:
-    """Count the positive clicks outside a mask and the negative ones inside it."""
-    y0, x0, y1, x1 = mask.box
-    count = 0
-    for (y, x), label in zip(prompt.points, prompt.labels or (), strict=True):
-        row = round(y)
-        column = round(x)
-        inside = y0 <= row <= y1 and x0 <= column <= x1 and bool(mask.crop[row - y0, column - x0])
-        count += inside != (label == 1)
-    return count
+    return settings.output == "auto" and several and disobeyed(mask, target.prompt) > 0
 
 
 def _ranked(found: Candidates, window: Box, target: _Target, obeys: bool = False) -> list[Mask]:

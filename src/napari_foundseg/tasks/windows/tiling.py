@@ -2,7 +2,8 @@
 
 A *level* k is the scale at which a window of the model covers ``window * 2**k`` pixels of the image: 0 is native
 resolution, above it the picture is shrunk, below it enlarged. At the `coarsest` level one window holds the whole image,
-which is what the reference predictors do to every image.
+which is what the reference predictors do to every image. Beyond it, up to the `furthest`, the picture is smaller than
+the window (`shrunk.Shrunk`).
 """
 
 from __future__ import annotations
@@ -17,12 +18,26 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Box
 
-__all__ = ["QUICK", "box_level", "coarsest", "cover", "fitted", "part", "shifted", "side", "surrounding", "touches"]
+__all__ = [
+    "QUICK",
+    "box_level",
+    "coarsest",
+    "cover",
+    "fitted",
+    "furthest",
+    "part",
+    "shifted",
+    "side",
+    "surrounding",
+    "touches",
+]
 
 #: The finest level: more than four times enlarged, nothing is gained.
 FINEST = -2
 #: Side in pixels of the largest window that is encoded only to see the same objects better; larger ones take seconds.
 QUICK = 512
+#: Levels beyond the coarsest at which the picture is looked at, halved each time: an object that fills it is seen whole.
+BEYOND = 2
 
 
 def coarsest(shape: tuple[int, int], window: int) -> int:
@@ -61,13 +76,11 @@ def side(window: int, level: int) -> int:
     return int(window * 2.0**level)
 
 
-def box_level(box: tuple[float, float, float, float], shape: tuple[int, int], window: int) -> int:
-    """Return the level at which a box is nearest to filling a third of the window.
+def furthest(shape: tuple[int, int], window: int) -> int:
+    """Return the last level at which a click is looked at, `coarsest` or beyond, where the picture fills no window.
 
     Parameters
     ----------
-    box : tuple of float
-        (y0, x0, y1, x1), both included.
     shape : tuple of int
         Rows and columns of the picture.
     window : int
@@ -76,10 +89,30 @@ def box_level(box: tuple[float, float, float, float], shape: tuple[int, int], wi
     Returns
     -------
     int
-        From `FINEST` to `coarsest`.
+        The level.
+    """
+    return coarsest(shape, window) + BEYOND * (window <= QUICK)
+
+
+def box_level(box: tuple[float, float, float, float], last: int, window: int) -> int:
+    """Return the level at which a box is nearest to filling a third of the window.
+
+    Parameters
+    ----------
+    box : tuple of float
+        (y0, x0, y1, x1), both included.
+    last : int
+        The last level that there is, such as `coarsest`.
+    window : int
+        Side of the model's window.
+
+    Returns
+    -------
+    int
+        From `FINEST` to `last`.
     """
     longest = max(box[2] - box[0], box[3] - box[1]) + 1
-    return min(max(round(math.log2(3 * longest / window)), FINEST), coarsest(shape, window))
+    return min(max(round(math.log2(3 * longest / window)), FINEST), last)
 
 
 def surrounding(extent: tuple[float, float, float, float], shape: tuple[int, int], side: int) -> Box | None:

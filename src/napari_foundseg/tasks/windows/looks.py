@@ -1,0 +1,111 @@
+"""Looks: what a model makes of one prompt at one level; which further levels are worth a look, and which mask is taken.
+
+A small window costs 25 ms on a processor, so a click is looked at again where the first look asks for it, and at most
+once at every level; an ordinary nucleus costs 2.3 windows for the 2.1 of its own size and its best one. Windows are
+kept, so that the next click nearby finds most of them encoded. Models of large windows look again only where the
+object goes on beyond the window or the model doubts, and never beyond the coarsest level, which takes them seconds.
+
+The constants were chosen on `train`, drawn discs and drawn cells with a nucleus (`benchmarks/click_sizes.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_foundseg.core.masks import Mask, iou
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.tasks.windows import tiling
+
+__all__ = ["CLEAR", "DOUBT", "MOST_SIDES", "SAME", "Look", "disobeyed"]
+
+#: Predicted IoU below which a click is looked at in a wider window, whatever it shows.
+DOUBT = 0.6
+#: Predicted IoU below which the same object may be seen better in a wider window.
+SURE = 0.8
+#: IoU from which on two looks show the same object.
+SAME = 0.4
+#: Predicted IoU by which a larger object must be trusted more than a part of it that is no doubtful one.
+JUMP = 0.1
+#: Predicted IoU from which on the picture is not shrunk below the window to see the same object better.
+CLEAR = 0.88
+#: Sides of the picture that the mask of an object reaches at most where the picture is shrunk below the window.
+MOST_SIDES = 2
+#: Predicted IoU by which an enlarged picture may be trusted less and is taken all the same.
+ENLARGED = 0.03
+#: Predicted IoU that a mask loses for each octave between its level and the one at which it fills a third of a window.
+OCTAVE = 0.04
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a model makes of a prompt at one level.
+
+    Parameters
+    ----------
+    level : int
+        The level.
+    masks : list of Mask
+        Candidates, the best first.
+    cut : bool
+        Whether the best goes on outside the window.
+    fitting : int
+        The level at which the best comes nearest to filling a third of the window.
+    disobeyed : int
+        Clicks that the best disobeys.
+    is_picture : bool
+        Whether the best is the picture itself, which beyond the coarsest level looks like an object in the window.
+    """
+
+    level: int
+    masks: list[Mask]
+    cut: bool
+    fitting: int
+    disobeyed: int = 0
+    is_picture: bool = False
+
+    @property
+    def trust(self) -> float:
+        """The best mask's predicted IoU, less where the level does not fit it; 0 if it shows nothing."""
+        best = self.masks[0]
+        if not best.area or self.is_picture:
+            return 0.0
+        return best.predicted_iou + ENLARGED * (self.level < 0) - OCTAVE * abs(self.level - self.fitting)
+
+    def is_better(self, other: Look) -> bool:
+        """Tell whether to take this look's mask for another's.
+
+        A mask that fits its window goes first, then one that obeys the clicks. A larger object must be trusted clearly
+        more than a part of it: a click on a nucleus does not mean the cell.
+        """
+        mine, theirs = self._rank(), other._rank()
+        if mine != theirs:
+            return mine > theirs
+        if self.level < other.level:
+            return not other.is_better(self)
+        another = iou(self.masks[0], other.masks[0]) < SAME and other.masks[0].predicted_iou >= DOUBT
+        return self.trust > other.trust + JUMP * another
+
+    def _rank(self) -> tuple[bool, int]:
+        return not self.cut, self.level if self.cut else -self.disobeyed
+
+    def wants_wider(self, *, taken: bool, quick: bool) -> bool:
+        """Tell whether a wider window may show the object better.
+
+        `taken`: whether this is the best look so far; `quick`: whether one more window takes milliseconds.
+        """
+        best = self.masks[0]
+        if self.cut or best.predicted_iou < DOUBT:
+            return True
+        return taken and quick and best.predicted_iou < SURE and self.fitting >= self.level
+
+
+def disobeyed(mask: Mask, prompt: Prompt) -> int:
+    """Count the positive clicks outside a mask and the negative ones inside it."""
+    y0, x0, y1, x1 = mask.box
+    count = 0
+    for (y, x), label in zip(prompt.points, prompt.labels or (), strict=True):
+        row = round(y)
+        column = round(x)
+        inside = y0 <= row <= y1 and x0 <= column <= x1 and bool(mask.crop[row - y0, column - x0])
+        count += inside != (label == 1)
+    return count
