@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_foundseg.core.masks import Mask, iou
-from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.tasks.windows import tiling
+import numpy as np
+from scipy import ndimage
 
-__all__ = ["CLEAR", "DOUBT", "MOST_SIDES", "SAME", "Look", "disobeyed"]
+from napari_foundseg.core.masks import Box, Mask, iou
+from napari_foundseg.core.prompts import Prompt
+
+__all__ = ["DOUBT", "SAME", "Look", "disobeyed", "middle"]
 
 #: Predicted IoU below which a click is looked at in a wider window, whatever it shows.
 DOUBT = 0.6
@@ -28,12 +30,12 @@ SAME = 0.4
 JUMP = 0.1
 #: Predicted IoU from which on the picture is not shrunk below the window to see the same object better.
 CLEAR = 0.88
-#: Sides of the picture that the mask of an object reaches at most where the picture is shrunk below the window.
-MOST_SIDES = 2
 #: Predicted IoU by which an enlarged picture may be trusted less and is taken all the same.
 ENLARGED = 0.03
 #: Predicted IoU that a mask loses for each octave between its level and the one at which it fills a third of a window.
 OCTAVE = 0.04
+#: Steps across a mask in which its middle is looked for.
+_STEPS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +46,8 @@ class Look:
     ----------
     level : int
         The level.
+    window : tuple of int
+        The window that was decoded, as a box.
     masks : list of Mask
         Candidates, the best first.
     cut : bool
@@ -53,10 +57,11 @@ class Look:
     disobeyed : int
         Clicks that the best disobeys.
     is_picture : bool
-        Whether the best is the picture itself, which beyond the coarsest level looks like an object in the window.
+        Whether the best is the picture itself.
     """
 
     level: int
+    window: Box
     masks: list[Mask]
     cut: bool
     fitting: int
@@ -85,6 +90,21 @@ class Look:
         another = iou(self.masks[0], other.masks[0]) < SAME and other.masks[0].predicted_iou >= DOUBT
         return self.trust > other.trust + JUMP * another
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether the best mask needs no picture that is shrunk below the window to be seen better."""
+        return self.masks[0].predicted_iou >= CLEAR
+
+    @property
+    def wants_centre(self) -> bool:
+        """Whether the best mask could be better; of small objects, which are many and quick to mend, the doubtful."""
+        best = self.masks[0]
+        return best.area > 0 and best.predicted_iou < (CLEAR if self.level >= 0 else SURE)
+
+    def is_as_whole(self, other: Look) -> bool:
+        """Tell whether the best is neither cut where another's is not, nor disobeys more clicks."""
+        return self._rank() >= other._rank() and not self.is_picture
+
     def _rank(self) -> tuple[bool, int]:
         return not self.cut, self.level if self.cut else -self.disobeyed
 
@@ -109,3 +129,11 @@ def disobeyed(mask: Mask, prompt: Prompt) -> int:
         inside = y0 <= row <= y1 and x0 <= column <= x1 and bool(mask.crop[row - y0, column - x0])
         count += inside != (label == 1)
     return count
+
+
+def middle(mask: Mask) -> tuple[int, int]:
+    """Return the pixel of a mask that lies farthest from its outline; of a large one, nearly so."""
+    step = max(1, max(mask.crop.shape) // _STEPS)
+    depth = ndimage.distance_transform_edt(np.pad(mask.crop[::step, ::step], 1))[1:-1, 1:-1]
+    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
+    return mask.box[0] + int(y) * step, mask.box[1] + int(x) * step

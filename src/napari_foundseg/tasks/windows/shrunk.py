@@ -26,11 +26,12 @@ class Shrunk:
     """
 
     def __init__(self, rgb: NDArray[np.uint8], window: int, times: int) -> None:
-        self._shape = rgb.shape[:2]
+        self._shape = (rgb.shape[0], rgb.shape[1])
         side = max(1, window >> times)
-        self._size = tuple(max(1, round(n * side / max(self._shape))) for n in self._shape)
-        self._at = tuple((window - n) // 2 for n in self._size)
-        small = np.asarray(fromarray(rgb).resize(self._size[::-1], Resampling.BILINEAR))
+        height, width = (max(1, round(n * side / max(self._shape))) for n in self._shape)
+        self._size = (height, width)
+        self._at = ((window - height) // 2, (window - width) // 2)
+        small = np.asarray(fromarray(rgb).resize((width, height), Resampling.BILINEAR))
         rim = np.concatenate([small[0], small[-1], small[:, 0], small[:, -1]])
         self.rgb = np.empty((window, window, 3), np.uint8)
         self.rgb[:] = np.median(rim, axis=0)
@@ -55,6 +56,6 @@ class Shrunk:
         return Candidates(np.stack(logits), found.predicted_iou, found.stability_score)
 
 
-def _resized(logits: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _resized(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     picture = fromarray(np.ascontiguousarray(logits, np.float32))
-    return np.asarray(picture.resize(shape[::-1], Resampling.BILINEAR))
+    return np.asarray(picture.resize((shape[1], shape[0]), Resampling.BILINEAR))

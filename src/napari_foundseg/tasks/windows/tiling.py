@@ -36,7 +36,7 @@ __all__ = [
 FINEST = -2
 #: Side in pixels of the largest window that is encoded only to see the same objects better; larger ones take seconds.
 QUICK = 512
-#: Levels beyond the coarsest at which the picture is looked at, halved each time: an object that fills it is seen whole.
+#: Levels beyond the coarsest, at each of which the picture is half as large: an object that fills it is seen whole.
 BEYOND = 2
 
 
@@ -94,24 +94,29 @@ def furthest(shape: tuple[int, int], window: int) -> int:
     return coarsest(shape, window) + BEYOND * (window <= QUICK)
 
 
-def box_level(box: tuple[float, float, float, float], last: int, window: int) -> int:
+def box_level(
+    box: tuple[float, float, float, float], shape: tuple[int, int], window: int, *, beyond: bool = False
+) -> int:
     """Return the level at which a box is nearest to filling a third of the window.
 
     Parameters
     ----------
     box : tuple of float
         (y0, x0, y1, x1), both included.
-    last : int
-        The last level that there is, such as `coarsest`.
+    shape : tuple of int
+        Rows and columns of the picture.
     window : int
         Side of the model's window.
+    beyond : bool
+        Whether levels beyond `coarsest` count.
 
     Returns
     -------
     int
-        From `FINEST` to `last`.
+        From `FINEST` to `coarsest`, or to `furthest`.
     """
     longest = max(box[2] - box[0], box[3] - box[1]) + 1
+    last = furthest(shape, window) if beyond else coarsest(shape, window)
     return min(max(round(math.log2(3 * longest / window)), FINEST), last)
 
 
