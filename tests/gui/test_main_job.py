@@ -74,6 +74,29 @@ def test_by_clicks_alone_the_sample_gets_masks_and_a_click_its_object(qtbot: Any
     np.testing.assert_array_equal(layer.data, before)
 
 
+def test_a_click_on_a_disc_larger_than_the_models_window_gives_all_of_it(qtbot: Any, viewer: Any, canvas: Any) -> None:
+    """An even disc of 400 pixels: one click, one more and Ctrl+Z, which brings the first mask back."""
+    y, x = np.mgrid[:512, :512] - 255.5
+    truth = np.hypot(y, x) < 200
+    layer = viewer.add_image(np.where(truth, 180, 30).astype(np.uint8), name="disc")
+    choose(qtbot, viewer, "Layers", "Annotate", "Prompt (FoundSeg)")
+    form = docked(qtbot, viewer, PromptWidget)
+    qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
+    wait_for_layout(qtbot, viewer)
+    canvas.click(layer, (300, 190))
+    preview = viewer.layers["foundseg preview"]
+    qtbot.waitUntil(lambda: preview.data.any() and form.current is None, timeout=60_000)
+    assert iou(preview.data > 0, truth) >= 0.9
+    assert "of its size" in form.result.text()
+    first = preview.data.copy()
+    canvas.click(layer, (200, 330))
+    qtbot.waitUntil(lambda: len(form.session.points.data) == 2 and form.current is None, timeout=60_000)
+    assert iou(preview.data > 0, first > 0) >= 0.85
+    canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    qtbot.waitUntil(lambda: len(form.session.points.data) == 1 and form.current is None, timeout=60_000)
+    np.testing.assert_array_equal(preview.data, first)
+
+
 def test_the_window_never_imports_torch(tmp_path: Path) -> None:
     """In a process of its own: this one may have torch from other tests."""
     code = """

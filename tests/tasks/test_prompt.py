@@ -7,6 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from numpy.typing import NDArray
+from scipy import ndimage
 
 import napari_foundseg as fs
 from napari_foundseg.core.contrast import Limits
@@ -196,3 +198,90 @@ def test_a_window_is_encoded_once_between_calls(oracle: Any) -> None:
     for _ in range(3):
         fs.prompt(image, fs.Prompt(points=[(220, 170)]), model=oracle)
     assert len(oracle.seen) == 1
+
+
+def drawn(side: int, diameter: int, look: str = "even") -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2
+    inside = np.hypot(y, x) < diameter / 2
+    rng = np.random.default_rng(diameter)
+    shown = np.where(inside, 60, 210) if look == "dark" else np.where(inside, 180, 30)
+    if look == "textured":
+        grain = ndimage.gaussian_filter(rng.normal(size=inside.shape), diameter / 20)
+        shown = shown + inside * 12 * grain / grain.std()
+    if look == "noisy":
+        shown = shown + rng.normal(0, 12, inside.shape)
+    return np.clip(shown, 0, 255).astype(np.uint8), inside
+
+
+def overlap(found: NDArray[Any], truth: NDArray[np.bool_]) -> float:
+    return float(((found > 0) & truth).sum() / ((found > 0) | truth).sum())
+
+
+@pytest.mark.parametrize(
+    ("side", "diameter", "look"),
+    [
+        (512, 200, "dark"),
+        (512, 300, "even"),
+        (512, 400, "noisy"),
+        (512, 450, "even"),
+        (600, 400, "textured"),
+        (1024, 450, "even"),
+        (200, 180, "even"),
+    ],
+)
+def test_a_click_on_a_large_disc_gives_all_of_it(side: int, diameter: int, look: str) -> None:
+    """Discs larger than the model's window, up to what fits the picture; by a click in the middle or elsewhere."""
+    picture, truth = drawn(side, diameter, look)
+    image = Image(picture)
+    middle = side // 2
+    beside = (middle + diameter // 5, middle - diameter // 4)
+    one = fs.prompt(image, fs.Prompt(points=[(middle, middle)]))
+    other = fs.prompt(image, fs.Prompt(points=[beside]))
+    assert overlap(one.labels, truth) >= 0.9
+    assert overlap(other.labels, truth) >= 0.9
+    assert 0 < one.provenance["scales"][0] < 256 / diameter
+    # One more click on it, or beside it, corrects the mask and does not replace it.
+    for further, label in (((middle, middle + diameter // 3), 1), ((middle, middle + diameter // 2 + 9), 0)):
+        if further[1] < side:
+            two = fs.prompt(image, fs.Prompt(points=[(middle, middle), further], labels=[1, label]))
+            assert overlap(two.labels, one.labels > 0) >= 0.85
+
+
+def test_a_click_on_a_nucleus_does_not_give_the_cell() -> None:
+    picture, cell = drawn(512, 300)
+    y, x = np.mgrid[:512, :512]
+    nucleus = np.hypot(y - 230, x - 270) < 40
+    picture = np.where(nucleus, 230, picture // 2).astype(np.uint8)
+    by_nucleus = fs.prompt(picture, fs.Prompt(points=[(235, 262)]))
+    assert overlap(by_nucleus.labels, nucleus) >= 0.9
+    by_cell = fs.prompt(picture, fs.Prompt(points=[(330, 200)]))
+    assert overlap(by_cell.labels, cell) >= 0.8
+
+
+def test_the_other_object_that_a_click_has_shown_is_the_last_candidate(
+    oracle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that sees the part in small windows, doubtfully, and the whole in wide ones."""
+
+    def decode(embedding: Any, prompts: Any, *, multimask: bool, **_: Any) -> list[Candidates]:
+        part = embedding[..., 0] > 200
+        seen, score = (part, 0.7) if len(embedding) == 128 else (embedding[..., 0] > 127, 0.75)
+        scores = np.full(3 if multimask else 1, score, np.float32)
+        logits = np.repeat(np.where(seen, 5, -5)[None].astype(np.float32), len(scores), 0)
+        return [Candidates(logits, scores, scores) for _ in prompts]
+
+    monkeypatch.setattr(oracle, "decode", decode)
+    picture = np.zeros((256, 256, 3), np.uint8)
+    picture[60:180, 60:180] = 150
+    picture[100:150, 100:150] = 255
+    image = Image(picture, normalisation=Limits(low=0, high=255))
+    found = fs.prompt(image, fs.Prompt(points=[(125, 125)]), model=oracle)
+    assert [mask.area for mask in found.masks or ()] == [2500, 2500, 2500, 14400]
+    single = fs.prompt(image, fs.Prompt(points=[(125, 125)]), model=oracle, output="single")
+    assert len(single.masks or ()) == 1
+
+
+def test_a_click_on_the_ground_does_not_give_the_picture() -> None:
+    picture, truth = drawn(512, 120, "noisy")
+    found = fs.prompt(picture, fs.Prompt(points=[(40, 40)]))
+    assert found.table.loc[0, "area"] < 0.5 * truth.size or found.table.loc[0, "predicted_iou"] < 0.6

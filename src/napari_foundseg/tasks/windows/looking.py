@@ -57,8 +57,8 @@ class _Target:
 
     @property
     def starts_with_a_click(self) -> bool:
-        """Whether the first of several clicks is on the object."""
-        return self.by_clicks and len(self.prompt.points) > 1 and (self.prompt.labels or (0,))[0] == 1
+        """Whether clicks are all there is, the first on the object."""
+        return self.by_clicks and (self.prompt.labels or (0,))[0] == 1
 
 
 def _by_clicks(prompt: Prompt) -> bool:
@@ -130,7 +130,7 @@ class Looking:
 
     def _at_level_of_first_click(self, targets: Sequence[_Target]) -> list[_Target]:
         """Return targets of several clicks at the level that the first click chose, so that no further click jumps."""
-        several = [target for target in targets if self._quick and target.starts_with_a_click]
+        several = [t for t in targets if self._quick and t.starts_with_a_click and len(t.prompt.points) > 1]
         found = self._looks([replace(t, prompt=Prompt(t.prompt.points[:1], [1])) for t in several])
         levels = {label: looks[0].level for label, looks in found.items()}
         return [self._holding(t, levels[t.label]) if t.label in levels else t for t in targets]
@@ -155,14 +155,18 @@ class Looking:
         return found
 
     def _centre(self, targets: Sequence[_Target], found: Mapping[int, list[Look]]) -> None:
-        """Decode masks of one click that could be better again, as if it had been in the middle of its mask."""
+        """Decode masks of clicks that could be better again, as if the first had been in the middle of its mask."""
         clicks = {target.label: target for target in targets}
         groups: dict[_Place, list[_Target]] = defaultdict(list)
         for target in targets:
             look = found[target.label][0]
-            one_click = target.by_clicks and target.prompt.labels == (1,)
-            if self._quick and one_click and look.wants_centre:
-                moved = replace(target, prompt=Prompt([middle(look.masks[0])]), level=look.level)
+            if self._quick and target.starts_with_a_click and look.wants_centre:
+                points = [middle(look.masks[0])]
+                labels = [1]
+                if len(target.prompt.points) > 1:
+                    points += target.prompt.points
+                    labels += target.prompt.labels or ()
+                moved = replace(target, prompt=Prompt(points, labels), level=look.level)
                 groups[target.index, look.window, look.level].append(moved)
         for place, group in groups.items():
             self._poll(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -31,6 +32,9 @@ from napari_foundseg.widgets.qt.frame_hold import HELD, FrameHold
 from napari_foundseg.widgets.runs.run import Run
 
 __all__ = ["PromptWidget"]
+
+#: Pixels of the model's window for one of the image below which the form says that the object was seen shrunk.
+_SHRUNK = 0.75
 
 
 class PromptWidget(TaskForm):
@@ -129,7 +133,7 @@ class PromptWidget(TaskForm):
         self._slow = 1000 * seconds > 2 * HELD
         self.pointer.learn(seconds)
         self.candidates.offer(run.at_full_resolution(segmentation).masks or ())
-        return self.candidates.in_words()
+        return self.candidates.in_words() + _scale_in_words(segmentation.provenance)
 
     def accept(self) -> None:
         """Write the shown masks into the layer of objects and remove the prompts."""
@@ -393,3 +397,11 @@ class PromptWidget(TaskForm):
         """Accept masks of the chosen image into the layer that was recovered for it."""
         if target is not None and target.layer is self.image.layer:
             self.acceptance.show_objects(target)
+
+
+def _scale_in_words(provenance: Mapping[str, Any]) -> str:
+    """Say at which size a single object was seen, where it was shrunk for the model; else return nothing."""
+    scales = provenance.get("scales", ())
+    if len(scales) != 1 or scales[0] > _SHRUNK:
+        return ""
+    return f", seen at {scales[0]:.0%} of its size"
