@@ -115,8 +115,7 @@ class Looking:
 
     def scale(self, level: int) -> float:
         """Return how many pixels of the model's window one of the image is at a level."""
-        side = min(tiling.side(self._model.window, level), max(self._shape))
-        return self._model.window / side / 2.0 ** max(0, level - self._coarsest)
+        return self._model.window / tiling.covered(self._shape, self._model.window, level)
 
     def _first(self, label: int, prompt: Prompt) -> _Target:
         """Choose the level at which a prompt is first looked at."""
@@ -161,11 +160,9 @@ class Looking:
         for target in targets:
             look = found[target.label][0]
             if self._quick and target.starts_with_a_click and look.wants_centre:
-                points = [middle(look.masks[0])]
-                labels = [1]
-                if len(target.prompt.points) > 1:
-                    points += target.prompt.points
-                    labels += target.prompt.labels or ()
+                several = len(target.prompt.points) > 1
+                points = [middle(look.masks[0]), *(target.prompt.points if several else ())]
+                labels = [1, *((target.prompt.labels or ()) if several else ())]
                 moved = replace(target, prompt=Prompt(points, labels), level=look.level)
                 groups[target.index, look.window, look.level].append(moved)
         for place, group in groups.items():
@@ -241,7 +238,7 @@ class Looking:
         best = masks[0]
         fitting = target.level
         if best.area:
-            fitting = tiling.box_level(best.box, self._shape, self._model.window, beyond=self._quick)
+            fitting = tiling.box_level(best.box, self._shape, self._model.window, beyond=True)
         sides = sum(a == b for a, b in zip(best.box, (0, 0, *(n - 1 for n in self._shape)), strict=True))
         return Look(
             target.level,

@@ -25,7 +25,7 @@ DOUBT = 0.6
 #: Predicted IoU below which the same object may be seen better in a wider window.
 SURE = 0.8
 #: IoU from which on two looks show the same object.
-SAME = 0.4
+SAME = 0.3
 #: Predicted IoU by which a larger object must be trusted more than a part of it that is no doubtful one.
 JUMP = 0.1
 #: Predicted IoU from which on the picture is not shrunk below the window to see the same object better.

@@ -23,6 +23,7 @@ __all__ = [
     "box_level",
     "coarsest",
     "cover",
+    "covered",
     "fitted",
     "furthest",
     "part",
@@ -116,8 +117,31 @@ def box_level(
         From `FINEST` to `coarsest`, or to `furthest`.
     """
     longest = max(box[2] - box[0], box[3] - box[1]) + 1
-    last = furthest(shape, window) if beyond else coarsest(shape, window)
-    return min(max(round(math.log2(3 * longest / window)), FINEST), last)
+    last = coarsest(shape, window)
+    if not beyond:
+        return min(max(round(math.log2(3 * longest / window)), FINEST), last)
+    levels = range(FINEST, furthest(shape, window) + 1)
+    return min(levels, key=lambda level: abs(math.log2(3 * longest / covered(shape, window, level))))
+
+
+def covered(shape: tuple[int, int], window: int, level: int) -> float:
+    """Return how many pixels of the picture, or around it, a window covers along its longer side.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the picture.
+    window : int
+        Side of the model's window.
+    level : int
+        The level, up to `furthest`.
+
+    Returns
+    -------
+    float
+        Below `side` where the picture is smaller than that, since its longer side is resized to the window's.
+    """
+    return min(side(window, level), max(shape)) * 2.0 ** max(0, level - coarsest(shape, window))
 
 
 def surrounding(extent: tuple[float, float, float, float], shape: tuple[int, int], side: int) -> Box | None:
