@@ -23,7 +23,7 @@ __all__ = ["DOUBT", "SAME", "Look", "disobeyed", "middle"]
 #: Predicted IoU below which a click is looked at in a wider window, whatever it shows.
 DOUBT = 0.6
 #: Predicted IoU below which the same object may be seen better in a wider window.
-SURE = 0.8
+SURE = 0.75
 #: IoU from which on two looks show the same object.
 SAME = 0.3
 #: Predicted IoU by which a larger object must be trusted more than a part of it that is no doubtful one.
