@@ -24,6 +24,8 @@ __all__ = ["DOUBT", "SAME", "Look", "disobeyed", "middle"]
 DOUBT = 0.6
 #: Predicted IoU below which the same object may be seen better in a wider window.
 SURE = 0.75
+#: The same where the window is a wide one already, which ordinary nuclei never ask for.
+SURE_OF_LARGE = 0.8
 #: IoU from which on two looks show the same object.
 SAME = 0.3
 #: Predicted IoU by which a larger object must be trusted more than a part of it that is no doubtful one.
@@ -116,7 +118,8 @@ class Look:
         best = self.masks[0]
         if self.cut or best.predicted_iou < DOUBT:
             return True
-        return taken and quick and best.predicted_iou < SURE and self.fitting >= self.level
+        sure = SURE_OF_LARGE if self.level > 0 else SURE
+        return taken and quick and best.predicted_iou < sure and self.fitting >= self.level
 
 
 def disobeyed(mask: Mask, prompt: Prompt) -> int:
