@@ -196,3 +196,16 @@ def test_the_address_of_a_model_is_printed_unbroken(columns: str) -> None:
         address = store.addresses(row(name))[0]
         assert any(address in line for line in shown.splitlines())
         assert row(name).weights_licence in shown
+
+
+def test_help_comes_up_without_the_libraries_that_commands_need() -> None:
+    code = (
+        "import sys; sys.argv = ['napari-foundseg', '--help']\n"
+        "from napari_foundseg.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print([name for name in ('numpy', 'pydantic', 'scipy', 'torch', 'pandas') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Segment images with foundation models" in ran.stdout
+    assert ran.stdout.splitlines()[-1] == "[]"

@@ -20,26 +20,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
 from typer.core import TyperGroup
 
-from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
 from napari_foundseg.core.errors import FoundsegError
-from napari_foundseg.core.image import Image
-from napari_foundseg.core.result import Segmentation
-from napari_foundseg.io.formats.table import image_formats, label_endings, listed
-from napari_foundseg.models.catalog import catalog, damaged_rows, packaged
-from napari_foundseg.models.listing import as_markdown
-from napari_foundseg.models.store import state
-from napari_foundseg.tasks import TASKS
-from napari_foundseg.tasks.task_models import default_model, tasks_for
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from napari_foundseg.batch.item_stages import ItemOutcome
     from napari_foundseg.batch.items import BatchItem
     from napari_foundseg.batch.report import Report
     from napari_foundseg.batch.runner import Runner
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.result import Segmentation
 
 __all__ = ["main"]
 
@@ -48,9 +41,13 @@ class _TaskCommands(TyperGroup):
     """The commands of ``run``, one for each task of the table; made on demand, since each imports its task."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - as typer calls it
+        from napari_foundseg.tasks import TASKS
+
         return [name.replace("_", "-") for name in TASKS]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:  # noqa: ARG002
+        from napari_foundseg.tasks import TASKS
+
         name = cmd_name.replace("-", "_")
         if name not in TASKS:
             return None
@@ -183,6 +180,8 @@ class _BatchBar:
     """Shows how far a batch is, and what has failed."""
 
     def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
         self._progress = Progress(*columns, console=console)
 
@@ -231,6 +230,13 @@ def list_models(
     markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/guide/models.md.")] = False,
 ) -> None:
     """List the models of the catalogue."""
+    from rich.table import Column, Table
+
+    from napari_foundseg.models.catalog import catalog, damaged_rows, packaged
+    from napari_foundseg.models.listing import as_markdown
+    from napari_foundseg.models.store import state
+    from napari_foundseg.tasks.task_models import tasks_for
+
     if markdown:
         typer.echo(as_markdown(packaged().values(), tasks_for), nl=False)
         return
@@ -246,6 +252,8 @@ def list_models(
 def show_model(name: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]) -> None:
     """Show everything that is known of a model."""
     from napari_foundseg.models.catalog import row
+    from napari_foundseg.models.store import state
+    from napari_foundseg.tasks.task_models import tasks_for
 
     shown = row(name)
     derived = {"tasks": list(tasks_for(shown)), "state": state(shown)}
@@ -264,6 +272,7 @@ def import_weights(
 ) -> None:
     """Make a file or folder of weights a model. It is inspected, not run, and stays where it is."""
     from napari_foundseg.models.importing import import_model
+    from napari_foundseg.tasks.task_models import tasks_for
 
     row = import_model(path, name, family)
     also = f"; used where {row.stands_for} is named, too" if row.stands_for else ""
@@ -291,6 +300,8 @@ def replay(
     ] = False,
 ) -> None:
     """Make a result again, and say whether it is equal to the one that is there (exit code 1 if it is not)."""
+    from rich.progress import Progress
+
     from napari_foundseg.batch.replay import check_replay, compare
     from napari_foundseg.batch.replay import replay as run_again
     from napari_foundseg.batch.result_file import write_replay
@@ -330,7 +341,10 @@ def fit_stego(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a fitted model of this name.")] = False,
 ) -> None:
     """Fit STEGO to images without labels; the new model then runs in: napari-foundseg run cluster."""
+    from rich.progress import Progress
+
     from napari_foundseg import api
+    from napari_foundseg.batch.command_text import inputs_of
 
     with Progress(console=console, transient=True) as bar:
         told = _told_to(bar, "Fit")
@@ -353,8 +367,13 @@ def _run(
     task: str, file: Path, options: dict[str, Any], check: Callable[[Image], object] = lambda _: None
 ) -> tuple[Image, Segmentation]:
     """Run a task on a file; `check` is called with the image before the run."""
+    from rich.progress import Progress
+
+    from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
+    from napari_foundseg.tasks import TASKS
     from napari_foundseg.tasks.notes import notes_of, used_colour
     from napari_foundseg.tasks.running import run
+    from napari_foundseg.tasks.task_models import default_model
 
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
     for note in image.notes:
@@ -386,6 +405,11 @@ def _has_display() -> bool:
 
 def _command(name: str) -> Callable[..., None]:
     """Return the command of a task, with an option for each setting of each of its methods."""
+    from napari_foundseg.batch.command_text import IMAGE_OPTIONS, inputs_of
+    from napari_foundseg.io.formats.table import image_formats, label_endings, listed
+    from napari_foundseg.tasks import TASKS
+    from napari_foundseg.tasks.task_models import default_model
+
     task = TASKS[name]
 
     def command(**options: Any) -> None:
@@ -445,6 +469,8 @@ def _default(key: str) -> bool | None:
 
 
 def _settings_options(name: str) -> dict[str, Any]:
+    from napari_foundseg.tasks import TASKS
+
     options: dict[str, Any] = {}
     for method, settings in TASKS[name].methods.items():
         for key, field in settings.model_fields.items():
@@ -457,12 +483,16 @@ def _settings_options(name: str) -> dict[str, Any]:
 
 
 def _inputs_help(name: str) -> str:
+    from napari_foundseg.tasks import TASKS
+
     inputs = TASKS[name].inputs
     fields = (f"{key}: {inputs.help_of(key)}" for key in inputs.model_fields)
     return f"What is pointed at, as JSON or a file that holds it. {' '.join(fields)}"
 
 
 def _shared(name: str, key: str) -> bool:
+    from napari_foundseg.tasks import TASKS
+
     return all(key in settings.model_fields for settings in TASKS[name].methods.values())
 
 
