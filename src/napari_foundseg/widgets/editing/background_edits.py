@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BackgroundEdits", "MadeEdit"]
 
+#: Greatest number of pixels of a layer that is drawn in no time.
+_SMALL = 1 << 20
+
 Make = Callable[[NDArray[Any]], Iterable[tuple[SliceBox, NDArray[Any]]]]
 
 
@@ -86,6 +89,8 @@ class BackgroundEdits(QObject):
         self._array: NDArray[Any] | None = None
         self._revision = -1
         self._result: bool | Exception = False
+        #: Whether the first is in the layer already, and about to be told.
+        self._is_written = False
         self._thread = NumpyThread("edits")
         self._thread.done.connect(self._computed)
 
@@ -126,9 +131,10 @@ class BackgroundEdits(QObject):
 
     def cancel(self) -> bool:
         """Cancel all; return whether there was anything."""
-        for order in self._orders:
+        orders = list(self._orders)[int(self._is_written) :]
+        for order in orders:
             order.progress.cancel()
-        return bool(self._orders)
+        return bool(orders)
 
     def release(self) -> None:
         """Cancel all, and report to nobody: the layer is gone."""
@@ -178,8 +184,12 @@ class BackgroundEdits(QObject):
                 self._result = self._write(order.name, result)
             except Exception as error:  # noqa: BLE001 - told to whoever asked
                 self._result = error
-            # The window draws and answers between the two.
-            QTimer.singleShot(0, self._finish_written)
+            self._is_written = True
+            if self._layer.data.size <= _SMALL:
+                self._finish_written()
+            else:
+                # The window draws and answers between the two.
+                QTimer.singleShot(0, self._finish_written)
 
     def _finish_written(self) -> None:
         if not self._released:
@@ -187,6 +197,7 @@ class BackgroundEdits(QObject):
 
     def _finish(self, result: bool | Exception) -> None:
         order = self._orders.popleft()
+        self._is_written = False
         self._array = None
         others = bool(self._orders)
         order.done(result)
