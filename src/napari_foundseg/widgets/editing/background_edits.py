@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BackgroundEdits", "MadeEdit"]
 
-#: Greatest number of pixels of a layer that is drawn in no time.
+#: Greatest number of pixels that are written and drawn in no time.
 _SMALL = 1 << 20
 
 Make = Callable[[NDArray[Any]], Iterable[tuple[SliceBox, NDArray[Any]]]]
@@ -185,7 +185,7 @@ class BackgroundEdits(QObject):
             except Exception as error:  # noqa: BLE001 - told to whoever asked
                 self._result = error
             self._is_written = True
-            if self._layer.data.size <= _SMALL:
+            if result.values.size <= _SMALL:
                 self._finish_written()
             else:
                 # The window draws and answers between the two.
