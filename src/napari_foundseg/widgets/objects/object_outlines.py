@@ -36,7 +36,7 @@ _SCREEN_PIXELS = 2.0
 #: Greatest number of voxels that are searched in the 3-D view.
 _MOST_VOXELS = 1 << 28
 #: Greatest number of pixels, once for each chosen object, that are searched in the window's thread.
-_QUICK = 1 << 24
+_QUICK = 1 << 22
 
 _shared: WeakKeyDictionary[Labels, ObjectOutlines] = WeakKeyDictionary()
 
