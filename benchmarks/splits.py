@@ -2,26 +2,26 @@
 
 Two truths of 30 pixels or more that touch, or three in a row, are taken as one object, and one click is made in each:
 at its deepest point, at random in its middle half, at random anywhere 2 pixels inside. The figures are the mean IoU of
-the worst part and the share of it below 0.7; without an image, and with it.
+the worst part and the share of it below 0.7: by the outline alone, with the image, and with foundseg-tiny.
 
-    python benchmarks/splits.py [--every N] [--images N]
+    python benchmarks/splits.py [--split test] [--every N] [--images N]
 """
 
 from __future__ import annotations
 
 import argparse
-import inspect
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+import napari_foundseg as fs
 from _held_out import images
-from napari_foundseg.core.editing import edits
+from napari_foundseg.core.editing import split_edits
 
 WAYS = ("deepest", "middle half", "anywhere")
+BY = ("outline", "image", "model")
 SMALLEST = 30
 Pixel = tuple[int, ...]
 Labels = NDArray[np.int64]
@@ -56,55 +56,55 @@ def click(part: NDArray[np.bool_], way: str, rng: np.random.Generator) -> Pixel:
     return tuple(int(c) for c in (among[rng.integers(len(among))] if len(among) else deepest))
 
 
-def worst(
-    image: NDArray[Any], truth: Labels, ids: Sequence[int], way: str, rng: np.random.Generator, seen: bool = True
-) -> float:
+def divided(image: fs.Image, labels: Labels, clicks: Sequence[Pixel], by: str) -> Labels:
+    """Split object 1 of a label image; the part of the nth click becomes object n."""
+    if by == "model":
+        return fs.split(image, labels, 1, clicks).labels.astype(np.int64)
+    pixels = np.asarray(image.levels[0], float)
+    grey = pixels if pixels.ndim == 2 else pixels[..., :3].mean(-1)
+    out = labels.copy()
+    picture = None if by == "outline" else (lambda box: grey[box])
+    for box, values in split_edits.split(labels, 1, clicks, [1.0, 1.0], 2, picture):
+        out[box] = values
+    return out
+
+
+def worst(image: fs.Image, truth: Labels, ids: Sequence[int], clicks: Sequence[Pixel], by: str) -> float:
     """Split what was made of some truths by one click in each; return the IoU of the worst part."""
-    labels = np.isin(truth, ids).astype(np.int64)
-    clicks = [click(truth == i, way, rng) for i in ids]
-    grey = image.astype(float) if image.ndim == 2 else image[..., :3].mean(-1)
-    # Earlier versions look at the outline alone.
-    looks = "picture" in inspect.signature(edits.split).parameters
-    picture: dict[str, Callable[[Any], Any]] = {"picture": lambda box: grey[box]} if seen and looks else {}
-    for box, values in edits.split(labels, 1, clicks, [1.0, 1.0], 2, **picture):
-        labels[box] = values
+    labels = divided(image, np.isin(truth, ids).astype(np.int64), clicks, by)
     return min(
         float(np.count_nonzero((labels == n) & (truth == i)) / np.count_nonzero((labels == n) | (truth == i)))
         for n, i in enumerate(ids, 1)
     )
 
 
-def cropped(image: NDArray[Any], truth: Labels, ids: Sequence[int]) -> tuple[NDArray[Any], Labels]:
-    """Return the surroundings of some objects, so that little is computed."""
-    rows, columns = np.nonzero(np.isin(truth, ids))
-    box = slice(max(0, rows.min() - 3), rows.max() + 4), slice(max(0, columns.min() - 3), columns.max() + 4)
-    return image[box], truth[box]
-
-
-def groups(every: int, most: int | None) -> Iterator[tuple[NDArray[Any], Labels, tuple[int, ...]]]:
-    """Yield the surroundings of each pair and triple."""
-    for n, (_, _, image, truth) in enumerate(images()):
+def groups(split: str, every: int, most: int | None) -> Iterator[tuple[fs.Image, Labels, tuple[int, ...]]]:
+    """Yield each pair and triple with its image and truth."""
+    for n, (_, _, image, truth) in enumerate(images(split)):
         if n % every or (most is not None and n // every >= most):
             continue
+        seen = fs.Image(image)
         pairs = touching(truth)
         for ids in (*pairs, *triples(pairs)):
-            yield *cropped(image, truth, ids), ids
+            yield seen, truth, ids
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="rows of training/split.csv")
     parser.add_argument("--every", type=int, default=1, help="use every Nth image")
     parser.add_argument("--images", type=int, help="use the first N images only")
     options = parser.parse_args()
-    figures: dict[tuple[int, str, bool], list[float]] = {}
+    figures: dict[tuple[int, str, str], list[float]] = {}
     rng = np.random.default_rng(0)
-    for image, truth, ids in groups(options.every, options.images):
+    for image, truth, ids in groups(options.split, options.every, options.images):
         for way in WAYS:
-            for seen in (False, True):
-                figures.setdefault((len(ids), way, seen), []).append(worst(image, truth, ids, way, rng, seen))
+            clicks = [click(truth == i, way, rng) for i in ids]
+            for by in BY:
+                figures.setdefault((len(ids), way, by), []).append(worst(image, truth, ids, clicks, by))
     print(f"{'':26}{'objects':>8}{'worst IoU':>11}{'below 0.7':>11}")
-    for (count, way, seen), values in sorted(figures.items(), key=lambda item: (item[0][0], item[0][2])):
-        name = f"{count} clicks, {way}" + (", image" if seen else "")
+    for (count, way, by), values in sorted(figures.items(), key=lambda item: (item[0][0], BY.index(item[0][2]))):
+        name = f"{count} clicks, {way}, {by}"
         print(f"{name:28}{len(values):6}{np.mean(values):11.3f}{np.mean(np.array(values) < 0.7):11.1%}")
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         panoptic,
         prompt,
         semantic,
+        split,
         text,
     )
     from napari_foundseg.batch.object_measures import measure
@@ -69,6 +70,7 @@ __all__ = [
     "replay",
     "run",
     "semantic",
+    "split",
     "text",
     "write_labels",
 ]
@@ -82,6 +84,7 @@ _HOME = {
     "panoptic": "api",
     "prompt": "api",
     "semantic": "api",
+    "split": "api",
     "text": "api",
     "measure": "batch.object_measures",
     "replay": "batch.replay",

@@ -25,6 +25,7 @@ __all__ = [
     "panoptic",
     "prompt",
     "semantic",
+    "split",
     "text",
 ]
 
@@ -244,6 +245,53 @@ def name_masks(
     """
     given = {"labels": labels, "vocabulary": vocabulary}
     return safe_calls.run("name_masks", image, given, model=model, axes=axes, **settings)
+
+
+def split(
+    image: Any,
+    labels: Any,
+    label: int,
+    clicks: Sequence[Sequence[float]],
+    *,
+    model: Any = "foundseg-tiny",
+    axes: str | None = None,
+) -> Segmentation:
+    """Split an object of a label image by one click in each of its parts.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in.
+    labels : array-like or str or Path
+        A label image of the image's shape without channels, or its file.
+    label : int
+        The object.
+    clicks : sequence of sequence of float
+        Two or more pixels of it, (y, x) or with the slice's indices before, such as (z, y, x): one anywhere in each
+        part.
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned. A model with an instance decoder sees borders between
+        nuclei too.
+    axes : str, optional
+        As for `automatic`.
+
+    Returns
+    -------
+    Segmentation
+        The part of the first click keeps the object's id, the others get the ids after the largest; other objects
+        stay as they are. Scores are nan. ``provenance["evidence"]`` names what the model saw: ``borders``, ``scores``.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, the labels, a click or the model.
+    """
+    from napari_foundseg.io.image_sources import as_image
+    from napari_foundseg.tasks.label_image import label_array
+    from napari_foundseg.tasks.side_tasks.split_object import split_labels
+
+    loaded = load_model(model, protocol="Promptable")
+    return split_labels(as_image(image, axes), label_array(labels), label, clicks, loaded)
 
 
 def cluster(

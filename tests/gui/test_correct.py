@@ -24,6 +24,7 @@ def form(viewer: Any, engine: Any, scene: Any, qtbot: Any) -> CorrectWidget:
     labels[5:15, 5:15] = 4
     viewer.add_labels(labels, name="objects", scale=(0.5, 0.5), units="um")
     widget = CorrectWidget(viewer)
+    widget.split_button.model.choose("")
     viewer.window.add_dock_widget(widget, name="Correct")
     wait_for_layout(qtbot, viewer)
     return widget

@@ -52,6 +52,7 @@ SIDE_TASKS = _Tasks(
         "save_clusters": "side_tasks.save_clusters",
         "learn_classes": "side_tasks.learn_classes",
         "encode": "side_tasks.encode",
+        "split": "side_tasks.split_object",
     }
 )
 

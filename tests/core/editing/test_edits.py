@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from napari_foundseg.core.editing import edits
+from napari_foundseg.core.editing import edits, split_edits
 from napari_foundseg.core.editing.object_boxes import box_of, object_boxes
 from napari_foundseg.core.errors import PromptError
 
@@ -133,7 +133,7 @@ def test_two_points_split_at_the_waist(volume: bool) -> None:
     labels = dumbbell(volume)
     lead = (4,) if volume else ()
     spacing = [2.0, 1.0, 1.0] if volume else [1.0, 1.0]
-    after = written(labels, edits.split(labels, 3, [(*lead, 20, 15), (*lead, 20, 44)], spacing, 8))
+    after = written(labels, split_edits.split(labels, 3, [(*lead, 20, 15), (*lead, 20, 44)], spacing, 8))
     assert set(np.unique(after)) == {0, 3, 7, 8}
     np.testing.assert_array_equal(np.isin(after, [3, 8]), labels == 3)
     assert np.nonzero(after == 3)[-1].max() <= 30
@@ -145,9 +145,9 @@ def test_two_points_split_at_the_waist(volume: bool) -> None:
 def test_points_outside_the_object_split_nothing() -> None:
     labels = dumbbell()
     with pytest.raises(PromptError, match="is not in object 3"):
-        edits.split(labels, 3, [(20, 15), (0, 0)], [1, 1], 8)
+        split_edits.split(labels, 3, [(20, 15), (0, 0)], [1, 1], 8)
     with pytest.raises(PromptError, match="once in each"):
-        edits.split(labels, 3, [(20, 15), (20.2, 15.1)], [1, 1], 8)
+        split_edits.split(labels, 3, [(20, 15), (20.2, 15.1)], [1, 1], 8)
 
 
 @pytest.mark.parametrize("volume", [False, True])
@@ -155,14 +155,14 @@ def test_a_line_cuts_where_it_is_drawn(volume: bool) -> None:
     labels = dumbbell(volume)
     lead = (4,) if volume else ()
     plane = (1, 2) if volume else (0, 1)
-    after = written(labels, edits.split_by_line(labels, 3, (*lead, 2, 24), (*lead, 38, 24), plane, 8))
+    after = written(labels, split_edits.split_by_line(labels, 3, (*lead, 2, 24), (*lead, 38, 24), plane, 8))
     np.testing.assert_array_equal(np.isin(after, [3, 8]), labels == 3)
     assert np.nonzero(after == 8)[-1].max() in (23, 24)
     assert np.nonzero(after == 3)[-1].min() in (24, 25)
     with pytest.raises(PromptError, match="does not cut object 3"):
-        edits.split_by_line(labels, 3, (*lead, 19, 24), (*lead, 21, 24), plane, 8)
+        split_edits.split_by_line(labels, 3, (*lead, 19, 24), (*lead, 21, 24), plane, 8)
     with pytest.raises(PromptError, match="does not cut object 3"):
-        edits.split_by_line(labels, 3, (*lead, 0, 0), (*lead, 1, 0), plane, 8)
+        split_edits.split_by_line(labels, 3, (*lead, 0, 0), (*lead, 1, 0), plane, 8)
 
 
 def test_the_largest_part_is_kept() -> None:

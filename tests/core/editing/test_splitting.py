@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from skimage.io import imread
 
-from napari_foundseg.core.editing import edits
+from napari_foundseg.core.editing import split_edits
+from napari_foundseg.core.editing.splitting import Evidence
 from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.image import Image
 from tests.support import ROOT
 
 
@@ -26,7 +28,7 @@ def split(
     """Split object 1; return the label image with the parts 1, 2, …."""
     out = labels.copy()
     more = {} if picture is None else {"picture": lambda box: picture[box]}
-    for box, values in edits.split(labels, 1, clicks, spacing or [1.0] * labels.ndim, 2, **more):
+    for box, values in split_edits.split(labels, 1, clicks, spacing or [1.0] * labels.ndim, 2, **more):
         out[box] = values
     return out
 
@@ -174,10 +176,67 @@ def test_nuclei_that_touch_are_split_where_people_click(
     figures: dict[str, list[float]] = {}
     rng = np.random.default_rng(0)
     for row in dsb[::3]:
-        image, truth = imread(row["image"]), imread(row["labels"]).astype(np.int64)
+        image, truth = Image(imread(row["image"])), imread(row["labels"]).astype(np.int64)
         for ids in splits.touching(truth)[:3]:
             for way in splits.WAYS:
-                figures.setdefault(way, []).append(splits.worst(*splits.cropped(image, truth, ids), ids, way, rng))
+                clicks = [splits.click(truth == i, way, rng) for i in ids]
+                figures.setdefault(way, []).append(splits.worst(image, truth, ids, clicks, "image"))
     for way, values in figures.items():
         assert np.mean(values) >= 0.88, (way, np.mean(values))
         assert np.mean(np.array(values) < 0.7) <= 0.12, way
+
+
+def test_where_a_model_sees_a_border_it_is_cut() -> None:
+    labels = np.zeros((30, 70), int)
+    labels[5:25, 5:65] = 1
+    borders = np.full(labels.shape, 0.2)
+    borders[:, 24:26] = 1.0
+
+    def look(box: Any) -> Evidence:
+        return Evidence(borders=borders[box])
+
+    clicks = [(15, 12), (15, 44)]
+    alone = split(labels, clicks)
+    assert (alone[10:20, 27] == 1).all(), "without it, half way"
+    out = labels.copy()
+    for box, values in split_edits.split(labels, 1, clicks, [1.0, 1.0], 2, evidence=look):
+        out[box] = values
+    assert (out[8:22, 8:22] == 1).all()
+    assert (out[8:22, 29:62] == 2).all()
+
+
+def test_scores_of_a_model_move_the_cut_and_keep_each_click_in_its_part() -> None:
+    labels = np.zeros((30, 70), int)
+    labels[5:25, 5:65] = 1
+    scores = np.zeros((2, *labels.shape))
+    scores[0, :, :20] = scores[1, :, 20:] = 6
+    scores[1, :, :20] = scores[0, :, 20:] = -6
+
+    def look(box: Any) -> Evidence:
+        return Evidence(scores=scores[(slice(None), *box)])
+
+    clicks = [(15, 24), (15, 44)]  # the first lies where the model takes it for the other
+    out = labels.copy()
+    for box, values in split_edits.split(labels, 1, clicks, [1.0, 1.0], 2, evidence=look):
+        out[box] = values
+    assert out[15, 24] == 1
+    assert out[15, 44] == 2
+    assert (out == 1).sum() < (split(labels, clicks) == 1).sum()
+
+
+def test_parts_found_elsewhere_are_refused_where_the_object_changed() -> None:
+    labels = np.zeros((20, 30), int)
+    labels[4:16, 4:26] = 3
+    box = split_edits.object_box(labels, 3, [1, 1])
+    parts = np.where(labels[box] == 3, 1, 0)
+    parts[:, 12:][parts[:, 12:] > 0] = 2
+    ((where, values),) = split_edits.split_as(labels, 3, box, parts, 9)
+    assert where == box
+    assert set(np.unique(values)) == {0, 3, 9}
+    for change in ((4, 4), (18, 28)):
+        changed = labels.copy()
+        changed[change] = 3 - changed[change]
+        with pytest.raises(PromptError, match="changed while it was being split"):
+            split_edits.split_as(changed, 3, box, parts, 9)
+    with pytest.raises(PromptError, match="changed"):
+        split_edits.split_as(np.zeros((4, 4, 4), int), 3, box, parts, 9)

@@ -5,27 +5,41 @@ the border, is climbed to a summit; the disc around the summit and the way to it
 belongs to the click whose disc a random walk from it reaches first most often (Grady, IEEE PAMI 28, 1768-1783, 2006).
 The walk passes a waist seldom, since steps are as likely as the object is deep there, and an edge of the picture
 seldom, since they grow less likely with the difference of brightness. A cut is short where nothing else decides.
+
+What a model sees may be given (`Evidence`): steps grow less likely at the borders that it sees, and its scores of the
+parts are added to the logarithm of the walk's shares. What it takes for another part is no start of a click's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["divide"]
+__all__ = ["Evidence", "divide"]
 
 #: Pixels of the smoothing of the depth, in the order in which they are tried until each click has a summit of its own.
 _SMOOTHING = (1.5, 1.0, 0.7, 0.5)
-#: Share of the depth at a summit that the disc of its click reaches.
+#: Share of the depth at a summit that the disc of its click reaches, without and with what a model sees.
 _DISC = 0.6
-#: Difference in brightness to the click, in ranges of the object, at which its way and disc end.
+_DISC_SEEN = 0.75
+#: Difference in brightness to the click, in ranges of the object, at which its way and disc end without a model.
 _ALIKE = 0.5
 #: How much less likely a step becomes over a difference in brightness of the object's whole range, as an exponent.
 _CONTRAST = 9.0
+#: How much less likely a step becomes where a model is sure of a border, as an exponent. This and the next three were
+#: chosen on `val` and `train`.
+_BORDER = 8.0
+#: Weight of a model's scores beside the logarithm of the walk's shares, and where both end.
+_TRUST = 0.12
+_SUREST = 6.0
+_LEAST_SHARE = 1e-3
+#: Least probability of a part at which a pixel may be a start of it; of scores that are halved.
+_OWN = 0.3
 #: Pixels by which the picture is smoothed.
 _NOISE = 0.7
 #: Likelihood of the least likely step.
@@ -38,8 +52,40 @@ Floats = NDArray[np.float64]
 Place = tuple[int, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a model sees in an object.
+
+    Parameters
+    ----------
+    borders : (*shape) ndarray of float, optional
+        Of the mask's shape: 1 on a border between objects, towards 0 deep in one.
+    scores : (clicks, *shape) ndarray of float, optional
+        Logits of the part of each click; equal where nothing is known.
+    """
+
+    borders: NDArray[Any] | None = None
+    scores: NDArray[Any] | None = None
+
+    def of_clicks(self, index: tuple[Any, ...], clicks: Sequence[int]) -> Evidence:
+        """Return what is seen in a part of the array, of some of the clicks."""
+        borders = None if self.borders is None else self.borders[index]
+        scores = None if self.scores is None else self.scores[(list(clicks), *index)]
+        return Evidence(borders, scores)
+
+    def coarser(self, steps: Sequence[int]) -> Evidence:
+        """Return the means of blocks of pixels."""
+        borders = None if self.borders is None else _blocks(self.borders.astype(float), steps)
+        scores = None if self.scores is None else np.stack([_blocks(s.astype(float), steps) for s in self.scores])
+        return Evidence(borders, scores)
+
+
 def divide(
-    mask: Bool, clicks: Sequence[Place], spacing: Sequence[float], picture: NDArray[Any] | None = None
+    mask: Bool,
+    clicks: Sequence[Place],
+    spacing: Sequence[float],
+    picture: NDArray[Any] | None = None,
+    evidence: Evidence | None = None,
 ) -> NDArray[np.int32]:
     """Divide an object into one part for each click.
 
@@ -53,6 +99,8 @@ def divide(
         The size of a pixel along each axis.
     picture : ndarray, optional
         Brightness, of the mask's shape.
+    evidence : Evidence, optional
+        What a model sees.
 
     Returns
     -------
@@ -61,7 +109,7 @@ def divide(
         object that is not connected with any click belongs to the nearest part.
     """
     steps = _strides(mask.shape, spacing)
-    shares = _shares(mask, clicks, spacing, picture, steps)
+    shares = _shares(mask, clicks, spacing, picture, evidence, steps)
     parts = np.where(mask, shares.argmax(0) + 1, 0).astype(np.int32)
     for i, click in enumerate(clicks, 1):
         parts[click] = i
@@ -78,13 +126,18 @@ def _strides(shape: tuple[int, ...], spacing: Sequence[float]) -> list[int]:
 
 
 def _shares(
-    mask: Bool, clicks: Sequence[Place], spacing: Sequence[float], picture: NDArray[Any] | None, steps: Sequence[int]
+    mask: Bool,
+    clicks: Sequence[Place],
+    spacing: Sequence[float],
+    picture: NDArray[Any] | None,
+    evidence: Evidence | None,
+    steps: Sequence[int],
 ) -> Floats:
-    """Return how often a walk from each pixel reaches each click first, (clicks, *shape)."""
+    """Return how much each pixel belongs to each click, (clicks, *shape)."""
     from scipy import ndimage
 
     if max(steps) == 1:
-        return _walked(mask, clicks, spacing, picture)
+        return _walked(mask, clicks, spacing, picture, evidence)
     places = [tuple(c // k for c, k in zip(click, steps, strict=True)) for click in clicks]
     if len(set(places)) < len(places):
         # Clicks this near to one another: what is nearest to which.
@@ -94,7 +147,7 @@ def _shares(
     inside = coarse > 0
     seen = None if picture is None else _blocks(np.where(mask, picture, 0.0), steps) / np.maximum(coarse, 1e-9)
     sizes = [s * k for s, k in zip(spacing, steps, strict=True)]
-    shares = _walked(inside, places, sizes, seen)
+    shares = _walked(inside, places, sizes, seen, None if evidence is None else evidence.coarser(steps))
     # Between the centres of blocks, of those in the object only.
     at = np.meshgrid(
         *((np.arange(n) + 0.5) / k - 0.5 for n, k in zip(mask.shape, steps, strict=True)), indexing="ij", sparse=True
@@ -112,13 +165,37 @@ def _blocks(values: Floats, steps: Sequence[int]) -> Floats:
     return np.asarray(padded.reshape(shape).mean(tuple(range(1, len(shape), 2))))
 
 
-def _walked(mask: Bool, clicks: Sequence[Place], spacing: Sequence[float], picture: NDArray[Any] | None) -> Floats:
-    """Solve the random walk on one grid."""
+def _walked(
+    mask: Bool,
+    clicks: Sequence[Place],
+    spacing: Sequence[float],
+    picture: NDArray[Any] | None,
+    evidence: Evidence | None,
+) -> Floats:
+    """Solve the random walk on one grid: how often it reaches each click first, and what a model adds."""
     from scipy import ndimage
 
     depth = np.asarray(ndimage.distance_transform_edt(_bordered(mask), sampling=spacing)[(slice(1, -1),) * mask.ndim])
-    seen = None if picture is None else _brightness(mask, picture)
-    seeds = _seeds(mask, depth, clicks, spacing, seen)
+    bright = None if picture is None else _brightness(mask, picture)
+    if evidence is None:
+        seeds = _seeds(mask, depth, clicks, spacing, bright, _DISC)
+    else:
+        # What looks different may be one part all the same: a model knows better.
+        seeds = _own(_seeds(mask, depth, clicks, spacing, None, _DISC_SEEN), clicks, evidence.scores)
+    borders = None if evidence is None else evidence.borders
+    starts, ends, ease = _steps(mask, depth, spacing, bright, borders)
+    shares = np.zeros((len(clicks), *mask.shape))
+    shares[:, mask] = _harmonic(starts, ends, ease, seeds[mask], len(clicks))
+    if evidence is None or evidence.scores is None:
+        return shares
+    scores = np.clip(evidence.scores.astype(float), -_SUREST, _SUREST)
+    return np.asarray(np.log(np.clip(shares, _LEAST_SHARE, 1)) + _TRUST * scores)
+
+
+def _steps(
+    mask: Bool, depth: Floats, spacing: Sequence[float], bright: Floats | None, borders: NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any], Floats]:
+    """Return the steps between neighbours in an object: from which of its pixels, to which, how likely."""
     number = np.full(mask.shape, -1)
     number[mask] = np.arange(np.count_nonzero(mask))
     starts: list[NDArray[Any]] = []
@@ -127,15 +204,27 @@ def _walked(mask: Bool, clicks: Sequence[Place], spacing: Sequence[float], pictu
     for one, other, length in _neighbours(mask.shape, spacing):
         both = mask[one] & mask[other]
         likely = np.minimum(depth[one][both], depth[other][both])
-        if seen is not None:
-            likely = likely * np.exp(-_CONTRAST * np.abs(seen[one][both] - seen[other][both]))
+        if bright is not None:
+            likely = likely * np.exp(-_CONTRAST * np.abs(bright[one][both] - bright[other][both]))
+        if borders is not None:
+            likely = likely * np.exp(-_BORDER * np.maximum(borders[one][both], borders[other][both]))
         starts.append(number[one][both])
         ends.append(number[other][both])
         ease.append((likely / depth.max() + _LEAST) / length**2)
-    shares = np.zeros((len(clicks), *mask.shape))
-    solved = _harmonic(np.concatenate(starts), np.concatenate(ends), np.concatenate(ease), seeds[mask], len(clicks))
-    shares[:, mask] = solved
-    return shares
+    return np.concatenate(starts), np.concatenate(ends), np.concatenate(ease)
+
+
+def _own(seeds: NDArray[np.int32], clicks: Sequence[Place], scores: NDArray[Any] | None) -> NDArray[np.int32]:
+    """Take away from what belongs to each click what a model takes for another part."""
+    if scores is None:
+        return seeds
+    powers = np.exp((scores - scores.max(0)) / 2.0)
+    probable = powers / powers.sum(0)
+    kept = seeds.copy()
+    for i, click in enumerate(clicks):
+        kept[(seeds == i + 1) & (probable[i] < _OWN)] = 0
+        kept[click] = i + 1
+    return kept
 
 
 def _bordered(mask: Bool) -> Bool:
@@ -153,7 +242,7 @@ def _brightness(mask: Bool, picture: NDArray[Any]) -> Floats | None:
 
 
 def _seeds(
-    mask: Bool, depth: Floats, clicks: Sequence[Place], spacing: Sequence[float], seen: Floats | None
+    mask: Bool, depth: Floats, clicks: Sequence[Place], spacing: Sequence[float], seen: Floats | None, share: float
 ) -> NDArray[np.int32]:
     """Return what belongs to each click from the start: its way to the summit and the disc there."""
     from scipy import ndimage
@@ -162,7 +251,7 @@ def _seeds(
     tops = [way[-1] for way in ways]
     away = np.stack([_distances(mask.shape, top, spacing) for top in tops])
     apart = min(float(away[i][other]) for i in range(len(tops)) for other in tops[:i])
-    reach = np.array([min(_DISC * depth[top], apart / 2 - min(spacing) / 2) for top in tops])
+    reach = np.array([min(share * depth[top], apart / 2 - min(spacing) / 2) for top in tops])
     seeds = np.zeros(mask.shape, np.int32)
     for i, (top, click) in enumerate(zip(tops, clicks, strict=True)):
         disc = mask & (away[i] <= reach[i]) & (away[i] == away.min(0))

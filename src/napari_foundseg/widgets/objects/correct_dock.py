@@ -130,6 +130,7 @@ class CorrectWidget(LabelsDock):
         self.buttons: dict[str, QPushButton] = {}
         self.split_button = SplitButton(self.viewer, self, self.chosen_objects, self._write_edit)
         self.split_button.asked.connect(self._show_split)
+        self.split_button.started.connect(self._show_split_started)
         self.split_button.done.connect(self._show_split_done)
         self.keys["K"] = self._at_pointer(self.split_button.toggle)
         rows: list[list[tuple[str, str, Callable[[], None], str]]] = [
@@ -144,6 +145,7 @@ class CorrectWidget(LabelsDock):
         ]  # fmt: skip
         self._amount_row()
         where = "; where none is chosen, it acts on the object under the pointer"
+        self._layout.addWidget(labelled_row("Split with", self.split_button.model))
         grid = QGridLayout()
         grid.addWidget(self.split_button, 0, 0, 1, 2)
         for i, row in enumerate(rows, 1):
@@ -191,7 +193,13 @@ class CorrectWidget(LabelsDock):
 
     def tools(self) -> list[QWidget]:
         """Return the tools and the buttons of the review."""
-        return [self.amount, self.split_button, *self.buttons.values(), *self.review.buttons.values()]
+        return [
+            self.amount,
+            self.split_button.model,
+            self.split_button,
+            *self.buttons.values(),
+            *self.review.buttons.values(),
+        ]
 
     def enter(self, layer: Labels) -> None:
         """Connect to the mouse and the keys of a layer."""
@@ -210,6 +218,7 @@ class CorrectWidget(LabelsDock):
         self._outlines = shared_outlines(self.viewer, self.history, self)
         self.click_hint.follow(layer)
         self.choose([])
+        self.split_button.enter()
 
     def leave(self, layer: Labels) -> None:
         """Disconnect from the mouse and the keys of a layer."""
@@ -285,8 +294,13 @@ class CorrectWidget(LabelsDock):
         else:
             self._show_chosen_size()
 
-    def _show_split_done(self, words: str) -> None:
+    def _show_split_started(self, words: str) -> None:
         if self._pointed:
+            self.choose([])
+        self.state.setText(words)
+
+    def _show_split_done(self, words: str) -> None:
+        if self._pointed and not self.split_button.isChecked():
             self.choose([])
         self.state.setText(f"{self.state.text()} {words}")
 

@@ -1,4 +1,8 @@
-"""The tool *Split* of the form *Correct*: clicks in each part of an object, or a line across it."""
+"""The tool *Split* of the form *Correct*: clicks in each part of an object, or a line across it.
+
+A model that is chosen looks at the object in the engine, and the parts are written when they arrive. Where it cannot,
+the object is split here, by its outline and the brightness of the image.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,15 @@ from numpy.typing import NDArray
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QPushButton
 
-from napari_foundseg.core.editing import edits
-from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.editing import split_edits
+from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.measuring.grey_values import grey_values
+from napari_foundseg.tasks.side_tasks.split_object import inputs_of
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes, label_spacing
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
+from napari_foundseg.widgets.objects.split_model import SplitModel
+from napari_foundseg.widgets.objects.split_run import SplitRun
+from napari_foundseg.widgets.runs.shared_engine import start_engine
 
 if TYPE_CHECKING:
     from napari.layers import Labels
@@ -43,6 +51,8 @@ class SplitButton(QPushButton):
 
     #: What to do next; empty after a split or where it was given up.
     asked = Signal(str)
+    #: A model looks at an object; in words.
+    started = Signal(str)
     #: How an object was split.
     done = Signal(str)
 
@@ -55,6 +65,12 @@ class SplitButton(QPushButton):
         self._chosen = chosen
         self._write_edit = write_edit
         self._points: list[_Place] = []
+        #: The model to look with.
+        self.model = SplitModel()
+        #: Splits that a model is asked for, by the object.
+        self._running: dict[int, SplitRun] = {}
+        #: What is not split any more, in words.
+        self._given_up = ""
         self.setCheckable(True)
         self.setToolTip(
             "Split the chosen object: click once in each of the two parts, anywhere in them, or drag a line across it. "
@@ -75,6 +91,24 @@ class SplitButton(QPushButton):
         else:
             self._add_point(start, more)
 
+    def leave(self) -> None:
+        """Stop splitting, since the layer is left; say what is not split any more."""
+        self.setChecked(False)
+        runs = list(self._running.values())
+        self._running.clear()
+        for run in runs:
+            run.drop()
+        if runs:
+            ids = ("Object " if len(runs) == 1 else "Objects ") + ", ".join(str(run.label) for run in runs)
+            self._given_up = f"{ids} stayed whole: the layer was left before the model answered."
+            self._dock.message.say(self._given_up)
+
+    def enter(self) -> None:
+        """Begin with a layer; say again what stayed whole on the one before."""
+        if self._given_up:
+            self._dock.message.say(self._given_up)
+            self._given_up = ""
+
     def _arm(self, on: bool) -> None:
         self._points.clear()
         layer = self._dock.layer
@@ -88,6 +122,14 @@ class SplitButton(QPushButton):
             self.setChecked(False)
             self._dock.fail(PromptError("To split, click one object first, then press Split."))
             return
+        running = self._running.get(self._chosen.ids[0])
+        if running is not None:
+            self.setChecked(False)
+            running.give_up("it was not waited for.")
+            return
+        if self.model.name and self._dock.chosen_image() is not None:
+            # It starts while the user clicks.
+            start_engine()
         self.asked.emit(f"Object {self._chosen.ids[0]}: click in each part, or drag a line across it.")
 
     def _add_point(self, point: _Place, more: bool) -> None:
@@ -109,12 +151,64 @@ class SplitButton(QPushButton):
             self.asked.emit(f"Object {label}: now click in the other part{count}; Shift+click where more follow.")
             return
         points = list(self._points)
+        if not self._ask_model(layer, label, points):
+            make, words = self._split_here(layer, label, points)
+            self._finish(make, words)
+
+    def _ask_model(self, layer: Labels, label: int, points: list[_Place]) -> bool:
+        """Have the chosen model split an object; return whether there is one that can look at it."""
+        image = self._dock.chosen_image()
+        name = self.model.name
+        if not name or image is None or image.shape != layer.data.shape:
+            return False
+        try:
+            inputs = inputs_of(layer.data, label, points, label_spacing(layer)[0])
+        except FoundsegError:
+            # Said where the object is split here.
+            return False
+        run = self._running[label] = SplitRun(self, label, inputs, image, name)
+        run.ended.connect(self._use)
+        self.setChecked(False)
+        self.started.emit(f"Splitting object {label} with {name}… To split it without the model, press Split again.")
+        run.start()
+        return True
+
+    def _use(self, run: SplitRun) -> None:
+        """Write the parts that a model has found; without any, split here."""
+        self._running.pop(run.label, None)
+        layer = self._dock.layer
+        if layer is None:
+            return
+        free = self._free_id()
+        box = run.inputs.box
+        if run.parts is not None:
+            parts = run.parts
+            make: _Make = lambda labels: split_edits.split_as(labels, run.label, box, parts, free)  # noqa: E731
+            by = f"by {run.model}, the image and its outline."
+            if not run.evidence:
+                by = f"by its outline and the image. {run.model} sees one slice at a time; the clicks are in several."
+            words = f"Split into {len(run.inputs.clicks)}, {by}"
+        else:
+            points = [tuple(map(float, click)) for click in run.inputs.clicks]
+            make_here, said = self._split_here(layer, run.label, points)
+
+            def make(labels: Any) -> Iterable[tuple[SliceBox, Any]]:
+                split_edits.check_unchanged(labels, run.label, box, run.inputs.mask)
+                return make_here(labels)
+
+            words = f"{said} {run.model} was not used: {run.why_not}"
+        if self._write_edit("split", make):
+            self.done.emit(words)
+
+    def _split_here(self, layer: Labels, label: int, points: list[_Place]) -> tuple[_Make, str]:
+        """Return the edit that splits an object without a model, and how, in words."""
         picture = _brightness(self._dock.chosen_image(), layer)
         spacing = label_spacing(layer)[0]
         free = self._free_id()
-        self._finish(
-            lambda labels: edits.split(labels, label, points, spacing, free, picture),
-            f"Split into {len(points)}, by its outline" + (" alone." if picture is None else " and the image."),
+        by = "alone." if picture is None else "and the image."
+        return (
+            lambda labels: split_edits.split(labels, label, points, spacing, free, picture),
+            f"Split into {len(points)}, by its outline {by}",
         )
 
     def _cut(self, start: _Place, end: _Place) -> None:
@@ -123,7 +217,9 @@ class SplitButton(QPushButton):
         label = self._chosen.ids[0]
         plane = displayed_axes(self._viewer, layer)
         free = self._free_id()
-        self._finish(lambda labels: edits.split_by_line(labels, label, start, end, plane, free), "Cut along the line.")
+        self._finish(
+            lambda labels: split_edits.split_by_line(labels, label, start, end, plane, free), "Cut along the line."
+        )
 
     def _finish(self, make: _Make, words: str) -> None:
         """Write the split and stop splitting; after an error the user may go on."""
