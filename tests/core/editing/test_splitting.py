@@ -190,19 +190,19 @@ def test_where_a_model_sees_a_border_it_is_cut() -> None:
     labels = np.zeros((30, 70), int)
     labels[5:25, 5:65] = 1
     borders = np.full(labels.shape, 0.2)
-    borders[:, 24:26] = 1.0
+    borders[:, 39:41] = 1.0
 
     def look(box: Any) -> Evidence:
         return Evidence(borders=borders[box])
 
-    clicks = [(15, 12), (15, 44)]
+    clicks = [(15, 10), (15, 54)]
     alone = split(labels, clicks)
-    assert (alone[10:20, 27] == 1).all(), "without it, half way"
+    assert (alone[10:20, 37] == 2).all(), "without it, half way"
     out = labels.copy()
     for box, values in split_edits.split(labels, 1, clicks, [1.0, 1.0], 2, evidence=look):
         out[box] = values
-    assert (out[8:22, 8:22] == 1).all()
-    assert (out[8:22, 29:62] == 2).all()
+    assert (out[8:22, 8:38] == 1).all()
+    assert (out[8:22, 43:62] == 2).all()
 
 
 def test_scores_of_a_model_move_the_cut_and_keep_each_click_in_its_part() -> None:

@@ -222,7 +222,7 @@ class CorrectWidget(LabelsDock):
 
     def leave(self, layer: Labels) -> None:
         """Disconnect from the mouse and the keys of a layer."""
-        self.split_button.setChecked(False)
+        self.split_button.leave()
         self.click_hint.leave()
         assert self.history is not None
         self.history.changed.disconnect(self._follow_edit)
