@@ -18,6 +18,7 @@ and gives an object up after six clicks. Everything is done by the functions tha
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import inspect
 from collections import Counter
@@ -43,7 +44,9 @@ Labels = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 #: What this version of the package offers.
-LOOKS = "picture" in inspect.signature(edits.split).parameters
+MOVED = importlib.util.find_spec("napari_foundseg.core.editing.split_edits") is not None
+split = importlib.import_module(f"napari_foundseg.core.editing.{'split_edits' if MOVED else 'edits'}").split
+LOOKS = "picture" in inspect.signature(split).parameters
 NEAREST = getattr(mask_writing, "object_at", None)
 TAKES = hasattr(mask_writing, "clicked_others")
 TAKES_NEW = "taken" in inspect.signature(mask_writing.add_objects).parameters
@@ -148,7 +151,7 @@ class Annotator:
                 ids = ids[:2]
             clicks = [click((self.truth == i) & (self.labels == p), self.way, self.rng) for i in ids]
             more: dict[str, Any] = {"picture": lambda box: self.grey[box]} if LOOKS else {}
-            self.write(edits.split(self.labels, p, clicks, [1.0, 1.0], int(self.labels.max()) + 1, **more))
+            self.write(split(self.labels, p, clicks, [1.0, 1.0], int(self.labels.max()) + 1, **more))
             self.count("split", len(clicks) + 1 + (not POINTED))
 
     def merge(self) -> None:
