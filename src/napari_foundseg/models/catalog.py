@@ -95,6 +95,9 @@ class CatalogRow(Declared):
     the task's."""
     calibration: tuple[float, float, float] | None = None
     """Of an instance decoder's scores, as `core.watershed.instance_scores` takes it; None if it was not measured."""
+    size_weights: tuple[float, ...] | None = None
+    """Of an instance decoder, as `tasks.windows.object_size` takes them to find the size of objects; None if they were
+    not measured."""
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,9 @@ from napari_foundseg.tasks.regions import region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.windows import tiling
-from napari_foundseg.tasks.windows.instance_maps import fitted_maps
 from napari_foundseg.tasks.windows.near_misses import NearMisses
 from napari_foundseg.tasks.windows.point_grid import LIVE, grid_masks, passing
+from napari_foundseg.tasks.windows.size_search import SizedMaps
 
 __all__ = ["TASK", "derive", "run"]
 
@@ -63,13 +62,22 @@ def run(
     started = time.perf_counter()
     planes = slices(image, inputs)
     region = region_of(image, inputs)
-    calibration = row(model.name).calibration
+    weights = row(model.name)
+    calibration = weights.calibration
 
     diameter = diameter_in_pixels(image, settings) if isinstance(settings, DecoderSettings) else None
 
     def poll() -> None:
         if cancelled():
             raise Cancelled("The automatic run was cancelled.")
+
+    sized = None
+    if isinstance(settings, DecoderSettings):
+        sized = SizedMaps(
+            image, planes, _with_surroundings(region, image.plane_shape), model, poll, _of_instances(settings),
+            tile=settings.tile, diameter=diameter, search=settings.find_diameter, weights=weights.size_weights,
+            calibration=calibration, least=settings.pred_iou_thresh,
+        )  # fmt: skip
 
     def evidence() -> Iterator[tuple[tuple[int, ...], Any]]:
         for done, index in enumerate(planes):
@@ -78,12 +86,10 @@ def run(
                 words = f"slice {done + 1} of {len(planes)}" if len(planes) > 1 else "segmenting"
                 progress((done + part) / len(planes), words)
 
-            if isinstance(settings, DecoderSettings):
-                around = _with_surroundings(region, image.plane_shape)
-                how = _of_instances(settings)
-                look = partial(fitted_maps, tile=settings.tile, diameter=diameter)
-                yield index, look(image, index, around, model, poll, share, how)
+            if sized is not None:
+                yield index, sized.maps(index, share)
             else:
+                assert isinstance(settings, GridSettings)
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
 
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
@@ -180,8 +186,8 @@ def _assemble(
     count = 0
     for index, evidence in found:
         if isinstance(settings, DecoderSettings):
-            origin = _with_surroundings(region, _plane_shape(shape, axes))[:2]
-            plane, plane_scores = _from_maps(evidence, settings, origin, region, calibration)
+            around = _with_surroundings(region, _plane_shape(shape, axes))
+            plane, plane_scores = _from_maps(evidence, settings, around, region, calibration)
             box = region
             if not count and not plane_scores.size:
                 missed.look_at_maps(evidence, _of_instances(settings), calibration)
@@ -218,12 +224,17 @@ def _of_instances(settings: DecoderSettings) -> dict[str, Any]:
 
 
 def _from_maps(
-    maps: NDArray[Any], settings: DecoderSettings, origin: tuple[int, int], region: Box, calibration: Calibration
+    maps: NDArray[Any], settings: DecoderSettings, around: Box, region: Box, calibration: Calibration
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Make the instances of maps whose first pixel lies at `origin`, and cut out the region."""
-    whole = instances(maps, **_of_instances(settings))
+    """Make the instances of maps of the box `around` the region, and cut out the region.
+
+    Maps may have several pixels along each side of a pixel of the picture.
+    """
+    fine = max(1, round(maps.shape[1] / (around[2] - around[0] + 1)))
+    thresholds = _of_instances(settings)
+    whole = instances(maps, **{**thresholds, "min_area": thresholds["min_area"] * fine**2})
     scores = np.stack(instance_scores(maps, whole, calibration))
-    plane = tiling.part(whole, region, origin)
+    plane = tiling.part(whole[fine // 2 :: fine, fine // 2 :: fine], region, around[:2])
     large = np.bincount(plane.ravel(), minlength=scores.shape[1] + 1)[1:] >= max(1, settings.min_area)
     kept = large & (scores[0] >= settings.pred_iou_thresh)
     return _renumbered(plane, kept), scores[:, kept]

@@ -12,6 +12,7 @@ from napari_foundseg.core.masks import Nesting
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.settings import Settings
+from napari_foundseg.tasks.windows.size_search import Search
 
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
@@ -82,9 +83,15 @@ class DecoderSettings(_AutomaticSettings):
     diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
     """Typical diameter of the objects. The image is resized so that the model sees them at the size it knows best:
     higher values shrink it more, which keeps large objects in one piece and loses small ones.
-    Automatic: an image of mostly small or large objects is processed a second time at another size."""
+    Automatic: it is found, and said in the result."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
     """Pixels, or µm where the image has a pixel size."""
+    find_diameter: Search = Field(
+        "once", title="Automatic diameter", json_schema_extra={"absent": "second look", **_MORE}
+    )
+    """How the diameter is found where none is given, from the image at its own size and shrunk by octaves. Once: one
+    for all slices; objects of other sizes are still seen at theirs. Each slice: one for each. Second look: as in earlier
+    versions, from the image at its own size only."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
     the whole image to the model's input, which is faster but loses small objects."""

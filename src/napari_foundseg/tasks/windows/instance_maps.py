@@ -1,45 +1,37 @@
-"""The maps of an instance decoder, of images of any size and of objects of any size.
+"""The maps of an instance decoder, of images of any size.
 
 Large images are decoded in overlapping windows and each pixel is taken from the window in which it lies most central.
-Where objects are much larger or smaller than the model knows them, the picture is shrunk or enlarged before and the
-maps are brought back after. How large they are is told by the person, or by a first look.
+A picture can be shrunk or enlarged for the model, and smoothed; at which size objects are seen best is found in
+`tasks.windows.object_size`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.watershed import instances
 from napari_foundseg.models.abilities import fallbacks_of
 from napari_foundseg.models.out_of_memory import is_out_of_memory, with_fallbacks
 from napari_foundseg.models.protocols import EmbeddingMaps, InstanceDecoding, MemoryRescue
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 
-__all__ = ["decode_maps", "fitted_maps", "map_windows", "scale_for"]
+__all__ = ["decode_maps", "map_windows", "resized_maps", "scale_for"]
 
 #: Diameter in pixels at which a model of ours sees objects best.
 BEST_DIAMETER = 30.0
 #: Least and largest factor by which pictures are resized.
 SCALES = (1 / 16, 4.0)
-#: Median diameters in pixels below and above which a picture is looked at once more, and by how much it is resized
-#: then; chosen on `val` and `train`.
-_SMALL = 15.0
-_ENLARGED = 2.0
-_LARGE = 40.0
-_SHRUNK = 0.7
-#: Side in pixels of the middle of a picture whose objects tell their size.
-_MIDDLE = 512
 #: Side of a picture that is decoded whole, whatever the memory.
 _WHOLE = 128
 #: Pixels that neighbouring windows share, as the model sees them.
 _OVERLAP = 64
+#: Pixels around a window that are read too, so that resizing and smoothing see what is beyond.
+_MARGIN = 2
 
 
 def scale_for(diameter: float | None) -> float:
@@ -58,96 +50,23 @@ def scale_for(diameter: float | None) -> float:
     return 1.0 if diameter is None else float(np.clip(BEST_DIAMETER / diameter, *SCALES))
 
 
-def fitted_maps(
-    image: Image,
-    index: tuple[int, ...],
-    region: Box,
-    model: InstanceDecoding,
-    poll: Callable[[], None],
-    progress: Callable[[float], None],
-    thresholds: Mapping[str, float],
-    *,
-    tile: bool = True,
-    diameter: float | None = None,
-) -> NDArray[np.float16]:
-    """Decode the maps of a region at sizes of the picture that suit its objects.
-
-    With a diameter the picture is resized so that they have the size that the model knows best. Without one it is
-    decoded as it is; where most of what is found then is small or large, it is decoded resized as well, unless windows
-    are slow to encode, and the mean of both is returned.
-
-    Parameters
-    ----------
-    image : Image
-        The image.
-    index : tuple of int
-        The slice.
-    region : tuple of int
-        First and last row and column, (y0, x0, y1, x1), both included.
-    model : InstanceDecoding
-        The model.
-    poll : callable
-        Called before each window; may raise to stop.
-    progress : callable
-        Told the share of windows done.
-    thresholds : mapping of str to float
-        As `core.watershed.instances` takes them: what counts as an object at the first look.
-    tile : bool
-        False hands the whole region to the model at once.
-    diameter : float, optional
-        Of the objects, in pixels.
-
-    Returns
-    -------
-    (3, M, N) ndarray of float16
-        As `decode_maps`.
-    """
-    decode = partial(decode_maps, image, index, region, model, poll, tile=tile)
-    if diameter is not None or not tile or model.maps_window > tiling.QUICK:
-        return decode(progress, scale=scale_for(diameter))
-    maps = decode(lambda share: progress(share / 2))
-    again = _another_scale(maps, thresholds)
-    if again is None:
-        progress(1.0)
-        return maps
-    # In place and in float16: of a large picture there are gigabytes of maps.
-    maps += decode(lambda share: progress((1 + share) / 2), scale=again)
-    maps *= np.float16(0.5)
-    return maps
-
-
-def _another_scale(maps: NDArray[np.float16], thresholds: Mapping[str, float]) -> float | None:
-    """Return at which other size a picture of these maps is to be looked at, None if its own suits its objects."""
-    y, x = ((n - min(n, _MIDDLE)) // 2 for n in maps.shape[1:])
-    middle = maps[:, y : y + _MIDDLE, x : x + _MIDDLE]
-    found = instances(middle, **thresholds)  # type: ignore[arg-type]
-    if not found.any() and middle.shape != maps.shape:
-        found = instances(maps, **thresholds)  # type: ignore[arg-type]
-    if not found.any():
-        return None
-    diameter = float(np.median(np.sqrt(4 / np.pi * np.bincount(found.ravel())[1:])))
-    return _ENLARGED if diameter < _SMALL else _SHRUNK if diameter > _LARGE else None
-
-
-def map_windows(shape: tuple[int, int], model: InstanceDecoding, scale: float = 1.0) -> Iterator[tuple[Box, Box]]:
+def map_windows(shape: tuple[int, int], model: InstanceDecoding) -> Iterator[tuple[Box, Box]]:
     """Return the windows in which the maps of a picture are decoded.
 
     Parameters
     ----------
     shape : tuple of int
-        Rows and columns of the picture.
+        Rows and columns of the picture, as the model sees it.
     model : InstanceDecoding
         The model.
-    scale : float
-        By how much the picture is resized.
 
     Returns
     -------
     iterator of tuple
-        As `tiling.cover`, in pixels of the picture.
+        As `tiling.cover`.
     """
-    most = max(32, int(model.maps_window / scale) // 32 * 32)
-    overlap = min(int(_OVERLAP / scale), most // 4)
+    most = max(32, model.maps_window // 32 * 32)
+    overlap = min(_OVERLAP, most // 4)
     return tiling.cover(shape, tiling.fitted(shape, most, overlap), overlap)
 
 
@@ -161,6 +80,7 @@ def decode_maps(
     *,
     tile: bool = True,
     scale: float = 1.0,
+    smoothing: float = 0.0,
 ) -> NDArray[np.float16]:
     """Decode the maps of a region.
 
@@ -182,35 +102,75 @@ def decode_maps(
         False hands the whole region to the model at once.
     scale : float
         By how much to resize the picture for the model.
+    smoothing : float
+        Standard deviation, in pixels of the resized picture, of a Gaussian filter against noise.
 
     Returns
     -------
     (3, M, N) ndarray of float16
-        Foreground, centre distance and boundary distance of the region's pixels.
+        Foreground, centre distance and boundary distance of the region's pixels, `scale` times as many along each side
+        (see `resized_maps`).
     """
-    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-    windows = list(map_windows(shape, model, scale) if tile else tiling.cover(shape, shape, 0))
+    rows, columns = region[2] - region[0] + 1, region[3] - region[1] + 1
+    shape = max(1, round(rows * scale)), max(1, round(columns * scale))
+    windows = list(map_windows(shape, model) if tile else tiling.cover(shape, shape, 0))
     maps = np.empty((3, *shape), np.float16)
     for i, (window, core) in enumerate(windows):
         poll()
-        decoded = _resized_decode(image.rgb(index, tiling.shifted(window, region[:2])), model, scale)
+        decoded = _maps(_smoothed(_seen(image, index, region, window, shape), smoothing), model)
         tiling.part(maps, core)[:] = tiling.part(decoded, core, window[:2])
         progress((i + 1) / len(windows))
     return maps
 
 
-def _resized_decode(rgb: NDArray[np.uint8], model: InstanceDecoding, scale: float) -> NDArray[np.float32]:
+def resized_maps(maps: NDArray[np.float16], shape: tuple[int, int]) -> NDArray[np.float16]:
+    """Bring maps to the pixels of a picture.
+
+    Parameters
+    ----------
+    maps : (3, M, N) ndarray of float16
+        As `decode_maps` gives them.
+    shape : tuple of int
+        Rows and columns of the picture.
+
+    Returns
+    -------
+    (3, *shape) ndarray of float16
+        The maps themselves where they have this shape.
+    """
     from PIL.Image import Resampling, fromarray
 
-    if scale == 1:
-        return _maps(rgb, model)
-    height, width = rgb.shape[:2]
-    size = max(1, round(width * scale)), max(1, round(height * scale))
+    if maps.shape[1:] == shape:
+        return maps
+    resized = np.empty((len(maps), *shape), np.float16)
+    for part, target in zip(maps, resized, strict=True):
+        target[:] = np.asarray(fromarray(part.astype(np.float32)).resize(shape[::-1], Resampling.BILINEAR))
+    return resized
+
+
+def _seen(image: Image, index: tuple[int, ...], region: Box, window: Box, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a window of the resized picture of a region; `shape`: of the whole resized picture."""
+    from PIL.Image import Resampling, fromarray
+
+    sizes = region[2] - region[0] + 1, region[3] - region[1] + 1
+    if sizes == shape:
+        return image.rgb(index, tiling.shifted(window, region[:2]))
+    first = [window[axis] * sizes[axis] / shape[axis] for axis in (0, 1)]
+    last = [(window[axis + 2] + 1) * sizes[axis] / shape[axis] for axis in (0, 1)]
+    start = [max(0, int(at) - _MARGIN) for at in first]
+    stop = [min(n, int(np.ceil(at)) + _MARGIN) for n, at in zip(sizes, last, strict=True)]
+    box = (start[0], start[1], stop[0] - 1, stop[1] - 1)
+    rgb = image.rgb(index, tiling.shifted(box, region[:2]))
+    part = (first[1] - start[1], first[0] - start[0], last[1] - start[1], last[0] - start[0])
+    size = window[3] - window[1] + 1, window[2] - window[0] + 1
     # A copy: torch warns of arrays that cannot be written to, such as Pillow's.
-    maps = _maps(np.array(fromarray(rgb).resize(size, Resampling.BILINEAR)), model)
-    return np.stack(
-        [np.asarray(fromarray(part).resize((width, height), Resampling.BILINEAR), np.float32) for part in maps]
-    )
+    return np.array(fromarray(rgb).resize(size, Resampling.BILINEAR, box=part))
+
+
+def _smoothed(rgb: NDArray[np.uint8], sigma: float) -> NDArray[np.uint8]:
+    from scipy import ndimage
+
+    return np.asarray(ndimage.gaussian_filter(rgb, (sigma, sigma, 0))) if sigma else rgb
 
 
 def _maps(rgb: NDArray[np.uint8], model: InstanceDecoding) -> NDArray[np.float32]:

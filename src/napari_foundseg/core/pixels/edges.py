@@ -1,0 +1,47 @@
+"""How much more a picture changes at the rim of an object than elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["edge_ratio"]
+
+#: Standard deviation in pixels of the derivative of a Gaussian.
+_SIGMA = 1.5
+#: Pixels from the rim from which on a pixel lies inside, or outside, and up to which the surroundings go.
+_NEAR = 4
+_FAR = 8
+
+
+def edge_ratio(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
+    """Compare the gradient at the rim of an object with that inside and around it.
+
+    Parameters
+    ----------
+    picture : (M, N) ndarray of float
+        Grey values.
+    mask : (M, N) ndarray of bool
+        The object's pixels; about 50 pixels across.
+
+    Returns
+    -------
+    float
+        1 on an even slope, where an object has no edge of its own; infinite on even ground.
+    """
+    from scipy import ndimage
+
+    values = picture.astype(np.float32, copy=False)
+    parts: list[NDArray[Any]] = [ndimage.gaussian_filter(values, _SIGMA, order=order) for order in ((0, 1), (1, 0))]
+    gradient = np.hypot(*parts)
+    # The picture's own border is no rim.
+    depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
+    distance = ndimage.distance_transform_edt(~mask)
+    rim = mask & (depth <= 1.5)
+    around = (mask & (depth > _NEAR)) | ((distance > _NEAR) & (distance <= _FAR))
+    if not rim.any() or not around.any():
+        return float("inf")
+    elsewhere = float(gradient[around].mean())
+    return float(gradient[rim].mean()) / elsewhere if elsewhere else float("inf")
