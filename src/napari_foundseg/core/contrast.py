@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from napari_foundseg.core.declared_fields import Declared
+from napari_foundseg.core.pixels.outliers import BurntIn, burnt_in_pixels, find_burnt_in, typical_limit
 
 __all__ = [
     "AsIs",
@@ -23,6 +24,7 @@ __all__ = [
     "describe_normalisation",
     "doubts_of",
     "find_limits",
+    "find_limits_without_outliers",
     "to_uint8",
 ]
 
@@ -37,6 +39,17 @@ class Percentile(Declared):
     kind: Literal["percentile"] = "percentile"
     low: float = Field(0.5, ge=0, le=100)
     high: float = Field(99.5, ge=0, le=100)
+    outliers: Literal["kept", "left out"] = "left out"
+    """Whether a few very bright pixels, scale bars and frames of grey pictures have a say. Kept: as in records of
+    earlier versions, which lack this."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_of_then(cls, values: Any) -> Any:
+        """Read a record of an earlier version: unlike calls, records have their kind."""
+        if isinstance(values, Mapping) and "kind" in values and "outliers" not in values:
+            return {**values, "outliers": "kept"}
+        return values
 
     @model_validator(mode="after")
     def _ordered(self) -> Percentile:
@@ -104,12 +117,15 @@ class FoundLimits:
         What was done since the plain limits would have lost the picture; empty if they hold.
     suspicion : str
         What may be wrong with the limits where nothing is found; empty if nothing is odd.
+    burnt_in : BurntIn, optional
+        A scale bar, frame or mark that the ground is to stand for.
     """
 
     low: float
     high: float
     mended: str = ""
     suspicion: str = ""
+    burnt_in: BurntIn | None = None
 
 
 def describe_normalisation(normalisation: Percentile | AsIs | MinMax | Limits | CTWindow) -> str:
@@ -159,6 +175,44 @@ def doubts_of(sample: NDArray[Any]) -> str:
     if finite.min() == finite.max():
         words.append(f"All pixels have the value {finite.min():g}, so that there is nothing to see.")
     return " ".join(words)
+
+
+def find_limits_without_outliers(planes: Sequence[NDArray[Any]], low: float = 0.5, high: float = 99.5) -> FoundLimits:
+    """Find two percentiles of a grey picture in which a few very bright pixels, scale bars and frames have no say.
+
+    Parameters
+    ----------
+    planes : sequence of (M, N) ndarray
+        Slices of any real dtype, or every so manieth row and column of them. One pixel is finite at least.
+    low, high : float
+        The percentiles.
+
+    Returns
+    -------
+    FoundLimits
+        As `find_limits`; of colours, exactly so.
+    """
+    if any(plane.ndim != 2 for plane in planes):
+        return find_limits(planes, low, high)
+    burnt_in = find_burnt_in(planes)
+    words = []
+    if burnt_in is not None:
+        planes = [
+            np.where(burnt_in_pixels(plane, burnt_in.value), np.asarray(burnt_in.ground, plane.dtype), plane)
+            for plane in planes
+        ]
+        words.append(
+            f"A scale bar, frame or mark of the value {burnt_in.value:g} is left out: the model sees the background "
+            f"({burnt_in.ground:g}) in its place."
+        )
+    found = find_limits(planes, low, high)
+    limit = None if found.mended else typical_limit(planes, found.low, found.high)
+    if limit is not None:
+        words.append(
+            f"A few pixels are far brighter than most objects: the contrast ends at {limit:.4g}, not {found.high:.4g}."
+        )
+        found = replace(found, high=limit)
+    return replace(found, mended=" ".join(filter(None, [*words, found.mended])), burnt_in=burnt_in)
 
 
 def find_limits(planes: Sequence[NDArray[Any]], low: float = 0.5, high: float = 99.5) -> FoundLimits:

@@ -39,6 +39,7 @@ from napari_foundseg.core.pixels.channels import (
 )
 from napari_foundseg.core.pixels.colour import ColourRule, FoundColour, find_colour
 from napari_foundseg.core.pixels.grey_limits import measure_limits
+from napari_foundseg.core.pixels.outliers import burnt_in_pixels
 from napari_foundseg.core.pixels.reading import read_slice
 from napari_foundseg.core.pixels.sampling import flat, sample_planes
 from napari_foundseg.core.pixels.sliced_array import SlicedArray
@@ -292,12 +293,20 @@ class Image(SlicedArray):
         (M, N, 3) ndarray of uint8
             Grey images have three equal channels.
         """
-        grey = to_uint8(self.raw(index, box), *self.limits)
+        limits = self.limits
+        grey = to_uint8(self._without_burnt_in(self.raw(index, box)), *limits)
         if grey.ndim == 2:
             grey = grey[..., None]
         if grey.shape[-1] == 2:
             grey = np.concatenate([grey, np.zeros_like(grey[..., :1])], axis=-1)
         return np.ascontiguousarray(grey if grey.shape[-1] == 3 else np.repeat(grey, 3, axis=-1))
+
+    def _without_burnt_in(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Return grey values with the ground in place of a scale bar, frame or mark, if the contrast is without."""
+        found = vars(self)["_measured"][0].burnt_in if "_measured" in vars(self) else None
+        if found is None or pixels.ndim != 2:
+            return pixels
+        return np.where(burnt_in_pixels(pixels, found.value), np.asarray(found.ground, pixels.dtype), pixels)
 
     def channel_numbers(self, chosen: int | str | tuple[int | str, ...] | None) -> tuple[int, ...] | None:
         """Return channels given by name or number in the form that `channels` takes.

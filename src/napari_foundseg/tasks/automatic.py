@@ -97,7 +97,10 @@ def run(
     request = RunRequest("automatic", image, inputs, settings, model.name)
     provenance = {**record(request, model, started), **out.provenance}
     linked = settings.linked_axes(image.label_axes)
-    return replace(out, provenance={**provenance, "linked": linked, "thresholds_of_the_run": _thresholds(settings)})
+    size = {} if sized is None else {"size": sized.told()}
+    return replace(
+        out, provenance={**provenance, "linked": linked, "thresholds_of_the_run": _thresholds(settings), **size}
+    )
 
 
 def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings) -> Segmentation:

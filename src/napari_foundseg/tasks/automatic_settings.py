@@ -89,9 +89,9 @@ class DecoderSettings(_AutomaticSettings):
     find_diameter: Search = Field(
         "once", title="Automatic diameter", json_schema_extra={"absent": "second look", **_MORE}
     )
-    """How the diameter is found where none is given, from the image at its own size and shrunk by octaves. Once: one
-    for all slices; objects of other sizes are still seen at theirs. Each slice: one for each. Second look: as in earlier
-    versions, from the image at its own size only."""
+    """How the diameter is found where none is given. Once: one for all slices, from the image at its own size and
+    shrunk to a half, a quarter and so on; objects of other sizes are still seen at theirs. Each slice: one for each
+    slice. Second look: as in earlier versions, from the image at its own size only."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
     the whole image to the model's input, which is faster but loses small objects."""

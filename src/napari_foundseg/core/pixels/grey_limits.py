@@ -19,6 +19,7 @@ from napari_foundseg.core.contrast import (
     describe_normalisation,
     doubts_of,
     find_limits,
+    find_limits_without_outliers,
 )
 from napari_foundseg.core.pixels.sampling import flat, is_flat
 
@@ -59,7 +60,8 @@ def measure_limits(
         found = find_limits(planes, 0, 100)
         return (found if found.mended else replace(found, low=whole[0], high=whole[1])), doubts
     chosen = normalisation if isinstance(normalisation, Percentile) else Percentile()
-    return find_limits(planes, chosen.low, chosen.high), doubts
+    find = find_limits if chosen.outliers == "kept" else find_limits_without_outliers
+    return find(planes, chosen.low, chosen.high), doubts
 
 
 def _flatness(

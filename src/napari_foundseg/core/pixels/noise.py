@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["noise_of", "smoothing_for"]
+__all__ = ["blocks", "noise_of", "smoothing_for"]
 
 #: Side in pixels of the blocks in which noise is measured.
 _BLOCK = 16
@@ -44,8 +44,8 @@ def noise_of(picture: NDArray[np.floating]) -> float:
     energy = float(np.mean(first**2))
     if not energy or float(np.mean(second**2)) < _WHITE * energy:
         return 0.0
-    deviations = np.median(_blocks(np.abs(second), rows, columns), axis=1) / (0.6745 * np.sqrt(6))
-    heights = np.percentile(_blocks(picture, rows, columns), 75, axis=1)
+    deviations = np.median(blocks(np.abs(second), rows, columns), axis=1) / (0.6745 * np.sqrt(6))
+    heights = np.percentile(blocks(picture, rows, columns), 75, axis=1)
     bright = heights > np.median(picture) + _BRIGHT * np.ptp(picture)
     chosen = deviations[bright] if np.count_nonzero(bright) > 3 else deviations
     return float(np.median(chosen))
@@ -67,8 +67,8 @@ def smoothing_for(noise: float) -> float:
     return float(np.interp(noise, _NOISE, _SIGMA)) if noise > _NOISE[0] else 0.0
 
 
-def _blocks(picture: NDArray[np.floating], rows: int, columns: int) -> NDArray[np.floating]:
-    """Return the pixels of square blocks, one block a row."""
+def blocks(picture: NDArray[np.floating], rows: int, columns: int) -> NDArray[np.floating]:
+    """Return the pixels of square blocks of 16 pixels a side, one block a row; both sizes are multiples of 16."""
     cut = picture[:rows, :columns]
     blocks = cut.reshape(rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK).swapaxes(1, 2)
     return blocks.reshape(-1, _BLOCK * _BLOCK)

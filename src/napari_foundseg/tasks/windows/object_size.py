@@ -162,7 +162,7 @@ def look_at_octaves(
     def look(scale: float) -> Octave:
         maps = decode(scale)
         least = max(_SPECK, round(thresholds["min_area"] * scale**2))
-        labels = _with_edges(maps, instances(maps, **{**thresholds, "min_area": least}), scale, shape, has_edge)
+        labels = _with_edges(maps, instances(maps, **{**thresholds, "min_area": least}), shape, has_edge)
         quality = np.clip(quality_terms(maps, labels) @ np.asarray(weights), 0, 1)
         return Octave(scale, maps, labels, quality, instance_scores(maps, labels, calibration)[0])
 
@@ -175,7 +175,6 @@ def look_at_octaves(
 def _with_edges(
     maps: NDArray[np.float16],
     labels: NDArray[Any],
-    scale: float,
     shape: tuple[int, int],
     has_edge: Callable[[Box, NDArray[np.bool_]], bool],
 ) -> NDArray[Any]:
@@ -264,7 +263,7 @@ def fuse(
         Foreground, centre distance and boundary distance.
     """
     base = next(octave for octave in octaves if octave.scale == scale)
-    if max((float(octave.quality.max(initial=0)) for octave in octaves)) < _CONVINCING:
+    if max(float(octave.quality.max(initial=0)) for octave in octaves) < _CONVINCING:
         return np.zeros((3, *shape), np.float16) + np.array([0, 1, 1], np.float16)[:, None, None]
     maps = _with_neighbour(base, octaves, shape)
     better, worse = _of_other_octaves(base, octaves, least)

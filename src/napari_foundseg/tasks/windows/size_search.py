@@ -146,6 +146,21 @@ class SizedMaps:
         progress(1.0)
         return maps
 
+    def told(self) -> dict[str, Any]:
+        """Return what the diameter is and how it is known, for the provenance."""
+        if self.diameter is not None:
+            return {"diameter": self.diameter, "scale": scale_for(self.diameter), "how": "given"}
+        if not self.searches:
+            return {"diameter": None, "scale": 1.0, "how": "not searched for"}
+        diameters = [diameter for _, diameter in self.found.values() if diameter is not None]
+        scales = [scale for scale, _ in self.found.values()]
+        return {
+            "diameter": round(float(np.median(diameters)), 1) if diameters else None,
+            "scale": float(np.median(scales)) if scales else 1.0,
+            "how": "found",
+            "smoothing": round(self.smoothing, 2),
+        }
+
     def _octaves(self, index: tuple[int, ...], progress: Callable[[float], None]) -> list[Octave]:
         done = 0.0
 
