@@ -390,8 +390,8 @@ def _run(
 
 
 def _say_channel(result: Segmentation) -> None:
-    if result.channel_choice:
-        console.print(f"Used {result.channel_choice}.", markup=False, highlight=False, soft_wrap=True)
+    for choice in filter(None, (result.channel_choice, result.size_choice)):
+        console.print(f"Used {choice}.", markup=False, highlight=False, soft_wrap=True)
 
 
 def _told_to(bar: Progress, title: str) -> Callable[[float, str], None]:

@@ -39,7 +39,7 @@ from napari_foundseg.core.pixels.channels import (
 )
 from napari_foundseg.core.pixels.colour import ColourRule, FoundColour, find_colour
 from napari_foundseg.core.pixels.grey_limits import measure_limits
-from napari_foundseg.core.pixels.outliers import burnt_in_pixels
+from napari_foundseg.core.pixels.outliers import BurntIn, burnt_in_pixels
 from napari_foundseg.core.pixels.reading import read_slice
 from napari_foundseg.core.pixels.sampling import flat, sample_planes
 from napari_foundseg.core.pixels.sliced_array import SlicedArray
@@ -253,6 +253,11 @@ class Image(SlicedArray):
         """What may be wrong with the contrast, to be said where nothing is found; empty where nothing is odd."""
         return self._measured[0].suspicion
 
+    @property
+    def burnt_in(self) -> BurntIn | None:
+        """A scale bar, frame or mark in whose place models see the ground; known once `limits` are."""
+        return self._measured[0].burnt_in if "_measured" in vars(self) else None
+
     @cached_property
     def _measured(self) -> tuple[FoundLimits, str]:
         """Limits and doubts, of one sample."""
@@ -303,7 +308,7 @@ class Image(SlicedArray):
 
     def _without_burnt_in(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """Return grey values with the ground in place of a scale bar, frame or mark, if the contrast is without."""
-        found = vars(self)["_measured"][0].burnt_in if "_measured" in vars(self) else None
+        found = self.burnt_in
         if found is None or pixels.ndim != 2:
             return pixels
         return np.where(burnt_in_pixels(pixels, found.value), np.asarray(found.ground, pixels.dtype), pixels)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.masks import Mask
 
-__all__ = ["Segmentation", "count_in_words"]
+__all__ = ["Segmentation", "count_in_words", "size_in_words"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +81,11 @@ class Segmentation:
         """Which of several channels were used, such as ``channel 1 of 3 (DAPI)``; empty where there is only one."""
         return str(self.provenance.get("image", {}).get("channel_choice", ""))
 
+    @property
+    def size_choice(self) -> str:
+        """The diameter of the objects, where it was found, such as ``diameter 83 pixels (image shrunk to 25 %)``."""
+        return size_in_words(self.provenance)
+
     def __len__(self) -> int:
         return int((self.table["area"] > 0).sum())
 
@@ -92,6 +97,29 @@ def _check_labels(labels: NDArray[Any], table: pd.DataFrame) -> None:
     largest = int(labels.max(initial=0))
     if largest and largest > int(table["label"].max() if len(table) else 0):
         raise ValueError(f"label {largest} has no row in the table")
+
+
+def size_in_words(provenance: Mapping[str, Any]) -> str:
+    """Return the diameter of the objects of a run, where it was found.
+
+    Parameters
+    ----------
+    provenance : mapping
+        Of the run.
+
+    Returns
+    -------
+    str
+        Empty where it was given, or where nothing was found.
+    """
+    size = provenance.get("size", {})
+    if size.get("how") != "found" or not size.get("diameter"):
+        return ""
+    scale = size["scale"]
+    if scale == 1:
+        return f"diameter {size['diameter']:.3g} pixels"
+    how = f"enlarged {scale:g} times" if scale > 1 else f"shrunk to {100 * scale:.3g} %"
+    return f"diameter {size['diameter']:.3g} pixels (image {how})"
 
 
 def count_in_words(n: int, shape: tuple[int, ...], provenance: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from napari_foundseg.core.contrast import FoundLimits, Normalisation
 from napari_foundseg.core.errors import BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.outliers import BurntIn
 
 __all__ = ["Index", "PlaneStore", "SentImage", "describe", "plane_key", "read_plane"]
 
@@ -86,6 +87,7 @@ def describe(image: Image, fingerprint: str) -> dict[str, Any]:
         "units": dict(image.units),
         "source": image.source,
         "limits": image.limits,
+        "burnt_in": image.burnt_in,
         "doubts": image.known_doubts,
         "suspicion": image.suspicion if "_measured" in vars(image) else "",
         "fingerprint": fingerprint,
@@ -107,7 +109,9 @@ class SentImage(Image):
     def __init__(self, described: dict[str, Any], fetch: Callable[[Index], NDArray[Any]]) -> None:
         rest = dict(described)
         limits = tuple(rest.pop("limits"))
-        measured = FoundLimits(limits[0], limits[1], suspicion=rest.pop("suspicion")), rest.pop("doubts")
+        burnt_in = rest.pop("burnt_in")
+        found = FoundLimits(*limits, suspicion=rest.pop("suspicion"), burnt_in=burnt_in and BurntIn(*burnt_in))
+        measured = found, rest.pop("doubts")
         fingerprint = rest.pop("fingerprint")
         absent = _Absent(rest.pop("shape"), np.dtype(rest.pop("dtype")))
         normalisation = _NORMALISATION.validate_python(rest.pop("normalisation"))

@@ -18,6 +18,8 @@ _CONTRAST = "contrast_notes"
 _NOTHING = "nothing_found"
 #: Grey value, of 255, above which the background of a picture is bright.
 _BRIGHT = 150
+#: Mean expected quality of objects below which a result is uncertain.
+_UNCERTAIN = 0.4
 
 
 def notes_of(provenance: Mapping[str, Any]) -> list[str]:

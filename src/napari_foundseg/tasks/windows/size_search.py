@@ -94,6 +94,7 @@ class SizedMaps:
     least: float
     found: dict[tuple[int, ...], tuple[float, float | None]] = field(default_factory=dict)
     smoothing: float = 0.0
+    _qualities: list[float] = field(default_factory=list)
     _scale: float | None = None
     _kept: dict[tuple[int, ...], list[Octave]] = field(default_factory=dict)
 
@@ -138,6 +139,7 @@ class SizedMaps:
             scale = octaves[-1].scale
             base = octaves[-1:]
         diameter = median_diameter(base)
+        self._qualities += [float(quality) for octave in base for quality in octave.quality]
         self.found[index] = scale, diameter
         # Objects of few pixels lose their shape where the maps are brought back to the picture's own size.
         fine = 2 if scale > 1 and diameter is not None and diameter < _TINY else 1
@@ -159,7 +161,13 @@ class SizedMaps:
             "scale": float(np.median(scales)) if scales else 1.0,
             "how": "found",
             "smoothing": round(self.smoothing, 2),
+            "expected_quality": None if self._quality is None else round(self._quality, 2),
         }
+
+    @property
+    def _quality(self) -> float | None:
+        """Mean expected quality of the objects of the octaves that gave the maps."""
+        return float(np.mean(self._qualities)) if self._qualities else None
 
     def _octaves(self, index: tuple[int, ...], progress: Callable[[float], None]) -> list[Octave]:
         done = 0.0

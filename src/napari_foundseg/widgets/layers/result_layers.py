@@ -98,7 +98,9 @@ def in_words(segmentation: Segmentation, image: Image, seconds: float) -> str:
         f"{touching} touch{'es' if touching == 1 else ''} the border" if touching else "",
     ]
     used = f"used {segmentation.channel_choice}" if segmentation.channel_choice else ""
-    return ", ".join([*filter(None, [*parts, used]), *([f"{seconds:.1f} s"] if seconds else [])])
+    return ", ".join(
+        [*filter(None, [*parts, segmentation.size_choice, used]), *([f"{seconds:.1f} s"] if seconds else [])]
+    )
 
 
 def _count_touching(segmentation: Segmentation, image: Image) -> int:

@@ -1,0 +1,111 @@
+"""Automatic masks at any magnification and in any light, with default settings."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import ndimage
+
+import napari_foundseg as fs
+from napari_foundseg.core.measuring.comparison import match_objects
+
+Pixels = NDArray[np.uint8]
+
+
+def discs(side: int, places: list[tuple[float, float, float]], noise: float = 2.0) -> tuple[Pixels, NDArray[np.int64]]:
+    """Draw even discs, (row, column, diameter) each, on quiet ground."""
+    y, x = np.mgrid[:side, :side]
+    image = np.full((side, side), 15.0)
+    truth = np.zeros((side, side), np.int64)
+    for number, (row, column, diameter) in enumerate(places, 1):
+        distance = np.hypot(y - row, x - column)
+        cover = np.clip(diameter / 2 - distance + 0.5, 0, 1)
+        image = image * (1 - cover) + 120 * cover
+        truth[distance < diameter / 2] = number
+    image += np.random.default_rng(0).normal(0, noise, image.shape)
+    return np.clip(image, 0, 255).astype(np.uint8), truth
+
+
+@pytest.mark.parametrize("diameter", [20, 60, 140, 300])
+def test_one_even_disc_of_any_size_is_found(diameter: int) -> None:
+    image, truth = discs(max(256, int(1.5 * diameter)), [(max(128, 0.75 * diameter), max(128, 0.75 * diameter), diameter)])
+    found = fs.automatic(image)
+    assert len(found) == 1
+    assert match_objects(truth, found.labels).best[0] > 0.9
+
+
+def test_objects_of_very_different_sizes_are_found_in_one_picture() -> None:
+    places = [(110, 110, 160.0), (60, 300, 20.0), (200, 330, 20.0), (330, 60, 20.0), (300, 290, 70.0), (350, 180, 25.0)]
+    image, truth = discs(400, places)
+    found = fs.automatic(image)
+    assert match_objects(truth, found.labels).precision[0] == 1
+
+
+def test_the_diameter_that_was_found_is_told_and_can_be_given() -> None:
+    image, truth = discs(400, [(100, 100, 120.0), (280, 120, 120.0), (200, 300, 120.0)])
+    found = fs.automatic(image)
+    assert found.provenance["size"]["how"] == "found"
+    assert found.provenance["size"]["diameter"] == pytest.approx(120, rel=0.05)
+    assert "diameter 12" in found.size_choice or "diameter 11" in found.size_choice
+    given = fs.automatic(image, diameter=found.provenance["size"]["diameter"])
+    assert match_objects(truth, given.labels).precision[0] == 1
+    assert given.size_choice == ""
+
+
+def test_a_stack_has_one_diameter_unless_each_slice_is_to_have_its_own() -> None:
+    large, _ = discs(256, [(128, 128, 150.0)])
+    stack = np.stack([large] * 4)
+    found = fs.automatic(fs.Image(stack, "ZYX"))
+    assert found.labels.max() == 1
+    assert found.provenance["size"]["scale"] < 1
+    own = fs.automatic(fs.Image(stack, "ZYX"), find_diameter="each slice")
+    assert np.array_equal(own.labels, found.labels)
+
+
+@pytest.mark.parametrize("kind", ["noise", "photons", "even", "slope", "cone"])
+def test_nothing_is_invented(kind: str) -> None:
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:256, :256].astype(float)
+    drawn = {
+        "noise": rng.normal(100, 15, (256, 256)),
+        "photons": rng.poisson(4, (256, 256)),
+        "even": np.full((256, 256), 7.0),
+        "slope": x + rng.normal(0, 1, x.shape),
+        "cone": 200 - np.hypot(y - 128, x - 128),
+    }[kind]
+    assert len(fs.automatic(drawn.astype(np.float32))) == 0
+
+
+def test_what_is_burnt_in_and_dust_do_not_hide_the_objects() -> None:
+    places = [(60.0 + 60 * i, 60.0 + 60 * j, 30.0) for i in range(3) for j in range(3)]
+    image, truth = discs(256, places)
+    shaded = (image * (0.6 + 0.4 * ndimage.gaussian_filter(np.random.default_rng(2).random(image.shape), 3))).astype(float)
+    with_bar = shaded.copy()
+    with_bar[240:246, 180:246] = 255
+    framed = np.pad(shaded, 10, constant_values=255)
+    dusty = shaded.copy()
+    dusty[4:30, 220:246] = 2000
+    for picture, labels in ((with_bar, truth), (framed, np.pad(truth, 10)), (dusty, truth)):
+        found = fs.automatic(picture.astype(np.uint16))
+        assert match_objects(labels, found.labels).precision[0] > 0.99
+        assert "left out" in " ".join(found.provenance["contrast_notes"])
+
+
+def test_a_noisy_picture_is_smoothed_and_the_result_says_so() -> None:
+    places = [(60.0 + 60 * i, 60.0 + 60 * j, 30.0) for i in range(3) for j in range(3)]
+    clean, truth = discs(256, places)
+    noisy = np.random.default_rng(3).poisson(clean / 12)
+    found = fs.automatic(noisy.astype(np.uint16))
+    assert match_objects(truth, found.labels).precision[0] > 0.99
+    assert found.provenance["size"]["smoothing"] > 0
+    assert fs.automatic(clean).provenance["size"]["smoothing"] == 0
+
+
+def test_records_of_earlier_versions_keep_their_contrast_and_second_look() -> None:
+    from napari_foundseg.core.contrast import Percentile
+    from napari_foundseg.tasks.automatic_settings import DecoderSettings
+
+    assert Percentile.model_validate({"kind": "percentile", "low": 0.5, "high": 99.5}).outliers == "kept"
+    assert Percentile.model_validate(Percentile().model_dump()).outliers == "left out"
+    assert DecoderSettings().find_diameter == "once"
