@@ -29,7 +29,9 @@ def discs(side: int, places: list[tuple[float, float, float]], noise: float = 2.
 
 @pytest.mark.parametrize("diameter", [20, 60, 140, 300])
 def test_one_even_disc_of_any_size_is_found(diameter: int) -> None:
-    image, truth = discs(max(256, int(1.5 * diameter)), [(max(128, 0.75 * diameter), max(128, 0.75 * diameter), diameter)])
+    image, truth = discs(
+        max(256, int(1.5 * diameter)), [(max(128, 0.75 * diameter), max(128, 0.75 * diameter), diameter)]
+    )
     found = fs.automatic(image)
     assert len(found) == 1
     assert match_objects(truth, found.labels).best[0] > 0.9
@@ -80,7 +82,9 @@ def test_nothing_is_invented(kind: str) -> None:
 def test_what_is_burnt_in_and_dust_do_not_hide_the_objects() -> None:
     places = [(60.0 + 60 * i, 60.0 + 60 * j, 30.0) for i in range(3) for j in range(3)]
     image, truth = discs(256, places)
-    shaded = (image * (0.6 + 0.4 * ndimage.gaussian_filter(np.random.default_rng(2).random(image.shape), 3))).astype(float)
+    shaded = (image * (0.6 + 0.4 * ndimage.gaussian_filter(np.random.default_rng(2).random(image.shape), 3))).astype(
+        float
+    )
     with_bar = shaded.copy()
     with_bar[240:246, 180:246] = 255
     framed = np.pad(shaded, 10, constant_values=255)

@@ -110,7 +110,9 @@ class SentImage(Image):
         rest = dict(described)
         limits = tuple(rest.pop("limits"))
         burnt_in = rest.pop("burnt_in")
-        found = FoundLimits(*limits, suspicion=rest.pop("suspicion"), burnt_in=burnt_in and BurntIn(*burnt_in))
+        found = FoundLimits(
+            limits[0], limits[1], suspicion=rest.pop("suspicion"), burnt_in=burnt_in and BurntIn(*burnt_in)
+        )
         measured = found, rest.pop("doubts")
         fingerprint = rest.pop("fingerprint")
         absent = _Absent(rest.pop("shape"), np.dtype(rest.pop("dtype")))

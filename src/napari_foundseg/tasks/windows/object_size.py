@@ -48,6 +48,8 @@ _SMALLEST = 1 / 16
 _SMALL = 15.0
 _LARGE = 60.0
 _LARGE_ENLARGED = 18.0
+#: Diameter, as the model sees it, of what is in neither of these cases.
+_APART = 30.0
 #: Median diameter below which a picture is enlarged.
 _ENLARGED_BELOW = 16.0
 
@@ -296,10 +298,18 @@ def _with_neighbour(base: Octave, octaves: Sequence[Octave], shape: tuple[int, i
     other = next((octave.maps for octave in octaves if octave.scale == scale), None)
     if other is None:
         return maps
-    maps = maps.copy() if maps is base.maps else maps
+    own = maps
+    maps = own.copy()
     # In place and in float16: of a large picture there are gigabytes of maps.
     maps += resized_maps(other, shape)
     maps *= np.float16(0.5)
+    # Objects far from the median are not seen better in the other octave.
+    apart = base.diameters > _APART if scale > base.scale else base.diameters < _APART
+    if apart.any():
+        ids = np.flatnonzero(apart) + 1
+        labels = _dilated(np.where(np.isin(base.labels, ids), base.labels, 0))
+        inside = _enlarged_labels(labels, shape) > 0
+        maps[:, inside] = own[:, inside]
     return maps
 
 
