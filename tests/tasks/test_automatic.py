@@ -134,7 +134,7 @@ def test_small_and_large_objects_are_looked_at_twice(oracle: Any, true_maps: Map
     disc = np.hypot(*(np.indices((diameter + 5,) * 2) - diameter // 2 - 2)) <= diameter / 2
     truth = ndimage.label(np.tile(disc, (-(-260 // len(disc)),) * 2))[0]
     image = Image(true_maps(truth), normalisation=Limits(low=0, high=255))
-    found = fs.automatic(image, model=oracle)
+    found = fs.automatic(image, model=oracle, find_diameter="second look")
     looked = sum(h * w for h, w in oracle.seen) / truth.size
     assert looks <= looked <= 4 * looks  # windows overlap
     assert len(found) == truth.max()
@@ -144,7 +144,7 @@ def test_small_and_large_objects_are_looked_at_twice(oracle: Any, true_maps: Map
     # Where windows take seconds one look is all there is.
     oracle.seen.clear()
     oracle.maps_window = 1024
-    fs.automatic(image, model=oracle)
+    fs.automatic(image, model=oracle, find_diameter="second look")
     assert len(oracle.seen) == 1
 
 
@@ -198,7 +198,8 @@ def test_more_than_65535_objects_do_not_wrap(oracle: Any, true_maps: Maps) -> No
     truth = np.tile(dot, (70, 70))
     truth = np.where(truth > 0, ndimage.label(truth)[0], 0)
     image = Image(np.stack([true_maps(truth)] * 14), "ZYXC", normalisation=Limits(low=0, high=255))
-    found = fs.automatic(image, model=oracle, min_area=0, boundary_threshold=1, centre_threshold=1, link="none")
+    given = {"min_area": 0, "boundary_threshold": 1, "centre_threshold": 1, "link": "none"}
+    found = fs.automatic(image, model=oracle, find_diameter="second look", **given)
     assert found.labels.dtype == np.uint32
     assert found.labels.max() == len(found) == 14 * 4900
 

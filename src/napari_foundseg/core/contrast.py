@@ -202,8 +202,8 @@ def find_limits_without_outliers(planes: Sequence[NDArray[Any]], low: float = 0.
             for plane in planes
         ]
         words.append(
-            f"A scale bar, frame or mark of the value {burnt_in.value:g} is left out: the model sees the background "
-            f"({burnt_in.ground:g}) in its place."
+            f"{100 * burnt_in.share:.2g} % of the pixels have the value {burnt_in.value:g}, as a scale bar, a frame or "
+            f"a mark has: they are left out, and models see the background ({burnt_in.ground:.4g}) in their place."
         )
     found = find_limits(planes, low, high)
     limit = None if found.mended else typical_limit(planes, found.low, found.high)

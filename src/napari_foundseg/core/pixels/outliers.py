@@ -17,6 +17,8 @@ _TYPICAL = 2.0
 #: Standard deviations of noise, and share of the range of bright blocks, by which a block is above the ground.
 _NOISE = 5.0
 _SHARE = 0.25
+#: Largest share of the pixels that are a minority.
+_FEW = 0.06
 #: Fewer blocks tell nothing.
 _FEWEST = 4
 #: Pixels of a part that was burnt in.
@@ -59,7 +61,7 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
     """
     heights = []
     for plane in planes:
-        values = plane.astype(np.float32, copy=False)
+        values = _scaled(plane, low, high)
         rows, columns = (n // 16 * 16 for n in values.shape)
         if not rows or not columns or not np.isfinite(values).all():
             continue
@@ -72,8 +74,15 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
     together = np.concatenate(heights) if heights else np.empty(0)
     if together.size < _FEWEST:
         return None
-    limit = low + _TYPICAL * (float(np.median(together)) - low)
-    return limit if low < limit < high else None
+    limit = _TYPICAL * float(np.median(together))
+    brighter = np.mean([float(np.mean(_scaled(plane, low, high) > limit)) for plane in planes])
+    return low + limit * (high - low) if 0 < limit < 1 and brighter <= _FEW else None
+
+
+def _scaled(plane: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
+    """Return grey values so that `low` is 0 and `high` is 1."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray((plane.astype(np.float64) - low) / (high - low))
 
 
 def find_burnt_in(planes: Sequence[NDArray[Any]]) -> BurntIn | None:
@@ -84,6 +93,8 @@ def find_burnt_in(planes: Sequence[NDArray[Any]]) -> BurntIn | None:
     planes : sequence of (M, N) ndarray
         Grey values.
     """
+    if not all(np.isfinite(plane).all() for plane in planes):
+        return None
     for end in (np.max, np.min):
         value = float(end([end(plane) for plane in planes]))
         flags = [plane == value for plane in planes]
@@ -93,7 +104,10 @@ def find_burnt_in(planes: Sequence[NDArray[Any]]) -> BurntIn | None:
         others = np.concatenate([plane[~flag] for plane, flag in zip(planes, flags, strict=True)])
         if others.size < _SMALLEST:
             continue
-        first, middle, last = map(float, np.percentile(others, (0.5, 50, 99.5)))
+        with np.errstate(over="ignore", invalid="ignore"):
+            first, middle, last = map(float, np.percentile(others.astype(np.float64), (0.5, 50, 99.5)))
+        if not np.isfinite(last - first):
+            return None
         if last <= first:
             # Nothing but the value itself differs: it is what the picture shows.
             continue
@@ -122,7 +136,7 @@ def _is_drawn(plane: NDArray[Any], flags: NDArray[np.bool_], far: bool) -> bool:
     """Tell whether a plane has a frame or bar of a value, or, where the value is far from all others, a square."""
     from scipy import ndimage
 
-    if not flags.any():
+    if not 0 < flags.mean() <= _MOST:
         return False
     sides = (flags[:2], flags[-2:], flags[:, :2], flags[:, -2:])
     if any(side.all() for side in sides):
@@ -148,7 +162,7 @@ def _steps(
     others = plane[~flags]
     if not others.size:
         return np.ones(count + 1, bool)
-    first, last = np.percentile(others, (1, 99))
+    first, last = np.percentile(others.astype(np.float64), (1, 99))
     rims = np.where(flags, 0, ndimage.maximum_filter(parts, 3))
     near = np.abs(plane.astype(np.float64) - value) < _STEP * max(float(last - first), 1e-12)
     around = np.bincount(rims.ravel(), minlength=count + 1)

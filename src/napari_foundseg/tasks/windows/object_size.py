@@ -21,7 +21,7 @@ from napari_foundseg.core.masks import Box
 from napari_foundseg.core.watershed import instance_scores, instances
 from napari_foundseg.tasks.windows.instance_maps import resized_maps
 
-__all__ = ["KNOTS", "Octave", "best_octave", "fuse", "look_at_octaves", "median_diameter", "quality_terms"]
+__all__ = ["KNOTS", "Octave", "best_octave", "fuse", "is_noise", "look_at_octaves", "median_diameter", "quality_terms"]
 
 #: Diameters, as the model sees them, between which the expected quality is interpolated.
 KNOTS = (6.0, 12.0, 20.0, 36.0, 70.0, 140.0, 300.0)
@@ -35,11 +35,12 @@ _BETTER = 0.2
 _LEAST = 0.6
 #: Share of an object that others may cover already.
 _COVERED = 0.3
-#: Share of a picture's shorter side from which on an object must have an edge.
+#: Share of a picture's shorter side, and diameter as the model sees it, from which on an object must have an edge.
 _LARGE_SHARE = 0.2
+_LARGE_DIAMETER = 40.0
 #: Longest side in pixels at which objects of different octaves are compared.
 _COMPARED = 4096
-#: Smaller objects, in pixels of their octave, are specks.
+#: Smaller objects of a shrunk picture, in its pixels, are specks.
 _SPECK = 20
 #: Shortest side of a picture that is still looked at, and least factor by which it is shrunk.
 _SHORTEST = 64
@@ -163,7 +164,7 @@ def look_at_octaves(
 
     def look(scale: float) -> Octave:
         maps = decode(scale)
-        least = max(_SPECK, round(thresholds["min_area"] * scale**2))
+        least = max(_SPECK if scale < 1 else 0, round(thresholds["min_area"] * scale**2))
         labels = _with_edges(maps, instances(maps, **{**thresholds, "min_area": least}), shape, has_edge)
         quality = np.clip(quality_terms(maps, labels) @ np.asarray(weights), 0, 1)
         return Octave(scale, maps, labels, quality, instance_scores(maps, labels, calibration)[0])
@@ -183,7 +184,7 @@ def _with_edges(
     """Drop large objects that have no edge, from the maps too: shading and slopes look like objects when shrunk."""
     from scipy import ndimage
 
-    largest = _LARGE_SHARE * min(labels.shape)
+    largest = max(_LARGE_DIAMETER, _LARGE_SHARE * min(labels.shape))
     dropped = []
     for number, part in enumerate(ndimage.find_objects(labels), 1):
         own = labels[part] == number
@@ -233,6 +234,12 @@ def best_octave(pictures: Iterable[Sequence[Octave]]) -> float:
     return max(candidates, key=lambda scale: worth[scale], default=1.0)
 
 
+def is_noise(octaves: Iterable[Octave]) -> bool:
+    """Tell whether objects are seen, but none that convinces."""
+    best = [float(octave.quality.max()) for octave in octaves if len(octave.quality)]
+    return bool(best) and max(best) < _CONVINCING
+
+
 def median_diameter(octaves: Iterable[Octave]) -> float | None:
     """Return the median diameter of the objects of octaves in pixels of the picture, None if there are none."""
     diameters = [octave.diameters / octave.scale for octave in octaves]
@@ -265,8 +272,6 @@ def fuse(
         Foreground, centre distance and boundary distance.
     """
     base = next(octave for octave in octaves if octave.scale == scale)
-    if max(float(octave.quality.max(initial=0)) for octave in octaves) < _CONVINCING:
-        return np.zeros((3, *shape), np.float16) + np.array([0, 1, 1], np.float16)[:, None, None]
     maps = _with_neighbour(base, octaves, shape)
     better, worse = _of_other_octaves(base, octaves, least)
     if not better:

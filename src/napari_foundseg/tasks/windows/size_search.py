@@ -21,7 +21,14 @@ from napari_foundseg.core.watershed import instances
 from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.instance_maps import decode_maps, resized_maps, scale_for
-from napari_foundseg.tasks.windows.object_size import Octave, best_octave, fuse, look_at_octaves, median_diameter
+from napari_foundseg.tasks.windows.object_size import (
+    Octave,
+    best_octave,
+    fuse,
+    is_noise,
+    look_at_octaves,
+    median_diameter,
+)
 
 __all__ = ["Search", "SizedMaps"]
 
@@ -93,6 +100,7 @@ class SizedMaps:
     calibration: Sequence[float] | None
     least: float
     found: dict[tuple[int, ...], tuple[float, float | None]] = field(default_factory=dict)
+    noise_only: list[tuple[int, ...]] = field(default_factory=list)
     smoothing: float = 0.0
     _qualities: list[float] = field(default_factory=list)
     _scale: float | None = None
@@ -133,6 +141,10 @@ class SizedMaps:
             large = self._shape[0] * self._shape[1] > _KEPT
             self._kept = {one: octaves for one, octaves in sample.items() if not large or len(self.planes) == 1}
         octaves = self._kept.pop(index, None) or self._octaves(index, progress)
+        if is_noise(octaves):
+            self.noise_only.append(index)
+            progress(1.0)
+            return np.zeros((3, *self._shape), np.float16) + np.array([0, 1, 1], np.float16)[:, None, None]
         scale = best_octave([octaves]) if self._scale is None else self._scale
         base = [octave for octave in octaves if octave.scale == scale]
         if not base:
@@ -161,6 +173,7 @@ class SizedMaps:
             "scale": float(np.median(scales)) if scales else 1.0,
             "how": "found",
             "smoothing": round(self.smoothing, 2),
+            "noise_only": len(self.noise_only),
             "expected_quality": None if self._quality is None else round(self._quality, 2),
         }
 
