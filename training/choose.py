@@ -29,7 +29,7 @@ from napari_foundseg.models.families.promptable.tiny import TinyModel
 from napari_foundseg.models.nets.tiny.tiny import load_foundseg_tiny
 from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
-from napari_foundseg.tasks.windows.instance_maps import fitted_maps
+from napari_foundseg.tasks.windows.size_search import SizedMaps
 
 CROP = 512
 #: The thresholds that are searched, and by how much they may change in one step.
@@ -56,7 +56,12 @@ def middle(image: NDArray[np.uint8], truth: Labels) -> tuple[NDArray[np.uint8], 
 def maps_of(model: TinyModel, image: NDArray[np.uint8]) -> NDArray[np.float16]:
     """Decode the maps of a whole picture."""
     box = (0, 0, image.shape[0] - 1, image.shape[1] - 1)
-    return fitted_maps(Image(image), (), box, model, lambda: None, silent, shipped())
+    # One look, or two: thresholds are chosen at the picture's own size.
+    sized = SizedMaps(
+        Image(image), [()], box, model, lambda: None, shipped(), tile=True, diameter=None, search="second look",
+        weights=None, calibration=None, least=0.0,
+    )  # fmt: skip
+    return sized.maps((), silent)
 
 
 def shipped() -> Thresholds:

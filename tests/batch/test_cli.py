@@ -82,7 +82,7 @@ def worker_of(process: subprocess.Popen[str]) -> psutil.Process:
 
 
 BAD_CALLS = {
-    "unknown key": ("  paths: [images]", "  paths: [images]\n  colour: red", "inputs.colour: there is no such field"),
+    "unknown key": ("  paths: [images]", "  paths: [images]\n  shade: red", "inputs.shade: there is no such field"),
     "wrong type": ("  paths: [images]", "  paths: [images]\n  recursive: perhaps", "inputs.recursive = 'perhaps'"),
     "negative setting": ("min_area: 20", "min_area: -20", "min_area"),
     "unknown setting": ("min_area: 20", "min_areas: 20", "min_areas"),

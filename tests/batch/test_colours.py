@@ -32,7 +32,7 @@ def blue(height: int = 128, width: int = 160) -> NDArray[np.uint8]:
 
 
 def recipe(path: Path, **inputs: Any) -> Recipe:
-    step = {"task": "automatic", "model": {"name": "foundseg-tiny"}}
+    step = {"task": "automatic", "model": {"name": "foundseg-tiny"}, "settings": {"find_diameter": "once"}}
     return Recipe.model_validate({"inputs": {"paths": [str(path)], **inputs}, "steps": [step]})
 
 

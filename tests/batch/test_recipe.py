@@ -228,7 +228,7 @@ def test_a_recipe_that_was_saved_before_means_the_first_image_of_a_file(tmp_path
 def test_save_as_recipe_says_only_what_the_file_does_not(tmp_path: Path) -> None:
     image = read_image(sample("nuclei"))
     recipe = saved(tmp_path, image, "automatic", "decoder", min_area=7)
-    assert recipe.inputs == Sources(paths=(str(sample("nuclei")),))
+    assert recipe.inputs == Sources(paths=(str(sample("nuclei")),), normalisation=Percentile())
     assert recipe.steps[0].parsed_settings() == TASKS["automatic"].settings("decoder", {"min_area": 7})
     write_labels(tmp_path / "stack.tif", np.zeros((3, 9, 8), np.uint16), "ZYX")
     stack = read_image(tmp_path / "stack.tif")

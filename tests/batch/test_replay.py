@@ -70,7 +70,11 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"method": "decoder", "tile": False, "inputs": {"region": (10, 20, 89, 110)}, "min_area": 5},
     ),
     "decoder, diameter in µm": ("grey", "automatic", {"method": "decoder", "diameter": 9.0, "diameter_unit": "µm"}),
-    "decoder, RGB": ("rgb", "automatic", {"method": "decoder", "foreground_threshold": 0.4}),
+    "decoder, RGB": (
+        "rgb",
+        "automatic",
+        {"method": "decoder", "foreground_threshold": 0.4, "find_diameter": "second look"},
+    ),
     "decoder, limits": ("grey", "automatic", {"normalisation": Limits(low=100, high=900)}),
     "decoder, volume, second channel": (
         "stack",
@@ -171,7 +175,7 @@ def test_a_batchs_results_are_made_again_from_their_sidecars(tmp_path: Path, sta
 def test_steps_with_classes_are_added_by_name(tmp_path: Path, grey: Path) -> None:
     tiny = ModelOf(name="foundseg-tiny")
     steps = (
-        Step(task="panoptic", model=tiny, settings={"output": "panoptic ids"}),
+        Step(task="panoptic", model=tiny, settings={"output": "panoptic ids", "find_diameter": "once"}),
         Step(
             task="prompt", model=tiny, inputs={"prompts": [fs.Prompt(box=(5, 5, 30, 30)).to_json()]}, rule="overwrite"
         ),
@@ -187,12 +191,13 @@ def test_steps_with_classes_are_added_by_name(tmp_path: Path, grey: Path) -> Non
 
 
 def test_slices_see_the_grey_values_of_their_stack(tmp_path: Path, stack: Path) -> None:
-    step = Step(task="automatic", method="decoder", model=ModelOf(name="foundseg-tiny"))
+    settings = {"find_diameter": "second look"}
+    step = Step(task="automatic", method="decoder", model=ModelOf(name="foundseg-tiny"), settings=settings)
     recipe = Recipe(inputs=Sources(paths=(stack.name,), stacks="slices"), steps=(step,))
     folder = ledger.open_folder(tmp_path / "results")
     for item in items.list_items(recipe, tmp_path):
         assert item_stages.run_item_here(item_stages.Order(recipe.model_dump_json(), item, folder)).state == "done"
-    whole = fs.automatic(stack, method="decoder").labels
+    whole = fs.automatic(stack, method="decoder", **settings).labels
     for z in range(3):
         alone = tifffile.imread(folder.path / f"stack_z{z}_labels.tif")
         assert np.array_equal(alone > 0, whole[z] > 0)

@@ -98,7 +98,7 @@ def test_a_recipe_without_settings_keeps_the_defaults_of_before_and_a_new_one_sa
     step = Step(task="automatic", method="decoder", model={"name": "micro-sam-vit-b-lm"})
     assert step.parsed_settings() == TASKS["automatic"].settings_of_record("decoder", {})
     sources = Sources(paths=("a.tif",))
-    assert sources.normalisation == Percentile()
+    assert sources.normalisation == Percentile(outliers="kept")
     # Results that were made before the field existed are current.
     digest = Recipe(inputs=sources, steps=(step,)).digest()
     old = step.model_copy(update={"settings": {"foreground_smoothing": 0.0}})

@@ -62,7 +62,7 @@ class Sources(Declared):
     colour: Literal["automatic", "RGB"] = "automatic"
     """What RGB images are to be where channels is null. Automatic: where the model expects grey pictures, one colour or
     dyes on black are found in each image, and one channel is used as a grey picture. RGB: all three colours."""
-    normalisation: Normalisation = Field(default_factory=Percentile)
+    normalisation: Normalisation = Field(default_factory=lambda: Percentile(outliers="kept"))
     """How grey values become what a model sees."""
     stacks: Literal["whole", "slices"] = "whole"
     """Whether a stack is one item, or each slice along T or Z one of its own."""

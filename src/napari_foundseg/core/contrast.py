@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.pixels.outliers import BurntIn, burnt_in_pixels, find_burnt_in, typical_limit
@@ -42,6 +42,12 @@ class Percentile(Declared):
     outliers: Literal["kept", "left out"] = "left out"
     """Whether a few very bright pixels, scale bars and frames of grey pictures have a say. Kept: as in records of
     earlier versions, which lack this."""
+
+    @model_serializer(mode="wrap")
+    def _as_then(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write what earlier versions wrote, where it means the same: digests of recipes stay."""
+        values: dict[str, Any] = write(self)
+        return values if self.outliers != "kept" else {n: v for n, v in values.items() if n != "outliers"}
 
     @model_validator(mode="before")
     @classmethod

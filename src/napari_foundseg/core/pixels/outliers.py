@@ -17,10 +17,14 @@ _TYPICAL = 2.0
 #: Standard deviations of noise, and share of the range of bright blocks, by which a block is above the ground.
 _NOISE = 5.0
 _SHARE = 0.25
+#: Share of the plain range from which on nothing is gained by a lower limit.
+_LOWER = 0.7
 #: Largest share of the pixels that are a minority.
 _FEW = 0.06
 #: Fewer blocks tell nothing.
 _FEWEST = 4
+#: Different values that pictures of a microscope have at least.
+_SHADES = 12
 #: Pixels of a part that was burnt in.
 _SMALLEST = 30
 #: Share of its bounding box that a bar or square fills, and how many times longer than wide a bar is.
@@ -69,6 +73,8 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
         ground = float(np.median(values))
         second = np.abs(np.diff(values, 2, axis=1))
         noise = float(np.median(second)) / (0.6745 * np.sqrt(6)) if second.size else 0.0
+        # Of whole numbers, differences of less than one are not seen.
+        noise = max(noise, 1 / (high - low)) if plane.dtype.kind in "iu" else noise
         least = ground + max(_NOISE * noise, _SHARE * (float(np.percentile(tops, 90)) - ground))
         heights.append(tops[tops > least])
     together = np.concatenate(heights) if heights else np.empty(0)
@@ -76,7 +82,7 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
         return None
     limit = _TYPICAL * float(np.median(together))
     brighter = np.mean([float(np.mean(_scaled(plane, low, high) > limit)) for plane in planes])
-    return low + limit * (high - low) if 0 < limit < 1 and brighter <= _FEW else None
+    return low + limit * (high - low) if 0 < limit < _LOWER and brighter <= _FEW else None
 
 
 def _scaled(plane: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:
@@ -108,8 +114,8 @@ def find_burnt_in(planes: Sequence[NDArray[Any]]) -> BurntIn | None:
             first, middle, last = map(float, np.percentile(others.astype(np.float64), (0.5, 50, 99.5)))
         if not np.isfinite(last - first):
             return None
-        if last <= first:
-            # Nothing but the value itself differs: it is what the picture shows.
+        if last <= first or len(np.unique(others[:: max(1, others.size // 4096)])) < _SHADES:
+            # Nothing but the value itself differs: it is what the picture shows, or all of it is drawn.
             continue
         far = value - last > _FAR * (last - first) or first - value > _FAR * (last - first)
         if any(_is_drawn(plane, flag, far) for plane, flag in zip(planes, flags, strict=True)):

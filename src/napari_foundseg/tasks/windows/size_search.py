@@ -42,7 +42,7 @@ _KEPT = 1 << 22
 #: Side in pixels of the middle of a picture whose noise is measured, or whose objects decide on a second look.
 _MIDDLE = 512
 #: Median diameter below which maps of an enlarged picture keep its size.
-_TINY = 11.0
+_TINY = 9.0
 #: Longest side in pixels at which a large object's edge is looked at, and how much more the picture changes there than
 #: around it: of objects in `train` 1 in 100 has less than 1.2, slopes have 1.
 _COMPARED = 80

@@ -23,7 +23,7 @@ from napari_foundseg.models.catalog import row
 from napari_foundseg.models.protocols import EmbeddingMaps
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
-from napari_foundseg.tasks.windows.instance_maps import SCALES, decode_maps
+from napari_foundseg.tasks.windows.instance_maps import SCALES, decode_maps, resized_maps
 
 __all__ = ["brightness", "split_evidence"]
 
@@ -146,7 +146,8 @@ class _Look:
         height, width = self._image.plane_shape
         region = (max(0, y0 - more), max(0, x0 - more), min(height - 1, y1 + more), min(width - 1, x1 + more))
         maps = decode_maps(self._image, self._index, region, model, poll, lambda _: None, scale=scale)
-        return self._cut(maps[2], region)
+        shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
+        return self._cut(resized_maps(maps, shape)[2], region)
 
     def scores(self, points: Sequence[tuple[int, ...]]) -> list[NDArray[Any]]:
         """Return logits of each point's part, given points in the object's box."""

@@ -54,7 +54,9 @@ class LabelsJournal(QObject):
         self._quiet.timeout.connect(self.begin_again)
         self._file = layer_file(layer)
         self._file.image = image or self._file.image
+        self._replaced: list[Path | Journal] = []
         self.saved.connect(self._file.note_kept)
+        self.saved.connect(self._end_replaced)
         self.failed.connect(self._file.note_failed)
         self.failed.connect(self._lighten)
 
@@ -89,17 +91,18 @@ class LabelsJournal(QObject):
 
     def replace(self, before: Path | Journal) -> None:
         """End a journal with the same labels as soon as this one is on the disk."""
+        self._replaced.append(before)
 
-        def held(_when: float) -> None:
-            self.saved.disconnect(held)
+    def _end_replaced(self, _when: float) -> None:
+        # A slot of the object's own: one that takes itself away while it runs can end the process.
+        while self._replaced:
+            before = self._replaced.pop()
             path = before.file_path if isinstance(before, Journal) else before
             if path is not None:
                 with suppress(OSError):  # it may have been deleted in the meantime
                     end_journal(path)
             if self._file.journal == path:
                 self._file.journal = None
-
-        self.saved.connect(held)
 
     def add(self, step: EditStep) -> None:
         """Write a step; the journal is open."""
