@@ -45,7 +45,7 @@ PAIRS = (
     ("yellow", "blue"),
 )
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "hubble_deep_field", "immunohistochemistry", "retina", "rocket")
-#: What is told of a picture, whether it is right, and what was said.
+#: What a picture is, whether the answer is right, and the answer.
 Told = tuple[str, bool, FoundColour]
 
 

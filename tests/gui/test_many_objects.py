@@ -1,4 +1,4 @@
-"""*Correct* with many objects: computed beside the window, one write and one step, with progress and *Cancel*."""
+"""*Correct* with many objects: computed in a background thread, one write and one step, with progress and *Cancel*."""
 
 from __future__ import annotations
 

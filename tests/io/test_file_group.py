@@ -19,6 +19,7 @@ from napari_foundseg.io.formats.content import FileContent
 from napari_foundseg.io.layer_files import read_layer, write_with_properties
 from napari_foundseg.io.writers import replace_labels, replace_table
 from tests.support import child_environment
+from tests.support.forks import in_fork
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="the process is forked, which costs no start of Python")
 
@@ -52,18 +53,6 @@ for number in range(1, 200):
     if ended == 0:
         break
 """
-
-
-def in_fork(act: Any) -> int:
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def save_and_end_at(path: Path, number: int) -> None:

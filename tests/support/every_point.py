@@ -9,11 +9,11 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from napari_foundseg.batch import item_stages
 from tests.support import toy_steps
+from tests.support.forks import in_fork
 
 item_stages.run_steps = toy_steps.steps_without_model
 _CHANGES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "ctypes.dlsym")
@@ -32,19 +32,6 @@ def end_at(point: int) -> None:
                 os._exit(9)
 
     sys.addaudithook(hook)
-
-
-def in_fork(act: Callable[[], None]) -> int:
-    """Do something in a fork of this process, and return how that ended."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            act()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -113,3 +113,13 @@ def test_records_of_earlier_versions_keep_their_contrast_and_second_look() -> No
     assert Percentile.model_validate({"kind": "percentile", "low": 0.5, "high": 99.5}).outliers == "kept"
     assert Percentile.model_validate(Percentile().model_dump()).outliers == "left out"
     assert DecoderSettings().find_diameter == "once"
+
+
+def test_slices_without_small_objects_are_seen_at_their_own_size() -> None:
+    dots = [(20.0 + 30 * i, 20.0 + 30 * j, 6.0) for i in range(7) for j in range(7)]
+    small, truth = discs(220, dots)
+    large, whole = discs(220, [(110, 110, 60.0)])
+    found = fs.automatic(fs.Image(np.stack([small, small, large, small, small]), "ZYX"), link="none")
+    assert found.provenance["size"]["scale"] == 2
+    for z, reference in ((0, truth), (2, whole)):
+        assert match_objects(reference, found.labels[z]).precision[0] > 0.95

@@ -116,7 +116,7 @@ def _end(folder: Path) -> None:
 
 
 def _limit_handshakes() -> None:
-    """Close connections that nobody encrypts: without certificates they would stay, and fill the table of sockets."""
+    """Close connections that are not encrypted: without certificates they would stay, and fill the table of sockets."""
     from distributed.comm.tcp import TLSListener
 
     prepare: Any = TLSListener._prepare_stream

@@ -78,7 +78,7 @@ class Journal:
     """Writes the steps of one Labels layer in a background thread.
 
     Nothing stops the thread but `close`: what cannot be written now is tried again, and a file that somebody has
-    removed is written anew.
+    removed is written again.
 
     Parameters
     ----------
@@ -326,7 +326,7 @@ class Journal:
             return False
 
     def _begin_again(self) -> None:
-        """Write a file that was removed, or replaced by another one, anew, from what the system still has of it."""
+        """Write a file that was removed, or replaced by another one, again, from what the system still has of it."""
         old = self._file
         assert old is not None
         self._folder.mkdir(parents=True, exist_ok=True)

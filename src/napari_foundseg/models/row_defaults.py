@@ -37,7 +37,7 @@ def as_expected(row: CatalogRow, image: Image, colours: ColourRule) -> Image:
 
 
 def expected_colour(row: CatalogRow, colours: ColourRule) -> ColourRule:
-    """Return what an RGB image is whose channels nobody has chosen.
+    """Return what an RGB image is whose channels the user has not chosen.
 
     `colours`: what it is to the task, with a model that expects grey pictures.
     """

@@ -67,7 +67,7 @@ class Settings(_Declared):
     #: Seconds per megapixel, or per thousand prompts, until a run has been measured: two cores, the built-in model.
     first_speed: ClassVar[float] = 5.0
     #: What RGB images are to the method, with a model that expects grey pictures: it finds the objects of one dye by
-    #: itself, or is told by the user where objects of any dye are (grey), or colours are part of what it finds (RGB).
+    #: itself, or the user says where objects of any dye are (grey), or colours are part of what it finds (RGB).
     colours: ClassVar[ColourRule] = "RGB"
 
     if TYPE_CHECKING:

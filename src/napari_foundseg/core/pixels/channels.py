@@ -22,7 +22,7 @@ COLOURS = ("red", "green", "blue", "alpha")
 
 
 class DefaultChannels(tuple[int, ...]):
-    """Channels that nobody has chosen; equal to the same ones that were chosen."""
+    """Default channels, not chosen by the user; equal to the same ones that were chosen."""
 
     __slots__ = ()
 

@@ -29,7 +29,7 @@ _TINT = 0.04
 _STEPS = 2.5
 #: Least share of the brightest that pixels have which show something.
 _LIT = 0.2
-#: Share of a picture that marks such as a scale bar may cover, and share of the lit pixels whose colour nobody sees.
+#: Share of a picture that marks such as a scale bar may cover, and share of the lit pixels whose colour is not seen.
 _MARKS = 0.05
 _UNSEEN = 0.002
 #: A channel is nothing but another one, times a factor, if it is off by more than this in few of the lit pixels.

@@ -19,8 +19,9 @@ _NOISE = 5.0
 _SHARE = 0.25
 #: Share of the plain range from which on nothing is gained by a lower limit.
 _LOWER = 0.7
-#: Largest share of the pixels that are a minority.
+#: Largest share of the pixels, and of the bright blocks, that are a minority.
 _FEW = 0.06
+_FEW_BLOCKS = 0.3
 #: Fewer blocks tell nothing.
 _FEWEST = 4
 #: Different values that pictures of a microscope have at least.
@@ -82,7 +83,9 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
         return None
     limit = _TYPICAL * float(np.median(together))
     brighter = np.mean([float(np.mean(_scaled(plane, low, high) > limit)) for plane in planes])
-    return low + limit * (high - low) if 0 < limit < _LOWER and brighter <= _FEW else None
+    # Where many blocks are brighter, as on one side of a shaded picture, that is what the picture shows.
+    few = brighter <= _FEW and np.mean(together > limit) <= _FEW_BLOCKS
+    return low + limit * (high - low) if 0 < limit < _LOWER and few else None
 
 
 def _scaled(plane: NDArray[Any], low: float, high: float) -> NDArray[np.float64]:

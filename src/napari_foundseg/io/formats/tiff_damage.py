@@ -138,7 +138,8 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
         raise _truncated(path, len(visited)) from error
     if len(visited) > max(_MANY_PAGES, size // _PAGE_BYTES):
         raise BadImageError(
-            path, f"it holds {len(visited)} pages in {size} bytes: so many and so small ones are not read; save it anew"
+            path,
+            f"it holds {len(visited)} pages in {size} bytes: that many small ones are not read; save it again",
         )
 
 

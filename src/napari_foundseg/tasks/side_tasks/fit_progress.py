@@ -1,4 +1,4 @@
-"""What is told of a fit while it is under way."""
+"""What a fit reports while it runs."""
 
 from __future__ import annotations
 

@@ -27,6 +27,8 @@ __all__ = ["KNOTS", "Octave", "best_octave", "fuse", "is_noise", "look_at_octave
 KNOTS = (6.0, 12.0, 20.0, 36.0, 70.0, 140.0, 300.0)
 #: Expected quality that an object must have to speak for its octave; chosen on `train` and `val`, as those below.
 _WORTH = 0.55
+#: By what share of its worth the picture's own size leads over shrunk ones, which hold less of it.
+_OWN_SIZE = 0.3
 #: Least quality of the best object of a picture: below it there is nothing but noise.
 _CONVINCING = 0.45
 #: By how much the quality of an object of another octave must be higher than that of those whose place it takes.
@@ -49,7 +51,7 @@ _SMALLEST = 1 / 16
 _SMALL = 15.0
 _LARGE = 60.0
 _LARGE_ENLARGED = 18.0
-#: Diameter, as the model sees it, of what is in neither of these cases.
+#: Diameter, as the model sees it, of what is in neither of these cases, unless the picture is enlarged.
 _APART = 30.0
 #: Median diameter below which a picture is enlarged.
 _ENLARGED_BELOW = 16.0
@@ -231,7 +233,8 @@ def best_octave(pictures: Iterable[Sequence[Octave]]) -> float:
             worth[octave.scale] = worth.get(octave.scale, 0.0) + octave.worth
             found[octave.scale] = found.get(octave.scale, 0) + len(octave.quality)
     candidates = [scale for scale, count in found.items() if count]
-    return max(candidates, key=lambda scale: worth[scale], default=1.0)
+    led = {scale: worth[scale] + (_OWN_SIZE * abs(worth[scale]) if scale >= 1 else 0.0) for scale in candidates}
+    return max(candidates, key=lambda scale: led[scale], default=1.0)
 
 
 def is_noise(octaves: Iterable[Octave]) -> bool:
@@ -309,7 +312,8 @@ def _with_neighbour(base: Octave, octaves: Sequence[Octave], shape: tuple[int, i
     maps += resized_maps(other, shape)
     maps *= np.float16(0.5)
     # Objects far from the median are not seen better in the other octave.
-    apart = base.diameters > _APART if scale > base.scale else base.diameters < _APART
+    least = _APART if base.scale <= 1 else _LARGE_ENLARGED
+    apart = base.diameters > _APART if scale > base.scale else base.diameters < least
     if apart.any():
         ids = np.flatnonzero(apart) + 1
         labels = _dilated(np.where(np.isin(base.labels, ids), base.labels, 0))

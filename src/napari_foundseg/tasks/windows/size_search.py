@@ -1,6 +1,6 @@
 """`SizedMaps`: maps of the slices of a run, each decoded at the size of the picture that suits its objects.
 
-How large objects are is told by the user, or found: once for all slices, on a sample of them, or for each slice.
+The user gives the diameter of the objects, or it is found: once for all slices, on a sample of them, or for each slice.
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class SizedMaps:
     search : {"once", "each slice", "second look"}
         How.
     weights : sequence of float or None
-        As `object_size.look_at_octaves` takes them; None if they were not measured for this model, which then sees the
-        picture at its own size.
+        As `object_size.look_at_octaves` takes them; None if they were not measured for this model, which then looks a
+        second time where its objects are small or large.
     calibration : sequence of float, optional
         As `core.watershed.instance_scores` takes it.
     least : float
@@ -146,10 +146,9 @@ class SizedMaps:
             progress(1.0)
             return np.zeros((3, *self._shape), np.float16) + np.array([0, 1, 1], np.float16)[:, None, None]
         scale = best_octave([octaves]) if self._scale is None else self._scale
+        # Only slices of small objects are enlarged: of the others the picture's own size is nearest.
+        scale = min((octave.scale for octave in octaves), key=lambda one: abs(np.log2(one / scale)))
         base = [octave for octave in octaves if octave.scale == scale]
-        if not base:
-            scale = octaves[-1].scale
-            base = octaves[-1:]
         diameter = median_diameter(base)
         self._qualities += [float(quality) for octave in base for quality in octave.quality]
         self.found[index] = scale, diameter
@@ -226,10 +225,9 @@ class SizedMaps:
         return noise_of(self.image.rgb(index, box).mean(axis=-1))
 
     def _fixed(self, index: tuple[int, ...], progress: Callable[[float], None]) -> NDArray[np.float16]:
-        """Decode at the size that the diameter asks for, or, as results of earlier versions were made, look twice."""
+        """Decode at the size that the diameter asks for; without one and without weights for octaves, look twice."""
         scale = scale_for(self.diameter)
-        twice = self.diameter is None and self.search == "second look"
-        if not twice or not self.tile or self.model.maps_window > tiling.QUICK:
+        if self.diameter is not None or not self.tile or self.model.maps_window > tiling.QUICK:
             return resized_maps(self._decode(index, progress, scale), self._shape)
         maps = self._decode(index, lambda share: progress(share / 2))
         again = _another_scale(maps, self.thresholds)

@@ -22,7 +22,6 @@ from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.tasks import find_task
 from napari_foundseg.widgets.batch.batch_session import BatchSession
 from napari_foundseg.widgets.batch.batch_table import BatchTable, read_picture
-from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.dock import Dock
@@ -32,6 +31,7 @@ from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.layers.shown_channel import channels_in_view
+from napari_foundseg.widgets.qt.changed_files import ask_about_change
 from napari_foundseg.widgets.runs.last_run import RECIPES
 from napari_foundseg.widgets.runs.run_record import latest_run
 from napari_foundseg.widgets.saved.form_memory import recall, remember

@@ -137,7 +137,7 @@ class BackgroundEdits(QObject):
         return bool(orders)
 
     def release(self) -> None:
-        """Cancel all, and report to nobody: the layer is gone."""
+        """Cancel all without a report: the layer is gone."""
         self._released = True
         self.cancel()
         self._orders.clear()

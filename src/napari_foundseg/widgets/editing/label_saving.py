@@ -17,12 +17,12 @@ from napari_foundseg.io.layer_files import files_of_labels, write_layer
 from napari_foundseg.io.naming import image_exists
 from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.io.save_names import label_formats, proposed_labels_path, with_label_ending
-from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.editing.labels_history import open_history
 from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.layers.layer_axes import layer_axes
 from napari_foundseg.widgets.layers.proxies import open_viewers
+from napari_foundseg.widgets.qt.changed_files import ask_about_change
 from napari_foundseg.widgets.qt.event_loop import draw_until
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.saved.form_memory import recall, remember

@@ -23,7 +23,7 @@ __all__ = ["LabelsJournal"]
 
 #: Bytes of steps that wait for a disk on which there is room; beyond, the labels are written whole later on.
 _MOST_WAITING = 64 << 20
-#: Milliseconds after the last change of a result by a form until it is written anew.
+#: Milliseconds after the last change of a result by a form until it is written again.
 _QUIET = 1000
 
 
@@ -120,7 +120,7 @@ class LabelsJournal(QObject):
             self._journal.mark_discarded()
 
     def begin_soon(self) -> None:
-        """Write the labels anew once a form has stopped changing them: they did not change by a step."""
+        """Write the labels again once a form has stopped changing them: they did not change by a step."""
         if self._journal is not None:
             self._quiet.start()
 
@@ -175,7 +175,7 @@ class LabelsJournal(QObject):
             self.failed.emit("there is not enough memory" if isinstance(error, MemoryError) else repr(error))
 
     def _lighten(self, _reason: str) -> None:
-        """Begin anew where a step is missing, or where too much is waiting."""
+        """Begin again where a step is missing, or where too much is waiting."""
         journal = self._journal
         if journal is not None and (journal.incomplete or journal.waiting_bytes > _MOST_WAITING):
             self.begin_again()

@@ -20,10 +20,10 @@ from npe2 import PluginManager
 from napari_foundseg.core.errors import ChangedError
 from napari_foundseg.io.layer_files import files_of_labels
 from napari_foundseg.io.save_names import with_label_ending
-from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.editing.label_saving import mark_saved
 from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.layer_axes import layer_units
+from napari_foundseg.widgets.qt.changed_files import ask_about_change
 
 __all__ = ["watch_saves"]
 

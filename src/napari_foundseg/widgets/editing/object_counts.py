@@ -84,7 +84,7 @@ class ObjectCounts(QObject):
         self._count_objects()
 
     def pause(self) -> None:
-        """Follow the steps only, not what else writes into the layer: nobody asks for the sizes."""
+        """Follow the steps only, not what else writes into the layer: the sizes are not needed."""
         self._quiet.stop()
         self._layer.events.set_data.disconnect(self)
 

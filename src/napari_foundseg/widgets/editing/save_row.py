@@ -12,12 +12,12 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import ChangedError, FoundsegError
-from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.controls.message import Message
 from napari_foundseg.widgets.controls.rows import wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.editing.label_saving import ask_path, mark_saved, saved_in_words, saving
 from napari_foundseg.widgets.editing.layer_file import LayerFile, layer_file
+from napari_foundseg.widgets.qt.changed_files import ask_about_change
 from napari_foundseg.widgets.qt.file_thread import FileThread
 
 __all__ = ["SaveRow"]

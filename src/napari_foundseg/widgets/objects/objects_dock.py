@@ -18,7 +18,6 @@ from napari_foundseg.core.measuring.number_text import number_text
 from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.io.writers import replace_table
-from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.sortable_table import TableView
 from napari_foundseg.widgets.editing.layer_file import layer_file
@@ -30,6 +29,7 @@ from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.measurements import Measurements, shared_measurements
 from napari_foundseg.widgets.objects.object_outlines import ObjectOutlines, shared_outlines
 from napari_foundseg.widgets.objects.removal import Removal
+from napari_foundseg.widgets.qt.changed_files import ask_about_change
 
 __all__ = ["ObjectsWidget"]
 

@@ -13,9 +13,9 @@ from napari_foundseg.core.errors import ChangedError, FoundsegError, RecipeError
 from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.naming import folder_of
 from napari_foundseg.io.output_paths import refuse_inputs
-from napari_foundseg.widgets.controls.changed_files import ask_about_change
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.layers.input_files import find_input_files
+from napari_foundseg.widgets.qt.changed_files import ask_about_change
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs.diagnostics import diagnostics
 from napari_foundseg.widgets.runs.run_record import RunRecord, forget_run, set_latest_run

@@ -14,13 +14,13 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QPushButton, QWidget
 
 from napari_foundseg.core.errors import ChangedError, FoundsegError, WorklistError
 from napari_foundseg.io.formats.table import image_formats, listed
-from napari_foundseg.widgets.controls.changed_files import Answer, ask_about_change
 from napari_foundseg.widgets.controls.rows import labelled_row, side_by_side, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.editing.label_saving import save_and_wait
 from napari_foundseg.widgets.editing.layer_file import LayerFile, layer_file
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
+from napari_foundseg.widgets.qt.changed_files import Answer, ask_about_change
 from napari_foundseg.widgets.worklist.item_table import WorklistTable
 from napari_foundseg.widgets.worklist.open_image import OpenImage
 from napari_foundseg.widgets.worklist.worklist_session import WorklistSession

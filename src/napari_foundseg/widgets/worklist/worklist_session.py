@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_foundseg.core.image import Image
-    from napari_foundseg.widgets.controls.changed_files import Answer
+    from napari_foundseg.widgets.qt.changed_files import Answer
 
 __all__ = ["WorklistSession"]
 
