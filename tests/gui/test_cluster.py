@@ -114,7 +114,8 @@ def test_fit_slide_merge_rename_convert_save_and_apply(qtbot: Any, viewer: Any, 
     assert catalog()["named"].classes == ("cluster 1", "stripes", "cluster 4")
     saved = labels.data.copy()
     other = viewer.add_image(picture(1), name="two")
-    qtbot.waitUntil(lambda: form.image.layer is other)
+    # The clusters of the saved model are computed first; Run is disabled meanwhile.
+    qtbot.waitUntil(lambda: form.image.layer is other and form.run_button.isEnabled(), timeout=60_000)
     click(qtbot, form.run_button)
     qtbot.waitUntil(lambda: "two clusters" in viewer.layers, timeout=60_000)
     assert [form.clusters.list.item(i).text() for i in range(3)] == ["cluster 1", "stripes", "cluster 4"]
