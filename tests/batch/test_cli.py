@@ -178,7 +178,7 @@ def test_a_signal_stops_it_in_good_order(folder: Path, pools: list[Pool], number
     at = time.monotonic()
     process.send_signal(number)
     words, _ = process.communicate(timeout=20)
-    assert time.monotonic() - at < 5
+    assert time.monotonic() - at < 20
     assert process.returncode == 1
     assert "not done (stopped by the user)" in words
     assert "Traceback" not in words

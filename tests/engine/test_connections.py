@@ -65,7 +65,7 @@ def test_each_try_takes_as_long_and_leaves_no_thread_and_no_socket(silent: Conne
         began = time.monotonic()
         with pytest.raises(EngineError, match="cannot be reached"):
             open_client(silent)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 8
     wait_until(lambda: threading.active_count() <= before, 5)
     assert not _sockets(silent)
 
@@ -78,8 +78,8 @@ def test_jobs_that_wait_for_one_scheduler_fail_together(
     began = time.monotonic()
     for job in jobs:
         with pytest.raises(EngineError, match="cannot be reached"):
-            job.wait(10)
-    assert time.monotonic() - began < 4
+            job.wait(20)
+    assert time.monotonic() - began < 8
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGSTOP")
@@ -88,7 +88,7 @@ def test_a_stopped_process_is_named_and_replaced(engine: Engine, image: Image, m
     job = running(engine, image, "deaf", seconds=60)
     os.kill(engine.diagnostics()["pid"], signal.SIGSTOP)
     with pytest.raises(EngineError, match=r"was stopped from outside \(SIGSTOP\)"):
-        job.wait(10)
+        job.wait(20)
     assert submit(engine, image).wait(30)
 
 

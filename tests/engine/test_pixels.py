@@ -36,22 +36,22 @@ def expected(image: Image) -> Any:
 
 def test_equal_pixels_are_sent_once(engine: Engine, asked: Asked) -> None:
     pixels = np.random.default_rng(2).integers(0, 255, (64, 64), dtype=np.uint8)
-    results = [submit(engine, Image(pixels.copy())).wait(10) for _ in range(3)]
+    results = [submit(engine, Image(pixels.copy())).wait(20) for _ in range(3)]
     assert asked == [("run", 1), ("run", 0), ("run", 0)]
     assert all((r.labels == expected(Image(pixels))).all() for r in results)
 
 
 def test_changed_pixels_are_sent_again(engine: Engine, asked: Asked) -> None:
     pixels = np.zeros((64, 64), np.uint8)
-    submit(engine, Image(pixels)).wait(10)
+    submit(engine, Image(pixels)).wait(20)
     pixels[3, 4] = 200
-    assert submit(engine, Image(pixels)).wait(10).labels[3, 4] == 1
+    assert submit(engine, Image(pixels)).wait(20).labels[3, 4] == 1
     assert asked == [("run", 1), ("run", 1)]
 
 
 def test_a_new_worker_gets_the_pixels_again(engine: Engine, image: Image, asked: Asked) -> None:
     with pytest.raises(EngineError):
-        submit(engine, image, "exit").wait(10)
+        submit(engine, image, "exit").wait(20)
     assert (submit(engine, image).wait(30).labels == expected(image)).all()
     assert asked == [("run", 0), ("run", 1)]
 
@@ -61,7 +61,7 @@ def test_planes_that_the_worker_let_go_are_sent_again(engine: Engine, image: Ima
     assert link is not None
     other = Image(np.full((64, 80), 7, np.uint16))
     link.sent.add(plane_key(read_plane(other, ())))
-    assert submit(engine, other).wait(10)
+    assert submit(engine, other).wait(20)
     assert asked == [("run", 0), ("deliver", 1)]
 
 
@@ -80,7 +80,7 @@ def test_only_the_slices_that_are_looked_at_are_computed_and_sent(
     _ = image.limits, image.fingerprint()
     computed.clear()
     image.__dict__["fingerprint"] = lambda: "known"
-    labels = submit(engine, image, index=(3,)).wait(10).labels
+    labels = submit(engine, image, index=(3,)).wait(20).labels
     assert set(computed) == {3}
     assert (labels[3] == expected(image)[3]).all()
     assert not labels[[0, 1, 2, 4]].any()
@@ -101,7 +101,7 @@ def test_a_stack_too_large_to_go_at_once_goes_plane_by_plane(
 def test_a_file_is_opened_again_instead_of_sent(engine: Engine, asked: Asked, new: Image, tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "cells.tif", new.data)
     referred = Image(new.data, source=str(tmp_path / "cells.tif"))
-    assert (submit(engine, referred).wait(10).labels == expected(new)).all()
+    assert (submit(engine, referred).wait(20).labels == expected(new)).all()
     assert asked == [("run", 0)]
 
 
@@ -110,7 +110,7 @@ def test_a_lazy_file_is_opened_again_instead_of_sent(
 ) -> None:
     tifffile.imwrite(tmp_path / "stack.tif", stack, photometric="minisblack", metadata={"axes": "ZYX"})
     lazy = Image(da.from_array(stack, chunks=(1, 48, 64)), "ZYX", source=str(tmp_path / "stack.tif"))
-    assert (submit(engine, lazy).wait(10).labels == expected(lazy)).all()
+    assert (submit(engine, lazy).wait(20).labels == expected(lazy)).all()
     assert asked == [("run", 0)]
 
 
@@ -128,7 +128,7 @@ def test_a_file_with_other_content_is_not_believed(
         case "damaged":
             path.write_bytes(b"II*\0nothing")
     referred = Image(da.from_array(new.data) if lazy else new.data, source=str(path))
-    assert (submit(engine, referred).wait(10).labels == expected(new)).all()
+    assert (submit(engine, referred).wait(20).labels == expected(new)).all()
     assert sum(planes for _, planes in asked) == 1
 
 
@@ -149,8 +149,8 @@ def test_a_slice_that_cannot_be_read_is_a_named_error(
 
     lazy.__dict__["raw"] = raw
     with pytest.raises(BadImageError, match="the disk is gone"):
-        submit(engine, lazy).wait(10)
-    assert submit(engine, image).wait(10).provenance["pid"] == pid
+        submit(engine, lazy).wait(20)
+    assert submit(engine, image).wait(20).provenance["pid"] == pid
 
 
 def test_a_sent_image_is_the_image() -> None:

@@ -158,7 +158,7 @@ def test_a_remote_scheduler_is_joined_and_never_killed(server: Server, make_engi
     assert result.provenance["pid"] == process.pid
     job = running(engine, image, "deaf", seconds=4)
     job.cancel()
-    assert submit(engine, image).wait(10).provenance["pid"] == process.pid
+    assert submit(engine, image).wait(20).provenance["pid"] == process.pid
     assert job.result is None
     engine.close()
     assert process.poll() is None
@@ -178,7 +178,7 @@ def test_a_remote_worker_that_goes_is_a_named_error(server: Server, make_engine:
     job = running(make_engine(address=address, security=certificates), image, "deaf", seconds=60)
     process.kill()
     with pytest.raises(EngineError):
-        job.wait(2)
+        job.wait(20)
 
 
 def test_other_versions_are_refused_by_name(
@@ -197,7 +197,7 @@ def test_another_catalogue_row_is_refused(engine: Engine, image: Image, monkeypa
     other = row("foundseg-tiny").model_copy(update={"sha256": "0" * 64})
     monkeypatch.setattr("napari_foundseg.engine.run_transfer.row", lambda _: other)
     with pytest.raises(EngineError, match=r"another foundseg-tiny.*sha256"):
-        submit(engine, image).wait(10)
+        submit(engine, image).wait(20)
 
 
 def test_a_model_that_the_worker_does_not_know_comes_by_its_row(
@@ -209,7 +209,7 @@ def test_a_model_that_the_worker_does_not_know_comes_by_its_row(
     path = str(weights(row("foundseg-tiny")))
     mine = row("foundseg-tiny").model_copy(update={"name": "mine", "file": path, "source": path})
     monkeypatch.setattr("napari_foundseg.engine.run_transfer.row", lambda _: mine)
-    assert len(submit(engine, image, model="mine").wait(60)) == len(submit(engine, image).wait(10))
+    assert len(submit(engine, image, model="mine").wait(60)) == len(submit(engine, image).wait(20))
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ def test_an_address_without_encryption_or_certificates_is_refused(
     make_engine: MakeEngine, image: Image, address: str, words: str
 ) -> None:
     with pytest.raises(EngineError, match=words):
-        submit(make_engine(address=address), image).wait(5)
+        submit(make_engine(address=address), image).wait(20)
 
 
 def test_who_enters_an_address_is_told_what_it_means() -> None:
