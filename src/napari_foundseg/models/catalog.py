@@ -81,6 +81,12 @@ class CatalogRow(Declared):
     """Whether its hub asks for consent before the download."""
     input: str
     """What images it takes, in words."""
+    good_for: str = ""
+    """What it is good for, in a plain sentence; empty where nobody has said."""
+    finds: tuple[str, ...] = ()
+    """What it is made to find, keys of `choosing.advice.FINDS`; empty: what its protocols say."""
+    modalities: tuple[str, ...] = ()
+    """What images it was trained on, keys of `choosing.advice.MODALITIES`; empty where that is not known."""
     citation: str
     """What to cite."""
     classes: tuple[str, ...] = ()

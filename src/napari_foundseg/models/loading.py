@@ -1,4 +1,4 @@
-"""Loading models, and keeping the last few in memory."""
+"""Loading models, and keeping those that fit into memory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from napari_foundseg.models.catalog import CatalogRow, row
 from napari_foundseg.models.device import choose_device
 from napari_foundseg.models.families import family_module
 from napari_foundseg.models.family import check_packages
-from napari_foundseg.models.out_of_memory import is_out_of_memory
+from napari_foundseg.models.kept_models import Key, device_memory, make_room, model_bytes
+from napari_foundseg.models.out_of_memory import free_memory, is_out_of_memory
 from napari_foundseg.models.store import row_with_hash, weights
 from napari_foundseg.models.torch_import import check_torch_import
 
-__all__ = ["load_model"]
+__all__ = ["forget_model", "load_model"]
 
-#: Models kept in memory; the least recently used goes first.
-_KEPT = 2
-_loaded: OrderedDict[tuple[str, str, str], Any] = OrderedDict()
+#: The least recently used first.
+_loaded: OrderedDict[Key, Any] = OrderedDict()
 _lock = RLock()
 
 
@@ -68,11 +68,51 @@ def _by_name(name: str, device: str) -> Any:
         path = weights(found)
         key = (found.name, found.sha256, device)
         if key not in _loaded:
-            _loaded[key] = _load(found, path, device)
-            while len(_loaded) > _KEPT:
-                _loaded.popitem(last=False)
+            _loaded[key] = _load_with_room(found, path, device)
         _loaded.move_to_end(key)
         return _loaded[key]
+
+
+def forget_model(name: str) -> bool:
+    """Let go of a loaded model, so that nothing reads its files any more.
+
+    Parameters
+    ----------
+    name : str
+        Its name in the catalogue.
+
+    Returns
+    -------
+    bool
+        Whether it was loaded.
+    """
+    with _lock:
+        keys = [key for key in _loaded if key[0] == name]
+        for key in keys:
+            del _loaded[key]
+    if keys:
+        free_memory()
+    return bool(keys)
+
+
+def _load_with_room(row: CatalogRow, path: Path, device: str) -> Any:
+    make_room(_loaded, device, int(row.size_mb * 1e6))
+    try:
+        model = _load(row, path, device)
+    except Exception as error:
+        if not is_out_of_memory(error) or not _loaded:
+            raise
+        model = None
+    if model is None:
+        # It is larger in memory than its file: it gets the room of all others.
+        _loaded.clear()
+        free_memory()
+        model = _load(row, path, device)
+    size = model_bytes(model)
+    total, free = device_memory(device)
+    # It is there already.
+    make_room(_loaded, device, size, lambda _device: (total, free + size))
+    return model
 
 
 def _load(row: CatalogRow, path: Path, device: str) -> Any:
