@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.engine import worker
+from napari_foundseg.engine.background_work import BackgroundWork
 from napari_foundseg.engine.certificates import Certificates
 from napari_foundseg.engine.dispatch import Dispatcher
 from napari_foundseg.engine.job import Job
@@ -16,10 +17,11 @@ from napari_foundseg.engine.link import Link
 from napari_foundseg.engine.worker_source import OnDeath, find_worker_source
 
 if TYPE_CHECKING:
+    from napari_foundseg.engine.stages import Stage
     from napari_foundseg.tasks.run_request import RunRequest
     from napari_foundseg.tasks.settings import Progress
 
-__all__ = ["PICKLE_NOTICE", "Certificates", "Engine", "Job"]
+__all__ = ["PICKLE_NOTICE", "BackgroundWork", "Certificates", "Engine", "Job"]
 
 #: To be shown where an address is entered.
 PICKLE_NOTICE = (
@@ -34,8 +36,8 @@ class Engine:
     Parameters
     ----------
     address : str, optional
-        ``tls://host:port`` of a dask scheduler; by default the environment's FOUNDSEG_ENGINE, and without it a process
-        of our own on this computer.
+        ``tls://host:port`` of a dask scheduler, or an empty text for a process of our own on this computer; by default
+        the environment's FOUNDSEG_ENGINE, and without it a process of our own.
     security : Certificates, optional
         Paths of the certificates to show there; by default the environment's FOUNDSEG_TLS_CA, FOUNDSEG_TLS_CERT and
         FOUNDSEG_TLS_KEY.
@@ -52,7 +54,7 @@ class Engine:
         device: str | None = None,
         on_status: Callable[[str], None] | None = None,
     ) -> None:
-        self._address = address or os.environ.get("FOUNDSEG_ENGINE") or ""
+        self._address = os.environ.get("FOUNDSEG_ENGINE", "") if address is None else address
         self._dispatcher = Dispatcher(partial(_make_link, self._address, security), device, on_status)
         # Also at the interpreter's exit, and when the engine is garbage-collected.
         self._finalizer = weakref.finalize(self, _close, self._dispatcher, os.getpid())
@@ -77,6 +79,29 @@ class Engine:
         self._dispatcher.start()
         self._dispatcher.add_job(job)
         return job
+
+    def work(
+        self,
+        function: Stage,
+        argument: Any,
+        *,
+        computes: bool = False,
+        progress: Progress | None = None,
+        done: Callable[[BackgroundWork], None] | None = None,
+    ) -> BackgroundWork:
+        """Have the worker call a function with an argument and a `StageContext`, beside the runs of tasks.
+
+        A function that `computes` waits its turn among the runs. `done` is called once with the work.
+        """
+
+        def ended(work: BackgroundWork) -> None:
+            if done is not None:
+                self._dispatcher.queue_callback(lambda: done(work))
+
+        work = BackgroundWork(function, argument, computes=computes, progress=progress, on_end=ended)
+        self._dispatcher.start()
+        self._dispatcher.add_work(work)
+        return work
 
     def close(self) -> None:
         """Cancel every job and stop the process of our own; from any thread, any number of times."""

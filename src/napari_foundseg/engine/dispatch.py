@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
+from napari_foundseg.engine.background_work import BackgroundWork, WorkQueue
 from napari_foundseg.engine.image_planes import Index
 from napari_foundseg.engine.job import Job
 from napari_foundseg.engine.link import Link
@@ -57,9 +58,12 @@ class Dispatcher:
         self._reports: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._running: Job | None = None
+        self._works = WorkQueue(device)
         self._closed = False
         self._start_requested = False
         self.link: Link | None = None
+        #: The link once it can be used.
+        self._open_link: Link | None = None
         self.device: str | None = None
         #: Seconds that the worker took to start and for its first answer, with the loading of a model.
         self._start_seconds = 0.0
@@ -97,6 +101,18 @@ class Dispatcher:
         for old in replaced:
             old.end("cancelled", error=Cancelled("A newer request took its place."))
 
+    def add_work(self, work: BackgroundWork) -> None:
+        """Send a work to the worker, once there is one."""
+        with self._changed:
+            if self._closed:
+                raise EngineError("The engine was closed; make a new one.")
+            self._works.add(work)
+            self._start_requested = True
+            self._changed.notify_all()
+            link = self._open_link
+        if link is not None and link.alive:
+            self._works.send(link)
+
     def queue_callback(self, call: Callable[[], None]) -> None:
         """Call a function on the thread of callbacks."""
         self._reports.put(call)
@@ -112,6 +128,7 @@ class Dispatcher:
             self._changed.notify_all()
         for job in jobs:
             job.cancel()
+        self._works.fail(Cancelled("The engine was closed."))
         if self.link is not None:
             self.link.close()
         self._reports.put(None)
@@ -137,14 +154,17 @@ class Dispatcher:
     def _link_for_all(self) -> Link:
         """Return an open link; where there is none, the jobs that wait for it fail too: each would wait as long."""
         try:
-            return self._ensure_link()
+            link = self._ensure_link()
         except EngineError as error:
             with self._changed:
                 waiting = list(self._waiting)
                 self._waiting.clear()
+            self._works.fail(error)
             for job in waiting:
                 job.end("failed", error=error)
             raise
+        self._works.send(link)
+        return link
 
     def _wait_for_job(self) -> bool:
         """Wait for a job or a request to start; False once closed."""
@@ -179,6 +199,8 @@ class Dispatcher:
         except BaseException:
             link.close()
             raise
+        with self._changed:
+            self._open_link = link
         self._start_seconds = time.monotonic() - began
         self._answered = False
         self._report_status("ready")
@@ -272,11 +294,11 @@ class Dispatcher:
             if (following := self._next_job()) is not None:
                 following.report(0.0, words)
             link.close()
-            self._ensure_link()
+            self._link_for_all()
 
     def _on_event(self, event: dict[str, Any]) -> None:
         job = self._running
-        if job is None or event.get("job") != job.id:
+        if self._works.report(event) or job is None or event.get("job") != job.id:
             return
         if "need" in event:
             job.messages.put(("need", (tuple(event["need"]), event["pixels"])))
@@ -287,6 +309,7 @@ class Dispatcher:
                 _log.exception("A progress callback failed")
 
     def _on_death(self, error: EngineError) -> None:
+        self._works.fail(error)
         job = self._running
         if job is not None:
             job.messages.put(("death", error))

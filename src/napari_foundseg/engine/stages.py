@@ -15,7 +15,7 @@ from napari_foundseg.engine.error_translation import named_error
 if TYPE_CHECKING:
     from napari_foundseg.tasks.settings import Progress
 
-__all__ = ["Answer", "Ended", "Stage", "StageContext", "Stages", "single_stage"]
+__all__ = ["Answer", "Ended", "Stage", "StageContext", "Stages", "call_stage", "single_stage"]
 
 #: A function that the worker can import; its argument is the order, or the return value of the stage before.
 Stage = Callable[[Any, "StageContext"], Any]
@@ -88,7 +88,7 @@ class Stages:
         loop = asyncio.get_running_loop()
         answer = Answer(order, None)
         for stage, thread in zip(stages, self._threads, strict=True):
-            answer = await loop.run_in_executor(thread, _answer, stage, answer.value, context)
+            answer = await loop.run_in_executor(thread, call_stage, stage, answer.value, context)
             if answer.error is not None:
                 break
             if isinstance(answer.value, Ended):
@@ -96,7 +96,8 @@ class Stages:
         return answer
 
 
-def _answer(stage: Stage, value: Any, context: StageContext) -> Answer:
+def call_stage(stage: Stage, value: Any, context: StageContext) -> Answer:
+    """Call a stage; an error that it raises is in the answer."""
     try:
         return Answer(stage(value, context), None)
     except BaseException as error:  # noqa: BLE001 - SystemExit of a library would end the worker's event loop

@@ -17,7 +17,7 @@ from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.image_planes import Index, PlaneStore, SentImage, plane_key, read_plane
-from napari_foundseg.engine.stages import Answer, StageContext, Stages
+from napari_foundseg.engine.stages import Answer, StageContext, Stages, call_stage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +29,8 @@ __all__ = ["RunOutcome", "TaskRunner", "check_row", "request_cancel", "versions"
 #: Bytes of planes that are kept between runs.
 KEPT_BYTES = 1 << 30
 _PROGRESS_SECONDS = 0.05
+#: Works that go on beside a run at the same time, such as downloads; more of them wait.
+_BESIDE = 8
 T = TypeVar("T")
 
 _cancelled: set[str] = set()
@@ -75,6 +77,7 @@ class TaskRunner:
         self._worker = get_worker()
         self._compute = ThreadPoolExecutor(1, thread_name_prefix="foundseg-compute")
         self._stages = Stages(self._compute)
+        self._beside = ThreadPoolExecutor(_BESIDE, thread_name_prefix="foundseg-beside")
         self._store = PlaneStore(KEPT_BYTES)
         self._files = _OpenedFile()
         self._fetchers: dict[str, _PlaneFetcher] = {}
@@ -96,6 +99,19 @@ class TaskRunner:
 
     async def answer(self) -> None:
         """Answer, so that the window knows that this process goes on."""
+
+    async def work(self, request: dict[str, Any]) -> Answer:
+        """Call a function beside the runs, or after those that wait if it computes."""
+        reporter = _RunReporter(self._worker, request["topic"], request["job"])
+        context = StageContext(request["device"], reporter.progress, reporter.cancelled)
+        thread = self._compute if request["computes"] else self._beside
+        try:
+            running = asyncio.get_running_loop().run_in_executor(
+                thread, call_stage, request["function"], request["argument"], context
+            )
+            return await reporter.while_running(running)
+        finally:
+            _cancelled.discard(request["job"])
 
     async def stages(self, request: dict[str, Any]) -> Answer:
         """Pass an order through stages, at the same time as other orders."""
