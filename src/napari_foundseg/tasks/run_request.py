@@ -51,6 +51,12 @@ class RunRequest:
             object.__setattr__(self, "level", Level(image, self.level.number))
         object.__setattr__(self, "image", image)
 
+    @property
+    def work(self) -> float:
+        """Megapixels plus thousands of prompts, over all slices: time grows with either."""
+        slices, pixels = self.inputs.extent(self.image)
+        return max(slices * (pixels / 1e6 + self.settings.prompts_per_slice / 1e3), 1e-3)
+
     def at_level(self) -> RunRequest:
         """Return the request in pixels of its level, with the level as its image; itself for the finest level."""
         if self.level is None:

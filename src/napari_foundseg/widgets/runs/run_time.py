@@ -1,22 +1,31 @@
-"""How long a run will take, estimated from the speed of earlier runs."""
+"""How long a run will take, estimated from the speed of earlier runs, else as *Time it* has measured."""
 
 from __future__ import annotations
 
+from napari_foundseg.io.preferences import preferences
+from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.choosing.times import recall_times
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
-__all__ = ["estimate", "in_words", "learn"]
+__all__ = ["estimate", "forget", "in_words", "learn"]
 
 
 def estimate(request: RunRequest) -> float:
     """Return how many seconds a run will take."""
-    speed = recall("speed").get(_key(request), request.settings.first_speed)
-    return float(speed) * _work(request)
+    speed = recall("speed").get(_key(request)) or _measured(request) or request.settings.first_speed
+    return float(speed) * request.work
 
 
 def learn(request: RunRequest, seconds: float) -> None:
     """Keep the speed of a run for the next estimate."""
-    remember("speed", {**recall("speed"), _key(request): seconds / _work(request)})
+    remember("speed", {**recall("speed"), _key(request): seconds / request.work})
+
+
+def forget(model: str) -> None:
+    """Drop the speeds of earlier runs of a model: it was measured since."""
+    kept = {key: speed for key, speed in recall("speed").items() if key.rpartition("/")[0] != model}
+    remember("speed", kept)
 
 
 def in_words(seconds: float) -> str:
@@ -30,7 +39,9 @@ def _key(request: RunRequest) -> str:
     return f"{request.model}/{request.settings.method}"
 
 
-def _work(request: RunRequest) -> float:
-    """Return megapixels plus thousands of prompts, over all slices: time grows with either."""
-    slices, pixels = request.inputs.extent(request.image)
-    return max(slices * (pixels / 1e6 + request.settings.prompts_per_slice / 1e3), 1e-3)
+def _measured(request: RunRequest) -> float | None:
+    """Return the speed that *Time it* has measured on the preferred device."""
+    known = catalog().get(request.model)
+    times = None if known is None else recall_times(known)
+    device = None if times is None else times.on(preferences().device)
+    return None if device is None else device.speeds.get(str(getattr(request.settings, "method", "")))

@@ -1,0 +1,84 @@
+"""How long models take on this computer, as they were measured; one small JSON file in the folder of data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from napari_foundseg.core.declared_fields import Declared
+from napari_foundseg.io import folders
+from napari_foundseg.io.atomic import atomic_write, named_errors
+from napari_foundseg.io.files.json_file import read_json
+from napari_foundseg.models.catalog import CatalogRow
+
+__all__ = ["DeviceTimes", "ModelTimes", "recall_times", "remember_times", "seconds_text"]
+
+
+class DeviceTimes(Declared):
+    """Times of a model on one device, in seconds, for the standard picture."""
+
+    encode: float | None = None
+    """Of encoding it for clicks; None of a model that takes no clicks."""
+    click: float | None = None
+    """Of decoding a click in the encoded picture."""
+    runs: dict[str, float] = Field(default_factory=dict)
+    """Of whole runs, by task and method, such as ``automatic.decoder``."""
+    speeds: dict[str, float] = Field(default_factory=dict)
+    """Seconds per unit of `RunRequest.work`, by method."""
+
+
+class ModelTimes(Declared):
+    """What was measured of a model."""
+
+    key: str
+    """Name and hash of the weights: other weights of the same name have other times."""
+    auto: str
+    """The device that ``auto`` meant."""
+    devices: dict[str, DeviceTimes]
+    """By device."""
+
+    def on(self, device: str) -> DeviceTimes | None:
+        """Return the times on a device as preferences name it; None where it was not measured there."""
+        return self.devices.get(self.auto if device == "auto" else device)
+
+
+def recall_times(row: CatalogRow) -> ModelTimes | None:
+    """Return what was measured of a model; None where nothing was, or of other weights."""
+    try:
+        times = ModelTimes.model_validate(_read()[row.name])
+    except (KeyError, ValidationError):
+        return None
+    return times if times.key == row.key else None
+
+
+def remember_times(name: str, times: ModelTimes) -> None:
+    """Keep what was measured of a model; OutputError if it cannot be written."""
+    path = _path()
+    with named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, synced="content") as file:
+        file.write(json.dumps({**_read(), name: times.model_dump(mode="json")}, indent=1).encode())
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a measured time as text, such as ``12 ms`` or ``3.4 s``."""
+    if seconds < 0.995:
+        return f"{max(1, round(1000 * seconds))} ms"
+    if seconds < 99.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min"
+
+
+def _path() -> Path:
+    return folders.data() / "model_times.json"
+
+
+def _read() -> dict[str, Any]:
+    try:
+        value = read_json(_path())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
