@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.image import Image
-from napari_foundseg.tasks.concepts import TextInputs
+from napari_foundseg.tasks.classes.concepts import TextInputs
 from napari_foundseg.tasks.text import TextSettings, derive
 from napari_foundseg.tasks.windows.heat_maps import blended_maps
 

@@ -185,7 +185,7 @@ def text(
         The image, or the file it is in. Stacks are done slice by slice.
     concepts : str or sequence of str, dict or Concept
         What is looked for, such as ``["mitochondrion, mitochondria", "nucleus", "background"]``. A dict may have
-        ``text``, ``negative``, ``threshold``, ``colour`` and ``examples`` (see `tasks.concepts`).
+        ``text``, ``negative``, ``threshold``, ``colour`` and ``examples`` (see `tasks.classes.concepts`).
     model : str or loaded model
         A name of the catalogue, or what `load_model` returned.
     axes : str, optional

@@ -17,8 +17,8 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.layer_files import read_layer
-from napari_foundseg.tasks.class_results import assembled
-from napari_foundseg.tasks.concepts import TextInputs
+from napari_foundseg.tasks.classes.class_results import assembled
+from napari_foundseg.tasks.classes.concepts import TextInputs
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.text import TextSettings, derive
 from napari_foundseg.widgets.classes.name_masks_dock import NameMasksWidget

@@ -15,7 +15,7 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.models import catalog
 from napari_foundseg.tasks import TASKS
-from napari_foundseg.tasks.concepts import Concept, TextInputs, example_of
+from napari_foundseg.tasks.classes.concepts import Concept, TextInputs, example_of
 from napari_foundseg.tasks.text import TextSettings, derive, not_found
 from napari_foundseg.tasks.windows.heat_maps import blended_maps, scales
 

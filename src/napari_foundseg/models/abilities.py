@@ -6,7 +6,7 @@ import inspect
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from napari_foundseg.models import class_protocols, protocols
+from napari_foundseg.models import class_protocols, frame_protocols, protocols
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.out_of_memory import Fallbacks
 from napari_foundseg.models.protocols import OPTIONAL, MemoryRescue
@@ -20,7 +20,7 @@ _fallbacks: WeakKeyDictionary[Any, Fallbacks] = WeakKeyDictionary()
 
 def protocol_named(name: str) -> type | None:
     """Return the protocol of a name, None if it is not one of this package."""
-    for module in (protocols, class_protocols):
+    for module in (protocols, class_protocols, frame_protocols):
         if name in module.__all__:
             found: type = vars(module)[name]
             return found

@@ -22,9 +22,9 @@ from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols import Clustering, FeatureExtractor
-from napari_foundseg.tasks.class_results import assembled, each_slice, of_classes
+from napari_foundseg.tasks.classes.class_results import assembled, each_slice, of_classes
+from napari_foundseg.tasks.classes.refining import Refiner
 from napari_foundseg.tasks.provenance import record
-from napari_foundseg.tasks.refining import Refiner
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task

@@ -25,7 +25,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import CentreOffsets, PanopticOptions
 from napari_foundseg.tasks import automatic
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
-from napari_foundseg.tasks.class_results import Output, assembled, assembled_in, each_slice, in_windows
+from napari_foundseg.tasks.classes.class_results import Output, assembled, assembled_in, each_slice, in_windows
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest

@@ -23,10 +23,10 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import TextMaps
-from napari_foundseg.tasks.class_results import assembled_in, each_slice
-from napari_foundseg.tasks.concepts import TextInputs, prompts_of
+from napari_foundseg.tasks.classes.class_results import assembled_in, each_slice
+from napari_foundseg.tasks.classes.concepts import TextInputs, prompts_of
+from napari_foundseg.tasks.classes.refining import Refiner
 from napari_foundseg.tasks.provenance import record
-from napari_foundseg.tasks.refining import Refiner
 from napari_foundseg.tasks.regions import region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task

@@ -82,7 +82,7 @@ class ConceptRow(QWidget):
         self._show_colour()
 
     def value(self) -> dict[str, Any]:
-        """Return the fields of `tasks.concepts.Concept`."""
+        """Return the fields of `tasks.classes.concepts.Concept`."""
         return {
             "text": self.text.text(),
             "negative": self.negative.text().strip() or None,

@@ -18,7 +18,7 @@ from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.io.layer_files import RUN_PROVENANCE
 from napari_foundseg.tasks import TASKS, Inputs
-from napari_foundseg.tasks.concepts import TextInputs, example_of
+from napari_foundseg.tasks.classes.concepts import TextInputs, example_of
 from napari_foundseg.tasks.text import derive, not_found
 from napari_foundseg.widgets.classes.class_form import ClassForm
 from napari_foundseg.widgets.classes.concept_list import ConceptList

@@ -1,0 +1,1 @@
+"""Parts of the tasks that give pixels or objects a class."""
