@@ -14,6 +14,7 @@ __all__ = [
     "ChangedError",
     "CheckpointError",
     "DTypeError",
+    "DownloadError",
     "EngineError",
     "EngineStartError",
     "FilesNotSharedError",
@@ -83,6 +84,10 @@ class ModelNotFoundError(FoundsegError, LookupError):
 
 class CheckpointError(FoundsegError, ValueError):
     """A weights file that is damaged, of another layout or not the one expected."""
+
+
+class DownloadError(FoundsegError, OSError):
+    """Weights that cannot be downloaded, and why; what is here of them stays, unless the message says otherwise."""
 
 
 class PackageError(FoundsegError, ImportError):

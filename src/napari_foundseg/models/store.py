@@ -19,6 +19,7 @@ __all__ = [
     "hash_of",
     "hub_folder",
     "locate",
+    "problem_of",
     "row_with_hash",
     "state",
     "weight_files",
@@ -119,15 +120,15 @@ def state(row: CatalogRow) -> str:
     if _built_in(row):
         return f"built in, {size}"
     if locate(row):
-        problem = _problem(row)
+        problem = problem_of(row)
         return f"on this computer, {size}" + (f"; {problem}" if problem else "")
     if not addresses(row):
         return f"not on this computer: its weights are no longer at {row.source}"
     return f"not on this computer, {size}: get it from {_link(row)} and import it (napari-foundseg models import FILE)"
 
 
-def _problem(row: CatalogRow) -> str:
-    """Say why a row cannot be used; empty if it can."""
+def problem_of(row: CatalogRow) -> str:
+    """Say which package a model needs, and how to install it; empty where nothing is missing."""
     try:
         return family_module(row.family).FAMILY.problem(row)
     except ModelNotFoundError as error:
