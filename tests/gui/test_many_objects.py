@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 
 from napari_foundseg.widgets.objects import labels_dock
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
@@ -124,3 +126,49 @@ def test_the_window_answers_meanwhile(qtbot: Any, form: CorrectWidget) -> None:
     qtbot.waitUntil(lambda: form.history.undo_name == "fill holes")
     timer.stop()
     assert len(ticks) > 1
+
+
+class Paints(QObject):
+    """Counts how often a widget is drawn."""
+
+    def __init__(self, widget: Any) -> None:
+        super().__init__()
+        self.count = 0
+        widget.installEventFilter(self)
+
+    def eventFilter(self, _watched: Any, event: Any) -> bool:  # noqa: N802 - Qt's name
+        self.count += event.type() == QEvent.Type.Paint
+        return False
+
+
+def test_a_tool_does_not_draw_the_window_before_it_returns(qtbot: Any, form: CorrectWidget) -> None:
+    paints = Paints(form.running.bar)
+    form.fill_holes()
+    form.running._show_progress()
+    assert paints.count == 0
+    qtbot.waitUntil(lambda: form.history.undo_name == "fill holes")
+
+
+def test_the_window_has_its_turn_soon_while_objects_are_edited(qtbot: Any, form: CorrectWidget) -> None:
+    qtbot.waitUntil(lambda: form.review._measurements.current)
+    usual = sys.getswitchinterval()
+    turns = set()
+    timer = QTimer()
+    timer.timeout.connect(lambda: turns.add(sys.getswitchinterval()))
+    timer.start(1)
+    form.smooth()
+    qtbot.waitUntil(lambda: form.history.undo_name == "smooth" and form.review._measurements.current)
+    timer.stop()
+    assert min(turns) <= usual / 10
+    qtbot.waitUntil(lambda: sys.getswitchinterval() == usual and gc.isenabled())
+
+
+def test_the_removal_of_outlines_does_not_look_for_garbage(qtbot: Any, viewer: Any, form: CorrectWidget) -> None:
+    qtbot.waitUntil(lambda: "foundseg chosen" in viewer.layers)
+    frozen: list[int] = []
+    viewer.layers.events.removed.connect(lambda _event: frozen.append(gc.get_freeze_count()))
+    form.delete()
+    qtbot.waitUntil(lambda: "foundseg chosen" not in viewer.layers)
+    assert len(frozen) == 1
+    assert frozen[0] > 1000
+    assert gc.get_freeze_count() == 0

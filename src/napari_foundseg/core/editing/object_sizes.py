@@ -38,7 +38,9 @@ class Census:
 
     def copy(self) -> Census:
         """Return the same, for another thread."""
-        return Census(self._sizes)
+        copied = Census({})
+        copied._sizes = dict(self._sizes)  # noqa: SLF001 - a copy of its own class
+        return copied
 
     @property
     def largest(self) -> int:

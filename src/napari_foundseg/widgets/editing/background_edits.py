@@ -45,6 +45,9 @@ class MadeEdit:
 
     values: NDArray[Any]
     part: Difference | None
+    #: The sizes of the objects afterwards, and the ids that appear or disappear.
+    census: Census
+    turned: set[int]
     known_before: dict[int, Any] = field(default_factory=dict)
     known_after: dict[int, Any] = field(default_factory=dict)
     table: pd.DataFrame | None = None
@@ -164,7 +167,7 @@ class BackgroundEdits(QObject):
         def work() -> MadeEdit:
             progress.report(progress.done)
             if step is not None:
-                return _applied(array, step, table)
+                return _applied(array, step, census, table)
             return _made(array, make, known, census, axes, columns, table, progress)
 
         self._thread.ask(work)
@@ -232,17 +235,18 @@ def _made(
         after_labels[part.box] = values
     before, after = changed_facts(after_labels, axes, columns, parts, turned, census.size, all_before, known)
     progress.report(1.0)
-    return MadeEdit(values, part, before, after, with_facts(table, INDEX, after) if after else None)
+    changed = with_facts(table, INDEX, after) if after else None
+    return MadeEdit(values, part, census, turned, before, after, changed)
 
 
-def _applied(array: NDArray[Any], step: EditStep, table: pd.DataFrame) -> MadeEdit:
+def _applied(array: NDArray[Any], step: EditStep, census: Census, table: pd.DataFrame) -> MadeEdit:
     """Compute the labels after a step of one part."""
     (part,) = step.parts
     values, left = part.onto(array[part.box])
-    assert part.gains is not None  # for the window's thread
+    turned = census.take(step.parts)
     after = dict(step.known_after)
     changed = with_facts(table, INDEX, after) if after else None
-    return MadeEdit(values, part, dict(step.known_before), after, changed, step, left)
+    return MadeEdit(values, part, census, turned, dict(step.known_before), after, changed, step, left)
 
 
 def _wraps(array: NDArray[Any], values: NDArray[Any]) -> bool:

@@ -68,4 +68,7 @@ class EditRow(QWidget):
     def _show_progress(self) -> None:
         progress = None if self._edits is None else self._edits.progress
         if progress is not None:
+            # Qt would draw the whole window before it goes on.
+            self.bar.setUpdatesEnabled(False)
             self.bar.setValue(int(_STEPS * progress.done))
+            self.bar.setUpdatesEnabled(True)

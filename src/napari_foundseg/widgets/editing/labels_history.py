@@ -191,7 +191,7 @@ class LabelsHistory(QObject):
             self._applied = made
             return True
         parts = () if made.part is None else (made.part,)
-        self.counted.take(parts)
+        self.counted.replace(made.census)
         self._add_step(EditStep(name, parts, made.known_before, made.known_after))
         return True
 
@@ -270,7 +270,7 @@ class LabelsHistory(QObject):
             return
         skipped = sum(self._write_part(part) for part in step.parts)
         write_facts(self.layer, step.known_after)
-        self._note_applied(step, done, skipped)
+        self._note_applied(step, done, skipped, self.counted.take(step.parts))
 
     def _stepping_done(self, result: bool | Exception, take: Callable[[], EditStep | None], done: str) -> None:
         made = self._applied
@@ -280,10 +280,10 @@ class LabelsHistory(QObject):
             self.changed.emit(f"Nothing was changed: {result}." if failed else "")
             return
         take()
-        self._note_applied(made.step, done, made.left)
+        self.counted.replace(made.census)
+        self._note_applied(made.step, done, made.left, made.turned)
 
-    def _note_applied(self, step: EditStep, done: str, skipped: int) -> None:
-        turned = self.counted.take(step.parts)
+    def _note_applied(self, step: EditStep, done: str, skipped: int, turned: set[int]) -> None:
         self.journal.open()
         self.journal.add(step)
         self.file.note_work()

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectCounts"]
 
-#: Greatest number of pixels to count in the window's thread: about 10 ms.
-_FEW = 1 << 21
+#: Greatest number of pixels to count in the window's thread whenever the sizes are asked for: about 2 ms.
+_FEW = 1 << 19
 #: Milliseconds after the last change of the layer until it is counted again: something else may have written into it.
 _QUIET = 400
 #: Greatest number of objects whose ids are named; beyond, their number is.
@@ -69,6 +69,11 @@ class ObjectCounts(QObject):
             self._census = Census.of(self._layer.data)
             self._census.take([part.reversed() for part in parts])
         return self._census.take(parts)
+
+    def replace(self, census: Census) -> None:
+        """Take the sizes after a step that was computed, with its sizes, beside the window."""
+        self.revision += 1
+        self._census = census
 
     def describe(self, turned: set[int]) -> str:
         """Say which objects a step has removed or brought back."""

@@ -251,10 +251,8 @@ class CorrectWidget(LabelsDock):
 
     def _follow_edit(self) -> None:
         """Show the sizes of the chosen objects; choose none if they no longer exist."""
-        if self.chosen and not self._count_pixels(self.chosen):
+        if self._show_chosen_size() == 0:
             self.choose([])
-        else:
-            self._show_chosen_size()
 
     def _count_pixels(self, ids: list[int]) -> int:
         census = None if self.history is None else self.history.counted.census
@@ -362,22 +360,22 @@ class CorrectWidget(LabelsDock):
             self._outlines.show(self.chosen)
         self._show_chosen_size()
 
-    def _show_chosen_size(self) -> None:
+    def _show_chosen_size(self) -> int | None:
+        """Show the size of the chosen objects, and return it in pixels; None where none is chosen."""
         layer = self.layer
         if layer is None:
-            return
-        if not self.chosen:
+            return None
+        chosen = self.chosen
+        if not chosen:
             self.state.setText("Click an object (Shift+click for more).")
-            return
-        pixels = self._count_pixels(self.chosen)
+            return None
+        pixels = self._count_pixels(chosen)
         spacing, unit = label_spacing(layer)
         known = [s for s in spacing if s is not None]
         size = f", {size_text(pixels * float(np.prod(known)), unit + '²³'[len(known) - 2])}" if unit != "px" else ""
-        names = ", ".join(map(str, self.chosen))
-        many = len(self.chosen) > _NAMED
-        named = (
-            f"{number_text(len(self.chosen))} objects"
-            if many
-            else f"Object{'s' if len(self.chosen) > 1 else ''} {names}"
-        )
+        if len(chosen) > _NAMED:
+            named = f"{number_text(len(chosen))} objects"
+        else:
+            named = f"Object{'s' if len(chosen) > 1 else ''} {', '.join(map(str, chosen))}"
         self.state.setText(f"{named}: {number_text(pixels)} pixels{size}")
+        return pixels

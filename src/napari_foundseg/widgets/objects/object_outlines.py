@@ -18,7 +18,7 @@ from napari_foundseg.widgets.layers.layer_conversion import view_pixel
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.layers.overlay import part_transforms
 from napari_foundseg.widgets.layers.unique_name import unique_name
-from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread, collections_short
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -37,6 +37,8 @@ _SCREEN_PIXELS = 2.0
 _MOST_VOXELS = 1 << 28
 #: Greatest number of pixels, once for each chosen object, that are searched in the window's thread.
 _QUICK = 1 << 22
+#: Milliseconds from the last outline that is needed to the removal of the layer.
+_REMOVAL = 100
 
 _shared: WeakKeyDictionary[Labels, ObjectOutlines] = WeakKeyDictionary()
 
@@ -74,6 +76,11 @@ class ObjectOutlines(QObject):
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._draw)
+        # napari takes long to remove a layer; what was edited is drawn before that.
+        self._removal = QTimer(self)
+        self._removal.setSingleShot(True)
+        self._removal.setInterval(_REMOVAL)
+        self._removal.timeout.connect(self._remove)
         self._latest = NumpyThread()
         self._latest.done.connect(self._computed)
         history.stepped.connect(self._draw_soon)
@@ -103,6 +110,7 @@ class ObjectOutlines(QObject):
         if not self._users:
             _shared.pop(self._labels, None)
             self._soon.stop()
+            self._removal.stop()
             self._history.stepped.disconnect(self._draw_soon)
             for emitter in self._emitters:
                 emitter.disconnect(self._draw_soon)
@@ -139,7 +147,7 @@ class ObjectOutlines(QObject):
         found = self._outlining() if self._ids and self._labels.visible else None
         if found is None or self._labels not in self._viewer.layers:
             self._latest.number += 1
-            self._remove()
+            self._removal.start()
             return
         pixels, work = found
         if pixels * len(self._ids) <= _QUICK:
@@ -154,8 +162,9 @@ class ObjectOutlines(QObject):
 
     def _show_found(self, found: tuple[NDArray[np.uint8], list[int]] | None) -> None:
         if found is None or self._labels not in self._viewer.layers:
-            self._remove()
+            self._removal.start()
         else:
+            self._removal.stop()
             self._show(*found)
 
     def _displayed(self) -> list[int]:
@@ -223,7 +232,8 @@ class ObjectOutlines(QObject):
 
     def _remove(self) -> None:
         if self._layer is not None and self._layer in self._viewer.layers:
-            self._viewer.layers.remove(self._layer)
+            with collections_short():
+                self._viewer.layers.remove(self._layer)
         self._layer = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,14 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-__all__ = ["NumpyThread"]
+__all__ = ["NumpyThread", "collections_short"]
+
+#: Seconds after which a thread in Python lets the window go on: drawing asks for that at each call of OpenGL.
+_TURN = 1e-4
 
 _pausing = threading.Lock()
-#: For each work under way, whether garbage is to be looked for afterwards.
-_paused: list[bool] = []
+#: For each work under way, whether garbage is to be looked for afterwards, and the seconds of a turn.
+_paused: list[tuple[bool, float]] = []
 
 
 @cache
@@ -25,20 +29,33 @@ def _shared_thread(name: str) -> ThreadPoolExecutor:
 
 
 @contextmanager
-def _collections_paused() -> Iterator[None]:
-    """Let Python not look for garbage meanwhile: with many new objects, that stops the window for a moment."""
+def _window_first() -> Iterator[None]:
+    """Let the window go on soon whenever it wants to, and Python not look for garbage, which stops it for a moment."""
     with _pausing:
-        _paused.append(gc.isenabled())
+        _paused.append((gc.isenabled(), sys.getswitchinterval()))
         gc.disable()
+        sys.setswitchinterval(_TURN)
     try:
         yield
     finally:
         with _pausing:
-            was_enabled = _paused.pop(0)
+            was_enabled, turn = _paused.pop(0)
             if _paused:
-                _paused[0] |= was_enabled
-            elif was_enabled:
-                gc.enable()
+                _paused[0] = (was_enabled or _paused[0][0], turn)
+            else:
+                sys.setswitchinterval(turn)
+                if was_enabled:
+                    gc.enable()
+
+
+@contextmanager
+def collections_short() -> Iterator[None]:
+    """Let napari not look through all objects when a layer leaves, 0.2 s: what is garbage is found later."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class NumpyThread(QObject):
@@ -72,7 +89,7 @@ class NumpyThread(QObject):
         if number != self.number:
             return
         try:
-            with _collections_paused():
+            with _window_first():
                 result = work()
         except Exception as error:  # noqa: BLE001 - delivered to the window, which shows it
             result = error
