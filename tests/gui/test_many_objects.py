@@ -136,7 +136,7 @@ class Paints(QObject):
         self.count = 0
         widget.installEventFilter(self)
 
-    def eventFilter(self, _watched: Any, event: Any) -> bool:  # noqa: N802 - Qt's name
+    def eventFilter(self, _watched: Any, event: Any) -> bool:
         self.count += event.type() == QEvent.Type.Paint
         return False
 

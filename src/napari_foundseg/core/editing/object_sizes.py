@@ -39,7 +39,7 @@ class Census:
     def copy(self) -> Census:
         """Return the same, for another thread."""
         copied = Census({})
-        copied._sizes = dict(self._sizes)  # noqa: SLF001 - a copy of its own class
+        copied._sizes = dict(self._sizes)
         return copied
 
     @property
