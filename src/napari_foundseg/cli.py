@@ -276,7 +276,8 @@ def import_weights(
 
     row = import_model(path, name, family)
     also = f"; used where {row.stands_for} is named, too" if row.stands_for else ""
-    typer.echo(_shown(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}{also}"))
+    assumed = f". {row.assumed}" if row.assumed else ""
+    typer.echo(_shown(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}{also}{assumed}"))
 
 
 @models_app.command("remove")

@@ -24,6 +24,7 @@ from napari_foundseg.widgets.classes.semantic_dock import SemanticWidget
 from napari_foundseg.widgets.classes.text_dock import TextWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from tests.support.small_sam import small_sam
+from tests.support.small_sam2 import small_network
 from tests.support.tiny_checkpoints import write
 
 pytestmark = pytest.mark.gui
@@ -98,15 +99,15 @@ def test_a_folder_is_imported_where_the_form_had_no_model(
     assert "clipseg-rd64-refined" in form.model_row.words.text()
 
 
-@pytest.mark.parametrize("kind", ["page", "sam2", "gone", "cancelled"])
+@pytest.mark.parametrize("kind", ["page", "sam3", "gone", "cancelled"])
 def test_what_is_no_model_is_named_in_the_form(
     qtbot: Any, viewer: Any, engine: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     path = tmp_path / "large.pt"
     if kind == "page":
         path.write_text("<!DOCTYPE html><html></html>")
-    elif kind == "sam2":
-        torch.save({"model": {"image_encoder.trunk.pos_embed": torch.zeros(1)}}, path)
+    elif kind == "sam3":
+        torch.save({"detector.geometry_encoder.norm.weight": torch.zeros(1)}, path)
     (form,) = _docked(viewer, AutomaticWidget)
     before = _models(form)
     chosen = "" if kind == "cancelled" else str(path)
@@ -116,7 +117,7 @@ def test_what_is_no_model_is_named_in_the_form(
         assert not form.model_row.words.isVisible()
         return
     qtbot.waitUntil(form.messages["model"].isVisible, timeout=_LONG)
-    words = {"page": "is a web page (HTML)", "sam2": "is a SAM 2 checkpoint: not supported yet", "gone": "is not there"}
+    words = {"page": "is a web page (HTML)", "sam3": "is a SAM 3 checkpoint: not supported yet", "gone": "is not there"}
     assert words[kind] in form.messages["model"].text()
     assert str(path) in form.messages["model"].text()
     assert not form.model_row.words.isVisible()
@@ -130,6 +131,16 @@ def test_a_model_for_other_forms_says_which(qtbot: Any, viewer: Any, engine: Any
     qtbot.waitUntil(lambda: "Imported as mine" in text.model_row.words.text(), timeout=_LONG)
     assert "It is not for Text, but for: Automatic masks" in text.model_row.words.text()
     assert "mine" in _models(automatic)
+
+
+def test_what_was_assumed_of_a_file_is_said(qtbot: Any, viewer: Any, engine: Any, tmp_path: Path) -> None:
+    small_network("sam2_video").save_pretrained(tmp_path / "medsam2")
+    (prompt,) = _docked(viewer, PromptWidget)
+    prompt.model_row.import_weights(str(tmp_path / "medsam2"))
+    qtbot.waitUntil(lambda: "Imported as medsam2" in prompt.model_row.words.text(), timeout=_LONG)
+    words = prompt.model_row.words.text()
+    assert "taken for MedSAM2 by its name, which sees 128 pixels" in words
+    assert "models import FILE --family sam2" in words
 
 
 def test_an_import_on_the_command_line_is_noticed(qtbot: Any, viewer: Any, engine: Any, tiny: Path) -> None:
@@ -177,7 +188,7 @@ def test_the_first_start_is_no_dead_end(qtbot: Any, viewer: Any, engine: Any, ki
     assert form.model_row.import_button.isVisibleTo(form)
     assert form.model_row.import_button.isEnabled()
     assert form.words.text() == ""
-    assert any("SAM 2" in action.text() for action in form.model_row.import_button.menu().actions())
+    assert any("SAM 3" in action.text() for action in form.model_row.import_button.menu().actions())
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
     assert "is not on this computer: get it at https://" in form.messages["model"].text()
     assert not engine.jobs

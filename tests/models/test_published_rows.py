@@ -101,8 +101,6 @@ def test_a_file_of_a_folder_stands_for_the_folder(clipseg: Path) -> None:
 @pytest.mark.parametrize(
     ("tensors", "name"),
     [
-        (["image_encoder.trunk.patch_embed.proj.weight", "sam_mask_decoder.iou_token.weight"], "SAM 2"),
-        (["model.memory_attention.layers.0.norm1.weight"], "SAM 2"),
         (["detector.geometry_encoder.norm.weight", "detector.backbone.vision_backbone.trunk.pos_embed"], "SAM 3"),
         (["downsample.down.res_down_0.conv.conv_0.0.weight", "diam_mean"], "Cellpose"),
         (["W2", "encoder.patch_embed.proj.weight", "out.weight"], "Cellpose-SAM"),
@@ -123,8 +121,8 @@ def test_checkpoints_of_unsupported_models_are_named(tmp_path: Path, tensors: li
 
 def test_folders_and_names_of_unsupported_models_are_named(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam2_video"}))
-    with pytest.raises(CheckpointError, match="SAM 2 checkpoint: not supported yet"):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam3_video"}))
+    with pytest.raises(CheckpointError, match="SAM 3 checkpoint: not supported yet"):
         import_model(tmp_path)
     stardist = tmp_path / "2D_versatile_fluo"
     stardist.mkdir()
@@ -136,9 +134,9 @@ def test_folders_and_names_of_unsupported_models_are_named(tmp_path: Path) -> No
     (tmp_path / "FastSAM-x.pt").write_bytes(pickle.dumps(Path))
     with pytest.raises(CheckpointError, match="FastSAM is not supported yet"):
         import_model(tmp_path / "FastSAM-x.pt")
-    with pytest.raises(CheckpointError, match="SAM 2 is not supported yet"):
-        import_model("hf:facebook/sam2-hiera-large")
-    for name in ("sam2", "cellpose", "stardist", "sam3"):
+    with pytest.raises(CheckpointError, match="SAM 3 is not supported yet"):
+        import_model("hf:facebook/sam3")
+    for name in ("cellpose", "stardist", "sam3"):
         with pytest.raises(ModelNotFoundError, match="not supported yet"):
             catalog.row(name)
 

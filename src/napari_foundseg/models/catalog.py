@@ -89,6 +89,8 @@ class CatalogRow(Declared):
     """What images it was trained on, keys of `choosing.advice.MODALITIES`; empty where that is not known."""
     citation: str
     """What to cite."""
+    assumed: str = ""
+    """Of an imported model: what its weights do not say and was taken for granted, and how to say it otherwise."""
     classes: tuple[str, ...] = ()
     """Names of the classes it tells apart, by number from 0, where it does; or the name of one of
     `class_sets.CLASS_SETS`."""

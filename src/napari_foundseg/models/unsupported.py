@@ -11,8 +11,8 @@ from typing import Any, Final, NamedTuple
 __all__ = ["IN_WORDS", "unsupported_name", "unsupported_weights"]
 
 #: For menus.
-IN_WORDS: Final = "SAM 2, SAM 3, Cellpose, StarDist: not supported yet"
-_SAMS = "SAM, MobileSAM, HQ-SAM, MedSAM and micro-sam are"
+IN_WORDS: Final = "SAM 3, Cellpose, StarDist: not supported yet"
+_SAMS = "SAM, SAM 2, EdgeTAM, MobileSAM, HQ-SAM, MedSAM and micro-sam are"
 _CELLS = "for nuclei and cells use foundseg-tiny (built in) or micro-sam"
 
 
@@ -32,9 +32,6 @@ class _Unsupported(NamedTuple):
 _MODELS: Final = (
     _Unsupported("SAM 3", _SAMS, r"sam[-_ .]?3", r"(^|\.)(geometry_encoder|detector\.backbone)\.",
                  ("sam3", "sam3_video", "sam3_tracker", "sam3_tracker_video")),
-    _Unsupported("SAM 2", _SAMS, r"sam[-_ .]?2",
-                 r"(^|\.)(image_encoder\.trunk|memory_attention|memory_encoder|obj_ptr_proj|vision_encoder\.backbone)\.",
-                 ("sam2", "sam2_video", "edgetam", "edgetam_video")),
     _Unsupported("EfficientSAM", _SAMS, r"efficient[-_ ]?sam",
                  r"(^|\.)mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.(fc|layers\.\d+\.\d+)\."),
     _Unsupported("FastSAM", _SAMS, r"fast[-_ ]?sam"),

@@ -104,6 +104,9 @@ def test_a_folder_that_names_code_is_refused_and_nothing_is_run(folder: Path, wh
         {"backbone": "evil/place", "use_timm_backbone": False},
         {"backbone": "hf-hub:evil/place", "use_timm_backbone": True},
         {"backbone_kwargs": {"checkpoint_path": "evil.pth"}},
+        {"backbone_config": {"model_type": "timm_wrapper", "architecture": "hf-hub:evil/place"}},
+        {"backbone_config": {"model_type": "timm_wrapper", "model_args": {"features_only": True, "file": "evil.pth"}}},
+        {"pretrained_cfg": {"file": "evil.pth"}},
     ],
 )
 def test_a_folder_that_names_another_place_is_refused(folder: Path, values: dict[str, Any]) -> None:

@@ -28,6 +28,8 @@ _IMPLEMENTATION = re.compile(r"_*(attn|attention|experts)_implementation(_intern
 _OF_TORCH = {None, False, True, "", "eager", "sdpa", "flex_attention", "flash_attention_2", "flash_attention_3"}
 #: Keys of networks of timm that name files and places, and whether others' weights are wanted.
 _PLACES = {"checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "model_args", "cache_dir", "hf_hub_id"}
+#: Arguments of networks of timm that name nothing.
+_TIMM_ARGUMENTS = {"in_chans", "features_only", "out_indices"}
 #: Keys that count layers, by which a network is made without end.
 _COUNT = re.compile(r"depths?|num_.*(layers|blocks|levels|stages)|.*_layers|.*_depths?|layers|num_layers")
 #: Left out: weights are read as float32 whatever they are stored as, and implementations are torch's choice.
@@ -66,6 +68,7 @@ def network_config(path: Path, tensors: int) -> dict[str, Any]:
     config = read_json(file)
     if not isinstance(config, dict):
         raise CheckpointError(f"{file} is no table of settings. Get the folder again.")
+    config = _without_facts_of_timm(config)
     for key, value, _ in _entries(file, config):
         _check_setting(file, key, value, tensors)
     return {key: value for key, value in _stripped(config).items() if key not in ("architectures", "id2label_file")}
@@ -101,8 +104,25 @@ def _check_entry(file: Path, key: str, value: Any) -> None:
         )
 
 
+def _without_facts_of_timm(content: Any) -> Any:
+    """Return settings without what transformers keeps of a network of timm, but does not use to make it.
+
+    Its plain arguments are kept; others stay, so that they are refused.
+    """
+    if isinstance(content, list):
+        return [_without_facts_of_timm(value) for value in content]
+    if not isinstance(content, dict):
+        return content
+    kept = {key: _without_facts_of_timm(value) for key, value in content.items()}
+    if kept.get("model_type") == "timm_wrapper":
+        kept.pop("pretrained_cfg", None)
+    return kept
+
+
 def _check_setting(file: Path, key: str, value: Any, tensors: int) -> None:
-    if key in _PLACES and value:
+    plain = key == "model_args" and isinstance(value, dict) and value.keys() <= _TIMM_ARGUMENTS
+    fetched = key == "architecture" and isinstance(value, str) and not re.fullmatch(r"[\w.-]+", value)
+    if (key in _PLACES and value and not plain) or fetched:
         raise CheckpointError(
             f"{file} names files of another place ({key}: {value!r:.80}), which are not read. Get the model as "
             f"transformers itself writes it, without {key}."

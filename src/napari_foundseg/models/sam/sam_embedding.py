@@ -33,20 +33,23 @@ class SamEmbedding:
     features: torch.Tensor
     original_size: tuple[int, int]
     input_size: tuple[int, int]
+    finer: tuple[torch.Tensor, ...] = ()
+    """Features of more rows and columns that the decoder uses too, finest first; of SAM 2 two."""
     prepared: dict[str, Any] = field(default_factory=dict, repr=False)
     """What decoding makes of them once, whatever the prompt."""
 
     @property
     def nbytes(self) -> int:
         """Memory of the features, and of what was made of them."""
-        prepared = sum(int(getattr(part, "nbytes", 0)) for part in self.prepared.values())
-        return int(self.features.nbytes) + prepared
+        parts = (*self.finer, *self.prepared.values())
+        return int(self.features.nbytes) + sum(int(getattr(part, "nbytes", 0)) for part in parts)
 
     def on(self, device: str) -> Self:
         """Return the embedding on a device, itself if it is there already."""
         if str(self.features.device) == device:
             return self
-        return replace(self, features=self.features.to(device), prepared={})
+        finer = tuple(part.to(device) for part in self.finer)
+        return replace(self, features=self.features.to(device), finer=finer, prepared={})
 
     def in_window(self, xy: NDArray[np.float64]) -> torch.Tensor:
         """Turn places of the picture into places of the encoder's window.
@@ -94,13 +97,12 @@ class SamEmbedding:
         padded = functional.pad(small, (0, side - size[1], 0, side - size[0]))
         return (padded * 2 - 1) * logit
 
-    def enlarger(self, small: tuple[int, int], window: int) -> Enlarger:
-        """Return the cached object that enlarges small logits to the picture."""
+    def enlarger(self, small: tuple[int, int], window: tuple[int, int], used: tuple[int, int]) -> Enlarger:
+        """Return the cached object that enlarges small logits to `window`, and the `used` part of it to the picture."""
         from napari_foundseg.models.nets.sam.mask_enlargement import Enlarger
 
         if "enlarger" not in self.prepared:
-            sizes = (window, window), self.input_size, self.original_size
-            self.prepared["enlarger"] = Enlarger(small, *sizes, self.features.device)
+            self.prepared["enlarger"] = Enlarger(small, window, used, self.original_size, self.features.device)
         enlarger: Enlarger = self.prepared["enlarger"]
         return enlarger
 
@@ -109,9 +111,12 @@ class SamEmbedding:
         import torch
         from safetensors.torch import save
 
+        def stored(part: torch.Tensor) -> torch.Tensor:
+            return part.detach().to("cpu", getattr(torch, dtype)).contiguous().clone()
+
         sizes = torch.tensor([*self.original_size, *self.input_size])
-        features = self.features.detach().to("cpu", getattr(torch, dtype)).contiguous().clone()
-        return bytes(save({"features": features, "sizes": sizes}))
+        finer = {f"finer.{i}": stored(part) for i, part in enumerate(self.finer)}
+        return bytes(save({"features": stored(self.features), "sizes": sizes, **finer}))
 
     @classmethod
     def unpacked(cls, data: bytes, device: str) -> Self:
@@ -120,5 +125,6 @@ class SamEmbedding:
         from safetensors.torch import load
 
         tensors = load(data)
-        height, width, used_height, used_width = tensors["sizes"].tolist()
-        return cls(tensors["features"].to(device, torch.float32), (height, width), (used_height, used_width))
+        height, width, used_height, used_width = tensors.pop("sizes").tolist()
+        features, *finer = (tensors[name].to(device, torch.float32) for name in sorted(tensors))
+        return cls(features, (height, width), (used_height, used_width), tuple(finer))

@@ -129,6 +129,7 @@ class ModelRow(QWidget):
         catalogue_watch().check()
         new = row(outcome)
         also = f" It is used where {new.stands_for} is named, too." if new.stands_for else ""
+        also += f" {new.assumed}." if new.assumed else ""
         if self._task.name in tasks_for(new):
             self.choice.refresh(new.name)
             self._say(f"Imported as {new.name}.{also}")

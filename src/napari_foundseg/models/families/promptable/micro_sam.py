@@ -15,9 +15,10 @@ from napari_foundseg.models.families.promptable.sam_vit import FIELDS
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import check, read_tensors
 from napari_foundseg.models.files.network_bounds import network_outline
+from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
 from napari_foundseg.models.sam.sam_checkpoint import built, load_sam, sam_tensors, size_name
 from napari_foundseg.models.sam.sam_embedding import SamEmbedding
-from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS, SamModel
+from napari_foundseg.models.sam.sam_model import SamModel
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam

@@ -6,8 +6,8 @@ from typing import Any
 
 from napari_foundseg.models.families.promptable.sam_vit import FIELDS, load
 from napari_foundseg.models.family import Family, Package, WeightsView
+from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
 from napari_foundseg.models.sam.sam_checkpoint import built, sam_tensors, size_name
-from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS
 
 __all__ = ["FAMILY", "load", "recognise"]
 

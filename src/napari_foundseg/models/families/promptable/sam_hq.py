@@ -12,8 +12,9 @@ from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.families.promptable.sam_vit import FIELDS
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import read_tensors
+from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
 from napari_foundseg.models.sam.sam_checkpoint import built, is_hq, load_sam, sam_tensors, size_name
-from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS, SamModel
+from napari_foundseg.models.sam.sam_model import SamModel
 
 if TYPE_CHECKING:
     from segment_anything.modeling import Sam

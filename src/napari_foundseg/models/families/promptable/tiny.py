@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
-from napari_foundseg.models.sam.sam_model import SAM_PROTOCOLS, SamModel
+from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
+from napari_foundseg.models.sam.sam_model import SamModel
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,45 @@
+"""EdgeTAM (Zhou et al. 2025): SAM 2 with a RepViT encoder, for computers without a large GPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.families.promptable.sam2 import FIELDS
+from napari_foundseg.models.family import Family, Package, WeightsView, installed_version
+from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
+from napari_foundseg.models.sam.sam2_checkpoint import check_file, kind_of, load_network
+from napari_foundseg.models.sam.sam2_model import Sam2Model
+
+__all__ = ["FAMILY", "load", "recognise"]
+
+FAMILY = Family(
+    rank=35,
+    protocols=SAM_PROTOCOLS,
+    verified_against="transformers: its forward pass, equal within 1e-4",
+    packages=(Package("transformers", "5.24"), Package("segment-anything"), Package("timm", "1.0")),
+    expects="as is",
+    colours="grey",
+)
+
+
+def load(row: CatalogRow, path: Path, device: str) -> Sam2Model:
+    """Return the model of a row; CheckpointError if the weights have another layout."""
+    return Sam2Model(load_network(path, device), row.name, row.key)
+
+
+def recognise(found: WeightsView) -> dict[str, Any] | None:
+    """Return fields of the row if weights are of this family; CheckpointError if they are, but some are missing.
+
+    Without timm, which makes the encoder, they are not looked at: the import says that it is needed.
+    """
+    if kind_of(found) != "edgetam":
+        return None
+    fields = FIELDS | {
+        "title": "EdgeTAM",
+        "citation": "Zhou et al., EdgeTAM: On-Device Track Anything Model, CVPR 2025 (arXiv 2501.07256).",
+    }
+    if installed_version("timm"):
+        check_file(found)
+    return fields
