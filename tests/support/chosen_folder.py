@@ -29,7 +29,7 @@ sys.stdout.write(
         {
             "min_area": automatic.forms["decoder"].values()["min_area"],
             "recovery": automatic.recovery.isVisibleTo(automatic) and not prompt.recovery.isVisibleTo(prompt),
-            "models": [automatic.model.itemText(i) for i in range(automatic.model.count())],
+            "models": [automatic.model.itemData(i) for i in range(automatic.model.count())],
         }
     )
 )

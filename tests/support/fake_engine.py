@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.engine.background_work import BackgroundWork
+from napari_foundseg.engine.stages import StageContext, call_stage
 from napari_foundseg.tasks.run_request import RunRequest
 
 
@@ -53,3 +56,17 @@ class FakeEngine:
         if self.answer is not None:
             job.finish(self.answer(job))
         return job
+
+    def work(self, function: Any, argument: Any, *, computes: bool = False, progress: Any, done: Any) -> BackgroundWork:
+        """Call the function in a thread of this process."""
+        work = BackgroundWork(function, argument, computes=computes, progress=progress, on_end=done)
+        cancelled = threading.Event()
+        work._cancel = cancelled.set
+
+        def call() -> None:
+            context = StageContext("cpu", work.report, cancelled.is_set)
+            answer = call_stage(function, argument, context)
+            work.end(answer.value, answer.error)
+
+        threading.Thread(target=call, daemon=True).start()
+        return work

@@ -59,6 +59,7 @@ OTHER_DOCKS = (
     DockEntry("objects", "Objects", ("measure",)),
     DockEntry("worklist", "Worklist", ("annotate",)),
     DockEntry("batch", "Batch", ("segment",)),
+    DockEntry("models", "Models", ("segment",)),
     DockEntry("recover", "Recover work", ("annotate",)),
 )
 

@@ -8,8 +8,8 @@ from typing import Any
 from napari.layers import Image
 from napari.utils.notifications import show_info
 from napari.viewer import Viewer
-from qtpy.QtWidgets import QWidget
 
+from napari_foundseg.widgets.forms.dock_tabs import raise_dock
 from napari_foundseg.widgets.menu import open_dock
 
 __all__ = ["accept_mask", "open_next_image", "save_recipe", "segment_image"]
@@ -24,14 +24,14 @@ def segment_image(viewer: Viewer) -> None:
         return
     forms = [form for form in _docks(viewer, "forms.task_form", "TaskForm") if form.task.name != "prompt"]
     form = forms[0] if forms else open_dock(viewer, "automatic")
-    _raise(form)
+    raise_dock(form)
     form.run()
 
 
 def accept_mask(viewer: Viewer) -> None:
     """Accept the mask that *Prompt* shows."""
     for form in _docks(viewer, "prompt.prompt_dock", "PromptWidget"):
-        _raise(form)
+        raise_dock(form)
         form.accept()
         return
     form = open_dock(viewer, "prompt")
@@ -42,7 +42,7 @@ def open_next_image(viewer: Viewer) -> None:
     """Save the labels of the worklist's image and open the next one."""
     docks = _docks(viewer, "worklist.worklist_dock", "WorklistWidget")
     dock = docks[0] if docks else open_dock(viewer, "worklist")
-    _raise(dock)
+    raise_dock(dock)
     if dock.session.items:
         dock.next()
     else:
@@ -65,13 +65,3 @@ def _docks(viewer: Viewer, module: str, name: str) -> list[Any]:
     found = [dock for dock in viewer.window.dock_widgets.values() if isinstance(dock, kind)]
     found.reverse()
     return sorted(found, key=lambda dock: dock.visibleRegion().isEmpty())
-
-
-def _raise(dock: QWidget) -> None:
-    """Show a dock that is closed or behind another tab."""
-    frame = dock.parentWidget()
-    while frame is not None and not frame.inherits("QDockWidget"):
-        frame = frame.parentWidget()
-    if frame is not None:
-        frame.show()
-        frame.raise_()

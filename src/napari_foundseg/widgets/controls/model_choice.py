@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+from typing import Any
+
+from qtpy.QtCore import Qt, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtGui import QPalette
 
 from napari_foundseg.io.preferences import preferences
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.choosing.advice import size_text
 from napari_foundseg.models.store import locate, state
 from napari_foundseg.tasks import Task
 from napari_foundseg.tasks.task_models import models_for
 from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
 
-__all__ = ["ModelChoice"]
+__all__ = ["GET_MODELS", "ModelChoice"]
+
+#: The entry at the foot.
+GET_MODELS = "Get models…"
 
 
 class ModelChoice(ElidedCombo):
-    """A choice among the models that can do a task; the data of each entry is the model's name."""
+    """A choice among the models that can do a task; the data of each entry is the model's name.
+
+    Models that are not on this computer are listed with their size. The last entry opens the dock *Models* and is never
+    chosen itself.
+    """
+
+    #: The user wants to get models.
+    get_models = Signal()
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -25,6 +38,8 @@ class ModelChoice(ElidedCombo):
         self.setAccessibleName("Model")
         self._task = task.name
         self._chosen_by_user = False
+        self._by_keys = False
+        self._last = 0
         self.refresh()
         self.currentIndexChanged.connect(self._keep_choice)
         catalogue_watch().changed.connect(self.refresh)
@@ -44,12 +59,17 @@ class ModelChoice(ElidedCombo):
         self.blockSignals(True)
         self.clear()
         for model in models:
-            self.addItem(model.name, model.name)
+            here = locate(model) is not None
+            self.addItem(model.name if here else f"{model.name} ({size_text(model.size_mb)})", model.name)
             self.setItemData(self.count() - 1, state(model), Qt.ItemDataRole.ToolTipRole)
-            if locate(model) is None:
-                # Listed all the same: the form says where to get it.
+            if not here:
+                # Listed all the same: the form offers to download it.
                 self._dim(self.count() - 1)
+        self.insertSeparator(self.count())
+        self.addItem(GET_MODELS, None)
+        self.setItemData(self.count() - 1, "Open Models with all models for this task.", Qt.ItemDataRole.ToolTipRole)
         self.setCurrentIndex(at)
+        self._last = at
         self.blockSignals(False)
         if (self.currentData(), self.state()) != before:
             self.currentIndexChanged.emit(self.currentIndex())
@@ -59,7 +79,26 @@ class ModelChoice(ElidedCombo):
         """Return the state of the chosen model's weights, such as ``built in, 9 MB``."""
         return str(self.currentData(Qt.ItemDataRole.ToolTipRole) or "")
 
-    def _keep_choice(self) -> None:
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Move through the models; the entry below them is chosen in the open list only."""
+        self._by_keys = True
+        super().keyPressEvent(event)
+        self._by_keys = False
+
+    def wheelEvent(self, event: Any) -> None:  # noqa: N802 - Qt's name
+        """Move through the models."""
+        self._by_keys = True
+        super().wheelEvent(event)
+        self._by_keys = False
+
+    def _keep_choice(self, at: int) -> None:
+        if self.itemData(at) is None:
+            # Before the form hears of it.
+            self.setCurrentIndex(self._last)
+            if not self._by_keys:
+                QTimer.singleShot(0, self.get_models.emit)
+            return
+        self._last = at
         self._chosen_by_user = True
 
     def _find(self, models: list[CatalogRow], name: str | None) -> int | None:

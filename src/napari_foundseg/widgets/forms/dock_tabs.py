@@ -1,4 +1,4 @@
-"""Docks opened from the menu are tabs of one another, so that each has the height of the window."""
+"""Docks opened from the menu are tabs of one another, so that each has the height of the window; raising one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,15 @@ from contextlib import suppress
 
 from qtpy.QtWidgets import QDockWidget, QMainWindow, QWidget
 
-__all__ = ["tabify"]
+__all__ = ["raise_dock", "tabify"]
+
+
+def raise_dock(dock: QWidget) -> None:
+    """Show a dock that is closed or behind another tab."""
+    frame = _dock_of(dock)
+    if frame is not None:
+        frame.show()
+        frame.raise_()
 
 
 def tabify(form: QWidget, kind: type[QWidget]) -> None:

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushBu
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.store import check_here
+from napari_foundseg.models.store import check_here, locate
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.tasks.notes import notes_of, used_colour
 from napari_foundseg.tasks.run_request import RunRequest
@@ -22,6 +22,8 @@ from napari_foundseg.widgets.controls.model_row import ModelRow
 from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.dock import Dock
+from napari_foundseg.widgets.forms.download_offer import DownloadOffer
+from napari_foundseg.widgets.forms.open_forms import open_models
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.runs import run_time
@@ -155,10 +157,15 @@ class TaskForm(Dock):
             self.messages["run"].say("A run is under way. Wait for its result or press Cancel first.")
             return
         self._clear_messages()
+        self.offer.withdraw()
         self.image.wait_for_file()
         self.notes.hide()
+        chosen = row(str(self.model.currentData()))
+        if locate(chosen) is None:
+            self._run_after_download = replace
+            self.offer.offer(chosen)
         try:
-            check_here(row(str(self.model.currentData())))
+            check_here(chosen)
             target = self.chosen_target()
             request = self.request(target, self.inputs(target))
         except FoundsegError as error:
@@ -214,6 +221,10 @@ class TaskForm(Dock):
         level = self.image.level(target.image, self.coarsest_pixel(target))
         return RunRequest(self.task.name, target.image, inputs, self.settings, str(self.model.currentData()), level)
 
+    def _run_downloaded(self) -> None:
+        """Run with the model that was downloaded for this run."""
+        self.run(self._run_after_download)
+
     def _show_progress(self, share: float, words: str) -> None:
         self.bar.setValue(round(100 * share))
         spent = self._follower.seconds
@@ -249,6 +260,10 @@ class TaskForm(Dock):
         self.model.currentIndexChanged.connect(self._change_model)
         self.model_row.started.connect(self._clear_messages)
         self.model_row.failed.connect(self._fail_import)
+        self.model.get_models.connect(lambda: open_models(self.viewer, self.task.name))
+        self.offer.more.connect(lambda name: open_models(self.viewer, self.task.name, name))
+        self.offer.failed.connect(self._fail_import)
+        self.offer.ready.connect(self._run_downloaded)
         self.method.currentIndexChanged.connect(self._change_method)
         for form in self.forms.values():
             form.changed.connect(self.setting_changed)
@@ -280,7 +295,8 @@ class TaskForm(Dock):
         self._add_part("Image", self.image, "image")
         self.model_row = ModelRow(self.viewer, self.task)
         self.model = self.model_row.choice
-        for widget in (self.model_row, self.messages["model"]):
+        self.offer = DownloadOffer()
+        for widget in (self.model_row, self.messages["model"], self.offer):
             self._layout.addWidget(widget)
 
     def _add_part(self, title: str, widget: QWidget, message: str) -> None:
@@ -288,6 +304,8 @@ class TaskForm(Dock):
         self._layout.addWidget(self.messages[message])
 
     def _change_model(self) -> None:
+        if str(self.model.currentData()) != self.offer.name:
+            self.offer.withdraw()
         if self._offer_methods():
             self._change_method()
         self._show_row()

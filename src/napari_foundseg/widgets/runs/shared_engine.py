@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from napari_foundseg.engine.client import Engine
     from napari_foundseg.io.preferences import Preferences
 
-__all__ = ["close_engine", "engine_started", "make_engine", "shared_engine", "start_engine"]
+__all__ = ["close_engine", "engine_started", "files_engine", "make_engine", "shared_engine", "start_engine"]
 
 #: The engine, and the preferences that it was made with.
 _shared: tuple[Preferences, Engine] | None = None
+#: The engine of this computer, where the shared one is elsewhere.
+_of_files: Engine | None = None
 #: Imports the engine's modules for the first engine.
 _starting: FileThread | None = None
 
@@ -50,6 +52,18 @@ def shared_engine() -> Engine:
     return _shared[1]
 
 
+def files_engine() -> Engine:
+    """Return the engine that files of models are written by: the shared one, or where that is elsewhere, one here."""
+    global _of_files
+    if not preferences().address:
+        return shared_engine()
+    if _of_files is None:
+        _of_files = make_engine("", "cpu")
+        if (app := QCoreApplication.instance()) is not None:
+            app.aboutToQuit.connect(close_engine)
+    return _of_files
+
+
 def start_engine() -> None:
     """Start the engine in the background, before the first run.
 
@@ -75,7 +89,10 @@ def engine_started() -> bool:
 
 def close_engine() -> None:
     """Close the shared engine, if there is one."""
-    global _shared, _starting
+    global _shared, _starting, _of_files
+    if _of_files is not None:
+        here, _of_files = _of_files, None
+        here.close()
     if _starting is not None:
         _starting.leave()
         _starting = None

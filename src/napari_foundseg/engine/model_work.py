@@ -1,0 +1,71 @@
+"""What the engine's process does with models beside runs: all that reads or writes their files, and timing.
+
+Each function takes the name of a model, or a pair of that and an argument.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.catalog import row
+from napari_foundseg.models.downloads import upkeep
+from napari_foundseg.models.downloads.download import download as download_weights
+
+if TYPE_CHECKING:
+    from napari_foundseg.engine.stages import StageContext
+    from napari_foundseg.models.choosing.times import ModelTimes
+
+__all__ = ["download", "keep_token", "measure", "remove", "remove_part", "verify"]
+
+
+def download(name: str, context: StageContext) -> str:
+    """Download a model's weights, or go on with it; return where they are, in words."""
+    found = download_weights(row(name), context.progress, context.cancelled)
+    return f"{found.title} is here: {found.file}."
+
+
+def verify(name: str, context: StageContext) -> str:
+    """Read all weights of a model and compare them with the recorded hash; return the outcome in words."""
+    return _sentence(upkeep.verify(row(name), context.progress, context.cancelled))
+
+
+def remove(name: str, _context: StageContext) -> str:
+    """Remove a model; return what was deleted and what stays, in words."""
+    from napari_foundseg.models.loading import forget_model
+
+    # Where files are mapped into memory some systems do not delete them.
+    forget_model(name)
+    return _sentence(upkeep.remove(row(name)))
+
+
+def remove_part(name: str, _context: StageContext) -> str:
+    """Delete what is here of an unfinished download; return what was deleted, in words."""
+    return f"The unfinished download is deleted ({upkeep.remove_part(row(name)) / 1e6:.0f} MB)."
+
+
+def keep_token(order: tuple[str, str], _context: StageContext) -> str:
+    """Have the hub's client check and keep a token; return whose it is, in words."""
+    from huggingface_hub import login, whoami
+
+    _, token = order
+    try:
+        login(token=token, add_to_git_credential=False)
+        user = whoami()["name"]
+    except (ValueError, OSError) as error:
+        raise CheckpointError(
+            f"The hub does not take this token ({error!s:.200}). Make one that may read at "
+            "https://huggingface.co/settings/tokens, and paste all of it."
+        ) from error
+    return f"The token of {user} is kept by the hub's client. Press Download."
+
+
+def measure(name: str, context: StageContext) -> ModelTimes:
+    """Measure a model on each device of this computer."""
+    from napari_foundseg.tasks.side_tasks.model_timing import measure_model
+
+    return measure_model(name, context.progress, context.cancelled)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "." * (not text.endswith("."))

@@ -1,0 +1,91 @@
+"""The offer of a form to download the model that it was run with, and to run then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import Cancelled, FoundsegError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.choosing.advice import size_text
+from napari_foundseg.models.store import addresses
+from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
+from napari_foundseg.widgets.forms.download_row import DownloadRow
+from napari_foundseg.widgets.runs.model_work import model_work
+
+__all__ = ["DownloadOffer"]
+
+
+class DownloadOffer(QWidget):
+    """Asks once *Run* was pressed with a model that is not here; hidden otherwise."""
+
+    #: The model is here now, and the user wanted to run with it.
+    ready = Signal()
+    #: A FoundsegError of the download.
+    failed = Signal(object)
+    #: The user wants to see the model in the dock *Models*; its name.
+    more = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: Name of the model.
+        self.name = ""
+        self._begun = False
+        self.words = wrapping_label("")
+        self.words.setAccessibleName("Download of the model")
+        self.download_button = QPushButton("Download and run")
+        self.download_button.clicked.connect(self._download)
+        self.more_button = QPushButton("More in Models…")
+        self.more_button.setToolTip("Open Models with this model, and all that can be done with it.")
+        self.more_button.clicked.connect(lambda: self.more.emit(self.name))
+        self.buttons = side_by_side(self.download_button, self.more_button)
+        self.progress = DownloadRow()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self.words, self.buttons, self.progress):
+            layout.addWidget(widget)
+        model_work().changed.connect(self._refresh)
+        model_work().ended.connect(self._end)
+        self.hide()
+
+    def offer(self, row: CatalogRow) -> None:
+        """Offer the download of a model."""
+        self.name = row.name
+        self._begun = False
+        self.words.setText(
+            f"Download {row.title}? {size_text(row.size_mb)}. Licence of the code: {row.code_licence}; of the weights: "
+            f"{row.weights_licence}." + (" Its authors ask for your consent: see Models." if row.gated else "")
+        )
+        self.download_button.setToolTip(f"Download {size_text(row.size_mb)}, then run.")
+        self.download_button.setVisible(bool(addresses(row)))
+        self.progress.show_model(row.name)
+        self._refresh(row.name)
+        self.show()
+
+    def withdraw(self) -> None:
+        """Hide the question; a download that is under way goes on, and nothing runs after it."""
+        self._begun = False
+        self.hide()
+
+    def _download(self) -> None:
+        self._begun = True
+        model_work().start(self.name, "download")
+
+    def _refresh(self, name: str) -> None:
+        if name == self.name:
+            self.buttons.setVisible(model_work().of(name) is None)
+
+    def _end(self, name: str, kind: str, outcome: Any) -> None:
+        if name != self.name or kind != "download" or self.isHidden():
+            return
+        begun, self._begun = self._begun, False
+        if isinstance(outcome, Cancelled):
+            return
+        if isinstance(outcome, FoundsegError):
+            self.failed.emit(outcome)
+            return
+        self.hide()
+        if begun:
+            self.ready.emit()

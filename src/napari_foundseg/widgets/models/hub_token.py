@@ -1,0 +1,81 @@
+"""The token of the Hugging Face hub, for models whose authors ask for consent."""
+
+from __future__ import annotations
+
+from html import escape
+
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.downloads.model_state import ModelState, hub_page
+from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
+from napari_foundseg.widgets.controls.usability import set_usable
+from napari_foundseg.widgets.runs.model_work import model_work
+
+__all__ = ["HubToken"]
+
+_TOKENS = "https://huggingface.co/settings/tokens"
+_EMPTY = "Paste a token first."
+
+
+class HubToken(QWidget):
+    """Says what to accept where, and takes a token, which the hub's own client keeps."""
+
+    #: Why a token was not kept, in words.
+    failed = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._name = ""
+        self.words = wrapping_label("")
+        self.words.setTextFormat(Qt.TextFormat.RichText)
+        self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextBrowserInteraction)
+        self.words.setOpenExternalLinks(True)
+        self.field = QLineEdit()
+        self.field.setAccessibleName("Token of the Hugging Face hub")
+        self.field.setPlaceholderText("hf_…")
+        self.field.setEchoMode(QLineEdit.EchoMode.Password)
+        self.field.setAcceptDrops(False)
+        self.keep_button = QPushButton("Keep token")
+        self.keep_button.setToolTip(
+            "The hub's client keeps it on this computer, where its other programs find it too; this plugin keeps none."
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.words)
+        layout.addWidget(side_by_side(self.field, self.keep_button))
+        self.field.textChanged.connect(self._show_usability)
+        self.field.returnPressed.connect(self._keep)
+        self.keep_button.clicked.connect(self._keep)
+        model_work().ended.connect(self._end)
+        self._show_usability()
+        self.hide()
+
+    def show_for(self, row: CatalogRow, state: ModelState) -> None:
+        """Show it for a model that needs consent and is not here; hide it for others."""
+        self._name = row.name
+        self.setVisible(row.gated and not state.here)
+        link = escape(hub_page(row))
+        self.words.setText(
+            f'Its authors ask for your consent: log in at <a href="{link}">{link.partition("://")[2]}</a>, accept '
+            f'their terms ({escape(row.weights_licence)}), make a token that may read at <a href="{_TOKENS}">'
+            f"{_TOKENS.partition('://')[2]}</a>, and paste it here."
+        )
+
+    def _show_usability(self) -> None:
+        set_usable(self.keep_button, "" if self.field.text().strip() else _EMPTY)
+
+    def _keep(self) -> None:
+        token = self.field.text().strip()
+        if token:
+            model_work().start(self._name, "token", token)
+
+    def _end(self, name: str, kind: str, outcome: object) -> None:
+        if name != self._name or kind != "token":
+            return
+        if isinstance(outcome, FoundsegError):
+            self.failed.emit(str(outcome))
+        else:
+            self.field.clear()

@@ -1,0 +1,240 @@
+"""The dock *Models*, used by clicks: search, advice, import by drop, timing, and the way back into the forms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import QApplication, QMessageBox
+
+from napari_foundseg.models.catalog import catalog, row
+from napari_foundseg.models.choosing.times import DeviceTimes, ModelTimes, recall_times
+from napari_foundseg.tasks.side_tasks import model_timing
+from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+from napari_foundseg.widgets.classes.text_dock import TextWidget
+from napari_foundseg.widgets.controls.model_choice import GET_MODELS
+from napari_foundseg.widgets.models.models_dock import ModelsWidget
+from napari_foundseg.widgets.runs.model_work import model_work
+from tests.support.small_sam import small_sam
+
+pytestmark = pytest.mark.gui
+
+#: A process that starts on a busy computer.
+_LONG = 60_000
+
+
+@pytest.fixture(autouse=True)
+def _no_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    yield
+    model_work.cache_clear()
+
+
+@pytest.fixture
+def dock(qtbot: Any, viewer: Any, engine: Any) -> ModelsWidget:
+    """The dock as the menu opens it."""
+    viewer.add_image(np.zeros((64, 64), np.uint8), name="cells")
+    _, opened = viewer.window.add_plugin_dock_widget("napari-foundseg", "Models")
+    qtbot.waitUntil(lambda: opened.table.line("sam-vit-b").state == "to download")
+    assert isinstance(opened, ModelsWidget)
+    return opened
+
+
+def _click(qtbot: Any, button: Any) -> None:
+    assert button.isEnabled(), button.toolTip()
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def _drop(dock: ModelsWidget, *paths: Path) -> None:
+    data = QMimeData()
+    data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
+    copy, left, none = Qt.DropAction.CopyAction, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
+    # As a drag over the table reaches the dock.
+    enter = QDragEnterEvent(QPoint(20, 20), copy, data, left, none)
+    page = dock.viewport()
+    QApplication.sendEvent(page, enter)
+    assert enter.isAccepted()
+    drop = QDropEvent(QPointF(20, 20), copy, data, left, none)
+    QApplication.sendEvent(page, drop)
+    assert drop.isAccepted()
+
+
+def test_the_table_says_what_there_is_and_what_it_is_good_for(qtbot: Any, dock: ModelsWidget) -> None:
+    assert dock.table.shown() == list(catalog())
+    assert dock.table.line("foundseg-tiny").state == "built in"
+    dock.table.choose("panoptic-deeplab-coco")
+    text = dock.details.text()
+    assert "everyday objects" in text.casefold()
+    assert "122 MB" in text
+    assert "Licence of the code: Apache-2.0" in text
+    assert "of the weights: unknown: read it at the source before use" in text
+    assert "https://dl.fbaipublicfiles.com" in text
+    assert dock.download_button.text() == "Download 122 MB"
+    assert "unknown" in dock.download_button.toolTip()
+    assert not dock.verify_button.isEnabled()
+    assert "not on this computer" in dock.verify_button.toolTip()
+
+
+def test_search_and_filters_narrow_the_table(qtbot: Any, dock: ModelsWidget) -> None:
+    qtbot.keyClicks(dock.search, "microscopy mitochondria")
+    assert dock.table.shown() == ["micro-sam-vit-b-em"]
+    assert dock.table.name == "micro-sam-vit-b-em"
+    dock.search.clear()
+    dock.task_filter.setCurrentIndex(dock.task_filter.findData("text"))
+    assert set(dock.table.shown()) >= {"clipseg-rd64-refined"}
+    assert "sam-vit-b" not in dock.table.shown()
+    dock.task_filter.setCurrentIndex(0)
+    dock.image_filter.setCurrentIndex(dock.image_filter.findData("electron"))
+    assert "micro-sam-vit-b-em" in dock.table.shown()
+    assert "foundseg-tiny" not in dock.table.shown()
+    qtbot.keyClicks(dock.search, "no such thing")
+    assert not dock.table.shown()
+    assert dock.count.text() == f"0 of {len(catalog())} models"
+    assert not dock.download_button.isEnabled()
+
+
+def test_sizes_are_sorted_as_numbers(dock: ModelsWidget) -> None:
+    dock.table.sortByColumn(2, Qt.SortOrder.AscendingOrder)
+    sizes = [row(name).size_mb for name in dock.table.shown()]
+    assert sizes == sorted(sizes)
+
+
+def test_the_questions_rank_models_and_use_this_opens_the_form(qtbot: Any, viewer: Any, dock: ModelsWidget) -> None:
+    questions = dock.questions
+    _click(qtbot, questions.button)
+    assert questions.ranked[0].row.name == "foundseg-tiny"
+    assert "finds nuclei by itself" in questions.list.item(0).text()
+    questions.what.setCurrentIndex(questions.what.findData("organs"))
+    questions.modality.setCurrentIndex(questions.modality.findData("medical"))
+    assert "medsam" in [one.row.name for one in questions.ranked]
+    at = next(at for at, one in enumerate(questions.ranked) if one.row.name == "medsam")
+    for chosen in (at + 1, at):
+        questions.list.setCurrentRow(chosen)
+    assert dock.table.name == "medsam"
+    _click(qtbot, questions.use_button)
+    form = next(dock for dock in viewer.window.dock_widgets.values() if hasattr(dock, "model_row"))
+    assert form.task.name == "prompt"
+    assert form.model.currentData() == "medsam"
+
+
+def test_a_dropped_model_is_recognised_imported_and_removed(
+    qtbot: Any, dock: ModelsWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "vit_small.pth"
+    torch.save(small_sam().state_dict(), path)
+    _drop(dock, path)
+    assert dock.outcome.text().startswith("Looking at")
+    qtbot.waitUntil(lambda: "imported as" in dock.outcome.text(), timeout=_LONG)
+    name = dock.table.name
+    assert "Recognised as" in dock.outcome.text()
+    assert "Prompt" in dock.outcome.text()
+    qtbot.waitUntil(lambda: dock.table.line(name).state == "ready")
+    asked: list[str] = []
+    monkeypatch.setattr(QMessageBox, "question", lambda *args: asked.append(args[2]) or QMessageBox.StandardButton.Yes)
+    _click(qtbot, dock.remove_button)
+    qtbot.waitUntil(lambda: dock.table.line(name) is None)
+    assert f"its weights stay at {path}" in asked[0]
+    assert "its weights stay" in dock.outcome.text()
+    assert path.exists()
+
+
+def test_a_wrong_file_is_named_and_the_next_one_is_imported(qtbot: Any, dock: ModelsWidget, tmp_path: Path) -> None:
+    page = tmp_path / "sam.pth"
+    page.write_text("<!DOCTYPE html><html></html>")
+    good = tmp_path / "vit_small.pth"
+    torch.save(small_sam().state_dict(), good)
+    before = dock.table.shown()
+    _drop(dock, page, good)
+    qtbot.waitUntil(dock.messages["import"].isVisible, timeout=_LONG)
+    assert f"{page} is a web page (HTML)" in dock.messages["import"].text()
+    assert dock.table.shown() == before
+    qtbot.waitUntil(lambda: "imported as" in dock.outcome.text(), timeout=_LONG)
+    assert "vit" in dock.table.name
+    assert str(page) in dock.messages["import"].text(), "the wrong one of several stays named"
+    assert dock.import_button.isEnabled()
+
+
+def test_timing_is_shown_and_used_by_estimates(
+    qtbot: Any, viewer: Any, dock: ModelsWidget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = ModelTimes(
+        key=row("foundseg-tiny").key,
+        auto="cpu",
+        devices={
+            "cpu": DeviceTimes(
+                encode=0.04, click=0.009, runs={"automatic.decoder": 90.0}, speeds={"decoder": 60 / 64**2 * 1e6}
+            )
+        },
+    )
+    form = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    monkeypatch.setattr(model_timing, "measure_model", lambda *_: measured)
+    dock.table.choose("foundseg-tiny")
+    _click(qtbot, dock.time_button)
+    qtbot.waitUntil(lambda: "Here on cpu" in dock.outcome.text())
+    assert "encoding 40 ms, a click 9 ms, Automatic masks (decoder) 90 s" in dock.outcome.text()
+    qtbot.waitUntil(lambda: dock.table.line("foundseg-tiny").times == "40 ms + 9 ms")
+    assert recall_times(row("foundseg-tiny")) == measured
+    form.update_estimate()
+    assert form.words.text() == "about 60 s"
+
+
+def test_get_models_at_the_foot_of_a_choice_opens_the_dock_at_its_task(qtbot: Any, viewer: Any, engine: Any) -> None:
+    viewer.add_image(np.zeros((64, 64), np.uint8), name="cells")
+    form = TextWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    last = form.model.count() - 1
+    assert form.model.itemText(last) == GET_MODELS
+    before = form.model.currentData()
+    # With the arrow keys nobody opens it by going too far.
+    for _ in range(form.model.count()):
+        qtbot.keyClick(form.model, Qt.Key.Key_Down)
+    assert form.model.currentData()
+    assert not [one for one in viewer.window.dock_widgets.values() if isinstance(one, ModelsWidget)]
+    form.model.setCurrentIndex(form.model.findData(before))
+    form.model.setCurrentIndex(last)
+    assert form.model.currentData() == before
+    qtbot.waitUntil(lambda: any(isinstance(one, ModelsWidget) for one in viewer.window.dock_widgets.values()))
+    (dock,) = [one for one in viewer.window.dock_widgets.values() if isinstance(one, ModelsWidget)]
+    assert dock.task_filter.currentData() == "text"
+    assert "clipseg-rd64-refined" in dock.table.shown()
+    assert "foundseg-tiny" not in dock.table.shown()
+
+
+def test_a_model_that_is_not_here_is_listed_with_its_size_and_run_offers_it(
+    qtbot: Any, viewer: Any, engine: Any
+) -> None:
+    viewer.add_image(np.zeros((64, 64), np.uint8), name="cells")
+    form = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    qtbot.waitUntil(form.isVisible)
+    form.model.setCurrentIndex(form.model.findData("sam-vit-b"))
+    assert form.model.currentText() == "sam-vit-b (375 MB)"
+    assert not form.offer.isVisible()
+    _click(qtbot, form.run_button)
+    assert form.offer.isVisible()
+    assert "Download SAM ViT-B? 375 MB." in form.offer.words.text()
+    assert "Licence of the code: Apache-2.0; of the weights: Apache-2.0." in form.offer.words.text()
+    _click(qtbot, form.offer.more_button)
+    (dock,) = [one for one in viewer.window.dock_widgets.values() if isinstance(one, ModelsWidget)]
+    assert dock.table.name == "sam-vit-b"
+    form.model.setCurrentIndex(form.model.findData("foundseg-tiny"))
+    assert not form.offer.isVisible()
+    assert not engine.jobs
+
+
+@pytest.mark.parametrize("width", [320, 480])
+def test_nothing_is_cut_at_the_widths_of_docks(qtbot: Any, dock: ModelsWidget, width: int) -> None:
+    dock.setFixedWidth(width)
+    dock.table.choose("sam-vit-b")
+    page = dock.widget()
+    qtbot.waitUntil(lambda: page.width() <= width)
+    for button in (dock.download_button, dock.use_button, dock.time_button, dock.verify_button, dock.folder_button):
+        assert button.width() >= button.fontMetrics().horizontalAdvance(button.text())
+        assert button.mapTo(page, QPoint(button.width(), 0)).x() <= page.width()
