@@ -15,6 +15,8 @@ from statistics import median
 HERE = Path(__file__).parents[1] / "src"
 COMMANDS = {"--help": ["--help"], "models list": ["models", "list"]}
 PLAIN = "import typer, typer.rich_utils"
+#: As the installed command does; older checkouts have no `python -m napari_foundseg`.
+ENTRY = "from napari_foundseg.cli import main; main()"
 TIMES = 5
 
 
@@ -33,7 +35,7 @@ def main() -> None:
     plain = median(processor_seconds(["-c", PLAIN], HERE) for _ in range(TIMES))
     print(f"python and typer: {plain:.2f} s")
     for name, arguments in COMMANDS.items():
-        command = ["-m", "napari_foundseg", *arguments]
+        command = ["-c", ENTRY, *arguments]
         rounds = [[processor_seconds(command, source) for source in sources] for _ in range(TIMES)]
         beyond = [median(times) - plain for times in zip(*rounds, strict=True)]
         other = f", other {beyond[1]:.2f} s, ratio {beyond[0] / beyond[1]:.2f}" if len(beyond) > 1 else ""

@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from napari_foundseg.core.masks import Box, Mask, iou
 from napari_foundseg.core.prompts import Prompt
@@ -136,6 +135,8 @@ def disobeyed(mask: Mask, prompt: Prompt) -> int:
 
 def middle(mask: Mask) -> tuple[int, int]:
     """Return the pixel of a mask that lies farthest from its outline; of a large one, nearly so."""
+    from scipy import ndimage
+
     step = max(1, max(mask.crop.shape) // _STEPS)
     depth = ndimage.distance_transform_edt(np.pad(mask.crop[::step, ::step], 1))[1:-1, 1:-1]
     y, x = np.unravel_index(int(depth.argmax()), depth.shape)

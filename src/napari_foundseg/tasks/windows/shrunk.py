@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Resampling, fromarray
 
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.protocols import Candidates
@@ -26,6 +25,8 @@ class Shrunk:
     """
 
     def __init__(self, rgb: NDArray[np.uint8], window: int, times: int) -> None:
+        from PIL.Image import Resampling, fromarray
+
         self._shape = (rgb.shape[0], rgb.shape[1])
         side = max(1, window >> times)
         height, width = (max(1, round(n * side / max(self._shape))) for n in self._shape)
@@ -57,5 +58,7 @@ class Shrunk:
 
 
 def _resized(logits: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    from PIL.Image import Resampling, fromarray
+
     picture = fromarray(np.ascontiguousarray(logits, np.float32))
     return np.asarray(picture.resize((shape[1], shape[0]), Resampling.BILINEAR))
