@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from napari._qt.qt_viewer import QtViewer
 from napari.settings import get_settings
+from qtpy.compat import isalive
 from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
@@ -20,6 +22,8 @@ from napari_foundseg.io.naming import table_path
 from napari_foundseg.io.writers import write_image
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.batch.batch_dock import BatchWidget
+from napari_foundseg.widgets.editing import save_row
+from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 from napari_foundseg.widgets.objects.objects_dock import ObjectsWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
@@ -346,3 +350,44 @@ def test_save_selected_layers_keeps_what_a_layer_has_or_says_what_is_lost(
         assert attributes["scale"] == [0.5, 0.5]
     else:
         assert "without scale" in form.edits.state.text()
+
+
+def test_a_form_that_is_gone_when_its_labels_are_saved_says_nothing_and_the_layer_counts_as_saved(
+    qtbot: Any, viewer: Any, engine: Any, folder: Path, scene: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer = opened(viewer, folder, scene)
+    goes_on = threading.Event()
+    outcomes: list[Any] = [["written"], OSError("no room")]
+
+    def slow(_layer: Any, path: Path) -> Any:
+        def work() -> Any:
+            goes_on.wait(10)
+            if isinstance(outcome := outcomes.pop(0), Exception):
+                raise outcome
+            path.touch()
+            return outcome
+
+        return work
+
+    monkeypatch.setattr(save_row, "saving", slow)
+    warned: list[str] = []
+    monkeypatch.setattr(save_row, "show_warning", warned.append)
+    answer(monkeypatch, folder / "cells_labels.tif")
+    for path in ("saved", "not saved"):
+        goes_on.clear()
+        form = docked(viewer, CorrectWidget(viewer))
+        form.choose([1, 2] if path == "saved" else [1])
+        form.merge() if path == "saved" else form.delete()
+        click(qtbot, form.edits.saving.button)
+        row = form.edits.saving
+        viewer.window.remove_dock_widget(form.parent())
+        form.deleteLater()
+        qtbot.waitUntil(lambda row=row: not isalive(row))
+        goes_on.set()
+        if path == "saved":
+            qtbot.waitUntil(lambda: not layer_file(layer).is_unsaved())
+            assert not warned
+        else:
+            qtbot.waitUntil(lambda: bool(warned))
+            assert "was not saved. no room" in warned[0]
+            assert layer_file(layer).is_unsaved()

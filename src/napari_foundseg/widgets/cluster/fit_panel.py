@@ -136,7 +136,12 @@ class FitPanel(QWidget):
         name = str(getattr(run.request.inputs, "name", ""))
         before = catalog().get(name)
         for wait in _LOOKS:
-            QTimer.singleShot(wait, lambda last=wait == _LOOKS[-1]: self._find_saved_model(name, before, last))
+            # A timer of the form's own ends with it.
+            timer = QTimer(self)
+            timer.setSingleShot(True)
+            timer.timeout.connect(lambda last=wait == _LOOKS[-1]: self._find_saved_model(name, before, last))
+            timer.timeout.connect(timer.deleteLater)
+            timer.start(wait)
         self.ended.emit()
 
     def show_usability(self, no_image: str) -> None:

@@ -6,7 +6,7 @@ from functools import cache
 
 from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.models.catalog import catalog
+from napari_foundseg.models.catalog import catalog, damaged_rows
 from napari_foundseg.models.store import state
 
 __all__ = ["CatalogueWatch", "catalogue_watch"]
@@ -41,4 +41,5 @@ def catalogue_watch() -> CatalogueWatch:
 
 
 def _read_states() -> list[tuple[str, str, str]]:
-    return [(row.name, row.sha256, state(row)) for row in catalog().values()]
+    rows = [(row.name, row.sha256, state(row)) for row in catalog().values()]
+    return [*rows, *((path, reason, "damaged") for path, reason in damaged_rows().items())]

@@ -11,7 +11,7 @@ from qtpy.QtGui import QAction  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
-from napari_foundseg.models.catalog import CatalogRow, row
+from napari_foundseg.models.catalog import CatalogRow, damaged_rows, row
 from napari_foundseg.models.store import addresses, locate
 from napari_foundseg.models.unsupported import IN_WORDS
 from napari_foundseg.tasks import TASKS, Task
@@ -53,6 +53,11 @@ class ModelRow(QWidget):
         self.words.setAccessibleName("Import of a model")
         self.words.setTextFormat(Qt.TextFormat.PlainText)
         self.words.hide()
+        #: Imported models that cannot be read.
+        self.damaged = wrapping_label("")
+        self.damaged.setAccessibleName("Models that cannot be read")
+        self.damaged.setTextFormat(Qt.TextFormat.PlainText)
+        self.damaged.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.import_button = QPushButton("Import…")
         self.import_button.setToolTip("Add a model of which you have the weights: a file, or a folder of transformers.")
         self.import_button.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
@@ -60,12 +65,14 @@ class ModelRow(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(labelled_row("Model", self.choice, self.import_button))
-        for label in (self.state, self.words):
+        for label in (self.state, self.words, self.damaged):
             label.setContentsMargins(70, 0, 0, 0)
             layout.addWidget(label)
         self._import = ModelImport(self)
         self._import.ended.connect(self._end_import)
         self.choice.activated.connect(lambda _at: self._say(""))
+        catalogue_watch().changed.connect(self._show_damaged)
+        self._show_damaged()
 
     def show_state(self, own_settings: str) -> None:
         """Show the state of the chosen model, and which settings it has defaults of its own for."""
@@ -141,6 +148,17 @@ class ModelRow(QWidget):
         self.words.setText(text)
         self.words.setVisible(bool(text))
 
+    def _show_damaged(self) -> None:
+        """Name the imported models that are not in the list, and why."""
+        left_out = damaged_rows()
+        self.damaged.setText("\n".join(
+            f"{Path(path).stem} is left out: {Path(path).name} cannot be read ({_shortened_reason(reason)}). "
+            "Import the model again."
+            for path, reason in left_out.items()
+        ))  # fmt: skip
+        self.damaged.setToolTip("\n".join(f"{path}: {reason}" for path, reason in left_out.items()))
+        self.damaged.setVisible(bool(left_out))
+
     def _where_to_get(self, model: CatalogRow) -> str:
         colour = theme_colour(self._viewer.theme, "text")
         links = " and ".join(
@@ -155,6 +173,10 @@ class ModelRow(QWidget):
         elif model.beside:
             facts.append(f"in one folder called {escape(model.file)}")
         return f"Not on this computer: get it from {links} ({'; '.join(facts)}), then press Import… to add it."
+
+
+def _shortened_reason(reason: str) -> str:
+    return reason if len(reason) <= _WHOLE else f"{reason[:_WHOLE]}…"
 
 
 def _folder() -> str:

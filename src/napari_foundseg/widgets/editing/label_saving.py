@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
+from qtpy.compat import isalive
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_foundseg.core.arrays import in_memory
@@ -138,6 +139,7 @@ def save_and_wait(parent: QWidget | None, layer: Labels) -> bool:
         if path is None:
             return False
         ended = _ended(saving(layer, path))
+        parent = parent if parent is not None and isalive(parent) else None
         if isinstance(ended, ChangedError):
             answer = ask_about_change(parent, ended)
             if answer == "elsewhere":

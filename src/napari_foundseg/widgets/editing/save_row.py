@@ -8,6 +8,8 @@ from typing import Any
 from weakref import ref
 
 from napari.layers import Labels
+from napari.utils.notifications import show_warning
+from qtpy.compat import isalive
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
@@ -108,10 +110,18 @@ class SaveRow(QWidget):
         self._files.ask(work, lambda result: self._save_done(layer, path, edits, result))
 
     def _save_done(self, layer: Labels, path: Path, edits: int, result: Any) -> None:
+        if not isinstance(result, Exception):
+            mark_saved(layer, path, edits)
+        if not isalive(self):
+            _warn(layer, result)
+            return
         self.button.setEnabled(self.layer is not None)
         self.say("")
         if isinstance(result, ChangedError):
             answer = ask_about_change(self, result)
+            if not isalive(self):
+                _warn(layer, result)
+                return
             if answer == "elsewhere":
                 self.save()
                 return
@@ -121,7 +131,6 @@ class SaveRow(QWidget):
         if isinstance(result, Exception):
             self.message.say(f"{layer.name!r} was not saved. {result}")
             return
-        mark_saved(layer, path, edits)
         self.say(saved_in_words(layer, path, result))
         self.saved.emit(path)
 
@@ -130,3 +139,9 @@ class SaveRow(QWidget):
         layer = self.layer
         set_usable(self.button, "" if layer is not None else f"There are no {self._what} to save yet.")
         self.state.setText("\n".join(filter(None, (self._words, "" if file is None else file.in_words()))))
+
+
+def _warn(layer: Labels, result: Any) -> None:
+    """Say in napari's window what the form would say: it was closed meanwhile."""
+    if isinstance(result, Exception):
+        show_warning(f"{layer.name!r} was not saved. {result}")
