@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from qtpy.compat import isalive
 from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_foundseg.core.arrays import in_memory
@@ -26,6 +25,7 @@ from napari_foundseg.widgets.layers.proxies import open_viewers
 from napari_foundseg.widgets.qt.changed_files import ask_about_change
 from napari_foundseg.widgets.qt.event_loop import draw_until
 from napari_foundseg.widgets.qt.file_thread import FileThread
+from napari_foundseg.widgets.qt.widget_release import is_alive
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
 __all__ = ["ask_path", "mark_saved", "mark_unwanted", "save_and_wait", "saved_in_words", "saving"]
@@ -139,7 +139,7 @@ def save_and_wait(parent: QWidget | None, layer: Labels) -> bool:
         if path is None:
             return False
         ended = _ended(saving(layer, path))
-        parent = parent if parent is not None and isalive(parent) else None
+        parent = parent if parent is not None and is_alive(parent) else None
         if isinstance(ended, ChangedError):
             answer = ask_about_change(parent, ended)
             if answer == "elsewhere":

@@ -9,7 +9,6 @@ from weakref import ref
 
 from napari.layers import Labels
 from napari.utils.notifications import show_warning
-from qtpy.compat import isalive
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
@@ -21,6 +20,7 @@ from napari_foundseg.widgets.editing.label_saving import ask_path, mark_saved, s
 from napari_foundseg.widgets.editing.layer_file import LayerFile, layer_file
 from napari_foundseg.widgets.qt.changed_files import ask_about_change
 from napari_foundseg.widgets.qt.file_thread import FileThread
+from napari_foundseg.widgets.qt.widget_release import is_alive
 
 __all__ = ["SaveRow"]
 
@@ -112,14 +112,14 @@ class SaveRow(QWidget):
     def _save_done(self, layer: Labels, path: Path, edits: int, result: Any) -> None:
         if not isinstance(result, Exception):
             mark_saved(layer, path, edits)
-        if not isalive(self):
+        if not is_alive(self):
             _warn(layer, result)
             return
         self.button.setEnabled(self.layer is not None)
         self.say("")
         if isinstance(result, ChangedError):
             answer = ask_about_change(self, result)
-            if not isalive(self):
+            if not is_alive(self):
                 _warn(layer, result)
                 return
             if answer == "elsewhere":

@@ -1,10 +1,18 @@
-"""`ReleaseOnDestroy`: clean-up when Qt destroys a widget."""
+"""Widgets that Qt destroys: `ReleaseOnDestroy`, clean-up when it does, and `is_alive`, whether it has."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["ReleaseOnDestroy"]
+from qtpy.compat import isalive
+from qtpy.QtWidgets import QWidget
+
+__all__ = ["ReleaseOnDestroy", "is_alive"]
+
+
+def is_alive(widget: QWidget) -> bool:
+    """Return whether Qt has not destroyed a widget yet: background work may end after its form was closed."""
+    return bool(isalive(widget))  # type: ignore[no-untyped-call]
 
 
 class _Releasable(Protocol):
