@@ -67,7 +67,7 @@ def test_what_comes_with_the_package_cannot_be_removed() -> None:
 
 def test_weights_of_no_family_are_named_for_what_they_are(tmp_path: Path, weights: Path) -> None:
     torch.save({"state_dict": {"conv1.weight": torch.ones(2)}}, tmp_path / "w.pth")
-    with pytest.raises(CheckpointError, match=r"1 tensors \(state_dict.conv1.weight…\).*no family"):
+    with pytest.raises(CheckpointError, match=r"1 tensors \(state_dict.conv1.weight…\).*no model that is known"):
         import_model(tmp_path / "w.pth")
     with pytest.raises(ModelNotFoundError, match="tiny"):
         import_model(weights, family="sam-9000")
@@ -125,5 +125,5 @@ def test_a_folder_of_the_hubs_own_client_is_found_by_its_id(tmp_path: Path, weig
     shutil.copy(weights, hub / "snapshots" / "abc123" / "model.safetensors")
     # A folder of ours says what it is in its JSON; a file in its own header.
     (hub / "snapshots" / "abc123" / "foundseg.json").write_text('{"format": "another"}')
-    with pytest.raises(CheckpointError, match="no family"):
+    with pytest.raises(CheckpointError, match="no model that is known"):
         import_model("hf:lab/cells")

@@ -47,6 +47,11 @@ class Family:
         field ``protocols`` with those of the file.
     verified_against : str
         What its tests compare results with, for the table of models.
+    title : str
+        What people call its models, such as ``SAM-HQ``; empty: the name of its module.
+    weights_below : tuple of str
+        Where weights lie in its folders if not at the top, as patterns of `pathlib.Path.glob` such as
+        ``models/model.pt``.
     packages : tuple of Package
         Packages that all its models import. Their versions are written into the provenance of results.
     more_packages : callable
@@ -68,6 +73,8 @@ class Family:
     rank: int
     protocols: tuple[str, ...]
     verified_against: str
+    title: str = ""
+    weights_below: tuple[str, ...] = ()
     packages: tuple[Package, ...] = ()
     more_packages: Callable[[Mapping[str, Any]], tuple[Package, ...]] = _none
     pickle_names: tuple[str, ...] = ()
@@ -93,7 +100,8 @@ class WeightsView:
     path : Path
         The file or folder.
     shapes : mapping of str to tuple of int
-        Shape of each tensor by name, as `models.files.checkpoints.read_shapes` returns it.
+        Shape of each tensor by name, as `models.files.checkpoints.read_shapes` returns it. The file is read when one
+        is asked for, so a family that knows its folders by their configuration costs nothing.
     config : mapping
         A folder's ``config.json`` (transformers) or ``foundseg.json`` (ours), or a safetensors file's metadata.
     family : str, optional

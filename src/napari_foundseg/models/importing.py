@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from napari_foundseg.models.catalog import (
     save_row,
     user_rows,
 )
-from napari_foundseg.models.families import families, family_module
+from napari_foundseg.models.families import families, family_module, family_title
 from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
 from napari_foundseg.models.files.folder_files import check_folder
+from napari_foundseg.models.files.known_kinds import kind_of_files
 from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
 from napari_foundseg.models.torch_import import check_torch_import
 from napari_foundseg.models.unsupported import unsupported_name, unsupported_weights
@@ -43,13 +44,51 @@ def view_weights(path: Path, family: str | None = None) -> WeightsView:
         raise CheckpointError(f"{path} is not there; choose a file of weights, or a folder with weights.")
     check_folder(path)
     try:
-        found = WeightsView(path, read_shapes(path), read_config(path), family)
+        config = read_config(path)
+        shapes = _ShapesOnDemand(path)
+        # A folder may hold what only its family can find; of a file the first thing to know is whether it is whole.
+        if path.is_file():
+            len(shapes)
     except CheckpointError as error:
-        named = unsupported_weights(path)
-        raise CheckpointError(f"{path} {named} ({error})" if named else str(error)) from error
-    if named := unsupported_weights(path, found.shapes, found.config):
-        raise CheckpointError(f"{path} {named}.")
-    return found
+        raise _named(path, error) from error
+    return WeightsView(path, shapes, config, family)
+
+
+class _ShapesOnDemand(Mapping[str, tuple[int, ...]]):
+    """Shapes of the tensors of a file or folder, read once, when one is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self._error: CheckpointError | None = None
+
+    def _read(self) -> dict[str, tuple[int, ...]]:
+        if self._shapes is None and self._error is None:
+            try:
+                self._shapes = read_shapes(self._path)
+            except CheckpointError as error:
+                self._error = error
+        if self._error is not None:
+            raise self._error
+        assert self._shapes is not None
+        return self._shapes
+
+    def __getitem__(self, name: str) -> tuple[int, ...]:
+        return self._read()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._read())
+
+    def __len__(self) -> int:
+        return len(self._read())
+
+
+def _named(path: Path, error: CheckpointError) -> CheckpointError:
+    """Return an error of reading weights with the name of the model that they are of, where that is known."""
+    if named := kind_of_files(path, error):
+        return CheckpointError(f"{path} {named}.")
+    named = unsupported_weights(path)
+    return CheckpointError(f"{path} {named} ({error})") if named else error
 
 
 def import_model(path: str | Path, name: str | None = None, family: str | None = None) -> CatalogRow:
@@ -156,24 +195,57 @@ def _where(path: str | Path) -> Path:
 
 
 def _recognise(view: WeightsView) -> tuple[str, dict[str, Any]]:
-    """Return the first family that recognises weights, and the fields of their row."""
+    """Return the first family that recognises weights, and the fields of their row.
+
+    A family that finds its own weights damaged, or fails, does not keep the others from being asked.
+    """
     candidates = families() if view.family is None else {view.family: family_module(view.family)}
+    failed: list[FoundsegError] = []
     for name, module in candidates.items():
         try:
             fields = module.recognise(view)
-        except (FoundsegError, MemoryError):
+        except MemoryError:
             raise
-        except Exception as error:  # of whatever shapes tensors are said to be
-            raise CheckpointError(
-                f"{view.path} is taken for {name}, but tensors are missing or of odd shapes ({type(error).__name__}: "
-                f"{error!s:.200}). It is damaged or of another model; get it again."
-            ) from error
-        if fields is not None:
-            return name, fields
+        except FoundsegError as error:
+            failed.append(error)
+        except Exception as error:  # noqa: BLE001 - of whatever shapes tensors are said to be
+            problem = CheckpointError(
+                f"{view.path} is taken for {family_title(name)}, but tensors are missing or of odd shapes "
+                f"({type(error).__name__}: {error!s:.200}). It is damaged or of another model; get it again."
+            )
+            problem.__cause__ = error
+            failed.append(problem)
+        else:
+            if fields is not None:
+                _check_readable(view)
+                return name, fields
+    raise _unrecognised(view, failed)
+
+
+def _check_readable(view: WeightsView) -> None:
+    """Raise CheckpointError if the weights of a recognised model are damaged, or hold code."""
+    try:
+        len(view.shapes)
+    except CheckpointError as error:
+        raise _named(view.path, error) from error
+
+
+def _unrecognised(view: WeightsView, failed: Sequence[FoundsegError]) -> FoundsegError:
+    """Return the error of weights that no family takes: what they are where that is known, else what the first said."""
+    try:
+        shapes = dict(view.shapes)
+    except CheckpointError as error:
+        return _named(view.path, error)
+    named = kind_of_files(view.path) or unsupported_weights(view.path, shapes, view.config)
+    if named:
+        return CheckpointError(f"{view.path} {named}.")
+    if failed:
+        return failed[0]
     kind = view.config.get("model_type") or (view.config.get("architectures") or [None])[0]
-    what = f"a {kind} model" if kind else f"{len(view.shapes)} tensors ({', '.join(list(view.shapes)[:3]) or 'none'}…)"
-    wanted = "of no family here" if view.family is None else f"not of the family {view.family}"
-    raise CheckpointError(f"{view.path} holds {what}, which is {wanted}. Families are: {', '.join(families())}.")
+    what = f"a {kind} model" if kind else f"{len(shapes)} tensors ({', '.join(list(shapes)[:3]) or 'none'}…)"
+    known = "; ".join(dict.fromkeys(family_title(name) for name in families()))
+    wanted = "no model that is known here" if view.family is None else f"not {family_title(view.family)}"
+    return CheckpointError(f"{view.path} holds {what}, which is {wanted}. What can be imported: {known}.")
 
 
 def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, sha256: str) -> CatalogRow | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
-from napari_foundseg.models.families import family_module
+from napari_foundseg.models.families import families, family_module
 
 __all__ = [
     "addresses",
@@ -94,7 +94,14 @@ def weight_files(path: Path) -> list[Path]:
         decoder = path.with_name(f"{path.stem}_decoder{path.suffix}")
         return [path, decoder] if path.name.startswith(_MICRO_SAM) and decoder.is_file() else [path]
     kinds = (sorted(path.glob(pattern)) for pattern in _WEIGHTS)
-    return next((found for found in kinds if found), [])
+    return next((found for found in kinds if found), []) or _weights_below(path)
+
+
+def _weights_below(path: Path) -> list[Path]:
+    """Return weight files one or more folders down, where the first family that says so has them."""
+    patterns = (module.FAMILY.weights_below for module in families().values())
+    found = (sorted({file for pattern in one for file in path.glob(pattern)}) for one in patterns)
+    return next((files for files in found if files), [])
 
 
 def hash_of(path: Path) -> str:
@@ -106,12 +113,17 @@ def hash_of(path: Path) -> str:
         hashes = {}
         for part in found:
             with part.open("rb") as file:
-                hashes[part.name] = hashlib.file_digest(file, "sha256").hexdigest()
+                hashes[_name_in(path, part)] = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     if not path.is_dir() and len(found) == 1:
         return hashes[path.name]
     return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
+
+
+def _name_in(path: Path, part: Path) -> str:
+    """Return what a weight file is called in the hash of its folder."""
+    return part.relative_to(path).as_posix() if path.is_dir() else part.name
 
 
 def state(row: CatalogRow) -> str:

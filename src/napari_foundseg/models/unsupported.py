@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -27,11 +27,23 @@ class _Unsupported(NamedTuple):
     """Pattern of names of tensors that only its files have; by default none."""
     kinds: tuple[str, ...] = ()
     """``model_type`` in its folders of transformers."""
+    axes: int | None = None
+    """How many axes such a tensor has, where others have tensors of the same name."""
+
+    def has(self, name: str, shape: tuple[int, ...] | None) -> bool:
+        """Tell whether a tensor is one that only its files have."""
+        right = self.axes is None or shape is None or len(shape) == self.axes
+        return right and re.search(self.tensors, name) is not None
 
 
 _MODELS: Final = (
     _Unsupported("SAM 3", _SAMS, r"sam[-_ .]?3", r"(^|\.)(geometry_encoder|detector\.backbone)\.",
                  ("sam3", "sam3_video", "sam3_tracker", "sam3_tracker_video")),
+    _Unsupported("SAM-Med3D", "it segments volumes at once; for each slice use SAM, MedSAM or micro-sam",
+                 r"sam[-_ ]?med[-_ ]?3d", r"(^|\.)image_encoder\.patch_embed\.proj\.weight$", axes=5),
+    _Unsupported("TopoLoRA-SAM", _SAMS, r"topo[-_ ]?lora", r"(^|\.)image_encoder\..*\.lora_A$"),
+    _Unsupported("SAM with LoRA layers", _SAMS, r"sam[-_ ]?lora|samed",
+                 r"(^|\.)image_encoder\..*(\.linear_[ab]_[qv]|\.lora_A\.)|^w_[ab]_\d{3}$"),
     _Unsupported("EfficientSAM", _SAMS, r"efficient[-_ ]?sam",
                  r"(^|\.)mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.(fc|layers\.\d+\.\d+)\."),
     _Unsupported("FastSAM", _SAMS, r"fast[-_ ]?sam"),
@@ -46,24 +58,25 @@ _MODELS: Final = (
 )  # fmt: skip
 
 
-def unsupported_weights(path: Path, tensors: Iterable[str] = (), config: Mapping[str, Any] | None = None) -> str:
+def unsupported_weights(
+    path: Path, tensors: Mapping[str, tuple[int, ...]] | None = None, config: Mapping[str, Any] | None = None
+) -> str:
     """Say which unsupported model a file or folder holds, to follow its name; empty if it is none that is known.
 
     Parameters
     ----------
     path : Path
         The file or folder.
-    tensors : iterable of str
-        Names of its tensors; none where they cannot be read, which leaves the names of file and folder.
+    tensors : mapping of str to tuple of int, optional
+        Shapes of its tensors; none where they cannot be read, which leaves the names of file and folder.
     config : mapping, optional
         Its ``config.json``.
     """
-    names = list(tensors)
     kind = (config or {}).get("model_type")
     for model in _MODELS:
-        if kind in model.kinds or any(re.search(model.tensors, name) for name in names):
+        if kind in model.kinds or any(model.has(name, shape) for name, shape in (tensors or {}).items()):
             return f"is a {model.name} checkpoint: not supported yet; {model.instead}"
-    if names:
+    if tensors:
         return ""
     if _is_stardist(path):
         return f"is a StarDist model: not supported yet; {_CELLS}"

@@ -13,7 +13,7 @@ from typing import cast
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.models.family import FamilyModule
 
-__all__ = ["families", "family_module", "family_names", "register_family"]
+__all__ = ["families", "family_module", "family_names", "family_title", "register_family"]
 
 #: Families outside this package: name and dotted path of the module.
 _registered: dict[str, str] = {}
@@ -40,12 +40,18 @@ def family_module(name: str) -> FamilyModule:
     """Import the module of a family; ModelNotFoundError if there is none of that name."""
     modules = _modules()
     if name not in modules:
-        raise ModelNotFoundError(f"There is no family {name!r}; choose one of {', '.join(family_names())}.")
+        named = ", ".join(f"{one} ({family_title(one)})" for one in family_names())
+        raise ModelNotFoundError(f"There is no family {name!r}; choose one of {named}.")
     module = import_module(modules[name])
     missing = [part for part in ("FAMILY", "load", "recognise") if part not in vars(module)]
     if missing:
         raise TypeError(f"{modules[name]} is no model family: it lacks {', '.join(missing)}.")
     return cast("FamilyModule", module)
+
+
+def family_title(name: str) -> str:
+    """Return what people call the models of a family, such as ``SAM-HQ``."""
+    return family_module(name).FAMILY.title or name.replace("_", " ")
 
 
 def families() -> dict[str, FamilyModule]:

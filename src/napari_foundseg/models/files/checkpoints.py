@@ -9,6 +9,7 @@ file that names anything else is refused.
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.families import families
 from napari_foundseg.models.files.folder_files import read_json
+from napari_foundseg.models.files.known_kinds import is_onnx
 from napari_foundseg.models.files.numpy_pickles import is_array_pickle, read_array_shapes, read_arrays
 from napari_foundseg.models.files.safetensors_files import CUT_SHORT, is_safetensors, read_header, read_safetensors
 from napari_foundseg.models.files.torch_pickles import ForeignNamesError, read_torch_shapes, read_torch_tensors
@@ -79,12 +81,16 @@ def describe(path: Path) -> str:
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "is a web page (HTML), not weights: the download led to a page; open the link and get the file itself"
     if head.startswith(b"version https://git-lfs"):
-        return "is a pointer of Git LFS, not the weights themselves: get the file itself (git lfs pull)"
+        size = re.search(rb"^size (\d+)", head, re.MULTILINE)
+        large = f", which have {int(size[1]) / 1e6:.1f} MB" if size else ""
+        return f"is a pointer of Git LFS, not the weights themselves{large}: get the file itself (git lfs pull)"
     if start.startswith((b"{", b"[")):
         return "is a text in JSON, not weights: perhaps the answer of a server; get the file again"
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
             return f"is {name}, not weights"
+    if is_onnx(head):
+        return "is an ONNX model, not weights"
     if head.startswith(b"PK\x03\x04"):
         return "is a ZIP archive without weights: unpack it" if zipfile.is_zipfile(path) else CUT_SHORT
     if head[:1] == b"\x80" or _is_safetensors_name(path):
@@ -94,7 +100,7 @@ def describe(path: Path) -> str:
 
 _OTHERS = {b"\x89PNG": "a picture (PNG)", b"\xff\xd8\xff": "a picture (JPEG)", b"II*\0": "a TIFF image",
            b"MM\0*": "a TIFF image", b"%PDF": "a PDF", b"\x1f\x8b": "a gzip archive", b"\x89HDF": "an HDF5 file",
-           b"ONNX": "an ONNX model", b"\x08\x03": "an ONNX model"}  # fmt: skip
+           b"ONNX": "an ONNX model"}  # fmt: skip
 
 
 def check(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:

@@ -27,6 +27,7 @@ __all__ = ["FAMILY", "load", "recognise"]
 _ARCHITECTURE = "DetrForSegmentation"
 FAMILY = Family(
     rank=50,
+    title="DETR (of its authors)",
     protocols=ARCHITECTURES[_ARCHITECTURE].protocols,
     verified_against="transformers: its forward pass and post-processing on the same weights under its own names, "
     "equal",

@@ -33,6 +33,7 @@ __all__ = ["FAMILY", "CentreModel", "load", "recognise"]
 
 FAMILY = Family(
     rank=50,
+    title="Panoptic-DeepLab",
     protocols=("CentreOffsets", "SemanticClasses"),
     verified_against="detectron2: its own network, equal (difference 0.0); in the tests a composition in plain torch "
     "after its source, within 5e-4 of a map's spread",

@@ -24,6 +24,7 @@ __all__ = ["FAMILY", "MaskRcnn", "Pixelwise", "load", "recognise"]
 
 FAMILY = Family(
     rank=50,
+    title="FCN, DeepLabV3, LR-ASPP, Mask R-CNN (of torchvision)",
     protocols=("InstanceMasks", "SemanticClasses"),
     verified_against="torchvision: its forward pass, equal",
     packages=(Package("torchvision"),),

@@ -68,6 +68,7 @@ def _packages_of(options: Mapping[str, Any]) -> tuple[Package, ...]:
 
 FAMILY = Family(
     rank=40,
+    title="Mask2Former, MaskFormer, OneFormer, EoMT, DETR, RF-DETR, SegFormer, UperNet, BEiT, DPT (of transformers)",
     protocols=_UNIVERSAL,
     verified_against="transformers: its forward pass and post-processing, equal",
     packages=(Package("transformers"),),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ __all__ = ["FAMILY", "DinoModel", "load", "recognise"]
 
 FAMILY = Family(
     rank=70,
+    title="DINO",
     protocols=("FeatureExtractor",),
     verified_against="timm (DINO) and transformers: their forward passes, equal within float16",
     packages=(Package("transformers"),),
@@ -33,6 +35,12 @@ FAMILY = Family(
 #: ImageNet's, of grey values 0 to 255.
 _MEAN = (123.675, 116.28, 103.53)
 _STD = (58.395, 57.12, 57.375)
+_T = TypeVar("_T")
+#: Tensors that every network of DINO's release has, and those of a training's head.
+_RELEASE = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "norm.weight"}
+_HEADS = ("head.", "fc.")
+#: What a training or a wrapper puts before the names of a network.
+_PREFIX = re.compile(r"((teacher|state_dict|model|module|backbone|encoder|vit)\.)*")
 #: transformers' names of the kinds that are read, and what they are called.
 _KINDS = {
     "vit": "DINO",
@@ -99,14 +107,12 @@ def vit_model(tensors: dict[str, torch.Tensor], name: str, key: str, device: str
 def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Return fields of the row if weights are a DINO's."""
     kind = found.config.get("model_type")
-    shapes = {name: shape for name, shape in found.shapes.items() if not name.startswith(("head.", "fc."))}
-    release = {"cls_token", "pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "norm.weight"}
     if kind in _KINDS:
         width = found.config.get("hidden_size") or (found.config.get("hidden_sizes") or [0])[-1]
         title = f"{_KINDS[str(kind)]}, width {width}"
         if kind == "vit" and not _is_dino_vit(found.config):
             return None
-    elif release <= set(shapes):
+    elif (shapes := _of_network(found.shapes)) is not None:
         dim, _, patch, _ = shapes["patch_embed.proj.weight"]
         title = f"DINO ViT-{ {384: 'S', 768: 'B'}.get(dim, dim) }/{patch}"
     else:
@@ -123,14 +129,32 @@ def _is_dino_vit(config: Mapping[str, Any]) -> bool:
     return config.get("num_channels", 3) == 3 and "ForImageClassification" not in str(config.get("architectures"))
 
 
+def _of_network(tensors: Mapping[str, _T]) -> dict[str, _T] | None:
+    """Return the tensors of one network of DINO by its release's names, None if there is none.
+
+    Training writes the teacher, whose features are published and used, beside a student and an optimiser.
+    """
+    for prefix in sorted((n[: -len("cls_token")] for n in tensors if n.endswith("cls_token")), key=_last_is_teacher):
+        own = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+        own = {n: v for n, v in own.items() if not n.startswith(_HEADS)}
+        if _PREFIX.fullmatch(prefix) and own.keys() >= _RELEASE:
+            return own
+    return None
+
+
+def _last_is_teacher(prefix: str) -> tuple[bool, int]:
+    return "teacher" not in prefix, len(prefix)
+
+
 def named_like_release(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return DINO v1 weights under their release's names."""
     import torch
 
+    if (released := _of_network(tensors)) is not None:
+        return released
     own = dict(tensors)
-    for prefix in ("teacher.backbone.", "teacher.module.backbone.", "vit.", "module."):
-        if any(name.startswith(prefix) for name in own):
-            own = {name.removeprefix(prefix): v for name, v in own.items() if name.startswith(prefix)}
+    if any(name.startswith("vit.") for name in own):
+        own = {name.removeprefix("vit."): v for name, v in own.items() if name.startswith("vit.")}
     if "embeddings.cls_token" not in own:
         return own
     out = {

@@ -33,6 +33,7 @@ __all__ = ["FAMILY", "StegoModel", "load", "recognise"]
 
 FAMILY = Family(
     rank=60,
+    title="STEGO",
     protocols=("Clustering",),
     verified_against="the published head written out, equal within float16",
     # Published checkpoints are Lightning's, with omegaconf's options.

@@ -22,6 +22,7 @@ __all__ = ["FAMILY", "TextImageModel", "load", "recognise"]
 
 FAMILY = Family(
     rank=40,
+    title="CLIP and SigLIP",
     protocols=("TextImage",),
     verified_against="transformers: its logits, equal within 1e-4",
     packages=(Package("transformers"),),

@@ -24,6 +24,7 @@ __all__ = ["FAMILY", "ClipSegModel", "load", "recognise"]
 
 FAMILY = Family(
     rank=40,
+    title="CLIPSeg",
     protocols=("TextMaps",),
     verified_against="transformers: its forward pass, equal within 2e-5",
     packages=(Package("transformers"),),

@@ -32,6 +32,7 @@ __all__ = ["FAMILY", "MedSamModel", "load", "recognise"]
 #: Its files have SAM's tensors, so it is asked before SAM.
 FAMILY = Family(
     rank=25,
+    title="MedSAM",
     protocols=("Promptable",),
     verified_against="the authors' recipe on segment-anything, equal within 1e-4",
     packages=(Package("segment-anything"),),

@@ -29,6 +29,7 @@ __all__ = ["FAMILY", "MicroSamModel", "load", "recognise"]
 
 FAMILY = Family(
     rank=20,
+    title="micro-sam",
     protocols=("InstanceDecoding", *SAM_PROTOCOLS),
     verified_against="torch-em's decoder written out, equal within 1e-4; the rest as SAM",
     packages=(Package("segment-anything"),),

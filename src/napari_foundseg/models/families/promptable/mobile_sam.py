@@ -13,6 +13,7 @@ __all__ = ["FAMILY", "load", "recognise"]
 
 FAMILY = Family(
     rank=30,
+    title="MobileSAM",
     protocols=SAM_PROTOCOLS,
     verified_against="the authors' own classes, equal within 1.2e-5; in the tests timm: its encoder, within 1e-4; the "
     "rest as SAM",

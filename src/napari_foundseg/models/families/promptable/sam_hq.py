@@ -24,6 +24,7 @@ __all__ = ["FAMILY", "SamHqModel", "load", "recognise"]
 
 FAMILY = Family(
     rank=20,
+    title="SAM-HQ",
     protocols=SAM_PROTOCOLS,
     verified_against="the authors' own classes, equal within 9e-6; in the tests their decoder written out, and "
     "transformers with a slip mended, within 1e-4",

@@ -16,6 +16,7 @@ __all__ = ["FAMILY", "FIELDS", "load", "recognise"]
 
 FAMILY = Family(
     rank=30,
+    title="SAM",
     protocols=SAM_PROTOCOLS,
     verified_against="segment-anything: encoder, decoder and generator, equal within 1e-4",
     packages=(Package("segment-anything"),),

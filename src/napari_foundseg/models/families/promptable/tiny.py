@@ -26,6 +26,7 @@ __all__ = ["FAMILY", "TinyModel", "load", "recognise"]
 
 FAMILY = Family(
     rank=10,
+    title="foundseg-tiny",
     protocols=("NucleusDecoding", "InstanceDecoding", *SAM_PROTOCOLS),
     verified_against="annotated images that it was not trained on (its own weights)",
     packages=(Package("segment-anything"),),

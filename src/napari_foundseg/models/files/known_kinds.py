@@ -1,0 +1,106 @@
+"""What files and folders are that hold a model, but none that is read here: told by their other files.
+
+Nothing of them is read as weights, and nothing runs.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from napari_foundseg.models.files.small_text import read_small_text
+
+__all__ = ["is_onnx", "kind_of_files"]
+
+#: Fields that may follow the version in an ONNX file, as protobuf writes them.
+_AFTER_VERSION = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2)
+#: Newest version of ONNX's format that is told from other files.
+_NEWEST_ONNX = 0x20
+#: Packages whose networks are stored as objects, and what people call them.
+_YOLO = ("ultralytics", "models.yolo", "models.common", "yolov5", "yolov6")
+
+
+def kind_of_files(path: Path, error: Exception | None = None) -> str:
+    """Say what a file or folder is, to follow its name; empty if it is none of those that are known.
+
+    Parameters
+    ----------
+    path : Path
+        The file or folder, or a file of it.
+    error : Exception, optional
+        Why its weights could not be read.
+    """
+    if path.is_file() and _is_onnx_file(path):
+        return "is an ONNX model: not supported yet; get its weights as .safetensors or .pth"
+    names = getattr(error.__cause__, "names", []) if error is not None else []
+    if any(name.startswith(_YOLO) for name in names):
+        return (
+            "is a YOLO network that was stored as objects, which may hold code: not supported yet, and nothing of it "
+            "was run; for nuclei and cells use foundseg-tiny or micro-sam, for things in photographs Mask R-CNN"
+        )
+    if "a TorchScript program" in names:
+        return (
+            "is a TorchScript program, not weights: not supported, and nothing of it was run; get the weights as "
+            ".safetensors or .pth"
+        )
+    if path.is_dir():
+        return _of_folder(path) or _of_onnx_in(path)
+    return _of_folder(path.parent) or _of_folder(path.parent.parent)
+
+
+def is_onnx(head: bytes) -> bool:
+    """Tell an ONNX model by its first bytes: the format's version, then the first field of a model."""
+    return len(head) > 2 and head[0] == 0x08 and 3 <= head[1] <= _NEWEST_ONNX and head[2] in _AFTER_VERSION
+
+
+def _is_onnx_file(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            head = file.read(64)
+    except OSError:
+        return False
+    pointer = head.startswith(b"version https://git-lfs")
+    return is_onnx(head) or (path.suffix.lower() == ".onnx" and bool(head) and not pointer)
+
+
+def _of_folder(folder: Path) -> str:
+    """Say what a folder is by the files that describe it."""
+    if any((folder / "configs" / name).is_file() for name in ("inference.json", "metadata.json", "inference.yaml")):
+        title = _facts(folder / "configs" / "metadata.json").get("name")
+        named = f" ({title})" if isinstance(title, str) and title else ""
+        return (
+            f"is a MONAI bundle{named}: not supported yet; for slices of medical images use MedSAM, or a model of the "
+            "form Semantic"
+        )
+    if (folder / "inference_session_class.json").is_file():
+        return "is an nnInteractive model: not supported yet; for slices of medical images use MedSAM or SAM"
+    plans = _facts(folder / "plans.json")
+    if plans and ("configurations" in plans or "plans_name" in plans):
+        interactive = "nninteractive" in f"{folder.name} {plans.get('plans_name', '')}".lower()
+        name = "nnInteractive" if interactive else "nnU-Net"
+        return f"is an {name} model: not supported yet; for classes choose a model of the form Semantic"
+    adapter = _facts(folder / "adapter_config.json")
+    if adapter:
+        base = adapter.get("base_model_name_or_path")
+        return (
+            f"is an adapter ({adapter.get('peft_type', 'PEFT')}) for {base or 'a model that it does not name'}: not "
+            "supported yet; it has no model of its own"
+        )
+    return ""
+
+
+def _of_onnx_in(folder: Path) -> str:
+    onnx = next(iter(sorted(folder.glob("*.onnx"))), None)
+    if onnx is None or any(folder.glob("*.safetensors")):
+        return ""
+    return f"holds an ONNX model ({onnx.name}): not supported yet; get its weights as .safetensors or .pth"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Return what a JSON file says, empty if it is none."""
+    try:
+        found = json.loads(read_small_text(path))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
