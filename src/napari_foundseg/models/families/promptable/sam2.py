@@ -15,6 +15,7 @@ __all__ = ["FAMILY", "FIELDS", "load", "recognise"]
 
 FAMILY = Family(
     rank=35,
+    title="SAM 2, SAM 2.1, MedSAM2 and EdgeTAM",
     protocols=SAM_PROTOCOLS,
     verified_against="the authors' package sam2 1.1.0 and transformers: encoder and decoder, equal within 1e-4",
     packages=(Package("transformers", "5.24"), Package("segment-anything")),
