@@ -268,6 +268,13 @@ def test_what_will_be_run_is_said_in_the_words_of_the_forms(qtbot: Any, toy: Any
     assert form.state.text() == "1 item: 1 waiting."
 
 
+def test_the_end_says_how_many_results_are_to_be_looked_at(qtbot: Any, toy: Any) -> None:
+    form = toy("done", "dark", "dark")
+    run(qtbot, form)
+    assert column(form, 1) == ["done", "done, look", "done, look"]
+    assert "3 done (2 to look at)" in form.state.text()
+
+
 def test_one_worker_runs_one_image(qtbot: Any, toy: Any) -> None:
     form = toy("poll", "poll", "poll", "done")
     form.workers.setValue(1)
@@ -468,6 +475,31 @@ def test_the_last_run_is_a_recipe_without_a_file(
     assert column(form, 0) == ["cells.tif"]
     assert form.session.request.results == tmp_path / "results"
     assert form.session.request.recipe.steps[0].settings["pred_iou_thresh"] == automatic.settings.pred_iou_thresh
+
+
+def test_the_last_run_on_an_image_in_no_file_asks_where_its_results_go(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, form: BatchWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    viewer.add_image(scene.image, name="cells")
+    engine.answer = lambda _: scene.automatic
+    automatic = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(automatic)
+    click(qtbot, automatic.run_button)
+    wait(qtbot, lambda: automatic.last_run.command_button.isEnabled())
+    asked: list[str] = []
+    answers: list[list[str]] = [[], [str(tmp_path / "mine")]]
+    form.ask_path = lambda kind: (asked.append(kind), answers.pop(0))[1]
+    click(qtbot, form.last_button)
+    assert "choose a folder for the results" in form.messages["recipe"].text()
+    assert form.session.request.recipe is None
+    click(qtbot, form.last_button)
+    listed(qtbot, form)
+    assert asked == ["results", "results"]
+    assert form.place_label.text() == str(tmp_path / "mine")
+    assert column(form, 0) == ["cells.tif"]
+    assert not (tmp_path / "results").exists()
+    assert not form.messages["recipe"].text()
 
 
 def test_a_copied_command_writes_what_the_run_would(

@@ -210,6 +210,23 @@ def test_a_threshold_acts_live_until_the_person_paints(
     np.testing.assert_array_equal(labels.data, painted)
 
 
+def test_save_labels_does_not_offer_an_earlier_result_where_nothing_was_found(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any
+) -> None:
+    engine.answer = lambda _: scene.automatic
+    viewer.add_image(scene.image, name="cells")
+    form = docked(viewer, AutomaticWidget)
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(form.saving.button.isEnabled)
+    engine.answer = lambda _: dataclasses.replace(
+        scene.automatic, pixels=np.zeros_like(scene.automatic.labels), table=scene.automatic.table.iloc[:0]
+    )
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: form.result.text().startswith("No objects"))
+    assert not form.saving.button.isEnabled()
+    assert form.saving.state.text() == ""
+
+
 def test_prompts_in_a_stack_are_those_of_the_current_slice(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
     mask = dataclasses.replace(scene.masks[0], index=(2,))
     engine.answer = lambda _: dataclasses.replace(scene.prompted, masks=(mask,))

@@ -382,11 +382,29 @@ def test_what_is_wrong_with_files_is_said_and_the_open_image_stays(
         go(qtbot, form, form.next_button)
         assert words in form.messages["run"].text()
         assert form.session.row == 1
+    assert states(form)[3] == "unreadable"
+    assert "no TIFF" in form.table.topLevelItem(3).toolTip(1)
+    tifffile.imwrite(folder / "cells12.tif", scene.image)
+    form.table.wanted.emit(3)
+    settle(qtbot, form)
+    assert states(form)[3] == "new"
     assert (folder / "cells2_labels.tif").read_bytes() == b"II*\0"
     (folder / STATE_FILE).write_text("{}")
     go(qtbot, form, form.folder_button)
     assert "is no worklist" in form.messages["image"].text()
     assert (folder / STATE_FILE).read_text() == "{}"
+
+
+def test_the_next_image_counts_as_unreadable_before_it_is_opened(
+    qtbot: Any, viewer: Any, form: WorklistWidget, folder: Path
+) -> None:
+    (folder / NAMES[1]).write_bytes(b"no image")
+    go(qtbot, form, form.folder_button)
+    assert set(states(form)) == {"new"}
+    go(qtbot, form, form.next_button)
+    qtbot.waitUntil(lambda: "unreadable" in states(form))
+    assert states(form).count("unreadable") == 1
+    assert not form.messages["run"].text()
 
 
 def test_an_image_swapped_under_its_labels_is_noticed(

@@ -53,8 +53,9 @@ def compute(ready: tuple[Order, list[str]], context: StageContext) -> Any:
 
 
 def write(computed: tuple[Order, list[str]], context: StageContext) -> ItemOutcome:
-    order, _ = computed
-    return _outcome(order, "done", objects=3, seconds=0.5)
+    order, words = computed
+    reason = "the picture is dark" if words == ["dark"] else ""
+    return _outcome(order, "done", objects=3, seconds=0.5, reason=reason)
 
 
 def _outcome(order: Order, state: Any, **more: Any) -> ItemOutcome:

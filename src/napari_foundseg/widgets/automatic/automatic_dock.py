@@ -106,6 +106,9 @@ class AutomaticWidget(TaskForm):
             return self._add_to_layer(target, run, segmentation, found, seconds)
         self._result_target = target
         labels = self._add_layer(target, found) if len(found) else None
+        if labels is None:
+            # What could be saved is the layer of an earlier run.
+            self.saving.follow(None)
         if segmentation.maps is not None or segmentation.masks is not None:
             self._result = (segmentation, run, labels)
             self._edited = False

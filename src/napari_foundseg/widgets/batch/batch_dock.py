@@ -100,8 +100,14 @@ class BatchWidget(Dock):
         if record is None:
             self._show_error("recipe", RecipeError("There is no run yet. Run Automatic masks, or open a recipe."))
             return
-        folder = folder_of(Path(record.request.image.source).absolute()) if record.request.image.source else Path.home()
-        if not record.request.image.source and not self.session.request.paths:
+        source = record.request.image.source
+        folder = folder_of(Path(source).absolute()) if source else Path.home()
+        if not source and not self.session.request.paths:
+            # Listing already saves the image there.
+            if self.session.request.out is None and not self.choose_results(1):
+                words = f"The image of {record.layer!r} is in no file: choose a folder for the results."
+                self._show_error("recipe", RecipeError(words))
+                return
             self.session.choose(layers=((record.layer, record.request.image),))
         self.session.use(lambda: record.as_recipe(folder), folder, f"Last run, of {record.layer}")
 
@@ -156,13 +162,14 @@ class BatchWidget(Dock):
         self._clear_messages()
         self.session.choose(paths=(), layers=())
 
-    def choose_results(self, choice: int) -> None:
-        """Set where results are written: 0 as in the recipe, 1 in a folder that is asked for."""
+    def choose_results(self, choice: int) -> bool:
+        """Set where results are written: 0 as in the recipe, 1 in a folder that is asked for; return whether it is."""
         self._clear_messages()
         chosen = self.ask_path("results") if choice else []
         if chosen or not choice:
             self.session.choose(out=Path(chosen[0]) if chosen else None)
         self._update_controls()
+        return bool(chosen)
 
     def open_item(self, row: int) -> None:
         """Open an image with its result in the worklist, for correction."""

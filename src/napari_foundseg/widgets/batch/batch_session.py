@@ -53,6 +53,11 @@ class Line:
     counted: str = ""
 
     @property
+    def noted(self) -> bool:
+        """Whether it has a result that the user should look at."""
+        return self.state in ("done", "already done") and bool(self.reason)
+
+    @property
     def shown(self) -> str:
         """The name without folders."""
         return self.item.name.rpartition("/")[2]
@@ -211,10 +216,12 @@ class BatchSession(QObject):
         return sum(line.state in _ENDED for line in self.lines)
 
     def in_words(self) -> str:
-        """Return the number of items in each state, such as ``198 done, 2 failed``."""
+        """Return the number of items in each state, such as ``198 done, 2 failed (3 to look at)``."""
         counts = Counter(line.state for line in self.lines)
         order = (*_ENDED, "running", "elsewhere", "waiting", "not done")
-        return ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+        words = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
+        noted = sum(line.noted for line in self.lines)
+        return f"{words} ({noted} to look at)" if noted else words
 
     def results(self) -> list[Result]:
         """Return images and labels of all items, for the worklist."""

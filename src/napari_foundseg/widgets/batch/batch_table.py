@@ -100,7 +100,7 @@ class BatchTable(ItemTable):
         share = f" {line.share:.0%}" if line.state == "running" and line.share else ""
         texts = (
             line.shown,
-            f"{line.state}{share}{', look' if _is_noted(line) else ''}",
+            f"{line.state}{share}{', look' if line.noted else ''}",
             f"{line.seconds:.1f} s" if line.seconds else "",
             "" if line.objects is None else str(line.objects),
             _short(line.channel),
@@ -132,11 +132,6 @@ def _short(channel: str) -> str:
     """Return the names in ``channel 1 of 3 (DAPI)``, or the numbers where there are none."""
     numbers, _, names = channel.partition(" (")
     return names.removesuffix(")") or numbers.removeprefix("channels").removeprefix("channel").strip()
-
-
-def _is_noted(line: Line) -> bool:
-    """Tell whether an item has a result that the user should look at."""
-    return line.state in ("done", "already done") and bool(line.reason)
 
 
 def read_picture(path: Path) -> QImage:

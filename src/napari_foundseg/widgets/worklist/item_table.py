@@ -20,6 +20,7 @@ _STATE_HELP = {
     "in work": "Its labels were edited.",
     "done": "Marked as done.",
     "missing": "Its file no longer exists.",
+    "unreadable": "Its file cannot be read",
 }
 
 
@@ -102,12 +103,13 @@ class WorklistTable(ItemTable):
         for row, item in enumerate(items):
             self.show_item(row, item)
 
-    def show_item(self, row: int, item: WorklistItem, *, opened: bool = False) -> None:
+    def show_item(self, row: int, item: WorklistItem, *, opened: bool = False, why_unreadable: str = "") -> None:
         """Show the state of an image."""
-        state = "missing" if item.missing else item.record.state
+        state = "missing" if item.missing else "unreadable" if why_unreadable else item.record.state
+        state_help = f"{_STATE_HELP[state]}: {why_unreadable}" if state == "unreadable" else _STATE_HELP[state]
         count = item.record.objects
         texts = (item.name, state, "" if count is None else str(count))
-        helps = (str(item.path or item.name), _STATE_HELP[state], f"Number of objects in {item.labels}, as last saved.")
+        helps = (str(item.path or item.name), state_help, f"Number of objects in {item.labels}, as last saved.")
         self.show_row(row, texts, helps, opened=opened)
         line = self.topLevelItem(row)
         assert line is not None

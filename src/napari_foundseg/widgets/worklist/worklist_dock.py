@@ -231,12 +231,16 @@ class WorklistWidget(Dock):
         self.table.fill(session.items)
         self.source.setText(session.source)
         self._show_place()
-        if session.row is not None:
-            self._update_row(session.row)
+        for row, item in enumerate(session.items):
+            if row == session.row or item.name in session.unreadable:
+                self._update_row(row)
         self._follow_keys()
 
     def _update_row(self, row: int) -> None:
-        self.table.show_item(row, self.session.items[row], opened=row == self.session.row)
+        session = self.session
+        item = session.items[row]
+        unreadable = session.unreadable.get(item.name, "")
+        self.table.show_item(row, item, opened=row == session.row, why_unreadable=unreadable)
 
     # Helpers.
 

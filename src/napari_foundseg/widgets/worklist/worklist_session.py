@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image as ImageLayer
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-from napari_foundseg.core.errors import ChangedError, FoundsegError, WorklistError
+from napari_foundseg.core.errors import BadImageError, ChangedError, FoundsegError, WorklistError
 from napari_foundseg.io.formats.table import image_formats, listed
 from napari_foundseg.io.naming import is_image_folder
 from napari_foundseg.io.worklist import WorklistItem, items_of_folder, named_items, paired_items
@@ -61,6 +62,8 @@ class WorklistSession(QObject):
         self.images: Path | None = None
         #: The folder of the labels; None for that of the images.
         self.labels: Path | None = None
+        #: Why images cannot be read, by name; known of those that were opened or are next.
+        self.unreadable: dict[str, str] = {}
         self.busy = False
         self._at = -1
         self._layers: dict[str, ImageLayer] = {}
@@ -229,6 +232,7 @@ class WorklistSession(QObject):
         self.items = []
         self._at = -1
         self._ahead = None
+        self.unreadable.clear()
         try:
             self.items = self._find_items(images, self.labels, list(self._layers))
             if not self.items:
@@ -297,6 +301,7 @@ class WorklistSession(QObject):
             return
 
         def read(result: Any) -> None:
+            self._note_readable(item, result)
             if isinstance(result, Exception):
                 self._report_error(result)
             elif item.record.image not in ("", result.fingerprint) and self._told != result.fingerprint:
@@ -334,10 +339,20 @@ class WorklistSession(QObject):
         self._become_idle()
         following = next((i for i in self.items[row + 1 :] if i.path is not None and not i.missing), None)
         if following is not None:
-            self._files.ask(lambda: read_content(following), self._keep_ahead)
+            self._files.ask(lambda: read_content(following), partial(self._keep_ahead, following))
 
-    def _keep_ahead(self, result: Any) -> None:
+    def _note_readable(self, item: WorklistItem, result: Any) -> None:
+        """Note whether the file of an image could be read, and show it in the list."""
+        known = self.unreadable.pop(item.name, None)
+        if isinstance(result, BadImageError):
+            self.unreadable[item.name] = str(result)
+        row = next((row for row, other in enumerate(self.items) if other.name == item.name), None)
+        if row is not None and known != self.unreadable.get(item.name):
+            self.changed.emit(row)
+
+    def _keep_ahead(self, item: WorklistItem, result: Any) -> None:
         # An error is reported when the image is opened.
+        self._note_readable(item, result)
         self._ahead = result if isinstance(result, Content) else None
         if self._ahead is not None:
             image = self._ahead.image
