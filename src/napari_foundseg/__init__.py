@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from napari_foundseg.api import (
         automatic,
         cluster,
+        find_similar,
         fit_stego,
         load_model,
         name_masks,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from napari_foundseg.io.readers import read_image
     from napari_foundseg.io.writers import write_labels
     from napari_foundseg.tasks.running import run
+    from napari_foundseg.tasks.similar.examples import Example
 
 __all__ = [
     "AsIs",
@@ -49,6 +51,7 @@ __all__ = [
     "CheckpointError",
     "DTypeError",
     "EngineError",
+    "Example",
     "FoundsegError",
     "Image",
     "Level",
@@ -60,6 +63,7 @@ __all__ = [
     "Segmentation",
     "automatic",
     "cluster",
+    "find_similar",
     "fit_stego",
     "load_model",
     "measure",
@@ -78,6 +82,7 @@ __all__ = [
 _HOME = {
     "automatic": "api",
     "cluster": "api",
+    "find_similar": "api",
     "fit_stego": "api",
     "load_model": "api",
     "name_masks": "api",
@@ -96,6 +101,7 @@ _HOME = {
     "Limits": "core.contrast",
     "MinMax": "core.contrast",
     "Percentile": "core.contrast",
+    "Example": "tasks.similar.examples",
     "Image": "core.image",
     "Level": "core.pyramids",
     "Prompt": "core.prompts",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "automatic",
     "cluster",
+    "find_similar",
     "fit_stego",
     "load_model",
     "name_masks",
@@ -114,6 +115,54 @@ def prompt(
     """
     prompts = (prompts,) if isinstance(prompts, Prompt) else tuple(prompts)
     return safe_calls.run("prompt", image, {"prompts": prompts}, model=model, axes=axes, tile=tile, **settings)
+
+
+def find_similar(
+    image: Any,
+    examples: Any,
+    *,
+    model: Any = "foundseg-tiny",
+    axes: str | None = None,
+    **settings: Any,
+) -> Segmentation:
+    """Find all objects that look like a few examples.
+
+    Parameters
+    ----------
+    image : array-like or Image or str or Path
+        The image, or the file it is in. Stacks are done slice by slice.
+    examples : Prompt or Example or sequence of these
+        Objects that show what to look for: boxes or masks in this image, or `Example.cut` of any image.
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned: any model with dense features.
+    axes : str, optional
+        As for `automatic`.
+    **settings
+        Fields of `FeatureSettings`, such as ``threshold=0.3`` or ``mask_model="sam-vit-b"``.
+
+    Returns
+    -------
+    Segmentation
+        Examples of this image are found too. `predicted_iou` is how well an object matches, 0 to 1; ``masks`` holds
+        all proposals, also those below the threshold, the best of each slice first.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, an example, the model or a setting.
+    """
+    from napari_foundseg.io.image_sources import as_image
+    from napari_foundseg.tasks.find_similar import FeatureSettings
+    from napari_foundseg.tasks.similar.examples import Example
+    from napari_foundseg.tasks.task_models import image_for
+
+    given = [examples] if isinstance(examples, Prompt | Example | dict) else list(examples)
+    opened = as_image(image, axes)
+    if any(isinstance(one, Prompt) for one in given):
+        name = model if isinstance(model, str) else model.name
+        seen = image_for(name, opened, FeatureSettings())
+        given = [Example.cut(seen, one) if isinstance(one, Prompt) else one for one in given]
+    return safe_calls.run("find_similar", opened, {"examples": given}, model=model, **settings)
 
 
 def panoptic(

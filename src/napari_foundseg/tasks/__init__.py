@@ -41,7 +41,19 @@ class _Tasks(MutableMapping[str, Task]):
 
 #: The tasks that a user runs: a form, a step of a recipe and a command each. By name; the order is that of the menus.
 TASKS = _Tasks(
-    {name: name for name in ("automatic", "prompt", "text", "panoptic", "semantic", "name_masks", "cluster")}
+    {
+        name: name
+        for name in (
+            "automatic",
+            "prompt",
+            "find_similar",
+            "text",
+            "panoptic",
+            "semantic",
+            "name_masks",
+            "cluster",
+        )
+    }
 )
 #: Work that the engine runs in the same way but that is no step of a recipe: it makes models, shows their features, or
 #: encodes images in advance.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -15,6 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import PromptError, SettingsError
+from napari_foundseg.core.pixels.png_text import picture_of, png_text
 from napari_foundseg.models.class_protocols import TextMaps
 from napari_foundseg.tasks.regions import Region
 
@@ -69,7 +67,7 @@ class Concept(Declared):
     @property
     def pictures(self) -> tuple[NDArray[np.uint8], ...]:
         """Its examples as arrays."""
-        return tuple(_decoded(example) for example in self.examples)
+        return tuple(picture_of(example) for example in self.examples)
 
 
 class TextInputs(Region):
@@ -141,13 +139,7 @@ def example_of(picture: NDArray[np.uint8]) -> str:
     str
         PNG in base 64; pictures larger than 352 pixels are shrunk.
     """
-    from PIL.Image import Resampling, fromarray
-
-    shown = fromarray(np.ascontiguousarray(picture))
-    shown.thumbnail((_LARGEST_EXAMPLE, _LARGEST_EXAMPLE), Resampling.BILINEAR)
-    stream = io.BytesIO()
-    shown.save(stream, "PNG")
-    return base64.b64encode(stream.getvalue()).decode()
+    return png_text(picture, _LARGEST_EXAMPLE)
 
 
 class Prompts:
@@ -222,13 +214,3 @@ def prompts_of(inputs: TextInputs, model: TextMaps) -> Prompts:
                 "Say it shorter."
             )
     return prompts
-
-
-def _decoded(example: str) -> NDArray[np.uint8]:
-    from PIL.PngImagePlugin import PngImageFile
-
-    try:
-        with PngImageFile(io.BytesIO(base64.b64decode(example, validate=True))) as picture:
-            return np.array(picture.convert("RGB"))
-    except (binascii.Error, OSError, SyntaxError, ValueError) as error:
-        raise PromptError(f"An example is no PNG in base 64 ({error}); make it with example_of.") from error

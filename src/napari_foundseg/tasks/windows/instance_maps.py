@@ -20,7 +20,7 @@ from napari_foundseg.models.protocols import EmbeddingMaps, InstanceDecoding, Me
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 
-__all__ = ["decode_maps", "map_windows", "resized_maps", "scale_for"]
+__all__ = ["decode_maps", "map_windows", "resized_maps", "scale_for", "seen_window"]
 
 #: Diameter in pixels at which a model of ours sees objects best.
 BEST_DIAMETER = 30.0
@@ -117,7 +117,7 @@ def decode_maps(
     maps = np.empty((3, *shape), np.float16)
     for i, (window, core) in enumerate(windows):
         poll()
-        decoded = _maps(_smoothed(_seen(image, index, region, window, shape), smoothing), model)
+        decoded = _maps(_smoothed(seen_window(image, index, region, window, shape), smoothing), model)
         tiling.part(maps, core)[:] = tiling.part(decoded, core, window[:2])
         progress((i + 1) / len(windows))
     return maps
@@ -148,8 +148,26 @@ def resized_maps(maps: NDArray[np.float16], shape: tuple[int, int]) -> NDArray[n
     return resized
 
 
-def _seen(image: Image, index: tuple[int, ...], region: Box, window: Box, shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a window of the resized picture of a region; `shape`: of the whole resized picture."""
+def seen_window(image: Image, index: tuple[int, ...], region: Box, window: Box, shape: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a window of the resized picture of a region.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    index : tuple of int
+        The slice.
+    region : tuple of int
+        First and last row and column, (y0, x0, y1, x1), both included.
+    window : tuple of int
+        The window, in pixels of the resized picture.
+    shape : tuple of int
+        Rows and columns of the whole resized picture.
+
+    Returns
+    -------
+    (M, N, 3) ndarray of uint8
+    """
     from PIL.Image import Resampling, fromarray
 
     sizes = region[2] - region[0] + 1, region[3] - region[1] + 1

@@ -1,0 +1,59 @@
+"""Small pictures as text, for recipes and records: PNG in base 64."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import PromptError
+
+__all__ = ["picture_of", "png_text"]
+
+
+def png_text(picture: NDArray[np.uint8], longest: int) -> str:
+    """Write a picture as text.
+
+    Parameters
+    ----------
+    picture : (M, N, 3) ndarray of uint8
+        8-bit RGB.
+    longest : int
+        Largest side in pixels; larger pictures are shrunk.
+
+    Returns
+    -------
+    str
+        PNG in base 64.
+    """
+    from PIL.Image import Resampling, fromarray
+
+    shown = fromarray(np.ascontiguousarray(picture))
+    shown.thumbnail((longest, longest), Resampling.BILINEAR)
+    stream = io.BytesIO()
+    shown.save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def picture_of(text: str) -> NDArray[np.uint8]:
+    """Return the picture of a text that `png_text` wrote.
+
+    Returns
+    -------
+    (M, N, 3) ndarray of uint8
+
+    Raises
+    ------
+    PromptError
+        If it is something else.
+    """
+    from PIL.PngImagePlugin import PngImageFile
+
+    try:
+        with PngImageFile(io.BytesIO(base64.b64decode(text, validate=True))) as picture:
+            return np.array(picture.convert("RGB"))
+    except (binascii.Error, OSError, SyntaxError, ValueError) as error:
+        raise PromptError(f"An example is no PNG in base 64 ({error}); make it of a picture again.") from error

@@ -1,0 +1,241 @@
+"""Find similar: all objects that look like a few examples.
+
+The examples' dense features are compared with those of every place (`tasks.similar.features`). A promptable model
+outlines what lies at the most similar places, and of a model with an instance decoder its objects of the examples' size
+are proposals too. Each proposal is rated by the model's own score, its similarity and its size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from napari_foundseg.core.errors import Cancelled, PromptError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.labels import label_dtype, plane_view
+from napari_foundseg.core.masks import Box, Mask
+from napari_foundseg.core.object_table import object_table
+from napari_foundseg.core.pixels.colour import ColourRule
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.catalog import row
+from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.tasks import automatic
+from napari_foundseg.tasks import prompt as prompting
+from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.regions import Region, region_of, slices
+from napari_foundseg.tasks.run_request import RunRequest
+from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.similar.examples import Example
+from napari_foundseg.tasks.similar.features import Pattern, similarity_map
+from napari_foundseg.tasks.similar.proposals import (
+    Rating,
+    keep_apart,
+    masks_of_labels,
+    prompt_peaks,
+    similar_places,
+)
+
+__all__ = ["TASK", "FeatureSettings", "SimilarInputs", "derive", "run"]
+
+#: The model that outlines objects where the one that compares has no prompts.
+_OUTLINER = "foundseg-tiny"
+#: Scores from which on objects of an instance decoder are proposals, far below those of automatic masks.
+_DOUBTFUL = 0.2
+#: How much the score of a mask from a single point counts beside an instance decoder's, which has seen its neighbours.
+_OF_POINTS = 0.5
+#: Match below which nothing is kept for the threshold to act on.
+_FLOOR = 0.02
+
+
+class SimilarInputs(Region):
+    """What to look for, and where."""
+
+    examples: tuple[Example, ...] = Field(min_length=1, max_length=100)
+    """Objects that show what to look for, as `Example.cut` makes them."""
+
+
+class FeatureSettings(Settings):
+    """Dense features: places that look like the examples, each outlined by a promptable model."""
+
+    first_speed: ClassVar[float] = 20.0
+    colours: ClassVar[ColourRule] = "one dye"
+    method: Literal["features"] = Field("features", title="Dense features")
+    threshold: float = Field(0.15, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
+    """How well an object must match the examples, 0 to 1: how sure the model is of it, times how much it looks like
+    one of them, times how near its size is. Higher values keep fewer objects."""
+    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
+    """Smaller objects are removed."""
+    mask_model: str = Field("", title="Outline with", json_schema_extra={"model": "PointGrid", "more": True})
+    """The promptable model that outlines the objects. None: the chosen model if it takes prompts, else foundseg-tiny."""
+
+
+def run(
+    image: Image,
+    inputs: SimilarInputs,
+    settings: FeatureSettings,
+    model: FeatureExtractor,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Find objects that look like the examples.
+
+    In the result the `predicted_iou` of an object is how well it matches, and ``masks`` holds all proposals, so that
+    the threshold acts without the model.
+    """
+    started = time.perf_counter()
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The search was cancelled.")
+
+    planes = slices(image, inputs)
+    region = region_of(image, inputs)
+    outliner = _outliner(model, settings)
+    patterns = [_pattern(example, outliner, poll) for example in inputs.examples]
+    area = float(np.median([pattern.area for pattern in patterns]))
+    diameter = float(np.sqrt(4 * area / np.pi))
+    decoded = _decoded(image, inputs, outliner, diameter, lambda share, words: progress(share / 4, words), cancelled)
+
+    def proposals() -> Iterator[Mask]:
+        for done, index in enumerate(planes):
+
+            def share(part: float, done: int = done) -> None:
+                words = f"slice {done + 1} of {len(planes)}" if len(planes) > 1 else "comparing"
+                progress(0.25 + 0.75 * (done + part) / len(planes), words)
+
+            similarity, scale = similarity_map(
+                image, index, region, patterns, model, poll, lambda part: share(part / 2)
+            )
+            rating = Rating(similarity, scale, region, area)
+            places = similar_places(similarity, diameter * scale) / scale
+            prompted = prompt_peaks(
+                image, index, region, places, diameter, outliner, poll, lambda part: share(0.5 + part / 2)
+            )
+            yield from _ordered(rating, decoded(index), prompted)
+
+    found = tuple(proposals())
+    out = _assemble(image.shape, image.label_axes, found, settings)
+    request = RunRequest("find_similar", image, inputs, settings, model.name)
+    told = record(request, model, started)
+    return replace(out, provenance={**told, **out.provenance, "outlined_by": outliner.key})
+
+
+def derive(segmentation: Segmentation, settings: FeatureSettings) -> Segmentation:
+    """Keep the proposals of a result that match, without a model.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        A result of `run`.
+    settings : FeatureSettings
+        Another threshold or least area.
+
+    Returns
+    -------
+    Segmentation
+        As `run` would give it.
+    """
+    known = {name: value for name, value in segmentation.provenance.items() if name != "nothing_found"}
+    out = _assemble(segmentation.pixels.shape, known["image"]["axes"], segmentation.masks or (), settings)
+    return replace(out, provenance={**known, **out.provenance, "settings": settings.model_dump(mode="json")})
+
+
+def _outliner(model: Any, settings: FeatureSettings) -> Any:
+    """Return the model that outlines objects."""
+    from napari_foundseg.models.loading import load_model
+
+    if settings.mask_model and settings.mask_model != model.name:
+        return load_model(settings.mask_model, device=model.device, protocol="PointGrid")
+    if "PointGrid" in row(model.name).protocols:
+        return model
+    return load_model(_OUTLINER, device=model.device, protocol="PointGrid")
+
+
+def _pattern(example: Example, outliner: Any, poll: Callable[[], None]) -> Pattern:
+    """Return an example with its outline, which a model makes where only a box is known."""
+    poll()
+    rgb = example.rgb
+    mask = example.prompt.mask
+    if mask is None:
+        inputs = prompting.PromptInputs(prompts=(example.prompt,))
+        found = prompting.TASK.run(Image(rgb, "YXC"), inputs, prompting.PromptSettings(), outliner)
+        mask = found.labels > 0
+    if mask.shape != rgb.shape[:2]:
+        raise PromptError(f"An example's mask has the shape {mask.shape}, its picture {rgb.shape[:2]}: cut it again.")
+    if not mask.any():
+        raise PromptError("Nothing is in the box of an example: draw it around an object.")
+    return Pattern(rgb, mask, example.pixel)
+
+
+def _decoded(
+    image: Image,
+    inputs: SimilarInputs,
+    outliner: Any,
+    diameter: float,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Callable[[tuple[int, ...]], list[Mask]]:
+    """Return a function that gives the objects of an instance decoder in a slice; none without a decoder."""
+    if "InstanceDecoding" not in row(outliner.name).protocols:
+        return lambda _index: []
+    where = AutomaticInputs(index=inputs.index, region=inputs.region)
+    settings = DecoderSettings(diameter=diameter, pred_iou_thresh=_DOUBTFUL, link="none")
+    found = automatic.run(image, where, settings, outliner, progress, cancelled)
+    scores = found.table["predicted_iou"].to_numpy()
+
+    def masks(index: tuple[int, ...]) -> list[Mask]:
+        return masks_of_labels(plane_view(found.labels, image.label_axes, index), scores, index)
+
+    return masks
+
+
+def _ordered(rating: Rating, decoded: Sequence[Mask], prompted: Sequence[Mask]) -> list[Mask]:
+    """Return rated proposals, the best first."""
+    weighted = [(mask, 1.0) for mask in decoded] + [(mask, _OF_POINTS) for mask in prompted]
+    rated = [(rating.rated(mask), weight) for mask, weight in weighted if mask.area]
+    known = [(mask.predicted_iou * weight, mask) for mask, weight in rated if mask.predicted_iou >= _FLOOR]
+    return [mask for _, mask in sorted(known, key=lambda pair: -pair[0])]
+
+
+def _assemble(shape: tuple[int, ...], axes: str, masks: Sequence[Mask], settings: FeatureSettings) -> Segmentation:
+    """Make labels of the proposals that match; ids go on from slice to slice."""
+    labels: NDArray[Any] = np.zeros(shape, np.uint16)
+    kept: list[Mask] = []
+    of_slice: dict[tuple[int, ...], list[Mask]] = {}
+    for mask in masks:
+        of_slice.setdefault(mask.index, []).append(mask)
+    for index in sorted(of_slice):
+        target = plane_view(labels, axes, index)
+        plane, chosen = keep_apart(of_slice[index], target.shape, settings.threshold, settings.min_area)
+        labels = labels.astype(np.promote_types(labels.dtype, label_dtype(len(kept) + len(chosen))), copy=False)
+        np.add(plane, len(kept), out=plane_view(labels, axes, index), where=plane > 0, dtype=labels.dtype)
+        kept += chosen
+    scores = {name: np.array([getattr(m, name) for m in kept], float) for name in ("predicted_iou", "stability_score")}
+    best = max((mask.predicted_iou for mask in masks), default=0.0)
+    told = {} if kept else {"nothing_found": [_nothing(best, settings)]}
+    return Segmentation(labels, object_table(labels, axes, **scores), provenance=told, masks=tuple(masks))
+
+
+def _nothing(best: float, settings: FeatureSettings) -> str:
+    if not best:
+        return "Nothing in the image looks like the examples."
+    return f"The best match is {best:.2f}: a minimum match below it (now {settings.threshold:g}) shows it."
+
+
+TASK = Task(
+    name="find_similar",
+    title="Find similar",
+    inputs=SimilarInputs,
+    methods={"features": FeatureSettings},
+    protocols={"features": "FeatureExtractor"},
+    function=run,
+    slices=slices,
+    menus=("segment",),
+)

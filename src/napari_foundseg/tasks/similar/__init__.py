@@ -1,0 +1,1 @@
+"""Parts of the task *Find similar*: examples, features, and proposals."""
