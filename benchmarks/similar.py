@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from _held_out import ROOT, images
 from numpy.typing import NDArray
 from skimage.io import imread
 from skimage.segmentation import relabel_sequential
 
 import napari_foundseg as fs
+from _held_out import ROOT, images
 from napari_foundseg.core.measuring.comparison import match_objects
 
 Labels = NDArray[np.int64]

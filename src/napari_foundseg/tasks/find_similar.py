@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from pydantic import Field
 from napari_foundseg.core.errors import Cancelled, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
-from napari_foundseg.core.masks import Box, Mask
+from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.result import Segmentation
@@ -42,6 +42,9 @@ from napari_foundseg.tasks.similar.proposals import (
     similar_places,
 )
 
+if TYPE_CHECKING:
+    from napari_foundseg.core.pyramids import Level
+
 __all__ = ["TASK", "FeatureSettings", "SimilarInputs", "derive", "run"]
 
 #: The model that outlines objects where the one that compares has no prompts.
@@ -60,6 +63,12 @@ class SimilarInputs(Region):
     examples: tuple[Example, ...] = Field(min_length=1, max_length=100)
     """Objects that show what to look for, as `Example.cut` makes them."""
 
+    def at_level(self, level: Level) -> Self:
+        """Return the same place and examples in pixels of a coarser level of a pyramid."""
+        coarser = (level.factors[0] * level.factors[1]) ** 0.5
+        examples = tuple(one.model_copy(update={"pixel": one.pixel / coarser}) for one in self.examples)
+        return super().at_level(level).model_copy(update={"examples": examples})
+
 
 class FeatureSettings(Settings):
     """Dense features: places that look like the examples, each outlined by a promptable model."""
@@ -67,13 +76,14 @@ class FeatureSettings(Settings):
     first_speed: ClassVar[float] = 20.0
     colours: ClassVar[ColourRule] = "one dye"
     method: Literal["features"] = Field("features", title="Dense features")
-    threshold: float = Field(0.15, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
+    threshold: float = Field(0.2, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
     """How well an object must match the examples, 0 to 1: how sure the model is of it, times how much it looks like
     one of them, times how near its size is. Higher values keep fewer objects."""
     min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
     """Smaller objects are removed."""
     mask_model: str = Field("", title="Outline with", json_schema_extra={"model": "PointGrid", "more": True})
-    """The promptable model that outlines the objects. None: the chosen model if it takes prompts, else foundseg-tiny."""
+    """The promptable model that outlines the objects. None: the chosen model if it takes prompts, else
+    foundseg-tiny."""
 
 
 def run(

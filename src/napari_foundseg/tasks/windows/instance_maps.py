@@ -148,7 +148,9 @@ def resized_maps(maps: NDArray[np.float16], shape: tuple[int, int]) -> NDArray[n
     return resized
 
 
-def seen_window(image: Image, index: tuple[int, ...], region: Box, window: Box, shape: tuple[int, int]) -> NDArray[np.uint8]:
+def seen_window(
+    image: Image, index: tuple[int, ...], region: Box, window: Box, shape: tuple[int, int]
+) -> NDArray[np.uint8]:
     """Return a window of the resized picture of a region.
 
     Parameters

@@ -44,8 +44,11 @@ _BEST_DIAMETER = 30
 class AutomaticWidget(TaskForm):
     """Segment all objects of an image without prompts."""
 
-    def __init__(self, napari_viewer: Viewer) -> None:
-        super().__init__(napari_viewer, TASKS["automatic"])
+    #: What follows the image's name in the name of a new layer.
+    layer_word = "masks"
+
+    def __init__(self, napari_viewer: Viewer, task: str = "automatic") -> None:
+        super().__init__(napari_viewer, TASKS[task])
         #: The last result, and its layer; None where it has no objects, so that no layer was added.
         self._result: tuple[Segmentation, Run, Labels | None] | None = None
         self._result_target: ImageOnLayer | None = None
@@ -122,7 +125,7 @@ class AutomaticWidget(TaskForm):
 
     def _add_layer(self, target: ImageOnLayer, found: Segmentation) -> Labels:
         """Add the objects as a new layer, which is in no file yet."""
-        labels = add_labels(self.viewer, target, found, f"{target.name} masks")
+        labels = add_labels(self.viewer, target, found, f"{target.name} {self.layer_word}")
         keep_result(labels, target.image)
         self.edits.hide()
         self.saving.follow(labels)
@@ -206,9 +209,11 @@ class AutomaticWidget(TaskForm):
         settings = self._asked = self.settings
         if run.request.level is not None:
             settings = settings.at_level(run.request.level)
-        self._latest.ask(
-            lambda: run.at_full_resolution(derive(segmentation, settings))  # type: ignore[arg-type] # of this task
-        )
+        self._latest.ask(lambda: run.at_full_resolution(self.derived(segmentation, settings)))
+
+    def derived(self, segmentation: Segmentation, settings: Settings) -> Segmentation:
+        """Make the labels of a result again with settings that act live."""
+        return derive(segmentation, settings)  # type: ignore[arg-type] # of this task
 
     def release(self) -> None:
         """Disconnect from the viewer, the layers and the engine."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "current_index",
     "image_from_layer",
+    "rectangle_region",
     "region_from_shape",
     "view_pixel",
     "visible_region",
@@ -116,7 +117,7 @@ def visible_region(viewer: ViewerModel, target: ImageOnLayer) -> Box:
         position = np.array(viewer.dims.point, float)
         position[list(viewer.dims.displayed[-2:])] = centre + half * signs
         corners.append(target.layer.world_to_data(position))
-    return _bounding_region(np.array(corners), target, "The visible part of the canvas")
+    return rectangle_region(np.array(corners), target, "The visible part of the canvas")
 
 
 def view_pixel(viewer: ViewerModel, layer: Layer) -> float:
@@ -146,10 +147,11 @@ def region_from_shape(shapes: Shapes, target: ImageOnLayer) -> Box:
             "selection tool, or draw one if there is none."
         )
     corners = transform_coordinates(shapes, target.layer, np.asarray(shapes.data[chosen[0]], float))
-    return _bounding_region(corners, target, f"The selected shape of {shapes.name!r}")
+    return rectangle_region(corners, target, f"The selected shape of {shapes.name!r}")
 
 
-def _bounding_region(corners: NDArray[np.float64], target: ImageOnLayer, what: str) -> Box:
+def rectangle_region(corners: NDArray[np.float64], target: ImageOnLayer, what: str) -> Box:
+    """Return the rectangle around corners in data coordinates, cut to the image; PromptError if it lies outside."""
     image = target.image
     plane = corners[:, [target.letters.index("Y"), target.letters.index("X")]]
     low = np.maximum(np.floor(plane.min(0) + 0.5), 0).astype(int)

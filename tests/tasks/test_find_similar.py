@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from skimage.data import coins
+
+import napari_foundseg as fs
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.tasks import find_similar
+from napari_foundseg.tasks.find_similar import FeatureSettings, SimilarInputs
+from napari_foundseg.tasks.similar.examples import Example
+
+Pixels = np.ndarray
+
+PLACES = [(40, 40), (40, 120), (110, 60), (120, 150), (60, 190), (160, 220)]
+
+
+def scene(side: int = 200, places: list[tuple[int, int]] = PLACES, seed: int = 0) -> tuple[Pixels, Pixels]:
+    """Draw discs of radius 12 and, far larger, a square; return the image and the labels of the discs."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:side, : side + 50]
+    labels = np.zeros(y.shape, np.uint16)
+    for number, (cy, cx) in enumerate(places, 1):
+        labels[np.hypot(y - cy, x - cx) < 12] = number
+    image = np.where(labels > 0, 160.0, 20.0)
+    image[150:195, 10:95] = 160
+    return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8), labels
+
+
+def matched(labels: Pixels, truth: Pixels) -> list[int]:
+    """Return the discs that an object covers with IoU of 0.7 or more."""
+    found = []
+    for number in range(1, int(truth.max()) + 1):
+        inside = truth == number
+        ids = np.unique(labels[inside])
+        ious = [np.count_nonzero((labels == i) & inside) / np.count_nonzero((labels == i) | inside) for i in ids if i]
+        if max(ious, default=0) >= 0.7:
+            found.append(number)
+    return found
+
+
+def test_all_discs_are_found_from_one_and_the_square_is_not() -> None:
+    image, truth = scene()
+    found = fs.find_similar(image, fs.Prompt(mask=truth == 1))
+    assert matched(found.labels, truth) == [1, 2, 3, 4, 5, 6]
+    assert not found.labels[170, 50]
+    assert found.table["predicted_iou"].between(0.2, 1).all()
+
+
+def test_a_box_is_an_example_and_examples_serve_other_images() -> None:
+    image, truth = scene()
+    example = fs.Example.cut(fs.Image(image), fs.Prompt(box=(26, 27, 53, 54)))
+    other, discs = scene(places=[(50, 60), (100, 130), (60, 200)], seed=1)
+    found = fs.find_similar(other, example)
+    assert matched(found.labels, discs) == [1, 2, 3]
+    assert matched(fs.find_similar(image, fs.Prompt(box=(26, 27, 53, 54))).labels, truth) == [1, 2, 3, 4, 5, 6]
+
+
+def test_coins_are_found_from_one_of_them() -> None:
+    image = coins()
+    one = fs.prompt(image, fs.Prompt(points=[(125, 107)]))
+    found = fs.find_similar(image, fs.Prompt(mask=one.labels > 0))
+    assert 22 <= len(found) <= 26
+
+
+def test_objects_of_300_pixels_are_found() -> None:
+    image, truth = scene()
+    large, discs = np.kron(image, np.ones((12, 12), np.uint8)), np.kron(truth, np.ones((12, 12), np.uint16))
+    example = fs.Example.cut(fs.Image(large), fs.Prompt(mask=discs == 1))
+    assert max(example.rgb.shape) < 200, "recipes stay small"
+    found = fs.find_similar(large[:, :1900], example)
+    assert matched(found.labels, discs[:, :1900])[:3] == [1, 2, 3]
+
+
+def test_slices_have_objects_of_their_own() -> None:
+    image, truth = scene()
+    stack = np.stack([image, np.full_like(image, 20), image])
+    mask_of_first = fs.Prompt(mask=truth == 1, index=(0,))
+    found = fs.find_similar(stack, mask_of_first)
+    assert matched(found.labels[0], truth) == matched(found.labels[2], truth) == [1, 2, 3, 4, 5, 6]
+    assert not set(np.unique(found.labels[0])[1:]) & set(np.unique(found.labels[2])[1:])
+
+
+def test_the_threshold_acts_without_a_model_and_says_what_it_leaves_out() -> None:
+    image, truth = scene()
+    found = fs.find_similar(image, fs.Prompt(mask=truth == 1))
+    again = find_similar.derive(found, FeatureSettings())
+    assert (again.labels == found.labels).all()
+    none = find_similar.derive(found, FeatureSettings(threshold=1.0))
+    assert not len(none)
+    assert "best match" in none.provenance["nothing_found"][0]
+
+
+def test_inputs_and_results_are_plain_json() -> None:
+    image, truth = scene()
+    example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))
+    inputs = SimilarInputs(examples=(example,))
+    again = SimilarInputs.parse(json.loads(inputs.model_dump_json()))
+    assert (again.examples[0].rgb == example.rgb).all()
+    assert (again.examples[0].prompt.mask == example.prompt.mask).all()
+
+
+def test_bad_examples_are_named() -> None:
+    image, truth = scene()
+    with pytest.raises(PromptError, match="needs an outline"):
+        fs.find_similar(image, fs.Prompt(points=[(40, 40)]))
+    with pytest.raises(PromptError, match="outside the image"):
+        fs.find_similar(image, fs.Prompt(box=(300, 300, 320, 320)))
+    with pytest.raises(fs.FoundsegError, match="examples"):
+        fs.find_similar(image, [])
+    example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))
+    damaged = {**example.model_dump(), "picture": "no picture"}
+    with pytest.raises(PromptError, match="no PNG"):
+        fs.find_similar(image, damaged)
+
+
+def test_an_image_without_the_like_gives_no_object_and_says_so() -> None:
+    image, truth = scene()
+    example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))
+    empty = np.random.default_rng(0).normal(100, 5, (160, 160)).clip(0, 255).astype(np.uint8)
+    found = fs.find_similar(empty, example, threshold=0.3)
+    assert not len(found)
+    assert found.provenance["nothing_found"]
