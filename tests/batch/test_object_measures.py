@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 import napari_foundseg as fs
 from napari_foundseg.batch import item_stages
-from napari_foundseg.batch.object_measures import pixel_sizes
 from napari_foundseg.batch.recipe import Outputs, read_recipe, write_recipe
 from napari_foundseg.cli import app
 from napari_foundseg.core.errors import AxesError, RecipeError
+from napari_foundseg.io.files.object_cells import pixel_sizes
 from napari_foundseg.io.writers import write_labels
 from tests.support import toy_steps
 

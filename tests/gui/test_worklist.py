@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
+from napari_foundseg.batch.object_measures import measure
 from napari_foundseg.io.journal import Header, Journal, journal_folder, kept_journals
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.worklist import STATE_FILE
@@ -393,6 +395,26 @@ def test_what_is_wrong_with_files_is_said_and_the_open_image_stays(
     go(qtbot, form, form.folder_button)
     assert "is no worklist" in form.messages["image"].text()
     assert (folder / STATE_FILE).read_text() == "{}"
+
+
+def test_measurements_of_edited_objects_are_made_again_when_they_are_saved(
+    qtbot: Any, viewer: Any, canvas: Any, form: WorklistWidget, folder: Path, scene: Any
+) -> None:
+    path = folder / "cells2_labels.tif"
+    image = read_image(folder / "cells2.tif")
+    write_labels(path, scene.automatic.labels, spacing=image.spacing, units=image.units)
+    measure(path, image).assign(predicted_iou=0.9).to_csv(path.with_suffix(".csv"), index=False)
+    go(qtbot, form, form.folder_button)
+    go(qtbot, form, form.next_button)
+    assert len(form.session.opened.labels.features)
+    paint(canvas, viewer, 1)
+    go(qtbot, form, form.next_button)
+    saved = pd.read_csv(path.with_suffix(".csv")).set_index("label")
+    expected = measure(path, image).set_index("label")
+    assert saved.loc[1, "pixels"] > (scene.automatic.labels == 1).sum()
+    pd.testing.assert_frame_equal(saved[list(expected)], expected, check_dtype=False, rtol=1e-4)
+    assert np.isnan(saved.loc[1, "predicted_iou"])
+    assert saved.loc[2, "predicted_iou"] == 0.9
 
 
 def test_the_next_image_counts_as_unreadable_before_it_is_opened(

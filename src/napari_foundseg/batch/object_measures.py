@@ -15,7 +15,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.measuring.grey_values import channel_labels, grey_values
 from napari_foundseg.core.measuring.measurements import measure as measure_labels
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.io.formats.units import in_metres, unit_symbol
+from napari_foundseg.io.files.object_cells import pixel_sizes
 from napari_foundseg.io.image_sources import as_image
 from napari_foundseg.io.readers import read_labels
 from napari_foundseg.tasks.label_image import label_array
@@ -23,7 +23,7 @@ from napari_foundseg.tasks.label_image import label_array
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["measure", "measured_table", "pixel_sizes"]
+__all__ = ["measure", "measured_table"]
 
 
 def measure(labels: Any, image: Any = None, *, axes: str | None = None) -> pd.DataFrame:
@@ -104,36 +104,6 @@ def measured_table(table: pd.DataFrame, labels: NDArray[Any], image: Image) -> p
         Objects without pixels keep a row without measurements.
     """
     return _joined(table, _measured(labels, image.label_axes, image.spacing, image.units, image))
-
-
-def pixel_sizes(axes: str, spacing: Mapping[str, float], units: Mapping[str, str]) -> tuple[list[float | None], str]:
-    """Return the size of a pixel along each axis, in the unit of the last one, and that unit.
-
-    Parameters
-    ----------
-    axes : str
-        A letter for each axis.
-    spacing, units : mapping of str
-        Sizes and their units by axis, as an `Image` has them.
-
-    Returns
-    -------
-    list of float or None
-        The sizes; None along time, where objects have rows for each point.
-    str
-        The unit; ``px`` where pixels are counted, ``scaled px`` where there is a size without a unit.
-    """
-    symbols = {axis: unit_symbol(units.get(axis, "")) for axis in axes}
-    last = symbols[axes[-1]]
-    reference = in_metres(last)
-    sizes: list[float | None] = []
-    for axis in axes:
-        metres = in_metres(symbols[axis])
-        ratio = metres / reference if metres and reference else 1.0
-        sizes.append(None if axis in "TQC" else abs(float(spacing.get(axis, 1.0))) * ratio)
-    if last not in ("", "px", "pixel", "pixels"):
-        return sizes, last
-    return sizes, "scaled px" if any(size not in (None, 1) for size in sizes) else "px"
 
 
 def _measured(

@@ -23,6 +23,7 @@ from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.files.file_group import finish_writing, writing_together
 from napari_foundseg.io.files.json_file import read_json
 from napari_foundseg.io.files.known_files import KnownFiles
+from napari_foundseg.io.files.object_cells import measured_properties
 from napari_foundseg.io.formats.content import Colour, FileContent
 from napari_foundseg.io.formats.table import format_to_write
 from napari_foundseg.io.formats.units import is_known_unit, unit_symbol
@@ -35,6 +36,8 @@ from napari_foundseg.io.written_files import hash_file, whose_file
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from napari_foundseg.core.image import Image
 
 __all__ = [
     "FILE_PROVENANCE",
@@ -108,7 +111,9 @@ def opened_files(data: Any) -> KnownFiles | None:
     return known if array is not None and array() is data else None
 
 
-def write_layer(path: str, data: Any, attributes: Mapping[str, Any], *, replace: bool = False) -> list[str]:
+def write_layer(
+    path: str, data: Any, attributes: Mapping[str, Any], *, image: Image | None = None, replace: bool = False
+) -> list[str]:
     """Write a Labels layer: scale, units and colours into its file, features and provenance to files of the same name.
 
     Parameters
@@ -119,6 +124,8 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any], *, replace:
         The layer's data; of a multiscale layer the list of its levels.
     attributes : mapping
         As `Layer.as_layer_data_tuple` gives them.
+    image : Image, optional
+        The image of the labels, in which edited objects are measured again.
     replace : bool
         As `write_with_properties` takes it.
 
@@ -138,6 +145,7 @@ def write_layer(path: str, data: Any, attributes: Mapping[str, Any], *, replace:
     provenance = metadata.get(FILE_PROVENANCE) or metadata.get(RUN_PROVENANCE)
     refuse_inputs([file], find_files(_sources(provenance)))
     content = _content(file, data[0] if attributes.get("multiscale") else data, attributes)
+    content.properties = measured_properties(content, image)
     written = write_with_properties(file, content, replace=replace)
     sidecar = sidecar_path(file)
     # An existing sidecar is kept: it describes the file before, and its hash shows that the file has changed since.

@@ -81,13 +81,14 @@ def saving(layer: Labels, path: Path, *, replace: bool = False) -> Callable[[], 
     # A copy, since the user goes on.
     pixels = data.copy() if isinstance(data, np.ndarray) else data
     known = layer_file(layer).known
+    image = layer_file(layer).image
     files = files_of_labels(path)
 
     def save() -> list[str]:
         with save_lock(path.parent):
             if not replace:
                 known.refuse_changed(*files)
-            written = write_layer(str(path), in_memory(pixels), attributes, replace=replace)
+            written = write_layer(str(path), in_memory(pixels), attributes, image=image, replace=replace)
             known.note(*files)
         return written
 

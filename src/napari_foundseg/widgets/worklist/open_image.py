@@ -17,6 +17,7 @@ from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy add
 from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.editing.object_facts import table_of_facts
 from napari_foundseg.core.errors import OutputError, WorklistError
+from napari_foundseg.io.files.object_cells import measured_properties
 from napari_foundseg.io.files.save_lock import save_lock
 from napari_foundseg.io.formats.content import FileContent
 from napari_foundseg.io.layer_files import (
@@ -32,7 +33,7 @@ from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared
 from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
-from napari_foundseg.widgets.layers.object_features import facts_to_features, read_facts
+from napari_foundseg.widgets.layers.object_features import INDEX, facts_to_features, indexed_features, read_facts
 from napari_foundseg.widgets.layers.overlay import image_layer
 from napari_foundseg.widgets.layers.unique_name import unique_name
 from napari_foundseg.widgets.worklist.image_content import Content, digest_of
@@ -150,6 +151,8 @@ class OpenImage(QObject):
         fingerprint = self._fingerprint
         shape = self.target.overlay.shape
         facts = read_facts(self.labels)
+        # Also those that are empty for all objects, since all were edited.
+        columns = ["label", *(name for name in indexed_features(self.labels) if name != INDEX)]
         files = layer_file(self.labels).known
         own = files_of_labels(item.labels)
 
@@ -179,7 +182,8 @@ class OpenImage(QObject):
                 content = FileContent(
                     pixels.reshape(image.shape), image.label_axes, dict(image.spacing), dict(image.units)
                 )
-                content.properties = table_of_facts(facts, "label") if facts else None
+                content.properties = None if not facts else table_of_facts(facts, "label").reindex(columns=columns)
+                content.properties = measured_properties(content, image)
                 write_with_properties(item.labels, content, replace=replace_file)
                 files.note(*own)
             elif state != record.state and (words := files.changed(*own)):
