@@ -27,7 +27,7 @@ from napari_foundseg.widgets.menu import dock_entries, open_dock
 pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
 
 FORMS = [entry.name for entry in dock_entries()]
-TASKS = [name for name in FORMS if name not in ("correct", "objects", "worklist", "batch", "recover")]
+TASKS = [name for name in FORMS if name not in ("correct", "objects", "worklist", "batch", "recover", "models")]
 #: Width in pixels of the page of a dock of 320 pixels, beside its scroll bar.
 WIDTH = 305
 CONTROLS = (

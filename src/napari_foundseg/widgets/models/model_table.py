@@ -97,6 +97,7 @@ class ModelTable(QTreeWidget):
         self._lines: dict[str, ModelLine] = {}
         self._filters = ("", "", "")
         self.setAccessibleName("Models")
+        self.setToolTip("All models. Choose one to see what it is good for, and to download, check or remove it.")
         self.setHeaderLabels(list(_COLUMNS))
         self.setRootIsDecorated(False)
         self.setUniformRowHeights(True)
