@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.errors import SettingsError
-from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
+
+if TYPE_CHECKING:
+    from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task
 
 __all__ = ["SIDE_TASKS", "TASKS", "Inputs", "Progress", "Settings", "Task", "find_task", "register_task"]
 
 
-class _Tasks(MutableMapping[str, Task]):
+def __getattr__(name: str) -> Any:
+    """Import the types of tasks, and NumPy with them, when one is first used: a list of models needs none."""
+    if name in ("Inputs", "Progress", "Settings", "Task"):
+        return getattr(import_module(f"{__name__}.settings"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+class _Tasks(MutableMapping[str, "Task"]):
     """Tasks by name. The module of a task is imported on first access: opening one form needs no other task."""
 
     def __init__(self, tasks: Mapping[str, Task | str]) -> None:
@@ -25,6 +35,12 @@ class _Tasks(MutableMapping[str, Task]):
         entry = self._tasks[name]
         task: Task = import_module(f"{__name__}.{entry}").TASK if isinstance(entry, str) else entry
         return task
+
+    def protocols(self, name: str) -> frozenset[str]:
+        """Return the protocols of which a task needs one of a model; most are known without importing the task."""
+        if isinstance(self._tasks[name], str) and name in _PROTOCOLS:
+            return _PROTOCOLS[name]
+        return frozenset(self[name].protocols.values())
 
     def __setitem__(self, name: str, task: Task) -> None:
         self._tasks[name] = task
@@ -39,6 +55,17 @@ class _Tasks(MutableMapping[str, Task]):
         return len(self._tasks)
 
 
+#: What the rows of tasks say of protocols (a test compares them), for a list of models: it need not import the tasks.
+_PROTOCOLS = {
+    "automatic": frozenset({"InstanceDecoding", "PointGrid"}),
+    "prompt": frozenset({"Promptable"}),
+    "find_similar": frozenset({"FeatureExtractor"}),
+    "text": frozenset({"TextMaps"}),
+    "panoptic": frozenset({"CentreOffsets", "InstanceMasks", "NucleusDecoding", "PanopticSegments"}),
+    "semantic": frozenset({"SemanticClasses"}),
+    "name_masks": frozenset({"TextImage"}),
+    "cluster": frozenset({"Clustering", "FeatureExtractor"}),
+}
 #: The tasks that a user runs: a form, a step of a recipe and a command each. By name; the order is that of the menus.
 TASKS = _Tasks(
     {

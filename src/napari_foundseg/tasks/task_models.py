@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_foundseg.core.contrast import AsIs, MinMax, Percentile
 from napari_foundseg.core.errors import ModelNotFoundError
-from napari_foundseg.core.image import Image
-from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.models.catalog import CatalogRow, catalog, row
-from napari_foundseg.models.row_defaults import as_expected, default_settings, expected_colour, expected_normalisation
-from napari_foundseg.tasks import TASKS, Settings
+from napari_foundseg.tasks import TASKS
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.contrast import AsIs, MinMax, Percentile
+    from napari_foundseg.core.image import Image
+    from napari_foundseg.core.pixels.colour import ColourRule
+    from napari_foundseg.tasks import Settings
 
 __all__ = ["colour_rule", "default_model", "expectation", "image_for", "model_defaults", "models_for", "tasks_for"]
 
 
 def tasks_for(row: CatalogRow) -> tuple[str, ...]:
     """Return the names of the tasks that a model can do, in the order of `TASKS`."""
-    return tuple(name for name, task in TASKS.items() if not set(row.protocols).isdisjoint(task.protocols.values()))
+    return tuple(name for name in TASKS if not TASKS.protocols(name).isdisjoint(row.protocols))
 
 
 def models_for(task: str) -> list[CatalogRow]:
     """Return the models that can do a task, the default first."""
-    wanted = set(TASKS[task].protocols.values())
+    wanted = TASKS.protocols(task)
     return [row for row in catalog().values() if not wanted.isdisjoint(row.protocols)]
 
 
@@ -38,19 +40,27 @@ def default_model(task: str) -> str:
 
 def model_defaults(model: str, task: str, method: str) -> dict[str, Any]:
     """Return the defaults of a method's settings that a model has for itself; empty where the task's hold."""
+    from napari_foundseg.models.row_defaults import default_settings
+
     return dict(default_settings(row(model), task, method))
 
 
 def expectation(model: str) -> AsIs | MinMax | Percentile:
     """Return how a model expects grey values to be normalised."""
+    from napari_foundseg.models.row_defaults import expected_normalisation
+
     return expected_normalisation(row(model))
 
 
 def colour_rule(model: str, settings: type[Settings]) -> ColourRule:
     """Return what RGB images are to a method with a model."""
+    from napari_foundseg.models.row_defaults import expected_colour
+
     return expected_colour(row(model), settings.colours)
 
 
 def image_for(model: str, image: Image, settings: Settings) -> Image:
     """Return an image as a model expects it, unless a normalisation and channels were chosen for it."""
+    from napari_foundseg.models.row_defaults import as_expected
+
     return as_expected(row(model), image, settings.colours)
