@@ -123,3 +123,23 @@ def test_slices_without_small_objects_are_seen_at_their_own_size() -> None:
     assert found.provenance["size"]["scale"] == 2
     for z, reference in ((0, truth), (2, whole)):
         assert match_objects(reference, found.labels[z]).precision[0] > 0.95
+
+
+def test_few_doubtful_large_objects_do_not_outvote_many_small_ones() -> None:
+    from napari_foundseg.tasks.windows.object_size import Octave, best_octave
+
+    def octave(scale: float, quality: list[float]) -> Octave:
+        flat = np.zeros((1, 1), np.int64)
+        return Octave(scale, np.zeros((3, 1, 1), np.float16), flat, np.array(quality), np.array(quality))
+
+    assert best_octave([[octave(1.0, [0.45] * 60), octave(0.5, [0.4] * 50), octave(0.25, [0.5] * 4)]]) == 1
+    assert best_octave([[octave(1.0, [0.1] * 60), octave(0.5, [0.5] * 9)]]) == 0.5
+
+
+def test_the_ground_of_a_slope_does_not_decide_the_contrast() -> None:
+    places = [(40.0 + 40 * i, column, 20.0) for i in range(3) for column in (60.0, 200.0)]
+    image, truth = discs(256, places, noise=0.5)
+    shaded = image * np.linspace(1, 3, 256)[None]
+    found = fs.automatic(shaded.astype(np.uint16))
+    assert found.provenance["image"]["limits"][1] > 0.8 * shaded.max()
+    assert match_objects(truth, found.labels).precision[0] == 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["blocks", "noise_of", "smoothing_for"]
+__all__ = ["BLOCK", "blocks", "noise_of", "smoothing_for"]
 
 #: Side in pixels of the blocks in which noise is measured.
-_BLOCK = 16
+BLOCK = 16
 #: How many times the energy of first differences that of second differences is at least, if detail is noise: 3 for
 #: white noise, below 1 for sharp pictures of nuclei.
 _WHITE = 2.2
@@ -36,7 +36,7 @@ def noise_of(picture: NDArray[np.floating]) -> float:
     float
         In grey values; 0 where neighbouring pixels are so much alike that there is no white noise.
     """
-    rows, columns = (n // _BLOCK * _BLOCK for n in (picture.shape[0], picture.shape[1] - 2))
+    rows, columns = (n // BLOCK * BLOCK for n in (picture.shape[0], picture.shape[1] - 2))
     if not rows or columns <= 0:
         return 0.0
     first = np.diff(picture, axis=1)
@@ -70,5 +70,5 @@ def smoothing_for(noise: float) -> float:
 def blocks(picture: NDArray[np.floating], rows: int, columns: int) -> NDArray[np.floating]:
     """Return the pixels of square blocks of 16 pixels a side, one block a row; both sizes are multiples of 16."""
     cut = picture[:rows, :columns]
-    blocks = cut.reshape(rows // _BLOCK, _BLOCK, columns // _BLOCK, _BLOCK).swapaxes(1, 2)
-    return blocks.reshape(-1, _BLOCK * _BLOCK)
+    blocks = cut.reshape(rows // BLOCK, BLOCK, columns // BLOCK, BLOCK).swapaxes(1, 2)
+    return blocks.reshape(-1, BLOCK * BLOCK)

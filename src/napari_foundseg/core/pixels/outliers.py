@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.pixels.noise import blocks
+from napari_foundseg.core.pixels.noise import BLOCK, blocks
 
 __all__ = ["BurntIn", "burnt_in_pixels", "find_burnt_in", "typical_limit"]
 
@@ -64,20 +64,24 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
     low, high : float
         The plain limits.
     """
+    from scipy import ndimage
+
     heights = []
     for plane in planes:
         values = _scaled(plane, low, high)
         rows, columns = (n // 16 * 16 for n in values.shape)
         if not rows or not columns or not np.isfinite(values).all():
             continue
-        tops = np.percentile(blocks(values, rows, columns), 95, axis=1)
+        floors, tops = np.percentile(blocks(values, rows, columns), (5, 95), axis=1)
         ground = float(np.median(values))
         second = np.abs(np.diff(values, 2, axis=1))
         noise = float(np.median(second)) / (0.6745 * np.sqrt(6)) if second.size else 0.0
         # Of whole numbers, differences of less than one are not seen.
         noise = max(noise, 1 / (high - low)) if plane.dtype.kind in "iu" else noise
         least = ground + max(_NOISE * noise, _SHARE * (float(np.percentile(tops, 90)) - ground))
-        heights.append(tops[tops > least])
+        # On a slope the ground is above the ground elsewhere: what is bright rises from what is near.
+        near = ndimage.minimum_filter(floors.reshape(rows // BLOCK, columns // BLOCK), 3).ravel()
+        heights.append(tops[(tops > least) & (tops - near > least - ground)])
     together = np.concatenate(heights) if heights else np.empty(0)
     if together.size < _FEWEST:
         return None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import log2
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,9 @@ KNOTS = (6.0, 12.0, 20.0, 36.0, 70.0, 140.0, 300.0)
 _WORTH = 0.55
 #: By what share of its worth the picture's own size leads over shrunk ones, which hold less of it.
 _OWN_SIZE = 0.3
+#: Quality by which the objects of an octave must be better on average than those of the next finer one, where none are
+#: worth anything: what looks like objects in a much shrunk picture is its ground then.
+_FARTHER = 0.07
 #: Least quality of the best object of a picture: below it there is nothing but noise.
 _CONVINCING = 0.45
 #: By how much the quality of an object of another octave must be higher than that of those whose place it takes.
@@ -232,9 +236,14 @@ def best_octave(pictures: Iterable[Sequence[Octave]]) -> float:
         for octave in octaves:
             worth[octave.scale] = worth.get(octave.scale, 0.0) + octave.worth
             found[octave.scale] = found.get(octave.scale, 0) + len(octave.quality)
-    candidates = [scale for scale, count in found.items() if count]
-    led = {scale: worth[scale] + (_OWN_SIZE * abs(worth[scale]) if scale >= 1 else 0.0) for scale in candidates}
-    return max(candidates, key=lambda scale: led[scale], default=1.0)
+
+    def led(scale: float) -> float:
+        if worth[scale] > 0:
+            return worth[scale] * (1 + (_OWN_SIZE if scale >= 1 else 0.0))
+        # Not the sum, which would be best where the fewest objects are seen.
+        return worth[scale] / found[scale] - _FARTHER * max(0.0, -log2(scale))
+
+    return max((scale for scale, count in found.items() if count), key=led, default=1.0)
 
 
 def is_noise(octaves: Iterable[Octave]) -> bool:
