@@ -25,6 +25,7 @@ from napari_foundseg.models.abilities import members_of, protocol_named
 from napari_foundseg.models.catalog import packaged
 from napari_foundseg.models.class_protocols import Grouping, PanopticOptions
 from napari_foundseg.models.families import family_module, family_names
+from napari_foundseg.models.frame_protocols import FramePrompt
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.protocols import OPTIONAL, GridOptions
@@ -199,6 +200,18 @@ def memory_rescue(model: Any, _rgb: Picture, _: Path) -> None:
     assert model.fallbacks.taken() == []
 
 
+def propagating(model: Any, rgb: Picture, _: Path) -> None:
+    frames = [rgb, rgb[::-1].copy(), rgb, rgb]
+    shown = [FramePrompt(1, 3, Prompt(box=(5, 6, 30, 40))), FramePrompt(2, 1, Prompt(points=[(12, 10)]))]
+    found = list(model.propagate(frames, shown, 0, 2, lambda: None))
+    assert sorted(masks.frame for masks in found) == [0, 1, 2]
+    for masks in found:
+        assert sorted(masks.object_ids.tolist()) == [1, 3]
+        assert (masks.logits.shape, masks.logits.dtype) == ((2, *rgb.shape[:2]), np.float32)
+        assert masks.presence.shape == (2,)
+        assert ((masks.presence >= 0) & (masks.presence <= 1)).all()
+
+
 #: A small call of each protocol, which checks shapes, dtypes and ranges.
 CALLS: dict[str, Callable[[Any, Picture, Path], None]] = {
     "CentreOffsets": centre_offsets,
@@ -212,6 +225,7 @@ CALLS: dict[str, Callable[[Any, Picture, Path], None]] = {
     "PanopticSegments": panoptic_segments,
     "PointGrid": point_grid,
     "Promptable": promptable,
+    "Propagating": propagating,
     "SavableClustering": savable_clustering,
     "SemanticClasses": semantic_classes,
     "StorableEmbeddings": storable_embeddings,

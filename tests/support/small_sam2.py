@@ -69,7 +69,7 @@ def filled(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, to
         else:
             numbers *= 0.3
         if "output_hypernetworks_mlps" in name and ".layers.2." in name:
-            numbers *= 0.2  # so that logits are not all far beyond those of a sure mask
+            numbers *= 0.1  # so that logits are not all far beyond those of a sure mask
         if name.endswith("pred_obj_score_head.layers.2.bias"):
             numbers += 3  # so that objects are there
         tensors[name] = torch.from_numpy(numbers.reshape(shape))
@@ -90,7 +90,7 @@ def small_network(kind: str, window: int = WINDOW) -> Any:
     import transformers
 
     sides = [[window // stride] * 2 for stride in (4, 8, 16)]
-    wide = 32
+    wide = 128
     hiera = {
         "model_type": "sam2_hiera_det_model", "hidden_size": 8, "image_size": [window, window],
         "blocks_per_stage": list(BLOCKS), "embed_dim_per_stage": [8, 16, 32, 64],
@@ -119,14 +119,14 @@ def small_network(kind: str, window: int = WINDOW) -> Any:
     if kind.endswith("video"):
         settings |= {
             "image_size": window, "memory_attention_hidden_size": wide, "memory_attention_num_layers": 2,
-            "memory_encoder_hidden_size": wide, "memory_encoder_output_channels": 16, "memory_fuser_embed_dim": wide,
+            "memory_encoder_hidden_size": wide, "memory_encoder_output_channels": 64, "memory_fuser_embed_dim": wide,
             "memory_fuser_intermediate_dim": wide, "mask_downsampler_embed_dim": wide,
             "memory_attention_rope_feat_sizes": sides[2],
             "memory_attention_feed_forward_hidden_size": wide, "memory_attention_mlp_hidden_size": wide,
         }  # fmt: skip
         if kind.startswith("edgetam"):
             settings |= {
-                "perceiver_resampler_hidden_size": 16, "perceiver_resampler_attention_head_dim": 16,
+                "perceiver_resampler_hidden_size": 64, "perceiver_resampler_attention_head_dim": 64,
                 "perceiver_resampler_num_latents": 4, "perceiver_resampler_num_latents_2d": 16,
                 "memory_attention_rope_k_sizes": [4, 4], "perceiver_resampler_mlp_intermediate_size": 16,
                 "enable_temporal_pos_encoding_for_object_pointers": False, "enable_occlusion_spatial_embedding": False,

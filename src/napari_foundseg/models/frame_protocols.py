@@ -75,6 +75,5 @@ class Propagating(Model, Protocol):
         Yields
         ------
         FrameMasks
-            Each frame from `first` to `last` once: frames with prompts first, then onward from the earliest of them,
-            then backward.
+            Each frame from `first` to `last` once, with all objects: onward from the earliest prompt, then backward.
         """

@@ -11,6 +11,7 @@ from napari_foundseg.models.family import WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checkpoints import check, read_config, read_shapes, read_tensors
 from napari_foundseg.models.files.network_bounds import network_outline
+from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
 from napari_foundseg.models.sam.sam2_layout import (
     HIERAS,
     hiera_of,
@@ -23,8 +24,10 @@ from napari_foundseg.models.sam.sam2_layout import (
     video_settings,
 )
 
-__all__ = ["WINDOW", "check_file", "encoder_options", "kind_of", "load_network"]
+__all__ = ["SAM2_PROTOCOLS", "WINDOW", "check_file", "encoder_options", "kind_of", "load_network", "protocols_of"]
 
+#: Protocols that the networks with a memory implement, which all published files hold.
+SAM2_PROTOCOLS = (*SAM_PROTOCOLS, "Propagating")
 #: Side in pixels of the square that the published networks see.
 WINDOW = 1024
 #: The networks of transformers by the ``model_type`` of a folder; those for films have all tensors of a file.
@@ -40,6 +43,12 @@ def kind_of(found: WeightsView) -> str:
     if not own:
         return ""
     return "edgetam" if is_edgetam(own) else "sam2"
+
+
+def protocols_of(found: WeightsView) -> tuple[str, ...]:
+    """Return what weights can do: a folder of a network for pictures alone has no memory."""
+    pictures = str(found.config.get("model_type")) in ("sam2", "edgetam")
+    return SAM_PROTOCOLS if pictures else SAM2_PROTOCOLS
 
 
 def check_file(found: WeightsView, window: int = WINDOW) -> None:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
     from napari_foundseg.models.nets.sam.mask_enlargement import Enlarger
 
-__all__ = ["Sam2Model", "stretched"]
+__all__ = ["CORNERS", "Sam2Model", "stretched"]
 
 #: Mean and deviation of ImageNet's colours, 0 to 1.
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)
 #: Labels of the corners of a box, which are passed before the points.
-_CORNERS = (2, 3)
+CORNERS = (2, 3)
 
 
 class Sam2Model(PromptedMasks):
@@ -91,7 +91,7 @@ class Sam2Model(PromptedMasks):
 
         count = next(len(part) for part in (coordinates, boxes, masks) if part is not None)
         if boxes is not None:
-            corners = torch.tensor(_CORNERS, dtype=torch.int, device=boxes.device).expand(count, 2)
+            corners = torch.tensor(CORNERS, dtype=torch.int, device=boxes.device).expand(count, 2)
             points = boxes.reshape(count, 2, 2)
             coordinates = points if coordinates is None else torch.cat([points, coordinates], dim=1)
             labels = corners if labels is None else torch.cat([corners, labels], dim=1)

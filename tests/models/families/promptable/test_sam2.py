@@ -268,7 +268,11 @@ def test_the_grid_has_the_masks_of_its_points_and_stops_when_asked(small: Any) -
 def test_three_maps_are_packed_and_the_key_names_the_window(small: Any, tmp_path: Path) -> None:
     embedding = small.encode(picture(40, 60))
     again = small.unpacked(small.packed(embedding))
-    assert [tuple(part.shape[1:]) for part in (again.features, *again.finer)] == [(32, 8, 8), (4, 32, 32), (8, 16, 16)]
+    assert [tuple(part.shape[1:]) for part in (again.features, *again.finer)] == [
+        (128, 8, 8),
+        (16, 32, 32),
+        (32, 16, 16),
+    ]
     assert all(torch.equal(a, b) for a, b in zip(again.finer, embedding.finer, strict=True))
     assert again.nbytes >= sum(part.nbytes for part in (again.features, *again.finer))
     assert str(WINDOW) in small.preprocessing

@@ -8,15 +8,22 @@ from typing import Any
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.families.promptable.sam2 import FIELDS
 from napari_foundseg.models.family import Family, Package, WeightsView, installed_version
-from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
-from napari_foundseg.models.sam.sam2_checkpoint import check_file, kind_of, load_network
+from napari_foundseg.models.sam.sam2_checkpoint import (
+    SAM2_PROTOCOLS,
+    check_file,
+    kind_of,
+    load_network,
+    protocols_of,
+)
+from napari_foundseg.models.sam.sam2_frames import sam2_model
 from napari_foundseg.models.sam.sam2_model import Sam2Model
 
 __all__ = ["FAMILY", "load", "recognise"]
 
 FAMILY = Family(
     rank=35,
-    protocols=SAM_PROTOCOLS,
+    title="EdgeTAM",
+    protocols=SAM2_PROTOCOLS,
     verified_against="transformers: its forward pass, equal within 1e-4",
     packages=(Package("transformers", "5.24"), Package("segment-anything"), Package("timm", "1.0")),
     expects="as is",
@@ -26,7 +33,7 @@ FAMILY = Family(
 
 def load(row: CatalogRow, path: Path, device: str) -> Sam2Model:
     """Return the model of a row; CheckpointError if the weights have another layout."""
-    return Sam2Model(load_network(path, device), row.name, row.key)
+    return sam2_model(load_network(path, device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
@@ -38,6 +45,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
         return None
     fields = FIELDS | {
         "title": "EdgeTAM",
+        "protocols": protocols_of(found),
         "citation": "Zhou et al., EdgeTAM: On-Device Track Anything Model, CVPR 2025 (arXiv 2501.07256).",
     }
     if installed_version("timm"):

@@ -9,8 +9,15 @@ from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.families.promptable.sam2 import FIELDS
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.row_options import whole_number
-from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
-from napari_foundseg.models.sam.sam2_checkpoint import check_file, encoder_options, kind_of, load_network
+from napari_foundseg.models.sam.sam2_checkpoint import (
+    SAM2_PROTOCOLS,
+    check_file,
+    encoder_options,
+    kind_of,
+    load_network,
+    protocols_of,
+)
+from napari_foundseg.models.sam.sam2_frames import sam2_model
 from napari_foundseg.models.sam.sam2_model import Sam2Model
 
 __all__ = ["FAMILY", "load", "recognise"]
@@ -20,7 +27,8 @@ _WINDOW = 512
 #: Its files have the tensors of SAM 2.1, so it is asked before it.
 FAMILY = Family(
     rank=34,
-    protocols=SAM_PROTOCOLS,
+    title="MedSAM2",
+    protocols=SAM2_PROTOCOLS,
     verified_against="the authors' package sam2 1.1.0 at 512 pixels: encoder and decoder, equal within 1e-4",
     packages=(Package("transformers", "5.24"), Package("segment-anything")),
     # As the authors' recipe: the least and largest value of the volume become 0 and 255.
@@ -32,7 +40,7 @@ FAMILY = Family(
 def load(row: CatalogRow, path: Path, device: str) -> Sam2Model:
     """Return the model of a row; CheckpointError if the weights have another layout."""
     window = whole_number(row, "window", _WINDOW, least=64)
-    return Sam2Model(load_network(path, device, window), row.name, row.key)
+    return sam2_model(load_network(path, device, window), row.name, row.key, forgets=True)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
@@ -48,6 +56,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     window = found.config.get("image_size", _WINDOW)
     return FIELDS | {
         "title": "MedSAM2",
+        "protocols": protocols_of(found),
         "input": "2-D medical images, any dtype",
         "options": encoder_options(found.shapes) | {"window": window},
         "citation": "Ma et al., MedSAM2: Segment Anything in 3D Medical Images and Videos, arXiv 2504.03600, 2025.",

@@ -7,16 +7,23 @@ from typing import Any
 
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
-from napari_foundseg.models.sam.prompted_masks import SAM_PROTOCOLS
-from napari_foundseg.models.sam.sam2_checkpoint import check_file, encoder_options, kind_of, load_network
+from napari_foundseg.models.sam.sam2_checkpoint import (
+    SAM2_PROTOCOLS,
+    check_file,
+    encoder_options,
+    kind_of,
+    load_network,
+    protocols_of,
+)
+from napari_foundseg.models.sam.sam2_frames import sam2_model
 from napari_foundseg.models.sam.sam2_model import Sam2Model
 
 __all__ = ["FAMILY", "FIELDS", "load", "recognise"]
 
 FAMILY = Family(
     rank=35,
-    title="SAM 2, SAM 2.1, MedSAM2 and EdgeTAM",
-    protocols=SAM_PROTOCOLS,
+    title="SAM 2, SAM 2.1",
+    protocols=SAM2_PROTOCOLS,
     verified_against="the authors' package sam2 1.1.0 and transformers: encoder and decoder, equal within 1e-4",
     packages=(Package("transformers", "5.24"), Package("segment-anything")),
     # What the authors' trainer writes.
@@ -34,7 +41,7 @@ FIELDS: dict[str, Any] = {
 
 def load(row: CatalogRow, path: Path, device: str) -> Sam2Model:
     """Return the model of a row; CheckpointError if the weights have another layout."""
-    return Sam2Model(load_network(path, device), row.name, row.key)
+    return sam2_model(load_network(path, device), row.name, row.key)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
@@ -43,7 +50,11 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
         return None
     check_file(found)
     options = encoder_options(found.shapes)
-    fields = FIELDS | {"title": f"SAM {options['version']} {options['encoder']}", "options": options}
+    fields = FIELDS | {
+        "title": f"SAM {options['version']} {options['encoder']}",
+        "protocols": protocols_of(found),
+        "options": options,
+    }
     if options == {"encoder": "tiny", "version": "2.1"}:
         fields["assumed"] = (
             "It was taken for SAM 2.1; MedSAM2 has the same tensors: import that with napari-foundseg models import "
