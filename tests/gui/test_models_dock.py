@@ -41,7 +41,8 @@ def dock(qtbot: Any, viewer: Any, engine: Any) -> ModelsWidget:
     """The dock as the menu opens it."""
     viewer.add_image(np.zeros((64, 64), np.uint8), name="cells")
     _, opened = viewer.window.add_plugin_dock_widget("napari-foundseg", "Models")
-    qtbot.waitUntil(lambda: opened.table.line("sam-vit-b").state == "to download")
+    qtbot.waitUntil(lambda: "sam-vit-b" in opened.table.shown())
+    assert opened.table.line("sam-vit-b").state == "to download"
     assert isinstance(opened, ModelsWidget)
     return opened
 
@@ -203,7 +204,7 @@ def test_get_models_at_the_foot_of_a_choice_opens_the_dock_at_its_task(qtbot: An
     qtbot.waitUntil(lambda: any(isinstance(one, ModelsWidget) for one in viewer.window.dock_widgets.values()))
     (dock,) = [one for one in viewer.window.dock_widgets.values() if isinstance(one, ModelsWidget)]
     assert dock.task_filter.currentData() == "text"
-    assert "clipseg-rd64-refined" in dock.table.shown()
+    qtbot.waitUntil(lambda: "clipseg-rd64-refined" in dock.table.shown())
     assert "foundseg-tiny" not in dock.table.shown()
 
 
@@ -223,7 +224,7 @@ def test_a_model_that_is_not_here_is_listed_with_its_size_and_run_offers_it(
     assert "Licence of the code: Apache-2.0; of the weights: Apache-2.0." in form.offer.words.text()
     _click(qtbot, form.offer.more_button)
     (dock,) = [one for one in viewer.window.dock_widgets.values() if isinstance(one, ModelsWidget)]
-    assert dock.table.name == "sam-vit-b"
+    qtbot.waitUntil(lambda: dock.table.name == "sam-vit-b")
     form.model.setCurrentIndex(form.model.findData("foundseg-tiny"))
     assert not form.offer.isVisible()
     assert not engine.jobs

@@ -171,6 +171,9 @@ def _advise(row: CatalogRow, answers: Answers, tasks: Collection[str], here: boo
     finds = finds_of(row)
     if task is None or (answers.what not in finds and not (answers.what in _CLICKABLE and "anything" in finds)):
         return None
+    if task == "automatic" and _DENSE.isdisjoint(row.protocols) and "prompt" in tasks:
+        # A grid of points gives masks of everything.
+        task = "prompt"
     reasons: list[str] = []
     cautions: list[str] = []
     score = 0.0

@@ -68,6 +68,8 @@ class ModelsWidget(Dock):
         self._wrong: list[str] = []
         #: Name of the model that is shown below the table.
         self._shown = ""
+        #: Name of the model to choose once the table is filled.
+        self._wanted = ""
         #: Name of the model that a button acted on last.
         self._acted_on = ""
         #: The task that *Use* offers first.
@@ -85,8 +87,9 @@ class ModelsWidget(Dock):
         self.search.clear()
         self.image_filter.setCurrentIndex(0)
         self.task_filter.setCurrentIndex(max(0, self.task_filter.findData(task)))
-        if model:
+        if self._states and model:
             self.table.choose(model)
+        self._wanted = "" if self._states else model
 
     # What is under way.
 
@@ -253,9 +256,10 @@ class ModelsWidget(Dock):
     # The table.
 
     def _list(self) -> None:
-        """Show the catalogue as it is now; states are looked up in the background."""
+        """Show the catalogue as it is now; states are looked up in the background, and at first the window draws."""
         rows = list(catalog().values())
-        self._show_rows(rows)
+        if self._states:
+            self._show_rows(rows)
         self._files.ask(lambda: {row.name: (model_state(row), recall_times(row)) for row in rows}, self._use_states)
 
     def _use_states(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
@@ -265,6 +269,9 @@ class ModelsWidget(Dock):
         self._states = {name: state for name, (state, _) in found.items()}
         self._times = {name: times for name, (_, times) in found.items()}
         self._show_rows([row for row in catalog().values() if row.name in found])
+        if self._wanted:
+            self.table.choose(self._wanted)
+            self._wanted = ""
         self._show_model(self.table.name)
         self.questions.refresh()
 
