@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.masks import Mask, iou
 
-__all__ = ["boxes_of", "select", "suppress"]
+__all__ = ["boxes_of", "select", "suppress", "suppress_masks"]
 
 
 def select(
@@ -99,4 +99,31 @@ def suppress(boxes: NDArray[np.float32], scores: NDArray[Any], threshold: float)
             # Compared as float64, as torchvision does: an IoU that is the threshold is rounded, and may exceed it.
             overlap = (shared / (areas[i] + areas[rest] - shared)).astype(np.float64)
             left[rest] = ~(overlap > threshold)
+    return kept
+
+
+def suppress_masks(masks: Sequence[Mask], scores: Sequence[float], threshold: float) -> list[int]:
+    """Drop each mask whose IoU with a better one that is kept exceeds a threshold.
+
+    Parameters
+    ----------
+    masks : sequence of Mask
+        Of one slice.
+    scores : sequence of float
+        The higher is kept; of equal ones the earlier.
+    threshold : float
+        Largest IoU that two kept masks may have.
+
+    Returns
+    -------
+    list of int
+        Numbers of the kept ones, best first.
+    """
+    boxes = np.array([mask.box for mask in masks], int).reshape(-1, 4)
+    kept: list[int] = []
+    for i in np.argsort(-np.asarray(scores, float), kind="stable").tolist():
+        y0, x0, y1, x1 = boxes[kept].T
+        near = (y0 <= boxes[i, 2]) & (y1 >= boxes[i, 0]) & (x0 <= boxes[i, 3]) & (x1 >= boxes[i, 1])
+        if all(iou(masks[kept[j]], masks[i]) <= threshold for j in np.flatnonzero(near)):
+            kept.append(i)
     return kept

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.downloads.places import file_name
 from napari_foundseg.models.families import family_module
 
 __all__ = ["as_markdown"]
@@ -23,7 +24,7 @@ def as_markdown(rows: Iterable[CatalogRow], tasks_for: Callable[[CatalogRow], It
         if source.startswith("hf:"):
             source = f"[{source[3:]}](https://huggingface.co/{source[3:]})"
         elif source.startswith("http"):
-            source = ", ".join(f"[{link.rpartition('/')[2]}]({link})" for link in (source, *row.beside))
+            source = ", ".join(f"[{file_name(link)}]({link})" for link in (source, *row.beside))
         cells = [
             row.name,
             row.title,

@@ -1,7 +1,8 @@
 """Automatic masks: every object of an image, without a prompt.
 
-Two methods. `decoder` decodes maps window by window, lays them side by side and makes instances of the whole, so that
-there is no seam to merge. `grid` is SAM's automatic mask generator (`tasks.windows.point_grid`).
+Methods. `decoder` decodes maps window by window, lays them side by side and makes instances of the whole, so that
+there is no seam to merge. `grid` is SAM's automatic mask generator (`tasks.windows.point_grid`). `apg` clicks where the
+decoder's maps say that objects are (`tasks.windows.decoder_prompts`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.classes.linking import link_objects
-from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.errors import Cancelled, ModelNotFoundError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.masks import Box, Mask, paint
@@ -23,12 +24,19 @@ from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.core.watershed import instance_scores, instances
 from napari_foundseg.models.catalog import row
-from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings, GridSettings, diameter_in_pixels
+from napari_foundseg.tasks.automatic_settings import (
+    AutomaticInputs,
+    DecoderSettings,
+    GridSettings,
+    PromptsSettings,
+    diameter_in_pixels,
+)
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.windows import tiling
+from napari_foundseg.tasks.windows.decoder_prompts import kept_masks, prompt_points, prompted_masks
 from napari_foundseg.tasks.windows.near_misses import NearMisses
 from napari_foundseg.tasks.windows.point_grid import LIVE, grid_masks, passing
 from napari_foundseg.tasks.windows.size_search import SizedMaps
@@ -37,6 +45,8 @@ __all__ = ["TASK", "derive", "run"]
 
 #: As `core.watershed.instance_scores` takes it.
 Calibration = tuple[float, float, float] | None
+#: Of any method.
+AnySettings = DecoderSettings | GridSettings | PromptsSettings
 
 
 #: Share of a section that lies on the next slice's from which both are one object, even if one is far smaller.
@@ -50,7 +60,7 @@ _SURROUNDINGS = 64
 def run(
     image: Image,
     inputs: AutomaticInputs,
-    settings: DecoderSettings | GridSettings,
+    settings: AnySettings,
     model: Any,
     progress: Progress,
     cancelled: Callable[[], bool],
@@ -65,18 +75,19 @@ def run(
     weights = row(model.name)
     calibration = weights.calibration
 
-    diameter = diameter_in_pixels(image, settings) if isinstance(settings, DecoderSettings) else None
+    diameter = None if isinstance(settings, GridSettings) else diameter_in_pixels(image, settings)
 
     def poll() -> None:
         if cancelled():
             raise Cancelled("The automatic run was cancelled.")
 
     sized = None
-    if isinstance(settings, DecoderSettings):
+    if not isinstance(settings, GridSettings):
+        of_decoder = settings if isinstance(settings, DecoderSettings) else _for_prompts(settings)
         sized = SizedMaps(
-            image, planes, _with_surroundings(region, image.plane_shape), model, poll, _of_instances(settings),
-            tile=settings.tile, diameter=diameter, search=settings.find_diameter, weights=weights.size_weights,
-            calibration=calibration, least=settings.pred_iou_thresh,
+            image, planes, _with_surroundings(region, image.plane_shape), model, poll, _of_instances(of_decoder),
+            tile=settings.tile, diameter=diameter, search=of_decoder.find_diameter, weights=weights.size_weights,
+            calibration=calibration, least=of_decoder.pred_iou_thresh,
         )  # fmt: skip
 
     def evidence() -> Iterator[tuple[tuple[int, ...], Any]]:
@@ -86,11 +97,14 @@ def run(
                 words = f"slice {done + 1} of {len(planes)}" if len(planes) > 1 else "segmenting"
                 progress((done + part) / len(planes), words)
 
-            if sized is not None:
-                yield index, sized.maps(index, share)
-            else:
-                assert isinstance(settings, GridSettings)
+            if isinstance(settings, GridSettings):
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
+            elif isinstance(settings, PromptsSettings):
+                assert sized is not None
+                yield index, _prompted(image, index, region, settings, sized, model, poll, share)
+            else:
+                assert sized is not None
+                yield index, sized.maps(index, share)
 
     keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
     out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration, diameter)
@@ -103,14 +117,47 @@ def run(
     )
 
 
-def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings) -> Segmentation:
+def _for_prompts(settings: PromptsSettings) -> DecoderSettings:
+    """Return the decoder's settings by which the size of objects is found."""
+    names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "pred_iou_thresh", "min_area")
+    values = {name: getattr(settings, name) for name in names}
+    return DecoderSettings(seed_smoothing=settings.centre_smoothing, **values)
+
+
+def _prompted(
+    image: Image,
+    index: tuple[int, ...],
+    region: Box,
+    settings: PromptsSettings,
+    sized: SizedMaps,
+    model: Any,
+    poll: Callable[[], None],
+    progress: Callable[[float], None],
+) -> list[Mask]:
+    """Return the masks of the clicks that the decoder's maps of a slice give."""
+    if not callable(getattr(model, "decode", None)):
+        raise ModelNotFoundError(f"{model.name} takes no prompts; choose the method decoder, or a SAM with a decoder.")
+    maps = sized.maps(index, lambda part: progress(part / 2))
+    around = sized.region
+    fine = max(1, round(maps.shape[1] / (around[2] - around[0] + 1)))
+    inside = tiling.shifted(region, (-around[0], -around[1]))
+    names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "centre_smoothing")
+    points, boxes = prompt_points(
+        tiling.part(maps[:, ::fine, ::fine], inside), **{name: getattr(settings, name) for name in names}
+    )
+    return prompted_masks(
+        image, index, region, points, boxes, model, poll, lambda part: progress((1 + part) / 2), tile=settings.tile
+    )
+
+
+def derive(segmentation: Segmentation, settings: AnySettings) -> Segmentation:
     """Make the labels again with other thresholds, without a model.
 
     Parameters
     ----------
     segmentation : Segmentation
         A result of `run` that holds its maps or masks.
-    settings : DecoderSettings or GridSettings
+    settings : DecoderSettings or GridSettings or PromptsSettings
         Of the same method. Thresholds of masks can be lowered by `point_grid.LIVE` at most: what is below was not made.
 
     Returns
@@ -144,12 +191,12 @@ def derive(segmentation: Segmentation, settings: DecoderSettings | GridSettings)
     return replace(out, provenance={**known, **changed})
 
 
-def _thresholds(settings: DecoderSettings | GridSettings) -> dict[str, float]:
+def _thresholds(settings: AnySettings) -> dict[str, float]:
     names = ("pred_iou_thresh", "stability_score_thresh")
     return {name: getattr(settings, name) for name in names} if isinstance(settings, GridSettings) else {}
 
 
-def _check_floors(provenance: Mapping[str, Any], settings: DecoderSettings | GridSettings) -> None:
+def _check_floors(provenance: Mapping[str, Any], settings: AnySettings) -> None:
     """Refuse thresholds below which the run has made no masks."""
     of_the_run = provenance.get("thresholds_of_the_run", {})
     for name, asked in _thresholds(settings).items():
@@ -175,7 +222,7 @@ def _assemble(
     axes: str,
     region: Box,
     found: Iterable[tuple[tuple[int, ...], Any]],
-    settings: DecoderSettings | GridSettings,
+    settings: AnySettings,
     keep: bool,
     calibration: Calibration,
     diameter: float | None = None,
@@ -213,9 +260,9 @@ def _assemble(
         labels, axes, along, ones, np.concatenate(scores, axis=1), containment=_CONTAINMENT
     )
     table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
-    kept_masks = tuple(masks) if isinstance(settings, GridSettings) else None
+    raw = None if isinstance(settings, DecoderSettings) else tuple(masks)
     provenance = {} if count else {"nothing_found": missed.in_words(diameter)}
-    return Segmentation(labels, table, provenance=provenance, masks=kept_masks, maps=maps)
+    return Segmentation(labels, table, provenance=provenance, masks=raw, maps=maps)
 
 
 def _of_instances(settings: DecoderSettings) -> dict[str, Any]:
@@ -251,11 +298,14 @@ def _renumbered(plane: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
 
 
 def _from_masks(
-    masks: Iterable[Mask], shape: tuple[int, int], settings: GridSettings
+    masks: Iterable[Mask], shape: tuple[int, int], settings: GridSettings | PromptsSettings
 ) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Paint the masks that pass; one that loses more than half its pixels to others is dropped."""
-    most = settings.max_area or np.inf
-    chosen = [m for m in passing(list(masks), settings) if max(1, settings.min_area) <= m.area <= most]
+    if isinstance(settings, PromptsSettings):
+        chosen = kept_masks(list(masks), settings)
+    else:
+        most = settings.max_area or np.inf
+        chosen = [m for m in passing(list(masks), settings) if max(1, settings.min_area) <= m.area <= most]
     plane = np.zeros(shape, label_dtype(len(chosen)))
     paint(plane, list(enumerate(chosen, 1)), settings.nesting)
     areas = np.bincount(plane.ravel(), minlength=len(chosen) + 1)[1:]
@@ -270,8 +320,8 @@ TASK = Task(
     name="automatic",
     title="Automatic masks",
     inputs=AutomaticInputs,
-    methods={"decoder": DecoderSettings, "grid": GridSettings},
-    protocols={"decoder": "InstanceDecoding", "grid": "PointGrid"},
+    methods={"decoder": DecoderSettings, "grid": GridSettings, "apg": PromptsSettings},
+    protocols={"decoder": "InstanceDecoding", "grid": "PointGrid", "apg": "InstanceDecoding"},
     function=run,
     slices=slices,
     menus=("segment",),

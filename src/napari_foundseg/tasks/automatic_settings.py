@@ -17,7 +17,7 @@ from napari_foundseg.tasks.windows.size_search import Search
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
 
-__all__ = ["AutomaticInputs", "DecoderSettings", "GridSettings", "diameter_in_pixels"]
+__all__ = ["AutomaticInputs", "DecoderSettings", "GridSettings", "PromptsSettings", "diameter_in_pixels"]
 
 
 _MORE: dict[str, JsonValue] = {"more": True}
@@ -102,6 +102,47 @@ class DecoderSettings(_AutomaticSettings):
         return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
 
 
+class PromptsSettings(_AutomaticSettings):
+    """Decoder's prompts: a click at each centre that the decoder sees gives a mask; micro-sam's APG."""
+
+    first_speed: ClassVar[float] = 8.0
+    method: Literal["apg"] = Field("apg", title="Decoder's prompts (APG)")
+    foreground_threshold: float = Field(0.7, ge=0, le=1, json_schema_extra={"step": 0.05})
+    """Least foreground probability of a place that is clicked on. Lower values click on more of the background."""
+    centre_threshold: float = Field(0.5, ge=0, le=1, json_schema_extra={"step": 0.05})
+    """Higher values give one click to pieces of one object; lower values split objects that are merged."""
+    boundary_threshold: float = Field(0.45, ge=0, le=1, json_schema_extra={"step": 0.05, **_MORE})
+    """Higher values click on shallow objects too; lower values only well inside an object."""
+    centre_smoothing: float = Field(1.25, ge=0, le=20, json_schema_extra={"unit": "pixels", "step": 0.25, **_MORE})
+    """Higher values give one click to pieces of one object; lower values keep small objects apart."""
+    pred_iou_thresh: float = Field(
+        0.3, ge=0, le=1, title="Minimum confidence", json_schema_extra={"step": 0.05, "live": True}
+    )
+    """Higher values keep only objects of which the model is more certain (its predicted IoU), so fewer."""
+    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
+    """Objects smaller than this are removed: higher values remove more."""
+    mask_nms_thresh: float = Field(
+        0.5, ge=0, le=1, title="Maximum mask overlap", json_schema_extra={"step": 0.05, "live": True}
+    )
+    """Of two masks that overlap more than this (IoU), only the better one is kept. Higher values keep more objects."""
+    nesting: Nesting = Field("best score", title="Overlapping objects", json_schema_extra={"live": True, **_MORE})
+    """Which object gets the pixels that several claim: the one with the highest confidence (best score), the smaller or
+    the larger."""
+    diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5, **_MORE})
+    """Typical diameter of the objects: the image is resized so that the decoder sees them at the size it knows best.
+    Automatic: it is found, and said in the result."""
+    diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
+    """Pixels, or µm where the image has a pixel size."""
+    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
+    """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
+    the whole image to the model's input, which is faster but loses small objects."""
+
+    def at_level(self, level: Level) -> Self:
+        """Return the same settings with lengths and areas in pixels of a coarser level of a pyramid."""
+        settings = super().at_level(level)
+        return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
+
+
 class GridSettings(_AutomaticSettings):
     """Point grid: SAM's automatic mask generator, which prompts the model at every point of a grid."""
 
@@ -151,7 +192,7 @@ class GridSettings(_AutomaticSettings):
 _MICROMETRES = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micrometer": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
-def diameter_in_pixels(image: Image, settings: DecoderSettings) -> float | None:
+def diameter_in_pixels(image: Image, settings: DecoderSettings | PromptsSettings) -> float | None:
     """Return the diameter in pixels.
 
     Parameters

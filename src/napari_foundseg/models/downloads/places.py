@@ -98,8 +98,9 @@ def target(row: CatalogRow) -> Path:
 
 
 def file_name(url: str) -> str:
-    """Return a name for the file of an address that any file system can have."""
-    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    """Return a name for the file of an address that any file system can have; what follows ``#`` is one, if given."""
+    parts = urlsplit(url)
+    name = unquote(parts.fragment or parts.path).rpartition("/")[2]
     return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name).strip(". ") or "weights"
 
 

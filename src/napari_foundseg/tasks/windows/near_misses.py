@@ -15,7 +15,7 @@ from napari_foundseg.tasks.windows.point_grid import LIVE
 
 if TYPE_CHECKING:
     from napari_foundseg.core.masks import Mask
-    from napari_foundseg.tasks.automatic_settings import DecoderSettings, GridSettings
+    from napari_foundseg.tasks.automatic_settings import DecoderSettings, GridSettings, PromptsSettings
 
 __all__ = ["NearMisses"]
 
@@ -29,11 +29,11 @@ class NearMisses:
 
     Parameters
     ----------
-    settings : DecoderSettings or GridSettings
+    settings : DecoderSettings or GridSettings or PromptsSettings
         Of the run.
     """
 
-    settings: DecoderSettings | GridSettings
+    settings: DecoderSettings | GridSettings | PromptsSettings
     score: float = -1.0
     stability: float = -1.0
     area: int = 0
@@ -56,7 +56,7 @@ class NearMisses:
 
     def in_words(self, diameter: float | None = None) -> list[str]:
         """Say which thresholds have left nothing; `diameter` in pixels, where one was given."""
-        words = self._of_grid() if self.settings.method == "grid" else self._of_decoder()
+        words = {"grid": self._of_grid, "apg": self._of_prompts}.get(self.settings.method, self._of_decoder)()
         if self.area and self.area < self.settings.min_area:
             words.append(f"The largest candidate has {self.area} pixels; the minimum area is {self.settings.min_area}.")
         factor = scale_for(diameter)
@@ -87,6 +87,16 @@ class NearMisses:
         return [f"The best candidate scored {self.score:.2f}; the minimum confidence is {least:g}."] * (
             self.score < least
         )
+
+    def _of_prompts(self) -> list[str]:
+        settings: Any = self.settings
+        if self.area:
+            return self._of_score()
+        thresholds = (
+            f"foreground threshold {settings.foreground_threshold:g}, centre threshold {settings.centre_threshold:g}, "
+            f"boundary threshold {settings.boundary_threshold:g}"
+        )
+        return [f"The decoder sees no place to click on ({thresholds})."]
 
     def _of_grid(self) -> list[str]:
         settings: Any = self.settings

@@ -44,7 +44,18 @@ FAMILY = Family(
             "seed_smoothing": 1.6,
             "foreground_smoothing": 1.0,
             "min_area": 0,
-        }
+        },
+        # `AutomaticPromptGenerator.generate`.
+        "automatic.apg": {
+            "foreground_threshold": 0.5,
+            "centre_threshold": 0.5,
+            "boundary_threshold": 0.5,
+            "centre_smoothing": 0,
+            "pred_iou_thresh": 0,
+            "mask_nms_thresh": 0.9,
+            "nesting": "larger",
+            "min_area": 25,
+        },
     },
     colours="grey",
 )
