@@ -22,8 +22,10 @@ __all__ = [
     "FoundsegError",
     "InputReplacedError",
     "KeptError",
+    "ModelInUseError",
     "ModelNotFoundError",
     "NoFreeWorkerError",
+    "OfflineError",
     "OutputError",
     "PackageError",
     "PromptError",
@@ -86,8 +88,16 @@ class CheckpointError(FoundsegError, ValueError):
     """A weights file that is damaged, of another layout or not the one expected."""
 
 
-class DownloadError(FoundsegError, OSError):
+class DownloadError(FoundsegError):
     """Weights that cannot be downloaded, and why; what is here of them stays, unless the message says otherwise."""
+
+
+class OfflineError(DownloadError):
+    """The network is wanted while the user has switched it off."""
+
+
+class ModelInUseError(FoundsegError):
+    """Weights that cannot be removed, since others need them."""
 
 
 class PackageError(FoundsegError, ImportError):

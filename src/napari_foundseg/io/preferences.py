@@ -5,7 +5,14 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 
-__all__ = ["Preferences", "chosen_preferences", "engine_environment", "preferences", "set_preferences"]
+__all__ = [
+    "Preferences",
+    "chosen_preferences",
+    "engine_environment",
+    "offline_switch",
+    "preferences",
+    "set_preferences",
+]
 
 
 @dataclass(frozen=True)
@@ -22,8 +29,10 @@ class Preferences:
         Folder for all files that are kept between sessions; None for the platform's folders.
     cache_gb : float
         Largest size of the cache of encoded images on the disk, in 10⁹ bytes; 0 for no cache.
+    models : str or None
+        Folder for models; None for the folder ``models`` in that of other files.
     offline : bool
-        Whether the Hugging Face libraries are kept from the network.
+        Whether any use of the network is an error.
     default_model : str
         Model that a form chooses first, where it can do the form's task; empty for the first of the catalogue.
     """
@@ -32,10 +41,13 @@ class Preferences:
     address: str | None = None
     cache: str | None = None
     cache_gb: float = 4.0
+    models: str | None = None
     offline: bool = False
     default_model: str = ""
 
 
+#: Variables that forbid the network; the Hugging Face libraries read the last two.
+_OFFLINE = ("FOUNDSEG_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 _chosen = Preferences()
 
 
@@ -59,8 +71,19 @@ def preferences() -> Preferences:
         address=variable("FOUNDSEG_ENGINE") or _chosen.address,
         cache=variable("FOUNDSEG_CACHE") or _chosen.cache,
         cache_gb=_number(variable("FOUNDSEG_CACHE_GB"), _chosen.cache_gb),
-        offline=_switch(variable("HF_HUB_OFFLINE"), _chosen.offline),
+        models=variable("FOUNDSEG_MODELS") or _chosen.models,
+        offline=bool(offline_switch()),
     )
+
+
+def offline_switch() -> str:
+    """Return in words what forbids the network; empty where nothing does. A variable wins over the user's choice."""
+    for name in _OFFLINE:
+        if _switch(os.environ.get(name), False):
+            return f"{name} is set"
+    if any(os.environ.get(name) for name in _OFFLINE[:2]):
+        return ""
+    return "'Work offline' is chosen in the preferences" if _chosen.offline else ""
 
 
 def engine_environment() -> dict[str, str]:
@@ -70,8 +93,10 @@ def engine_environment() -> dict[str, str]:
     if now.cache:
         environment["FOUNDSEG_CACHE"] = now.cache
     environment["FOUNDSEG_CACHE_GB"] = str(now.cache_gb)
+    if now.models:
+        environment["FOUNDSEG_MODELS"] = now.models
     if now.offline:
-        environment |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+        environment |= dict.fromkeys(_OFFLINE, "1")
     return environment
 
 

@@ -17,6 +17,7 @@ from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.io import folders
 from napari_foundseg.io.atomic import atomic_write, named_errors
+from napari_foundseg.io.preferences import preferences
 from napari_foundseg.models.class_sets import MOST_CLASSES, class_set
 from napari_foundseg.models.files.small_text import read_small_text
 from napari_foundseg.models.unsupported import unsupported_name
@@ -174,8 +175,9 @@ def current_family(name: str) -> str:
 
 
 def models_folder() -> Path:
-    """Return the folder of the user's rows and of imported weights. It need not exist."""
-    return folders.data() / "models"
+    """Return the folder of the user's rows and of downloaded weights. It need not exist."""
+    chosen = preferences().models
+    return Path(chosen).expanduser() if chosen else folders.data() / "models"
 
 
 def user_rows() -> Mapping[str, CatalogRow]:
@@ -230,13 +232,18 @@ def _rows_of(folder: Path, names: list[str]) -> tuple[dict[str, CatalogRow], dic
 
 
 def save_row(row: CatalogRow) -> None:
-    """Write a row of the user's; OutputError if it cannot be written."""
+    """Write a row of the user's; OutputError if it cannot be written.
+
+    A file in the folder of models is recorded relative to it, so that the folder can be moved as a whole.
+    """
     import tomli_w
 
     folder = models_folder()
     with named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     values = row.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+    if Path(row.file).is_absolute() and Path(row.file).is_relative_to(folder):
+        values["file"] = Path(row.file).relative_to(folder).as_posix()
     with atomic_write(folder / f"{row.name}.toml") as file:
         file.write(tomli_w.dumps(values).encode())
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import unquote
 
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
 from napari_foundseg.models.families import families, family_module
+from napari_foundseg.models.files.small_text import read_small_text
 
 __all__ = [
     "addresses",
     "check_here",
+    "combined_hash",
     "hash_of",
     "hub_folder",
     "locate",
+    "name_in",
     "problem_of",
+    "record",
     "row_with_hash",
     "state",
     "weight_files",
@@ -28,6 +36,8 @@ __all__ = [
 
 #: What weights of a folder are called, the safe kind first: of two kinds only the first is read.
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB_FILE = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/(?:resolve|blob)/([^/]+)/([^?]+)")
 #: What the names of micro-sam's files begin with: ``vit_b.pt`` and ``vit_b_decoder.pt``, or ``vit_b_lm`` in its cache.
 _MICRO_SAM = "vit_"
 
@@ -45,7 +55,7 @@ def weights(row: CatalogRow) -> Path:
         raise CheckpointError(_missing(row))
     found = _hash_of(path, _stamp(path))
     if row.sha256 == UNVERIFIED:
-        save_row(row.model_copy(update={"sha256": found, "file": str(path)}))
+        record(row, path, found)
     elif found != row.sha256:
         again = "install napari-foundseg" if _built_in(row) else "download or import them"
         raise CheckpointError(
@@ -53,6 +63,14 @@ def weights(row: CatalogRow) -> Path:
             f"{found[:12]}… instead of {row.sha256[:12]}…; {again} again."
         )
     return path
+
+
+def record(row: CatalogRow, path: Path, sha256: str) -> CatalogRow:
+    """Write down in a row of the user's what weights were found to be, so that they hold from now on."""
+    commit = path.name if path.parent.name == "snapshots" and _COMMIT.fullmatch(path.name) else row.revision
+    new = row.model_copy(update={"sha256": sha256, "file": str(path), "revision": commit})
+    save_row(new)
+    return new
 
 
 def row_with_hash(row: CatalogRow) -> CatalogRow:
@@ -74,18 +92,53 @@ def locate(row: CatalogRow) -> Path | None:
         with suppress(OSError, ValueError):
             if path.exists():
                 return path
-    return hub_folder(row.source.removeprefix("hf:")) if row.source.startswith("hf:") else None
+    version = row.revision if _COMMIT.fullmatch(row.revision) else ""
+    if row.source.startswith("hf:"):
+        return hub_folder(row.source.removeprefix("hf:"), version)
+    return None if row.beside else _hub_file(row.source, version)
 
 
-def hub_folder(name: str) -> Path | None:
-    """Return the newest snapshot of ``owner/name`` in the cache of the Hugging Face client, None if there is none."""
+def hub_folder(name: str, version: str = "") -> Path | None:
+    """Return a snapshot of ``owner/name`` in the cache of the Hugging Face client, None if none is complete there.
+
+    `version`: a commit; by default the newest that is there.
+    """
+    snapshot = _snapshot(name, version or "main")
+    return snapshot if snapshot is not None and _is_complete(snapshot) else None
+
+
+def _hub_file(source: str, version: str) -> Path | None:
+    """Return a file of a repository in the same cache."""
+    named = _HUB_FILE.fullmatch(source)
+    snapshot = _snapshot(named[1], version or named[2]) if named else None
+    path = snapshot / unquote(named[3]) if named and snapshot else None
+    with suppress(OSError, ValueError):
+        return path if path is not None and path.is_file() else None
+    return None
+
+
+def _snapshot(name: str, version: str) -> Path | None:
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
     folder = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{name.replace('/', '--')}"
     try:
-        snapshot = folder / "snapshots" / (folder / "refs" / "main").read_text(encoding="utf-8").strip()
+        commit = version if _COMMIT.fullmatch(version) else (folder / "refs" / version).read_text(encoding="utf-8")
+        snapshot = folder / "snapshots" / commit.strip()
+        return snapshot if snapshot.is_dir() else None
     except (OSError, ValueError):
         return None
-    return snapshot if snapshot.is_dir() else None
+
+
+def _is_complete(snapshot: Path) -> bool:
+    """Tell whether a snapshot has weights, and all of them: the hub's client may have been stopped."""
+    with suppress(OSError, ValueError, AttributeError, KeyError, RecursionError):
+        found = weight_files(snapshot)
+        for index in snapshot.glob("*.index.json"):
+            shards = set(json.loads(read_small_text(index))["weight_map"].values())
+            # The other kind of weights need not be there.
+            if {Path(shard).suffix for shard in shards} == {part.suffix for part in found}:
+                found += [snapshot / shard for shard in shards]
+        return bool(found) and all(part.is_file() for part in found)
+    return False
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -113,15 +166,20 @@ def hash_of(path: Path) -> str:
         hashes = {}
         for part in found:
             with part.open("rb") as file:
-                hashes[_name_in(path, part)] = hashlib.file_digest(file, "sha256").hexdigest()
+                hashes[name_in(path, part)] = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
-    if not path.is_dir() and len(found) == 1:
-        return hashes[path.name]
-    return hashlib.sha256("".join(f"{name} {value}\n" for name, value in hashes.items()).encode()).hexdigest()
+    return combined_hash(hashes, single=not path.is_dir())
 
 
-def _name_in(path: Path, part: Path) -> str:
+def combined_hash(hashes: Mapping[str, str], *, single: bool) -> str:
+    """Return the hash of weights from those of their files by name; a `single` file's is its own."""
+    if single and len(hashes) == 1:
+        return next(iter(hashes.values()))
+    return hashlib.sha256("".join(f"{name} {hashes[name]}\n" for name in hashes).encode()).hexdigest()
+
+
+def name_in(path: Path, part: Path) -> str:
     """Return what a weight file is called in the hash of its folder."""
     return part.relative_to(path).as_posix() if path.is_dir() else part.name
 

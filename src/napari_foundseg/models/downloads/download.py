@@ -2,13 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
 
-from napari_foundseg.core.errors import Cancelled, DownloadError
-from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.store import addresses
+from filelock import FileLock, Timeout
+
+from napari_foundseg.core.errors import Cancelled, DownloadError, OutputError
+from napari_foundseg.io import folders
+from napari_foundseg.io.atomic import named_errors
+from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, catalog, models_folder, save_row
+from napari_foundseg.models.downloads.hub import check_access, endpoint, hub_token
+from napari_foundseg.models.downloads.places import (
+    Plan,
+    PlannedFile,
+    bytes_here,
+    download_folder,
+    record_path,
+    target,
+    write_plan,
+)
+from napari_foundseg.models.downloads.planning import Offer, make_plan
+from napari_foundseg.models.downloads.transfer import Transfer, transfer
+from napari_foundseg.models.downloads.web import HttpStatusError
+from napari_foundseg.models.store import combined_hash, locate, name_in, weight_files
 
 __all__ = ["download"]
+
+#: Room that stays free on the disk, in bytes.
+_SPARE = 50_000_000
 
 
 def _no_progress(_share: float, _words: str) -> None:
@@ -34,16 +60,202 @@ def download(
     Returns
     -------
     CatalogRow
-        The model's row with what was downloaded: file, hash, size and revision.
+        The model's row with what was downloaded: file, hash, size and version.
 
     Raises
     ------
     Cancelled
         If `cancelled` said so.
+    OfflineError
+        If the network may not be used.
     DownloadError
         If it cannot be downloaded; the message says why, and what to do.
+    OutputError
+        If it cannot be written: a full disk, a folder that is gone.
     """
-    progress(0.0, "")
-    if cancelled():
-        raise Cancelled("The download was cancelled.")
-    raise DownloadError(f"{row.title} cannot be downloaded yet; get it from {' and '.join(addresses(row))}.")
+    progress(0.0, f"Looking for {row.title}")
+    with _lock(row, progress, cancelled):
+        row = catalog().get(row.name, row)
+        if locate(row) is not None:
+            # Another window has downloaded it meanwhile.
+            return row
+        offer = make_plan(row, cancelled)
+        with named_errors(download_folder(row)):
+            target_folder(row).mkdir(parents=True, exist_ok=True)
+        hashes = _Run(row, offer, progress, cancelled).fetch()
+        return _complete(row, offer.plan, hashes)
+
+
+def target_folder(row: CatalogRow) -> Path:
+    """Return the folder into which the files of a model are downloaded."""
+    place = target(row)
+    return place if row.beside or row.source.startswith("hf:") else place.parent
+
+
+class _Run:
+    """One download: its files one after the other."""
+
+    def __init__(
+        self, row: CatalogRow, offer: Offer, progress: Callable[[float, str], None], cancelled: Callable[[], bool]
+    ) -> None:
+        self._row = row
+        self._offer = offer
+        self._files = list(offer.plan.files)
+        self._progress = progress
+        self._cancelled = cancelled
+        self._done = 0
+        self._position = 0
+        self._told = 0.0
+        self._speed = _Speed()
+
+    def fetch(self) -> dict[str, str]:
+        """Fetch what is not here, and return the hash of each file by name."""
+        folder = target_folder(self._row)
+        self._need(self._total() - bytes_here(self._row))
+        write_plan(self._row, self._plan())
+        hashes = {}
+        for at, file in enumerate(self._offer.plan.files):
+            path = folder / file.name
+            hashes[file.name] = self._known_file(path, file) or self._transfer(at, path)
+            with named_errors(path):
+                self._done += path.stat().st_size
+            self._position = 0
+        return hashes
+
+    def _known_file(self, path: Path, file: PlannedFile) -> str:
+        """Return the hash of a file that an earlier try has completed; empty where it is not there, or another."""
+        if not path.is_file() or (file.size is not None and path.stat().st_size != file.size):
+            return ""
+        with path.open("rb") as there:
+            found = hashlib.file_digest(there, "sha256").hexdigest()
+        return found if found.startswith(file.sha256) else ""
+
+    def _transfer(self, at: int, path: Path) -> str:
+        file = self._files[at]
+
+        def learned(told: PlannedFile) -> None:
+            self._files[at] = told
+            write_plan(self._row, self._plan())
+
+        token = hub_token() if file.url.startswith(f"{endpoint()}/") else None
+        by = Transfer(self._look, self._reach, learned, self._need, token)
+        try:
+            return transfer(file, path, by, self._offer.cached.get(file.name))
+        except HttpStatusError as error:
+            if error.status in (401, 403):
+                for repository in self._offer.repositories:
+                    check_access(repository, error)
+            raise
+        except Cancelled:
+            raise Cancelled(f"The download of {self._row.name} was stopped; what is here stays.") from None
+
+    def _look(self) -> bool:
+        # It is asked for while nothing arrives, too: then the last position is told.
+        self._tell()
+        return self._cancelled()
+
+    def _reach(self, position: int) -> None:
+        self._position = position
+        self._tell()
+
+    def _tell(self) -> None:
+        here = self._done + self._position
+        if time.monotonic() < self._told + 0.1:
+            return
+        self._told = time.monotonic()
+        total = max(self._total(), here, 1)
+        words = f"{here / 1e6:.0f} of {total / 1e6:.0f} MB{self._speed.in_words(here, total)}"
+        self._progress(min(here / total, 1.0), words)
+
+    def _need(self, count: int) -> None:
+        """Raise OutputError if there is no room for so many bytes."""
+        folder = target_folder(self._row)
+        with named_errors(folder):
+            free = shutil.disk_usage(folder).free
+        if count > 0 and count + _SPARE > free:
+            raise OutputError(
+                f"{self._row.title} needs {(count + _SPARE) / 1e6:.0f} MB more at {folder}, where {free / 1e6:.0f} MB "
+                "are free. Free some space, or choose another folder for models (preferences, or FOUNDSEG_MODELS)."
+            )
+
+    def _plan(self) -> Plan:
+        return replace(self._offer.plan, files=tuple(self._files))
+
+    def _total(self) -> int:
+        return self._plan().size or int(self._row.size_mb * 1e6)
+
+
+class _Speed:
+    """How fast it goes, over the last seconds."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[float, int]] = []
+
+    def in_words(self, here: int, total: int) -> str:
+        now = time.monotonic()
+        self._marks = [*(mark for mark in self._marks if mark[0] > now - 5.0), (now, here)]
+        (since, before), seconds = self._marks[0], now - self._marks[0][0]
+        if seconds < 1.0 or here <= before:
+            return ""
+        speed = (here - before) / (now - since)
+        return f", {speed / 1e6:.1f} MB/s, about {_duration((total - here) / speed)} left"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _complete(row: CatalogRow, plan: Plan, hashes: dict[str, str]) -> CatalogRow:
+    """Check the whole and record it; what is wrong is deleted."""
+    place = target(row)
+    parts = weight_files(place)
+    found = combined_hash(
+        {name: hashes[name] for name in (name_in(place, part) for part in parts)}, single=not place.is_dir()
+    )
+    if row.sha256 not in (UNVERIFIED, found):
+        shutil.rmtree(download_folder(row), ignore_errors=True)
+        raise DownloadError(
+            f"The weights at {row.source} are not the ones that were here before: sha256 {found[:12]}… instead of "
+            f"{row.sha256[:12]}…. Nothing of them is kept. To take the new ones, remove the model, then download it."
+        )
+    size = sum(part.stat().st_size for part in parts)
+    new = row.model_copy(
+        update={
+            "file": place.relative_to(models_folder()).as_posix(),
+            "sha256": found,
+            "size_mb": round(size / 1e6, 1),
+            "revision": plan.revision or row.revision,
+        }
+    )
+    save_row(new)
+    with suppress(OSError):
+        record_path(row).unlink()
+    return new
+
+
+@contextmanager
+def _lock(row: CatalogRow, progress: Callable[[float, str], None], cancelled: Callable[[], bool]) -> Iterator[None]:
+    """Hold the lock of a model's downloads, among all processes of this computer; wait while another has it."""
+    name = hashlib.sha256(str(download_folder(row).resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    place = folders.cache() / "locks" / f"download-{name}.lock"
+    with named_errors(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place)
+    try:
+        while not _acquires(lock, place):
+            if cancelled():
+                raise Cancelled("The download was cancelled.")
+            here = bytes_here(row) / 1e6
+            progress(min(here / (row.size_mb or 1e9), 1.0), f"Another window downloads it: {here:.0f} MB are here")
+        yield
+    finally:
+        lock.release()
+
+
+def _acquires(lock: FileLock, place: Path) -> bool:
+    with named_errors(place):
+        try:
+            lock.acquire(timeout=0.2)
+        except Timeout:
+            return False
+    return True

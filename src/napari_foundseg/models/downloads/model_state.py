@@ -43,7 +43,9 @@ class ModelState:
     why_no_removal : str
         Why it cannot be removed; empty where it can.
     removal : str
-        What a removal deletes and what stays.
+        What a removal deletes and what stays, in words.
+    deletes : bool
+        Whether a removal deletes weights.
     """
 
     kind: StateKind
@@ -56,6 +58,7 @@ class ModelState:
     why_no_download: str = ""
     why_no_removal: str = ""
     removal: str = ""
+    deletes: bool = False
 
     @property
     def here(self) -> bool:
@@ -86,6 +89,7 @@ def model_state(row: CatalogRow) -> ModelState:
             why_no_download="Its weights are on this computer.",
             why_no_removal=_why_no_removal(row, path),
             removal=_removal(row, path),
+            deletes=_is_download(row, path),
         )
     entry = "" if row.name in user_rows() else "None of it is on this computer."
     if not addresses(row):
@@ -99,7 +103,8 @@ def model_state(row: CatalogRow) -> ModelState:
         here = f"{part / 1e6:.0f} of {total / 1e6:.0f} MB here" if total else f"{part / 1e6:.0f} MB here"
         words = f"An unfinished download: {here}. Download goes on there."
         return ModelState("part", f"part: {here}", f"{words} {problem}".strip(), None, part, total, problem,
-                          removal=f"The unfinished download is deleted: {download_folder(row)}.")  # fmt: skip
+                          removal=f"The unfinished download is deleted: {download_folder(row)}.",
+                          deletes=True)  # fmt: skip
     words = f"Not on this computer: {size} from {addresses(row)[0]}"
     if row.gated:
         words += f". Its authors ask for consent: accept their terms at {hub_page(row)}, and give the hub's token"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from napari_foundseg.core.errors import ModelNotFoundError
+from napari_foundseg.core.errors import Cancelled, CheckpointError, ModelInUseError, ModelNotFoundError
 from napari_foundseg.io.atomic import named_errors
-from napari_foundseg.models.catalog import CatalogRow, delete_row, packaged, user_rows
+from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, delete_row, models_folder, user_rows
 from napari_foundseg.models.downloads.model_state import model_state
 from napari_foundseg.models.downloads.places import download_folder
-from napari_foundseg.models.store import hash_of, weights
+from napari_foundseg.models.store import combined_hash, locate, name_in, record, weight_files, weights
 
 __all__ = ["remove", "remove_part", "verify"]
+
+_CHUNK = 1 << 22
 
 
 def _no_progress(_share: float, _words: str) -> None:
@@ -24,35 +29,104 @@ def verify(
     progress: Callable[[float, str], None] = _no_progress,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> str:
-    """Read all weights of a model again, and say in words what they were found to be.
+    """Read all weights of a model from the disk, and say in words what they were found to be.
 
     Raises CheckpointError if they are missing, or not the ones that the catalogue names or that were here before.
     """
-    del progress, cancelled
-    path = weights(row)
-    return f"{row.name} is as it was: sha256 {hash_of(path)}"
+    path = locate(row)
+    if path is None:
+        # Which says what is missing.
+        weights(row)
+        raise CheckpointError(f"The weights of {row.name} are missing.")
+    parts = weight_files(path)
+    try:
+        total = sum(part.stat().st_size for part in parts)
+        hashes = {}
+        done = 0
+        for part in parts:
+            digest = hashlib.sha256()
+            with part.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    if cancelled():
+                        raise Cancelled("The check was cancelled.")
+                    digest.update(chunk)
+                    done += len(chunk)
+                    progress(done / total, f"{done / 1e6:.0f} of {total / 1e6:.0f} MB")
+            hashes[name_in(path, part)] = digest.hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
+    found = combined_hash(hashes, single=not path.is_dir())
+    if row.sha256 == UNVERIFIED:
+        record(row, path, found)
+        return f"{row.name}: nobody had recorded its hash; from now on it is sha256 {found}"
+    if found != row.sha256:
+        raise CheckpointError(
+            f"The weights of {row.name} ({path}) are damaged or not the ones that were here before: sha256 "
+            f"{found[:12]}… instead of {row.sha256[:12]}…; remove them, then download or import them again."
+        )
+    return f"{row.name} is as it was: sha256 {found}"
 
 
 def remove(row: CatalogRow) -> str:
     """Remove a model's entry and what was downloaded of it, and say in words what was deleted and what stays.
 
-    Raises ModelNotFoundError if there is nothing to remove, and OutputError if it cannot be deleted.
+    Raises ModelNotFoundError if there is nothing to remove, ModelInUseError if another model needs it, and OutputError
+    if it cannot be deleted.
     """
     state = model_state(row)
     if state.why_no_removal:
-        what = "comes with napari-foundseg and stays" if row.name in packaged() else "is not in the catalogue"
-        raise ModelNotFoundError(f"{row.name!r} {what}. {state.why_no_removal}")
-    remove_part(row)
+        mine = ", ".join(user_rows()) or "none"
+        raise ModelNotFoundError(f"{row.name!r} cannot be removed: {state.why_no_removal} Models of yours: {mine}.")
+    if needing := _needing(row):
+        raise ModelInUseError(f"{row.name} stays, since {', '.join(needing)} needs it; remove that first.")
+    _let_go(row)
+    shared = _sharing(row, state.path) if state.path is not None else []
+    if state.path is not None and state.deletes and not shared:
+        _delete(state.path if not state.path.is_relative_to(download_folder(row)) else download_folder(row))
+    elif state.kind == "part":
+        _delete(download_folder(row))
     if row.name in user_rows():
         delete_row(row.name)
+    if shared:
+        return f"removed {row.name}. Its weights stay at {state.path}, since {', '.join(shared)} uses them."
     return f"removed {row.name}. {state.removal}"
 
 
 def remove_part(row: CatalogRow) -> int:
     """Delete the unfinished download of a model, and return how many bytes that were; OutputError if it cannot be."""
     state = model_state(row)
-    folder = download_folder(row)
-    if state.kind == "part" and folder.exists():
-        with named_errors(folder):
-            shutil.rmtree(folder)
+    if state.kind == "part":
+        _delete(download_folder(row))
     return state.part_bytes
+
+
+def _needing(row: CatalogRow) -> list[str]:
+    """Return the user's models whose options name a model, such as adapters of it."""
+    return [
+        other.name for other in user_rows().values() if other.name != row.name and row.name in other.options.values()
+    ]
+
+
+def _sharing(row: CatalogRow, path: Path) -> list[str]:
+    """Return the user's other models with weights in a file or folder, or in the whole download."""
+    whole = download_folder(row) if path.is_relative_to(download_folder(row)) else path
+    return [
+        other.name
+        for other in user_rows().values()
+        if other.name != row.name and other.file and (models_folder() / other.file).is_relative_to(whole)
+    ]
+
+
+def _let_go(row: CatalogRow) -> None:
+    """Forget the loaded model: on Windows no file can be deleted that is in use."""
+    loading = sys.modules.get("napari_foundseg.models.loading")
+    if loading is not None:
+        loading.forget_model(row.name)
+
+
+def _delete(path: Path) -> None:
+    with named_errors(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -49,7 +49,7 @@ def free_name(name: str | None) -> str:
         return next(n for n in wanted if n not in there and not (models_folder() / n).exists())
     if not _NAME.fullmatch(name):
         raise SettingsError(f"{name!r} is no name of a model; use letters, digits, '-', '_' and '.'.")
-    if name in there and there[name].file != str(models_folder() / name):
+    if name in there and models_folder() / there[name].file != models_folder() / name:
         raise SettingsError(f"There is another model {name!r}; choose another name.")
     if name not in there and (models_folder() / name).exists():
         raise SettingsError(

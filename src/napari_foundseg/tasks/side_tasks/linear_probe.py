@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.core.errors import AxesError, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
-from napari_foundseg.models.catalog import CatalogRow, row
+from napari_foundseg.models.catalog import CatalogRow, models_folder, row
 from napari_foundseg.models.protocols import Clustering, SavableClustering
 from napari_foundseg.models.row_defaults import expected_normalisation
 from napari_foundseg.tasks.windows import tiling
@@ -57,7 +56,7 @@ def learn(
     from napari_foundseg.tasks.side_tasks.fit_files import register
 
     known = row(name)
-    folder = Path(known.file)
+    folder = models_folder() / known.file
     if known.family != "stego" or not folder.is_dir():
         raise SettingsError(f"{name} was not fitted here, so it cannot learn classes; fit a model first.")
     model: SavableClustering = load_model(name)

@@ -15,8 +15,8 @@ PLUGIN = "napari-foundseg"
 
 _lock = threading.Lock()
 _loaded = threading.Event()
-#: The folder that the page named when the user was last told that it takes a restart.
-_announced: str | None = None
+#: The folders that the page named when the user was last told that they take a restart.
+_announced: dict[str, str | None] = {}
 
 
 def load_preferences() -> None:
@@ -40,17 +40,19 @@ def wait_for_preferences() -> None:
 
 def reload_preferences() -> None:
     """Apply what the user has changed since; another folder waits until napari is started again, and says so."""
-    global _announced
     load_preferences()
     page = _read_page()
     now = chosen_preferences()
     # Forms, catalogue and journals of this session have read and written the folder of before.
-    set_preferences(replace(page, cache=now.cache))
-    if page.cache not in (now.cache, _announced):
+    set_preferences(replace(page, cache=now.cache, models=now.models))
+    for name in ("cache", "models"):
+        chosen = getattr(page, name)
+        if chosen in (getattr(now, name), _announced.get(name, getattr(now, name))):
+            continue
         from napari.utils.notifications import show_info
 
-        _announced = page.cache
-        show_info("FoundSeg uses the new cache folder when napari is started again.")
+        _announced[name] = chosen
+        show_info(f"FoundSeg uses the new {name} folder when napari is started again.")
 
 
 def _try_to_load() -> None:
@@ -67,7 +69,7 @@ def _read_page() -> Preferences:
     except (ImportError, KeyError, AttributeError):  # napari before 0.9 has no pages of plugins
         return Preferences()
     there = {field.name: getattr(page, field.name) for field in fields(Preferences) if hasattr(page, field.name)}
-    for name in ("device", "address", "cache", "default_model"):
+    for name in ("device", "address", "cache", "models", "default_model"):
         # A choice from a list is an enumeration in some versions of napari.
         text = str(getattr(there.get(name), "value", there.get(name)) or "").strip()
         there[name] = text or getattr(Preferences, name)

@@ -1,0 +1,273 @@
+"""Requests to servers: the usual variables for proxies and certificates, limited redirects, errors in words."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import queue
+import socket
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from napari_foundseg.core.errors import Cancelled, DownloadError
+
+__all__ = ["Answer", "DroppedError", "HttpStatusError", "Request", "call_interruptibly", "certificates", "timeout"]
+
+_T = TypeVar("_T")
+_CHUNK = 1 << 18
+#: Seconds between two looks at whether to stop.
+_POLL = 0.1
+#: Chunks that may wait to be written.
+_WAITING = 16
+#: Programs name a file of certificates in one of these; OpenSSL itself reads SSL_CERT_FILE and SSL_CERT_DIR.
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_PORTS = {"http": 80, "https": 443}
+
+
+class DroppedError(DownloadError):
+    """A connection that ended early, or a server that is busy; the same request may succeed now."""
+
+
+class HttpStatusError(DownloadError):
+    """A server that refused a request.
+
+    Parameters
+    ----------
+    message : str
+        In words.
+    status : int
+        Its number.
+    headers : Message
+        Of the answer.
+    """
+
+    def __init__(self, message: str, status: int, headers: Message) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+def timeout() -> float:
+    """Return after how many seconds without a byte a server counts as lost: FOUNDSEG_TIMEOUT, or 30."""
+    with suppress(ValueError):
+        return max(0.1, float(os.environ.get("FOUNDSEG_TIMEOUT") or 30.0))
+    return 30.0
+
+
+def certificates() -> ssl.SSLContext:
+    """Return the context of secure connections: the system's certificates, and those that the variables name."""
+    context = ssl.create_default_context()
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", *_BUNDLES):
+        if (place := os.environ.get(name)) and not Path(place).exists():
+            raise DownloadError(f"{name} names certificates at {place}, where nothing is; correct the variable.")
+    for place in filter(None, map(os.environ.get, _BUNDLES)):
+        try:
+            is_folder = Path(place).is_dir()
+            context.load_verify_locations(capath=place if is_folder else None, cafile=None if is_folder else place)
+        except (OSError, ssl.SSLError) as error:
+            raise DownloadError(f"The certificates in {place} cannot be read: {error}.") from error
+    if not context.get_ca_certs() and not any(map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR", *_BUNDLES))):
+        # Python of python.org has none of its own on macOS.
+        with suppress(ImportError):
+            import certifi
+
+            context.load_verify_locations(certifi.where())
+    return context
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Redirects of which none leads to an unsafe scheme, or takes a token to another server."""
+
+    max_redirections = 10
+    max_repeats = 2
+    inf_msg = "redirects in a circle: "
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        old, new = urlsplit(req.full_url), urlsplit(newurl)
+        if new.scheme not in _PORTS or (old.scheme == "https" and new.scheme == "http"):
+            raise DownloadError(f"{req.full_url} redirects to {newurl:.200}, which is not secure; get it by hand.")
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        token = req.unredirected_hdrs.get("Authorization")
+        if following is not None and token and _origin(old) == _origin(new):
+            following.add_unredirected_header("Authorization", token)
+        return following
+
+
+def _origin(url: Any) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or _PORTS.get(url.scheme)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer whose body is read in another thread.
+
+    Parameters
+    ----------
+    status : int
+        Its number.
+    headers : Message
+        Its headers.
+    url : str
+        Where redirects led to.
+    chunks : iterator of bytes
+        Its body; raises DroppedError where the connection ends early, as far as the answer tells.
+    """
+
+    status: int
+    headers: Message
+    url: str
+    chunks: Iterator[bytes]
+
+
+class Request:
+    """A request, in a with statement that yields its `Answer`; `cancelled` is looked at whatever the server does.
+
+    Raises Cancelled, DroppedError, HttpStatusError, and DownloadError for what another try would not mend.
+    """
+
+    def __init__(
+        self, url: str, headers: Mapping[str, str], cancelled: Callable[[], bool], token: str | None = None
+    ) -> None:
+        self._url = url
+        self._cancelled = cancelled
+        self._timeout = timeout()
+        self._items: queue.Queue[Any] = queue.Queue(_WAITING)
+        self._stopped = threading.Event()
+        try:
+            asked = urllib.request.Request(url, headers={"User-Agent": "napari-foundseg", **headers})
+        except ValueError as error:
+            raise DownloadError(f"{url!r} is no address: {error}.") from error
+        if token:
+            asked.add_unredirected_header("Authorization", f"Bearer {token}")
+        opener = urllib.request.build_opener(_Redirects(), urllib.request.HTTPSHandler(context=certificates()))
+        # A daemon: where a server is silent it ends after the timeout, and nobody waits for it.
+        self._thread = threading.Thread(target=self._read, args=(opener, asked), daemon=True)
+
+    def __enter__(self) -> Answer:
+        self._thread.start()
+        try:
+            status, headers, url = self._next()
+        except BaseException:
+            self._stopped.set()
+            raise
+        return Answer(status, headers, url, iter(self._next, b""))
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+
+    def _read(self, opener: urllib.request.OpenerDirector, asked: urllib.request.Request) -> None:
+        try:
+            with opener.open(asked, timeout=self._timeout) as answer:
+                self._put((answer.status, answer.headers, answer.url))
+                while not self._stopped.is_set() and (chunk := answer.read1(_CHUNK)):
+                    self._put(chunk)
+            self._put(b"")
+        except Exception as error:  # noqa: BLE001 - raised in the caller's thread
+            self._put(error)
+
+    def _put(self, item: Any) -> None:
+        while not self._stopped.is_set():
+            with suppress(queue.Full):
+                self._items.put(item, timeout=_POLL)
+                return
+
+    def _next(self) -> Any:
+        # Where names are looked up, the connection's own timeout does not count.
+        latest = time.monotonic() + self._timeout + 1
+        while not self._cancelled():
+            try:
+                item = self._items.get(timeout=_POLL)
+            except queue.Empty:
+                if time.monotonic() > latest:
+                    raise _silent(self._url, self._timeout) from None
+                continue
+            if isinstance(item, Exception):
+                raise _named(item, self._url, self._timeout) from item
+            return item
+        raise Cancelled("The download was cancelled.")
+
+
+def call_interruptibly(function: Callable[[], _T], cancelled: Callable[[], bool]) -> _T:
+    """Call a function in another thread, which is left alone where `cancelled` says so before it returns."""
+    answers: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue()
+
+    def call() -> None:
+        try:
+            answers.put((function(), None))
+        except BaseException as error:  # noqa: BLE001 - raised in the caller's thread
+            answers.put((None, error))
+
+    threading.Thread(target=call, daemon=True).start()
+    while not cancelled():
+        with suppress(queue.Empty):
+            value, error = answers.get(timeout=_POLL)
+            if error is not None:
+                raise error
+            result: _T = value
+            return result
+    raise Cancelled("The download was cancelled.")
+
+
+def _silent(url: str, seconds: float) -> DownloadError:
+    return DownloadError(
+        f"{_host(url)} sent nothing for {seconds:g} seconds. What is here of the download stays; try again later, or "
+        "set FOUNDSEG_TIMEOUT to more seconds."
+    )
+
+
+def _named(error: Exception, url: str, seconds: float) -> Exception:
+    """Return an error in words: what was wanted, what happened, what to do."""
+    if isinstance(error, DownloadError):
+        return error
+    if isinstance(error, urllib.error.HTTPError):
+        return _refusal(error, url)
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(reason, TimeoutError):
+        return _silent(url, seconds)
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return DownloadError(
+            f"The certificate of {_host(url)} is not trusted ({reason.verify_message}). If a proxy of your institution "
+            "issues it, name its file of certificates in SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
+        )
+    if isinstance(reason, socket.gaierror):
+        return DownloadError(
+            f"{_host(url)} is not found: there is no connection to the internet, or a proxy is needed (HTTPS_PROXY)."
+        )
+    if isinstance(reason, ConnectionRefusedError):
+        return DownloadError(f"{_host(url)} does not take connections; try again later, or check HTTPS_PROXY.")
+    if isinstance(reason, http.client.HTTPException | ConnectionError | ssl.SSLError | EOFError):
+        return DroppedError(f"The connection to {_host(url)} was lost ({reason or type(reason).__name__}).")
+    return DownloadError(f"{url} cannot be fetched: {reason or type(reason).__name__}.")
+
+
+def _refusal(error: urllib.error.HTTPError, url: str) -> DownloadError:
+    status = error.code
+    with suppress(OSError):
+        error.close()
+    if _Redirects.inf_msg in str(error.msg):
+        return DownloadError(f"{url} redirects in a circle or more than ten times; its address has changed.")
+    if status in (429, 500, 502, 503, 504):
+        return DroppedError(f"{_host(url)} is busy or has a fault (HTTP {status}); try again later.")
+    what = {
+        401: "asks who you are",
+        403: "does not give it to you",
+        404: "has no such file; it was moved or deleted",
+        407: "cannot be reached, since the proxy asks for a password (HTTPS_PROXY=http://user:password@host:port)",
+        410: "has no such file any more",
+        416: "does not send the rest",
+    }.get(status, "redirects to an address that is not secure" if status // 100 == 3 else "refuses")
+    return HttpStatusError(f"{_host(url)} {what} (HTTP {status}): {url}", status, error.headers)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc.rpartition("@")[2] or url
