@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.downloads import upkeep
 from napari_foundseg.models.downloads.download import download as download_weights
@@ -46,17 +45,9 @@ def remove_part(name: str, _context: StageContext) -> str:
 
 def keep_token(order: tuple[str, str], _context: StageContext) -> str:
     """Have the hub's client check and keep a token; return whose it is, in words."""
-    from huggingface_hub import login, whoami
+    from napari_foundseg.models.downloads import hub
 
-    _, token = order
-    try:
-        login(token=token, add_to_git_credential=False)
-        user = whoami()["name"]
-    except (ValueError, OSError) as error:
-        raise CheckpointError(
-            f"The hub does not take this token ({error!s:.200}). Make one that may read at "
-            "https://huggingface.co/settings/tokens, and paste all of it."
-        ) from error
+    user = hub.keep_token(order[1])
     return f"The token of {user} is kept by the hub's client. Press Download."
 
 

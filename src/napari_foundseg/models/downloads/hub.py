@@ -81,7 +81,7 @@ def hub_parts(source: str) -> tuple[str, str, str] | None:
     """Return repository, version and file of a source on the hub; no file means a folder; None for other sources."""
     if source.startswith("hf:"):
         return source[3:], "", ""
-    found = _FILE.fullmatch(source.partition("?")[0])
+    found = _FILE.fullmatch(re.split("[?#]", source)[0])
     return (found[1], found[2], unquote(found[3])) if found else None
 
 

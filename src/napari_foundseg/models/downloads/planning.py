@@ -86,7 +86,7 @@ def make_plan(row: CatalogRow, cancelled: Callable[[], bool] = lambda: False) ->
         name, given, file = parts
         found = call_interruptibly(lambda n=name, v=version or given: read_repository(n, v), cancelled)  # type: ignore[misc]
         repositories.append(found)
-        wanted = wanted_files(found) if not file else tuple(_renamed(row, found, file))
+        wanted = wanted_files(found) if not file else _renamed(row, found, link, file)
         files += [_with_etag(one, before) for one in wanted]
         cached |= {one.name: path for one in wanted if (path := cached_file(name, found.commit, file or one.name))}
     if any(file.name not in cached for file in files):
@@ -112,11 +112,11 @@ def _plain_file(row: CatalogRow, link: str, before: Plan | None) -> PlannedFile:
     return replace(file, size=there.size, etag=there.etag) if there else file
 
 
-def _renamed(row: CatalogRow, repository: Repository, file: str) -> list[PlannedFile]:
+def _renamed(row: CatalogRow, repository: Repository, link: str, file: str) -> tuple[PlannedFile, ...]:
     found = next((one for one in repository.files if one.name == file), None)
     if found is None:
         raise DownloadError(f"{hub_page(repository.name)} has no file {file}; it was moved or deleted.")
-    return [replace(found, name=file_name(file) if row.beside else target(row).name)]
+    return (replace(found, name=file_name(link) if row.beside else target(row).name),)
 
 
 def _with_etag(file: PlannedFile, before: Plan | None) -> PlannedFile:
