@@ -20,6 +20,8 @@ GLOBAL = (3,)
 WINDOWS = (8, 4, 14, 7)
 #: Side in pixels of what the small network sees.
 WINDOW = 128
+#: Of EdgeTAM's network of the published size: the least that its perceiver allows.
+EDGETAM_WINDOW = 256
 
 
 def layout(name: str) -> dict[str, tuple[int, ...]]:
@@ -74,6 +76,17 @@ def filled(shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, to
             numbers += 3  # so that objects are there
         tensors[name] = torch.from_numpy(numbers.reshape(shape))
     return tensors
+
+
+def edgetam_tensors() -> dict[str, torch.Tensor]:
+    """Return tensors of a published EdgeTAM, without the ``model.`` before their names."""
+    shapes = {name.removeprefix("model."): shape for name, shape in layout("edgetam").items()}
+    counts = {name: torch.tensor(0) for name in shapes if name.endswith("num_batches_tracked")}
+    tensors = filled({name: shape for name, shape in shapes.items() if name not in counts})
+    for name, values in tensors.items():
+        if "running_var" in name or (".bn." in name and name.endswith("weight")):
+            values.abs_().add_(0.5)
+    return tensors | counts
 
 
 def picture(rows: int, columns: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:

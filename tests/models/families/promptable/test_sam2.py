@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,11 @@ AUTHORS = Path(__file__).parents[3] / "data" / "sam2"
 FAMILIES = {"sam2": "sam2_video", "medsam2": "sam2_video", "edgetam": "edgetam_video"}
 
 
+_made = cache(small_network)
+
+
 def _folder(folder: Path, family: str, kind: str = "") -> Path:
-    small_network(kind or FAMILIES[family]).save_pretrained(folder / family)
+    _made(kind or FAMILIES[family]).save_pretrained(folder / family)
     return folder / family
 
 
@@ -178,7 +182,7 @@ def test_pictures_give_the_numbers_of_the_authors_package(published: Path) -> No
 
 @pytest.mark.parametrize("kind", ["sam2", "sam2_video", "edgetam", "edgetam_video"])
 def test_a_folder_of_transformers_is_its_network(tmp_path: Path, kind: str) -> None:
-    network = small_network(kind)
+    network = _made(kind)
     network.save_pretrained(tmp_path / "mine")
     row = import_model(tmp_path / "mine")
     assert row.family == kind.removesuffix("_video")

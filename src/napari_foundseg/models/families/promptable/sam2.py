@@ -24,7 +24,7 @@ FAMILY = Family(
     rank=35,
     title="SAM 2, SAM 2.1",
     protocols=SAM2_PROTOCOLS,
-    verified_against="the authors' package sam2 1.1.0 and transformers: encoder and decoder, equal within 1e-4",
+    verified_against="the authors' package sam2 1.1.0 and transformers: encoder, decoder and memory, equal within 1e-4",
     packages=(Package("transformers", "5.24"), Package("segment-anything")),
     # What the authors' trainer writes.
     pickle_names=("omegaconf", "hydra"),
