@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from napari_foundseg.moved_names import warn_and_forward
 from napari_foundseg.tasks.settings import ignore_progress
 
 if TYPE_CHECKING:
+    from napari_foundseg.core.masks import Mask
     from napari_foundseg.tasks.side_tasks.fit_stego import Fitted
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "name_masks",
     "panoptic",
     "prompt",
+    "propagate",
     "semantic",
     "split",
     "text",
@@ -163,6 +165,68 @@ def find_similar(
         seen = image_for(name, opened, FeatureSettings())
         given = [Example.cut(seen, one) if isinstance(one, Prompt) else one for one in given]
     return safe_calls.run("find_similar", opened, {"examples": given}, model=model, **settings)
+
+
+def propagate(
+    stack: Any,
+    prompts: Any,
+    *,
+    axis: str | None = None,
+    first: int | None = None,
+    last: int | None = None,
+    model: Any = "foundseg-tiny",
+    method: str | None = None,
+    callback: Callable[[tuple[int, ...], dict[int, Mask]], None] | None = None,
+    axes: str | None = None,
+    **settings: Any,
+) -> Segmentation:
+    """Follow objects that are marked in one or several slices through all slices of a range.
+
+    Parameters
+    ----------
+    stack : array-like or Image or str or Path
+        The stack or film, or the file it is in.
+    prompts : Prompt, sequence of Prompt, dict or array-like
+        As for `prompt`: prompt i becomes label i + 1. Or ``{id: [Prompt, ...]}``: several prompts of an object, each in
+        one slice, such as corrections. A prompt of nothing but a mask is kept as it is. Or a label image of the stack's
+        shape without channels: each of its objects, in each slice that it is painted in, is kept as it is.
+    axis : str, optional
+        The axis to follow objects along, ``"Z"`` or ``"T"``; by default the only one with several slices.
+    first, last : int, optional
+        First and last slice, from 0, both included; by default all.
+    model : str or loaded model
+        A name of the catalogue, or what `load_model` returned. A model without memory of frames is given the mask of
+        each slice as the prompt of the next.
+    method : str, optional
+        ``memory`` or ``projection``; by default the first that the model can do.
+    callback : callable, optional
+        Called with each slice as soon as it is done: its index, and the masks of the objects that changed in it, by id.
+        A slice comes again where another object has taken pixels of it.
+    axes : str, optional
+        As for `automatic`.
+    **settings
+        Fields of `ProjectionSettings` or `MemorySettings`, such as ``min_contrast=0.2``.
+
+    Returns
+    -------
+    Segmentation
+        No two objects overlap. ``masks`` holds each object's mask in each slice, ``provenance["propagation"]`` where
+        and why objects ended.
+
+    Raises
+    ------
+    FoundsegError
+        Of a kind that names what is wrong with the image, the axis, the range, a prompt, the model or a setting.
+    """
+    from napari_foundseg.tasks.frames.painted_prompts import as_prompts
+
+    def told(_share: float, _words: str, shown: Any = None) -> None:
+        for index, masks in (shown or {}).get("parts", ()):
+            if callback is not None:
+                callback(index, masks)
+
+    inputs = {"prompts": as_prompts(stack, prompts, axes), "axis": axis, "first": first, "last": last}
+    return safe_calls.run("propagate", stack, inputs, model=model, method=method, axes=axes, progress=told, **settings)
 
 
 def panoptic(

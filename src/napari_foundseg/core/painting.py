@@ -6,6 +6,7 @@ One mask of a stack is a few kilobytes, its label image as large as the stack.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ __all__ = ["Painting"]
 
 @dataclass(frozen=True, eq=False)
 class Painting:
-    """Masks that are objects 1 to n; where they overlap, the rule of `core.masks` decides.
+    """Masks with their objects' ids; where they overlap, the rule of `core.masks` decides.
 
     Parameters
     ----------
@@ -32,16 +33,20 @@ class Painting:
     axes : str
         A letter for each axis of it.
     masks : tuple of Mask
-        Mask i is object i + 1.
+        Of any slices.
+    ids : tuple of int, optional
+        The object of each mask; several masks, each in a slice of its own, may be of one object. By default mask i is
+        object i + 1.
     """
 
     shape: tuple[int, ...]
     axes: str
     masks: tuple[Mask, ...]
+    ids: tuple[int, ...] | None = None
 
     def draw(self) -> NDArray[np.unsignedinteger[Any]]:
         """Draw the label image."""
-        labels = np.zeros(self.shape, label_dtype(len(self.masks)))
+        labels = np.zeros(self.shape, label_dtype(max(self._ids, default=0)))
         for index, group in self._by_slice().items():
             paint(plane_view(labels, self.axes, index), group)
         return labels
@@ -52,29 +57,45 @@ class Painting:
         Returns
         -------
         pandas.DataFrame
-            As `core.result.object_table`; a mask of which nothing is left keeps its row.
+            As `core.result.object_table`; a mask of which nothing is left keeps its row. An object in several slices
+            has one row: with the first of them, the area in all, and the mean of its scores.
         """
         from napari_foundseg.core.object_table import table_of
 
         count = len(self.masks)
         areas = np.zeros(count, np.int64)
         boxes = np.tile(np.array([0, 0, -1, -1]), (count, 1))
-        for group in self._by_slice().values():
+        for group in self._by_slice(range(1, count + 1)).values():
             _measure(group, areas, boxes)
         slices = [axis for axis in self.axes if axis not in "YX"]
-        return table_of(
+        table = table_of(
             areas,
             boxes,
             {axis: [mask.index[k] for mask in self.masks] for k, axis in enumerate(slices)},
             predicted_iou=[mask.predicted_iou for mask in self.masks],
             stability_score=[mask.stability_score for mask in self.masks],
         )
+        return table if self.ids is None else _by_object(table.assign(label=self.ids), [a.lower() for a in slices])
 
-    def _by_slice(self) -> dict[tuple[int, ...], list[tuple[int, Mask]]]:
+    @property
+    def _ids(self) -> Sequence[int]:
+        return range(1, len(self.masks) + 1) if self.ids is None else self.ids
+
+    def _by_slice(self, ids: Sequence[int] | None = None) -> dict[tuple[int, ...], list[tuple[int, Mask]]]:
         groups: dict[tuple[int, ...], list[tuple[int, Mask]]] = defaultdict(list)
-        for label, mask in enumerate(self.masks, 1):
+        for label, mask in zip(self._ids if ids is None else ids, self.masks, strict=True):
             groups[mask.index].append((label, mask))
         return groups
+
+
+def _by_object(table: pd.DataFrame, slices: Sequence[str]) -> pd.DataFrame:
+    """Return one row an object of a table with one row a mask; of empty masks only where an object has no others."""
+    full = table["area"] > 0
+    table = table[full | ~table["label"].isin(table.loc[full, "label"])]
+    first = dict.fromkeys(("class", "y0", "x0", *slices), "min")
+    rules = first | dict.fromkeys(("y1", "x1"), "max") | dict.fromkeys(("predicted_iou", "stability_score"), "mean")
+    made = table.groupby("label", as_index=False).agg({**rules, "area": "sum"})
+    return made[list(table.columns)]
 
 
 def _measure(group: list[tuple[int, Mask]], areas: NDArray[np.int64], boxes: NDArray[np.int64]) -> None:

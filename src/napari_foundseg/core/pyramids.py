@@ -161,7 +161,8 @@ class Level:
         provenance = {**found.provenance, "level": self.number}
         masks = None if found.masks is None else tuple(map(self.mask, found.masks))
         if isinstance(found.pixels, Painting):
-            painting = Painting(self.full.shape, self.full.label_axes, tuple(map(self.mask, found.pixels.masks)))
+            fine = tuple(map(self.mask, found.pixels.masks))
+            painting = Painting(self.full.shape, self.full.label_axes, fine, found.pixels.ids)
             return replace(
                 found, pixels=painting, table=painting.table(), masks=masks, maps=None, semantic=None,
                 provenance=provenance,

@@ -20,6 +20,7 @@ from napari_foundseg.engine.image_planes import Index
 from napari_foundseg.engine.job import Job
 from napari_foundseg.engine.link import Link
 from napari_foundseg.engine.run_transfer import RunTransfer
+from napari_foundseg.engine.shown_parts import unpacked
 from napari_foundseg.engine.worker import RunOutcome
 
 __all__ = ["Dispatcher"]
@@ -304,7 +305,7 @@ class Dispatcher:
             job.messages.put(("need", (tuple(event["need"]), event["pixels"])))
         else:
             try:
-                job.report(event["share"], event["words"], event.get("shown"))
+                job.report(event["share"], event["words"], unpacked(event.get("shown")))
             except Exception:  # noqa: BLE001 - another's code
                 _log.exception("A progress callback failed")
 

@@ -26,6 +26,7 @@ from napari_foundseg.core.errors import (
     WorkerLostError,
 )
 from napari_foundseg.engine.link import Link
+from napari_foundseg.engine.shown_parts import unpacked
 from napari_foundseg.engine.stages import single_stage
 from napari_foundseg.engine.worker_source import find_worker_source
 
@@ -167,10 +168,10 @@ class _Work:
         if not self.future.done():
             self.future.set_exception(error)
 
-    def report_progress(self, share: float, words: str) -> None:
+    def report_progress(self, share: float, words: str, shown: Any = None) -> None:
         try:
             if self._progress is not None:
-                self._progress(share, words)
+                self._progress(share, words, *([shown] if shown else []))
         except Exception:  # noqa: BLE001 - another's code
             _log.exception("A progress callback failed")
 
@@ -319,7 +320,7 @@ class _WorkerSlot:
 
     def _on_event(self, event: dict[str, Any]) -> None:
         if (work := self._works.get(event.get("job", ""))) is not None:
-            work.report_progress(event["share"], event["words"])
+            work.report_progress(event["share"], event["words"], unpacked(event.get("shown")))
 
     def _end_work(self, link: Link, work: _Work, future: Future[Answer]) -> None:
         if link is not self._link:

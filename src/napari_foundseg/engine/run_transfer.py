@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.image_planes import Index, describe, plane_key, read_plane
 from napari_foundseg.models.catalog import row
@@ -73,6 +73,7 @@ class RunTransfer:
             "image": describe(self._image, _fingerprint(self._image)),
             "exact": self._exact,
             "keys": keys,
+            "reads_once": find_task(run.task).reads_once,
         }
         if job.ended:
             raise Cancelled("The run was cancelled.")
@@ -82,7 +83,12 @@ class RunTransfer:
 
     def send_slice(self, index: Index, pixels: bool) -> None:
         """Send a slice that a run asks for: its key, or its pixels if the key alone did not help."""
-        plane = read_plane(self._image, index)
+        try:
+            plane = read_plane(self._image, index)
+        except BadImageError as error:
+            # The task decides whether it goes on without the slice.
+            self._link.ask("refuse", self._job.id, index, error.reason)
+            return
         key = _keys.setdefault(self._image, {})[index] = plane_key(plane)
         known = not pixels and (key in self._link.sent or self._image.source is not None)
         self._link.ask("deliver", self._job.id, index, key, None if known else plane)

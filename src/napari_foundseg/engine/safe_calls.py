@@ -58,9 +58,9 @@ def _call_apart(module: str, name: str, values: tuple[Any, ...], options: dict[s
             f"{name} runs in a process of its own beside a window, and what it was given cannot be sent there "
             f"({type(error).__name__}: {error!s:.200}). Give arrays, the path of a file, and names of models."
         ) from error
-    news: SimpleQueue[tuple[float, str]] = SimpleQueue()
+    news: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
     pool = _shared_pool()
-    future = pool.submit((_pass_on, _call, _pass_on), order, lambda *told: news.put(told[:2]))
+    future = pool.submit((_pass_on, _call, _pass_on), order, lambda *told: news.put(told))
     try:
         _tell(future, news, progress)
     except BaseException:
@@ -69,16 +69,16 @@ def _call_apart(module: str, name: str, values: tuple[Any, ...], options: dict[s
     return future.result()
 
 
-def _tell(future: Future[Any], news: SimpleQueue[tuple[float, str]], progress: Any) -> None:
+def _tell(future: Future[Any], news: SimpleQueue[tuple[Any, ...]], progress: Any) -> None:
     """Tell the progress in the caller's thread, until there is an answer."""
     future.add_done_callback(lambda _: news.put((1.0, "")))
-    while not future.done():
+    while not (future.done() and news.empty()):
         try:
-            share, words = news.get(timeout=_POLL_SECONDS)
+            told = news.get(timeout=_POLL_SECONDS)
         except Empty:
             continue
-        if progress is not None and words:
-            progress(share, words)
+        if progress is not None and told[1]:
+            progress(*told)
 
 
 def _shared_pool() -> Pool:

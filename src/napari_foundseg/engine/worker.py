@@ -13,10 +13,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from napari_foundseg.core.errors import Cancelled, EngineError, FoundsegError
+from napari_foundseg.core.errors import BadImageError, Cancelled, EngineError, FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.engine.error_translation import named_error
 from napari_foundseg.engine.image_planes import Index, PlaneStore, SentImage, plane_key, read_plane
+from napari_foundseg.engine.shown_parts import packed
 from napari_foundseg.engine.stages import Answer, StageContext, Stages, call_stage
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ __all__ = ["RunOutcome", "TaskRunner", "check_row", "request_cancel", "versions"
 
 #: Bytes of planes that are kept between runs.
 KEPT_BYTES = 1 << 30
+#: Bytes of planes that a run keeps which goes through the slices of a stack once.
+_PASSING_BYTES = 64 << 20
 _PROGRESS_SECONDS = 0.05
 #: Works that go on beside a run at the same time, such as downloads; more of them wait.
 _BESIDE = 8
@@ -85,10 +88,11 @@ class TaskRunner:
     async def run(self, request: dict[str, Any], planes: dict[str, NDArray[Any]]) -> RunOutcome:
         """Run a task on an image of which some planes are sent along, by key; errors are in the outcome."""
         job = request["job"]
+        store = PlaneStore(_PASSING_BYTES) if request["reads_once"] else self._store
         for key, plane in planes.items():
-            self._store.put(key, plane)
+            store.put(key, plane)
         reporter = _RunReporter(self._worker, request["topic"], job)
-        fetcher = _PlaneFetcher(request, self._store, self._files, reporter)
+        fetcher = _PlaneFetcher(request, store, self._files, reporter)
         self._fetchers[job] = fetcher
         try:
             running = asyncio.get_running_loop().run_in_executor(self._compute, _outcome, request, fetcher, reporter)
@@ -128,10 +132,13 @@ class TaskRunner:
 
     async def deliver(self, job: str, index: Index, key: str, plane: NDArray[Any] | None) -> None:
         """Receive a plane that a run asked for; None if its key should be enough."""
-        if plane is not None:
-            self._store.put(key, plane)
         if job in self._fetchers:
-            self._fetchers[job].offer(index, key)
+            self._fetchers[job].offer(index, key, plane)
+
+    async def refuse(self, job: str, index: Index, why: str) -> None:
+        """Learn that a plane that a run asked for cannot be read."""
+        if job in self._fetchers:
+            self._fetchers[job].refuse(index, why)
 
 
 class _RunReporter:
@@ -147,18 +154,27 @@ class _RunReporter:
         self._worker.log_event(self._topic, {"job": self._job, **message})
 
     def progress(self, share: float, words: str, shown: dict[str, Any] | None = None) -> None:
-        # Pictures are rare: they are sent with the next progress, not on their own.
-        shown = shown or self._latest_progress.get("shown")
+        # What can be shown is sent with the next progress, not on its own: the latest, and all its parts.
+        waiting = self._latest_progress.get("shown") or {}
+        if parts := [*waiting.get("parts", ()), *(shown or {}).get("parts", ())]:
+            shown = {**waiting, **(shown or {}), "parts": parts}
+        shown = shown or waiting
         self._latest_progress = {"share": float(share), "words": str(words), **({"shown": shown} if shown else {})}
 
     async def while_running(self, running: asyncio.Future[T]) -> T:
         # A run that ends at once sends only its answer: each progress would redraw the window.
         while not (await asyncio.wait([running], timeout=_PROGRESS_SECONDS))[0]:
-            progress = self._latest_progress
-            self._latest_progress = {}
-            if progress:
-                self(**progress)
+            self._send_progress()
+        if (self._latest_progress.get("shown") or {}).get("parts"):
+            self._send_progress()
         return running.result()
+
+    def _send_progress(self) -> None:
+        progress = self._latest_progress
+        self._latest_progress = {}
+        if progress:
+            shown = progress.get("shown")
+            self(**{**progress, **({"shown": packed(shown)} if shown else {})})
 
     def cancelled(self) -> bool:
         return self._job in _cancelled
@@ -176,6 +192,7 @@ class _PlaneFetcher:
         self._reporter = reporter
         self._arrived = threading.Condition()
         self._offered: dict[Index, str] = {}
+        self._refused: dict[Index, str] = {}
 
     def __call__(self, index: Index) -> NDArray[Any]:
         plane = self._found(index)
@@ -191,9 +208,16 @@ class _PlaneFetcher:
             raise EngineError(f"Slice {index} of the image did not arrive. Run again.")
         return plane
 
-    def offer(self, index: Index, key: str) -> None:
+    def offer(self, index: Index, key: str, plane: NDArray[Any] | None) -> None:
+        if plane is not None:
+            self._store.put(key, plane)
         with self._arrived:
             self._offered[index] = key
+            self._arrived.notify_all()
+
+    def refuse(self, index: Index, why: str) -> None:
+        with self._arrived:
+            self._refused[index] = why
             self._arrived.notify_all()
 
     def _found(self, index: Index) -> NDArray[Any] | None:
@@ -215,9 +239,11 @@ class _PlaneFetcher:
         with self._arrived:
             self._offered.pop(index, None)
             self._reporter(need=list(index), pixels=pixels)
-            while not self._arrived.wait_for(lambda: index in self._offered, timeout=0.1):
+            while not self._arrived.wait_for(lambda: index in self._offered or index in self._refused, timeout=0.1):
                 if self._reporter.cancelled():
                     raise Cancelled("The run was cancelled.")
+            if index in self._refused:
+                raise BadImageError(self._described["source"], self._refused.pop(index))
             self._keys[index] = self._offered.pop(index)
 
 

@@ -25,7 +25,8 @@ _UNCERTAIN = 0.4
 def notes_of(provenance: Mapping[str, Any]) -> list[str]:
     """Return what is to be looked at in a result, a sentence or two each; empty where nothing is odd."""
     hidden = provenance.get("image", {}).get("colour", {}).get("hidden", "")
-    return [*([hidden] if hidden else []), *provenance.get(_CONTRAST, ()), *provenance.get(_NOTHING, ())]
+    slices = provenance.get("propagation", {}).get("notes", ())
+    return [*([hidden] if hidden else []), *provenance.get(_CONTRAST, ()), *slices, *provenance.get(_NOTHING, ())]
 
 
 def used_colour(provenance: Mapping[str, Any]) -> list[str]:

@@ -39,7 +39,7 @@ from napari_foundseg.tasks.windows.looks import DOUBT, SAME, Look
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
 
-__all__ = ["TASK", "PromptInputs", "PromptSettings"]
+__all__ = ["TASK", "PromptInputs", "PromptSettings", "python_prompt"]
 
 #: Masks that are offered of one prompt.
 _MOST = 4
@@ -73,11 +73,12 @@ class PromptInputs(Inputs):
 
     def python_arguments(self, without: Collection[str] = ()) -> dict[str, str]:
         """Return the prompts as source text."""
-        shown = f"[{', '.join(map(_python_prompt, self.prompts))}]"
+        shown = f"[{', '.join(map(python_prompt, self.prompts))}]"
         return super().python_arguments({"prompts", *without}) | {"prompts": shown}
 
 
-def _python_prompt(prompt: Prompt) -> str:
+def python_prompt(prompt: Prompt) -> str:
+    """Return a prompt as source text."""
     values = prompt.to_json()
     if prompt.mask is not None:
         # Compressed: the constructor takes the mask's pixels.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from numpy.typing import NDArray
@@ -25,12 +26,29 @@ if TYPE_CHECKING:
 
 __all__ = ["Inputs", "Progress", "Settings", "Task", "ignore_progress"]
 
-#: Called with the fraction done, 0 to 1, and a text that says what the task is doing.
+#: Called with the fraction done, 0 to 1, and a text that says what the task is doing. A task may add a dict of what can
+#: be shown already: of several that wait only the latest is passed on, but every item of its list ``parts``.
 Progress = Callable[[float, str], None]
 
 
 def ignore_progress(_fraction: float, _text: str, _shown: Any = None) -> None:
     """Do nothing: the default where the caller shows no progress."""
+
+
+def _taking_shown(progress: Progress) -> Progress:
+    """Return a progress function that takes what can be shown already; it is dropped where the given one does not."""
+    try:
+        signature(progress).bind(0.0, "", None)
+    except TypeError:
+
+        def without_shown(share: float, words: str, _shown: Any = None) -> None:
+            progress(share, words)
+
+        return without_shown
+    except ValueError:
+        # A builtin, which says nothing of what it takes.
+        return progress
+    return progress
 
 
 class _Declared(Declared):
@@ -183,6 +201,8 @@ class Task:
         Whether the duration of its runs is kept to estimate the next one.
     finds_objects : bool
         Whether a result without objects comes with its reason.
+    reads_once : bool
+        Whether a run goes through the slices of a stack one after the other, so that they need not be kept for it.
     """
 
     name: str
@@ -195,6 +215,7 @@ class Task:
     menus: tuple[str, ...] = ()
     learns_time: bool = True
     finds_objects: bool = True
+    reads_once: bool = False
 
     @property
     def takes_labels(self) -> bool:
@@ -256,5 +277,5 @@ class Task:
         """
         if model is not None:
             image = as_expected(row(model.name), image, settings.colours)
-        found = self.function(image, inputs, settings, model, progress, cancelled)
+        found = self.function(image, inputs, settings, model, _taking_shown(progress), cancelled)
         return with_notes(found, image, finds_objects=self.finds_objects)

@@ -235,6 +235,21 @@ class History:
         self._done.append(step)
         self.shrink(self._limit)
 
+    def join_last(self) -> EditStep | None:
+        """Make one step of the last two; return it, or None where there are not two."""
+        if len(self._done) < 2:
+            return None
+        second = self._done.pop()
+        first = self._done.pop()
+        joined = EditStep(
+            first.name,
+            (*first.parts, *second.parts),
+            {**second.known_before, **first.known_before},
+            {**first.known_after, **second.known_after},
+        )
+        self._done.append(joined)
+        return joined
+
     def shrink(self, limit: int) -> None:
         """Forget the oldest steps beyond some bytes."""
         size = self.nbytes

@@ -39,7 +39,7 @@ def sample_planes(
     if not slices:
         return [], (0.0, 1.0)
     chosen = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, slices).round().astype(int))]
-    planes = [read(level, index) for index in chosen]
+    planes = _readable(chosen, lambda index: read(level, index))
     pixels = sum(p.shape[0] * p.shape[1] for p in planes)
     step = 1 if most else max(1, int(np.ceil(np.sqrt(pixels / _SAMPLE_PIXELS))))
     with np.errstate(invalid="ignore"):
@@ -47,6 +47,22 @@ def sample_planes(
         ends = [(p.min(), p.max()) for p in finite if p.size]
     whole = (float(min(a for a, _ in ends)), float(max(b for _, b in ends))) if ends else (0.0, 1.0)
     return [p[::step, ::step] for p in planes], whole
+
+
+def _readable(
+    indices: Sequence[tuple[int, ...]], read: Callable[[tuple[int, ...]], NDArray[Any]]
+) -> list[NDArray[Any]]:
+    """Return the slices that can be read: one that cannot is named when a task looks at it, not when others are."""
+    planes = []
+    failed: Exception | None = None
+    for index in indices:
+        try:
+            planes.append(read(index))
+        except Exception as error:  # noqa: BLE001 - whatever a lazy array raises
+            failed = error
+    if not planes and failed is not None:
+        raise failed
+    return planes
 
 
 def flat(planes: Sequence[NDArray[Any]]) -> NDArray[Any]:

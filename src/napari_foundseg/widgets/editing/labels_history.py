@@ -153,6 +153,21 @@ class LabelsHistory(QObject):
         self._write_box(part.box, np.array(self.layer.data[part.box]), values)
         return self._record_step(name, [part], known or {})
 
+    def write_more(
+        self,
+        name: str,
+        pieces: Iterable[tuple[SliceBox, NDArray[Any]]],
+        step: EditStep | None,
+        known: Facts | None = None,
+    ) -> EditStep | None:
+        """Write pieces as `write` does, as a part of a step if that is still the last; return the last step."""
+        before = self._steps.last
+        if not self.write(name, pieces, known) or step is None or before is not step:
+            return self._steps.last
+        joined = self._steps.join_last()
+        self.changed.emit("")
+        return joined
+
     def write_soon(
         self,
         name: str,

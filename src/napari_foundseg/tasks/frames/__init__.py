@@ -1,0 +1,1 @@
+"""Parts of the task Propagate: objects followed from slice to slice."""

@@ -1,0 +1,347 @@
+"""Objects followed from the slices in which they are marked through a range of slices.
+
+Marked slices come first, then all objects onward, one slice after the other, then backward. Between two marks of an
+object each slice belongs to the nearer mark, so that a further mark changes only the slices up to its neighbours; where
+the way from one mark ends early, the way from the other goes on. Pixels that two objects want belong to the one with
+the higher logit, in every slice before the next is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import BadImageError, Cancelled
+from napari_foundseg.core.masks import Box, Mask, iou
+from napari_foundseg.tasks.frames.found import Found
+
+__all__ = ["Following", "Part", "StopRule", "put_all"]
+
+#: A slice along the axis, and the masks of the objects that changed in it, by id.
+Part = tuple[int, dict[int, Mask]]
+
+#: An object of fewer pixels has ended.
+_LEAST_AREA = 4
+#: Share of the smaller of two neighbouring masks that must lie in the other.
+_LEAST_SHARED = 0.4
+#: IoU of the masks on both sides of slices in which an object was not seen.
+_BRIDGED = 0.4
+#: Weight of the newest slice in what an object is expected to look like.
+_NEWEST = 0.3
+#: Weight of the newest step in the movement that is expected, and the largest movement as a share of the radius.
+_NEWEST_STEP = 0.5
+_FASTEST = 0.5
+#: Slices within which an object that is known elsewhere only is expected.
+_NEAR = 8
+#: Contrast in standard deviations of the noise from which on it says something.
+_SAYS = 1.0
+#: Share of an object's height above the ground that the ground itself may have elsewhere.
+_UNEVEN = 0.25
+#: Share of the contrast in the marked slice that must be left, of that of the slices before: light may be uneven.
+_OF_MARK = 0.5
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """When an object has ended.
+
+    Parameters
+    ----------
+    score : float
+        Predicted IoU below which a mask shows nothing.
+    contrast : float
+        Share of the object's contrast that must be left.
+    bridge : int
+        Slices in a row in which an object may be unseen.
+    """
+
+    score: float
+    contrast: float
+    bridge: int
+
+    def reason(self, found: Found, expected: Found, mark: Found) -> str:
+        """Say why an object is not in a slice; empty where it is."""
+        if found.mask.area < _LEAST_AREA:
+            return "nothing was found"
+        if found.mask.predicted_iou < self.score:
+            return f"predicted IoU {found.mask.predicted_iou:.2f}"
+        if found.shared < _LEAST_SHARED:
+            return "it lies elsewhere"
+        left = self._contrast_left(found, expected, mark)
+        return f"contrast {100 * left:.0f} %" if left < self.contrast else ""
+
+    def _contrast_left(self, found: Found, expected: Found, mark: Found) -> float:
+        """Return the share of an object's contrast that is left, with its surroundings or else with the ground.
+
+        Neighbours that touch it may be as bright as the object itself, so that it differs from the ground only.
+        """
+        around = ground = None
+        if abs(expected.contrast) > _SAYS * expected.noise:
+            around = found.contrast / expected.contrast
+            if mark.contrast:
+                around = min(around, found.contrast / mark.contrast / _OF_MARK)
+        if abs(expected.level) > _SAYS * expected.noise:
+            ground = found.level / expected.level - _UNEVEN
+        if around is None:
+            return 1.0 if ground is None else ground + _UNEVEN
+        return around if ground is None else max(around, ground)
+
+
+@dataclass(eq=False)
+class _Walk:
+    """The way of one object from a marked slice in one direction."""
+
+    label: int
+    step: int
+    at: int
+    last: int
+    mark: Found
+    expected: Found
+    before: Mask
+    unseen: int = 0
+    reached: int = field(init=False)
+    centre: NDArray[np.float64] = field(init=False)
+    movement: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reached = self.at
+        self.centre = _centre(self.before)
+        self.movement = np.zeros(2)
+
+    @property
+    def expects(self) -> Mask:
+        """The mask before, moved on as it has moved so far."""
+        dy, dx = self.movement.round().astype(int).tolist()
+        return self.before.moved(dy, dx)
+
+    def moved_to(self, mask: Mask) -> None:
+        """Take the mask of the next slice."""
+        centre = _centre(mask)
+        fastest = _FASTEST * np.sqrt(mask.area / np.pi)
+        step = np.clip(centre - self.centre, -fastest, fastest)
+        self.movement += _NEWEST_STEP * (step - self.movement)
+        self.centre = centre
+        self.before = mask
+
+    @property
+    def goes_on(self) -> bool:
+        return self.at != self.last
+
+
+class Following:
+    """The way of objects through the slices of a range.
+
+    Parameters
+    ----------
+    marks : mapping of int to mapping of int to Found
+        Of each object by its id, what it is in its marked slices, by slice.
+    first, last : int
+        The range, both included.
+    onto : callable
+        Given a slice, masks of a neighbouring one, and masks of other objects there or near by, returns what the first
+        become.
+    stop : StopRule
+        When an object has ended.
+    emit : callable
+        Called with each slice, and what changed in it.
+    """
+
+    def __init__(
+        self,
+        marks: Mapping[int, Mapping[int, Found]],
+        first: int,
+        last: int,
+        onto: Callable[[int, Sequence[Mask], Sequence[Mask]], list[Found]],
+        stop: StopRule,
+        emit: Callable[[Part], None],
+    ) -> None:
+        self._marks = marks
+        self._range = first, last
+        self._onto = onto
+        self._stop = stop
+        self._emit = emit
+        #: What was found in each slice, by id.
+        self.found: dict[int, dict[int, Found]] = {}
+        #: Sentences on where objects ended and which slices could not be read.
+        self.ends: dict[int, dict[str, str]] = {}
+        self.unreadable: dict[int, str] = {}
+        #: Steps that may be left.
+        self.left = 0
+        self.done = 0
+
+    def run(self) -> None:
+        """Follow all objects."""
+        for at in sorted({at for slices in self._marks.values() for at in slices}):
+            put_all(self.found, at, {i: slices[at] for i, slices in self._marks.items() if at in slices}, self._emit)
+        onward = [walk for label in self._marks for walk in self._onward(label)]
+        backward = [walk for label in self._marks for walk in self._backward(label)]
+        self.left = sum(abs(walk.last - walk.at) for walk in (*onward, *backward))
+        self._walk(onward)
+        self._walk(backward)
+        for ahead in onward:
+            self._meet(ahead, backward)
+
+    def _onward(self, label: int) -> list[_Walk]:
+        at = sorted(self._marks[label])
+        ends = [(a + b) // 2 for a, b in pairwise(at)] + [self._range[1]]
+        return [self._begin(label, 1, a, end) for a, end in zip(at, ends, strict=True)]
+
+    def _backward(self, label: int) -> list[_Walk]:
+        at = sorted(self._marks[label])
+        ends = [self._range[0]] + [(a + b) // 2 + 1 for a, b in pairwise(at)]
+        return [self._begin(label, -1, a, end) for a, end in zip(at, ends, strict=True)]
+
+    def _begin(self, label: int, step: int, at: int, last: int) -> _Walk:
+        mark = self._marks[label][at]
+        return _Walk(label, step, at, last, mark, mark, self.found[at][label].mask)
+
+    def _meet(self, ahead: _Walk, backward: Sequence[_Walk]) -> None:
+        """Let the other way of a gap between two marks go on where one has ended before the middle."""
+        end = ahead.last
+        back = next((w for w in backward if w.label == ahead.label and w.last == end + 1), None)
+        if back is None or end == self._range[1]:
+            return
+        for ended, other in ((ahead, back), (back, ahead)):
+            if ended.reached != ended.last and other.reached == other.last:
+                other.last = ended.reached + ended.step
+                self.left += abs(other.last - other.at)
+                self._walk([other])
+
+    def _walk(self, walks: Sequence[_Walk]) -> None:
+        walks = [walk for walk in walks if walk.goes_on and walk.before.area]
+        while walks:
+            step = walks[0].step
+            at = min((walk.at + step for walk in walks), key=lambda k: step * k)
+            group = [walk for walk in walks if walk.at + step == at]
+            try:
+                founds = self._onto(at, [walk.expects for walk in group], self._others(at, group))
+            except Cancelled:
+                raise
+            except (BadImageError, OSError) as error:
+                self.unreadable[at] = str(error)
+                founds = []
+            put = {}
+            for walk, found in zip(group, founds, strict=bool(founds)):
+                if self._take(walk, at, found):
+                    put[walk.label] = found
+            put_all(self.found, at, put, self._emit)
+            for walk in group:
+                walk.at = at
+                self.done += 1
+                if walk.label in put:
+                    self._seen(walk, at)
+            for walk in group:
+                if not walk.goes_on or walk.unseen > self._stop.bridge:
+                    self.left -= abs(walk.last - walk.at)
+            walks = [walk for walk in walks if walk.goes_on and walk.unseen <= self._stop.bridge]
+
+    def _others(self, at: int, group: Sequence[_Walk]) -> list[Mask]:
+        """Return the masks of the objects that are not in a group, each of the nearest slice in which it is known."""
+        missing = self._marks.keys() - {walk.label for walk in group}
+        masks = []
+        for label in missing:
+            near = (at + k * sign for k in range(_NEAR + 1) for sign in (1, -1))
+            found = next((self.found[k][label] for k in near if label in self.found.get(k, ())), None)
+            if found is not None and found.mask.area:
+                masks.append(found.mask)
+        return masks
+
+    def _take(self, walk: _Walk, at: int, found: Found) -> bool:
+        """Tell whether what was found is the object; note why not."""
+        why = self._stop.reason(found, walk.expected, walk.mark)
+        if not why and walk.unseen and iou(found.mask, walk.before) < _BRIDGED:
+            why = "it lies elsewhere"
+        if why:
+            walk.unseen += 1
+            if walk.unseen == 1:
+                self.ends.setdefault(walk.label, {})["onward" if walk.step > 0 else "backward"] = f"slice {at}: {why}"
+            return False
+        if walk.unseen:
+            self.ends[walk.label].pop("onward" if walk.step > 0 else "backward", None)
+        walk.unseen = 0
+        return True
+
+    def _seen(self, walk: _Walk, at: int) -> None:
+        stored = self.found[at][walk.label]
+        if stored.mask.area < _LEAST_AREA:
+            # Other objects have all of it.
+            walk.unseen = self._stop.bridge + 1
+            return
+        walk.moved_to(stored.mask)
+        walk.reached = at
+        old = walk.expected
+        walk.expected = replace(
+            stored,
+            contrast=old.contrast + _NEWEST * (stored.contrast - old.contrast),
+            level=old.level + _NEWEST * (stored.level - old.level),
+        )
+
+
+def _centre(mask: Mask) -> NDArray[np.float64]:
+    if not mask.area:
+        return np.zeros(2)
+    rows, columns = np.nonzero(mask.crop)
+    return np.array([rows.mean() + mask.box[0], columns.mean() + mask.box[1]])
+
+
+def put_all(
+    found: dict[int, dict[int, Found]], at: int, new: Mapping[int, Found], emit: Callable[[Part], None]
+) -> None:
+    """Add what was found in a slice; contested pixels go to the higher logit."""
+    if not new:
+        return
+    here = found.setdefault(at, {})
+    changed = set(new)
+    for label, one in new.items():
+        mine = one
+        for other, theirs in list(here.items()):
+            if other != label and (contested := _shared_box(mine.mask, theirs.mask)) is not None:
+                mine, theirs_left = _parted(mine, theirs, contested)
+                if theirs_left is not theirs:
+                    here[other] = theirs_left
+                    changed.add(other)
+        here[label] = mine
+    emit((at, {label: here[label].mask for label in sorted(changed)}))
+
+
+def _shared_box(a: Mask, b: Mask) -> Box | None:
+    y0, x0 = max(a.box[0], b.box[0]), max(a.box[1], b.box[1])
+    y1, x1 = min(a.box[2], b.box[2]), min(a.box[3], b.box[3])
+    return (y0, x0, y1, x1) if y0 <= y1 and x0 <= x1 else None
+
+
+def _parted(a: Found, b: Found, box: Box) -> tuple[Found, Found]:
+    """Give each contested pixel to one of two objects."""
+    views = [_view(one, box) for one in (a, b)]
+    both = views[0][0] & views[1][0]
+    if not both.any():
+        return a, b
+    # Of what the user has drawn nothing is taken; of equal ones the earlier keeps it.
+    wins = np.full(both.shape, a.kept and not b.kept) if a.kept or b.kept else views[0][1] > views[1][1]
+    return _without(a, box, both & ~wins), _without(b, box, both & wins)
+
+
+def _view(one: Found, box: Box) -> tuple[NDArray[np.bool_], NDArray[np.float16]]:
+    y, x = one.mask.box[:2]
+    part = slice(box[0] - y, box[2] - y + 1), slice(box[1] - x, box[3] - x + 1)
+    return one.mask.crop[part], one.logits[part]
+
+
+def _without(one: Found, box: Box, lost: NDArray[np.bool_]) -> Found:
+    if not lost.any():
+        return one
+    crop = one.mask.crop.copy()
+    y, x = one.mask.box[:2]
+    crop[box[0] - y : box[2] - y + 1, box[1] - x : box[3] - x + 1] &= ~lost
+    mask = one.mask
+    scores = {"predicted_iou": mask.predicted_iou, "stability_score": mask.stability_score}
+    left = Mask.from_array(crop, (y, x), index=mask.index, label=mask.label, **scores)
+    if not left.area:
+        return replace(one, mask=left, logits=np.zeros((0, 0), np.float16))
+    rows = slice(left.box[0] - y, left.box[2] - y + 1)
+    columns = slice(left.box[1] - x, left.box[3] - x + 1)
+    return replace(one, mask=left, logits=one.logits[rows, columns])

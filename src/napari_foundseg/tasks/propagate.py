@@ -1,0 +1,253 @@
+"""Propagation: objects marked in one or several slices are followed through all slices of a range.
+
+A model with a memory of frames follows them itself (`memory`). With any other model that takes prompts the mask of a
+slice becomes the prompt of the next (`projection`, in `tasks.frames`). A prompt of nothing but a mask is an object that
+is there already: it is kept as it is.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field, field_serializer, field_validator
+
+from napari_foundseg.core.errors import Cancelled, PromptError
+from napari_foundseg.core.image import Image
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.painting import Painting
+from napari_foundseg.core.pixels.colour import ColourRule
+from napari_foundseg.core.prompts import Prompt
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.tasks.frames.following import Following, Part, StopRule
+from napari_foundseg.tasks.frames.found import Found
+from napari_foundseg.tasks.frames.marks import decoded_marks
+from napari_foundseg.tasks.frames.memory import follow_with_memory
+from napari_foundseg.tasks.frames.projection import Projection
+from napari_foundseg.tasks.frames.range_of_slices import Way, ways_of
+from napari_foundseg.tasks.prompt import python_prompt
+from napari_foundseg.tasks.provenance import record
+from napari_foundseg.tasks.run_request import RunRequest
+from napari_foundseg.tasks.settings import Inputs, Settings, Task
+
+if TYPE_CHECKING:
+    from napari_foundseg.core.pyramids import Level
+    from napari_foundseg.tasks.settings import Progress
+
+__all__ = ["TASK", "MemorySettings", "ProjectionSettings", "PropagateInputs"]
+
+#: Pixels of a window in which an object is looked at in each slice, for estimates.
+_WINDOW = 256 * 256
+
+
+class PropagateInputs(Inputs):
+    """What the user points at, and how far it is followed."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    prompts: dict[int, tuple[Prompt, ...]] = Field(min_length=1)
+    """By the object's id, one or more prompts, each in one slice. A list of prompts means objects 1, 2 and so on. A
+    prompt of nothing but a mask is kept as it is."""
+    axis: str | None = None
+    """The axis to follow objects along, Z or T; by default the only one with several slices."""
+    first: int | None = Field(None, ge=0)
+    """First slice, from 0; by default the first of all."""
+    last: int | None = Field(None, ge=0)
+    """Last slice, which is included; by default the last of all."""
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _from_json(cls, value: Any) -> Any:
+        if isinstance(value, Prompt):
+            value = [value]
+        if not isinstance(value, Mapping):
+            value = {i: [one] for i, one in enumerate(value, 1)}
+        return {key: _prompts(some) for key, some in value.items()}
+
+    @field_validator("prompts")
+    @classmethod
+    def _with_ids(cls, value: dict[int, tuple[Prompt, ...]]) -> dict[int, tuple[Prompt, ...]]:
+        for label, some in value.items():
+            if label < 1 or not some:
+                raise ValueError(f"objects have ids from 1 and at least one prompt each, got {label} with {len(some)}")
+        return value
+
+    @field_serializer("prompts")
+    def _to_json(self, prompts: dict[int, tuple[Prompt, ...]]) -> dict[str, list[dict[str, Any]]]:
+        return {str(label): [prompt.to_json() for prompt in some] for label, some in prompts.items()}
+
+    def extent(self, image: Image) -> tuple[int, int]:
+        """Return how many slices are looked at, and the pixels that are looked at in each."""
+        ways = ways_of(image, self.prompts, self.axis, self.first, self.last)
+        objects = sum(len(way.prompts) for way in ways)
+        return ways[0].last - ways[0].first + 1, objects * _WINDOW
+
+    def at_level(self, level: Level) -> Self:
+        """Return the prompts in pixels of a coarser level of a pyramid."""
+        coarser = {label: tuple(map(level.prompt, some)) for label, some in self.prompts.items()}
+        return self.model_copy(update={"prompts": coarser})
+
+    def python_arguments(self, without: Collection[str] = ()) -> dict[str, str]:
+        """Return the prompts as source text."""
+        shown = (f"{label}: [{', '.join(map(python_prompt, some))}]" for label, some in self.prompts.items())
+        return super().python_arguments({"prompts", *without}) | {"prompts": f"{{{', '.join(shown)}}}"}
+
+
+def _prompts(value: Any) -> tuple[Prompt, ...]:
+    some = [value] if isinstance(value, Prompt | Mapping) else value
+    return tuple(Prompt.from_json(dict(one)) if isinstance(one, Mapping) else one for one in some)
+
+
+class ProjectionSettings(Settings):
+    """The mask of each slice is the prompt of the next."""
+
+    first_speed: ClassVar[float] = 1.5
+    colours: ClassVar[ColourRule] = "grey"
+    method: Literal["projection"] = Field("projection", title="From slice to slice")
+    min_score: float = Field(0.5, ge=0, le=1, title="Stop below predicted IoU", json_schema_extra={"step": 0.05})
+    """An object has ended where the model expects its mask to be worse than this."""
+    min_contrast: float = Field(0.35, ge=0, le=1, title="Stop below contrast", json_schema_extra={"step": 0.05})
+    """An object has ended where less than this share is left of its contrast with what is around it. 0: never."""
+    bridge: int = Field(1, ge=0, le=20, title="Slices to bridge")
+    """Slices in a row in which an object may be unseen, such as a dark one; they stay empty."""
+
+
+class MemorySettings(Settings):
+    """The model follows objects by its memory of the slices before."""
+
+    first_speed: ClassVar[float] = 30.0
+    colours: ClassVar[ColourRule] = "grey"
+    method: Literal["memory"] = Field("memory", title="With memory")
+    min_presence: float = Field(0.5, ge=0, le=1, title="Stop below presence", json_schema_extra={"step": 0.05})
+    """A slice in which the object is less probable than this stays empty."""
+    largest_part: bool = Field(False, title="Largest part only")
+    """Keep of each mask its largest part."""
+
+
+def run(
+    image: Image,
+    inputs: PropagateInputs,
+    settings: ProjectionSettings | MemorySettings,
+    model: Any,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Follow every object through the range.
+
+    ``masks`` holds the mask of each object in each slice. The progress gets each slice as it is done, as an item of
+    ``{"parts": [...]}``: its index, and the masks of the objects that changed in it by id.
+    """
+    started = time.perf_counter()
+    ways = ways_of(image, inputs.prompts, inputs.axis, inputs.first, inputs.last)
+    masks: dict[tuple[int, tuple[int, ...]], Mask] = {}
+    told: dict[str, Any] = {"axis": ways[0].axis, "first": ways[0].first, "last": ways[0].last}
+    ends: dict[str, dict[str, str]] = {}
+    unreadable: dict[str, str] = {}
+    for number, way in enumerate(ways):
+        teller = _Teller(way, progress, cancelled, number / len(ways), 1 / len(ways))
+        if isinstance(settings, MemorySettings):
+            found = follow_with_memory(
+                image, model, way, teller.poll, teller.emit,
+                min_presence=settings.min_presence, largest_part=settings.largest_part,
+            )  # fmt: skip
+        else:
+            following = _projected(image, model, way, settings, teller)
+            found = following.found
+            ends |= {str(label): why for label, why in following.ends.items() if why}
+            unreadable |= {str(list(way.index(at))): why for at, why in following.unreadable.items()}
+        for at, here in found.items():
+            for label, one in here.items():
+                masks[label, way.index(at)] = replace(one.mask, index=way.index(at), label=label)
+    request = RunRequest("propagate", image, inputs, settings, model.name)
+    notes = [f"Slice {index} could not be read and was left out: {why}" for index, why in unreadable.items()]
+    told |= {"ends": ends, "notes": notes}
+    return _assembled(image, inputs, masks, {**record(request, model, started), "propagation": told})
+
+
+class _Teller:
+    """Tells how far one way is, and passes its slices on."""
+
+    def __init__(self, way: Way, progress: Progress, cancelled: Callable[[], bool], begin: float, share: float) -> None:
+        self._way = way
+        self._progress: Any = progress
+        self._cancelled = cancelled
+        self._begin = begin
+        self._share = share
+        self.following: Following | None = None
+        self._slices: set[int] = set()
+
+    def poll(self, _share: float = 0.0) -> None:
+        """Raise `Cancelled` where the user wants to stop."""
+        if self._cancelled():
+            raise Cancelled("Propagation was cancelled; the slices that were done are kept.")
+
+    def emit(self, part: Part) -> None:
+        """Pass a slice on."""
+        at, masks = part
+        self._slices.add(at)
+        steps = self.following
+        count = self._way.last - self._way.first + 1
+        done = len(self._slices) / count if steps is None else steps.done / max(1, steps.left)
+        words = f"slice {at}: {len(self._slices)} of at most {count}"
+        share = self._begin + self._share * min(1.0, done)
+        self._progress(share, words, {"parts": [(self._way.index(at), masks)]})
+
+
+def _projected(image: Image, model: Any, way: Way, settings: ProjectionSettings, teller: _Teller) -> Following:
+    marks = decoded_marks(image, model, way, teller.poll)
+    projection = Projection(image, model, teller.poll)
+    stop = StopRule(settings.min_score, settings.min_contrast, settings.bridge)
+
+    def onto(at: int, before: Sequence[Mask], others: Sequence[Mask]) -> list[Found]:
+        teller.poll()
+        return projection.onto(way.index(at), before, others)
+
+    following = teller.following = Following(marks, way.first, way.last, onto, stop, teller.emit)
+    following.run()
+    return following
+
+
+def _assembled(
+    image: Image, inputs: PropagateInputs, found: Mapping[tuple[int, tuple[int, ...]], Mask], provenance: dict[str, Any]
+) -> Segmentation:
+    missing = inputs.prompts.keys() - {label for label, _ in found}
+    if missing:
+        raise PromptError(f"Nothing was made of objects {sorted(missing)}.")
+    order = sorted(found)
+    masks = tuple(found[key] for key in order)
+    painting = Painting(image.shape, image.label_axes, masks, tuple(label for label, _ in order))
+    return Segmentation(painting, painting.table(), provenance=provenance, masks=masks)
+
+
+def slices(image: Image, inputs: PropagateInputs) -> list[tuple[int, ...]]:
+    """Return the slices with prompts, which a run reads first.
+
+    Parameters
+    ----------
+    image : Image
+        The image.
+    inputs : PropagateInputs
+        The prompts.
+
+    Returns
+    -------
+    list of tuple of int
+        Sorted, each once.
+    """
+    ways = ways_of(image, inputs.prompts, inputs.axis, inputs.first, inputs.last)
+    return sorted({way.index(at) for way in ways for marked in way.prompts.values() for at in marked})
+
+
+TASK = Task(
+    name="propagate",
+    title="Propagate",
+    inputs=PropagateInputs,
+    methods={"memory": MemorySettings, "projection": ProjectionSettings},
+    protocols={"memory": "Propagating", "projection": "Promptable"},
+    function=run,
+    slices=slices,
+    menus=("segment",),
+    reads_once=True,
+)

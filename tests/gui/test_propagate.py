@@ -1,0 +1,208 @@
+"""Propagation in a window, by clicks: mark, run, correct, undo, pause, and layers that go away meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from skimage.draw import disk
+
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.io.journal import journal_folder, kept_journals, read_journal
+from napari_foundseg.widgets.propagate.propagate_dock import PropagateWidget
+from tests.support.waits import wait_for_layout
+
+pytestmark = pytest.mark.gui
+
+SLICES = 12
+
+
+def click(qtbot: Any, button: Any) -> None:
+    qtbot.waitUntil(button.isEnabled)
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+
+
+def stack() -> np.ndarray:
+    rows, columns = disk((60, 70), 14)
+    made = np.random.default_rng(0).normal(50, 8, (SLICES, 128, 160))
+    made[2:10, rows, columns] += 120
+    return np.clip(made, 0, 255).astype(np.uint8)
+
+
+def docked(viewer: Any) -> PropagateWidget:
+    form = PropagateWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    return form
+
+
+def finished(qtbot: Any, form: Any) -> None:
+    qtbot.waitUntil(lambda: form.current is None, timeout=120_000)
+
+
+def filled(labels: Any, label: int = 1) -> list[int]:
+    return [int(z) for z in np.flatnonzero((np.asarray(labels.data) == label).any((1, 2)))]
+
+
+def test_from_a_click_to_all_slices_a_correction_and_back(qtbot: Any, viewer: Any, canvas: Any) -> None:
+    image = viewer.add_image(stack(), name="stack")
+    form = docked(viewer)
+    viewer.dims.set_point(0, 5)
+    assert "No object is marked" in form.marks.words.text()
+    click(qtbot, form.marks.point_button)
+    wait_for_layout(qtbot, viewer)
+    canvas.click(image, (5, 60, 70))
+    qtbot.waitUntil(lambda: form.marks.words.text() == "1 marked")
+    assert "about" in form.words.text()
+    click(qtbot, form.run_button)
+    qtbot.waitUntil(lambda: "stack propagated" in viewer.layers)
+    labels = viewer.layers["stack propagated"]
+    labels.name = "mine"
+    viewer.add_labels(np.zeros((SLICES, 128, 160), np.uint8), name="stack propagated")
+    finished(qtbot, form)
+    assert filled(labels) == list(range(2, 10)), form.messages["run"].text()
+    assert not viewer.layers["stack propagated"].data.any()
+    assert set(form.strip.confidence) == set(range(2, 10))
+    first = labels.data.copy()
+
+    click(qtbot, form.worst_button)
+    assert viewer.dims.current_step[0] == form.strip.worst
+    place = QPoint(round(form.strip.width() * 6.5 / SLICES), 10)
+    qtbot.mouseClick(form.strip, Qt.MouseButton.LeftButton, pos=place)
+    assert viewer.dims.current_step[0] == 6
+    viewer.dims.set_point(0, 8)
+    viewer.layers.selection.active = labels
+    labels.selected_label = 1
+    labels.brush_size = 9
+    labels.mode = "erase"
+    canvas.drag(labels, (8, 60, 60), (8, 60, 80))
+    corrected = labels.data[8].copy()
+    assert 0 < (corrected == 1).sum() < (first[8] == 1).sum()
+    click(qtbot, form.recompute_button)
+    finished(qtbot, form)
+    assert form.messages["run"].text() == ""
+    np.testing.assert_array_equal(labels.data[8], corrected)
+    # Halfway to the marked slice nothing changes.
+    np.testing.assert_array_equal(labels.data[:7], first[:7])
+
+    journal = [
+        read_journal(kept.path).labels for kept in kept_journals(journal_folder()) if kept.header.layer == "mine"
+    ]
+    qtbot.waitUntil(lambda: form.edits.undo_button.isEnabled())
+    assert len(journal) == 1
+    for _ in range(2):
+        click(qtbot, form.edits.undo_button)
+    np.testing.assert_array_equal(labels.data, first)
+    click(qtbot, form.edits.undo_button)
+    assert not labels.data.any()
+    assert not form.edits.undo_button.isEnabled()
+
+
+class Sent:
+    """A run of the fake engine, whose parts a test sends by hand."""
+
+    def __init__(self, form: Any) -> None:
+        self._form = form
+
+    def part(self, at: int, label: int = 1, size: int = 10) -> None:
+        mask = np.zeros((128, 160), bool)
+        mask[50 : 50 + size, 60 : 60 + size] = True
+        made = Mask.from_array(mask, index=(at,), label=label, predicted_iou=0.5 + at / 100)
+        self._form._follower.shown.emit({"parts": [((at,), {label: made})]})
+
+
+def marked(qtbot: Any, viewer: Any, canvas: Any) -> tuple[Any, Any]:
+    image = viewer.add_image(stack(), name="stack")
+    form = docked(viewer)
+    viewer.dims.set_point(0, 5)
+    click(qtbot, form.marks.point_button)
+    wait_for_layout(qtbot, viewer)
+    canvas.click(image, (5, 60, 70))
+    qtbot.waitUntil(lambda: form.marks.words.text() == "1 marked")
+    return form, image
+
+
+def test_cancel_keeps_what_is_done_as_one_step(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:
+    form, _ = marked(qtbot, viewer, canvas)
+    click(qtbot, form.run_button)
+    labels = viewer.layers["stack propagated"]
+    for at in (5, 6, 7):
+        Sent(form).part(at)
+    assert filled(labels) == [5, 6, 7]
+    click(qtbot, form.cancel_button)
+    assert filled(labels) == [5, 6, 7]
+    assert "3 slices" in form.result.text()
+    click(qtbot, form.edits.undo_button)
+    assert not labels.data.any()
+    assert not form.edits.undo_button.isEnabled()
+
+
+def test_pause_and_resume_do_the_slices_that_are_left(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:
+    form, _ = marked(qtbot, viewer, canvas)
+    click(qtbot, form.run_button)
+    for at in (5, 6, 7):
+        Sent(form).part(at)
+    click(qtbot, form.pause_button)
+    assert form.pause_button.text() == "Resume"
+    click(qtbot, form.pause_button)
+    rest = form.current.request.inputs
+    assert (rest.first, rest.last) in [(0, 5), (7, 11)]
+    assert [prompt.index[0] in (5, 7) for prompt in rest.prompts[1]] == [True]
+    assert rest.prompts[1][0].mask.sum() == 100
+
+
+def test_removing_the_layer_ends_the_run_with_one_message(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:
+    form, _ = marked(qtbot, viewer, canvas)
+    click(qtbot, form.run_button)
+    Sent(form).part(5)
+    viewer.layers.remove("stack propagated")
+    qtbot.waitUntil(lambda: form.current is None)
+    assert form.messages["run"].text() == "'stack propagated' was removed, so propagation has stopped."
+    assert "stack propagated" not in viewer.layers
+
+
+def test_ids_are_above_every_id_that_the_layer_has_held(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:
+    form, _ = marked(qtbot, viewer, canvas)
+    click(qtbot, form.run_button)
+    Sent(form).part(5)
+    click(qtbot, form.cancel_button)
+    click(qtbot, form.edits.undo_button)
+    click(qtbot, form.run_button)
+    assert list(form.current.request.inputs.prompts) == [2]
+
+
+def test_an_object_of_a_layer_is_followed_and_others_keep_their_pixels(qtbot: Any, viewer: Any, engine: Any) -> None:
+    viewer.add_image(stack(), name="stack")
+    data = np.zeros((SLICES, 128, 160), np.uint8)
+    data[4, 55:65, 65:75] = 7
+    data[5, 52:56, 60:64] = 3
+    labels = viewer.add_labels(data, name="cells")
+    form = docked(viewer)
+    form.into.combo.setCurrentText("cells")
+    viewer.dims.set_point(0, 3)
+    labels.selected_label = 7
+    click(qtbot, form.marks.take_button)
+    assert "no object 7 on slice (3,)" in form.messages["inputs"].text()
+    viewer.dims.set_point(0, 4)
+    click(qtbot, form.marks.take_button)
+    assert form.marks.words.text() == "taken: 7"
+    click(qtbot, form.run_button)
+    inputs = form.current.request.inputs
+    assert inputs.prompts[7][0].index == (4,)
+    Sent(form).part(5, label=7)
+    assert (labels.data[5] == 3).sum() == 16
+    assert (labels.data[5] == 7).sum() == 100 - 16
+
+
+def test_the_form_says_what_is_missing(qtbot: Any, viewer: Any, engine: Any) -> None:
+    viewer.add_image(stack()[0], name="flat")
+    form = docked(viewer)
+    click(qtbot, form.run_button)
+    assert any("no slices" in m.text() or "No object" in m.text() for m in form.messages.values())
+    viewer.add_image(stack(), name="stack")
+    viewer.dims.ndisplay = 3
+    click(qtbot, form.marks.point_button)
+    assert "2-D view" in form.messages["inputs"].text()
+    viewer.dims.ndisplay = 2
+    assert form.range.last.value() == SLICES - 1
