@@ -220,13 +220,21 @@ def propagate(
     """
     from napari_foundseg.tasks.frames.painted_prompts import as_prompts
 
-    def told(_share: float, _words: str, shown: Any = None) -> None:
+    inputs = {"prompts": as_prompts(stack, prompts, axes), "axis": axis, "first": first, "last": last}
+    return safe_calls.run(
+        "propagate", stack, inputs, model=model, method=method, axes=axes, progress=_passing(callback), **settings
+    )
+
+
+def _passing(callback: Callable[[tuple[int, ...], dict[int, Mask]], None] | None) -> Any:
+    """Return a progress function that passes on each slice of a run."""
+
+    def _pass_on(_share: float, _words: str, shown: Any = None) -> None:
         for index, masks in (shown or {}).get("parts", ()):
             if callback is not None:
                 callback(index, masks)
 
-    inputs = {"prompts": as_prompts(stack, prompts, axes), "axis": axis, "first": first, "last": last}
-    return safe_calls.run("propagate", stack, inputs, model=model, method=method, axes=axes, progress=told, **settings)
+    return _pass_on
 
 
 def panoptic(
