@@ -189,7 +189,7 @@ def test_the_first_start_is_no_dead_end(qtbot: Any, viewer: Any, engine: Any, ki
     assert form.model_row.import_button.isVisibleTo(form)
     assert form.model_row.import_button.isEnabled()
     assert form.words.text() == ""
-    assert any("SAM 3" in action.text() for action in form.model_row.import_button.menu().actions())
+    assert any("StarDist" in action.text() for action in form.model_row.import_button.menu().actions())
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
     assert "is not on this computer: get it at https://" in form.messages["model"].text()
     assert not engine.jobs

@@ -121,7 +121,7 @@ def test_checkpoints_of_unsupported_models_are_named(tmp_path: Path, tensors: li
 
 def test_folders_and_names_of_unsupported_models_are_named(tmp_path: Path) -> None:
     save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam3_video"}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "sam3_tracker"}))
     with pytest.raises(CheckpointError, match="SAM 3 checkpoint: not supported yet"):
         import_model(tmp_path)
     stardist = tmp_path / "2D_versatile_fluo"
@@ -134,9 +134,9 @@ def test_folders_and_names_of_unsupported_models_are_named(tmp_path: Path) -> No
     (tmp_path / "FastSAM-x.pt").write_bytes(pickle.dumps(Path))
     with pytest.raises(CheckpointError, match="FastSAM is not supported yet"):
         import_model(tmp_path / "FastSAM-x.pt")
-    with pytest.raises(CheckpointError, match="SAM 3 is not supported yet"):
-        import_model("hf:facebook/sam3")
-    for name in ("cellpose", "stardist", "sam3"):
+    with pytest.raises(CheckpointError, match="SAM 3 is not supported yet; as transformers' folder SAM 3 is"):
+        import_model("hf:facebook/sam3.1")
+    for name in ("cellpose", "stardist"):
         with pytest.raises(ModelNotFoundError, match="not supported yet"):
             catalog.row(name)
 

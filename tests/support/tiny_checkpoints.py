@@ -244,7 +244,31 @@ def siglip(folder: Path) -> None:
 
 
 #: Writers of a folder for each model of language.
+def sam3(folder: Path) -> None:
+    vit = {
+        "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "image_size": 112, "patch_size": 14, "window_size": 4, "global_attn_indexes": [1],
+        "pretrain_image_size": 56,
+    }  # fmt: skip
+    text = {
+        "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "max_position_embeddings": 32, "projection_dim": 32, "bos_token_id": VOCABULARY - 2,
+        "eos_token_id": VOCABULARY - 1,
+    }  # fmt: skip
+    vision = {"backbone_config": vit, "fpn_hidden_size": 32, "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]]}
+    part = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_layers": 1}
+    config = tf.Sam3Config(
+        vision_config=vision, text_config=text, geometry_encoder_config=part, detr_encoder_config=part,
+        detr_decoder_config={**part, "num_queries": 8},
+        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+    )  # fmt: skip
+    _save(tf.Sam3Model(config), folder)
+    clip_tokenizer(folder)
+    tf.Sam3ImageProcessor(size={"height": 112, "width": 112}).save_pretrained(folder)
+
+
 LANGUAGE: dict[str, Callable[[Path], None]] = {
+    "Sam3Model": sam3,
     "CLIPSegForImageSegmentation": clipseg,
     "CLIPModel": clip,
     "SiglipModel": siglip,

@@ -1,16 +1,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 from skimage.data import coins
+from skimage.measure import label
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.models.class_protocols import ConceptQuery
+from napari_foundseg.models.importing import import_model
 from napari_foundseg.tasks import find_similar
-from napari_foundseg.tasks.find_similar import FeatureSettings, SimilarInputs
+from napari_foundseg.tasks.find_similar import ExemplarSettings, FeatureSettings, SimilarInputs
 from napari_foundseg.tasks.similar.examples import Example
+from tests.support import tiny_checkpoints
 
 Pixels = np.ndarray
 
@@ -123,3 +129,53 @@ def test_an_image_without_the_like_gives_no_object_and_says_so() -> None:
     found = fs.find_similar(empty, example, threshold=0.3)
     assert not len(found)
     assert found.provenance["nothing_found"]
+
+
+class Exemplars:
+    """A model that outlines what has about the colour of the objects in the boxes, wherever it is."""
+
+    name = "foundseg-tiny"
+    key = "planted"
+    device = "cpu"
+    window = 128
+    longest_text = 32
+    most_objects = 200
+
+    def token_count(self, words: str) -> int:
+        return len(words.split())
+
+    def concept_masks(self, rgb: Pixels, queries: list[ConceptQuery], threshold: float) -> list[list[Mask]]:
+        (query,) = queries
+        wanted = [rgb[round((y0 + y1) / 2), round((x0 + x1) / 2), 0] for y0, x0, y1, x1 in query.boxes]
+        parts = label(np.abs(rgb[..., 0].astype(int) - int(np.median(wanted))) < 30)
+        masks = [Mask.from_array(parts == i, predicted_iou=0.8) for i in range(1, int(parts.max()) + 1)]
+        return [[mask for mask in masks if mask.area > 30 and mask.predicted_iou > threshold]]
+
+
+def test_exemplars_are_shown_beside_each_tile_and_found_once() -> None:
+    image, truth = scene()
+    image = np.where(truth > 0, 160, 20).astype(np.uint8)
+    opened = fs.Image(image, normalisation=fs.Limits(low=0, high=255))
+    examples = (
+        Example.cut(opened, fs.Prompt(mask=truth == 1)),
+        Example.cut(opened, fs.Prompt(box=(28, 108, 52, 132))),
+    )
+    found = find_similar.run(
+        opened, SimilarInputs(examples=examples), ExemplarSettings(), Exemplars(), lambda *_: None, bool
+    )
+    assert len(found) == 6
+    assert matched(found.labels, truth) == [1, 2, 3, 4, 5, 6]
+    assert set(found.table["area"]) == set(np.bincount(truth.ravel())[1:].tolist())
+    none = find_similar.derive(found, ExemplarSettings(threshold=0.9))
+    assert not len(none)
+
+
+def test_sam3_takes_examples_of_another_image(tmp_path: Path) -> None:
+    name = import_model(tiny_checkpoints.write("Sam3Model", tmp_path / "sam3-small")).name
+    image, truth = scene()
+    example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))
+    other = scene(places=[(50, 60), (100, 130)], seed=1)[0][:150, :170]
+    found = fs.find_similar(other, example, model=name, threshold=0.0, words="disc")
+    assert found.labels.shape == other.shape
+    assert found.provenance["settings"]["method"] == "exemplars"
+    assert np.array_equal(fs.replay(found.provenance, other).labels, found.labels)

@@ -18,6 +18,8 @@ __all__ = [
     "CentreMaps",
     "CentreOffsets",
     "Classed",
+    "ConceptMasks",
+    "ConceptQuery",
     "Grouping",
     "InstanceMasks",
     "PanopticOptions",
@@ -181,6 +183,70 @@ class TextMaps(Model, Protocol):
         -------
         int
             Tokens, start and end included.
+        """
+
+
+class ConceptQuery(NamedTuple):
+    """A concept to find in a picture, by words, by boxes in the same picture, or both.
+
+    Parameters
+    ----------
+    text : str
+        A noun phrase.
+    boxes : tuple of tuple of float
+        Examples: (y0, x0, y1, x1) in pixels of the picture, both ends included.
+    signs : tuple of int
+        For each box 1 (such a one) or 0 (none of these).
+    """
+
+    text: str = ""
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    signs: tuple[int, ...] = ()
+
+
+class ConceptMasks(Model, Protocol):
+    """Outlines every object of a concept (SAM 3)."""
+
+    @property
+    def longest_text(self) -> int:
+        """Largest number of tokens of a text."""
+
+    @property
+    def most_objects(self) -> int:
+        """How many objects of a concept it can return for a picture."""
+
+    def token_count(self, text: str) -> int:
+        """Return how many tokens a text has.
+
+        Parameters
+        ----------
+        text : str
+            The text.
+
+        Returns
+        -------
+        int
+            Tokens, start and end included.
+        """
+
+    def concept_masks(
+        self, rgb: NDArray[np.uint8], queries: Sequence[ConceptQuery], threshold: float
+    ) -> list[list[Mask]]:
+        """Outline the objects of concepts; the picture is encoded once.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture, resized to `window` by `window` pixels.
+        queries : sequence of ConceptQuery
+            The concepts.
+        threshold : float
+            Scores up to it are left out, 0 to 1.
+
+        Returns
+        -------
+        list of list of Mask
+            For each concept its objects, the best first; the score is `predicted_iou`. They may overlap.
         """
 
 

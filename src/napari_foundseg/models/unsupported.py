@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 __all__ = ["IN_WORDS", "unsupported_name", "unsupported_weights"]
 
 #: For menus.
-IN_WORDS: Final = "SAM 3, Cellpose, StarDist: not supported yet"
+IN_WORDS: Final = "Cellpose, StarDist: not supported yet"
 _SAMS = "SAM, SAM 2, EdgeTAM, MobileSAM, HQ-SAM, MedSAM and micro-sam are"
 _CELLS = "for nuclei and cells use foundseg-tiny (built in) or micro-sam"
 
@@ -37,8 +37,9 @@ class _Unsupported(NamedTuple):
 
 
 _MODELS: Final = (
-    _Unsupported("SAM 3", _SAMS, r"sam[-_ .]?3", r"(^|\.)(geometry_encoder|detector\.backbone)\.",
-                 ("sam3", "sam3_video", "sam3_tracker", "sam3_tracker_video")),
+    _Unsupported("SAM 3", "as transformers' folder SAM 3 is: hf download facebook/sam3, then import hf:facebook/sam3",
+                 r"sam[-_ .]?3\.(1|pt)", r"^(model\.)?detector\.(backbone|geometry_encoder)\.",
+                 ("sam3_tracker", "sam3_tracker_video")),
     _Unsupported("SAM-Med3D", "it segments volumes at once; for each slice use SAM, MedSAM or micro-sam",
                  r"sam[-_ ]?med[-_ ]?3d", r"(^|\.)image_encoder\.patch_embed\.proj\.weight$", axes=5),
     _Unsupported("TopoLoRA-SAM", _SAMS, r"topo[-_ ]?lora", r"(^|\.)image_encoder\..*\.lora_A$"),

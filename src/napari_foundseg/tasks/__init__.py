@@ -59,9 +59,9 @@ class _Tasks(MutableMapping[str, "Task"]):
 _PROTOCOLS = {
     "automatic": frozenset({"InstanceDecoding", "PointGrid"}),
     "prompt": frozenset({"Promptable"}),
-    "find_similar": frozenset({"FeatureExtractor"}),
+    "find_similar": frozenset({"ConceptMasks", "FeatureExtractor"}),
     "propagate": frozenset({"Promptable", "Propagating"}),
-    "text": frozenset({"TextMaps"}),
+    "text": frozenset({"ConceptMasks", "TextMaps"}),
     "panoptic": frozenset({"CentreOffsets", "InstanceMasks", "NucleusDecoding", "PanopticSegments"}),
     "semantic": frozenset({"SemanticClasses"}),
     "name_masks": frozenset({"TextImage"}),

@@ -24,15 +24,18 @@ from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
+from napari_foundseg.models.class_protocols import ConceptMasks
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks import automatic
 from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings
+from napari_foundseg.tasks.classes.class_results import each_slice
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Settings, Task
 from napari_foundseg.tasks.similar.examples import Example
+from napari_foundseg.tasks.similar.exemplars import search_exemplars
 from napari_foundseg.tasks.similar.features import Pattern, similarity_map
 from napari_foundseg.tasks.similar.proposals import (
     Rating,
@@ -45,7 +48,7 @@ from napari_foundseg.tasks.similar.proposals import (
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
 
-__all__ = ["TASK", "FeatureSettings", "SimilarInputs", "derive", "run"]
+__all__ = ["TASK", "ExemplarSettings", "FeatureSettings", "SimilarInputs", "derive", "run"]
 
 #: The model that outlines objects where the one that compares has no prompts.
 _OUTLINER = "foundseg-tiny"
@@ -55,6 +58,8 @@ _DOUBTFUL = 0.2
 _OF_POINTS = 0.5
 #: Match below which nothing is kept for the threshold to act on.
 _FLOOR = 0.02
+#: By how much the threshold of exemplars can be lowered after a run.
+_LIVE = 0.2
 
 
 class SimilarInputs(Region):
@@ -86,11 +91,27 @@ class FeatureSettings(Settings):
     foundseg-tiny."""
 
 
+class ExemplarSettings(Settings):
+    """Exemplars, shown beside each tile (SAM 3). On a processor without a GPU a tile takes minutes."""
+
+    first_speed: ClassVar[float] = 120.0
+    method: Literal["exemplars"] = Field("exemplars", title="Exemplars")
+    threshold: float = Field(0.3, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
+    """The model's score that an object must exceed, 0 to 1. Higher values keep fewer objects."""
+    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
+    """Smaller objects are removed."""
+    words: str = ""
+    """A noun phrase for what the examples show, such as: red blood cell. May be empty."""
+    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})
+    """On: the model also sees tiles at full resolution, which finds small objects and takes its time for each tile.
+    Off: it sees the whole image once, shrunk."""
+
+
 def run(
     image: Image,
     inputs: SimilarInputs,
-    settings: FeatureSettings,
-    model: FeatureExtractor,
+    settings: FeatureSettings | ExemplarSettings,
+    model: Any,
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
@@ -99,6 +120,47 @@ def run(
     In the result the `predicted_iou` of an object is how well it matches, and ``masks`` holds all proposals, so that
     the threshold acts without the model.
     """
+    if isinstance(settings, FeatureSettings):
+        return _run_features(image, inputs, settings, model, progress, cancelled)
+    return _run_exemplars(image, inputs, settings, model, progress, cancelled)
+
+
+def _run_exemplars(
+    image: Image,
+    inputs: SimilarInputs,
+    settings: ExemplarSettings,
+    model: ConceptMasks,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Have the model find what is like the examples."""
+    started = time.perf_counter()
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled("The search was cancelled.")
+
+    floor = max(_FLOOR, settings.threshold - _LIVE)
+    masks: list[Mask] = []
+    for index, share in each_slice(image, inputs, progress, "searching"):
+        masks += search_exemplars(
+            image, index, region_of(image, inputs), inputs.examples, settings.words, model, floor, poll, share,
+            tile=settings.tile,
+        )  # fmt: skip
+    out = _assemble(image.shape, image.label_axes, masks, settings)
+    request = RunRequest("find_similar", image, inputs, settings, model.name)
+    return replace(out, provenance={**record(request, model, started), **out.provenance})
+
+
+def _run_features(
+    image: Image,
+    inputs: SimilarInputs,
+    settings: FeatureSettings,
+    model: FeatureExtractor,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Compare all places with the examples, and outline the most similar ones."""
     started = time.perf_counter()
 
     def poll() -> None:
@@ -137,14 +199,14 @@ def run(
     return replace(out, provenance={**told, **out.provenance, "outlined_by": outliner.key})
 
 
-def derive(segmentation: Segmentation, settings: FeatureSettings) -> Segmentation:
+def derive(segmentation: Segmentation, settings: FeatureSettings | ExemplarSettings) -> Segmentation:
     """Keep the proposals of a result that match, without a model.
 
     Parameters
     ----------
     segmentation : Segmentation
         A result of `run`.
-    settings : FeatureSettings
+    settings : FeatureSettings or ExemplarSettings
         Another threshold or least area.
 
     Returns
@@ -214,7 +276,9 @@ def _ordered(rating: Rating, decoded: Sequence[Mask], prompted: Sequence[Mask]) 
     return [mask for _, mask in sorted(known, key=lambda pair: -pair[0])]
 
 
-def _assemble(shape: tuple[int, ...], axes: str, masks: Sequence[Mask], settings: FeatureSettings) -> Segmentation:
+def _assemble(
+    shape: tuple[int, ...], axes: str, masks: Sequence[Mask], settings: FeatureSettings | ExemplarSettings
+) -> Segmentation:
     """Make labels of the proposals that match; ids go on from slice to slice."""
     labels: NDArray[Any] = np.zeros(shape, np.uint16)
     kept: list[Mask] = []
@@ -233,7 +297,7 @@ def _assemble(shape: tuple[int, ...], axes: str, masks: Sequence[Mask], settings
     return Segmentation(labels, object_table(labels, axes, **scores), provenance=told, masks=tuple(masks))
 
 
-def _nothing(best: float, settings: FeatureSettings) -> str:
+def _nothing(best: float, settings: FeatureSettings | ExemplarSettings) -> str:
     if not best:
         return "Nothing in the image looks like the examples."
     return f"The best match is {best:.2f}: a minimum match below it (now {settings.threshold:g}) shows it."
@@ -243,8 +307,8 @@ TASK = Task(
     name="find_similar",
     title="Find similar",
     inputs=SimilarInputs,
-    methods={"features": FeatureSettings},
-    protocols={"features": "FeatureExtractor"},
+    methods={"features": FeatureSettings, "exemplars": ExemplarSettings},
+    protocols={"features": "FeatureExtractor", "exemplars": "ConceptMasks"},
     function=run,
     slices=slices,
     menus=("segment",),

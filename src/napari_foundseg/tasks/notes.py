@@ -13,7 +13,8 @@ from napari_foundseg.core.result import Segmentation
 
 __all__ = ["notes_of", "used_colour", "with_notes"]
 
-#: Keys of the provenance: sentences about the contrast, and about why nothing was found.
+#: Keys of the provenance: what a task says of a result, sentences about the contrast, and why nothing was found.
+_NOTES = "notes"
 _CONTRAST = "contrast_notes"
 _NOTHING = "nothing_found"
 #: Grey value, of 255, above which the background of a picture is bright.
@@ -26,7 +27,8 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
     """Return what is to be looked at in a result, a sentence or two each; empty where nothing is odd."""
     hidden = provenance.get("image", {}).get("colour", {}).get("hidden", "")
     slices = provenance.get("propagation", {}).get("notes", ())
-    return [*([hidden] if hidden else []), *provenance.get(_CONTRAST, ()), *slices, *provenance.get(_NOTHING, ())]
+    told = [sentence for key in (_NOTES, _CONTRAST, _NOTHING) for sentence in provenance.get(key, ())]
+    return [*([hidden] if hidden else []), *slices, *told]
 
 
 def used_colour(provenance: Mapping[str, Any]) -> list[str]:

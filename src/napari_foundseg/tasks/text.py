@@ -24,6 +24,7 @@ from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import TextMaps
 from napari_foundseg.tasks.classes.class_results import assembled_in, each_slice
+from napari_foundseg.tasks.classes.concept_search import ConceptSettings, derive_concepts, search_concepts
 from napari_foundseg.tasks.classes.concepts import TextInputs, prompts_of
 from napari_foundseg.tasks.classes.refining import Refiner
 from napari_foundseg.tasks.provenance import record
@@ -68,8 +69,8 @@ class TextSettings(Settings):
 def run(
     image: Image,
     inputs: TextInputs,
-    settings: TextSettings,
-    model: TextMaps,
+    settings: TextSettings | ConceptSettings,
+    model: Any,
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
@@ -79,6 +80,20 @@ def run(
     ``maps`` holds a heat map for each concept, then one for each negative; the provenance holds the best score of each
     concept (``found``).
     """
+    if isinstance(settings, ConceptSettings):
+        return search_concepts(image, inputs, settings, model, progress, cancelled)
+    return _search_maps(image, inputs, settings, model, progress, cancelled)
+
+
+def _search_maps(
+    image: Image,
+    inputs: TextInputs,
+    settings: TextSettings,
+    model: TextMaps,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Find what matches words or examples by heat maps."""
     started = time.perf_counter()
 
     def poll() -> None:
@@ -104,15 +119,17 @@ def run(
     return _result(image.shape, image.label_axes, region, found, maker, told, settings, maps or None)
 
 
-def derive(segmentation: Segmentation, settings: TextSettings, inputs: TextInputs | None = None) -> Segmentation:
+def derive(
+    segmentation: Segmentation, settings: TextSettings | ConceptSettings, inputs: TextInputs | None = None
+) -> Segmentation:
     """Make classes and objects again with other thresholds, without a model.
 
     Parameters
     ----------
     segmentation : Segmentation
-        A result of `run` that holds its heat maps.
-    settings : TextSettings
-        Threshold, smoothing, least size and overlap rule. Parts are not refined.
+        A result of `run` that holds its heat maps, or of `concepts` its masks.
+    settings : TextSettings or ConceptSettings
+        Of the same method. Threshold, smoothing, least size and overlap rule. Parts are not refined.
     inputs : TextInputs, optional
         The same concepts with other thresholds or colours.
 
@@ -126,12 +143,14 @@ def derive(segmentation: Segmentation, settings: TextSettings, inputs: TextInput
     ValueError
         If no heat maps were kept.
     """
+    known = segmentation.provenance
+    inputs = inputs or TextInputs.parse(known["inputs"])
+    if isinstance(settings, ConceptSettings):
+        return derive_concepts(segmentation, settings, inputs)
     if segmentation.maps is None:
         raise ValueError("the result holds no heat maps: run the task again")
-    known = segmentation.provenance
     shape = segmentation.pixels.shape
     axes = known["image"]["axes"]
-    inputs = inputs or TextInputs.parse(known["inputs"])
     plane = (shape[axes.index("Y")], shape[axes.index("X")])
     region = tuple(known["inputs"]["region"] or whole(plane))
     count = len(inputs.concepts)
@@ -253,8 +272,8 @@ TASK = Task(
     name="text",
     title="Text",
     inputs=TextInputs,
-    methods={"heat maps": TextSettings},
-    protocols={"heat maps": "TextMaps"},
+    methods={"heat maps": TextSettings, "concepts": ConceptSettings},
+    protocols={"heat maps": "TextMaps", "concepts": "ConceptMasks"},
     function=run,
     slices=slices,
     menus=("segment",),

@@ -82,7 +82,7 @@ _CLICKABLE = frozenset({"nuclei", "cells", "organelles", "organs", "things"})
 #: Protocols of networks that decide pixel by pixel which object each belongs to.
 _DENSE = frozenset({"InstanceDecoding", "NucleusDecoding", "FlowDecoding"})
 #: Protocols of networks that shrink a picture to their own size and answer with a limited number of objects.
-_WHOLE_PICTURE = frozenset({"InstanceMasks", "PanopticSegments", "CentreOffsets", "TextMaps"})
+_WHOLE_PICTURE = frozenset({"InstanceMasks", "PanopticSegments", "CentreOffsets", "TextMaps", "ConceptMasks"})
 
 
 @dataclass(frozen=True)

@@ -65,9 +65,10 @@ class TextWidget(ClassForm):
 
     def derived(self, segmentation: Segmentation) -> Callable[[], Segmentation] | None:
         """Return a function that derives the labels again with the thresholds and colours of the form."""
-        if segmentation.maps is None:
-            return None
         settings: Any = self.settings
+        made_by = segmentation.provenance["settings"]["method"]
+        if made_by != settings.method or (segmentation.maps is None and segmentation.masks is None):
+            return None
         rows = {" ".join(row["text"].split()).strip(" ,;"): row for row in self.concepts.values()}
         before = TextInputs.parse(segmentation.provenance["inputs"])
         # A concept whose words were changed since keeps its threshold and colour until the next run.
