@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -147,7 +148,7 @@ class Handler(BaseHTTPRequestHandler):
 class WebServer:
     """The server, with a log of the requests; a second address of the same stands for other servers."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.files: dict[str, bytes] = {}
         self.faults: dict[str, list[Fault]] = {}
         self.repos: dict[str, Repo] = {}
@@ -160,6 +161,9 @@ class WebServer:
         self.released = threading.Event()
         handler = type("HandlerOfServer", (Handler,), {"web": self})
         self._servers = [_Quiet(("127.0.0.1", 0), handler) for _ in range(2)]
+        if context is not None:
+            for one in self._servers:
+                one.socket = context.wrap_socket(one.socket, server_side=True)
         self.url, self.elsewhere = (f"http://127.0.0.1:{one.server_address[1]}" for one in self._servers)
         for one in self._servers:
             one.daemon_threads = True

@@ -18,15 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
+from napari_foundseg.cli.models import models_app
+from napari_foundseg.cli.terminal import console, make_progress, printable, show_error
 from napari_foundseg.core.errors import FoundsegError
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from napari_foundseg.batch.item_stages import ItemOutcome
     from napari_foundseg.batch.items import BatchItem
     from napari_foundseg.batch.report import Report
@@ -58,10 +57,8 @@ class _TaskCommands(TyperGroup):
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segment images with foundation models.")
 run_app = typer.Typer(cls=_TaskCommands, no_args_is_help=True, help="Run a task on one image.")
-models_app = typer.Typer(no_args_is_help=True, help="The models there are.")
 app.add_typer(run_app, name="run")
 app.add_typer(models_app, name="models")
-console = Console(stderr=True)
 
 
 def main() -> None:
@@ -69,18 +66,8 @@ def main() -> None:
     try:
         app()
     except FoundsegError as error:
-        _say(error)
+        show_error(error)
         sys.exit(1)
-
-
-def _say(error: FoundsegError) -> None:
-    # One line, whatever the terminal's width: programs read it too.
-    console.print(f"[red]{type(error).__name__}[/red]: {escape(_shown(str(error)))}", highlight=False, soft_wrap=True)
-
-
-def _shown(text: str) -> str:
-    """Return text that any terminal can show: names of files may hold line breaks and what is no letter at all."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @app.command()
@@ -160,17 +147,17 @@ def batch(
             _list_items(runner)
             return
         if engine:
-            console.print(escape(_shown(f"Running {runner.source.describe()}.")), highlight=False, soft_wrap=True)
+            console.print(escape(printable(f"Running {runner.source.describe()}.")), highlight=False, soft_wrap=True)
         with _stopped_by_signals(runner):
             report = bar.run(runner)
     except FoundsegError as error:
-        _say(error)
+        show_error(error)
         raise typer.Exit(2) from error
     stopped = f" ({report.stopped})" if report.stopped else ""
     words = f"{report.in_words()}{stopped}: {runner.out / REPORT_NAME}"
-    console.print(escape(_shown(words)), highlight=False, soft_wrap=True)
+    console.print(escape(printable(words)), highlight=False, soft_wrap=True)
     for channel, count in report.channels().items():
-        console.print(escape(_shown(f"Used {channel} in {count} of {len(report.items)} images.")), highlight=False)
+        console.print(escape(printable(f"Used {channel} in {count} of {len(report.items)} images.")), highlight=False)
     if not report.complete or report.stopped:
         sys.exit(1)
     sys.exit(3 if report.noted else 0)
@@ -197,15 +184,15 @@ class _BatchBar:
             told = "" if left is None else f"about {timedelta(seconds=round(left))} left"
             self._progress.update(self._task, advance=1, description=told)
         if outcome is not None and state in ("failed", "kept"):
-            console.print(escape(_shown(f"{state}: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
+            console.print(escape(printable(f"{state}: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
         if outcome is not None and outcome.reason and state in ("done", "already done"):
-            console.print(escape(_shown(f"look at: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
+            console.print(escape(printable(f"look at: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
 
 
 def _list_items(runner: Runner) -> None:
     labels = {item.name: runner.labels_path(item) for item in runner.items}
     there = {True: " (there already)", False: ""}
-    typer.echo("\n".join(_shown(f"{name} -> {path}") + there[path.exists()] for name, path in labels.items()))
+    typer.echo("\n".join(printable(f"{name} -> {path}") + there[path.exists()] for name, path in labels.items()))
     console.print(
         f"{len(runner.items)} items. Existing results are redone only if image, recipe, model or result "
         "changed, and never if you edited them.",
@@ -223,70 +210,6 @@ def _stopped_by_signals(runner: Runner) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@models_app.command("list")
-def list_models(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/guide/models.md.")] = False,
-) -> None:
-    """List the models of the catalogue."""
-    from rich.table import Column, Table
-
-    from napari_foundseg.models.catalog import catalog, damaged_rows, packaged
-    from napari_foundseg.models.listing import as_markdown
-    from napari_foundseg.models.store import state
-    from napari_foundseg.tasks.task_models import tasks_for
-
-    if markdown:
-        typer.echo(as_markdown(packaged().values(), tasks_for), nl=False)
-        return
-    table = Table(Column("Name", no_wrap=True), "Tasks", "State", "Licence of weights", "Input")
-    for row in catalog().values():
-        table.add_row(row.name, ", ".join(tasks_for(row)), state(row).partition(":")[0], row.weights_licence, row.input)
-    Console().print(table)
-    for path, reason in damaged_rows().items():
-        console.print(escape(_shown(f"left out: {path}: {reason}")), highlight=False, soft_wrap=True)
-
-
-@models_app.command("show")
-def show_model(name: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]) -> None:
-    """Show everything that is known of a model."""
-    from napari_foundseg.models.catalog import row
-    from napari_foundseg.models.store import state
-    from napari_foundseg.tasks.task_models import tasks_for
-
-    shown = row(name)
-    derived = {"tasks": list(tasks_for(shown)), "state": state(shown)}
-    for key, value in {**shown.model_dump(mode="json", exclude_none=True), **derived}.items():
-        if value not in ("", [], {}):
-            words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            # One line each, however narrow the terminal: addresses and paths are copied.
-            typer.echo(f"{key.replace('_', ' '):<16} {_shown(words)}")
-
-
-@models_app.command("import")
-def import_weights(
-    path: Annotated[str, typer.Argument(help="Weights file, folder, or hf:owner/name.", show_default=False)],
-    name: Annotated[Optional[str], typer.Option(help="What to call the model.", show_default=False)] = None,  # noqa: UP045
-    family: Annotated[Optional[str], typer.Option(help="What to take it for.", show_default=False)] = None,  # noqa: UP045
-) -> None:
-    """Make a file or folder of weights a model. It is inspected, not run, and stays where it is."""
-    from napari_foundseg.models.importing import import_model
-    from napari_foundseg.tasks.task_models import tasks_for
-
-    row = import_model(path, name, family)
-    also = f"; used where {row.stands_for} is named, too" if row.stands_for else ""
-    assumed = f". {row.assumed}" if row.assumed else ""
-    typer.echo(_shown(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}{also}{assumed}"))
-
-
-@models_app.command("remove")
-def remove_weights(name: Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]) -> None:
-    """Take an imported model out of the catalogue. Its weights stay where they are."""
-    from napari_foundseg.models.importing import remove_model
-
-    row = remove_model(name)
-    typer.echo(_shown(f"removed {row.name}; its weights stay at {row.file}"))
 
 
 @app.command()
@@ -310,7 +233,7 @@ def replay(
     if out is not None:
         check_replay(file, image, out, overwrite=overwrite)
     with Progress(console=console, transient=True) as bar:
-        again = run_again(file, image, progress=_told_to(bar, "Replay"))
+        again = run_again(file, image, progress=make_progress(bar, "Replay"))
     if out is not None:
         write_replay(out, again, overwrite=overwrite)
     found = compare(file, again)
@@ -348,7 +271,7 @@ def fit_stego(
     from napari_foundseg.batch.command_text import inputs_of
 
     with Progress(console=console, transient=True) as bar:
-        told = _told_to(bar, "Fit")
+        told = make_progress(bar, "Fit")
         fitted = api.fit_stego(
             images,
             name=name,
@@ -384,7 +307,7 @@ def _run(
     options.setdefault("model", None)
     options["model"] = options["model"] or default_model(task)
     with Progress(console=console, transient=True) as bar:
-        result = run(task, image, inputs, progress=_told_to(bar, TASKS[task].title), **options)
+        result = run(task, image, inputs, progress=make_progress(bar, TASKS[task].title), **options)
     for note in (*used_colour(result.provenance), *notes_of(result.provenance)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     return image, result
@@ -393,11 +316,6 @@ def _run(
 def _say_channel(result: Segmentation) -> None:
     for choice in filter(None, (result.channel_choice, result.size_choice)):
         console.print(f"Used {choice}.", markup=False, highlight=False, soft_wrap=True)
-
-
-def _told_to(bar: Progress, title: str) -> Callable[[float, str], None]:
-    done = bar.add_task(title, total=1.0)
-    return lambda share, words, *_: bar.update(done, completed=share, description=words)
 
 
 def _has_display() -> bool:

@@ -1,0 +1,174 @@
+"""The commands of ``models``: what there is, and the download, import, check and removal of weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from napari_foundseg.cli.terminal import console, make_progress, printable, show_error, show_line
+from napari_foundseg.core.errors import DownloadError, FoundsegError
+
+__all__ = ["models_app"]
+
+models_app = typer.Typer(no_args_is_help=True, help="The models there are: list, download, import, verify, remove.")
+_Name = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
+
+
+@models_app.command("list")
+def list_models(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/guide/models.md.")] = False,
+) -> None:
+    """List the models of the catalogue, and what is here of each."""
+    from rich.table import Column, Table
+
+    from napari_foundseg.models.catalog import catalog, damaged_rows, packaged
+    from napari_foundseg.models.downloads.model_state import model_state
+    from napari_foundseg.tasks.task_models import tasks_for
+
+    if markdown:
+        from napari_foundseg.models.listing import as_markdown
+
+        typer.echo(as_markdown(packaged().values(), tasks_for), nl=False)
+        return
+    table = Table(Column("Name", no_wrap=True), "Tasks", "State", "Licence of weights", "Input")
+    for row in catalog().values():
+        table.add_row(row.name, ", ".join(tasks_for(row)), model_state(row).words, row.weights_licence, row.input)
+    Console().print(table)
+    for path, reason in damaged_rows().items():
+        show_line(escape(printable(f"left out: {path}: {reason}")))
+
+
+@models_app.command("show")
+def show_model(name: _Name) -> None:
+    """Show everything that is known of a model."""
+    from napari_foundseg.models.catalog import row
+    from napari_foundseg.models.downloads.model_state import model_state
+    from napari_foundseg.tasks.task_models import tasks_for
+
+    shown = row(name)
+    state = model_state(shown)
+    derived = {"tasks": list(tasks_for(shown)), "state": f"{state.words}. {state.explanation}"}
+    for key, value in {**shown.model_dump(mode="json", exclude_none=True), **derived}.items():
+        if value not in ("", [], {}):
+            words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            # One line each, however narrow the terminal: addresses and paths are copied.
+            typer.echo(f"{key.replace('_', ' '):<16} {printable(words)}")
+
+
+@models_app.command("download")
+def download_weights(
+    name: _Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask; for scripts.")] = False,
+) -> None:
+    """Download the weights of a model, or go on with a download. Size and licences are shown before."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from napari_foundseg.models.catalog import UNVERIFIED, row
+    from napari_foundseg.models.downloads.download import download
+    from napari_foundseg.models.downloads.model_state import model_state
+    from napari_foundseg.models.downloads.planning import make_plan
+
+    wanted = row(name)
+    state = model_state(wanted)
+    if state.why_no_download:
+        show_line(escape(printable(f"{wanted.name}: {state.explanation}")))
+        sys.exit(0 if state.here else 1)
+    show_line(escape(printable(make_plan(wanted).words).replace("\\n", "\n")))
+    if state.kind == "part":
+        show_line(escape(printable(state.explanation)))
+    if not yes and not _agrees():
+        raise DownloadError(f"{name} was not downloaded. Answer with y, or give --yes in scripts.")
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        try:
+            new = download(wanted, make_progress(bar, wanted.title))
+        except KeyboardInterrupt:
+            raise DownloadError(
+                f"The download of {name} was stopped; what is here stays, and the same command goes on there."
+            ) from None
+    show_line(escape(printable(f"{name} is here: {model_state(row(name)).path}")))
+    if wanted.sha256 == UNVERIFIED:
+        show_line(f"Its hash was not known; from now on it is sha256 {new.sha256}")
+
+
+def _agrees() -> bool:
+    try:
+        return typer.confirm("Download?", err=True)
+    except typer.Abort:
+        return False
+
+
+@models_app.command("import")
+def import_weights(
+    path: Annotated[str, typer.Argument(help="Weights file, folder, or hf:owner/name.", show_default=False)],
+    name: Annotated[Optional[str], typer.Option(help="What to call the model.", show_default=False)] = None,  # noqa: UP045
+    family: Annotated[Optional[str], typer.Option(help="What to take it for.", show_default=False)] = None,  # noqa: UP045
+) -> None:
+    """Make a file or folder of weights a model. It is inspected, not run, and stays where it is."""
+    from napari_foundseg.models.importing import import_model
+    from napari_foundseg.tasks.task_models import tasks_for
+
+    row = import_model(path, name, family)
+    also = f"; used where {row.stands_for} is named, too" if row.stands_for else ""
+    assumed = f". {row.assumed}" if row.assumed else ""
+    typer.echo(printable(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}{also}{assumed}"))
+
+
+@models_app.command("verify")
+def verify_weights(
+    names: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads it
+        typer.Argument(help="Names of models. Default: all that are here.", show_default=False),
+    ] = None,
+) -> None:
+    """Read weights again and compare them with their recorded hashes (exit code 1 if one differs)."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    from napari_foundseg.models.catalog import catalog, row
+    from napari_foundseg.models.downloads.upkeep import verify
+    from napari_foundseg.models.store import locate
+
+    wrong = False
+    for one in [row(name) for name in names] if names else [r for r in catalog().values() if locate(r)]:
+        with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+            try:
+                typer.echo(printable(verify(one, make_progress(bar, one.title))))
+            except FoundsegError as error:
+                wrong = True
+                show_error(error)
+    sys.exit(1 if wrong else 0)
+
+
+@models_app.command("remove")
+def remove_weights(
+    name: _Name,
+    part: Annotated[bool, typer.Option("--part", help="Only what is here of an unfinished download.")] = False,
+) -> None:
+    """Remove a model, and what was downloaded of it. Imported weights stay where they are, and others' files too."""
+    from napari_foundseg.models.catalog import row
+    from napari_foundseg.models.downloads.upkeep import remove, remove_part
+
+    wanted = row(name)
+    if part:
+        typer.echo(f"deleted {remove_part(wanted) / 1e6:.0f} MB of an unfinished download of {name}")
+        return
+    typer.echo(printable(remove(wanted)))
+
+
+@models_app.command("login")
+def log_in(
+    token_file: Annotated[
+        Optional[Path],  # noqa: UP045 - typer reads it
+        typer.Option(help="File with the token. Default: it is asked for, and not shown.", show_default=False),
+    ] = None,
+) -> None:
+    """Have the Hugging Face hub's client keep a token, for models whose authors ask for consent."""
+    from napari_foundseg.models.downloads.hub import keep_token
+
+    token = token_file.read_text(encoding="utf-8") if token_file else typer.prompt("Token", hide_input=True, err=True)
+    show_line(f"The token of {escape(keep_token(token.strip()))} is kept by the hub's client.")
