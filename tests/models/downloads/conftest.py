@@ -35,6 +35,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: WebServer
     monkeypatch.setattr("huggingface_hub.constants.HF_STORED_TOKENS_PATH", str(tmp_path / "hub" / "stored"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub" / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", web.url)
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", web.url)
     monkeypatch.setenv("HF_ENDPOINT", web.url)
     monkeypatch.setattr(transfer, "WAITS", (0.01, 0.01))
 

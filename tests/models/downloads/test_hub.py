@@ -76,7 +76,7 @@ def test_a_stopped_folder_goes_on_in_the_recorded_version(web: WebServer, net: C
 
 
 def test_the_hash_on_the_hubs_page_is_known(web: WebServer, net: CatalogRow) -> None:
-    for file in ("model.safetensors", "config.json"):
+    for file in ("config.json", "model.safetensors"):
         web.faults[f"/cdn/{NAME}/{file}"] = [web_server.flipped]
         with pytest.raises(DownloadError, match=f"{file} is not what it should be"):
             download(row("net"))
@@ -222,7 +222,7 @@ def test_a_proxy_sees_metadata_and_bytes_of_hub_and_files(
     try:
         download(net)
         download(big)
-        assert {path.partition(f"/{NAME}")[0] for path, _ in proxy.requests} == {"/api/models", "", "/cdn"}
+        assert {path.partition(f"/{NAME}")[0] for path, _ in proxy.requests} >= {"/api/models", "", "/cdn"}
         assert [path for path, _ in web.requests] == ["/files/big.pth"], "NO_PROXY"
     finally:
         huggingface_hub.close_session()
