@@ -13,15 +13,24 @@ from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from qtpy.QtGui import QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QMessageBox
 
-from napari_foundseg.models.catalog import catalog, row
+from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.catalog import UNVERIFIED, catalog, row, save_row
 from napari_foundseg.models.choosing.times import DeviceTimes, ModelTimes, recall_times
+from napari_foundseg.models.downloads.places import bytes_here
+from napari_foundseg.models.importing import import_model, remove_model
+from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.store import locate
+from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.side_tasks import model_timing
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.classes.text_dock import TextWidget
+from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.model_choice import GET_MODELS
 from napari_foundseg.widgets.models.models_dock import ModelsWidget
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from napari_foundseg.widgets.runs.model_work import model_work
 from tests.support.small_sam import small_sam
+from tests.support.web_server import WebServer, drop_at, refuse, stall_at
 
 pytestmark = pytest.mark.gui
 
@@ -84,8 +93,9 @@ def test_the_table_says_what_there_is_and_what_it_is_good_for(qtbot: Any, dock: 
 
 def test_search_and_filters_narrow_the_table(qtbot: Any, dock: ModelsWidget) -> None:
     qtbot.keyClicks(dock.search, "microscopy mitochondria")
-    assert dock.table.shown() == ["micro-sam-vit-b-em"]
-    assert dock.table.name == "micro-sam-vit-b-em"
+    assert "micro-sam-vit-b-em" in dock.table.shown()
+    assert all("mitochondria" in f"{row(name).good_for}{row(name).input}".casefold() for name in dock.table.shown())
+    assert dock.table.name == dock.table.shown()[0]
     dock.search.clear()
     dock.task_filter.setCurrentIndex(dock.task_filter.findData("text"))
     assert set(dock.table.shown()) >= {"clipseg-rd64-refined"}
@@ -239,3 +249,130 @@ def test_nothing_is_cut_at_the_widths_of_docks(qtbot: Any, dock: ModelsWidget, w
     for button in (dock.download_button, dock.use_button, dock.time_button, dock.verify_button, dock.folder_button):
         assert button.width() >= button.fontMetrics().horizontalAdvance(button.text())
         assert button.mapTo(page, QPoint(button.width(), 0)).x() <= page.width()
+
+
+def _small_model(tmp_path: Path, server: WebServer) -> bytes:
+    """Add a row of a small SAM that is on a server, and return its file."""
+    path = tmp_path / "published.pth"
+    torch.save(small_sam().state_dict(), path)
+    found = import_model(path)
+    remove_model(found.name)
+    content = path.read_bytes()
+    path.unlink()
+    server.files["/small.pth"] = content
+    facts = {"name": "small", "title": "Small SAM", "file": "small.pth", "source": f"{server.url}/small.pth"}
+    facts |= {"weights_licence": "CC-BY-4.0", "stands_for": "", "sha256": UNVERIFIED, "size_mb": len(content) / 1e6}
+    save_row(found.model_copy(update=facts))
+    catalogue_watch().check()
+    return content
+
+
+@pytest.fixture
+def server() -> Iterator[WebServer]:
+    web = WebServer()
+    yield web
+    web.close()
+
+
+def _really(job: Any) -> Segmentation:
+    """Run a job of the fake engine in this process."""
+    request = job.request
+    task = TASKS[request.task]
+    model = load_model(request.model, device="cpu")
+    return task.run(request.image, request.inputs, request.settings, model)
+
+
+def test_a_download_is_paused_resumed_used_and_removed(
+    qtbot: Any, viewer: Any, engine: Any, dock: ModelsWidget, server: WebServer, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    content = _small_model(tmp_path, server)
+    server.faults["/small.pth"] = [stall_at(0.5)]
+    qtbot.waitUntil(lambda: "small" in dock.table.shown())
+    dock.table.choose("small")
+    assert "of the weights: CC-BY-4.0" in dock.details.text()
+    qtbot.waitUntil(dock.download_button.isEnabled)
+    _click(qtbot, dock.download_button)
+    # Progress, in the row and below the table.
+    qtbot.waitUntil(lambda: dock.progress.isVisible() and dock.progress.bar.value() > 30)
+    assert dock.table.line("small").state.startswith("download ")
+    assert not dock.download_button.isEnabled()
+    _click(qtbot, dock.progress.pause_button)
+    qtbot.waitUntil(lambda: dock.table.line("small").state.startswith("part"))
+    assert not dock.progress.isVisible()
+    assert dock.download_button.text().startswith("Resume (")
+    assert dock.part_button.isVisible()
+    _click(qtbot, dock.download_button)
+    qtbot.waitUntil(lambda: dock.table.line("small").state == "ready")
+    assert server.asked("/small.pth")[-1]["range"].startswith("bytes="), "it went on where it was"
+    assert "Small SAM is here" in dock.outcome.text()
+    path = locate(row("small"))
+    assert path is not None
+    assert path.read_bytes() == content
+    # Prompt with it.
+    engine.answer = _really
+    dock.use("prompt", "small")
+    form = next(one for one in viewer.window.dock_widgets.values() if isinstance(one, PromptWidget))
+    assert form.model.currentData() == "small"
+    _click(qtbot, form.run_button)
+    form.session.points.add([32, 32])
+    qtbot.waitUntil(lambda: bool(engine.jobs))
+    assert engine.jobs[-1].request.model == "small"
+    qtbot.waitUntil(lambda: bool(form.candidates.masks))
+    # And away with it.
+    asked: list[str] = []
+    monkeypatch.setattr(QMessageBox, "question", lambda *args: asked.append(args[2]) or QMessageBox.StandardButton.Yes)
+    qtbot.waitUntil(dock.remove_button.isEnabled)
+    _click(qtbot, dock.remove_button)
+    qtbot.waitUntil(lambda: not path.exists())
+    assert str(path.parent) in asked[0]
+
+
+def test_a_cancelled_download_leaves_nothing(qtbot: Any, dock: ModelsWidget, server: WebServer, tmp_path: Path) -> None:
+    _small_model(tmp_path, server)
+    server.faults["/small.pth"] = [stall_at(0.5)]
+    qtbot.waitUntil(lambda: "small" in dock.table.shown())
+    dock.table.choose("small")
+    qtbot.waitUntil(dock.download_button.isEnabled)
+    _click(qtbot, dock.download_button)
+    qtbot.waitUntil(lambda: dock.progress.bar.value() > 30)
+    assert dock.unfinished().startswith("Models: 1 download under way")
+    _click(qtbot, dock.progress.cancel_button)
+    qtbot.waitUntil(lambda: dock.outcome.text().startswith("The unfinished download is deleted"))
+    qtbot.waitUntil(lambda: dock.table.line("small").state == "to download")
+    assert not bytes_here(row("small"))
+    assert dock.unfinished() == ""
+
+
+def test_a_part_is_shown_and_removed_and_an_error_is_named(
+    qtbot: Any, dock: ModelsWidget, server: WebServer, tmp_path: Path
+) -> None:
+    _small_model(tmp_path, server)
+    server.faults["/small.pth"] = [refuse(404), drop_at(0.5), *[refuse(503)] * 20]
+    qtbot.waitUntil(lambda: "small" in dock.table.shown())
+    dock.table.choose("small")
+    qtbot.waitUntil(dock.download_button.isEnabled)
+    _click(qtbot, dock.download_button)
+    qtbot.waitUntil(dock.messages["model"].isVisible)
+    assert "404" in dock.messages["model"].text()
+    assert server.url in dock.messages["model"].text()
+    assert dock.download_button.isEnabled()
+
+
+def test_run_downloads_the_model_and_runs_then(
+    qtbot: Any, viewer: Any, engine: Any, server: WebServer, tmp_path: Path
+) -> None:
+    viewer.add_image(np.zeros((64, 64), np.uint8), name="cells")
+    _small_model(tmp_path, server)
+    form = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    qtbot.waitUntil(form.isVisible)
+    form.model.setCurrentIndex(form.model.findData("small"))
+    _click(qtbot, form.run_button)
+    assert not engine.jobs
+    assert "of the weights: CC-BY-4.0" in form.offer.words.text()
+    _click(qtbot, form.offer.download_button)
+    qtbot.waitUntil(lambda: bool(engine.jobs))
+    assert engine.jobs[-1].request.model == "small"
+    assert not form.offer.isVisible()
+    assert form.model.currentText() == "small"

@@ -95,10 +95,8 @@ class ModelsWidget(Dock):
 
     def unfinished(self) -> str:
         """Return how many downloads are under way."""
-        names = model_work().names("download")
-        return (
-            f"Models: {len(names)} download{'s' * (len(names) > 1)} under way, which will go on there" if names else ""
-        )
+        count = len(model_work().names("download"))
+        return f"Models: {count} download{'s' * (count > 1)} under way; what is here stays" if count else ""
 
     def stop_work(self) -> None:
         """Pause all downloads; their parts stay."""
