@@ -38,7 +38,8 @@ def list_models(
         return
     table = Table(Column("Name", no_wrap=True), "Tasks", "State", "Licence of weights", "Input")
     for row in catalog().values():
-        table.add_row(row.name, ", ".join(tasks_for(row)), model_state(row).words, row.weights_licence, row.input)
+        state = model_state(row, quick=True).words
+        table.add_row(row.name, ", ".join(tasks_for(row)), state, row.weights_licence, row.input)
     Console().print(table)
     for path, reason in damaged_rows().items():
         show_line(escape(printable(f"left out: {path}: {reason}")))

@@ -66,10 +66,13 @@ class ModelState:
         return self.path is not None
 
 
-def model_state(row: CatalogRow) -> ModelState:
-    """Return the state of a model. It looks at the disk, and neither reads weights nor uses the network."""
+def model_state(row: CatalogRow, *, quick: bool = False) -> ModelState:
+    """Return the state of a model. It looks at the disk, and neither reads weights nor uses the network.
+
+    `quick`: not to look for packages that are missing to models that are not here, which imports their families.
+    """
     path = locate(row)
-    problem = problem_of(row)
+    problem = "" if path is None and quick else problem_of(row) if row.source else ""
     size = size_text(row)
     if not row.source:
         if path is None:
