@@ -36,6 +36,7 @@ from skimage.measure import regionprops
 
 from napari_foundseg.batch.recipe import ModelOf, Outputs, Recipe, Sources, Step, write_recipe
 from napari_foundseg.io.samples import sample
+from napari_foundseg.widgets.editing.label_saving import mark_unwanted
 from napari_foundseg.widgets.menu import open_dock
 from napari_foundseg.widgets.runs.shared_engine import close_engine
 
@@ -69,6 +70,10 @@ def finish(viewer: Any, path: Path) -> None:
     """Take the picture and close the window."""
     QTest.qWait(500)
     viewer.screenshot(str(path), canvas_only=False, flash=False)
+    for layer in viewer.layers:
+        if isinstance(layer, napari.layers.Labels):
+            # The next window offers nothing to recover.
+            mark_unwanted(layer)
     viewer.close()
     close_engine()
 
