@@ -23,6 +23,7 @@ from napari_foundseg.models.sam.sam2_layout import (
     tensor_of,
     video_settings,
 )
+from napari_foundseg.models.store import weight_files
 
 __all__ = ["SAM2_PROTOCOLS", "WINDOW", "check_file", "encoder_options", "kind_of", "load_network", "protocols_of"]
 
@@ -56,8 +57,16 @@ def check_file(found: WeightsView, window: int = WINDOW) -> None:
 
     That of a folder is checked when it is loaded.
     """
-    if own := own_tensors(found.shapes):
-        _outlined(found.path, own, window)
+    own = own_tensors(found.shapes)
+    if not own:
+        return
+    files = weight_files(found.path) if found.path.is_dir() else []
+    if len(files) > 1:
+        raise CheckpointError(
+            f"{found.path} holds {len(files)} files of weights ({', '.join(file.name for file in files[:6])}), each a "
+            "model of its own; import one of them."
+        )
+    _outlined(found.path, own, window)
 
 
 def encoder_options(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

@@ -304,13 +304,13 @@ def test_half_precision_files_run_in_float32(published: Path, dtype: torch.dtype
 
 def test_the_name_tells_medsam2_from_sam_2_1_and_the_import_says_so(tmp_path: Path, small_hiera: None) -> None:
     empty = {name: torch.zeros(shape) for name, shape in small_layout().items()}
-    torch.save({"model": empty}, tmp_path / "MedSAM2_latest.pt")
+    torch.save({"model": empty}, tmp_path / "MedSAM2_lesion.pt")
     torch.save({"model": empty, "epoch": 3}, tmp_path / "checkpoint.pt")
     run = CliRunner()
-    said = run.invoke(cli.app, ["models", "import", str(tmp_path / "MedSAM2_latest.pt")]).output
+    said = run.invoke(cli.app, ["models", "import", str(tmp_path / "MedSAM2_lesion.pt")]).output
     assert "MedSAM2, for" in said
     assert "--family sam2" in " ".join(said.split())
-    row = import_model(tmp_path / "MedSAM2_latest.pt", "other", family="sam2")
+    row = import_model(tmp_path / "MedSAM2_lesion.pt", "other", family="sam2")
     assert (row.family, row.title) == ("sam2", "SAM 2.1 small test")
     row = import_model(tmp_path / "checkpoint.pt", "third", family="medsam2")
     assert row.family == "medsam2"
@@ -339,6 +339,16 @@ def test_a_sam_1_with_this_name_is_a_sam_1_and_a_cut_file_is_named(tmp_path: Pat
     (tmp_path / "MedSAM2_cut.pt").write_bytes(data[: len(data) // 2])
     with pytest.raises(CheckpointError, match=r"cut short|damaged"):
         import_model(tmp_path / "MedSAM2_cut.pt")
+
+
+def test_a_folder_of_several_published_files_is_not_mixed(tmp_path: Path, small_hiera: None) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("MedSAM2_lesion.pt", "sam2_mine.pt"):
+        torch.save({"model": {key: torch.zeros(shape) for key, shape in small_layout().items()}}, folder / name)
+    with pytest.raises(CheckpointError, match=r"2 files of weights \(MedSAM2_lesion\.pt, sam2_mine\.pt\)"):
+        import_model(folder)
+    assert import_model(folder / "sam2_mine.pt", "one").family == "sam2"
 
 
 def test_every_name_of_a_file_is_used_once() -> None:
