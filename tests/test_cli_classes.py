@@ -119,8 +119,8 @@ def test_panoptic(tmp_path: Path, image: Path) -> None:
     name = model(tmp_path, "Mask2FormerForUniversalSegmentation")
     options = {"threshold": 0.05, "mask_threshold": 0.0, "overlap_mask_area_threshold": 0.0}
     words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-    command("panoptic", str(image), *outputs(tmp_path), "--model", name, "--link", *words)
-    written(tmp_path, fs.panoptic(image, model=name, link=True, **options))
+    command("panoptic", str(image), *outputs(tmp_path), "--model", name, "--link", "overlap", *words)
+    written(tmp_path, fs.panoptic(image, model=name, link="overlap", **options))
 
 
 def test_a_recipe_finds_objects_and_names_them(tmp_path: Path) -> None:

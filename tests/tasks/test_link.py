@@ -18,7 +18,9 @@ from napari_foundseg.core.measuring.measurements import measure
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.automatic import derive
 from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings
+from napari_foundseg.tasks.notes import what_was_chosen
 from napari_foundseg.tasks.run_request import RunRequest
+from napari_foundseg.tasks.windows import volume_objects
 from tests.support import toy_steps
 
 #: Depth of a slice in pixels.
@@ -123,8 +125,8 @@ def test_records_without_the_setting_stay_unlinked(tmp_path: Path) -> None:
     new = recipe_of(request)
     write_recipe(tmp_path / "new.yaml", new)
     again = read_recipe(tmp_path / "new.yaml")
-    assert again.steps[0].parsed_settings().link == "overlap"  # type: ignore[attr-defined]
-    assert "link: overlap" in (tmp_path / "new.yaml").read_text()
+    assert again.steps[0].parsed_settings().link == "3d"  # type: ignore[attr-defined]
+    assert "link: 3d" in (tmp_path / "new.yaml").read_text()
     unlinked = RunRequest(
         "automatic", image, task.inputs(), task.settings("decoder", {"link": "none"}), "foundseg-tiny"
     )
@@ -140,3 +142,117 @@ def test_records_without_the_setting_stay_unlinked(tmp_path: Path) -> None:
         "inputs": {},
     }
     assert step_of(provenance).parsed_settings().link == "none"  # type: ignore[attr-defined]
+
+
+def test_switches_of_earlier_recipes_keep_what_they_ran_with() -> None:
+    """On was overlap along all slices, each with its best match; off stays off, and results of both stay current."""
+    for task in ("panoptic", "text", "semantic"):
+        method = next(iter(TASKS[task].methods))
+        on = TASKS[task].settings_of_record(method, {"link": True})
+        assert (on.link, on.link_rule) == ("overlap", "best match")  # type: ignore[attr-defined]
+        assert on.linked_axes("TZYX") == "TZ"  # type: ignore[attr-defined]
+        assert on.digested()["link"] is True
+        for values in ({"link": False}, {}):
+            off = TASKS[task].settings_of_record(method, values)
+            assert off.link == "none"  # type: ignore[attr-defined]
+            assert off.digested()["link"] is False
+        new = TASKS[task].settings(method, {})
+        assert (new.link, new.link_rule) == ("3d", "all slices")  # type: ignore[attr-defined]
+        assert new.linked_axes("TZYX") == "Z", "never along time unasked"  # type: ignore[attr-defined]
+    before = TASKS["automatic"].settings_of_record("decoder", {"link": "overlap"})
+    assert before.link_rule == "best match"  # type: ignore[attr-defined]
+    assert before.linked_axes("TZYX") == "Z"  # type: ignore[attr-defined]
+
+
+def test_old_and_new_overlap_differ_where_the_old_one_cut(oracle: Any, true_maps: Any) -> None:
+    """A cell that one slice shows in two: the best match alone leaves a piece."""
+    truth = np.zeros((5, 64, 64), np.uint8)
+    truth[:, 12:44, 12:44] = 1
+    truth[2, 12:44, 31:44] = 2
+    image = stack_of(true_maps, truth)
+    before = TASKS["automatic"].settings_of_record("decoder", {"link": "overlap", "min_area": 0})
+    run = TASKS["automatic"].run
+    assert len(run(image, AutomaticInputs(), before, oracle)) == 2
+    assert len(fs.automatic(image, model=oracle, min_area=0, link="overlap")) == 1
+    assert len(fs.automatic(image, model=oracle, min_area=0)) == 1
+
+
+def stack_of(true_maps: Any, truth: Any, axes: str = "ZYXC", **spacing: float) -> Image:
+    """A picture of which the model `oracle` reads the truth."""
+    maps = np.stack([true_maps(plane) for plane in truth])
+    return Image(maps, axes, normalisation=fs.Limits(low=0, high=255), spacing=spacing)
+
+
+def column(radii: list[int], side: int = 64) -> NDArray[np.uint8]:
+    """Discs over one another."""
+    y, x = np.indices((side, side)) - side // 2
+    return np.stack([(y**2 + x**2 < radius**2).astype(np.uint8) for radius in radii])
+
+
+@pytest.mark.parametrize("link", ["overlap", "3d"])
+@pytest.mark.parametrize(
+    ("radii", "count"),
+    [
+        ([28, 12, 5, 2], 1),
+        ([2, 5, 12, 28], 1),
+        ([12, 12, 12, 0, 12, 12, 12], 1),
+        ([0, 12, 12, 12, 0], 1),
+        ([6, 10, 12, 12, 10, 6, 2] * 5, 5),
+        ([0, 0, 0], 0),
+    ],
+)
+def test_bodies_are_one_object_each(oracle: Any, true_maps: Any, link: str, radii: list[int], count: int) -> None:
+    found = fs.automatic(stack_of(true_maps, column(radii)), model=oracle, min_area=0, link=link)
+    assert len(found) == count
+    assert found.labels.shape == (len(radii), 64, 64)
+
+
+def test_bodies_far_apart_have_two_ids(oracle: Any, true_maps: Any) -> None:
+    truth = np.zeros((3, 64, 64), np.uint8)
+    truth[0, 5:20, 5:20] = truth[2, 40:60, 40:60] = 1
+    for link in ("overlap", "3d"):
+        assert len(fs.automatic(stack_of(true_maps, truth), model=oracle, min_area=0, link=link)) == 2
+
+
+def test_each_point_in_time_has_objects_of_its_own_in_3d(oracle: Any, true_maps: Any) -> None:
+    truth = np.stack([column([6, 10, 12, 10, 6])] * 2)
+    maps = np.stack([np.stack([true_maps(plane) for plane in volume]) for volume in truth])
+    image = Image(maps, "TZYXC", normalisation=fs.Limits(low=0, high=255))
+    found = fs.automatic(image, model=oracle, min_area=0)
+    assert found.count_in_words == "2 objects in 10 slices, linked along Z only"
+    assert found.provenance["linking"] == {"how": "3d", "planes": ["xy"]}
+
+
+def test_touching_cells_that_slices_join_are_parted_in_3d_and_the_planes_are_said() -> None:
+    z, y, x = np.indices((40, 80, 110)).astype(np.float32)
+    truth = np.zeros(z.shape, np.uint8)
+    for label, (row, column) in enumerate(((40, 35), (40, 70)), 1):
+        truth[((z - 20) ** 2 + (y - row) ** 2 + (x - column) ** 2 < 18.5**2) & (truth == 0)] = label
+    rng = np.random.default_rng(0)
+    picture = ndimage.gaussian_filter((truth > 0) * 150.0 + 20, 1) + rng.normal(0, 6, truth.shape)
+    image = Image(picture.clip(0, 255).astype(np.uint8), "ZYX", spacing={"Z": 0.5, "Y": 0.5, "X": 0.5})
+    found = fs.automatic(image)
+    assert found.count_in_words == "2 objects in 40 slices, linked"
+    assert found.provenance["linking"] == {"how": "3d", "planes": ["xy", "xz", "yz"]}
+    assert what_was_chosen(found.provenance) == [
+        "Objects in 3-D: a watershed in the whole volume, from xy, xz, yz planes."
+    ]
+    for label in (1, 2):
+        own = found.labels == np.bincount(found.labels[truth == label]).argmax()
+        assert (own & (truth == label)).sum() / (own | (truth == label)).sum() > 0.85
+
+
+def test_where_3d_is_not_possible_the_result_says_why(
+    oracle: Any, true_maps: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = stack_of(true_maps, column([6, 10, 12, 10, 6]))
+    grid = fs.automatic(image, model=oracle, method="grid", min_area=0)
+    assert len(grid) == 1
+    assert what_was_chosen(grid.provenance) == [
+        "Objects in 3-D: slices linked by overlap, since this method gives no depths."
+    ]
+    monkeypatch.setattr(volume_objects, "MOST_VOXELS", 10_000)
+    large = fs.automatic(image, model=oracle, min_area=0)
+    assert len(large) == 1
+    assert "the watershed holds" in what_was_chosen(large.provenance)[0]
+    assert what_was_chosen(fs.automatic(image, model=oracle, min_area=0, link="none").provenance) == []

@@ -139,7 +139,8 @@ def test_synonyms_negatives_and_examples_are_asked() -> None:
 
 def test_a_stack_is_done_slice_by_slice_and_linked() -> None:
     stack = np.stack([picture(), picture(), np.full_like(picture(), 20)])
-    assert len(found(["bright"], stack, threshold=0.6)) == 6
+    assert len(found(["bright"], stack, threshold=0.6, link="none")) == 6
+    assert len(found(["bright"], stack, threshold=0.6)) == 3, "a new run gives objects in 3-D"
     linked = found(["bright"], stack, threshold=0.6, link=True)
     assert len(linked) == 3
     assert np.array_equal(linked.labels[0], linked.labels[1])

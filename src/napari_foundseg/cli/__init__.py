@@ -295,7 +295,7 @@ def _run(
 
     from napari_foundseg.batch.command_text import IMAGE_OPTIONS, image_of, inputs_of
     from napari_foundseg.tasks import TASKS
-    from napari_foundseg.tasks.notes import notes_of, used_colour
+    from napari_foundseg.tasks.notes import notes_of, what_was_chosen
     from napari_foundseg.tasks.running import run
     from napari_foundseg.tasks.task_models import default_model
 
@@ -308,7 +308,7 @@ def _run(
     options["model"] = options["model"] or default_model(task)
     with Progress(console=console, transient=True) as bar:
         result = run(task, image, inputs, progress=make_progress(bar, TASKS[task].title), **options)
-    for note in (*used_colour(result.provenance), *notes_of(result.provenance)):
+    for note in (*what_was_chosen(result.provenance), *notes_of(result.provenance)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     return image, result
 

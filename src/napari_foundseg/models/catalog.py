@@ -104,6 +104,9 @@ class CatalogRow(Declared):
     the task's."""
     calibration: tuple[float, float, float] | None = None
     """Of an instance decoder's scores, as `core.watershed.instance_scores` takes it; None if it was not measured."""
+    boundary_half: float | None = None
+    """Of an instance decoder whose boundary distance is h / (h + d), d being the distance to the boundary in pixels: h.
+    None where it is a share of the object's depth."""
     size_weights: tuple[float, ...] | None = None
     """Of an instance decoder, as `tasks.windows.object_size` takes them to find the size of objects; None if they were
     not measured."""

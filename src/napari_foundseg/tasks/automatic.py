@@ -8,8 +8,9 @@ decoder's maps say that objects are (`tasks.windows.decoder_prompts`).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,14 @@ from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
+from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.decoder_prompts import kept_masks, prompt_points, prompted_masks
 from napari_foundseg.tasks.windows.near_misses import NearMisses
+from napari_foundseg.tasks.windows.orthogonal_maps import orthogonal_maps, sees_planes
 from napari_foundseg.tasks.windows.point_grid import LIVE, grid_masks, passing
 from napari_foundseg.tasks.windows.size_search import SizedMaps
+from napari_foundseg.tasks.windows.volume_objects import VolumeObjects, flooding
 
 __all__ = ["TASK", "derive", "run"]
 
@@ -53,6 +57,8 @@ AnySettings = DecoderSettings | GridSettings | PromptsSettings
 _CONTAINMENT = 0.75
 #: Maps up to this size are kept in the result, so that thresholds act live (2048 × 2048 pixels need 25 MB).
 _KEPT_MAPS = 64 << 20
+#: Share of the time that the maps of the other planes of a volume take.
+_OTHER_PLANES = 0.65
 #: Pixels around a region that are looked at too.
 _SURROUNDINGS = 64
 
@@ -84,18 +90,28 @@ def run(
     sized = None
     if not isinstance(settings, GridSettings):
         of_decoder = settings if isinstance(settings, DecoderSettings) else _for_prompts(settings)
-        sized = SizedMaps(
-            image, planes, _with_surroundings(region, image.plane_shape), model, poll, _of_instances(of_decoder),
-            tile=settings.tile, diameter=diameter, search=of_decoder.find_diameter, weights=weights.size_weights,
-            calibration=calibration, least=of_decoder.pred_iou_thresh,
+        maps_of = partial(
+            SizedMaps, model=model, poll=poll, thresholds=_of_instances(of_decoder), tile=settings.tile,
+            diameter=diameter, search=of_decoder.find_diameter, weights=weights.size_weights, calibration=calibration,
+            least=of_decoder.pred_iou_thresh,
         )  # fmt: skip
+        sized = maps_of(image, planes, _with_surroundings(region, image.plane_shape))
+
+    others: dict[tuple[int, ...], NDArray[np.float16]] = {}
+    flooded, _ = flooding(
+        image.shape, image.label_axes, region, settings, inputs.index, has_maps=isinstance(settings, DecoderSettings)
+    )
+    if flooded and weights.boundary_half is not None:
+        around = _with_surroundings(region, image.plane_shape)
+        others = _other_planes(image, planes, around, settings, maps_of, progress)
+    begun = _OTHER_PLANES if others else 0.0
 
     def evidence() -> Iterator[tuple[tuple[int, ...], Any]]:
         for done, index in enumerate(planes):
 
             def share(part: float, done: int = done) -> None:
                 words = f"slice {done + 1} of {len(planes)}" if len(planes) > 1 else "segmenting"
-                progress((done + part) / len(planes), words)
+                progress(begun + (1 - begun) * (done + part) / len(planes), words)
 
             if isinstance(settings, GridSettings):
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
@@ -104,10 +120,15 @@ def run(
                 yield index, _prompted(image, index, region, settings, sized, model, poll, share)
             else:
                 assert sized is not None
-                yield index, sized.maps(index, share)
+                yield index, _with_other_planes(sized.maps(index, share), others.get(index))
 
-    keep = len(planes) * 6 * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
-    out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, calibration, diameter)
+    keep = len(planes) * (10 if others else 6) * (region[2] - region[0] + 1) * (region[3] - region[1] + 1) <= _KEPT_MAPS
+    known = {
+        "image": {"spacing": dict(image.spacing)},
+        "inputs": {"index": inputs.index},
+        "model": {"name": model.name},
+    }
+    out = _assemble(image.shape, image.label_axes, region, evidence(), settings, keep, known, diameter)
     request = RunRequest("automatic", image, inputs, settings, model.name)
     provenance = {**record(request, model, started), **out.provenance}
     linked = settings.linked_axes(image.label_axes)
@@ -184,9 +205,8 @@ def derive(segmentation: Segmentation, settings: AnySettings) -> Segmentation:
     shape = segmentation.pixels.shape
     axes = known["image"]["axes"]
     region = tuple(known["inputs"]["region"] or whole(_plane_shape(shape, axes)))
-    calibration = row(known["model"]["name"]).calibration
-    out = _assemble(shape, axes, region, evidence.items(), settings, True, calibration)
-    known = {name: value for name, value in known.items() if name != "nothing_found"} | out.provenance
+    out = _assemble(shape, axes, region, evidence.items(), settings, True, known)
+    known = {name: v for name, v in known.items() if name not in ("nothing_found", "linking")} | out.provenance
     changed = {"settings": settings.model_dump(mode="json"), "linked": settings.linked_axes(axes)}
     return replace(out, provenance={**known, **changed})
 
@@ -224,11 +244,27 @@ def _assemble(
     found: Iterable[tuple[tuple[int, ...], Any]],
     settings: AnySettings,
     keep: bool,
-    calibration: Calibration,
+    known: Mapping[str, Any],
     diameter: float | None = None,
 ) -> Segmentation:
-    """Make labels of every slice's maps or masks; ids go on from slice to slice. Without objects it says why."""
+    """Make labels of every slice's maps or masks; ids go on from slice to slice. Without objects it says why.
+
+    `known`: as the provenance of a run says, the image's spacing, the chosen slice and the model.
+    """
     missed = NearMisses(settings)
+    weights = row(known["model"]["name"])
+    calibration = weights.calibration
+    along = settings.linked_axes(axes)
+    distance = slice_distance(known["image"].get("spacing", {}), along)
+    is_decoder = isinstance(settings, DecoderSettings)
+    flooded, why = flooding(shape, axes, region, settings, known["inputs"]["index"], has_maps=is_decoder)
+    planes = ["xy"]
+    volumes = None
+    if flooded and isinstance(settings, DecoderSettings):
+        volumes = VolumeObjects(
+            shape, axes, along, region, distance, _of_instances(settings), settings.pred_iou_thresh, calibration,
+            weights.boundary_half,
+        )  # fmt: skip
     labels = np.zeros(shape, np.uint16)
     scores = [np.empty((2, 0))]
     maps: dict[tuple[int, ...], NDArray[Any]] | None = {} if isinstance(settings, DecoderSettings) and keep else None
@@ -237,10 +273,16 @@ def _assemble(
     for index, evidence in found:
         if isinstance(settings, DecoderSettings):
             around = _with_surroundings(region, _plane_shape(shape, axes))
-            plane, plane_scores = _from_maps(evidence, settings, around, region, calibration)
+            own = evidence[:3]
+            plane, plane_scores = _from_maps(own, settings, around, region, calibration)
             box = region
             if not count and not plane_scores.size:
-                missed.look_at_maps(evidence, _of_instances(settings), calibration)
+                missed.look_at_maps(own, _of_instances(settings), calibration)
+            if volumes is not None:
+                fine = max(1, round(evidence.shape[1] / (around[2] - around[0] + 1)))
+                coarse = evidence[:, fine // 2 :: fine, fine // 2 :: fine]
+                volumes.add(index, np.stack([tiling.part(part, region, around[:2]) for part in coarse]), plane)
+                planes = ["xy", "xz", "yz"] if len(evidence) > 3 else planes
             if maps is not None:
                 maps[index] = evidence
         else:
@@ -254,15 +296,55 @@ def _assemble(
         np.add(plane, count, out=target, where=plane > 0, dtype=labels.dtype)
         scores.append(plane_scores)
         count += n
-    along = settings.linked_axes(axes)
-    ones = np.ones(count, np.int64)
-    labels, _, (predicted_iou, stability_score) = link_objects(
-        labels, axes, along, ones, np.concatenate(scores, axis=1), containment=_CONTAINMENT
-    )
+    if volumes is not None:
+        labels, (predicted_iou, stability_score) = volumes.objects()
+    else:
+        ones = np.ones(count, np.int64)
+        labels, _, (predicted_iou, stability_score) = link_objects(
+            labels, axes, along, ones, np.concatenate(scores, axis=1),
+            rule=settings.link_rule, containment=_CONTAINMENT, distance=distance,
+        )  # fmt: skip
     table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
     raw = None if isinstance(settings, DecoderSettings) else tuple(masks)
-    provenance = {} if count else {"nothing_found": missed.in_words(diameter)}
+    told = link_record(settings, along, planes=planes if flooded else (), why=why)
+    provenance = told if count else {"nothing_found": missed.in_words(diameter)}
     return Segmentation(labels, table, provenance=provenance, masks=raw, maps=maps)
+
+
+def _other_planes(
+    image: Image,
+    planes: Sequence[tuple[int, ...]],
+    around: Box,
+    settings: StackSettings,
+    maps_of: Callable[..., SizedMaps],
+    progress: Progress,
+) -> dict[tuple[int, ...], NDArray[np.float16]]:
+    """Return the maps of the xz and yz planes, by slice; none where they would not show objects as slices do."""
+    along = settings.linked_axes(image.label_axes)
+    distance = slice_distance(image.spacing, along)
+    at = image.slice_axes.index(along)
+    if not sees_planes(image.slice_shape[at], distance):
+        return {}
+    volumes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for index in planes:
+        volumes.setdefault((*index[:at], *index[at + 1 :]), []).append(index)
+    found: dict[tuple[int, ...], NDArray[np.float16]] = {}
+    for done, indices in enumerate(volumes.values()):
+
+        def share(part: float, done: int = done) -> None:
+            progress(_OTHER_PLANES * (done + part) / len(volumes), "xz and yz planes")
+
+        maps = orthogonal_maps(image, indices, around, distance, maps_of, share)
+        found |= {index: maps[:, k] for k, index in enumerate(indices)}
+    return found
+
+
+def _with_other_planes(maps: NDArray[Any], others: NDArray[np.float16] | None) -> NDArray[Any]:
+    """Return the maps of a slice, (3, M, N), with what the other planes show there, (5, M, N)."""
+    if others is None:
+        return maps
+    fine = max(1, round(maps.shape[1] / others.shape[1]))
+    return np.concatenate([maps, others.repeat(fine, 1).repeat(fine, 2)])
 
 
 def _of_instances(settings: DecoderSettings) -> dict[str, Any]:

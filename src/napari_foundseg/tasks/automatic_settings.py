@@ -11,7 +11,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Nesting
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.tasks.regions import Region
-from napari_foundseg.tasks.settings import Settings
+from napari_foundseg.tasks.stack_settings import StackSettings
 from napari_foundseg.tasks.windows.size_search import Search
 
 if TYPE_CHECKING:
@@ -22,31 +22,15 @@ __all__ = ["AutomaticInputs", "DecoderSettings", "GridSettings", "PromptsSetting
 
 _MORE: dict[str, JsonValue] = {"more": True}
 
-Link = Literal["none", "overlap", "overlap in depth and time"]
-#: Axes along which objects go on from slice to slice.
-_LINKED_AXES: dict[Link, str] = {"none": "", "overlap": "Z", "overlap in depth and time": "ZT"}
-
 
 class AutomaticInputs(Region):
     """Where to look."""
 
 
-class _AutomaticSettings(Settings):
+class _AutomaticSettings(StackSettings):
     """What both methods have."""
 
     colours: ClassVar[ColourRule] = "one dye"
-
-    link: Link = Field("overlap", title="Link slices", json_schema_extra={"live": True, "absent": "none"})
-    """Whether objects of neighbouring slices that overlap become one. Overlap: through the depth (Z) of a stack; each
-    point in time has objects of its own. Overlap in depth and time: an object keeps its id through time, too. None:
-    each slice has objects of its own."""
-
-    def linked_axes(self, axes: str) -> str:
-        """Return the axes of a label image along which objects go on."""
-        along = _LINKED_AXES[self.link]
-        # Slices without a meaning are taken for a depth, as those of an array without axes are.
-        along = along if "Z" in axes else along.replace("Z", "Q")
-        return "".join(axis for axis in along if axis in axes)
 
 
 class DecoderSettings(_AutomaticSettings):

@@ -1,4 +1,4 @@
-"""Notes of a result: which colour was used, what was done to the contrast, and why nothing was found."""
+"""Notes of a result: what was chosen for the user, what was done to the contrast, and why nothing was found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 
-__all__ = ["notes_of", "used_colour", "with_notes"]
+__all__ = ["notes_of", "what_was_chosen", "with_notes"]
 
 #: Keys of the provenance: what a task says of a result, sentences about the contrast, and why nothing was found.
 _NOTES = "notes"
@@ -31,10 +31,19 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
     return [*([hidden] if hidden else []), *slices, *told]
 
 
-def used_colour(provenance: Mapping[str, Any]) -> list[str]:
-    """Return why one channel of an RGB image was used, in a sentence or two; empty where nothing was chosen."""
+def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
+    """Return why one channel of an RGB image was used, and how slices became objects, a sentence or two each."""
     colour = provenance.get("image", {}).get("colour")
-    return [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
+    used = [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
+    return [*used, *_linking_in_words(provenance.get("linking", {}))]
+
+
+def _linking_in_words(linking: Mapping[str, Any]) -> list[str]:
+    if linking.get("how") == "3d":
+        return [f"Objects in 3-D: a watershed in the whole volume, from {', '.join(linking['planes'])} planes."]
+    if linking.get("why"):
+        return [f"Objects in 3-D: slices linked by overlap, since {linking['why']}."]
+    return []
 
 
 def with_notes(found: Segmentation, image: Image, *, finds_objects: bool) -> Segmentation:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -21,15 +21,17 @@ from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import Box
+from napari_foundseg.core.object_table import named_classes
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import CentreOffsets, PanopticOptions
 from napari_foundseg.tasks import automatic
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
-from napari_foundseg.tasks.classes.class_results import Output, assembled, assembled_in, each_slice, in_windows
+from napari_foundseg.tasks.classes.class_results import Output, assembled, each_slice, in_windows, with_output
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.settings import Progress, Task
+from napari_foundseg.tasks.stack_settings import ClassStackSettings
 from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["NUCLEI", "TASK", "PanopticInputs", "derive", "run"]
@@ -44,7 +46,7 @@ class PanopticInputs(Region):
     """Where to look."""
 
 
-class ClassedSettings(Settings):
+class ClassedSettings(ClassStackSettings):
     """What every method has."""
 
     output: Output = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
@@ -52,20 +54,12 @@ class ClassedSettings(Settings):
     window shows objects and classes."""
     divisor: int = Field(1000, ge=2, json_schema_extra={"elsewhere": True})
     """Of panoptic ids: larger than the number of objects of any class."""
-    link: bool = Field(False, title="Link slices", json_schema_extra=_MORE)
-    """On: objects that overlap in neighbouring slices of a stack become one object."""
 
 
 class NucleiSettings(DecoderSettings, ClassedSettings):
     """Nuclei over background, by the built-in model's instance decoder."""
 
     method: Literal["nuclei"] = "nuclei"  # type: ignore[assignment] # a method has its own name
-    link: bool = Field(False, title="Link slices", json_schema_extra=_MORE)  # type: ignore[assignment] # as its siblings
-    """On: objects that overlap in neighbouring slices of a stack become one object."""
-
-    def linked_axes(self, axes: str) -> str:  # noqa: ARG002 - as declared
-        """Return none: objects are linked by class, when the results of all slices are assembled."""
-        return ""
 
 
 class TiledSettings(ClassedSettings):
@@ -171,7 +165,7 @@ def run(
     }
     request = RunRequest("panoptic", image, inputs, settings, model.name)
     told = record(request, model, started) | others
-    options: dict[str, Any] = {"output": settings.output, "link": settings.link, "divisor": settings.divisor}
+    options: dict[str, Any] = {"output": settings.output, "stack": settings, "divisor": settings.divisor}
     return assembled(image, inputs, results, classes, told, **options)
 
 
@@ -207,20 +201,18 @@ def _over_background(
     found: Segmentation, shape: tuple[int, ...], axes: str, region: Box, settings: NucleiSettings
 ) -> Segmentation:
     """Make things of objects and stuff of what lies around them."""
-    told = {**found.provenance, "task": "panoptic"}
     chosen = found.provenance["inputs"]["index"]
     slice_shape = [n for n, axis in zip(shape, axes, strict=True) if axis not in "YX"]
     indices = [tuple(chosen)] if chosen is not None else list(np.ndindex(*slice_shape))
-    trusted = found.table["predicted_iou"].to_numpy(float)
-    parts: dict[tuple[int, ...], Panoptic] = {}
+    semantic = np.zeros(shape, np.uint8)
     for index in indices:
         plane = tiling.part(plane_view(found.labels, axes, index), region)
-        ids = np.unique(plane[plane > 0]).astype(np.int64)
-        own = np.searchsorted(ids, plane).astype(plane.dtype) + (plane > 0)
-        semantic = np.where(plane > 0, 1, 2).astype(np.uint8)
-        parts[index] = Panoptic(own.astype(plane.dtype), semantic, np.ones(len(ids), np.int64), trusted[ids - 1])
-    options: dict[str, Any] = {"output": settings.output, "link": settings.link, "divisor": settings.divisor}
-    return assembled_in(shape, axes, region, parts, NUCLEI, told, maps=found.maps, **options)
+        tiling.part(plane_view(semantic, axes, index), region)[:] = np.where(plane > 0, 1, 2)
+    classes = NUCLEI.measured(semantic, np.ones(len(found.table), np.int64))
+    told = {**found.provenance, "task": "panoptic", "classes": classes.to_json()}
+    table = named_classes(found.table.drop(columns="class_name", errors="ignore"), classes)
+    result = replace(found, table=table, classes=classes, provenance=told, semantic=semantic)
+    return with_output(result, axes, settings.output, settings.divisor)
 
 
 #: What makes a panoptic result of a picture, its classes, and what more is to be recorded.

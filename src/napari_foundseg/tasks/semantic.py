@@ -20,7 +20,8 @@ from napari_foundseg.tasks.classes.class_results import assembled, each_slice, i
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.settings import Progress, Task
+from napari_foundseg.tasks.stack_settings import ClassStackSettings
 
 __all__ = ["TASK", "SemanticInputs", "SemanticSettings", "run"]
 
@@ -29,7 +30,7 @@ class SemanticInputs(Region):
     """Where to look."""
 
 
-class SemanticSettings(Settings):
+class SemanticSettings(ClassStackSettings):
     """The class of each pixel (SegFormer, UperNet, FCN, DeepLabV3 and others)."""
 
     method: Literal["classes"] = "classes"
@@ -37,8 +38,6 @@ class SemanticSettings(Settings):
     """What the label image holds: classes, or each connected part of a class as an object."""
     min_area: int = Field(0, ge=0, json_schema_extra={"unit": "pixels", "area": True})
     """Connected parts smaller than this are removed: higher values remove more."""
-    link: bool = Field(False, title="Link slices", json_schema_extra={"more": True})
-    """On: objects that overlap in neighbouring slices of a stack become one object."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})
     """On: process a large image at full resolution in overlapping tiles. Off: shrink the whole image to the model's
     input, which is faster but loses small parts."""
@@ -76,7 +75,7 @@ def run(
         results[index] = found
     request = RunRequest("semantic", image, inputs, settings, model.name)
     told = record(request, model, started)
-    return assembled(image, inputs, results, model.classes, told, output=settings.output, link=settings.link)
+    return assembled(image, inputs, results, model.classes, told, output=settings.output, stack=settings)
 
 
 TASK = Task(

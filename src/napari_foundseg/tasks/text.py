@@ -30,7 +30,8 @@ from napari_foundseg.tasks.classes.refining import Refiner
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.settings import Progress, Task
+from napari_foundseg.tasks.stack_settings import ClassStackSettings
 from napari_foundseg.tasks.windows.heat_maps import blended_maps
 
 __all__ = ["TASK", "TextSettings", "derive", "not_found", "run"]
@@ -40,7 +41,7 @@ _MORE: dict[str, JsonValue] = {"more": True}
 _KEPT_MAPS = 256 << 20
 
 
-class TextSettings(Settings):
+class TextSettings(ClassStackSettings):
     """Heat maps of words and examples (CLIPSeg)."""
 
     method: Literal["heat maps"] = "heat maps"
@@ -62,8 +63,6 @@ class TextSettings(Settings):
     refine_model: str = Field("", title="Refine outlines with", json_schema_extra={"model": "Promptable", **_MORE})
     """A promptable model, such as foundseg-tiny, that outlines each object again from its bounding box. None keeps the
     outlines."""
-    link: bool = Field(False, title="Link slices", json_schema_extra=_MORE)
-    """On: objects that overlap in neighbouring slices of a stack become one object."""
 
 
 def run(
@@ -243,7 +242,7 @@ def _result(
     maps: dict[tuple[int, ...], NDArray[Any]] | None,
 ) -> Segmentation:
     result = assembled_in(
-        shape, axes, region, found, maker.classes, told, output=settings.output, link=settings.link, maps=maps
+        shape, axes, region, found, maker.classes, told, output=settings.output, stack=settings, maps=maps
     )
     listed = [
         {"concept": concept.name, "best_score": round(float(best), 4), "pixels": entry.area}

@@ -1,16 +1,23 @@
-"""Objects of neighbouring slices become one where they overlap."""
+"""Objects of the slices of a stack become one where they overlap.
+
+The rule ``all slices`` is that of `core.volumes.overlap_linking`; ``best match`` is that of earlier versions.
+"""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.labels import label_dtype
+from napari_foundseg.core.volumes.overlap_linking import link_planes, linked_planes
 
-__all__ = ["link_objects", "linked"]
+__all__ = ["LinkRule", "link_objects", "linked"]
+
+#: How sections are linked by overlap.
+LinkRule = Literal["all slices", "best match"]
 
 
 def link_objects(
@@ -20,9 +27,11 @@ def link_objects(
     classes: NDArray[np.int64],
     scores: NDArray[np.float64],
     *,
+    rule: LinkRule = "all slices",
     containment: float = np.inf,
+    distance: float = 1.0,
 ) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64], NDArray[np.float64]]:
-    """Link the objects of all slices along some axes, one axis after the other, with `linked`.
+    """Link the objects of all slices along some axes, one axis after the other.
 
     Parameters
     ----------
@@ -36,8 +45,12 @@ def link_objects(
         The class of each object.
     scores : (..., n) ndarray of float
         Scores of each object.
+    rule : {'all slices', 'best match'}
+        How.
     containment : float
-        As `linked` takes it.
+        As `linked` takes it, for ``best match``.
+    distance : float
+        Of neighbouring slices in pixels, for ``all slices``.
 
     Returns
     -------
@@ -49,7 +62,11 @@ def link_objects(
         The mean over the slices of each object.
     """
     for axis in along:
-        labels, parts = linked(labels, classes, axis=axes.index(axis), containment=containment)
+        at = axes.index(axis)
+        if rule == "best match":
+            labels, parts = linked(labels, classes, axis=at, containment=containment)
+        else:
+            labels, parts = _linked_in_all(labels, classes, at, distance, bodies=axis != "T")
         count = int(parts.max(initial=0))
         class_of = np.zeros(count, np.int64)
         class_of[parts - 1] = classes
@@ -57,6 +74,24 @@ def link_objects(
         sums = [np.bincount(parts - 1, row, minlength=count) for row in np.atleast_2d(scores)]
         scores = np.reshape(sums, (*scores.shape[:-1], count)) / np.bincount(parts - 1, minlength=count)
     return labels, classes, scores
+
+
+def _linked_in_all(
+    labels: NDArray[Any], classes: NDArray[np.int64], axis: int, distance: float, *, bodies: bool
+) -> tuple[NDArray[np.unsignedinteger[Any]], NDArray[np.int64]]:
+    """Return the linked labels, and the object of each of those before."""
+    planes = np.moveaxis(labels, axis, 0)
+    # In the order in which the sections are numbered. Objects of several slices, linked along another axis before, are
+    # one section in each.
+    ids = np.concatenate([np.empty(0, np.int64), *(part[part > 0] for part in map(np.unique, planes))]).astype(np.int64)
+    links = link_planes(planes, classes[ids - 1], distance=distance, bodies=bodies)
+    dtype = label_dtype(links.count)
+    out = np.zeros(planes.shape, dtype)
+    for k, plane in enumerate(linked_planes(planes, links, dtype)):
+        out[k] = plane
+    parts = np.zeros(len(classes), np.int64)
+    parts[ids - 1] = links.object_of
+    return np.moveaxis(out, 0, axis), parts
 
 
 def linked(

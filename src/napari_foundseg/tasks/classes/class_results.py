@@ -19,6 +19,7 @@ from napari_foundseg.core.object_table import named_classes, object_table, table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.settings import Progress
+from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
 from napari_foundseg.tasks.windows import tiling
 
 if TYPE_CHECKING:
@@ -123,14 +124,14 @@ def assembled(
     provenance: dict[str, Any],
     *,
     output: Output = "objects",
-    link: bool = False,
+    stack: StackSettings | None = None,
     divisor: int = 1000,
     maps: dict[tuple[int, ...], NDArray[Any]] | None = None,
 ) -> Segmentation:
     """Make one result of the regions found in all slices, with `semantic`, classes and class names in the table."""
     return assembled_in(
         image.shape, image.label_axes, region_of(image, inputs), found, classes, provenance,
-        output=output, link=link, divisor=divisor, maps=maps,
+        output=output, stack=stack, divisor=divisor, maps=maps,
     )  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def assembled_in(
     provenance: dict[str, Any],
     *,
     output: Output = "objects",
-    link: bool = False,
+    stack: StackSettings | None = None,
     divisor: int = 1000,
     maps: dict[tuple[int, ...], NDArray[Any]] | None = None,
 ) -> Segmentation:
@@ -167,14 +168,25 @@ def assembled_in(
     class_ids = np.concatenate(class_of)
     score = np.concatenate(scores)
     slice_axes = [axis for axis in axes if axis not in "YX"]
-    if link:
-        labels, class_ids, score = link_objects(labels, axes, "".join(slice_axes), class_ids, score)
-    if link or any(part.boxes is None for part in found.values()):
+    # Of classes alone there is nothing to link.
+    linked = stack.linked_axes(axes) if stack is not None and (count or output != "classes") else ""
+    if linked and stack is not None:
+        labels, class_ids, score = link_objects(
+            labels,
+            axes,
+            linked,
+            class_ids,
+            score,
+            rule=stack.link_rule,
+            distance=slice_distance(provenance.get("image", {}).get("spacing", {}), linked),
+        )
+    if linked or any(part.boxes is None for part in found.values()):
         table = object_table(labels, axes, predicted_iou=score, stability_score=np.ones_like(score), classes=class_ids)
     else:
         table = _measured_table(found, region, slice_axes, class_ids, score)
     measured = classes.measured(semantic, class_ids)
-    told = {**provenance, "classes": measured.to_json(), "linked": "".join(slice_axes) if link else ""}
+    record = link_record(stack, linked, why="the model gives no depths") if stack is not None else {}
+    told = {**provenance, "classes": measured.to_json(), "linked": linked, **record}
     result = Segmentation(labels, named_classes(table, measured), measured, told, maps=maps, semantic=semantic)
     return with_output(result, axes, output, divisor)
 

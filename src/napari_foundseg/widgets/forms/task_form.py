@@ -14,7 +14,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.store import check_here, locate
 from napari_foundseg.tasks import Inputs, Settings, Task
-from napari_foundseg.tasks.notes import notes_of, used_colour
+from napari_foundseg.tasks.notes import notes_of, what_was_chosen
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.task_models import colour_rule, expectation, model_defaults
 from napari_foundseg.widgets.controls.image_choice import NO_IMAGE, ImageChoice
@@ -335,7 +335,7 @@ class TaskForm(Dock):
 
     def show_notes(self, provenance: Mapping[str, Any]) -> None:
         """Show which colour was used, what was done to the contrast, and why nothing was found."""
-        notes = [*used_colour(provenance), *notes_of(provenance)]
+        notes = [*what_was_chosen(provenance), *notes_of(provenance)]
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
 

@@ -152,7 +152,7 @@ def same_instances(
     found = panoptic(rgb, model=name, method="instances", **thresholds)
     assert np.array_equal(found.labels > 0, np.isin(segments, [info["id"] for info in infos]))
     planes = np.stack([rgb, rgb, rgb[::-1]])
-    stack = panoptic(planes, model=name, method="instances", axes="ZYXC", **thresholds)
+    stack = panoptic(planes, model=name, method="instances", axes="ZYXC", link="none", **thresholds)
     assert np.array_equal(stack.labels[1] > 0, found.labels > 0)
     own, other = stack.labels[0][found.labels > 0], stack.labels[1][found.labels > 0]
     assert not np.isin(own, other).any(), "unlinked, each slice has objects of its own"

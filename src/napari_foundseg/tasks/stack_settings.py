@@ -1,0 +1,91 @@
+"""`StackSettings`: how the slices of a stack become objects, the same in all tasks that make some."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from napari_foundseg.core.classes.linking import LinkRule
+from napari_foundseg.tasks.settings import Settings
+
+__all__ = ["ClassStackSettings", "Link", "StackSettings", "link_record", "slice_distance"]
+
+Link = Literal["none", "overlap", "3d", "overlap in depth and time"]
+#: Axes along which objects go on from slice to slice.
+_LINKED_AXES: dict[Link, str] = {"none": "", "overlap": "Z", "3d": "Z", "overlap in depth and time": "ZT"}
+
+
+class StackSettings(Settings):
+    """What methods have that make objects of stacks."""
+
+    #: Axes along which the link ``overlap`` of records of earlier versions acts; None for all of slices.
+    linked_before: ClassVar[str | None] = "Z"
+
+    link: Link = Field("3d", title="Link slices", json_schema_extra={"live": True, "absent": "none"})
+    """How the slices of a stack become objects in 3-D; each point in time has objects of its own. 3d: a watershed in
+    the whole volume where the model sees depths, by overlap where it does not. Overlap: objects of neighbouring slices
+    that lie over one another become one, through the depth (Z); columns are parted at necks. Overlap in depth and time:
+    an object keeps its id through time, too. None: each slice has objects of its own."""
+    link_rule: LinkRule = Field("all slices", json_schema_extra={"absent": "best match", "elsewhere": True})
+    """How overlap links. All slices: the best choice for the whole stack. Best match: as earlier versions did, two
+    sections are one object if each is the other's best match; recipes that do not say it have this."""
+
+    @field_validator("link", mode="before")
+    @classmethod
+    def _of_switch(cls, value: Any) -> Any:
+        """Take the switch of earlier versions: on was overlap."""
+        return {True: "overlap", False: "none"}[value] if isinstance(value, bool) else value
+
+    def linked_axes(self, axes: str) -> str:
+        """Return the axes of a label image along which objects go on."""
+        along = _LINKED_AXES[self.link]
+        if self.link == "overlap" and self.link_rule == "best match" and self.linked_before is None:
+            along = "".join(axis for axis in axes if axis not in "YX")
+        # Slices without a meaning are taken for a depth, as those of an array without axes are.
+        along = along if "Z" in axes else along.replace("Z", "Q")
+        return "".join(axis for axis in along if axis in axes)
+
+
+class ClassStackSettings(StackSettings):
+    """The same of tasks with classes, whose earlier versions linked all axes of slices, or none."""
+
+    linked_before: ClassVar[str | None] = None
+
+    link: Link = Field("3d", title="Link slices", json_schema_extra={"more": True, "absent": "none"})
+    """How the slices of a stack become objects in 3-D; each point in time has objects of its own. 3d: a watershed in
+    the whole volume where the model sees depths, by overlap where it does not. Overlap: objects of neighbouring slices
+    that lie over one another become one, through the depth (Z); columns are parted at necks. Overlap in depth and time:
+    an object keeps its id through time, too. None: each slice has objects of its own."""
+
+    def digested(self) -> dict[str, Any]:
+        """Return the values that determine a result; results of the switch of earlier versions stay current."""
+        values = super().digested()
+        if self.link == "none" or (self.link == "overlap" and self.link_rule == "best match"):
+            values = {name: value for name, value in values.items() if name != "link_rule"}
+            values["link"] = self.link != "none"
+        return values
+
+
+def slice_distance(spacing: Mapping[str, float], along: str = "Z") -> float:
+    """Return the distance of slices along the first of some axes in pixels of a slice; 1 where it is not known."""
+    size = spacing.get("Y", 0.0)
+    if not along or not size or along[0] not in spacing:
+        return 1.0
+    return abs(spacing[along[0]] / size) or 1.0
+
+
+def link_record(
+    settings: StackSettings, linked: str, *, planes: Sequence[str] = (), why: str = ""
+) -> dict[str, dict[str, Any]]:
+    """Return what the provenance says of how slices became objects; nothing where none were linked.
+
+    `planes`: those whose maps the watershed in 3-D was made of; without any it was overlap, and `why` says why not 3-D.
+    """
+    if not linked:
+        return {}
+    if planes:
+        return {"linking": {"how": "3d", "planes": list(planes)}}
+    asked = {"why": why} if settings.link == "3d" else {}
+    return {"linking": {"how": "overlap", "rule": settings.link_rule, **asked}}
