@@ -108,7 +108,8 @@ class Step(Declared):
     model: ModelOf
     """The model."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """Settings of the method; those left out have the method's defaults, whatever the model's own are; link is none."""
+    """Settings of the method; those left out have the method's defaults, whatever the model's own are; link is none and
+    link_rule best match."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """Prompts, labels or words, where the task needs them."""
     rule: Overlap = "keep others"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["depth_in_volume", "flood"]
+__all__ = ["depth_in_volume", "flood", "in_order"]
 
 #: Share of the lower summit's depth that the pass between two basins of one object has, at least.
 _JOIN = 0.75

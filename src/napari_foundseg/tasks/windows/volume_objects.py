@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.masks import Box
-from napari_foundseg.core.volumes.flooding import depth_in_volume, flood
+from napari_foundseg.core.volumes.columns import join_columns
+from napari_foundseg.core.volumes.flooding import depth_in_volume, flood, in_order
 from napari_foundseg.core.volumes.overlap_linking import bridge_gaps
 from napari_foundseg.core.watershed import instance_scores
 from napari_foundseg.tasks.stack_settings import StackSettings
@@ -122,8 +123,8 @@ class VolumeObjects:
 
     def _of_volume(self, indices: list[tuple[int, ...]]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         found = self._flooded(indices)
-        whole = bridge_gaps(found, self.distance)
-        found = whole.astype(np.int32)[found]
+        found = in_order(join_columns(found)[found])
+        found = in_order(bridge_gaps(found, self.distance)[found])
         count = int(found.max(initial=0))
         sums = np.zeros((2, count + 1))
         volume = np.zeros(count + 1)
