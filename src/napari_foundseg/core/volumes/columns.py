@@ -1,7 +1,7 @@
 """Parts of one body that a watershed in 3-D has parted at a waist along Z, such as those of a tube.
 
-A waist along Z alone is no border: slices show one round section there. Objects that lie beside one another show a waist
-in the slices, too.
+A waist along Z alone is no border: slices show one round section there. Objects that lie beside one another show a
+waist in the slices, too.
 """
 
 from __future__ import annotations
