@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.downloads.model_state import ModelState, hub_page
+from napari_foundseg.widgets.controls.colours import theme_colour
 from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.runs.model_work import model_work
@@ -53,15 +54,17 @@ class HubToken(QWidget):
         self._show_usability()
         self.hide()
 
-    def show_for(self, row: CatalogRow, state: ModelState) -> None:
+    def show_for(self, row: CatalogRow, state: ModelState, theme: str) -> None:
         """Show it for a model that needs consent and is not here; hide it for others."""
         self._name = row.name
         self.setVisible(row.gated and not state.here)
+        style = f'style="color: {theme_colour(theme, "text")}"'
         link = escape(hub_page(row))
+        page = f'<a href="{link}" {style}>{link.partition("://")[2]}</a>'
+        tokens = f'<a href="{_TOKENS}" {style}>{_TOKENS.partition("://")[2]}</a>'
         self.words.setText(
-            f'Its authors ask for your consent: log in at <a href="{link}">{link.partition("://")[2]}</a>, accept '
-            f'their terms ({escape(row.weights_licence)}), make a token that may read at <a href="{_TOKENS}">'
-            f"{_TOKENS.partition('://')[2]}</a>, and paste it here."
+            f"Its authors ask for your consent: log in at {page}, accept their terms ({escape(row.weights_licence)}), "
+            f"make a token that reads at {tokens}, and paste it here."
         )
 
     def _show_usability(self) -> None:

@@ -288,7 +288,7 @@ class ModelsWidget(Dock):
             found,
             tuple(tasks_for(found)),
             words,
-            "" if state is None else state.explanation,
+            "" if state is None else _explanation(state),
             "" if times is None else _times_in_short(times),
             state is not None and state.here,
         )
@@ -351,7 +351,7 @@ class ModelsWidget(Dock):
         set_usable(self.folder_button, here)
         set_usable(self.remove_button, busy or state.why_no_removal)
         self.part_button.setVisible(bool(state.part_bytes) and under_way is None)
-        self.token.show_for(found, state)
+        self.token.show_for(found, state, self.viewer.theme)
         self._use_menu.clear()
         for task in sorted(line.tasks, key=lambda one: one != self._task):
             action = self._use_menu.addAction(self._titles[task])
@@ -505,6 +505,13 @@ def _filter(name: str, all_of_them: str, entries: Any) -> QComboBox:
     for key, text in entries.items():
         choice.addItem(text, key)
     return choice
+
+
+def _explanation(state: ModelState) -> str:
+    """Return the state in sentences; where to get weights, and what to accept, is said by links beside it."""
+    if state.kind in ("to download", "gated"):
+        return f"Not on this computer. {state.problem}".strip()
+    return state.explanation
 
 
 def _part_text(state: ModelState) -> str:
