@@ -240,7 +240,8 @@ def _missing(row: CatalogRow) -> str:
         )
     return (
         f"The weights of {row.name} ({row.size_mb:.0f} MB, {row.weights_licence}) are missing: they are not on this "
-        f"computer. Download them from {_link(row)} and import them: napari-foundseg models import FILE"
+        f"computer. Download them: napari-foundseg models download {row.name} (from {_link(row)}). A file that you "
+        "have: napari-foundseg models import FILE"
     )
 
 
