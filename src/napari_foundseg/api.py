@@ -62,7 +62,7 @@ def automatic(
     axes : str, optional
         Such as ``"ZYX"`` or ``"YXC"``; by default a last axis of 3 or 4 is RGB(A) and leading axes are slices.
     **settings
-        Fields of `DecoderSettings`, `GridSettings` or `PromptsSettings`.
+        Fields of `DecoderSettings`, `GridSettings`, `PromptsSettings` or `FlowsSettings`.
 
     Returns
     -------

@@ -109,6 +109,15 @@ def instance_decoding(model: Any, rgb: Picture, _: Path) -> None:
     assert 0 <= maps.min() <= maps.max() <= 1
 
 
+def flow_decoding(model: Any, rgb: Picture, _: Path) -> None:
+    asked: list[None] = []
+    for channels in (1, 2, 3):
+        maps = model.flow_maps(rgb[..., :channels].astype(np.float32) / 255, lambda: asked.append(None))
+        assert (maps.shape, maps.dtype) == ((3, *rgb.shape[:2]), np.float32)
+        assert np.isfinite(maps).all()
+    assert asked
+
+
 def feature_extractor(model: Any, rgb: Picture, _: Path) -> None:
     stride = model.feature_stride
     assert model.features_window % stride == 0
@@ -218,6 +227,7 @@ CALLS: dict[str, Callable[[Any, Picture, Path], None]] = {
     "Clustering": clustering,
     "EmbeddingMaps": embedding_maps,
     "FeatureExtractor": feature_extractor,
+    "FlowDecoding": flow_decoding,
     "InstanceDecoding": instance_decoding,
     "InstanceMasks": instance_masks,
     "MemoryRescue": memory_rescue,
@@ -336,6 +346,7 @@ THIN = {
     "TextMaps": thin_words,
     "TextImage": thin_pictures,
     "CentreOffsets": centre_offsets,
+    "FlowDecoding": flow_decoding,
     "InstanceDecoding": instance_decoding,
     "NucleusDecoding": instance_decoding,
     "PanopticSegments": panoptic_segments,

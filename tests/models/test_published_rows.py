@@ -102,8 +102,7 @@ def test_a_file_of_a_folder_stands_for_the_folder(clipseg: Path) -> None:
     ("tensors", "name"),
     [
         (["detector.geometry_encoder.norm.weight", "detector.backbone.vision_backbone.trunk.pos_embed"], "SAM 3"),
-        (["downsample.down.res_down_0.conv.conv_0.0.weight", "diam_mean"], "Cellpose"),
-        (["W2", "encoder.patch_embed.proj.weight", "out.weight"], "Cellpose-SAM"),
+        (["downsample.down.res_down_0.conv.conv_0.0.weight", "diam_mean"], "Cellpose 3"),
     ],
 )
 def test_checkpoints_of_unsupported_models_are_named(tmp_path: Path, tensors: list[str], name: str) -> None:
@@ -112,8 +111,6 @@ def test_checkpoints_of_unsupported_models_are_named(tmp_path: Path, tensors: li
     torch.save(content, tmp_path / "cyto3")
     save_file(content, tmp_path / "model.safetensors")
     for file in ("large.pt", "cyto3", "model.safetensors"):
-        if tensors[0] == "W2" and file == "large.pt":
-            continue
         with pytest.raises(CheckpointError, match=rf"is a {name} checkpoint: not supported yet; .*(SAM|micro-sam)"):
             import_model(tmp_path / file)
     assert not catalog.user_rows()

@@ -28,6 +28,7 @@ __all__ = [
     "EmbeddingMaps",
     "Encoder",
     "FeatureExtractor",
+    "FlowDecoding",
     "GridOptions",
     "InstanceDecoding",
     "MemoryRescue",
@@ -155,6 +156,26 @@ class InstanceDecoding(Model, Protocol):
 
 class NucleusDecoding(InstanceDecoding, Protocol):
     """Instance decoding whose instances are nuclei, so that every pixel is nucleus or background."""
+
+
+class FlowDecoding(Model, Protocol):
+    """Decodes the maps from which `core.flows.flow_instances` makes instances."""
+
+    def flow_maps(self, picture: NDArray[np.float32], poll: Callable[[], None]) -> NDArray[np.float32]:
+        """Decode the maps of a picture.
+
+        Parameters
+        ----------
+        picture : (M, N, C) ndarray of float32
+            Of 1 to 3 channels, each with its 1st and 99th percentile at 0 and 1.
+        poll : callable
+            Called before every batch of tiles; may raise to stop.
+
+        Returns
+        -------
+        (3, M, N) ndarray of float32
+            Flows along rows and columns, five times as long as steps, and the logit of the probability of an object.
+        """
 
 
 @dataclass(frozen=True)

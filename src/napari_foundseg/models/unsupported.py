@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 __all__ = ["IN_WORDS", "unsupported_name", "unsupported_weights"]
 
 #: For menus.
-IN_WORDS: Final = "Cellpose, StarDist: not supported yet"
+IN_WORDS: Final = "Cellpose 3, StarDist: not supported yet"
 _SAMS = "SAM, SAM 2, EdgeTAM, MobileSAM, HQ-SAM, MedSAM and micro-sam are"
-_CELLS = "for nuclei and cells use foundseg-tiny (built in) or micro-sam"
+_CELLS = "for nuclei and cells use foundseg-tiny (built in), Cellpose-SAM or micro-sam"
 
 
 class _Unsupported(NamedTuple):
@@ -48,8 +48,9 @@ _MODELS: Final = (
     _Unsupported("EfficientSAM", _SAMS, r"efficient[-_ ]?sam",
                  r"(^|\.)mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.(fc|layers\.\d+\.\d+)\."),
     _Unsupported("FastSAM", _SAMS, r"fast[-_ ]?sam"),
-    _Unsupported("Cellpose-SAM", _CELLS, r"cpsam|cellpose[-_ ]?sam", r"^(module\.)?W2$"),
-    _Unsupported("Cellpose", _CELLS, r"cellpose|omnipose|cyto\d?(torch)?", r"(^|\.)downsample\.down\.res_down_\d"),
+    _Unsupported("Cellpose DINO", _CELLS, r"cpdino", r"^(module\.)?encoder\.storage_tokens$"),
+    _Unsupported("Cellpose 3", _CELLS, r"cellpose(?![-_ ]?sam)|omnipose|cyto\d?(torch)?",
+                 r"(^|\.)downsample\.down\.res_down_\d"),
     _Unsupported("StarDist", _CELLS, r"stardist"),
     _Unsupported("InstanSeg", _CELLS, r"instanseg", r"(^|\.)pixel_classifier\."),
     _Unsupported("nnU-Net", "for classes choose a model of the form Semantic", r"nn[-_ ]?u[-_ ]?net",

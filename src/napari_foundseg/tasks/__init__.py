@@ -57,7 +57,7 @@ class _Tasks(MutableMapping[str, "Task"]):
 
 #: What the rows of tasks say of protocols (a test compares them), for a list of models: it need not import the tasks.
 _PROTOCOLS = {
-    "automatic": frozenset({"InstanceDecoding", "PointGrid"}),
+    "automatic": frozenset({"FlowDecoding", "InstanceDecoding", "PointGrid"}),
     "prompt": frozenset({"Promptable"}),
     "find_similar": frozenset({"ConceptMasks", "FeatureExtractor"}),
     "propagate": frozenset({"Promptable", "Propagating"}),

@@ -2,7 +2,8 @@
 
 Methods. `decoder` decodes maps window by window, lays them side by side and makes instances of the whole, so that
 there is no seam to merge. `grid` is SAM's automatic mask generator (`tasks.windows.point_grid`). `apg` clicks where the
-decoder's maps say that objects are (`tasks.windows.decoder_prompts`).
+decoder's maps say that objects are (`tasks.windows.decoder_prompts`). `flows` follows the flows of a Cellpose
+model (`tasks.windows.flow_maps`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from napari_foundseg.models.catalog import row
 from napari_foundseg.tasks.automatic_settings import (
     AutomaticInputs,
     DecoderSettings,
+    FlowsSettings,
     GridSettings,
     PromptsSettings,
     diameter_in_pixels,
@@ -39,6 +41,7 @@ from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.decoder_prompts import kept_masks, prompt_points, prompted_masks
+from napari_foundseg.tasks.windows.flow_maps import decode_flows, flow_objects, flow_scale
 from napari_foundseg.tasks.windows.near_misses import NearMisses
 from napari_foundseg.tasks.windows.orthogonal_maps import orthogonal_maps, sees_planes
 from napari_foundseg.tasks.windows.point_grid import LIVE, grid_masks, passing
@@ -50,7 +53,9 @@ __all__ = ["TASK", "derive", "run"]
 #: As `core.watershed.instance_scores` takes it.
 Calibration = tuple[float, float, float] | None
 #: Of any method.
-AnySettings = DecoderSettings | GridSettings | PromptsSettings
+AnySettings = DecoderSettings | GridSettings | PromptsSettings | FlowsSettings
+#: Methods whose results keep maps; the others keep masks.
+_OF_MAPS = (DecoderSettings, FlowsSettings)
 
 
 #: Share of a section that lies on the next slice's from which both are one object, even if one is far smaller.
@@ -88,7 +93,7 @@ def run(
             raise Cancelled("The automatic run was cancelled.")
 
     sized = None
-    if not isinstance(settings, GridSettings):
+    if isinstance(settings, DecoderSettings | PromptsSettings):
         of_decoder = settings if isinstance(settings, DecoderSettings) else _for_prompts(settings)
         maps_of = partial(
             SizedMaps, model=model, poll=poll, thresholds=_of_instances(of_decoder), tile=settings.tile,
@@ -115,6 +120,10 @@ def run(
 
             if isinstance(settings, GridSettings):
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
+            elif isinstance(settings, FlowsSettings):
+                share(0.0)
+                around = _with_surroundings(region, image.plane_shape)
+                yield index, decode_flows(image, index, around, model, diameter, poll, tile=settings.tile)
             elif isinstance(settings, PromptsSettings):
                 assert sized is not None
                 yield index, _prompted(image, index, region, settings, sized, model, poll, share)
@@ -133,6 +142,14 @@ def run(
     provenance = {**record(request, model, started), **out.provenance}
     linked = settings.linked_axes(image.label_axes)
     size = {} if sized is None else {"size": sized.told()}
+    if isinstance(settings, FlowsSettings):
+        size = {
+            "size": {
+                "diameter": diameter,
+                "scale": flow_scale(diameter),
+                "how": "given" if diameter else "not searched for",
+            }
+        }
     return replace(
         out, provenance={**provenance, "linked": linked, "thresholds_of_the_run": _thresholds(settings), **size}
     )
@@ -178,7 +195,7 @@ def derive(segmentation: Segmentation, settings: AnySettings) -> Segmentation:
     ----------
     segmentation : Segmentation
         A result of `run` that holds its maps or masks.
-    settings : DecoderSettings or GridSettings or PromptsSettings
+    settings : Settings
         Of the same method. Thresholds of masks can be lowered by `point_grid.LIVE` at most: what is below was not made.
 
     Returns
@@ -205,7 +222,8 @@ def derive(segmentation: Segmentation, settings: AnySettings) -> Segmentation:
     shape = segmentation.pixels.shape
     axes = known["image"]["axes"]
     region = tuple(known["inputs"]["region"] or whole(_plane_shape(shape, axes)))
-    out = _assemble(shape, axes, region, evidence.items(), settings, True, known)
+    diameter = known.get("size", {}).get("diameter") if isinstance(settings, FlowsSettings) else None
+    out = _assemble(shape, axes, region, evidence.items(), settings, True, known, diameter)
     known = {name: v for name, v in known.items() if name not in ("nothing_found", "linking")} | out.provenance
     changed = {"settings": settings.model_dump(mode="json"), "linked": settings.linked_axes(axes)}
     return replace(out, provenance={**known, **changed})
@@ -267,17 +285,21 @@ def _assemble(
         )  # fmt: skip
     labels = np.zeros(shape, np.uint16)
     scores = [np.empty((2, 0))]
-    maps: dict[tuple[int, ...], NDArray[Any]] | None = {} if isinstance(settings, DecoderSettings) and keep else None
+    maps: dict[tuple[int, ...], NDArray[Any]] | None = {} if isinstance(settings, _OF_MAPS) and keep else None
     masks: list[Mask] = []
     count = 0
     for index, evidence in found:
-        if isinstance(settings, DecoderSettings):
+        if isinstance(settings, _OF_MAPS):
             around = _with_surroundings(region, _plane_shape(shape, axes))
-            own = evidence[:3]
-            plane, plane_scores = _from_maps(own, settings, around, region, calibration)
             box = region
-            if not count and not plane_scores.size:
-                missed.look_at_maps(own, _of_instances(settings), calibration)
+            if isinstance(settings, FlowsSettings):
+                plane, plane_scores = flow_objects(evidence, settings, around, region, diameter)
+                missed.look_at_flows(evidence)
+            else:
+                own = evidence[:3]
+                plane, plane_scores = _from_maps(own, settings, around, region, calibration)
+                if not count and not plane_scores.size:
+                    missed.look_at_maps(own, _of_instances(settings), calibration)
             if volumes is not None:
                 fine = max(1, round(evidence.shape[1] / (around[2] - around[0] + 1)))
                 coarse = evidence[:, fine // 2 :: fine, fine // 2 :: fine]
@@ -305,7 +327,7 @@ def _assemble(
             rule=settings.link_rule, containment=_CONTAINMENT, distance=distance,
         )  # fmt: skip
     table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
-    raw = None if isinstance(settings, DecoderSettings) else tuple(masks)
+    raw = None if isinstance(settings, _OF_MAPS) else tuple(masks)
     told = link_record(settings, along, planes=planes if flooded else (), why=why)
     provenance = told if count else {"nothing_found": missed.in_words(diameter)}
     return Segmentation(labels, table, provenance=provenance, masks=raw, maps=maps)
@@ -402,8 +424,8 @@ TASK = Task(
     name="automatic",
     title="Automatic masks",
     inputs=AutomaticInputs,
-    methods={"decoder": DecoderSettings, "grid": GridSettings, "apg": PromptsSettings},
-    protocols={"decoder": "InstanceDecoding", "grid": "PointGrid", "apg": "InstanceDecoding"},
+    methods={"decoder": DecoderSettings, "grid": GridSettings, "apg": PromptsSettings, "flows": FlowsSettings},
+    protocols={"decoder": "InstanceDecoding", "grid": "PointGrid", "apg": "InstanceDecoding", "flows": "FlowDecoding"},
     function=run,
     slices=slices,
     menus=("segment",),

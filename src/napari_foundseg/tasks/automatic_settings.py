@@ -17,7 +17,14 @@ from napari_foundseg.tasks.windows.size_search import Search
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
 
-__all__ = ["AutomaticInputs", "DecoderSettings", "GridSettings", "PromptsSettings", "diameter_in_pixels"]
+__all__ = [
+    "AutomaticInputs",
+    "DecoderSettings",
+    "FlowsSettings",
+    "GridSettings",
+    "PromptsSettings",
+    "diameter_in_pixels",
+]
 
 
 _MORE: dict[str, JsonValue] = {"more": True}
@@ -127,6 +134,36 @@ class PromptsSettings(_AutomaticSettings):
         return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
 
 
+class FlowsSettings(_AutomaticSettings):
+    """Flows: every pixel points to the centre of its object, and those that meet are one object; of Cellpose models."""
+
+    colours: ClassVar[ColourRule] = "RGB"
+    first_speed: ClassVar[float] = 60.0
+    method: Literal["flows"] = "flows"
+    flow_threshold: float = Field(0.4, ge=0, le=3, json_schema_extra={"step": 0.1, "live": True})
+    """Objects whose flows disagree more than this with their shape are removed: lower values remove more. 0 keeps all
+    objects."""
+    probability_threshold: float = Field(
+        0.0, ge=-20, le=20, title="Cell probability threshold", json_schema_extra={"step": 0.5, "live": True}
+    )
+    """Higher values make objects smaller and fewer; negative ones find faint objects."""
+    min_area: int = Field(15, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
+    """Objects smaller than this are removed: higher values remove more."""
+    diameter: float | None = Field(None, gt=0, json_schema_extra={"step": 5})
+    """Typical diameter of the objects: the image is resized so that it becomes 30 pixels. Automatic: the image is seen
+    as it is, which suits objects of 8 to 120 pixels."""
+    diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
+    """Pixels, or µm where the image has a pixel size."""
+    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
+    """On: process a large image at full resolution in overlapping tiles and average their maps. Off: shrink the whole
+    image to the model's input, which is faster but loses small objects."""
+
+    def at_level(self, level: Level) -> Self:
+        """Return the same settings with lengths and areas in pixels of a coarser level of a pyramid."""
+        settings = super().at_level(level)
+        return settings._divided(["diameter"], level) if self.diameter_unit == "pixels" else settings
+
+
 class GridSettings(_AutomaticSettings):
     """Point grid: SAM's automatic mask generator, which prompts the model at every point of a grid."""
 
@@ -176,7 +213,7 @@ class GridSettings(_AutomaticSettings):
 _MICROMETRES = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "micrometer": 1.0, "micron": 1.0, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
 
-def diameter_in_pixels(image: Image, settings: DecoderSettings | PromptsSettings) -> float | None:
+def diameter_in_pixels(image: Image, settings: DecoderSettings | PromptsSettings | FlowsSettings) -> float | None:
     """Return the diameter in pixels.
 
     Parameters

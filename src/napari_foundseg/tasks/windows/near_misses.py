@@ -15,7 +15,7 @@ from napari_foundseg.tasks.windows.point_grid import LIVE
 
 if TYPE_CHECKING:
     from napari_foundseg.core.masks import Mask
-    from napari_foundseg.tasks.automatic_settings import DecoderSettings, GridSettings, PromptsSettings
+    from napari_foundseg.tasks.automatic_settings import DecoderSettings, FlowsSettings, GridSettings, PromptsSettings
 
 __all__ = ["NearMisses"]
 
@@ -29,15 +29,16 @@ class NearMisses:
 
     Parameters
     ----------
-    settings : DecoderSettings or GridSettings or PromptsSettings
+    settings : Settings
         Of the run.
     """
 
-    settings: DecoderSettings | GridSettings | PromptsSettings
+    settings: DecoderSettings | GridSettings | PromptsSettings | FlowsSettings
     score: float = -1.0
     stability: float = -1.0
     area: int = 0
     foreground: float = 0.0
+    probability: float = -np.inf
 
     def look_at_maps(self, maps: NDArray[Any], thresholds: dict[str, Any], calibration: Any) -> None:
         """Note the candidates of a slice's maps."""
@@ -56,7 +57,9 @@ class NearMisses:
 
     def in_words(self, diameter: float | None = None) -> list[str]:
         """Say which thresholds have left nothing; `diameter` in pixels, where one was given."""
-        words = {"grid": self._of_grid, "apg": self._of_prompts}.get(self.settings.method, self._of_decoder)()
+        words = {"grid": self._of_grid, "apg": self._of_prompts, "flows": self._of_flows}.get(
+            self.settings.method, self._of_decoder
+        )()
         if self.area and self.area < self.settings.min_area:
             words.append(f"The largest candidate has {self.area} pixels; the minimum area is {self.settings.min_area}.")
         factor = scale_for(diameter)
@@ -83,10 +86,23 @@ class NearMisses:
         return [f"There is foreground, but no centre of an object in it ({thresholds})."]
 
     def _of_score(self) -> list[str]:
-        least = self.settings.pred_iou_thresh
+        settings: Any = self.settings
+        least = settings.pred_iou_thresh
         return [f"The best candidate scored {self.score:.2f}; the minimum confidence is {least:g}."] * (
             self.score < least
         )
+
+    def look_at_flows(self, maps: NDArray[Any]) -> None:
+        """Note the highest probability of a slice's flow maps."""
+        self.probability = max(self.probability, float(maps[2].max()))
+
+    def _of_flows(self) -> list[str]:
+        settings: Any = self.settings
+        least = settings.probability_threshold
+        if self.probability <= least:
+            return [f"The cell probability is {self.probability:.2f} at most; its threshold is {least:g}."]
+        words = f"flow threshold {settings.flow_threshold:g}, minimum area {settings.min_area}"
+        return [f"There are pixels of cells, but no flows that meet in the middle of an object ({words})."]
 
     def _of_prompts(self) -> list[str]:
         settings: Any = self.settings

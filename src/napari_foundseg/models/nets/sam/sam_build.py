@@ -12,7 +12,7 @@ from torch import nn
 from napari_foundseg.models.nets.sam.sam_hq import HqMaskDecoder
 from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
 
-__all__ = ["build_sam"]
+__all__ = ["build_encoder", "build_sam"]
 
 _MEAN = [123.675, 116.28, 103.53]
 _STD = [58.395, 57.12, 57.375]
@@ -38,7 +38,7 @@ def build_sam(shapes: Shapes) -> Sam:
         Naming a tensor without which the network's size is not known.
     """
     mobile = "image_encoder.patch_embed.seq.0.c.weight" in shapes
-    encoder: nn.Module = TinyViT() if mobile else _vit(shapes)
+    encoder: nn.Module = TinyViT() if mobile else build_encoder(shapes)
     grid = 64 if mobile else shapes["image_encoder.pos_embed"][1]
     width = shapes["image_encoder.neck.2.weight"][0]
     size = encoder.img_size
@@ -66,7 +66,8 @@ def _decoder(shapes: Shapes, width: int) -> MaskDecoder:
     return MaskDecoder(**sizes) if early is None else HqMaskDecoder(vit_dim=early[0], **sizes)
 
 
-def _vit(shapes: Shapes) -> ImageEncoderViT:
+def build_encoder(shapes: Shapes) -> ImageEncoderViT:
+    """Build the image encoder that fits a checkpoint of SAM's layout; KeyError as `build_sam`."""
     prefix = "image_encoder."
     width, channels, patch, _ = shapes[f"{prefix}patch_embed.proj.weight"]
     grid = shapes[f"{prefix}pos_embed"][1]

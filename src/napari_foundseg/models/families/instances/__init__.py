@@ -1,0 +1,1 @@
+"""Families that segment all objects of an image and take no prompts."""
