@@ -17,6 +17,8 @@ from napari_foundseg.tasks.windows.looking import Looking
 
 __all__ = ["decoded_marks", "given_mask", "kept"]
 
+#: Slices within which the mark of another object says that it is not part of this one.
+_NEAR = 8
 #: Logit of what the user has drawn.
 _CERTAIN = 60.0
 #: Logit of a mask of predicted IoU 1 whose own logits are not known.
@@ -66,7 +68,14 @@ def kept(image: Image, index: tuple[int, ...], mask: np.ndarray) -> Found:
 def _apart(image: Image, looking: Looking, way: Way, label: int, at: int, mask: Mask) -> Mask:
     """Return a mask without other marked objects: of a clump that holds several, the part nearest to its own mark."""
     own = _places(way.prompts[label][at])
-    others = [place for other, slices in way.prompts.items() if other != label for place in _places(slices.get(at, ()))]
+    others = [
+        place
+        for other, slices in way.prompts.items()
+        if other != label
+        for near, prompts in slices.items()
+        if abs(near - at) <= _NEAR
+        for place in _places(prompts)
+    ]
     others = [place for place in others if _holds(mask, place)]
     if not own or not others:
         return mask
