@@ -62,6 +62,8 @@ def test_every_way_in_uses_the_same_colour_and_says_so(tmp_path: Path) -> None:
     report, labels = run_batch(tmp_path, path)
     assert np.array_equal(labels[0], expected.labels)
     assert report.channels() == {USED: 1}
+    assert report.items[0].diameter == by_file.provenance["size"]["diameter"] > 0
+    assert report.diameters() == f"Diameter of the objects: {report.items[0].diameter:.3g} pixels."
     assert report.items[0].reason == "", "an export of one colour is nothing to look at"
     assert compare(tmp_path / "masks.tif", fs.replay(tmp_path / "masks.tif")).equal
 

@@ -251,7 +251,7 @@ def test_names_stay_readable_beside_all_columns(qtbot: Any, toy: Any) -> None:
     table = toy("found 1", "found 2").table
     table.setFixedWidth(290)
     line = table.topLevelItem(0)
-    for at, text in enumerate(("already done, look", "1234.5 s", "12345", "1 of 3"), 1):
+    for at, text in enumerate(("already done, look", "1234.5 s", "12345", "1 of 3", "25 px"), 1):
         table.setColumnHidden(at, False)
         line.setText(at, text)
     needed = table.fontMetrics().horizontalAdvance("images_of_a_plate.tif")
@@ -259,7 +259,7 @@ def test_names_stay_readable_beside_all_columns(qtbot: Any, toy: Any) -> None:
     assert table.columnWidth(0) >= min(needed, 130)
     table.setFixedWidth(900)
     qtbot.waitUntil(lambda: table.horizontalScrollBar().maximum() == 0)
-    assert sum(table.columnWidth(at) for at in range(5)) == table.viewport().width()
+    assert sum(table.columnWidth(at) for at in range(6)) == table.viewport().width()
 
 
 def test_what_will_be_run_is_said_in_the_words_of_the_forms(qtbot: Any, toy: Any) -> None:

@@ -133,3 +133,33 @@ def test_the_row_fits_a_narrow_dock(qtbot: Any, viewer: Any, form: Any) -> None:
     qtbot.waitUntil(form.image.channel.combo.isVisible)
     assert form.image.channel.minimumSizeHint().width() <= 300
     assert form.image.channel.combo.findText("Magenta (red)") + form.image.channel.combo.findText("Magenta (blue)") > 0
+
+
+def nuclei_at_63() -> tuple[NDArray[np.uint8], list[tuple[int, int]]]:
+    """Blue nuclei of 150 to 240 pixels, textured."""
+    rng = np.random.default_rng(4)
+    places = [(150, 150, 150), (160, 480, 220), (480, 190, 240), (500, 520, 180)]
+    y, x = np.indices((640, 680))
+    texture = ndimage.gaussian_filter(rng.normal(size=y.shape), 8)
+    shown = np.zeros(y.shape)
+    for row, column, diameter in places:
+        shown[np.hypot(y - row, (x - column) * 0.9) < diameter / 2] = 150
+    shown = ndimage.gaussian_filter(shown * (1 + 0.12 * texture / texture.std()), 2) + 8 + rng.normal(0, 2, y.shape)
+    blue = np.zeros((*y.shape, 3), np.uint8)
+    blue[..., 2] = shown.clip(0, 255)
+    return blue, [(row, column) for row, column, _ in places]
+
+
+def test_blue_nuclei_at_high_magnification_are_found_by_one_press(
+    qtbot: Any, viewer: Any, form: Any, engine: Any
+) -> None:
+    blue, centres = nuclei_at_63()
+    viewer.add_image(blue, rgb=True, name="dapi")
+    qtbot.waitUntil(form.image.channel.combo.isVisible)
+    qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: "dapi masks" in viewer.layers)
+    labels = viewer.layers["dapi masks"].data
+    assert len({int(labels[centre]) for centre in centres} - {0}) == len(centres) == labels.max()
+    assert "used blue only, as grey" in form.result.text()
+    assert "diameter" in form.result.text()
+    assert "shrunk to" in form.result.text()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import napari_foundseg as fs
 from napari_foundseg.tasks.automatic import derive
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
-from napari_foundseg.tasks.notes import notes_of
+from napari_foundseg.tasks.notes import notes_of, what_was_chosen
 
 
 def sparse(size: int = 512) -> tuple[NDArray[np.uint16], NDArray[np.bool_]]:
@@ -77,6 +77,20 @@ def test_a_live_threshold_that_leaves_nothing_says_so_and_one_that_leaves_some_d
     none = derive(found, DecoderSettings(pred_iou_thresh=1.0))
     assert "minimum confidence is 1" in " ".join(notes_of(none.provenance))
     assert not derive(none, DecoderSettings()).provenance.get("nothing_found")
+
+
+def test_smoothing_and_uncertain_results_are_said_with_what_would_help() -> None:
+    size = {"smoothing": 0.9, "expected_quality": 0.2, "diameter": 31.0, "scale": 1.0, "how": "found"}
+    assert "smoothed (Gaussian filter of 0.9 pixels)" in " ".join(what_was_chosen({"size": size}))
+    told = " ".join(notes_of({"size": size}))
+    assert "Uncertain" in told
+    assert "diameter of the objects (found: 31 pixels)" in told
+    assert not notes_of({"size": {**size, "expected_quality": 0.7}})
+    assert not notes_of({}) + what_was_chosen({"size": {"smoothing": 0.0}})
+    y, x = np.mgrid[:200, :200]
+    texture = 100 + 60 * np.sin(x / 2.5) * np.cos(y / 3.1) + np.random.default_rng(0).normal(0, 20, x.shape)
+    found = fs.automatic(texture.astype(np.float32))
+    assert not len(found) or "Uncertain" in " ".join(notes_of(found.provenance))
 
 
 def test_the_point_grid_names_its_best_candidate() -> None:

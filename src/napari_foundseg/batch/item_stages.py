@@ -108,6 +108,8 @@ class ItemOutcome:
         Which of several channels of the image were used, such as ``channel 1 of 3 (DAPI)``.
     counted : str
         The number of objects in words, such as ``22 objects in 8 slices, linked``.
+    diameter : float or None
+        Of the objects in pixels, where it was found or given.
     ends_batch : bool
         Whether every other item would fail too: the disk is full, or the folder of the results is gone.
     """
@@ -121,6 +123,7 @@ class ItemOutcome:
     error: str = ""
     channel: str = ""
     counted: str = ""
+    diameter: float | None = None
     ends_batch: bool = False
 
 
@@ -227,7 +230,7 @@ def write(computed: Computed, context: StageContext) -> ItemOutcome:  # noqa: AR
     ready.held.release()
     seconds = sum(computed.times.values()) + _since(started)
     counted = count_in_words(objects, computed.labels.shape, next(iter(computed.steps), {}))
-    return _outcome(ready.order, "done", objects, seconds, reason, channel=_channel_of(computed.steps), counted=counted)
+    return _outcome(ready.order, "done", objects, seconds, reason, **_used(computed.steps), counted=counted)
 
 
 #: For `Pool.submit`.
@@ -317,9 +320,11 @@ def _since(started: float) -> float:
     return round(time.perf_counter() - started, 3)
 
 
-def _channel_of(steps: Sequence[Mapping[str, Any]]) -> str:
-    """Return which channel was used, in words, from the provenance."""
-    return str(steps[0].get("image", {}).get("channel_choice", "")) if steps else ""
+def _used(steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return which channel was used, in words, and the diameter of the objects, from the provenance."""
+    first = next(iter(steps), {})
+    channel = str(first.get("image", {}).get("channel_choice", ""))
+    return {"channel": channel, "diameter": first.get("size", {}).get("diameter")}
 
 
 def _source_of(item: BatchItem, recipe: Recipe) -> SourceFile:
@@ -336,7 +341,7 @@ def _already_done(order: Order, known: Sidecar | None) -> ItemOutcome:
     objects = known.objects if known else None
     steps = known.steps if known else ()
     reason = (known.reason or _notes(steps)) if known else ""
-    return _outcome(order, "already done", objects, reason=reason, channel=_channel_of(steps))
+    return _outcome(order, "already done", objects, reason=reason, **_used(steps))
 
 
 def _outcome(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from statistics import median
 from typing import Literal, get_args
 
 from napari_foundseg.batch.item_stages import ItemOutcome
@@ -41,6 +42,8 @@ class ReportedItem(Declared):
     """Which of several channels of the image were used, such as channel 1 of 3 (DAPI)."""
     counted: str = ""
     """The number of objects in words, such as 22 objects in 8 slices, linked."""
+    diameter: float | None = None
+    """Diameter of the objects in pixels, where it was found or given."""
 
 
 class Report(Declared):
@@ -82,6 +85,16 @@ class Report(Declared):
         """Return how often which of several channels were used, in words."""
         return dict(Counter(item.channel for item in self.items if item.channel))
 
+    def diameters(self) -> str:
+        """Return the diameters of the objects in words; empty where none was found or given."""
+        known = [item.diameter for item in self.items if item.diameter is not None]
+        if not known:
+            return ""
+        least, greatest = min(known), max(known)
+        if f"{least:.3g}" == f"{greatest:.3g}":
+            return f"Diameter of the objects: {least:.3g} pixels."
+        return f"Diameter of the objects: {median(known):.3g} pixels ({least:.3g} to {greatest:.3g})."
+
     @property
     def noted(self) -> int:
         """How many items have a result that is to be looked at."""
@@ -108,6 +121,7 @@ def make_entry(outcome: ItemOutcome | None, name: str, stem: str) -> ReportedIte
         error=outcome.error,
         channel=outcome.channel,
         counted=outcome.counted,
+        diameter=outcome.diameter,
     )
 
 

@@ -158,6 +158,8 @@ def batch(
     console.print(escape(printable(words)), highlight=False, soft_wrap=True)
     for channel, count in report.channels().items():
         console.print(escape(printable(f"Used {channel} in {count} of {len(report.items)} images.")), highlight=False)
+    if diameters := report.diameters():
+        console.print(diameters, highlight=False)
     if not report.complete or report.stopped:
         sys.exit(1)
     sys.exit(3 if report.noted else 0)

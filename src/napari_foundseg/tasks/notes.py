@@ -28,14 +28,17 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
     hidden = provenance.get("image", {}).get("colour", {}).get("hidden", "")
     slices = provenance.get("propagation", {}).get("notes", ())
     told = [sentence for key in (_NOTES, _CONTRAST, _NOTHING) for sentence in provenance.get(key, ())]
-    return [*([hidden] if hidden else []), *slices, *told]
+    doubts = [] if provenance.get(_NOTHING) else _uncertainty(provenance.get("size", {}))
+    return [*([hidden] if hidden else []), *slices, *told, *doubts]
 
 
 def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
-    """Return why one channel of an RGB image was used, and how slices became objects, a sentence or two each."""
+    """Return which channel of an RGB image was used, what was smoothed, and how slices became objects."""
     colour = provenance.get("image", {}).get("colour")
     used = [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
-    return [*used, *_linking_in_words(provenance.get("linking", {}))]
+    smoothing = provenance.get("size", {}).get("smoothing", 0.0)
+    smoothed = f"The image is noisy: the model saw it smoothed (Gaussian filter of {smoothing:.2g} pixels)."
+    return [*used, *([smoothed] if smoothing else []), *_linking_in_words(provenance.get("linking", {}))]
 
 
 def _linking_in_words(linking: Mapping[str, Any]) -> list[str]:
@@ -44,6 +47,20 @@ def _linking_in_words(linking: Mapping[str, Any]) -> list[str]:
     if linking.get("why"):
         return [f"Objects in 3-D: slices linked by overlap, since {linking['why']}."]
     return []
+
+
+def _uncertainty(size: Mapping[str, Any]) -> list[str]:
+    """Say that the objects of a run are hardly those that the model knows, and what would help."""
+    quality = size.get("expected_quality")
+    if quality is None or quality >= _UNCERTAIN:
+        return []
+    diameter = f" (found: {size['diameter']:.3g} pixels)" if size.get("diameter") else ""
+    words = (
+        f"Uncertain: the model expects a quality of {quality:.2g} of 1. It may help to set the diameter of the "
+        f"objects{diameter}, to choose another channel, to invert the image if its objects are dark, or to choose a "
+        "model for such images."
+    )
+    return [words]
 
 
 def with_notes(found: Segmentation, image: Image, *, finds_objects: bool) -> Segmentation:

@@ -49,6 +49,8 @@ class Line:
     reason: str = ""
     #: Which of several channels were used, in words.
     channel: str = ""
+    #: Of the objects, in pixels.
+    diameter: float | None = None
     #: The number of objects in words.
     counted: str = ""
 
@@ -308,6 +310,7 @@ class BatchSession(QObject):
                 line.objects = told.objects
                 line.reason = told.reason
                 line.channel = told.channel
+                line.diameter = told.diameter
                 line.counted = told.counted
         self.listed.emit()
         self.settled.emit()
@@ -365,6 +368,7 @@ class BatchSession(QObject):
                 line.objects = outcome.objects
                 line.reason = outcome.reason
                 line.channel = outcome.channel
+                line.diameter = outcome.diameter
                 line.counted = outcome.counted or line.counted
                 line.seconds = outcome.seconds or (line.seconds if state == "already done" else 0.0)
             rows.append(self._rows[stem])

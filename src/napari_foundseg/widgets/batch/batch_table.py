@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["BatchTable", "read_picture"]
 
 _SIDE = 32
-#: The column is shown where images have several channels.
+#: The columns are shown where images have several channels, and where the diameter of objects is known.
 _CHANNEL = 4
+_DIAMETER = 5
 _WITH_RESULT = ("done", "already done", "kept")
 _STATE_HELP = {
     "waiting": "Not started yet.",
@@ -42,8 +43,9 @@ class BatchTable(ItemTable):
     pictures_wanted = Signal(object)
 
     def __init__(self) -> None:
-        super().__init__("State", "Time", "Objects", "Channel")
+        super().__init__("State", "Time", "Objects", "Channel", "Diameter")
         self.setColumnHidden(_CHANNEL, True)
+        self.setColumnHidden(_DIAMETER, True)
         self.setIconSize(QSize(_SIDE, _SIDE))
         self.setMinimumHeight(220)
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
@@ -61,6 +63,7 @@ class BatchTable(ItemTable):
         """Show other items."""
         self._lines = lines
         self.setColumnHidden(_CHANNEL, not any(line.channel for line in lines))
+        self.setColumnHidden(_DIAMETER, all(line.diameter is None for line in lines))
         self.make_rows(len(lines))
         if lines:
             # All rows are as high as the first, which needs an icon before there are thumbnails.
@@ -104,6 +107,7 @@ class BatchTable(ItemTable):
             f"{line.seconds:.1f} s" if line.seconds else "",
             "" if line.objects is None else str(line.objects),
             _short(line.channel),
+            "" if line.diameter is None else f"{line.diameter:.3g} px",
         )
         why = f"{_STATE_HELP[line.state]} {line.reason}".strip()
         self.show_row(
@@ -115,8 +119,11 @@ class BatchTable(ItemTable):
                 "Processing time, without waiting.",
                 f"{line.counted or 'Number of objects in the result'}.",
                 f"Used {line.channel}." if line.channel else "",
+                "Median diameter of the objects, found or given." if line.diameter is not None else "",
             ),
         )
+        if line.diameter is not None:
+            self.setColumnHidden(_DIAMETER, False)
         if line.channel:
             self.setColumnHidden(_CHANNEL, False)
         if line.state in _WITH_RESULT:
