@@ -15,8 +15,8 @@ __all__ = ["join_columns"]
 
 #: Share of the shallower part's depth in a slice that the border between two parts of one section reaches, at least.
 _ROUND = 0.85
-#: Share of the shorter part's slices in which both lie from which on they lie beside, not over one another.
-_BESIDE = 0.85
+#: Distance of the middles of two parts along Z, in slices of the shorter, below which they lie beside one another.
+_BESIDE = 0.25
 #: Least area between the two widest sections of a body, as a share of the smaller.
 _NECK = 0.25
 
@@ -89,9 +89,9 @@ def _waists(
 
 def _has_no_neck(one: NDArray[np.int64], other: NDArray[np.int64]) -> bool:
     """Tell from the areas of two parts in all slices whether their body stays wide between the widest sections."""
-    own, others = np.flatnonzero(one), np.flatnonzero(other)
-    common = min(own[-1], others[-1]) - max(own[0], others[0]) + 1
-    if common > _BESIDE * min(own[-1] - own[0] + 1, others[-1] - others[0] + 1):
+    at = np.arange(len(one))
+    apart = abs(np.average(at, weights=one) - np.average(at, weights=other))
+    if apart < _BESIDE * min(np.count_nonzero(one), np.count_nonzero(other)):
         return False
     first, last = sorted((int(one.argmax()), int(other.argmax())))
     between = (one + other)[first : last + 1]
