@@ -161,6 +161,14 @@ def test_the_files_that_a_page_names_exist(page: Path) -> None:
     assert not [name for name in named if not any((root / name).exists() for root in roots)]
 
 
+def test_the_table_of_systems_is_that_of_the_catalogue() -> None:
+    written = runpy.run_path(str(DOCS / "systems.py"))["page"]()
+    assert (DOCS / "systems.md").read_text("utf-8") == written, "run: python docs/systems.py"
+    systems = tomllib.loads((DOCS / "systems.toml").read_text("utf-8"))["system"]
+    assert len({system["name"] for system in systems}) == len(systems) == 41
+    assert all({"rows", "family", "missing"} & system.keys() for system in systems)
+
+
 def test_the_map_shows_the_layers_of_the_contracts() -> None:
     drawn = runpy.run_path(str(DOCS / "draw_map.py"))["svg"]()
     assert (DOCS / "developer" / "map.svg").read_text("utf-8") == drawn, "run: python docs/draw_map.py"

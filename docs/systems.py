@@ -1,0 +1,53 @@
+"""Write docs/systems.md, the state of all model systems, from docs/systems.toml and the catalogue.
+
+python docs/systems.py
+"""
+
+from __future__ import annotations
+
+import tomllib
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from napari_foundseg.models.catalog import packaged
+from napari_foundseg.models.families import family_module
+
+DOCS = Path(__file__).parent
+OUT = DOCS / "systems.md"
+HEAD = ("System", "State", "How", "Licence of the weights", "Verified against", "What is missing")
+
+
+def line(system: dict[str, Any]) -> list[str]:
+    """Return the cells of a system."""
+    rows = [row for row in packaged().values() if any(fnmatch(row.name, one) for one in system.get("rows", ()))]
+    family = system.get("family")
+    if unknown := [one for one in system.get("rows", ()) if not any(fnmatch(row.name, one) for row in rows)]:
+        raise ValueError(f"{system['name']}: no row of the catalogue is called {', '.join(unknown)}")
+    families = sorted({row.family for row in rows} | ({family} if family else set()))
+    state = "missing" if not families else "partly" if "partly" in system else "works"
+    how = ", ".join(f"`{row.name}`" for row in rows) or ("import" if family else "")
+    how += f"; {system['note']}" if "note" in system else ""
+    licences = ", ".join(sorted({row.weights_licence for row in rows})) or ("as the file's" if family else "")
+    against = "; ".join(dict.fromkeys(family_module(name).FAMILY.verified_against for name in families))
+    return [system["name"], state, how, licences, against, system.get("missing") or system.get("partly", "")]
+
+
+def page() -> str:
+    """Return the page."""
+    systems = tomllib.loads((DOCS / "systems.toml").read_text("utf-8"))["system"]
+    cells = [line(system) for system in systems]
+    works = sum(one[1] == "works" for one in cells)
+    partly = sum(one[1] == "partly" for one in cells)
+    lines = [HEAD, ("---",) * len(HEAD), *cells]
+    table = "".join(f"| {' | '.join(one)} |\n" for one in lines)
+    return (
+        "# Model systems\n\n"
+        f"Of the {len(cells)} systems that the plugin is meant to run, {works} work and {partly} do in part. All models that can be had\n"
+        "are in the [table of models](guide/models.md). This page is written by `python docs/systems.py`.\n\n"
+        f"{table}"
+    )
+
+
+if __name__ == "__main__":
+    OUT.write_text(page(), "utf-8")
