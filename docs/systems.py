@@ -41,12 +41,11 @@ def page() -> str:
     partly = sum(one[1] == "partly" for one in cells)
     lines = [HEAD, ("---",) * len(HEAD), *cells]
     table = "".join(f"| {' | '.join(one)} |\n" for one in lines)
-    return (
-        "# Model systems\n\n"
-        f"Of the {len(cells)} systems that the plugin is meant to run, {works} work and {partly} do in part. All models that can be had\n"
-        "are in the [table of models](guide/models.md). This page is written by `python docs/systems.py`.\n\n"
-        f"{table}"
+    about = (
+        f"Of the {len(cells)} systems that the plugin is meant to run, {works} work and {partly} do in part. All models that can "
+        "be had are in\nthe [table of models](guide/models.md). This page is written by `python docs/systems.py`."
     )
+    return f"# Model systems\n\n{about}\n\n{table}"
 
 
 if __name__ == "__main__":

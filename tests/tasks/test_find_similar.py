@@ -80,11 +80,14 @@ def test_objects_of_300_pixels_are_found() -> None:
     assert matched(found.labels, discs[:, :1900])[:3] == [1, 2, 3]
 
 
-def test_slices_have_objects_of_their_own() -> None:
+def test_slices_are_linked_unless_asked_otherwise() -> None:
     image, truth = scene()
     stack = np.stack([image, np.full_like(image, 20), image])
     mask_of_first = fs.Prompt(mask=truth == 1, index=(0,))
-    found = fs.find_similar(stack, mask_of_first)
+    linked = fs.find_similar(np.stack([image, image]), mask_of_first)
+    assert matched(linked.labels[0], truth) == [1, 2, 3, 4, 5, 6]
+    assert len(linked) == len(np.unique(linked.labels[0])) - 1
+    found = fs.find_similar(stack, mask_of_first, link="none")
     assert matched(found.labels[0], truth) == matched(found.labels[2], truth) == [1, 2, 3, 4, 5, 6]
     assert not set(np.unique(found.labels[0])[1:]) & set(np.unique(found.labels[2])[1:])
 

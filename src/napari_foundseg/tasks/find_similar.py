@@ -8,7 +8,7 @@ are proposals too. Each proposal is rated by the model's own score, its similari
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from napari_foundseg.core.classes.linking import link_objects
 from napari_foundseg.core.errors import Cancelled, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
@@ -33,7 +34,7 @@ from napari_foundseg.tasks.classes.class_results import each_slice
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.settings import Progress, Settings, Task
+from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.similar.examples import Example
 from napari_foundseg.tasks.similar.exemplars import search_exemplars
 from napari_foundseg.tasks.similar.features import Pattern, similarity_map
@@ -44,6 +45,7 @@ from napari_foundseg.tasks.similar.proposals import (
     prompt_peaks,
     similar_places,
 )
+from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
 
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
@@ -75,7 +77,7 @@ class SimilarInputs(Region):
         return super().at_level(level).model_copy(update={"examples": examples})
 
 
-class FeatureSettings(Settings):
+class FeatureSettings(StackSettings):
     """Dense features: places that look like the examples, each outlined by a promptable model."""
 
     first_speed: ClassVar[float] = 20.0
@@ -91,7 +93,7 @@ class FeatureSettings(Settings):
     foundseg-tiny."""
 
 
-class ExemplarSettings(Settings):
+class ExemplarSettings(StackSettings):
     """Exemplars, shown beside each tile (SAM 3). On a processor without a GPU a tile takes minutes."""
 
     first_speed: ClassVar[float] = 120.0
@@ -147,7 +149,7 @@ def _run_exemplars(
             image, index, region_of(image, inputs), inputs.examples, settings.words, model, floor, poll, share,
             tile=settings.tile,
         )  # fmt: skip
-    out = _assemble(image.shape, image.label_axes, masks, settings)
+    out = _assemble(image.shape, image.label_axes, image.spacing, masks, settings)
     request = RunRequest("find_similar", image, inputs, settings, model.name)
     return replace(out, provenance={**record(request, model, started), **out.provenance})
 
@@ -193,7 +195,7 @@ def _run_features(
             yield from _ordered(rating, decoded(index), prompted)
 
     found = tuple(proposals())
-    out = _assemble(image.shape, image.label_axes, found, settings)
+    out = _assemble(image.shape, image.label_axes, image.spacing, found, settings)
     request = RunRequest("find_similar", image, inputs, settings, model.name)
     told = record(request, model, started)
     return replace(out, provenance={**told, **out.provenance, "outlined_by": outliner.key})
@@ -214,8 +216,10 @@ def derive(segmentation: Segmentation, settings: FeatureSettings | ExemplarSetti
     Segmentation
         As `run` would give it.
     """
-    known = {name: value for name, value in segmentation.provenance.items() if name != "nothing_found"}
-    out = _assemble(segmentation.pixels.shape, known["image"]["axes"], segmentation.masks or (), settings)
+    left = ("nothing_found", "linking")
+    known = {name: value for name, value in segmentation.provenance.items() if name not in left}
+    image = known["image"]
+    out = _assemble(segmentation.pixels.shape, image["axes"], image["spacing"], segmentation.masks or (), settings)
     return replace(out, provenance={**known, **out.provenance, "settings": settings.model_dump(mode="json")})
 
 
@@ -277,9 +281,13 @@ def _ordered(rating: Rating, decoded: Sequence[Mask], prompted: Sequence[Mask]) 
 
 
 def _assemble(
-    shape: tuple[int, ...], axes: str, masks: Sequence[Mask], settings: FeatureSettings | ExemplarSettings
+    shape: tuple[int, ...],
+    axes: str,
+    spacing: Mapping[str, float],
+    masks: Sequence[Mask],
+    settings: FeatureSettings | ExemplarSettings,
 ) -> Segmentation:
-    """Make labels of the proposals that match; ids go on from slice to slice."""
+    """Make labels of the proposals that match, linked through the slices of a stack."""
     labels: NDArray[Any] = np.zeros(shape, np.uint16)
     kept: list[Mask] = []
     of_slice: dict[tuple[int, ...], list[Mask]] = {}
@@ -291,10 +299,20 @@ def _assemble(
         labels = labels.astype(np.promote_types(labels.dtype, label_dtype(len(kept) + len(chosen))), copy=False)
         np.add(plane, len(kept), out=plane_view(labels, axes, index), where=plane > 0, dtype=labels.dtype)
         kept += chosen
-    scores = {name: np.array([getattr(m, name) for m in kept], float) for name in ("predicted_iou", "stability_score")}
+    along = settings.linked_axes(axes)
+    scores = np.array([[m.predicted_iou for m in kept], [m.stability_score for m in kept]], float)
+    labels, _, (predicted_iou, stability_score) = link_objects(
+        labels, axes, along, np.ones(len(kept), np.int64), scores.reshape(2, len(kept)),
+        rule=settings.link_rule, distance=slice_distance(spacing, along),
+    )  # fmt: skip
+    table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
     best = max((mask.predicted_iou for mask in masks), default=0.0)
-    told = {} if kept else {"nothing_found": [_nothing(best, settings)]}
-    return Segmentation(labels, object_table(labels, axes, **scores), provenance=told, masks=tuple(masks))
+    told: dict[str, Any] = {"linked": along}
+    if kept:
+        told |= link_record(settings, along, why="the model gives no depths")
+    else:
+        told["nothing_found"] = [_nothing(best, settings)]
+    return Segmentation(labels, table, provenance=told, masks=tuple(masks))
 
 
 def _nothing(best: float, settings: FeatureSettings | ExemplarSettings) -> str:

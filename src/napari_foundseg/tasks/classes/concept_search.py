@@ -22,7 +22,8 @@ from napari_foundseg.tasks.classes.concepts import TextInputs
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import region_of, whole
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.settings import Progress, Settings
+from napari_foundseg.tasks.settings import Progress
+from napari_foundseg.tasks.stack_settings import ClassStackSettings
 from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["ConceptSettings", "derive_concepts", "search_concepts"]
@@ -35,7 +36,7 @@ _SAME = 0.5
 _WITHIN = 0.8
 
 
-class ConceptSettings(Settings):
+class ConceptSettings(ClassStackSettings):
     """Objects of a concept, each outlined by the model (SAM 3). On a processor without a GPU a tile takes minutes."""
 
     first_speed: ClassVar[float] = 120.0
@@ -232,7 +233,7 @@ def _assembled(
         ]
         found[index] = fused(plane, kept, stuff=(), score_threshold=0)
     classes: ClassTable = inputs.class_table()
-    result = assembled_in(shape, axes, region, found, classes, told, output=settings.output)
+    result = assembled_in(shape, axes, region, found, classes, told, output=settings.output, stack=settings)
     listed = [
         {"concept": concept.name, "best_score": round(score, 4), "pixels": entry.area}
         for concept, score, entry in zip(inputs.concepts, best, result.classes, strict=True)
