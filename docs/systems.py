@@ -42,8 +42,9 @@ def page() -> str:
     lines = [HEAD, ("---",) * len(HEAD), *cells]
     table = "".join(f"| {' | '.join(one)} |\n" for one in lines)
     about = (
-        f"Of the {len(cells)} systems that the plugin is meant to run, {works} work and {partly} do in part. All models "
-        "that can be had are in\nthe [table of models](guide/models.md). This page is written by `python docs/systems.py`."
+        f"Of the {len(cells)} systems that the plugin is meant to run, {works} work and {partly} do in part. "
+        "All models that can be had are in\nthe [table of models](guide/models.md). "
+        "This page is written by `python docs/systems.py`."
     )
     return f"# Model systems\n\n{about}\n\n{table}"
 
