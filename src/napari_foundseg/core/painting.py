@@ -1,4 +1,4 @@
-"""`Painting`: numbered masks that become a label image when somebody asks for one.
+"""`Painting`: numbered masks that become a label image when one is needed.
 
 One mask of a stack is a few kilobytes, its label image as large as the stack.
 """

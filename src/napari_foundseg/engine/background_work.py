@@ -129,7 +129,7 @@ class WorkQueue:
         self._sent: dict[str, BackgroundWork] = {}
 
     def add(self, work: BackgroundWork) -> None:
-        """Let a work wait."""
+        """Queue a work until the worker can take it."""
         with self._lock:
             self._waiting.append(work)
 

@@ -83,7 +83,7 @@ class CatalogRow(Declared):
     input: str
     """What images it takes, in words."""
     good_for: str = ""
-    """What it is good for, in a plain sentence; empty where nobody has said."""
+    """What it is good for, in a plain sentence; empty if it is not known."""
     finds: tuple[str, ...] = ()
     """What it is made to find, keys of `choosing.advice.FINDS`; empty: what its protocols say."""
     modalities: tuple[str, ...] = ()

@@ -358,7 +358,7 @@ class MemoryRescue(Protocol):
         """Notes of what was done, for the log and the provenance of results."""
 
     def to_cpu(self) -> bool:
-        """Move the model to the CPU for good; False if it is there already."""
+        """Move the model to the CPU permanently; False if it is there already."""
 
 
 #: Protocols that rows of the catalogue need not name.

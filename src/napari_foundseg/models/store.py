@@ -5,21 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import unquote
 
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
+from napari_foundseg.models.downloads.hub_address import hub_parts, is_commit
+from napari_foundseg.models.downloads.size_text import size_text
 from napari_foundseg.models.families import families, family_module
 from napari_foundseg.models.files.small_text import read_small_text
 
 __all__ = [
     "addresses",
+    "check_hash",
     "check_here",
     "combined_hash",
     "hash_of",
@@ -36,8 +37,6 @@ __all__ = [
 
 #: What weights of a folder are called, the safe kind first: of two kinds only the first is read.
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-_HUB_FILE = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/(?:resolve|blob)/([^/]+)/([^?]+)")
 #: What the names of micro-sam's files begin with: ``vit_b.pt`` and ``vit_b_decoder.pt``, or ``vit_b_lm`` in its cache.
 _MICRO_SAM = "vit_"
 
@@ -45,8 +44,7 @@ _MICRO_SAM = "vit_"
 def weights(row: CatalogRow) -> Path:
     """Return the checked weights of a model.
 
-    The hash of weights that nobody here has read (`UNVERIFIED`) is recorded now, in a row of the person's, and holds
-    from then on.
+    A hash that is not known yet (`UNVERIFIED`) is recorded in the user's row and must be the same from then on.
 
     Raises CheckpointError if the weights are absent or are not the ones the catalogue names.
     """
@@ -54,27 +52,32 @@ def weights(row: CatalogRow) -> Path:
     if path is None:
         raise CheckpointError(_missing(row))
     found = _hash_of(path, _stamp(path))
+    check_hash(row, path, found)
+    return path
+
+
+def check_hash(row: CatalogRow, path: Path, found: str) -> None:
+    """Raise CheckpointError if the hash of weights is not that of the row; a row without a hash gets it."""
     if row.sha256 == UNVERIFIED:
         record(row, path, found)
     elif found != row.sha256:
-        again = "install napari-foundseg" if _built_in(row) else "download or import them"
+        again = "install napari-foundseg" if _built_in(row) else "remove them, then download or import them"
         raise CheckpointError(
             f"The weights of {row.name} ({path}) are damaged or not the ones that were here before: sha256 "
             f"{found[:12]}… instead of {row.sha256[:12]}…; {again} again."
         )
-    return path
 
 
 def record(row: CatalogRow, path: Path, sha256: str) -> CatalogRow:
     """Write down in a row of the user's what weights were found to be, so that they hold from now on."""
-    commit = path.name if path.parent.name == "snapshots" and _COMMIT.fullmatch(path.name) else row.revision
+    commit = path.name if path.parent.name == "snapshots" and is_commit(path.name) else row.revision
     new = row.model_copy(update={"sha256": sha256, "file": str(path), "revision": commit})
     save_row(new)
     return new
 
 
 def row_with_hash(row: CatalogRow) -> CatalogRow:
-    """Return a row with the hash of its weights, reading them if nobody has yet.
+    """Return a row with the hash of its weights, which are read if it is not known.
 
     Raises CheckpointError if the weights have never been read and are absent.
     """
@@ -92,10 +95,12 @@ def locate(row: CatalogRow) -> Path | None:
         with suppress(OSError, ValueError):
             if path.exists():
                 return path
-    version = row.revision if _COMMIT.fullmatch(row.revision) else ""
-    if row.source.startswith("hf:"):
-        return hub_folder(row.source.removeprefix("hf:"), version)
-    return None if row.beside else _hub_file(row.source, version)
+    version = row.revision if is_commit(row.revision) else ""
+    parts = hub_parts(row.source)
+    if parts is None or row.beside:
+        return None
+    name, named_version, file = parts
+    return _hub_file(name, version or named_version, file) if file else hub_folder(name, version)
 
 
 def hub_folder(name: str, version: str = "") -> Path | None:
@@ -107,11 +112,10 @@ def hub_folder(name: str, version: str = "") -> Path | None:
     return snapshot if snapshot is not None and _is_complete(snapshot) else None
 
 
-def _hub_file(source: str, version: str) -> Path | None:
+def _hub_file(name: str, version: str, file: str) -> Path | None:
     """Return a file of a repository in the same cache."""
-    named = _HUB_FILE.fullmatch(source)
-    snapshot = _snapshot(named[1], version or named[2]) if named else None
-    path = snapshot / unquote(named[3]) if named and snapshot else None
+    snapshot = _snapshot(name, version)
+    path = snapshot / file if snapshot else None
     with suppress(OSError, ValueError):
         return path if path is not None and path.is_file() else None
     return None
@@ -121,7 +125,7 @@ def _snapshot(name: str, version: str) -> Path | None:
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
     folder = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--{name.replace('/', '--')}"
     try:
-        commit = version if _COMMIT.fullmatch(version) else (folder / "refs" / version).read_text(encoding="utf-8")
+        commit = version if is_commit(version) else (folder / "refs" / version).read_text(encoding="utf-8")
         snapshot = folder / "snapshots" / commit.strip()
         return snapshot if snapshot.is_dir() else None
     except (OSError, ValueError):
@@ -186,7 +190,7 @@ def name_in(path: Path, part: Path) -> str:
 
 def state(row: CatalogRow) -> str:
     """Say in words whether a model's weights are installed, such as ``built in, 9 MB``."""
-    size = f"{row.size_mb:.0f} MB"
+    size = size_text(row.size_mb)
     if _built_in(row):
         return f"built in, {size}"
     if locate(row):
@@ -221,8 +225,8 @@ def check_here(row: CatalogRow) -> None:
             + ", or press Import… to add them from where they are."
         )
     raise CheckpointError(
-        f"{row.title} is not on this computer: get it at {_link(row)} ({row.size_mb:.0f} MB, licence of the weights: "
-        f"{row.weights_licence}), then press Import… to add it."
+        f"{row.title} is not on this computer: get it at {_link(row)} ({size_text(row.size_mb)}, licence of the "
+        f"weights: {row.weights_licence}), then press Import… to add it."
     )
 
 
@@ -239,9 +243,9 @@ def _missing(row: CatalogRow) -> str:
             f"are now: napari-foundseg models import FILE --name {row.name}"
         )
     return (
-        f"The weights of {row.name} ({row.size_mb:.0f} MB, {row.weights_licence}) are missing: they are not on this "
-        f"computer. Download them: napari-foundseg models download {row.name} (from {_link(row)}). A file that you "
-        "have: napari-foundseg models import FILE"
+        f"The weights of {row.name} ({size_text(row.size_mb)}, {row.weights_licence}) are missing: they are not on "
+        f"this computer. Download them: napari-foundseg models download {row.name} (from {_link(row)}). A file that "
+        "you have: napari-foundseg models import FILE"
     )
 
 

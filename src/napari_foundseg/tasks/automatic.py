@@ -21,11 +21,17 @@ from napari_foundseg.core.classes.linking import link_objects
 from napari_foundseg.core.errors import Cancelled, ModelNotFoundError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
-from napari_foundseg.core.masks import Box, Mask, paint
+from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.core.watershed import instance_scores, instances
 from napari_foundseg.models.catalog import row
+from napari_foundseg.tasks.automatic_objects import (
+    instance_thresholds,
+    objects_of_maps,
+    objects_of_masks,
+    pixels_per_pixel,
+    with_surroundings,
+)
 from napari_foundseg.tasks.automatic_settings import (
     AutomaticInputs,
     DecoderSettings,
@@ -40,23 +46,20 @@ from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
 from napari_foundseg.tasks.windows import tiling
-from napari_foundseg.tasks.windows.decoder_prompts import kept_masks, prompt_points, prompted_masks
+from napari_foundseg.tasks.windows.decoder_prompts import prompt_points, prompted_masks
 from napari_foundseg.tasks.windows.flow_maps import decode_flows, flow_objects, flow_scale
 from napari_foundseg.tasks.windows.near_misses import NearMisses
 from napari_foundseg.tasks.windows.orthogonal_maps import orthogonal_maps, sees_planes
-from napari_foundseg.tasks.windows.point_grid import LIVE, grid_masks, passing
+from napari_foundseg.tasks.windows.point_grid import LIVE, grid_masks
 from napari_foundseg.tasks.windows.size_search import SizedMaps
 from napari_foundseg.tasks.windows.volume_objects import VolumeObjects, flooding
 
 __all__ = ["TASK", "derive", "run"]
 
-#: As `core.watershed.instance_scores` takes it.
-Calibration = tuple[float, float, float] | None
 #: Of any method.
 AnySettings = DecoderSettings | GridSettings | PromptsSettings | FlowsSettings
 #: Methods whose results keep maps; the others keep masks.
 _OF_MAPS = (DecoderSettings, FlowsSettings)
-
 
 #: Share of a section that lies on the next slice's from which both are one object, even if one is far smaller.
 _CONTAINMENT = 0.75
@@ -64,8 +67,6 @@ _CONTAINMENT = 0.75
 _KEPT_MAPS = 64 << 20
 #: Share of the time that the maps of the other planes of a volume take.
 _OTHER_PLANES = 0.65
-#: Pixels around a region that are looked at too.
-_SURROUNDINGS = 64
 
 
 def run(
@@ -96,18 +97,18 @@ def run(
     if isinstance(settings, DecoderSettings | PromptsSettings):
         of_decoder = settings if isinstance(settings, DecoderSettings) else _for_prompts(settings)
         maps_of = partial(
-            SizedMaps, model=model, poll=poll, thresholds=_of_instances(of_decoder), tile=settings.tile,
+            SizedMaps, model=model, poll=poll, thresholds=instance_thresholds(of_decoder), tile=settings.tile,
             diameter=diameter, search=of_decoder.find_diameter, weights=weights.size_weights, calibration=calibration,
             least=of_decoder.pred_iou_thresh,
         )  # fmt: skip
-        sized = maps_of(image, planes, _with_surroundings(region, image.plane_shape))
+        sized = maps_of(image, planes, with_surroundings(region, image.plane_shape))
 
     others: dict[tuple[int, ...], NDArray[np.float16]] = {}
     flooded, _ = flooding(
         image.shape, image.label_axes, region, settings, inputs.index, has_maps=isinstance(settings, DecoderSettings)
     )
     if flooded and weights.boundary_half is not None:
-        around = _with_surroundings(region, image.plane_shape)
+        around = with_surroundings(region, image.plane_shape)
         others = _other_planes(image, planes, around, settings, maps_of, progress)
     begun = _OTHER_PLANES if others else 0.0
 
@@ -122,7 +123,7 @@ def run(
                 yield index, grid_masks(image, index, region, settings, model, poll, share)
             elif isinstance(settings, FlowsSettings):
                 share(0.0)
-                around = _with_surroundings(region, image.plane_shape)
+                around = with_surroundings(region, image.plane_shape)
                 yield index, decode_flows(image, index, around, model, diameter, poll, tile=settings.tile)
             elif isinstance(settings, PromptsSettings):
                 assert sized is not None
@@ -177,7 +178,7 @@ def _prompted(
         raise ModelNotFoundError(f"{model.name} takes no prompts; choose the method decoder, or a SAM with a decoder.")
     maps = sized.maps(index, lambda part: progress(part / 2))
     around = sized.region
-    fine = max(1, round(maps.shape[1] / (around[2] - around[0] + 1)))
+    fine = pixels_per_pixel(maps, around)
     inside = tiling.shifted(region, (-around[0], -around[1]))
     names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "centre_smoothing")
     points, boxes = prompt_points(
@@ -247,14 +248,6 @@ def _plane_shape(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
     return shape[axes.index("Y")], shape[axes.index("X")]
 
 
-def _with_surroundings(region: Box, plane_shape: tuple[int, int]) -> Box:
-    """Return what is decoded for a region: objects at its edge are told apart by what lies beyond."""
-    y0, x0, y1, x1 = region
-    height, width = plane_shape
-    m = _SURROUNDINGS
-    return max(0, y0 - m), max(0, x0 - m), min(height - 1, y1 + m), min(width - 1, x1 + m)
-
-
 def _assemble(
     shape: tuple[int, ...],
     axes: str,
@@ -280,7 +273,7 @@ def _assemble(
     volumes = None
     if flooded and isinstance(settings, DecoderSettings):
         volumes = VolumeObjects(
-            shape, axes, along, region, distance, _of_instances(settings), settings.pred_iou_thresh, calibration,
+            shape, axes, along, region, distance, instance_thresholds(settings), settings.pred_iou_thresh, calibration,
             weights.boundary_half,
         )  # fmt: skip
     labels = np.zeros(shape, np.uint16)
@@ -290,25 +283,25 @@ def _assemble(
     count = 0
     for index, evidence in found:
         if isinstance(settings, _OF_MAPS):
-            around = _with_surroundings(region, _plane_shape(shape, axes))
+            around = with_surroundings(region, _plane_shape(shape, axes))
             box = region
             if isinstance(settings, FlowsSettings):
                 plane, plane_scores = flow_objects(evidence, settings, around, region, diameter)
                 missed.look_at_flows(evidence)
             else:
                 own = evidence[:3]
-                plane, plane_scores = _from_maps(own, settings, around, region, calibration)
+                plane, plane_scores = objects_of_maps(own, settings, around, region, calibration)
                 if not count and not plane_scores.size:
-                    missed.look_at_maps(own, _of_instances(settings), calibration)
+                    missed.look_at_maps(own, instance_thresholds(settings), calibration)
             if volumes is not None:
-                fine = max(1, round(evidence.shape[1] / (around[2] - around[0] + 1)))
+                fine = pixels_per_pixel(evidence, around)
                 coarse = evidence[:, fine // 2 :: fine, fine // 2 :: fine]
                 volumes.add(index, np.stack([tiling.part(part, region, around[:2]) for part in coarse]), plane)
                 planes = ["xy", "xz", "yz"] if len(evidence) > 3 else planes
             if maps is not None:
                 maps[index] = evidence
         else:
-            plane, plane_scores = _from_masks(evidence, _plane_shape(shape, axes), settings)
+            plane, plane_scores = objects_of_masks(evidence, _plane_shape(shape, axes), settings)
             box = whole(plane.shape)
             masks += evidence
             missed.look_at_masks(evidence)
@@ -367,57 +360,6 @@ def _with_other_planes(maps: NDArray[Any], others: NDArray[np.float16] | None) -
         return maps
     fine = max(1, round(maps.shape[1] / others.shape[1]))
     return np.concatenate([maps, others.repeat(fine, 1).repeat(fine, 2)])
-
-
-def _of_instances(settings: DecoderSettings) -> dict[str, Any]:
-    """Return what `core.watershed.instances` needs to know."""
-    thresholds = ("foreground_threshold", "centre_threshold", "boundary_threshold")
-    return {
-        name: getattr(settings, name) for name in (*thresholds, "seed_smoothing", "foreground_smoothing", "min_area")
-    }
-
-
-def _from_maps(
-    maps: NDArray[Any], settings: DecoderSettings, around: Box, region: Box, calibration: Calibration
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Make the instances of maps of the box `around` the region, and cut out the region.
-
-    Maps may have several pixels along each side of a pixel of the picture.
-    """
-    fine = max(1, round(maps.shape[1] / (around[2] - around[0] + 1)))
-    thresholds = _of_instances(settings)
-    whole = instances(maps, **{**thresholds, "min_area": thresholds["min_area"] * fine**2})
-    scores = np.stack(instance_scores(maps, whole, calibration))
-    plane = tiling.part(whole[fine // 2 :: fine, fine // 2 :: fine], region, around[:2])
-    large = np.bincount(plane.ravel(), minlength=scores.shape[1] + 1)[1:] >= max(1, settings.min_area)
-    kept = large & (scores[0] >= settings.pred_iou_thresh)
-    return _renumbered(plane, kept), scores[:, kept]
-
-
-def _renumbered(plane: NDArray[Any], kept: NDArray[np.bool_]) -> NDArray[Any]:
-    """Drop the objects that are not kept and number the others 1 to n; `kept` holds a flag for each."""
-    ids = np.concatenate([[0], np.where(kept, np.cumsum(kept), 0)]).astype(plane.dtype)
-    out: NDArray[Any] = ids[plane]
-    return out
-
-
-def _from_masks(
-    masks: Iterable[Mask], shape: tuple[int, int], settings: GridSettings | PromptsSettings
-) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Paint the masks that pass; one that loses more than half its pixels to others is dropped."""
-    if isinstance(settings, PromptsSettings):
-        chosen = kept_masks(list(masks), settings)
-    else:
-        most = settings.max_area or np.inf
-        chosen = [m for m in passing(list(masks), settings) if max(1, settings.min_area) <= m.area <= most]
-    plane = np.zeros(shape, label_dtype(len(chosen)))
-    paint(plane, list(enumerate(chosen, 1)), settings.nesting)
-    areas = np.bincount(plane.ravel(), minlength=len(chosen) + 1)[1:]
-    whole = np.array([m.area for m in chosen], int)
-    kept = (areas >= max(1, settings.min_area)) & (2 * areas > whole)
-    chosen = [m for m, k in zip(chosen, kept, strict=True) if k]
-    scores = np.array([[m.predicted_iou for m in chosen], [m.stability_score for m in chosen]], float)
-    return _renumbered(plane, kept), scores.reshape(2, len(chosen))
 
 
 TASK = Task(

@@ -15,8 +15,8 @@ from napari_foundseg.models.choosing.advice import (
     Answers,
     finds_of,
     recommend_models,
-    size_text,
 )
+from napari_foundseg.models.downloads.size_text import size_text
 from napari_foundseg.tasks.task_models import tasks_for
 
 

@@ -1,6 +1,6 @@
 """Instances from flows: pixels follow them to the centre of their object, and those that meet are one object.
 
-The method of Cellpose (Stringer et al., Nature Methods 18, 100-106, 2021), written anew. One program on the CPU in
+The method of Cellpose (Stringer et al., Nature Methods 18, 100-106, 2021), reimplemented. One program on the CPU in
 float32, so the same maps give the same objects on any computer. Two rules of cellpose 4.2 are not kept: objects of more
 than 0.4 of the image stay, and of an object in several pieces the largest is taken.
 """

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.downloads.size_text import size_text
 
 __all__ = [
     "FINDS",
@@ -17,7 +18,6 @@ __all__ = [
     "Answers",
     "finds_of",
     "recommend_models",
-    "size_text",
 ]
 
 #: What models find, as the first question asks.
@@ -196,13 +196,6 @@ def _advise(row: CatalogRow, answers: Answers, tasks: Collection[str], here: boo
     if row.gated and not here:
         cautions.append("its authors ask for your consent before the download")
     return Advice(row, task, tuple(reasons), tuple(cautions), score)
-
-
-def size_text(size_mb: float) -> str:
-    """Return a size as text, such as ``375 MB`` or ``2.6 GB``."""
-    if size_mb >= 1000:
-        return f"{size_mb / 1000:.1f} GB"
-    return f"{size_mb:.0f} MB" if size_mb >= 10 else f"{size_mb:.1f} MB"
 
 
 def _by_itself(what: str, wanted: str) -> str:

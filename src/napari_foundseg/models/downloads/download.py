@@ -27,6 +27,7 @@ from napari_foundseg.models.downloads.places import (
     write_plan,
 )
 from napari_foundseg.models.downloads.planning import Offer, make_plan
+from napari_foundseg.models.downloads.size_text import bytes_text
 from napari_foundseg.models.downloads.transfer import Transfer, transfer
 from napari_foundseg.models.downloads.web import HttpStatusError
 from napari_foundseg.models.store import combined_hash, locate, name_in, weight_files
@@ -164,7 +165,7 @@ class _Run:
             return
         self._told = time.monotonic()
         total = max(self._total(), here, 1)
-        words = f"{here / 1e6:.0f} of {total / 1e6:.0f} MB{self._speed.in_words(here, total)}"
+        words = f"{bytes_text(here, total)}{self._speed.in_words(here, total)}"
         self._progress(min(here / total, 1.0), words)
 
     def _need(self, count: int) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import fnmatch
 import os
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from napari_foundseg.core.errors import DownloadError
 from napari_foundseg.models.downloads.offline import check_online
@@ -21,7 +20,6 @@ __all__ = [
     "cached_file",
     "check_access",
     "endpoint",
-    "hub_parts",
     "hub_token",
     "keep_token",
     "read_repository",
@@ -29,8 +27,6 @@ __all__ = [
 ]
 
 _HUB = "https://huggingface.co"
-_FILE = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/(?:resolve|blob)/([^/]+)/(.+)")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 #: What a folder of transformers needs beside its weights; and its licence.
 _FACTS = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja", "LICEN[CS]E*")
 #: What training and other libraries leave beside.
@@ -77,14 +73,6 @@ def endpoint() -> str:
     return (os.environ.get("HF_ENDPOINT") or _HUB).rstrip("/")
 
 
-def hub_parts(source: str) -> tuple[str, str, str] | None:
-    """Return repository, version and file of a source on the hub; no file means a folder; None for other sources."""
-    if source.startswith("hf:"):
-        return source[3:], "", ""
-    found = _FILE.fullmatch(re.split("[?#]", source)[0])
-    return (found[1], found[2], unquote(found[3])) if found else None
-
-
 def hub_token() -> str | None:
     """Return the token that the hub's client keeps, or finds in HF_TOKEN."""
     from huggingface_hub import get_token
@@ -113,7 +101,7 @@ def keep_token(token: str) -> str:
 
 
 def read_repository(name: str, version: str = "") -> Repository:
-    """Ask the hub what a repository holds; DownloadError says in words why it does not tell."""
+    """Ask the hub what a repository holds; DownloadError says why it does not answer."""
     from huggingface_hub import HfApi
 
     token = hub_token()
@@ -172,7 +160,7 @@ def check_access(repository: Repository, error: DownloadError | None = None) -> 
 
 
 def hub_page(name: str) -> str:
-    """Return the page of a repository for people."""
+    """Return the web page of a repository."""
     return f"{endpoint()}/{name}"
 
 

@@ -8,9 +8,10 @@ from typing import Literal
 
 from napari_foundseg.models.catalog import CatalogRow, models_folder, user_rows
 from napari_foundseg.models.downloads.places import DOWNLOADS, bytes_here, download_folder, read_plan
+from napari_foundseg.models.downloads.size_text import bytes_text, size_text
 from napari_foundseg.models.store import addresses, locate, problem_of
 
-__all__ = ["ModelState", "StateKind", "hub_page", "model_state", "size_text"]
+__all__ = ["ModelState", "StateKind", "hub_page", "model_state"]
 
 #: Built in: comes with the package. Ready: here. Part: an unfinished download is here. To download, gated: not here;
 #: gated asks for consent. Gone: a file that was imported is no longer there. Missing: it comes with the package, and
@@ -73,7 +74,7 @@ def model_state(row: CatalogRow, *, quick: bool = False) -> ModelState:
     """
     path = locate(row)
     problem = "" if path is None and quick else problem_of(row) if row.source else ""
-    size = size_text(row)
+    size = size_text(row.size_mb)
     if not row.source:
         if path is None:
             words = f"The weights of {row.name} are missing ({row.file}); install napari-foundseg again."
@@ -103,7 +104,7 @@ def model_state(row: CatalogRow, *, quick: bool = False) -> ModelState:
     if part:
         plan = read_plan(row)
         total = (plan.size if plan else None) or int(row.size_mb * 1e6) or None
-        here = f"{part / 1e6:.0f} of {total / 1e6:.0f} MB here" if total else f"{part / 1e6:.0f} MB here"
+        here = f"{bytes_text(part, total)} here"
         words = f"An unfinished download: {here}. Download goes on there."
         return ModelState("part", f"part: {here}", f"{words} {problem}".strip(), None, part, total, problem,
                           removal=f"The unfinished download is deleted: {download_folder(row)}.",
@@ -122,13 +123,8 @@ def model_state(row: CatalogRow, *, quick: bool = False) -> ModelState:
     )
 
 
-def size_text(row: CatalogRow) -> str:
-    """Return the size of a model in words."""
-    return f"{row.size_mb:.0f} MB" if row.size_mb else "size unknown"
-
-
 def hub_page(row: CatalogRow) -> str:
-    """Return the page of a model for people: that of its repository, where it is one of the Hugging Face hub."""
+    """Return the web page of a model: that of its repository if it is on the Hugging Face hub."""
     address = next(iter(addresses(row)), row.source)
     return address.partition("/resolve/")[0] if "://huggingface.co/" in address else address
 
@@ -153,4 +149,4 @@ def _removal(row: CatalogRow, path: Path) -> str:
     if not _is_download(row, path):
         return f"Only its entry is removed; its weights stay at {path}."
     whole = models_folder() / DOWNLOADS / row.name
-    return f"Its weights are deleted: {whole if path.is_relative_to(whole) else path} ({size_text(row)})."
+    return f"Its weights are deleted: {whole if path.is_relative_to(whole) else path} ({size_text(row.size_mb)})."

@@ -14,17 +14,17 @@ from napari_foundseg.models.downloads.hub import (
     cached_file,
     check_access,
     hub_page,
-    hub_parts,
     read_repository,
     wanted_files,
 )
-from napari_foundseg.models.downloads.model_state import size_text
+from napari_foundseg.models.downloads.hub_address import hub_parts, is_commit
 from napari_foundseg.models.downloads.offline import check_online
 from napari_foundseg.models.downloads.places import Plan, PlannedFile, file_name, read_plan, target
+from napari_foundseg.models.downloads.size_text import size_text
 from napari_foundseg.models.downloads.web import call_interruptibly
 from napari_foundseg.models.store import addresses
 
-__all__ = ["Offer", "is_commit", "make_plan", "offer_of"]
+__all__ = ["Offer", "make_plan", "offer_of"]
 
 #: Names in which PyTorch's downloads have the start of the sha256 of the file.
 _TORCH = re.compile(r"https://(?:download\.pytorch\.org/models/|dl\.fbaipublicfiles\.com/detr/).*-([0-9a-f]{8,})\.pth")
@@ -55,7 +55,7 @@ class Offer:
 def offer_of(row: CatalogRow) -> str:
     """Return in lines what the catalogue says of a download: size, place, licences, and consent. No network."""
     lines = [
-        f"{row.title}: {size_text(row)} from {' and '.join(addresses(row))}",
+        f"{row.title}: {size_text(row.size_mb)} from {' and '.join(addresses(row))}",
         f"Licence of the code: {row.code_licence}. Licence of the weights: {row.weights_licence}.",
     ]
     if row.gated:
@@ -97,11 +97,6 @@ def make_plan(row: CatalogRow, cancelled: Callable[[], bool] = lambda: False) ->
     return Offer(plan, _in_words(row, plan, repositories, cached), tuple(repositories), cached)
 
 
-def is_commit(version: str) -> bool:
-    """Tell whether a version is a commit, which never changes."""
-    return bool(re.fullmatch(r"[0-9a-f]{40}", version))
-
-
 def _plain_file(row: CatalogRow, link: str, before: Plan | None) -> PlannedFile:
     known = row.sha256 if row.sha256 != UNVERIFIED and not row.beside else ""
     named = _TORCH.fullmatch(link)
@@ -125,8 +120,8 @@ def _with_etag(file: PlannedFile, before: Plan | None) -> PlannedFile:
 
 
 def _in_words(row: CatalogRow, plan: Plan, repositories: list[Repository], cached: dict[str, Path]) -> str:
-    size = f"{plan.size / 1e6:.0f} MB" if plan.size else size_text(row)
-    lines = [offer_of(row).replace(f": {size_text(row)} from", f": {size} from", 1)]
+    size = size_text(plan.size / 1e6 if plan.size else row.size_mb)
+    lines = [offer_of(row).replace(f": {size_text(row.size_mb)} from", f": {size} from", 1)]
     for repository in repositories:
         said = repository.licence or "nothing"
         lines.append(f"The page of {repository.name} names as licence: {said}.")

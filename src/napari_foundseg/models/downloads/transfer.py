@@ -253,7 +253,7 @@ def _version(headers: Message) -> str:
 
 
 def _refuse_page(file: PlannedFile, answer: Answer, first: bytes) -> None:
-    """Raise DownloadError if the answer is a page for people, or a pointer, in place of the file."""
+    """Raise DownloadError if the answer is a web page or a Git LFS pointer instead of the file."""
     kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml") or _PAGE.match(first):
         raise DownloadError(

@@ -13,7 +13,8 @@ from napari_foundseg.io.atomic import named_errors
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, delete_row, models_folder, user_rows
 from napari_foundseg.models.downloads.model_state import model_state
 from napari_foundseg.models.downloads.places import download_folder
-from napari_foundseg.models.store import combined_hash, locate, name_in, record, weight_files, weights
+from napari_foundseg.models.downloads.size_text import bytes_text
+from napari_foundseg.models.store import check_hash, combined_hash, locate, name_in, weight_files, weights
 
 __all__ = ["remove", "remove_part", "verify"]
 
@@ -51,19 +52,14 @@ def verify(
                         raise Cancelled("The check was cancelled.")
                     digest.update(chunk)
                     done += len(chunk)
-                    progress(done / total, f"{done / 1e6:.0f} of {total / 1e6:.0f} MB")
+                    progress(done / total, bytes_text(done, total))
             hashes[name_in(path, part)] = digest.hexdigest()
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     found = combined_hash(hashes, single=not path.is_dir())
+    check_hash(row, path, found)
     if row.sha256 == UNVERIFIED:
-        record(row, path, found)
         return f"{row.name}: nobody had recorded its hash; from now on it is sha256 {found}"
-    if found != row.sha256:
-        raise CheckpointError(
-            f"The weights of {row.name} ({path}) are damaged or not the ones that were here before: sha256 "
-            f"{found[:12]}… instead of {row.sha256[:12]}…; remove them, then download or import them again."
-        )
     return f"{row.name} is as it was: sha256 {found}"
 
 

@@ -132,7 +132,7 @@ class Answer:
 class Request:
     """A request, in a with statement that yields its `Answer`; `cancelled` is looked at whatever the server does.
 
-    Raises Cancelled, DroppedError, HttpStatusError, and DownloadError for what another try would not mend.
+    Raises Cancelled, DroppedError, HttpStatusError, and DownloadError for errors that another try would not cure.
     """
 
     def __init__(

@@ -82,7 +82,7 @@ class PromptedMasks:
         raise NotImplementedError
 
     def to_cpu(self) -> bool:
-        """Move the model to the CPU, for good."""
+        """Move the model to the CPU permanently."""
         raise NotImplementedError
 
     def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:

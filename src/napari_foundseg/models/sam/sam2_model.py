@@ -61,7 +61,7 @@ class Sam2Model(PromptedMasks):
         return self.window // int(self.network.prompt_encoder.image_embedding_size[0])
 
     def to_cpu(self) -> bool:
-        """Move the model to the CPU, for good."""
+        """Move the model to the CPU permanently."""
         if self.device == "cpu":
             return False
         self.network.to("cpu")

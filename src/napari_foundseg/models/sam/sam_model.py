@@ -81,7 +81,7 @@ class SamModel(PromptedMasks):
         return torch.as_tensor(resized, device=self.device).movedim(-1, 0)[None]
 
     def to_cpu(self) -> bool:
-        """Move the model to the CPU, for good."""
+        """Move the model to the CPU permanently."""
         from torch import nn
 
         if self.device == "cpu":

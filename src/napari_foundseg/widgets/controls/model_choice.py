@@ -9,7 +9,7 @@ from qtpy.QtGui import QPalette
 
 from napari_foundseg.io.preferences import preferences
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.choosing.advice import size_text
+from napari_foundseg.models.downloads.size_text import size_text
 from napari_foundseg.models.store import locate, state
 from napari_foundseg.tasks import Task
 from napari_foundseg.tasks.task_models import models_for

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtWidgets import QFileDialog, QWidget
 
 from napari_foundseg.core import errors
 from napari_foundseg.core.errors import EngineError, FoundsegError
 from napari_foundseg.io.preferences import engine_environment
 
-__all__ = ["ModelImport"]
+__all__ = ["ModelImport", "choose_weights_file", "choose_weights_folder"]
+
+_FILES = "Weights (*.pth *.pt *.ckpt *.bin *.pkl *.safetensors *.json *.h5);;All files (*)"
+#: Where the next dialog opens.
+_last_folder: list[str] = []
+
+
+def choose_weights_file(parent: QWidget) -> str:
+    """Return the file of weights that the user chooses; empty if none."""
+    return QFileDialog.getOpenFileName(parent, "Import a model: weights file", _folder(), _FILES)[0]
+
+
+def choose_weights_folder(parent: QWidget) -> str:
+    """Return the folder of weights that the user chooses; empty if none."""
+    return QFileDialog.getExistingDirectory(parent, "Import a model: folder of weights", _folder())
+
+
+def _folder() -> str:
+    downloads = Path.home() / "Downloads"
+    return _last_folder[0] if _last_folder else str(downloads if downloads.is_dir() else Path.home())
 
 
 class ModelImport(QObject):
@@ -31,6 +52,7 @@ class ModelImport(QObject):
 
     def start(self, path: str) -> None:
         """Import a file or folder."""
+        _last_folder[:] = [str(Path(path).parent)]
         process = QProcess(self)
         environment = QProcessEnvironment()
         for name, value in (engine_environment() | {"PYTHONIOENCODING": "utf-8"}).items():

@@ -8,10 +8,11 @@ from pathlib import Path
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtGui import QAction  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QApplication, QFileDialog, QMenu, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QMenu, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.models.catalog import CatalogRow, damaged_rows, row
+from napari_foundseg.models.downloads.size_text import size_text
 from napari_foundseg.models.store import addresses, locate
 from napari_foundseg.models.unsupported import IN_WORDS
 from napari_foundseg.tasks import TASKS, Task
@@ -19,16 +20,13 @@ from napari_foundseg.tasks.task_models import tasks_for
 from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.colours import theme_colour
 from napari_foundseg.widgets.controls.model_choice import ModelChoice
-from napari_foundseg.widgets.controls.model_import import ModelImport
-from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
+from napari_foundseg.widgets.controls.model_import import ModelImport, choose_weights_file, choose_weights_folder
+from napari_foundseg.widgets.controls.rows import labelled_row, link_html, wrapping_label
 
 __all__ = ["ModelRow"]
 
-_FILES = "Weights (*.pth *.pt *.ckpt *.bin *.pkl *.safetensors *.json *.h5);;All files (*)"
 #: Characters of an address that is shown whole.
 _WHOLE = 64
-#: Where the next dialog opens.
-_last_folder: list[str] = []
 
 
 class ModelRow(QWidget):
@@ -89,7 +87,6 @@ class ModelRow(QWidget):
         """Import a file or folder in a process of its own; the window stays free."""
         if self._import.running or not path:
             return
-        _last_folder[:] = [str(Path(path).parent)]
         self.started.emit()
         self.import_button.setEnabled(False)
         self._say(f"Importing {Path(path).name}…")
@@ -116,10 +113,10 @@ class ModelRow(QWidget):
         self.import_button.setMenu(menu)
 
     def _choose_file(self) -> None:
-        self.import_weights(QFileDialog.getOpenFileName(self, "Import a model: weights file", _folder(), _FILES)[0])
+        self.import_weights(choose_weights_file(self))
 
     def _choose_folder(self) -> None:
-        self.import_weights(QFileDialog.getExistingDirectory(self, "Import a model: folder of weights", _folder()))
+        self.import_weights(choose_weights_folder(self))
 
     def _copy_address(self) -> None:
         clipboard = QApplication.clipboard()
@@ -161,11 +158,8 @@ class ModelRow(QWidget):
 
     def _where_to_get(self, model: CatalogRow) -> str:
         colour = theme_colour(self._viewer.theme, "text")
-        links = " and ".join(
-            f'<a href="{escape(link)}" style="color: {colour}" title="{escape(link)}">{escape(_shortened(link))}</a>'
-            for link in addresses(model)
-        )
-        facts = [f"{model.size_mb:.0f} MB", f"licence of the weights: {escape(model.weights_licence)}"]
+        links = " and ".join(link_html(link, colour, _WHOLE) for link in addresses(model))
+        facts = [size_text(model.size_mb), f"licence of the weights: {escape(model.weights_licence)}"]
         if model.gated:
             facts.append("asks for your consent")
         if model.source.startswith("hf:"):
@@ -177,15 +171,3 @@ class ModelRow(QWidget):
 
 def _shortened_reason(reason: str) -> str:
     return reason if len(reason) <= _WHOLE else f"{reason[:_WHOLE]}…"
-
-
-def _folder() -> str:
-    downloads = Path.home() / "Downloads"
-    return _last_folder[0] if _last_folder else str(downloads if downloads.is_dir() else Path.home())
-
-
-def _shortened(link: str) -> str:
-    """Return an address as it is shown: a long one without its middle, which no line of a form can hold."""
-    plain = link.partition("://")[2]
-    host, _, path = plain.partition("/")
-    return plain if len(plain) <= _WHOLE else f"{host}/…/{path.rpartition('/')[2]}"

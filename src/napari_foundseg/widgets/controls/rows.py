@@ -1,11 +1,13 @@
-"""Rows of a form."""
+"""Rows of a form, and the text in them."""
 
 from __future__ import annotations
+
+from html import escape
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QSizePolicy, QWidget
 
-__all__ = ["labelled_row", "side_by_side", "wrapping_label"]
+__all__ = ["labelled_row", "link_html", "side_by_side", "wrapping_label"]
 
 _LABEL_WIDTH = 62
 
@@ -36,3 +38,13 @@ def wrapping_label(text: str) -> QLabel:
     label.setWordWrap(True)
     label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
     return label
+
+
+def link_html(address: str, colour: str, longest: int) -> str:
+    """Return a link; an address of more than `longest` characters is shown without its middle."""
+    shown = address.partition("://")[2]
+    if len(shown) > longest:
+        host, _, path = shown.partition("/")
+        shown = f"{host}/…/{path.rpartition('/')[2]}"
+    whole = escape(address)
+    return f'<a href="{whole}" style="color: {colour}" title="{whole}">{escape(shown)}</a>'

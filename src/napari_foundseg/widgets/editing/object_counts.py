@@ -71,7 +71,7 @@ class ObjectCounts(QObject):
         return self._census.take(parts)
 
     def replace(self, census: Census) -> None:
-        """Take the sizes after a step that was computed, with its sizes, beside the window."""
+        """Take the sizes after a step that was computed in a background thread."""
         self.revision += 1
         self._census = census
 

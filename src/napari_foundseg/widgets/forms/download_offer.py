@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.choosing.advice import size_text
+from napari_foundseg.models.downloads.size_text import size_text
 from napari_foundseg.models.store import addresses
 from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
 from napari_foundseg.widgets.forms.download_row import DownloadRow

@@ -11,13 +11,15 @@ from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.downloads.model_state import ModelState, hub_page
 from napari_foundseg.widgets.controls.colours import theme_colour
-from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
+from napari_foundseg.widgets.controls.rows import link_html, side_by_side, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.runs.model_work import model_work
 
 __all__ = ["HubToken"]
 
 _TOKENS = "https://huggingface.co/settings/tokens"
+#: Characters of an address that is shown whole.
+_WHOLE = 64
 _EMPTY = "Paste a token first."
 
 
@@ -58,10 +60,8 @@ class HubToken(QWidget):
         """Show it for a model that needs consent and is not here; hide it for others."""
         self._name = row.name
         self.setVisible(row.gated and not state.here)
-        style = f'style="color: {theme_colour(theme, "text")}"'
-        link = escape(hub_page(row))
-        page = f'<a href="{link}" {style}>{link.partition("://")[2]}</a>'
-        tokens = f'<a href="{_TOKENS}" {style}>{_TOKENS.partition("://")[2]}</a>'
+        colour = theme_colour(theme, "text")
+        page, tokens = (link_html(address, colour, _WHOLE) for address in (hub_page(row), _TOKENS))
         self.words.setText(
             f"Its authors ask for your consent: log in at {page}, accept their terms ({escape(row.weights_licence)}), "
             f"make a token that reads at {tokens}, and paste it here."

@@ -1,4 +1,4 @@
-"""All that is known of the chosen model, in words."""
+"""The description of the chosen model in the dock *Models*."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from html import escape
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
-from napari_foundseg.models.choosing.advice import MODALITIES, UNKNOWN_LICENCES, size_text
+from napari_foundseg.models.choosing.advice import MODALITIES, UNKNOWN_LICENCES
 from napari_foundseg.models.choosing.times import ModelTimes, seconds_text
+from napari_foundseg.models.downloads.size_text import size_text
 from napari_foundseg.models.store import addresses
 from napari_foundseg.widgets.controls.colours import theme_colour
+from napari_foundseg.widgets.controls.rows import link_html
 from napari_foundseg.widgets.models.model_table import ModelLine
 
 __all__ = ["ModelDetails", "times_in_words"]
@@ -52,9 +54,7 @@ class ModelDetails(QLabel):
         facts.append(f"{escape(line.help)}")
         colour = theme_colour(theme, "text")
         if links := addresses(row):
-            shown = " and ".join(
-                f'<a href="{escape(link)}" style="color: {colour}">{escape(_shortened(link))}</a>' for link in links
-            )
+            shown = " and ".join(link_html(link, colour, _WHOLE) for link in links)
             facts.append(f"From {shown}.")
         if times is not None:
             facts.append(escape(times_in_words(times, self._titles)))
@@ -86,9 +86,3 @@ def _licence(name: str) -> str:
         if name.lower() in ("", "unknown")
         else ("of their own: read it at the source before use")
     )
-
-
-def _shortened(link: str) -> str:
-    plain = link.partition("://")[2]
-    host, _, path = plain.partition("/")
-    return plain if len(plain) <= _WHOLE else f"{host}/…/{path.rpartition('/')[2]}"

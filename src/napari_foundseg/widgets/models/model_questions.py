@@ -72,7 +72,7 @@ class ModelQuestions(Fold):
         return self._ranked
 
     def refresh(self) -> None:
-        """Rank the models anew, where the list is open."""
+        """Rank the models again, if the list is open."""
         if not self.button.isChecked():
             return
         answers = Answers(*(str(choice.currentData()) for choice in (self.what, self.how_large, self.modality)))

@@ -11,7 +11,8 @@ from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem
 
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.choosing.advice import MODALITIES, size_text
+from napari_foundseg.models.choosing.advice import MODALITIES
+from napari_foundseg.models.downloads.size_text import size_text
 
 __all__ = ["ModelLine", "ModelTable"]
 
@@ -154,7 +155,7 @@ class ModelTable(QTreeWidget):
             self.choose(before)
 
     def show_line(self, line: ModelLine) -> None:
-        """Show a model anew."""
+        """Update the line of a model."""
         if line.row.name in self._items:
             self._lines[line.row.name] = line
             self._show(line)

@@ -12,18 +12,13 @@ from qtpy.QtCore import QEvent, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QComboBox,
-    QFileDialog,
-    QGridLayout,
     QLineEdit,
-    QMenu,
     QMessageBox,
-    QPushButton,
-    QWidget,
 )
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.models.catalog import CatalogRow, catalog, row
-from napari_foundseg.models.choosing.advice import MODALITIES, size_text
+from napari_foundseg.models.choosing.advice import MODALITIES
 from napari_foundseg.models.choosing.times import ModelTimes, recall_times, remember_times, seconds_text
 from napari_foundseg.models.downloads.model_state import ModelState, model_state
 from napari_foundseg.models.store import locate
@@ -31,16 +26,16 @@ from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.task_models import tasks_for
 from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
-from napari_foundseg.widgets.controls.model_import import ModelImport
 from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
-from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.forms.download_row import DownloadRow
 from napari_foundseg.widgets.forms.open_forms import open_form
 from napari_foundseg.widgets.models.hub_token import HubToken
+from napari_foundseg.widgets.models.model_buttons import ModelButtons
 from napari_foundseg.widgets.models.model_details import ModelDetails, times_in_words
 from napari_foundseg.widgets.models.model_questions import ModelQuestions
 from napari_foundseg.widgets.models.model_table import ModelLine, ModelTable
+from napari_foundseg.widgets.models.weights_import import WeightsImport
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs import run_time
 from napari_foundseg.widgets.runs.model_work import model_work
@@ -49,9 +44,7 @@ __all__ = ["ModelsWidget"]
 
 # Imported here, in the background: the table asks each task which models it can use.
 _TITLES = {name: task.title for name, task in TASKS.items()}
-_FILES = "Weights (*.pth *.pt *.ckpt *.bin *.pkl *.safetensors *.json *.h5);;All files (*)"
 _NONE = "Choose a model in the table."
-_DROP = "Or drop a file or a folder of weights on this dock."
 
 
 class ModelsWidget(Dock):
@@ -63,9 +56,6 @@ class ModelsWidget(Dock):
         self._titles = {**_TITLES, **{name: task.title for name, task in TASKS.items()}}
         self._states: dict[str, ModelState] = {}
         self._times: dict[str, ModelTimes | None] = {}
-        self._waiting: list[str] = []
-        #: Why dropped or chosen files were not imported.
-        self._wrong: list[str] = []
         #: Name of the model that is shown below the table.
         self._shown = ""
         #: Name of the model to choose once the table is filled.
@@ -75,8 +65,6 @@ class ModelsWidget(Dock):
         #: The task that *Use* offers first.
         self._task = ""
         self._files = FileThread()
-        self._import = ModelImport(self)
-        self._import.ended.connect(self._end_import)
         self._add_controls()
         self._connect()
         self._list()
@@ -105,7 +93,7 @@ class ModelsWidget(Dock):
 
     def release(self) -> None:
         """Leave the downloads to the window, and end an import."""
-        self._import.stop()
+        self.import_button.stop()
         self._files.leave()
         super().release()
 
@@ -136,22 +124,9 @@ class ModelsWidget(Dock):
         """Import what was dropped, one after the other."""
         paths = [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
         event.acceptProposedAction()
-        self._forget_wrong()
+        self.import_button.start(paths)
         if not paths:
             self.messages["import"].say("That is a link, no file. Download its file, then drop that here.")
-        for path in paths:
-            self.import_weights(path)
-
-    def import_weights(self, path: str) -> None:
-        """Import a file or folder in a process of its own; others wait their turn."""
-        if not path:
-            return
-        if self._import.running:
-            self._waiting.append(path)
-            return
-        set_usable(self.import_button, "An import is under way.")
-        self._say(f"Looking at {Path(path).name}…")
-        self._import.start(path)
 
     # Building.
 
@@ -173,14 +148,15 @@ class ModelsWidget(Dock):
         self.token = HubToken()
         self.outcome = wrapping_label("")
         self.outcome.setAccessibleName("What was done")
-        self._add_buttons()
+        self.buttons = ModelButtons(self._titles)
+        self.import_button = WeightsImport()
         for widget in (
             self.questions,
             self.search,
             side_by_side(self.task_filter, self.image_filter),
             self.table,
             self.count,
-            self._actions,
+            self.buttons,
             self.progress,
             self.messages["model"],
             self.outcome,
@@ -193,45 +169,6 @@ class ModelsWidget(Dock):
             self._layout.addWidget(widget)
         self._layout.addStretch(1)
 
-    def _add_buttons(self) -> None:
-        self.download_button = QPushButton("Download")
-        self.use_button = QPushButton("Use in…")
-        self.use_button.setToolTip("Open a form with the chosen model.")
-        self._use_menu = QMenu(self.use_button)
-        self.use_button.setMenu(self._use_menu)
-        self.time_button = QPushButton("Time it")
-        self.time_button.setToolTip(
-            "Measure on a standard picture, on each device of this computer: encoding, a click, a whole run. Estimates "
-            "of the forms use it."
-        )
-        self.verify_button = QPushButton("Verify")
-        self.verify_button.setToolTip("Read all its weights and compare them with the recorded hash.")
-        self.remove_button = QPushButton("Remove…")
-        self.remove_button.setToolTip("Remove the model; it asks before.")
-        self.folder_button = QPushButton("Show in folder")
-        self.folder_button.setToolTip("Open the folder of its weights.")
-        self.part_button = QPushButton("Remove part")
-        self.part_button.setToolTip("Delete what is here of an unfinished download.")
-        self._actions = QWidget()
-        grid = QGridLayout(self._actions)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.addWidget(self.download_button, 0, 0, 1, 2)
-        grid.addWidget(self.use_button, 0, 2)
-        for column, button in enumerate((self.time_button, self.verify_button, self.folder_button)):
-            grid.addWidget(button, 1, column)
-        grid.addWidget(self.remove_button, 2, 0)
-        grid.addWidget(self.part_button, 2, 1)
-        for column in range(3):
-            grid.setColumnStretch(column, 1)
-        self.import_button = QPushButton("Import file or folder…")
-        self.import_button.setToolTip(f"Add a model of which you have the weights. {_DROP}")
-        menu = QMenu(self.import_button)
-        for text, act in (("Weights file…", self._choose_file), ("Folder of weights…", self._choose_folder)):
-            action = menu.addAction(text)
-            assert action is not None
-            action.triggered.connect(act)
-        self.import_button.setMenu(menu)
-
     def _connect(self) -> None:
         self.search.textChanged.connect(self._filter)
         for choice in (self.task_filter, self.image_filter):
@@ -240,12 +177,16 @@ class ModelsWidget(Dock):
         self.table.itemActivated.connect(lambda *_: self._act())
         self.questions.wanted.connect(self.use)
         self.questions.looked_at.connect(self._look_at)
-        self.download_button.clicked.connect(self.download)
-        self.time_button.clicked.connect(partial(self._start, "time"))
-        self.verify_button.clicked.connect(partial(self._start, "verify"))
-        self.part_button.clicked.connect(partial(self._start, "remove part"))
-        self.remove_button.clicked.connect(self.remove)
-        self.folder_button.clicked.connect(self.show_folder)
+        self.buttons.download.clicked.connect(self.download)
+        self.buttons.used.connect(self._use_chosen)
+        self.buttons.time.clicked.connect(partial(self._start, "time"))
+        self.buttons.verify.clicked.connect(partial(self._start, "verify"))
+        self.buttons.remove_part.clicked.connect(partial(self._start, "remove part"))
+        self.buttons.remove.clicked.connect(self.remove)
+        self.buttons.folder.clicked.connect(self.show_folder)
+        self.import_button.asked.connect(self._clear_messages)
+        self.import_button.started.connect(lambda path: self._say(f"Looking at {Path(path).name}…"))
+        self.import_button.ended.connect(self._end_import)
         self.token.failed.connect(self.messages["model"].say)
         catalogue_watch().changed.connect(self._list)
         model_work().changed.connect(self._update)
@@ -326,41 +267,17 @@ class ModelsWidget(Dock):
         line = self.table.line(name)
         state = self._states.get(name)
         under_way = model_work().of(name)
-        busy = f"Its {under_way.kind} is under way." if under_way is not None else ""
         if line is None or state is None:
-            why = _NONE if line is None else "The folder of models is being looked at."
-            for button in (self.download_button, self.use_button, self.time_button, self.verify_button,
-                           self.remove_button, self.folder_button):  # fmt: skip
-                set_usable(button, why)
-            self.part_button.hide()
+            self.buttons.disable(_NONE if line is None else "The folder of models is being looked at.")
             self.token.hide()
             return
-        found = line.row
-        here = "" if state.here else "Its weights are not on this computer."
-        self.download_button.setText(
-            f"Resume ({_part_text(state)})" if state.part_bytes else f"Download {size_text(found.size_mb)}"
-        )
-        self.download_button.setToolTip(
-            f"{size_text(found.size_mb)}. Licence of the code: {found.code_licence}; of the weights: "
-            f"{found.weights_licence}."
-        )
-        set_usable(self.download_button, busy or state.why_no_download)
-        set_usable(self.use_button, "" if line.tasks else "No form can use it.")
-        set_usable(self.time_button, busy or here or state.problem)
-        set_usable(self.verify_button, busy or here)
-        set_usable(self.folder_button, here)
-        set_usable(self.remove_button, busy or state.why_no_removal)
-        self.part_button.setVisible(bool(state.part_bytes) and under_way is None)
-        self.token.show_for(found, state, self.viewer.theme)
-        self._use_menu.clear()
-        for task in sorted(line.tasks, key=lambda one: one != self._task):
-            action = self._use_menu.addAction(self._titles[task])
-            assert action is not None
-            action.triggered.connect(partial(self._use_chosen, task))
+        tasks = sorted(line.tasks, key=lambda one: one != self._task)
+        self.buttons.show_model(line.row, state, tasks, "" if under_way is None else under_way.kind)
+        self.token.show_for(line.row, state, self.viewer.theme)
 
     def _act(self) -> None:
         """Act on Enter or a double-click: download what is not here, use what is."""
-        if self.download_button.isEnabled():
+        if self.buttons.download.isEnabled():
             self.download()
         elif (line := self.table.line(self.table.name)) is not None and line.here and line.tasks:
             self.use(self._task if self._task in line.tasks else line.tasks[0], line.row.name)
@@ -445,39 +362,16 @@ class ModelsWidget(Dock):
 
     # Importing.
 
-    def _forget_wrong(self) -> None:
-        self._clear_messages()
-        if not self._import.running:
-            self._wrong = []
-
-    def _choose_file(self) -> None:
-        self._forget_wrong()
-        self.import_weights(
-            QFileDialog.getOpenFileName(self, "Import a model: weights file", str(Path.home()), _FILES)[0]
-        )
-
-    def _choose_folder(self) -> None:
-        self._forget_wrong()
-        self.import_weights(
-            QFileDialog.getExistingDirectory(self, "Import a model: folder of weights", str(Path.home()))
-        )
-
-    def _end_import(self, outcome: str | FoundsegError) -> None:
-        set_usable(self.import_button, "")
-        if isinstance(outcome, FoundsegError):
-            self._say("")
-            self._wrong.append(str(outcome))
-        else:
+    def _end_import(self, name: str) -> None:
+        if name:
             catalogue_watch().check()
             self._list()
-            self._look_at(outcome)
-            self._say(self._words_of_import(outcome))
-        # What was wrong with several files stays, whatever is chosen then.
-        self.messages["import"].say("\n".join(self._wrong))
-        if self._wrong:
+            self._look_at(name)
+        self._say(self._words_of_import(name) if name else "")
+        # What was wrong with several files stays, whatever is imported after.
+        self.messages["import"].say("\n".join(self.import_button.errors))
+        if self.import_button.errors:
             self.ensureWidgetVisible(self.messages["import"])
-        if self._waiting:
-            self.import_weights(self._waiting.pop(0))
 
     def _words_of_import(self, name: str) -> str:
         new = row(name)
@@ -512,12 +406,6 @@ def _explanation(state: ModelState) -> str:
     if state.kind in ("to download", "gated"):
         return f"Not on this computer. {state.problem}".strip()
     return state.explanation
-
-
-def _part_text(state: ModelState) -> str:
-    """Return how much of a download is here, such as ``120 of 375 MB``."""
-    here = f"{state.part_bytes / 1e6:.0f}"
-    return f"{here} of {state.total_bytes / 1e6:.0f} MB" if state.total_bytes else f"{here} MB"
 
 
 def _times_in_short(times: ModelTimes) -> str:

@@ -1,7 +1,7 @@
 """Cellpose-SAM's network (Pachitariu et al., bioRxiv 2025.04.28.651001), in its published layout.
 
 SAM's image encoder with patches of 8 pixels in windows of 256, attention over the whole window in every block, and
-three maps by a 1 × 1 convolution whose channels are the pixels of a patch. Written anew after the code of cellpose 4
+three maps by a 1 × 1 convolution whose channels are the pixels of a patch. Reimplemented after the code of cellpose 4
 (BSD-3-Clause).
 """
 
