@@ -19,7 +19,7 @@ Key = tuple[str, str, str]
 _SHARE = 0.4
 #: Where Linux says what a container or a job of a cluster may use.
 _CGROUP = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-#: How deep networks may lie in the attributes of a model.
+#: How many levels of attributes of a model are searched for networks.
 _DEPTH = 3
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from napari_foundseg.core.errors import DownloadError
 from napari_foundseg.models.downloads.offline import check_online
 from napari_foundseg.models.downloads.places import PlannedFile, is_inside
-from napari_foundseg.models.downloads.web import certificates, timeout
+from napari_foundseg.models.downloads.web import certificates, timeout, untrusted_text
 
 __all__ = [
     "Repository",
@@ -222,10 +222,7 @@ def _fault(error: Exception, name: str, token: str | None) -> str:
         seconds = f"{timeout():g} seconds"
         return f"{endpoint()} sent nothing for {seconds}; try again later, or set FOUNDSEG_TIMEOUT to more seconds."
     if "certificate" in str(error).lower():
-        return (
-            f"The certificate of {endpoint()} is not trusted. If a proxy of your institution issues it, name its file "
-            "of certificates in SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
-        )
+        return untrusted_text(f"{endpoint()} is not trusted")
     why = f"{str(error) or type(error).__name__:.200}"
     return f"{endpoint()} cannot be reached ({why}); check the connection or the proxy."
 

@@ -1,4 +1,4 @@
-"""Where downloads of a model lie below the models' folder, and what is recorded of an unfinished one."""
+"""Places of downloads below the models' folder, and the record of an unfinished one."""
 
 from __future__ import annotations
 

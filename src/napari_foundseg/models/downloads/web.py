@@ -21,7 +21,16 @@ from urllib.parse import urlsplit
 
 from napari_foundseg.core.errors import Cancelled, DownloadError
 
-__all__ = ["Answer", "DroppedError", "HttpStatusError", "Request", "call_interruptibly", "certificates", "timeout"]
+__all__ = [
+    "Answer",
+    "DroppedError",
+    "HttpStatusError",
+    "Request",
+    "call_interruptibly",
+    "certificates",
+    "timeout",
+    "untrusted_text",
+]
 
 _T = TypeVar("_T")
 _CHUNK = 1 << 18
@@ -218,6 +227,14 @@ def call_interruptibly(function: Callable[[], _T], cancelled: Callable[[], bool]
     raise Cancelled("The download was cancelled.")
 
 
+def untrusted_text(what: str) -> str:
+    """Return the message about a certificate; `what` begins with the server that has it."""
+    return (
+        f"The certificate of {what}. If a proxy of your institution issues it, name its file of certificates in "
+        "SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
+    )
+
+
 def _silent(url: str, seconds: float) -> DownloadError:
     return DownloadError(
         f"{_host(url)} sent nothing for {seconds:g} seconds. What is here of the download stays; try again later, or "
@@ -235,10 +252,7 @@ def _named(error: Exception, url: str, seconds: float) -> Exception:
     if isinstance(reason, TimeoutError):
         return _silent(url, seconds)
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return DownloadError(
-            f"The certificate of {_host(url)} is not trusted ({reason.verify_message}). If a proxy of your institution "
-            "issues it, name its file of certificates in SSL_CERT_FILE or REQUESTS_CA_BUNDLE."
-        )
+        return DownloadError(untrusted_text(f"{_host(url)} is not trusted ({reason.verify_message})"))
     if isinstance(reason, socket.gaierror):
         return DownloadError(
             f"{_host(url)} is not found: there is no connection to the internet, or a proxy is needed (HTTPS_PROXY)."

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from napari.components import Camera, ViewerModel
     from napari.layers import Layer
 
-__all__ = ["canvas_size", "centre_on", "find_camera", "fit_to_layer"]
+__all__ = ["canvas_size", "centre_on", "find_camera", "fit_to_layer", "show_slice"]
 
 
 def find_camera(viewer: ViewerModel) -> Camera:
@@ -38,6 +38,25 @@ def centre_on(viewer: ViewerModel, layer: Layer, position: Sequence[float]) -> N
     point[-layer.ndim :] = layer.data_to_world(position)
     viewer.dims.point = tuple(point)
     find_camera(viewer).center = tuple(point[list(viewer.dims.displayed)][-3:])
+
+
+def show_slice(viewer: ViewerModel, layer: Layer, axis: int, at: int) -> None:
+    """Show a slice of a layer; the other axes stay where they are.
+
+    Parameters
+    ----------
+    axis : int
+        The axis of the layer's data across which the slice is.
+    at : int
+        The slice, in data pixels.
+    """
+    position = np.array(layer.world_to_data(viewer.dims.point[-layer.ndim :]), float)
+    position[axis] = at
+    world = layer.data_to_world(position)
+    offset = viewer.dims.ndim - layer.ndim
+    for one in range(layer.ndim):
+        if one + offset not in viewer.dims.displayed:
+            viewer.dims.set_point(one + offset, world[one])
 
 
 def fit_to_layer(viewer: ViewerModel, layer: Layer) -> None:

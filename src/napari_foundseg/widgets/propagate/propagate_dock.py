@@ -20,6 +20,7 @@ from napari_foundseg.widgets.editing.labels_history import LabelsHistory, shared
 from napari_foundseg.widgets.editing.undo_row import UndoRow
 from napari_foundseg.widgets.editing.write_checks import why_not_fitting, why_not_writable
 from napari_foundseg.widgets.forms.task_form import TaskForm
+from napari_foundseg.widgets.layers.camera import show_slice
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import current_index
 from napari_foundseg.widgets.layers.unique_name import unique_name
@@ -411,12 +412,4 @@ class PropagateWidget(TaskForm):
         target = self._target or self.image.target()
         if self.range.axis is None:
             return
-        position = np.zeros(target.layer.ndim)
-        here = np.array(target.layer.world_to_data(self.viewer.dims.point[-target.layer.ndim :]), float)
-        position[:] = here
-        position[target.letters.index(self.range.axis)] = at
-        world = target.layer.data_to_world(position)
-        offset = self.viewer.dims.ndim - target.layer.ndim
-        for axis in range(target.layer.ndim):
-            if axis + offset not in self.viewer.dims.displayed:
-                self.viewer.dims.set_point(axis + offset, world[axis])
+        show_slice(self.viewer, target.layer, target.letters.index(self.range.axis), at)

@@ -28,7 +28,7 @@ class SliceWriter:
     history : LabelsHistory
         Of the layer.
     overlay : Overlay
-        How the image lies under the layer.
+        Where the image is in the layer.
     name : str
         Of the step.
     """
