@@ -69,7 +69,7 @@ def check_hash(row: CatalogRow, path: Path, found: str) -> None:
 
 
 def record(row: CatalogRow, path: Path, sha256: str) -> CatalogRow:
-    """Write down in a row of the user's what weights were found to be, so that they hold from now on."""
+    """Save path, hash and commit of weights in the user's row of a model, and return that row."""
     commit = path.name if path.parent.name == "snapshots" and is_commit(path.name) else row.revision
     new = row.model_copy(update={"sha256": sha256, "file": str(path), "revision": commit})
     save_row(new)
@@ -189,7 +189,7 @@ def name_in(path: Path, part: Path) -> str:
 
 
 def state(row: CatalogRow) -> str:
-    """Say in words whether a model's weights are installed, such as ``built in, 9 MB``."""
+    """Return whether a model's weights are installed, as text such as ``built in, 9 MB``."""
     size = size_text(row.size_mb)
     if _built_in(row):
         return f"built in, {size}"

@@ -1,6 +1,6 @@
 """Parts of one body that a watershed in 3-D has parted at a waist along Z, such as those of a tube.
 
-A waist along Z alone is no border: slices show one round section there. Objects that lie beside one another show a
+A waist along Z alone is no border: slices show one round section there. Objects that are side by side show a
 waist in the slices, too.
 """
 
@@ -15,7 +15,7 @@ __all__ = ["join_columns"]
 
 #: Share of the shallower part's depth in a slice that the border between two parts of one section reaches, at least.
 _ROUND = 0.85
-#: Distance of the middles of two parts along Z, in slices of the shorter, below which they lie beside one another.
+#: Distance of the middles of two parts along Z, in slices of the shorter, below which they are side by side.
 _BESIDE = 0.25
 #: Least area between the two widest sections of a body, as a share of the smaller.
 _NECK = 0.25

@@ -1,6 +1,6 @@
 """Objects of a volume by a watershed in 3-D, from the depth of each voxel in its object.
 
-Seeds are the summits of the depth. Two basins are one object where the pass between them lies hardly below the lower
+Seeds are the summits of the depth. Two basins are one object where the pass between them is hardly lower than the lower
 summit: so a tube is one, and balls that touch are two.
 """
 

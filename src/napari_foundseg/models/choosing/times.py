@@ -1,4 +1,4 @@
-"""How long models take on this computer, as they were measured; one small JSON file in the folder of data."""
+"""Measured times of models on this computer, kept in a small JSON file in the data folder."""
 
 from __future__ import annotations
 

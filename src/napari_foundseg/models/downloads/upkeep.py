@@ -30,7 +30,7 @@ def verify(
     progress: Callable[[float, str], None] = _no_progress,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> str:
-    """Read all weights of a model from the disk, and say in words what they were found to be.
+    """Compare the weights of a model on the disk with the recorded hash; return the outcome as a sentence.
 
     Raises CheckpointError if they are missing, or not the ones that the catalogue names or that were here before.
     """
@@ -64,7 +64,7 @@ def verify(
 
 
 def remove(row: CatalogRow) -> str:
-    """Remove a model's entry and what was downloaded of it, and say in words what was deleted and what stays.
+    """Remove a model's entry and its download; return a sentence about what was deleted and what stays.
 
     Raises ModelNotFoundError if there is nothing to remove, ModelInUseError if another model needs it, and OutputError
     if it cannot be deleted.
@@ -114,7 +114,7 @@ def _sharing(row: CatalogRow, path: Path) -> list[str]:
 
 
 def _let_go(row: CatalogRow) -> None:
-    """Forget the loaded model: on Windows no file can be deleted that is in use."""
+    """Unload the model: on Windows a file that is in use cannot be deleted."""
     loading = sys.modules.get("napari_foundseg.models.loading")
     if loading is not None:
         loading.forget_model(row.name)

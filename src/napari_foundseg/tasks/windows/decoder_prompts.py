@@ -168,7 +168,7 @@ def _by_window(
     shape: tuple[int, int],
     window: int,
 ) -> dict[Box, list[int]]:
-    """Return which clicks are looked at in which window: each where it lies most central."""
+    """Return the clicks of each window; every click is in the window in which it is most central."""
     found: dict[Box, list[int]] = {}
     for i in numbers:
         y, x = (float(n) for n in points[i])
