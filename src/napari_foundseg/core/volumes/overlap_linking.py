@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.volumes.flooding import in_order
 from napari_foundseg.core.volumes.sections import Overlaps, Sections, look_at_sections, numbered_planes
 
 __all__ = ["Links", "bridge_gaps", "link_planes", "link_sections", "linked_planes"]
@@ -101,7 +102,7 @@ def link_sections(
     if bodies:
         path = _parted(sections, path, pairs)
         path = _with_caps(sections, path, fitting)
-    object_of = _in_order(path)
+    object_of = in_order(path + 1).astype(np.int64)
     return Links(object_of, _divided(object_of, after, via, path))
 
 
@@ -243,14 +244,6 @@ def _with_caps(sections: Sections, path: Ints, fitting: Overlaps) -> Ints:
     for _ in range(8):
         joined = joined[joined]
     return joined[path]
-
-
-def _in_order(path: Ints) -> Ints:
-    _, first, inverse = np.unique(path, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(1, len(first) + 1)
-    ordered: Ints = rank[inverse]
-    return ordered
 
 
 def _divided(object_of: Ints, after: Ints, via: Ints, path: Ints) -> dict[int, list[tuple[int, tuple[int, ...]]]]:
