@@ -112,7 +112,7 @@ def test_a_family_of_ones_own_is_imported_and_run(weights: Path, register: Any) 
     register("toy_bright")
     row = import_model(weights, "bright")
     assert (row.family, row.title) == ("toy_bright", "Bright parts")
-    assert tasks_for(row) == ("automatic", "prompt")
+    assert tasks_for(row) == ("automatic", "prompt", "propagate")
     assert row.name in [other.name for other in models_for("prompt")]
     picture = squares()
     found = fs.prompt(picture, Prompt(points=[(10, 10)]), model="bright")
