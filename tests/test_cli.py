@@ -79,6 +79,12 @@ def test_help_shows_every_setting() -> None:
         assert option in text
 
 
+def test_help_says_no_default_where_it_is_empty() -> None:
+    text = call("run", "find_similar", "--help").stdout
+    assert "Default: 0.2." in text
+    assert "Default: ." not in text
+
+
 def test_models_are_listed_shown_imported_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path))
     weights = store.weights(row("foundseg-tiny"))

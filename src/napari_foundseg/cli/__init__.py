@@ -399,8 +399,12 @@ def _settings_options(name: str) -> dict[str, Any]:
                 named = {field.annotation, *get_args(field.annotation)} & {bool, int, float, str, Path}
                 kind = named.pop() if len(named) == 1 else str
                 only = "" if _shared(name, key) else f"[{method}] "
-                options[key] = _option(kind, f"{only}{settings.help_of(key)} Default: {field.default}.")
+                options[key] = _option(kind, f"{only}{settings.help_of(key)}{_default_in_words(field.default)}")
     return options
+
+
+def _default_in_words(value: Any) -> str:
+    return "" if value in ("", None) else f" Default: {value}."
 
 
 def _inputs_help(name: str) -> str:

@@ -17,6 +17,6 @@ def check_online(what: str, address: str, place: str = "") -> None:
     if not switch:
         return
     raise OfflineError(
-        f"{what} is wanted from {address}, but {switch}, so nothing is fetched. Switch it off"
+        f"{what} would be fetched from {address}, but {switch}, so nothing is fetched. Switch it off"
         + (f", or put the file at {place} from a computer that has it." if place else ".")
     )

@@ -37,7 +37,7 @@ __all__ = ["NO_IMAGE", "ImageChoice"]
 
 #: Seconds to wait for the axes of a file while a form is drawn.
 _GLANCE = 0.1
-NO_IMAGE = "There is no image layer. Open an image (File > Open, or File > Open Sample > napari-foundseg)."
+NO_IMAGE = "There is no image layer. Open an image (File > Open, or File > Open Sample > FoundSeg)."
 _AUTOMATIC = "Automatic"
 _AS_IS = "8-bit RGB as it is"
 _MIN_MAX = "Min to max"
