@@ -103,6 +103,11 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"link": True, "output": "panoptic ids", "inputs": {"region": (0, 5, 90, 110)}},
     ),
     "clusters": ("rgb", "cluster", {"method": "kmeans", "n_clusters": 3, "context": 24}),
+    "followed through a stack": (
+        "stack",
+        "propagate",
+        {"inputs": {"prompts": {1: [fs.Prompt(mask=rough_mask(), index=(1,))]}}},
+    ),
     "mask, single": ("grey", "prompt", {"output": "single", "inputs": {"prompts": [fs.Prompt(mask=rough_mask())]}}),
     "all together, untiled": (
         "grey",
@@ -121,8 +126,9 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-#: Tasks whose models do not come with the package: replayed where small ones are made, in tests/models.
-ELSEWHERE = {"text", "name_masks", "semantic"}
+#: Tasks whose models do not come with the package, replayed where small ones are made, and one whose inputs are cut from
+#: the image.
+ELSEWHERE = {"text", "name_masks", "semantic", "find_similar"}
 
 
 def test_a_result_of_every_task_is_made_again() -> None:

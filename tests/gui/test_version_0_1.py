@@ -45,4 +45,17 @@ def test_a_form_shows_the_values_of_the_last_time(qtbot: Any, key: str) -> None:
     qtbot.addWidget(form)
     kept = json.loads((KEPT / "forms.json").read_text())[key]
     shown = TASKS[task].methods[method].parse(form.values()).model_dump(mode="json", exclude={"method"})
-    assert {name: shown[name] for name in kept} == kept
+    # The default of that version is that of this one, unless the user had set it.
+    link = {"link": "3d"} if "link" in kept else {}
+    assert {name: shown[name] for name in kept} == kept | link
+
+
+def test_a_switch_that_the_user_had_set_is_the_choice_that_it_is_now(qtbot: Any) -> None:
+    cache = Path(os.environ["FOUNDSEG_CACHE"])
+    cache.mkdir(exist_ok=True)
+    kept = json.loads((KEPT / "forms.json").read_text())
+    kept["panoptic.nuclei"]["link"] = True
+    (cache / "forms.json").write_text(json.dumps(kept))
+    form = SettingsForm(TASKS["panoptic"].methods["nuclei"], "panoptic.nuclei")
+    qtbot.addWidget(form)
+    assert form.values()["link"] == "overlap"

@@ -23,7 +23,7 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.abilities import members_of, protocol_named
 from napari_foundseg.models.catalog import packaged
-from napari_foundseg.models.class_protocols import Grouping, PanopticOptions
+from napari_foundseg.models.class_protocols import ConceptQuery, Grouping, PanopticOptions
 from napari_foundseg.models.families import family_module, family_names
 from napari_foundseg.models.frame_protocols import FramePrompt
 from napari_foundseg.models.importing import import_model
@@ -180,6 +180,19 @@ def text_maps(model: Any, rgb: Picture, _: Path) -> None:
     assert 2 <= model.token_count("cell") < model.token_count("a large cell") <= model.longest_text
 
 
+def concept_masks(model: Any, rgb: Picture, _: Path) -> None:
+    queries = [ConceptQuery("cell"), ConceptQuery(boxes=((4, 5, 20, 30),), signs=(1,))]
+    answers = model.concept_masks(rgb, queries, 0.0)
+    assert len(answers) == len(queries)
+    for masks in answers:
+        assert len(masks) <= model.most_objects
+        scores = [mask.predicted_iou for mask in masks]
+        assert scores == sorted(scores, reverse=True)
+        assert all(0 <= score <= 1 for score in scores)
+        assert all(m.box[2] < rgb.shape[0] and m.box[3] < rgb.shape[1] for m in masks)
+    assert 2 <= model.token_count("cell") < model.token_count("a large cell") <= model.longest_text
+
+
 def text_image(model: Any, rgb: Picture, _: Path) -> None:
     texts, pictures = model.embed_texts(["cell", "vessel"]), model.embed_pictures([rgb, rgb[:20]])
     assert texts.shape == pictures.shape
@@ -241,6 +254,7 @@ CALLS: dict[str, Callable[[Any, Picture, Path], None]] = {
     "StorableEmbeddings": storable_embeddings,
     "TextImage": text_image,
     "TextMaps": text_maps,
+    "ConceptMasks": concept_masks,
 }
 
 
@@ -344,6 +358,7 @@ THIN = {
     "FeatureExtractor": thin_features,
     "Clustering": thin_features,
     "TextMaps": thin_words,
+    "ConceptMasks": concept_masks,
     "TextImage": thin_pictures,
     "CentreOffsets": centre_offsets,
     "FlowDecoding": flow_decoding,

@@ -15,7 +15,7 @@ from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import CheckpointError, PromptError
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models.importing import import_model
-from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.loading import forget_model, load_model
 from napari_foundseg.tasks.windows.heat_maps import blended_maps
 from tests.support import tiny_checkpoints
 
@@ -128,6 +128,8 @@ def test_a_model_without_text_and_missing_weights_are_named(tmp_path: Path) -> N
         fs.text(tissue(), ["cell"])
     folder = tiny_checkpoints.write("CLIPSegForImageSegmentation", tmp_path / "clipseg-small")
     name = import_model(folder).name
+    # Other tests have loaded the same weights.
+    forget_model(name)
     for file in ("vocab.json", "merges.txt", "tokenizer.json", "tokenizer_config.json"):
         (folder / file).unlink(missing_ok=True)
     with pytest.raises(CheckpointError, match=r"lacks tokenizer\.json"):

@@ -23,6 +23,8 @@ from napari_foundseg.tasks.classes.concept_search import ConceptSettings, search
 from napari_foundseg.tasks.classes.concepts import TextInputs
 from tests.support import tiny_checkpoints
 
+TINY_WEIGHTS = {"sam3": lambda folder: [tiny_checkpoints.write("Sam3Model", folder / "sam3-small")]}
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ def test_all_discs_are_found_from_one_and_the_square_is_not() -> None:
     assert matched(found.labels, truth) == [1, 2, 3, 4, 5, 6]
     assert not found.labels[170, 50]
     assert found.table["predicted_iou"].between(0.2, 1).all()
+    assert np.array_equal(fs.replay(found.provenance, image).labels, found.labels)
 
 
 def test_a_box_is_an_example_and_examples_serve_other_images() -> None:

@@ -65,7 +65,7 @@ def test_a_measurement_can_be_cancelled() -> None:
 @pytest.mark.parametrize(
     ("name", "runs"),
     [
-        ("foundseg-tiny", ["automatic.decoder", "automatic.grid"]),
+        ("foundseg-tiny", ["automatic.decoder", "automatic.grid", "automatic.apg"]),
         ("sam-vit-b", ["automatic.grid"]),
         ("segformer-b0-ade", ["semantic.classes"]),
         ("medsam", []),

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose
 import napari_foundseg as fs
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
-from napari_foundseg.models.sam import sam_model as sam_module
+from napari_foundseg.models.sam import prompted_masks
 from napari_foundseg.tasks import SIDE_TASKS, TASKS
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.side_tasks.encode import EncodeSettings
@@ -128,7 +128,7 @@ def test_large_encoders_are_stored_as_float16_and_give_one_result(
     disk = embeddings.disk_cache()
     assert disk is not None
     size = disk.size()
-    monkeypatch.setattr(sam_module, "_LARGE", 1)
+    monkeypatch.setattr(prompted_masks, "_LARGE", 1)
     counting.forget()
     made = embeddings.embedding(counting.model, pixels)
     embeddings.flush()

@@ -66,7 +66,7 @@ class TextWidget(ClassForm):
     def derived(self, segmentation: Segmentation) -> Callable[[], Segmentation] | None:
         """Return a function that derives the labels again with the thresholds and colours of the form."""
         settings: Any = self.settings
-        made_by = segmentation.provenance["settings"]["method"]
+        made_by = segmentation.provenance.get("settings", {}).get("method", settings.method)
         if made_by != settings.method or (segmentation.maps is None and segmentation.masks is None):
             return None
         rows = {" ".join(row["text"].split()).strip(" ,;"): row for row in self.concepts.values()}

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QAbstractSpinBox, QFormLayout, QLabel, QSizePolicy, QSlider, QVBoxLayout, QWidget
 
+from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import Settings
@@ -103,11 +104,19 @@ class SettingsForm(QWidget):
             control.value = control.min if value is None and name in self._may_be_none else value
 
     def _recall(self, values: Mapping[str, Any]) -> None:
+        fields = self._settings.model_fields
+        defaults = {name: field.default for name, field in fields.items()}
+        then = {name: extra["absent"] for name, field in fields.items() if "absent" in (extra := _schema_extra(field))}
+        values = {name: value for name, value in values.items() if name in fields}
+        with suppress(SettingsError):
+            # Values of an earlier version, such as a switch that is a choice now.
+            parsed = self._settings.of_record(values).model_dump(mode="json")
+            values = {name: parsed[name] for name in values}
         # A file of an earlier version holds all settings, whoever set them.
-        defaults = {name: field.default for name, field in self._settings.model_fields.items()}
-        added = {name for name, field in self._settings.model_fields.items() if "absent" in _schema_extra(field)}
-        whole = self._controls.keys() <= values.keys() | added
-        self.set_values({n: v for n, v in values.items() if not whole or v != defaults.get(n)})
+        whole = self._controls.keys() <= values.keys() | then.keys()
+        self.set_values(
+            {n: v for n, v in values.items() if not whole or v not in (defaults[n], then.get(n, defaults[n]))}
+        )
 
     def remember(self) -> None:
         """Save the user's own values for the next session."""

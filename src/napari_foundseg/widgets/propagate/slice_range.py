@@ -36,7 +36,8 @@ class SliceRange(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._axis_row)
-        layout.addWidget(labelled_row("Range", self.first, self.last))
+        layout.addWidget(labelled_row("First slice", self.first))
+        layout.addWidget(labelled_row("Last slice", self.last))
         self.axis_choice.currentIndexChanged.connect(self._show_range)
 
     @property

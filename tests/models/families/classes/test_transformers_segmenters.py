@@ -217,7 +217,7 @@ def test_a_missing_processor_file_is_named(folder: Path) -> None:
 
 def test_a_folder_of_another_family_is_named(folder: Path) -> None:
     changed_config(folder, architectures=["BertModel"], model_type="bert")
-    with pytest.raises(CheckpointError, match=r"a bert model.*segmenters"):
+    with pytest.raises(CheckpointError, match=r"a bert model.*of transformers"):
         import_model(folder)
 
 

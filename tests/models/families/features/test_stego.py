@@ -83,7 +83,7 @@ def test_release_and_hub_folder_give_the_same_features(tmp_path: Path) -> None:
     hub.save_pretrained(tmp_path / "hub")
     rgb = np.random.default_rng(0).integers(0, 255, (50, 61, 3)).astype(np.uint8)
     row = import_model(tmp_path / "dino_test_pretrain.pth", "mine")
-    assert (row.family, row.protocols, tasks_for(row)) == ("dino", ("FeatureExtractor",), ("cluster",))
+    assert (row.family, row.protocols, tasks_for(row)) == ("dino", ("FeatureExtractor",), ("find_similar", "cluster"))
     model = load_model("mine")
     assert model.features(rgb).shape == (64, 7, 8)
     assert model.features(rgb).dtype == np.float16
