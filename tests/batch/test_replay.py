@@ -126,8 +126,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-#: Tasks whose models do not come with the package, replayed where small ones are made, and one whose inputs are cut from
-#: the image.
+#: Tasks whose models do not come with the package, replayed where small ones are made, and one whose inputs are cut out
+#: of the image.
 ELSEWHERE = {"text", "name_masks", "semantic", "find_similar"}
 
 

@@ -66,6 +66,7 @@ def weights_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if row.source.startswith("hf:"):
             cached = tmp_path / "hub" / f"models--{row.source[3:].replace('/', '--')}"
             (cached / "snapshots" / "abc").mkdir(parents=True)
+            (cached / "snapshots" / "abc" / "model.safetensors").touch()
             (cached / "refs").mkdir()
             (cached / "refs" / "main").write_text("abc")
         elif row.source:

@@ -33,7 +33,7 @@ def run_steps(
     provenance = []
     for i, step in enumerate(steps):
 
-        def share(part: float, words: str, i: int = i) -> None:
+        def share(part: float, words: str, *, i: int = i) -> None:
             context.progress((i + part) / len(steps), words)
 
         model = context.model(step.model.name, step.protocol)

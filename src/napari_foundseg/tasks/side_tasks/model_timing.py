@@ -60,7 +60,7 @@ def measure_model(
     key = ""
     for done, device in enumerate(chosen):
 
-        def report(share: float, words: str, done: int = done, device: str = device) -> None:
+        def report(share: float, words: str, *, done: int = done, device: str = device) -> None:
             progress((done + share) / len(chosen), f"{device}: {words}")
 
         report(0.0, "loading")
