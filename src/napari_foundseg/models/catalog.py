@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import tomllib
@@ -134,8 +136,11 @@ class CatalogRow(Declared):
 
     @property
     def key(self) -> str:
-        """Name and hash of the weights: equal keys give equal results."""
-        return f"{self.name}@{self.sha256[:16]}"
+        """Name and hash of the weights, of an adapter its base's and its strength too: equal keys give equal results."""
+        if "base_sha256" not in self.options:
+            return f"{self.name}@{self.sha256[:16]}"
+        options = hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()
+        return f"{self.name}@{self.sha256[:16]}+{options[:16]}"
 
 
 @cache

@@ -182,7 +182,8 @@ def _where(path: str | Path) -> Path:
         where = Path(path).expanduser().absolute()
         # A file of a folder of transformers is chosen where a dialog shows files only.
         is_part = where.is_file() and where.suffix.lower() in (".json", ".safetensors", ".bin")
-        return where.parent if is_part and (where.parent / "config.json").is_file() else where
+        configs = ("config.json", "adapter_config.json")
+        return where.parent if is_part and any((where.parent / name).is_file() for name in configs) else where
     folder = hub_folder(str(path).removeprefix("hf:"))
     if folder is None:
         if named := unsupported_name(str(path)):

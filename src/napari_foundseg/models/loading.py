@@ -66,7 +66,7 @@ def _by_name(name: str, device: str) -> Any:
     with _lock:
         found = row_with_hash(row(name))
         path = weights(found)
-        key = (found.name, found.sha256, device)
+        key = (found.name, found.key, device)
         if key not in _loaded:
             _loaded[key] = _load_with_room(found, path, device)
         _loaded.move_to_end(key)

@@ -44,7 +44,7 @@ _MODELS: Final = (
                  r"sam[-_ ]?med[-_ ]?3d", r"(^|\.)image_encoder\.patch_embed\.proj\.weight$", axes=5),
     _Unsupported("TopoLoRA-SAM", _SAMS, r"topo[-_ ]?lora", r"(^|\.)image_encoder\..*\.lora_A$"),
     _Unsupported("SAM with LoRA layers", _SAMS, r"sam[-_ ]?lora|samed",
-                 r"(^|\.)image_encoder\..*(\.linear_[ab]_[qv]|\.lora_A\.)|^w_[ab]_\d{3}$"),
+                 r"(^|\.)image_encoder\..*(\.linear_[ab]_[qv]|\.base_layer\.)|^w_[ab]_\d{3}$"),
     _Unsupported("EfficientSAM", _SAMS, r"efficient[-_ ]?sam",
                  r"(^|\.)mask_decoder\.(iou_prediction_head|output_hypernetworks_mlps\.\d+)\.(fc|layers\.\d+\.\d+)\."),
     _Unsupported("FastSAM", _SAMS, r"fast[-_ ]?sam"),

@@ -80,13 +80,6 @@ def _of_folder(folder: Path) -> str:
         interactive = "nninteractive" in f"{folder.name} {plans.get('plans_name', '')}".lower()
         name = "nnInteractive" if interactive else "nnU-Net"
         return f"is an {name} model: not supported yet; for classes choose a model of the form Semantic"
-    adapter = _facts(folder / "adapter_config.json")
-    if adapter:
-        base = adapter.get("base_model_name_or_path")
-        return (
-            f"is an adapter ({adapter.get('peft_type', 'PEFT')}) for {base or 'a model that it does not name'}: not "
-            "supported yet; it has no model of its own"
-        )
     return ""
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import torch
     from segment_anything.modeling import Sam
 
-__all__ = ["built", "is_hq", "load_sam", "sam_tensors", "size_name"]
+__all__ = ["built", "is_hq", "load_sam", "sam_name", "sam_tensors", "size_name"]
 
 _T = TypeVar("_T")
 #: Encoders of the published networks by width and depth.
@@ -73,7 +73,7 @@ def sam_tensors(tensors: Mapping[str, _T]) -> tuple[dict[str, _T], dict[str, _T]
     Either is empty if the checkpoint has none.
     """
     if any(name.startswith("vision_encoder.layers.") for name in tensors):
-        return {_renamed(name): value for name, value in tensors.items() if name != _TIED}, {}
+        return {sam_name(name): value for name, value in tensors.items() if name != _TIED}, {}
     marks = ("image_encoder.patch_embed.proj.weight", "image_encoder.patch_embed.seq.0.c.weight")
     prefix = next((name[: -len(mark)] for name in tensors for mark in marks if name.endswith(mark)), None)
     if prefix is None:
@@ -130,7 +130,8 @@ def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = Fa
     return sam if empty else build_sam(shapes)
 
 
-def _renamed(name: str) -> str:
+def sam_name(name: str) -> str:
+    """Return segment-anything's name of a tensor or module by transformers' name; its own names stay."""
     for pattern, replacement in _FROM_TRANSFORMERS:
         name, count = pattern.subn(replacement, name)
         if count:
