@@ -136,7 +136,7 @@ class CatalogRow(Declared):
 
     @property
     def key(self) -> str:
-        """Name and hash of the weights, of an adapter its base's and its strength too: equal keys give equal results."""
+        """Name and hash of the weights; of an adapter its base and strength too. Equal keys give equal results."""
         if "base_sha256" not in self.options:
             return f"{self.name}@{self.sha256[:16]}"
         options = hashlib.sha256(json.dumps(self.options, sort_keys=True).encode()).hexdigest()

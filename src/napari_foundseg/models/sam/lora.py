@@ -24,8 +24,8 @@ __all__ = ["ADAPTER_CONFIG", "check_adapter", "is_lora_of_sam", "lora_settings",
 ADAPTER_CONFIG = "adapter_config.json"
 #: What an adapter may have besides plain LoRA, and what it is called; weights merged without it would be others.
 _UNSUPPORTED = {
-    "use_dora": "DoRA", "use_qalora": "QA-LoRA", "use_bdlora": "block-diagonal LoRA", "lora_bias": "biases of LoRA layers",
-    "fan_in_fan_out": "transposed weights", "layer_replication": "repeated layers", "target_parameters": "LoRA of parameters",
+    "use_dora": "DoRA", "use_qalora": "QA-LoRA", "use_bdlora": "block-diagonal LoRA", "lora_bias": "biases of layers",
+    "fan_in_fan_out": "transposed weights", "layer_replication": "repeated layers", "target_parameters": "parameters",
     "trainable_token_indices": "trained tokens", "alora_invocation_tokens": "activated LoRA", "arrow_config": "Arrow",
     "kasa_config": "KaSA", "monteclora_config": "MonteCLoRA", "velora_config": "VeLoRA",
 }  # fmt: skip
@@ -125,7 +125,7 @@ def merged(
     settings: Mapping[str, Any],
     base_name: str,
 ) -> dict[str, torch.Tensor]:
-    """Return a base's tensors, by segment-anything's names, with an adapter merged; CheckpointError if it does not fit."""
+    """Return a base's tensors, by segment-anything's names, with an adapter merged; CheckpointError if they differ."""
     shapes = {name: tuple(value.shape) for name, value in adapter.items()}
     check_adapter(path, shapes, {name: tuple(value.shape) for name, value in base.items()}, settings, base_name)
     pairs, whole = _sorted(path, shapes)

@@ -76,8 +76,8 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     named = read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path")
     if not is_lora_of_sam(found.shapes):
         raise CheckpointError(
-            f"{folder} is an adapter for {named or 'a model that it does not name'}: not supported yet; adapters for SAM "
-            "(its encoder and decoder) can be imported."
+            f"{folder} is an adapter for {named or 'a model that it does not name'}: not supported yet; adapters for "
+            "SAM (its encoder and decoder) can be imported."
         )
     row, assumed = _base_row(folder, named)
     base, base_path = _base_here(folder, row)
@@ -108,8 +108,8 @@ def _base_row(folder: Path, named: Any) -> tuple[CatalogRow, str]:
     rows = {name: row for name, row in catalog().items() if row.family in _BASES}
     if not named:
         raise CheckpointError(
-            f"{folder} is a LoRA adapter that does not name its base. Write the name of the model that it was trained on "
-            f"as base_model_name_or_path into its {ADAPTER_CONFIG}: {', '.join(rows)}."
+            f"{folder} is a LoRA adapter that does not name its base. Write the name of the model that it was "
+            f"trained on as base_model_name_or_path into its {ADAPTER_CONFIG}: {', '.join(rows)}."
         )
     text = str(named).rstrip("/\\").replace("\\", "/")
     same = _SAME.get(text)
@@ -133,8 +133,8 @@ def _base_here(path: Path, row: CatalogRow) -> tuple[CatalogRow, Path]:
     """Return a base with the hash of its weights, and where they are; CheckpointError if they are absent."""
     if locate(row) is None:
         raise CheckpointError(
-            f"{path} is an adapter, and {row.name}, which it is for, is not on this computer. Download {row.name} first "
-            f"(napari-foundseg models download {row.name}), or import its weights."
+            f"{path} is an adapter, and {row.name}, which it is for, is not on this computer. Download {row.name} "
+            f"first (napari-foundseg models download {row.name}), or import its weights."
         )
     place = weights(row)
     return row_with_hash(catalog().get(row.name, row)), place
