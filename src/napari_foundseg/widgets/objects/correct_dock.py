@@ -24,6 +24,7 @@ from napari_foundseg.widgets.layers.layer_keys import bind_keys, unbind_keys
 from napari_foundseg.widgets.layers.object_features import read_facts
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
 from napari_foundseg.widgets.objects.click_hint import ClickHint
+from napari_foundseg.widgets.objects.fill_slices import SliceFilling
 from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.object_outlines import ObjectOutlines, shared_outlines
 from napari_foundseg.widgets.objects.pointed_object import pointed_object
@@ -75,6 +76,21 @@ class CorrectWidget(LabelsDock):
     def fill_holes(self) -> None:
         """Fill the holes of the chosen objects."""
         self._edit_each("fill holes", edits.fill_holes)
+
+    def fill_slices(self) -> None:
+        """Fill the slices between those in which the chosen objects are painted."""
+        if self.layer is None:
+            return
+        try:
+            filling = SliceFilling(self.viewer, self.layer, self.chosen)
+        except PromptError as error:
+            self.fail(error)
+            return
+        self._edit_chosen("fill between slices", filling.make, filling.progress, lambda: filling.tell(self._add_words))
+
+    def _add_words(self, words: str) -> None:
+        self._show_chosen_size()
+        self.state.setText(f"{self.state.text()} {words}")
 
     def smooth(self) -> None:
         """Round off the outlines of the chosen objects."""
@@ -142,6 +158,7 @@ class CorrectWidget(LabelsDock):
              ("Shrink", "Shift-G", self.shrink, "Contract the outline by the amount.")],
             [("Smooth", "S", self.smooth, "Smooth the outline by the amount."),
              ("Renumber", "", self.renumber, "Number the objects 1, 2, 3, … without gaps.")],
+            [("Fill between slices", "I", self.fill_slices, "Fill the slices between those where it is painted.")],
         ]  # fmt: skip
         self._amount_row()
         where = "; where none is chosen, it acts on the object under the pointer"
@@ -334,8 +351,8 @@ class CorrectWidget(LabelsDock):
             return
 
         def finish() -> None:
-            then()
             self._show_chosen_size()
+            then()
 
         self.edit(name, make, len(self.chosen), finish, progress)
 
