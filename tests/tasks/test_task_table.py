@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,13 +26,15 @@ def test_tasks_of_a_model_are_those_whose_protocols_it_has() -> None:
         assert list(tasks_for(row)) == able
 
 
-def test_a_list_of_models_needs_no_array_library() -> None:
+def test_a_list_of_models_needs_no_array_library(tmp_path: Path) -> None:
+    # An imported model is asked for its state by the module of its family.
+    environment = {**os.environ, "FOUNDSEG_CACHE": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub")}
     code = (
         "import sys; sys.argv = ['napari-foundseg', 'models', 'list']\n"
         "from napari_foundseg.cli import app\n"
         "app(standalone_mode=False)\n"
         "print({'numpy', 'scipy', 'pandas', 'torch'} & set(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert "foundseg-tiny" in done.stdout
     assert done.stderr.splitlines()[-1] == "set()"

@@ -160,15 +160,15 @@ def test_an_object_larger_than_a_window_is_looked_at_in_a_coarser_one() -> None:
 
 
 def test_a_single_object_of_most_of_the_image_stays_and_two_concentric_masks_are_one_object() -> None:
-    from napari_foundseg.tasks.automatic import _from_masks
+    from napari_foundseg.tasks.automatic_objects import objects_of_masks
 
     settings = PromptsSettings(mask_nms_thresh=0.9, min_area=0, pred_iou_thresh=0)
-    plane, scores = _from_masks([_disc((40, 40), 36, 0.9)], (80, 80), settings)
+    plane, scores = objects_of_masks([_disc((40, 40), 36, 0.9)], (80, 80), settings)
     assert scores.shape[1] == 1
     assert (plane > 0).mean() > 0.6
     for nesting in ("best score", "larger", "smaller"):
         both = [_disc((40, 40), 20, 0.9), _disc((40, 40), 18.5, 0.8)]
-        plane, _ = _from_masks(both, (80, 80), settings.model_copy(update={"nesting": nesting}))
+        plane, _ = objects_of_masks(both, (80, 80), settings.model_copy(update={"nesting": nesting}))
         assert plane.max() == 1
 
 
