@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from npe2 import PluginManifest
+from pytestqt.qtbot import QtBot
 
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
@@ -19,6 +20,9 @@ from napari_foundseg.widgets.runs import shared_engine
 from tests.support.fake_engine import FakeEngine
 from tests.support.mouse import Canvas
 from tests.support.shared_viewer import SharedViewer
+
+#: How long a condition is waited for: 5 s, pytest-qt's own, may pass on a loaded machine.
+QtBot.waitUntil.__kwdefaults__["timeout"] = 30_000
 
 
 @pytest.fixture(scope="session", autouse=True)
