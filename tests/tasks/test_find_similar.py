@@ -170,6 +170,10 @@ def test_exemplars_are_shown_beside_each_tile_and_found_once() -> None:
     assert len(found) == 6
     assert matched(found.labels, truth) == [1, 2, 3, 4, 5, 6]
     assert set(found.table["area"]) == set(np.bincount(truth.ravel())[1:].tolist())
+    assert "notes" not in found.provenance
+    many = SimilarInputs(examples=examples * 4)
+    found = find_similar.run(opened, many, ExemplarSettings(), Exemplars(), lambda *_: None, bool)
+    assert "of 8 examples were used" in found.provenance["notes"][0]
     none = find_similar.derive(found, ExemplarSettings(threshold=0.9))
     assert not len(none)
 

@@ -36,7 +36,7 @@ from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.similar.examples import Example
-from napari_foundseg.tasks.similar.exemplars import search_exemplars
+from napari_foundseg.tasks.similar.exemplars import Strip, search_exemplars
 from napari_foundseg.tasks.similar.features import Pattern, similarity_map
 from napari_foundseg.tasks.similar.proposals import (
     Rating,
@@ -144,14 +144,19 @@ def _run_exemplars(
 
     floor = max(_FLOOR, settings.threshold - _LIVE)
     masks: list[Mask] = []
+    region = region_of(image, inputs)
+    strip = Strip.of(inputs.examples, region[2] - region[0] + 1, model.window)
     for index, share in each_slice(image, inputs, progress, "searching"):
         masks += search_exemplars(
-            image, index, region_of(image, inputs), inputs.examples, settings.words, model, floor, poll, share,
-            tile=settings.tile,
+            image, index, region, strip, settings.words, model, floor, poll, share, tile=settings.tile
         )  # fmt: skip
     out = _assemble(image.shape, image.label_axes, image.spacing, masks, settings)
     request = RunRequest("find_similar", image, inputs, settings, model.name)
-    return replace(out, provenance={**record(request, model, started), **out.provenance})
+    shown = len(strip.boxes)
+    count = len(inputs.examples)
+    left = f"{shown} of {count} examples were used: the others do not fit beside what the model sees at once."
+    notes = {"notes": [left]} if shown < count else {}
+    return replace(out, provenance={**record(request, model, started), **out.provenance, **notes})
 
 
 def _run_features(
@@ -198,7 +203,9 @@ def _run_features(
     out = _assemble(image.shape, image.label_axes, image.spacing, found, settings)
     request = RunRequest("find_similar", image, inputs, settings, model.name)
     told = record(request, model, started)
-    return replace(out, provenance={**told, **out.provenance, "outlined_by": outliner.key})
+    other = f"The objects were outlined by {outliner.name}, since {model.name} takes no prompts."
+    notes = {} if settings.mask_model or outliner is model else {"notes": [other]}
+    return replace(out, provenance={**told, **out.provenance, "outlined_by": outliner.key, **notes})
 
 
 def derive(segmentation: Segmentation, settings: FeatureSettings | ExemplarSettings) -> Segmentation:

@@ -29,8 +29,13 @@ class Strip(NamedTuple):
     """The objects in the strip, (y0, x0, y1, x1), both ends included."""
 
     @classmethod
-    def of(cls, examples: Sequence[Example], highest: int, widest: int) -> Strip:
-        """Lay out the examples at the image's scale; those that do not fit are left out, but for the first."""
+    def of(cls, examples: Sequence[Example], rows: int, window: int) -> Strip:
+        """Lay out the examples at the image's scale; those that do not fit are left out, but for the first.
+
+        `rows`: of the region that is searched; `window`: side of what the model sees.
+        """
+        highest = max(rows, window)
+        widest = round(_WIDEST * window)
         shown: list[NDArray[np.uint8]] = []
         boxes: list[tuple[float, float, float, float]] = []
         height = 0
@@ -62,7 +67,7 @@ def search_exemplars(
     image: Image,
     index: tuple[int, ...],
     region: Box,
-    examples: Sequence[Example],
+    strip: Strip,
     words: str,
     model: ConceptMasks,
     floor: float,
@@ -81,7 +86,7 @@ def search_exemplars(
         The slice.
     region : tuple of int
         First and last row and column, (y0, x0, y1, x1), both included.
-    examples : sequence of Example
+    strip : Strip
         The examples.
     words : str
         What they are; may be empty.
@@ -102,7 +107,6 @@ def search_exemplars(
         In pixels of the slice, the best first; objects of several windows are in it several times.
     """
     shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-    strip = Strip.of(examples, max(shape[0], model.window), round(_WIDEST * model.window))
     query = ConceptQuery(words, strip.boxes, (1,) * len(strip.boxes))
     width = strip.rgb.shape[1]
     side = model.window - width
