@@ -21,14 +21,14 @@ HEAD = ("System", "State", "How", "Licence of the weights", "Verified against", 
 def line(system: dict[str, Any]) -> list[str]:
     """Return the cells of a system."""
     rows = [row for row in packaged().values() if any(fnmatch(row.name, one) for one in system.get("rows", ()))]
-    family = system.get("family")
+    imported = {*([system["family"]] if isinstance(system.get("family"), str) else system.get("family", ()))}
     if unknown := [one for one in system.get("rows", ()) if not any(fnmatch(row.name, one) for row in rows)]:
         raise ValueError(f"{system['name']}: no row of the catalogue is called {', '.join(unknown)}")
-    families = sorted({row.family for row in rows} | ({family} if family else set()))
+    families = sorted({row.family for row in rows} | imported)
     state = "missing" if not families else "partly" if "partly" in system else "works"
-    how = ", ".join(f"`{row.name}`" for row in rows) or ("import" if family else "")
+    how = ", ".join(f"`{row.name}`" for row in rows) or ("import" if imported else "")
     how += f"; {system['note']}" if "note" in system else ""
-    licences = ", ".join(sorted({row.weights_licence for row in rows})) or ("as the file's" if family else "")
+    licences = ", ".join(sorted({row.weights_licence for row in rows})) or ("as the file's" if imported else "")
     against = "; ".join(dict.fromkeys(family_module(name).FAMILY.verified_against for name in families))
     return [system["name"], state, how, licences, against, system.get("missing") or system.get("partly", "")]
 

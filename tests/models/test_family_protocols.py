@@ -153,6 +153,16 @@ def semantic_classes(model: Any, rgb: Picture, _: Path) -> None:
     assert ids_known(model, found)
 
 
+def view_classes(model: Any, rgb: Picture, _: Path) -> None:
+    view = model.view(rgb)
+    assert view.name
+    assert 0 <= view.score <= 1
+    assert set(view.classes) <= set(model.classes.ids)
+    found = model.semantic_in(rgb, view)
+    assert (found.shape, found.dtype) == (rgb.shape[:2], np.uint16)
+    assert set(np.unique(found).tolist()) <= {0, *view.classes}
+
+
 def panoptic_segments(model: Any, rgb: Picture, _: Path) -> None:
     found = model.panoptic(rgb, PanopticOptions(threshold=0.0))
     assert found.labels.shape == found.semantic.shape == rgb.shape[:2]
@@ -255,6 +265,7 @@ CALLS: dict[str, Callable[[Any, Picture, Path], None]] = {
     "TextImage": text_image,
     "TextMaps": text_maps,
     "ConceptMasks": concept_masks,
+    "ViewClasses": view_classes,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ __all__ = [
     "SemanticClasses",
     "TextImage",
     "TextMaps",
+    "View",
+    "ViewClasses",
 ]
 
 
@@ -53,6 +55,52 @@ class SemanticClasses(Classed, Protocol):
         -------
         (M, N) ndarray of uint16
             Ids of `classes`; 0 for background without a class.
+        """
+
+
+class View(NamedTuple):
+    """What a picture shows as a whole, which decides what classes it may hold."""
+
+    name: str
+    """Its name."""
+    score: float
+    """Its probability, 0 to 1."""
+    classes: tuple[int, ...]
+    """Ids of the classes that it can show."""
+
+
+@runtime_checkable
+class ViewClasses(SemanticClasses, Protocol):
+    """Tells the view of a picture, and returns the class of each pixel among those of the view."""
+
+    def view(self, rgb: NDArray[np.uint8]) -> View:
+        """Tell the view of a whole picture.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture, which the model shrinks to its window.
+
+        Returns
+        -------
+        View
+            The most probable view.
+        """
+
+    def semantic_in(self, rgb: NDArray[np.uint8], view: View) -> NDArray[np.uint16]:
+        """Return the class of each pixel of a picture, or of a part of it, whose view is known.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+        view : View
+            The view of the whole.
+
+        Returns
+        -------
+        (M, N) ndarray of uint16
+            Ids of the view's classes; 0 for background without a class.
         """
 
 

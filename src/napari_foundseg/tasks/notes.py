@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -33,12 +33,13 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
-    """Return which channel of an RGB image was used, what was smoothed, and how slices became objects."""
+    """Return which channel of an RGB image was used, what was smoothed, how slices became objects, and their views."""
     colour = provenance.get("image", {}).get("colour")
     used = [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
     smoothing = provenance.get("size", {}).get("smoothing", 0.0)
     smoothed = f"The image is noisy: the model saw it smoothed (Gaussian filter of {smoothing:.2g} pixels)."
-    return [*used, *([smoothed] if smoothing else []), *_linking_in_words(provenance.get("linking", {}))]
+    linked = _linking_in_words(provenance.get("linking", {}))
+    return [*used, *([smoothed] if smoothing else []), *linked, *_views_in_words(provenance.get("views", ()))]
 
 
 def _linking_in_words(linking: Mapping[str, Any]) -> list[str]:
@@ -47,6 +48,17 @@ def _linking_in_words(linking: Mapping[str, Any]) -> list[str]:
     if linking.get("why"):
         return [f"Objects in 3-D: slices linked by overlap, since {linking['why']}."]
     return []
+
+
+def _views_in_words(views: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say which views a model took the slices for, and what classes these can show: one sentence a view."""
+    told = []
+    for name in dict.fromkeys(view["name"] for view in views):
+        own = [view for view in views if view["name"] == name]
+        where = f" in {len(own)} of {len(views)} slices" if len(views) > 1 else ""
+        least = min(view["score"] for view in own)
+        told.append(f"View{where}: {name} (probability {least:.2f}), whose classes are {', '.join(own[0]['classes'])}.")
+    return told
 
 
 def _uncertainty(size: Mapping[str, Any]) -> list[str]:

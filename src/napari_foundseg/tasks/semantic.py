@@ -15,7 +15,7 @@ from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.class_protocols import SemanticClasses
+from napari_foundseg.models.class_protocols import SemanticClasses, View, ViewClasses
 from napari_foundseg.tasks.classes.class_results import assembled, each_slice, in_windows, of_classes
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices
@@ -31,7 +31,7 @@ class SemanticInputs(Region):
 
 
 class SemanticSettings(ClassStackSettings):
-    """The class of each pixel (SegFormer, UperNet, FCN, DeepLabV3 and others)."""
+    """The class of each pixel (U-Net, SegFormer, UperNet, FCN, DeepLabV3 and others)."""
 
     method: Literal["classes"] = "classes"
     output: Literal["classes", "objects"] = Field("classes", title="Result")
@@ -53,7 +53,8 @@ def run(
 ) -> Segmentation:
     """Give every pixel a class.
 
-    The labels of the result are the classes' ids, or connected parts; `semantic` holds the classes in either case.
+    The labels of the result are the classes' ids, or connected parts; `semantic` holds the classes in either case. Of a
+    model that tells views, only the classes of a slice's view come, and the provenance says which view it was.
     """
     started = time.perf_counter()
 
@@ -61,20 +62,29 @@ def run(
         if cancelled():
             raise Cancelled("The semantic run was cancelled.")
 
-    def predict(rgb: NDArray[np.uint8]) -> Panoptic:
-        return of_classes(model.semantic(rgb))
-
     side = model.window if settings.tile else None
     region = region_of(image, inputs)
     results = {}
+    views = []
     for index, share in each_slice(image, inputs, progress, "segmenting"):
+        poll()
+        view = model.view(image.rgb(index, region)) if isinstance(model, ViewClasses) else None
+        if view is not None:
+            named = [entry.name for entry in model.classes if entry.id in view.classes]
+            views.append({"index": list(index), "name": view.name, "score": view.score, "classes": named})
+
+        def predict(rgb: NDArray[np.uint8], view: View | None = view) -> Panoptic:
+            if view is not None and isinstance(model, ViewClasses):
+                return of_classes(model.semantic_in(rgb, view))
+            return of_classes(model.semantic(rgb))
+
         found = in_windows(image, index, region, predict, poll, share, side=side)
         if settings.output == "objects" or settings.min_area:
             parts = components(found.semantic, min_area=settings.min_area)
             found = Panoptic(parts.labels, parts.semantic, parts.classes, np.ones(len(parts.classes)))
         results[index] = found
     request = RunRequest("semantic", image, inputs, settings, model.name)
-    told = record(request, model, started)
+    told = record(request, model, started) | ({"views": views} if views else {})
     return assembled(image, inputs, results, model.classes, told, output=settings.output, stack=settings)
 
 

@@ -39,8 +39,10 @@ def network_outline(path: Path, make: Callable[[], nn.Module], shapes: Mapping[s
     """Return a network without its numbers, on the meta device; CheckpointError as `check_network_size`."""
     import torch
 
+    from napari_foundseg.models.nets.meta_device import SmallNumbersOnCpu
+
     numbers = sum(prod(shape) for shape in shapes.values())
-    with _counted(path, len(shapes), numbers), torch.device("meta"):
+    with _counted(path, len(shapes), numbers), torch.device("meta"), SmallNumbersOnCpu():
         network = make()
     needed = sum(part.numel() for part in (*network.parameters(), *network.buffers()))
     if needed > 2 * numbers + _SLACK:

@@ -1,0 +1,130 @@
+"""Loaded networks that give each pixel a class: how pictures are prepared, and how scores become classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.loaded import LoadedClasses
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "PixelClasses", "Preparation", "named_or_numbered"]
+
+#: Of red, green and blue from 0 to 1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How pictures are prepared for a network: resized, normalised, and padded with their last rows and columns."""
+
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Of each input channel, values from 0 to 1; one channel is the mean of red, green and blue."""
+    std: tuple[float, ...] = IMAGENET_STD
+    """Standard deviation of each input channel."""
+    window: int = 512
+    """Longest side in pixels of what the network sees; larger pictures are shrunk to it."""
+    size: tuple[int, int] | None = None
+    """Rows and columns that every picture is resized to, whatever its ratio of sides; None: as it is."""
+    multiple: int = 1
+    """Sides are padded to multiples of it."""
+    least: int = 1
+    """Sides are padded to as many pixels at least."""
+    of_each_picture: bool = False
+    """Whether mean and deviation are those of the picture's own channels, in place of `mean` and `std`."""
+
+
+class PixelClasses(LoadedClasses):
+    """A network that maps pictures (1, C, M, N) to scores (1, K, M, N); implements `SemanticClasses`.
+
+    Parameters
+    ----------
+    network : Module
+        The network.
+    row : CatalogRow
+        Its row.
+    preparation : Preparation
+        How pictures are prepared for it.
+    independent : bool
+        Whether each class is decided by itself: a pixel without a score above 0 is background.
+    """
+
+    def __init__(self, network: Any, row: CatalogRow, preparation: Preparation, *, independent: bool = False) -> None:
+        super().__init__(network, row)
+        self.preparation = preparation
+        self._independent = independent or len(row.classes) == 1
+
+    @property
+    def window(self) -> int:
+        """Longest side in pixels of what the network sees."""
+        return self.preparation.window
+
+    def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
+        """Return the class of each pixel, (M, N)."""
+        return self._decided(self.scores(rgb))
+
+    def scores(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
+        """Return the scores of a picture's pixels, (K, M, N)."""
+        import torch
+        from torch.nn import functional
+
+        with torch.inference_mode():
+            inputs, (height, width) = self._prepared(rgb)
+            found = self._run(inputs)[..., :height, :width]
+            if found.shape[-2:] != rgb.shape[:2]:
+                found = functional.interpolate(found, rgb.shape[:2], mode="bilinear", align_corners=False)
+            return found[0]
+
+    def _run(self, inputs: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.network(inputs)
+        return found
+
+    def _prepared(self, rgb: NDArray[np.uint8]) -> tuple[torch.Tensor, tuple[int, int]]:
+        """Return the network's input, and how much of it, from the first row and column, is the picture."""
+        import torch
+        from torch.nn import functional
+
+        chosen = self.preparation
+        picture = torch.as_tensor(np.ascontiguousarray(rgb)).to(self.device).movedim(-1, 0)[None].float().div(255)
+        size = chosen.size or _fitting((rgb.shape[0], rgb.shape[1]), chosen.window)
+        if size != rgb.shape[:2]:
+            picture = functional.interpolate(picture, size, mode="bilinear", antialias=True, align_corners=False)
+        if len(chosen.mean) == 1:
+            picture = picture.mean(1, keepdim=True)
+        if chosen.of_each_picture:
+            deviation, mean = torch.std_mean(picture, dim=(-2, -1), keepdim=True, correction=0)
+            picture = (picture - mean) / deviation.clamp_min(1e-6)
+        else:
+            mean, deviation = (picture.new_tensor(one)[:, None, None] for one in (chosen.mean, chosen.std))
+            picture = (picture - mean) / deviation
+        wanted = (max(chosen.least, -(-side // chosen.multiple) * chosen.multiple) for side in size)
+        more = [new - side for new, side in zip(wanted, size, strict=True)]
+        return functional.pad(picture, (0, more[1], 0, more[0]), mode="replicate"), size
+
+    def _decided(self, scores: torch.Tensor) -> NDArray[np.uint16]:
+        """Return ids of classes by scores (K, M, N)."""
+        best, number = scores.max(0)
+        found = number + self.first
+        if self._independent:
+            found = found.where(best > 0, 0)
+        return np.asarray(found.cpu().numpy(), np.uint16)
+
+
+def named_or_numbered(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Return `names`, or numbered ones where there are none: the only class, or those beside the background."""
+    if names:
+        return names
+    return ("foreground",) if count == 1 else ("background", *(f"class {i}" for i in range(1, count)))
+
+
+def _fitting(size: tuple[int, int], longest: int) -> tuple[int, int]:
+    """Return a size shrunk so that no side is longer."""
+    factor = min(1.0, longest / max(size))
+    return (max(1, round(size[0] * factor)), max(1, round(size[1] * factor)))
