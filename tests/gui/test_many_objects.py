@@ -159,11 +159,40 @@ def test_the_window_has_its_turn_soon_while_a_thread_works(qtbot: Any) -> None:
     assert not collects
 
 
+def test_outlines_come_and_go_without_a_new_layer(qtbot: Any, viewer: Any, form: CorrectWidget) -> None:
+    changed: list[Any] = []
+    viewer.layers.events.inserted.connect(changed.append)
+    viewer.layers.events.removed.connect(changed.append)
+    outlines = viewer.layers["foundseg chosen"]
+    node = viewer.window._qt_viewer.canvas.layer_to_visual[outlines].node
+    qtbot.waitUntil(lambda: outlines.data.any())
+    colours = node.cmap
+    form.delete()
+    qtbot.waitUntil(lambda: not outlines.data.any())
+    form.history.undo()
+    form.choose([3])
+    qtbot.waitUntil(lambda: outlines.data.any())
+    assert not changed
+    assert node.cmap is colours, "nothing is compiled again"
+
+
+def test_outlines_move_to_another_layer_on_top_of_it(qtbot: Any, viewer: Any, form: CorrectWidget) -> None:
+    qtbot.waitUntil(lambda: viewer.layers["foundseg chosen"].data.any())
+    outlines = viewer.layers["foundseg chosen"]
+    other = viewer.add_labels(np.full((40, 40), 7, np.uint8), name="other", translate=(5, 5))
+    assert form.layer is other
+    form.choose([7])
+    qtbot.waitUntil(lambda: outlines.data.any())
+    assert [layer.name for layer in viewer.layers] == ["objects", "other", "foundseg chosen"]
+    assert viewer.layers.selection.active is other
+    first = np.argwhere(outlines.data == 1).min(0)
+    np.testing.assert_allclose(outlines.data_to_world(first), (5, 5))
+
+
 def test_the_removal_of_outlines_does_not_look_for_garbage(qtbot: Any, viewer: Any, form: CorrectWidget) -> None:
-    qtbot.waitUntil(lambda: "foundseg chosen" in viewer.layers)
     frozen: list[int] = []
     viewer.layers.events.removed.connect(lambda _event: frozen.append(gc.get_freeze_count()))
-    form.delete()
+    form.release()
     qtbot.waitUntil(lambda: "foundseg chosen" not in viewer.layers)
     assert len(frozen) == 1
     assert frozen[0] > 1000

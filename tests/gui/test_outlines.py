@@ -68,7 +68,7 @@ def test_chosen_objects_are_outlined_each_in_its_colour(qtbot: Any, viewer: Any,
     canvas.key(Qt.Key.Key_Z, CTRL)
     qtbot.waitUntil(lambda: viewer.layers[NAME].data.shape[0] < 60)
     canvas.key(Qt.Key.Key_D)
-    qtbot.waitUntil(lambda: NAME not in viewer.layers)
+    qtbot.waitUntil(lambda: not outlined(viewer, layer))
 
 
 def test_the_outline_follows_the_layer_and_goes_with_the_dock(
@@ -76,7 +76,7 @@ def test_the_outline_follows_the_layer_and_goes_with_the_dock(
 ) -> None:
     form = open_correct(qtbot, viewer)
     canvas.click(layer, (90, 110))
-    qtbot.waitUntil(lambda: NAME in viewer.layers)
+    qtbot.waitUntil(lambda: bool(outlined(viewer, layer)))
     layer.scale = (2, 2)
     qtbot.waitUntil(lambda: tuple(viewer.layers[NAME].scale) == (2, 2))
     assert outlined(viewer, layer) == {1: {2}}
@@ -84,20 +84,20 @@ def test_the_outline_follows_the_layer_and_goes_with_the_dock(
     find_camera(viewer).zoom = 0.25
     qtbot.waitUntil(lambda: int((viewer.layers[NAME].data == 1).sum()) > 1.5 * width)
     layer.visible = False
-    qtbot.waitUntil(lambda: NAME not in viewer.layers)
+    qtbot.waitUntil(lambda: not outlined(viewer, layer))
     layer.visible = True
-    qtbot.waitUntil(lambda: NAME in viewer.layers)
+    qtbot.waitUntil(lambda: bool(outlined(viewer, layer)))
     viewer.layers.remove(NAME)
     form.choose([1])
     qtbot.waitUntil(lambda: outlined(viewer, layer) == {1: {1}})
     second = viewer.add_labels(np.zeros((30, 30), np.uint8), name="second")
-    qtbot.waitUntil(lambda: NAME not in viewer.layers)
+    qtbot.waitUntil(lambda: not outlined(viewer, layer))
     viewer.layers.selection.active = layer
     form.choose([1])
-    qtbot.waitUntil(lambda: NAME in viewer.layers)
+    qtbot.waitUntil(lambda: bool(outlined(viewer, layer)))
     viewer.layers.remove(second)
     form.release()
-    assert NAME not in viewer.layers
+    qtbot.waitUntil(lambda: NAME not in viewer.layers)
 
 
 def test_the_review_and_the_table_outline_their_object(qtbot: Any, viewer: Any, layer: Labels, canvas: Any) -> None:
@@ -108,7 +108,7 @@ def test_the_review_and_the_table_outline_their_object(qtbot: Any, viewer: Any, 
     qtbot.waitUntil(lambda: outlined(viewer, layer) == {1: {2}})
     canvas.key(Qt.Key.Key_Z, CTRL)
     form.release()
-    assert NAME not in viewer.layers
+    qtbot.waitUntil(lambda: NAME not in viewer.layers)
     dock = ObjectsWidget(viewer)
     viewer.window.add_dock_widget(dock, name="Objects")
     qtbot.waitUntil(lambda: dock.table.model_.rowCount() == 2)
@@ -117,7 +117,7 @@ def test_the_review_and_the_table_outline_their_object(qtbot: Any, viewer: Any, 
     qtbot.mouseClick(dock.table.viewport(), Qt.MouseButton.LeftButton, pos=row)
     qtbot.waitUntil(lambda: outlined(viewer, layer) == {1: {1}})
     dock.release()
-    assert NAME not in viewer.layers
+    qtbot.waitUntil(lambda: NAME not in viewer.layers)
 
 
 def test_a_volume_is_outlined_on_its_slice(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
@@ -131,9 +131,9 @@ def test_a_volume_is_outlined_on_its_slice(qtbot: Any, viewer: Any, engine: Any,
     assert viewer.layers[NAME].data.shape[0] == 1
     assert round(viewer.layers[NAME].translate[0]) == 9
     viewer.dims.set_current_step(0, 5)
-    qtbot.waitUntil(lambda: NAME not in viewer.layers)
+    qtbot.waitUntil(lambda: not outlined(viewer, layer))
     viewer.dims.set_current_step(0, 4)
-    qtbot.waitUntil(lambda: NAME in viewer.layers)
+    qtbot.waitUntil(lambda: bool(outlined(viewer, layer)))
     viewer.dims.ndisplay = 3
     qtbot.waitUntil(lambda: viewer.layers[NAME].data.shape[0] > 1)
     assert outlined(viewer, layer) == {1: {2}}
@@ -143,10 +143,10 @@ def test_a_volume_is_outlined_on_its_slice(qtbot: Any, viewer: Any, engine: Any,
 def test_a_large_layer_is_outlined_by_a_small_one(qtbot: Any, viewer: Any, engine: Any) -> None:
     labels = np.zeros((4096, 4096), np.uint16)
     labels[1000:1040, 2000:2050] = 7
-    viewer.add_labels(labels, name="objects")
+    layer = viewer.add_labels(labels, name="objects")
     form = open_correct(qtbot, viewer)
     form.choose([7])
-    qtbot.waitUntil(lambda: NAME in viewer.layers)
+    qtbot.waitUntil(lambda: bool(outlined(viewer, layer)))
     outlines = viewer.layers[NAME]
     assert max(outlines.data.shape) < 200
     before = time.perf_counter()
@@ -158,7 +158,7 @@ def test_a_large_layer_is_outlined_by_a_small_one(qtbot: Any, viewer: Any, engin
 def test_the_outline_is_seen(qtbot: Any, viewer: Any, layer: Labels, canvas: Any) -> None:
     open_correct(qtbot, viewer)
     canvas.click(layer, (40, 50))
-    qtbot.waitUntil(lambda: NAME in viewer.layers)
+    qtbot.waitUntil(lambda: bool(outlined(viewer, layer)))
     shown = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
     viewer.layers[NAME].visible = False
     hidden = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)

@@ -24,6 +24,7 @@ from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.batch.batch_dock import BatchWidget
 from napari_foundseg.widgets.editing import save_row
 from napari_foundseg.widgets.editing.layer_file import layer_file
+from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 from napari_foundseg.widgets.objects.objects_dock import ObjectsWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
@@ -187,7 +188,7 @@ def test_all_unsaved_work_is_in_one_list_of_which_each_can_be_recovered_or_disca
         form.recovery.list.item(row).setSelected("layer 1" in text or "layer 3" in text)
     assert form.recovery.keep_button.text() == "Recover 2"
     click(qtbot, form.recovery.keep_button)
-    assert {layer.name for layer in viewer.layers} == {"layer 1", "layer 3"}
+    assert {layer.name for layer in viewer.layers if TOOL not in layer.metadata} == {"layer 1", "layer 3"}
     assert form.recovery.list.count() == 3
     form.recovery.list.clearSelection()
     form.recovery.list.item(0).setSelected(True)

@@ -152,6 +152,13 @@ def test_series_of_bioformats2raw_are_images_and_its_previews_are_none(tmp_path:
     assert "holds 4 images: /1 (40 by 50 uint16) is read. Left out: /0 (3 by 10 by 12 uint8), /2" in image.notes[0]
 
 
+@pytest.mark.parametrize("rest", ["[" * 100_000, "1]", "{}}", '{"outputs": 5, "previous": []}'])
+def test_a_record_that_is_none_takes_no_image_away(tmp_path: Path, rest: str) -> None:
+    tifffile.imwrite(tmp_path / "cells.tif", field(1))
+    (tmp_path / "cells.json").write_text(f'{{"format": "foundseg-result 1", "a": {rest}')
+    assert by_batch(tmp_path) == ["cells.tif"]
+
+
 def test_chunks_that_nobody_would_read_are_named(tmp_path: Path) -> None:
     """zarr takes a chunk whose name it does not know for one that is not there, and reads the fill value."""
     write_image(tmp_path / "a.zarr", field(1))

@@ -28,6 +28,7 @@ from napari_foundseg.io.journal import (
     read_journal,
     reoffer_journal,
 )
+from napari_foundseg.io.journals.records import MAGIC, packed
 from tests.io.test_journal import SHAPE, Watch, paint, until
 from tests.support import child_environment
 
@@ -321,6 +322,7 @@ import sys, time
 from pathlib import Path
 {before}
 from tests.io.test_journal_damage import square
+from napari_foundseg.io.journals.records import MAGIC, packed
 from tests.io.test_journal import Watch
 watch = Watch()
 journal = watch.journal(Path({folder!r}))
@@ -409,3 +411,68 @@ def test_clocks_that_differ_do_not_make_a_living_window_lost(tmp_path: Path, mon
     monkeypatch.setattr(time, "time", lambda: now + 3 * 24 * 3600)
     assert not kept_journals(tmp_path)[0].lost
     journal.close()
+
+
+def foreign(*records: bytes) -> bytes:
+    return MAGIC + b"".join(packed(record, number, time.time()) for number, record in enumerate(records))
+
+
+def as_step(text: bytes) -> bytes:
+    return struct.pack("<I", len(text)) + text
+
+
+_DEEP = b'{"a":' + b"[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"shape": "abc"}, {"shape": [-1, 20]}, {"shape": [1.5, 2]}, {"image": 5}, {"layer": ["a"]}, {"began": 7},
+        {"process": "x"}, {"place": [1]}, {"computer": 5}, {"closed": "no"},
+    ],
+)  # fmt: skip
+def test_a_header_of_another_program_hides_no_journal(tmp_path: Path, values: dict[str, Any]) -> None:
+    journal = Watch().journal(tmp_path)
+    journal.add(square(0))
+    journal.close(unsaved=True)
+    header = {**json.loads(Header.now("a" * 32, "objects", SHAPE, None).to_json()), **values}
+    odd = tmp_path / f"{'a' * 16}-9.journal"
+    odd.write_bytes(foreign(json.dumps(header).encode(), square(1).to_bytes()))
+    assert [kept.path for kept in kept_journals(tmp_path)] == [journal.path]
+    with pytest.raises(BadImageError, match="no journal"):
+        read_journal(odd)
+
+
+@pytest.mark.parametrize("record", [_DEEP, b"[1, 2]", b"null", b'"x"', b"5", b"\xff"])
+def test_a_first_record_that_is_no_header_hides_no_journal(tmp_path: Path, record: bytes) -> None:
+    journal = Watch().journal(tmp_path)
+    journal.add(square(0))
+    journal.close(unsaved=True)
+    odd = tmp_path / f"{'a' * 16}-9.journal"
+    odd.write_bytes(foreign(record, square(1).to_bytes()))
+    assert [kept.path for kept in kept_journals(tmp_path)] == [journal.path]
+    with pytest.raises(BadImageError, match="no journal"):
+        read_journal(odd)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"\1", as_step(_DEEP), as_step(b'{"a": 1}'), as_step(b'["a", [[[0, 0, 0], [1, 2, 4], "x9", [1], 0, 7]]]'),
+        as_step(b'["a", [[[0, 0, 0], [1, 2, 4], "uint16", [1000000000], 0, 7]]]'), b"base", b"note" + _DEEP,
+    ],
+)  # fmt: skip
+def test_a_record_of_another_program_is_named(tmp_path: Path, record: bytes) -> None:
+    odd = tmp_path / f"{'a' * 16}-9.journal"
+    odd.write_bytes(foreign(Header.now("a" * 32, "objects", SHAPE, None).to_json(), square(1).to_bytes(), record))
+    kept_journals(tmp_path)
+    with pytest.raises(BadImageError, match="no journal"):
+        read_journal(odd)
+
+
+def test_a_journal_that_claims_more_than_the_memory_is_named_before_it_is_made(tmp_path: Path) -> None:
+    odd = tmp_path / f"{'a' * 16}-9.journal"
+    header = Header.now("a" * 32, "objects", (10**6, 10**6, 10**3), None)
+    odd.write_bytes(foreign(header.to_json(), square(1).to_bytes()))
+    with pytest.raises(BadImageError, match="of memory are free"):
+        read_journal(odd)

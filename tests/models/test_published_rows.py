@@ -128,6 +128,9 @@ def test_folders_and_names_of_unsupported_models_are_named(tmp_path: Path) -> No
     for path in (stardist, stardist / "weights_best.h5", stardist / "config.json"):
         with pytest.raises(CheckpointError, match="is a StarDist model: not supported yet"):
             import_model(path)
+    (stardist / "config.json").write_text("[" * 100_000)
+    with pytest.raises(CheckpointError):
+        import_model(stardist / "weights_best.h5")
     (tmp_path / "FastSAM-x.pt").write_bytes(pickle.dumps(Path))
     with pytest.raises(CheckpointError, match="FastSAM is not supported yet"):
         import_model(tmp_path / "FastSAM-x.pt")

@@ -27,6 +27,7 @@ def work(folder: Path) -> dict[str, Any]:
     from napari_foundseg.widgets.editing.mask_writing import add_objects
     from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
     from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
+    from napari_foundseg.widgets.layers.layer_tags import TOOL
     from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
     from napari_foundseg.widgets.runs import shared_engine
     from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
@@ -87,7 +88,7 @@ def work(folder: Path) -> dict[str, Any]:
     form.next_button.click()
     until(lambda: "listed labels" in viewer.layers)
     viewer.layers["listed labels"].paint((5, 5), 3)
-    all_labels = [own for own in viewer.layers if isinstance(own, napari.layers.Labels)]
+    all_labels = [own for own in viewer.layers if isinstance(own, napari.layers.Labels) and TOOL not in own.metadata]
     until(lambda: all("kept for recovery" in layer_file(own).in_words() for own in all_labels))
     return {own.name: np.asarray(own.data) for own in all_labels}
 

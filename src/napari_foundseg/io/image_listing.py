@@ -6,7 +6,6 @@ images that lie beside the image of the same name. A file named by the user is t
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.io.files.json_file import parse_json
 from napari_foundseg.io.formats.inside import alike, describe
 from napari_foundseg.io.formats.ome_zarr_images import is_bioformats2raw
 from napari_foundseg.io.formats.table import data_set_file, image_ending, images_inside, is_folder_name
@@ -132,7 +132,7 @@ def _results(sidecar: Path) -> frozenset[str]:
     with suppress(OSError, ValueError, LookupError, TypeError), sidecar.open("rb") as file:
         start = file.read(_START)
         if b'"foundseg-result ' in start:
-            found = json.loads(start + file.read())
+            found = parse_json(start + file.read())
             return frozenset({*found["outputs"], *found["previous"]})
     return frozenset()
 

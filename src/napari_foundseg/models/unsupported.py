@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from napari_foundseg.models.files.small_text import read_small_text
+
 __all__ = ["IN_WORDS", "unsupported_name", "unsupported_weights"]
 
 #: For menus.
@@ -98,8 +100,8 @@ def _is_stardist(path: Path) -> bool:
     """Tell a folder of StarDist, or its weights in HDF5, by the JSON in it."""
     folder = path if path.is_dir() else path.parent
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        config = json.loads(read_small_text(folder / "config.json"))
+    except (OSError, ValueError, RecursionError):
         return False
     keras = path.is_dir() or path.suffix in (".h5", ".hdf5", ".json")
     return keras and isinstance(config, dict) and "n_rays" in config

@@ -265,3 +265,37 @@ def test_a_plate_whose_wells_are_no_list_is_no_unnamed_error(tmp_path: Path, wel
     images_inside(tmp_path / "p.zarr")
     with pytest.raises(BadImageError):
         read_image(tmp_path / "p.zarr")
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"plate": {"wells": [{"path": "."}, {"path": "A/.."}, {"path": "./."}]}},
+        {"plate": {"wells": [{"path": "A"}, {"path": "../p.zarr"}]}},
+        {"plate": {"wells": [{"path": "A"}] * 50_000}},
+        {"bioformats2raw.layout": 3},
+    ],
+)
+def test_a_group_that_names_itself_is_not_looked_through_for_ever(tmp_path: Path, attributes: dict[str, Any]) -> None:
+    path = tmp_path / "p.zarr"
+    zarr.create_group(path, zarr_format=2, attributes=attributes)
+    zarr.create_group(path / "A", zarr_format=2, attributes={"plate": {"wells": [{"path": "."}, {"path": ".."}]}})
+    series = [".", "A/..", "./", *map(str, range(3))] * 1000
+    zarr.create_group(path / "OME", zarr_format=2, attributes={"series": series})
+    assert len(images_inside(path)) <= 3
+    with pytest.raises(BadImageError):
+        read_image(path)
+
+
+@pytest.mark.parametrize("count", [0, 100_000])
+@pytest.mark.parametrize("key", ["multiscales", "datasets"])
+def test_levels_and_images_without_end_are_named(tmp_path: Path, key: str, count: int) -> None:
+    path = store(tmp_path / "a.zarr", version=2)
+    known = json.loads((path / ".zattrs").read_text())
+    if key == "multiscales":
+        known[key] *= count
+    else:
+        known["multiscales"][0][key] *= count
+    (path / ".zattrs").write_text(json.dumps(known))
+    with pytest.raises(BadImageError, match=f"names {count}"):
+        read_image(path)

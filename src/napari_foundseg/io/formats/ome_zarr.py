@@ -40,6 +40,9 @@ __all__ = ["FORMATS", "read_ome_zarr"]
 
 _VERSIONS = ("0.4", "0.5")
 _TYPES = {"time": "T", "channel": "C"}
+#: Levels of an image, of which each has half as many pixels, and images of a group: each is looked at.
+_MOST_LEVELS = 64
+_MOST_IMAGES = 1000
 
 
 def read_ome_zarr(path: Path, axes: str | None) -> FileContent:
@@ -87,6 +90,8 @@ def _choose_multiscale(
     from napari_foundseg.io.formats.integrity.zarr_codecs import open_checked
 
     listed = list(metadata["multiscales"])
+    if not 1 <= len(listed) <= _MOST_IMAGES:
+        raise BadImageError(path, f"it is damaged: it names {len(listed)} multiscale images; copy or export it again")
     if len(listed) == 1:
         return listed[0], ()
     shapes = [open_checked(path, group, str(one["datasets"][0]["path"])).shape for one in listed]
@@ -134,6 +139,8 @@ def _content(path: Path, group: Any, metadata: Mapping[str, Any], axes: str | No
         raise BadImageError(path, f"it is OME-Zarr {version}, and {' and '.join(_VERSIONS)} are read; convert it")
     described = [axis if isinstance(axis, Mapping) else {"name": axis} for axis in multiscale["axes"]]
     names = [str(dataset["path"]) for dataset in multiscale["datasets"]]
+    if not 1 <= len(names) <= _MOST_LEVELS:
+        raise BadImageError(path, f"it is damaged: it names {len(names)} levels; copy or export it again")
     arrays, notes = _arrays(path, group, names)
     notes = (*others, *notes, *check_chunks(path, path / names[0]))
     notes = (*notes, *_check_complete(path, arrays, group.attrs.get(LEVELS_KEY)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _names(root: Path, path: Path, deepest: int) -> Iterator[str]:
     if "multiscales" in known:
         if path != root:
             yield path.relative_to(root).as_posix()
-    elif isinstance(known.get("plate"), Mapping):
+    elif isinstance(known.get("plate"), Mapping) and deepest > 1:
         for well in _paths(known["plate"].get("wells")):
             # A well that cannot be read is one item, which then fails.
             inside = list(_names(root, path / well, 1))
@@ -120,14 +120,20 @@ def _names(root: Path, path: Path, deepest: int) -> Iterator[str]:
 
 def _paths(rows: Any) -> Iterator[str]:
     listed = rows if isinstance(rows, list) else []
-    yield from (str(row["path"]).strip("/") for row in listed if isinstance(row, Mapping) and row.get("path"))
+    yield from _inner(row["path"] for row in listed if isinstance(row, Mapping) and row.get("path"))
+
+
+def _inner(names: Iterable[Any]) -> list[str]:
+    """Return names of groups, each once, without those that lead out of the group or back to it."""
+    plain = (str(name).strip("/") for name in names)
+    return [name for name in dict.fromkeys(plain) if name and not {"", ".", ".."} & set(name.split("/"))]
 
 
 def _series(path: Path) -> list[str]:
     """Return the groups in a group: in the order that bioformats2raw has written down, else numbers by size."""
     listed = read_attributes(path / "OME").get("series")
     if isinstance(listed, list) and listed:
-        return [str(name).strip("/") for name in listed]
+        return _inner(listed)
     try:
         names = [entry.name for entry in path.iterdir() if FileHead(entry).holds(*METADATA_FILES)]
     except OSError:

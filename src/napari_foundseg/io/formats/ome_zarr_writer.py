@@ -98,7 +98,7 @@ def _holds_labels_alone(path: Path) -> bool:
     try:
         content = json.loads((path / "zarr.json").read_bytes())
         labelled = "image-label" in content["attributes"]["ome"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return False
     return labelled and all(entry.name == "zarr.json" or entry.name.isdecimal() for entry in path.iterdir())
 

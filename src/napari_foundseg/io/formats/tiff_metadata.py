@@ -81,7 +81,7 @@ def _several(found: Any) -> list[Any]:
 
 def _add_colours(content: FileContent, found: Any) -> None:
     # Another program may use the same key for something else.
-    with suppress(ValueError, TypeError, AttributeError):
+    with suppress(ValueError, TypeError, AttributeError, RecursionError):
         texts = json.loads(found) if isinstance(found, str) else found
         content.colours = colours_from_text(texts)
 

@@ -6,6 +6,7 @@ import os
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError
 from napari_foundseg.core.labels import common_dtype
+from napari_foundseg.io.formats.free_memory import available_memory, format_bytes
 from napari_foundseg.io.journals.header import END, Header, is_base, is_step, note, step_of, with_note
 from napari_foundseg.io.journals.records import Records, appended
 
@@ -109,7 +111,7 @@ def _kept(folder: Path, pattern: str) -> list[Kept]:
             if kept.header.computer and not kept.header.is_own:
                 now = now or _file_time(folder)
             found.append(replace(kept, now=now))
-        except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        except Exception:  # noqa: BLE001 - whatever is in a file, the other journals are found
             continue
     return sorted(found, key=lambda kept: kept.changed, reverse=True)
 
@@ -174,14 +176,27 @@ def read_journal(path: Path) -> Recovered:
                 header = with_note(header, record)
                 if is_step(record) or is_base(record):
                     steps.append(step_of(record))
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        dtype = common_dtype(np.uint16, *(part.dtype for step in steps for part in step.parts))
+        labels = np.zeros(_checked(path, header.shape, dtype.itemsize), dtype)
+        known: dict[int, Any] = {}
+        for step in steps:
+            step.apply(labels)
+            known |= step.known_after
+    except (BadImageError, MemoryError):
+        raise
+    except Exception as error:
         raise BadImageError(path, f"it is no journal of napari-foundseg, or its beginning is lost ({error})") from error
-    labels = np.zeros(header.shape, common_dtype(np.uint16, *(part.dtype for step in steps for part in step.parts)))
-    known: dict[int, Any] = {}
-    for step in steps:
-        step.apply(labels)
-        known |= step.known_after
     return Recovered(header, labels, {label: facts for label, facts in known.items() if facts})
+
+
+def _checked(path: Path, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Return a shape for which there is memory; a BadImageError for others."""
+    size, free = prod(shape) * itemsize, available_memory()
+    if size > free:
+        raise BadImageError(
+            path, f"its labels are {format_bytes(size)}, but only {format_bytes(free)} of memory are free; close others"
+        )
+    return shape
 
 
 def end_journal(path: Path) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.editing.difference import Difference
 from napari_foundseg.core.editing.history import EditStep
 from napari_foundseg.core.editing.object_facts import Facts
+from napari_foundseg.io.files.json_file import parse_json
 from napari_foundseg.io.journals.process import Writer
 
 __all__ = [
@@ -28,6 +29,14 @@ __all__ = [
 END = b""
 #: As the length that a step begins with, these would be 1.7 GB.
 _NOTE = b"note"
+#: What the values of a header are.
+_KINDS = {
+    **dict.fromkeys(("image", "layer", "began", "computer", "host", "boot", "namespace", "born"), str),
+    **dict.fromkeys(("closed", "ready", "discarded"), bool),
+    "shape": list,
+    "process": int,
+    "place": dict,
+}
 _BASE = b"base"
 #: Pixels of the labels at the beginning that are one record: so much more memory is needed, whatever their size.
 _BLOCK = 1 << 22
@@ -99,10 +108,17 @@ class Header:
 
     @classmethod
     def from_json(cls, record: bytes) -> Self:
-        """Read a header; values that a later version has added are left out."""
+        """Read a header; values that a later version has added are left out. A ValueError if it is none."""
+        found = parse_json(record.removeprefix(_NOTE))
+        if not isinstance(found, dict):
+            raise ValueError("it is no table")  # noqa: TRY004 - handled like other damage
         known = {part.name for part in fields(cls)}
-        values = {name: value for name, value in json.loads(record.removeprefix(_NOTE)).items() if name in known}
-        return cls(**{**values, "shape": tuple(values["shape"])})
+        values = {name: value for name, value in found.items() if name in known}
+        shape = values["shape"]
+        odd = [name for name, value in values.items() if not isinstance(value, _KINDS.get(name, object))]
+        if odd or not all(isinstance(side, int) and side >= 0 for side in shape):
+            raise ValueError(f"its header has {odd[0] if odd else 'shape'}: {values[odd[0]] if odd else shape!r:.60}")
+        return cls(**{**values, "shape": tuple(shape)})
 
     def to_json(self) -> bytes:
         """Return the header as the first record."""

@@ -31,6 +31,8 @@ _UNSUPPORTED = {
 }  # fmt: skip
 #: Ways to begin a training that change the base's weights too.
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+#: Strengths are some tens.
+_LARGEST = 1e9
 _LORA = re.compile(r"^(?P<module>.+)\.lora_(?P<part>[AB])(?:\.[^.]+)?\.weight$")
 _PARTS = re.compile(r"(?:^|\.)((?:image_encoder|vision_encoder|prompt_encoder|mask_decoder)\..+)$")
 #: Modules of an encoder that was trained without the rest of its SAM.
@@ -71,7 +73,7 @@ def lora_settings(folder: Path) -> dict[str, Any]:
         raise _refused(folder, f"has the rank r: {rank!r:.40}, and not a whole number from 1")
     alpha = config.get("lora_alpha", 8)
     for name, value in (("lora_alpha", alpha), *alphas.items()):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST < value < _LARGEST:
             raise _refused(folder, f"has {name}: {value!r:.40}, and not a number")
     return {
         "r": rank,

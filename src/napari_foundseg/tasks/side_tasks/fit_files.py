@@ -101,10 +101,10 @@ def _is_same_fit(folder: Path, settings: FitSettings, model: FeatureExtractor) -
         known = json.loads((folder / "foundseg.json").read_bytes())
         before = known["settings"]
         key = known["backbone_key"]
-    except (OSError, ValueError, LookupError, TypeError):
+        now = settings.model_dump(mode="json", exclude=_NOT_OF_THE_FIT)
+        return bool(key == model.key and all(before.get(field, value) == value for field, value in now.items()))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
-    now = settings.model_dump(mode="json", exclude=_NOT_OF_THE_FIT)
-    return bool(key == model.key and all(before.get(field, value) == value for field, value in now.items()))
 
 
 def register(name: str, folder: Path) -> CatalogRow:

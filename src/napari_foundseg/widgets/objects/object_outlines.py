@@ -12,13 +12,10 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
 from napari_foundseg.core.editing.object_boxes import box_of
-from napari_foundseg.widgets.controls.colours import CHOSEN, CHOSEN_TOO, HALO, listed_colormap
 from napari_foundseg.widgets.layers.camera import find_camera
 from napari_foundseg.widgets.layers.layer_conversion import view_pixel
-from napari_foundseg.widgets.layers.layer_tags import TOOL
-from napari_foundseg.widgets.layers.overlay import part_transforms
-from napari_foundseg.widgets.layers.unique_name import unique_name
-from napari_foundseg.widgets.qt.numpy_thread import NumpyThread, collections_short
+from napari_foundseg.widgets.objects.outline_layer import FIRST, HALO_RIM, OTHERS, OutlineLayer
+from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,18 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ObjectOutlines", "shared_outlines"]
 
-#: Labels of the layer of outlines, which select its colours.
-_FIRST = 1
-_OTHERS = 2
-_HALO = 3
 #: Width of an outline on the screen.
 _SCREEN_PIXELS = 2.0
 #: Greatest number of voxels that are searched in the 3-D view.
 _MOST_VOXELS = 1 << 28
 #: Greatest number of pixels, once for each chosen object, that are searched in the window's thread.
 _QUICK = 1 << 22
-#: Milliseconds from the last outline that is needed to the removal of the layer.
-_REMOVAL = 100
 
 _shared: WeakKeyDictionary[Labels, ObjectOutlines] = WeakKeyDictionary()
 
@@ -69,29 +60,25 @@ class ObjectOutlines(QObject):
         self._history = history
         self._labels = history.layer
         self._ids: tuple[int, ...] = ()
-        self._layer: Labels | None = None
+        self._layer = OutlineLayer(viewer, history.layer)
         self._users: set[Hashable] = set()
         self._width = 0
         # One event of the user causes several here.
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.timeout.connect(self._draw)
-        # napari takes long to remove a layer; what was edited is drawn before that.
-        self._removal = QTimer(self)
-        self._removal.setSingleShot(True)
-        self._removal.setInterval(_REMOVAL)
-        self._removal.timeout.connect(self._remove)
         self._latest = NumpyThread()
         self._latest.done.connect(self._computed)
         history.stepped.connect(self._draw_soon)
         for emitter in self._emitters:
             emitter.connect(self._draw_soon)
         self._zoomed.connect(self._on_zoom)
+        self._layer.add()
 
     @property
     def layer(self) -> Labels | None:
         """The layer of outlines; None while none are shown."""
-        return self._layer
+        return None if self._layer.is_empty else self._layer.layer
 
     def show(self, ids: Sequence[int]) -> None:
         """Outline these objects and no others; the first has a colour of its own."""
@@ -110,12 +97,11 @@ class ObjectOutlines(QObject):
         if not self._users:
             _shared.pop(self._labels, None)
             self._soon.stop()
-            self._removal.stop()
             self._history.stepped.disconnect(self._draw_soon)
             for emitter in self._emitters:
                 emitter.disconnect(self._draw_soon)
             self._zoomed.disconnect(self._on_zoom)
-            self._remove()
+            self._layer.release()
 
     @property
     def _emitters(self) -> list[Any]:
@@ -132,7 +118,7 @@ class ObjectOutlines(QObject):
         return find_camera(self._viewer).events.zoom
 
     def _on_zoom(self, _event: Any = None) -> None:
-        if self._layer is not None and self._rim_width() != self._width:
+        if self.layer is not None and self._rim_width() != self._width:
             self._draw_soon()
 
     def _rim_width(self) -> int:
@@ -140,14 +126,14 @@ class ObjectOutlines(QObject):
         return max(1, round(_SCREEN_PIXELS * view_pixel(self._viewer, self._labels)))
 
     def _draw_soon(self, _event: Any = None) -> None:
-        if self._ids or self._layer is not None:
+        if self._ids or self.layer is not None:
             self._soon.start()
 
     def _draw(self) -> None:
         found = self._outlining() if self._ids and self._labels.visible else None
         if found is None or self._labels not in self._viewer.layers:
             self._latest.number += 1
-            self._removal.start()
+            self._layer.clear()
             return
         pixels, work = found
         if pixels * len(self._ids) <= _QUICK:
@@ -162,10 +148,9 @@ class ObjectOutlines(QObject):
 
     def _show_found(self, found: tuple[NDArray[np.uint8], list[int]] | None) -> None:
         if found is None or self._labels not in self._viewer.layers:
-            self._removal.start()
+            self._layer.clear()
         else:
-            self._removal.stop()
-            self._show(*found)
+            self._layer.show(*found)
 
     def _displayed(self) -> list[int]:
         """Return the axes of the layer that the viewer displays."""
@@ -202,44 +187,6 @@ class ObjectOutlines(QObject):
 
         return part.size, work
 
-    def _show(self, outlines: NDArray[np.uint8], corner: list[int]) -> None:
-        transforms = part_transforms(self._labels, corner)
-        layer = self._layer
-        if layer is not None and layer in self._viewer.layers:
-            layer.data = outlines
-            for name in ("scale", "translate", "rotate", "shear", "affine"):
-                # Each draws the layer again.
-                if not _is_same(getattr(layer, name), transforms[name]):
-                    setattr(layer, name, transforms[name])
-            return
-        self._layer = layer = Labels(
-            outlines,
-            name=unique_name(self._viewer.layers, "foundseg chosen"),
-            colormap=listed_colormap([CHOSEN, CHOSEN_TOO, HALO]),
-            opacity=1,
-            blending="translucent_no_depth",
-            metadata={TOOL: True},
-            **transforms,
-        )
-        layer.editable = False
-        selection = self._viewer.layers.selection
-        active = selection.active
-        chosen = set(selection)
-        self._viewer.add_layer(layer)
-        selection.clear()
-        selection.update(chosen)
-        selection.active = active
-
-    def _remove(self) -> None:
-        if self._layer is not None and self._layer in self._viewer.layers:
-            with collections_short():
-                self._viewer.layers.remove(self._layer)
-        self._layer = None
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return np.array_equal(getattr(one, "affine_matrix", one), getattr(other, "affine_matrix", other))
-
 
 def _outlines(ids: NDArray[Any], chosen: Sequence[int], width: int, axes: Sequence[int]) -> NDArray[np.uint8]:
     """Return the rims of objects, as wide as given, each with a halo outside of it; of all objects at once."""
@@ -254,10 +201,10 @@ def _outlines(ids: NDArray[Any], chosen: Sequence[int], width: int, axes: Sequen
         most = _spread(most, np.maximum, axes)
         least = _spread(least, np.minimum, axes)
     out = np.zeros(ids.shape, np.uint8)
-    out[((most != 0) & (most != own)) | ((least != none) & (least != own))] = _HALO
+    out[((most != 0) & (most != own)) | ((least != none) & (least != own))] = HALO_RIM
     rim = (own != 0) & (inside == 0)
-    out[rim] = _OTHERS
-    out[rim & (own == chosen[0])] = _FIRST
+    out[rim] = OTHERS
+    out[rim & (own == chosen[0])] = FIRST
     return out
 
 

@@ -144,6 +144,8 @@ def test_modules_that_were_trained_whole_replace_the_bases(adapter: Path) -> Non
         ({"r": 0}, "rank r: 0"),
         ({"r": 8}, "has rank 4 at .*says 8"),
         ({"lora_alpha": "much"}, "lora_alpha: 'much'"),
+        ({"lora_alpha": 10**400}, "lora_alpha: 1000"),
+        ({"alpha_pattern": {"lin1": 1e300}}, "lin1: 1e"),
         ({"alpha_pattern": {"(a+)+$": 1}}, "by the pattern"),
         ({"base_model_name_or_path": None}, "does not name its base.*small-sam"),
         ({"base_model_name_or_path": "owner/other"}, "no SAM of the catalogue.*small-sam"),
