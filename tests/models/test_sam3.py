@@ -13,17 +13,25 @@ from safetensors.torch import load_file, save_file
 
 import napari_foundseg as fs
 from napari_foundseg.core.contrast import Limits
-from napari_foundseg.core.errors import CheckpointError, PromptError
+from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, PromptError
 from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.class_protocols import ConceptQuery
 from napari_foundseg.models.importing import import_model
+from napari_foundseg.models.kept_models import model_bytes
 from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.sam.sam2_model import stretched
 from napari_foundseg.tasks import text
 from napari_foundseg.tasks.classes.concept_search import ConceptSettings, search_concepts
 from napari_foundseg.tasks.classes.concepts import TextInputs
 from tests.support import tiny_checkpoints
 
-TINY_WEIGHTS = {"sam3": lambda folder: [tiny_checkpoints.write("Sam3Model", folder / "sam3-small")]}
+TINY_WEIGHTS = {
+    "sam3": lambda folder: [
+        tiny_checkpoints.write("Sam3Model", folder / "sam3-small"),
+        tiny_checkpoints.write("Sam3VideoModel", folder / "sam3-whole"),
+    ]
+}
 
 
 @pytest.fixture(autouse=True)
@@ -80,29 +88,130 @@ def test_words_and_boxes_give_what_transformers_gives(folder: Path, shape: tuple
     assert scores[0] != scores[1] != scores[2]
 
 
-def test_the_published_folder_with_its_tracker_is_read(folder: Path, tmp_path: Path) -> None:
-    tensors = {f"detector_model.{name}": value for name, value in load_file(folder / "model.safetensors").items()}
-    tensors["tracker_model.memory_encoder.projection.weight"] = torch.zeros(4, 4)
-    tensors["tracker_neck.fpn_layers.0.proj1.weight"] = torch.zeros(4, 4)
-    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    whole = {"architectures": ["Sam3VideoModel"], "model_type": "sam3_video", "detector_config": config}
-    (tmp_path / "config.json").write_text(json.dumps(whole), "utf-8")
-    for file in folder.iterdir():
-        if file.name not in ("config.json", "model.safetensors"):
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-    row = import_model(tmp_path, name="whole")
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_checkpoints.write("Sam3VideoModel", tmp_path_factory.mktemp("sam3") / "sam3-whole")
+
+
+def test_the_published_folder_gives_concepts_prompts_and_frames_with_one_encoder(whole: Path) -> None:
+    row = import_model(whole)
     assert (row.family, row.title) == ("sam3", "SAM 3")
-    own, other = load_model("whole"), load_model(import_model(folder, name="half").name)
+    assert {"ConceptMasks", "Promptable", "Propagating"} <= set(row.protocols)
+    model = load_model(row.name)
     rgb = picture()
-    a, b = (model.concept_masks(rgb, [ConceptQuery("cell")], 0.0)[0] for model in (own, other))
-    assert [mask.predicted_iou for mask in a] == pytest.approx([mask.predicted_iou for mask in b], abs=1e-5)
+    query = ConceptQuery("cell")
+    found = model.concept_masks(rgb, [query], 0.0)[0]
+    wanted = [score for score, mask in expected(whole, rgb, text=["cell"]) if mask.any()]
+    assert [mask.predicted_iou for mask in found] == pytest.approx(wanted, abs=1e-5)
+    encoders = [model.network.vision_encoder.backbone, model._concepts.network.vision_encoder.backbone]
+    assert encoders[0] is encoders[1]
+    tracker = sum(part.numel() for name, part in model.network.named_parameters() if ".backbone." not in name)
+    concepts = sum(part.numel() for part in model._concepts.network.parameters())
+    assert model_bytes(model) == pytest.approx(4 * (tracker + concepts), rel=0.02)
 
 
-def test_full_size_names_and_shapes_are_the_published_ones() -> None:
-    path = Path(__file__).parents[1] / "data" / "layouts" / "sam3-detector.json"
+@pytest.mark.parametrize("shape", [(56, 112), (224, 112)])
+def test_points_and_boxes_give_what_transformers_gives(whole: Path, shape: tuple[int, int]) -> None:
+    """The plain tracker of transformers, which does not load from the folder: it is given the tensors by name.
+
+    Its features are those of the tracker for films: transformers 5.24 adds the plain one's *no memory* to a map that is
+    not used.
+    """
+    model = load_model(import_model(whole).name)
+    tensors = model.network.state_dict()
+    config = model.network.config.to_dict() | {"model_type": "sam3_tracker"}
+    oracle = transformers.Sam3TrackerModel(transformers.Sam3TrackerConfig(
+        vision_config=config["vision_config"], prompt_encoder_config=config["prompt_encoder_config"],
+        mask_decoder_config=config["mask_decoder_config"],
+    )).eval()  # fmt: skip
+    oracle.load_state_dict({name: tensors[name] for name in oracle.state_dict()})
+    rgb = picture(shape)
+    side = 112
+    scale = torch.tensor([side / shape[1], side / shape[0]])
+    prompts = {
+        Prompt(points=[(30, 40)]): {"input_points": [[40.0, 30.0]], "input_labels": [1]},
+        Prompt(points=[(30, 40), (50, 10)], labels=[1, 0]): {
+            "input_points": [[40.0, 30.0], [10.0, 50.0]], "input_labels": [1, 0],
+        },
+        Prompt(box=(10, 12, 50, 45)): {"input_boxes": [[12.0, 10.0, 45.0, 50.0]]},
+    }  # fmt: skip
+    embedding = model.encode(rgb)
+    for prompt, asked in prompts.items():
+        given = {}
+        if "input_points" in asked:
+            given["input_points"] = (torch.tensor(asked["input_points"]) * scale)[None, None]
+            given["input_labels"] = torch.tensor(asked["input_labels"])[None, None]
+        else:
+            given["input_boxes"] = (torch.tensor(asked["input_boxes"]).reshape(-1, 2, 2) * scale).reshape(1, -1, 4)
+        pixels = stretched(rgb, side, (0.5,) * 3, (0.5,) * 3)
+        with torch.inference_mode():
+            features = model.network.get_image_embeddings(pixels)
+            found = oracle(image_embeddings=features, **given, multimask_output=True)
+            large = torch.nn.functional.interpolate(found.pred_masks[0], shape, mode="bilinear", align_corners=False)
+        (own,) = model.decode(embedding, [prompt], multimask=True)
+        assert np.abs(own.logits - large[0].numpy()).max() < 1e-4
+        assert own.predicted_iou == pytest.approx(found.iou_scores[0, 0].numpy(), abs=1e-5)
+
+
+def test_its_tracker_takes_clicks_in_prompt_and_goes_through_a_stack(whole: Path) -> None:
+    name = import_model(whole, name="sam3-whole").name
+    stack = np.stack([picture((60, 80)), 255 - picture((60, 80)), picture((60, 80))])
+    image = fs.Image(stack, axes="ZYXC", normalisation=Limits(low=0, high=255))
+    clicked = fs.prompt(image, [{"points": [[1, 20, 30]]}], model=name)
+    assert clicked.labels.shape == (3, 60, 80)
+    followed = fs.propagate(image, [{"box": [1, 10, 12, 1, 40, 50]}], model=name)
+    assert followed.labels.shape == (3, 60, 80)
+    assert np.array_equal(fs.replay(followed.provenance, image).labels, followed.labels)
+
+
+def test_a_folder_of_the_tracker_alone_takes_prompts_and_no_words(whole: Path, tmp_path: Path) -> None:
+    model = load_model(import_model(whole).name)
+    model.network.save_pretrained(tmp_path / "tracker")
+    row = import_model(tmp_path / "tracker", name="tracker")
+    assert "ConceptMasks" not in row.protocols
+    other = load_model("tracker")
+    rgb = picture()
+    prompt = Prompt(points=[(30, 40)])
+    a, b = (one.decode(one.encode(rgb), [prompt], multimask=True)[0] for one in (model, other))
+    assert np.allclose(a.logits, b.logits, atol=1e-3)
+    with pytest.raises(ModelNotFoundError, match="cannot do this"):
+        fs.text(fs.Image(rgb, axes="YXC"), ["cell"], model="tracker")
+
+
+def test_tensors_of_the_tracker_are_found_under_either_name(whole: Path, tmp_path: Path) -> None:
+    """transformers writes its part's name twice, and reads it once too."""
+    tensors = {
+        name.replace("tracker_model.tracker_model.", "tracker_model."): value
+        for name, value in load_file(whole / "model.safetensors").items()
+    }
+    for file in whole.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    own, other = (load_model(import_model(path, name=path.name).name) for path in (whole, tmp_path))
+    a, b = (one.network.mask_decoder.state_dict() for one in (own, other))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_published_folder_without_its_tracker_is_refused(whole: Path, tmp_path: Path) -> None:
+    tensors = {k: v for k, v in load_file(whole / "model.safetensors").items() if ".memory_encoder." not in k}
+    for file in whole.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lack .* of Sam3TrackerVideoModel"):
+        load_model(import_model(tmp_path, name="cut").name)
+
+
+@pytest.mark.parametrize(
+    ("file", "kind", "config"),
+    [
+        ("sam3-detector", "Sam3Model", "Sam3Config"),
+        ("sam3-tracker", "Sam3TrackerVideoModel", "Sam3TrackerVideoConfig"),
+    ],
+)
+def test_full_size_names_and_shapes_are_the_published_ones(file: str, kind: str, config: str) -> None:
+    path = Path(__file__).parents[1] / "data" / "layouts" / f"{file}.json"
     with torch.device("meta"):
-        network = transformers.Sam3Model(transformers.Sam3Config())
+        network = getattr(transformers, kind)(getattr(transformers, config)())
     ours = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     assert ours == json.loads(path.read_text("utf-8"))
 

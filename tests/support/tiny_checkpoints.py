@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import transformers as tf
 
+from tests.support.small_sam2 import filled
+
 NAMES = {0: "cell", 1: "debris", 2: "vessel", 3: "tissue"}
 LABELS = {"id2label": NAMES, "label2id": {name: i for i, name in NAMES.items()}}
 
@@ -243,8 +245,7 @@ def siglip(folder: Path) -> None:
     tf.SiglipImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
 
 
-#: Writers of a folder for each model of language.
-def sam3(folder: Path) -> None:
+def _sam3_detector(wide: int = 32) -> Any:
     vit = {
         "model_type": "sam3_vit_model", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
         "num_attention_heads": 2, "image_size": 112, "patch_size": 14, "window_size": 4, "global_attn_indexes": [1],
@@ -255,20 +256,52 @@ def sam3(folder: Path) -> None:
         "num_attention_heads": 2, "max_position_embeddings": 32, "projection_dim": 32, "bos_token_id": VOCABULARY - 2,
         "eos_token_id": VOCABULARY - 1,
     }  # fmt: skip
-    vision = {"backbone_config": vit, "fpn_hidden_size": 32, "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]]}
-    part = {"hidden_size": 32, "num_attention_heads": 2, "intermediate_size": 64, "num_layers": 1}
-    config = tf.Sam3Config(
+    vision = {"backbone_config": vit, "fpn_hidden_size": wide, "backbone_feature_sizes": [[32, 32], [16, 16], [8, 8]]}
+    part = {"hidden_size": wide, "num_attention_heads": 2, "intermediate_size": 64, "num_layers": 1}
+    return tf.Sam3Config(
         vision_config=vision, text_config=text, geometry_encoder_config=part, detr_encoder_config=part,
         detr_decoder_config={**part, "num_queries": 8},
-        mask_decoder_config={"hidden_size": 32, "num_attention_heads": 2},
+        mask_decoder_config={"hidden_size": wide, "num_attention_heads": 2},
     )  # fmt: skip
-    _save(tf.Sam3Model(config), folder)
+
+
+def _sam3_files(folder: Path) -> None:
     clip_tokenizer(folder)
     tf.Sam3ImageProcessor(size={"height": 112, "width": 112}).save_pretrained(folder)
 
 
+def sam3(folder: Path) -> None:
+    _save(tf.Sam3Model(_sam3_detector()), folder)
+    _sam3_files(folder)
+
+
+def sam3_video(folder: Path) -> None:
+    """Write a folder as it is published: detector and tracker with one encoder."""
+    wide = 128  # more than the 64 channels of a memory, as in the published one
+    detector = _sam3_detector(wide).to_dict()
+    tracker = {
+        "vision_config": detector["vision_config"], "image_size": 112,
+        "prompt_encoder_config": {"hidden_size": wide, "image_size": 112},
+        "mask_decoder_config": {
+            "hidden_size": wide, "mlp_dim": 24, "iou_head_hidden_dim": wide, "num_attention_heads": 4,
+        },
+        "memory_attention_hidden_size": wide, "memory_attention_num_layers": 2,
+        "memory_attention_feed_forward_hidden_size": wide, "memory_encoder_hidden_size": wide,
+        "memory_fuser_embed_dim": wide, "memory_fuser_intermediate_dim": wide, "mask_downsampler_embed_dim": wide,
+    }  # fmt: skip
+    network = tf.Sam3VideoModel(tf.Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
+    tensors = network.tracker_model.state_dict()
+    shapes = {key: tuple(value.shape) for key, value in tensors.items()}
+    values = filled({key.replace("proj_out", "layers.2"): shape for key, shape in shapes.items()})
+    network.tracker_model.load_state_dict({key: values[key.replace("proj_out", "layers.2")] for key in shapes})
+    _save(network, folder)
+    _sam3_files(folder)
+
+
+#: Writers of a folder for each model of language.
 LANGUAGE: dict[str, Callable[[Path], None]] = {
     "Sam3Model": sam3,
+    "Sam3VideoModel": sam3_video,
     "CLIPSegForImageSegmentation": clipseg,
     "CLIPModel": clip,
     "SiglipModel": siglip,

@@ -41,7 +41,7 @@ class _Unsupported(NamedTuple):
 _MODELS: Final = (
     _Unsupported("SAM 3", "as transformers' folder SAM 3 is: hf download facebook/sam3, then import hf:facebook/sam3",
                  r"sam[-_ .]?3\.(1|pt)", r"^(model\.)?detector\.(backbone|geometry_encoder)\.",
-                 ("sam3_tracker", "sam3_tracker_video")),
+                 ("sam3_tracker",)),
     _Unsupported("SAM-Med3D", "it segments volumes at once; for each slice use SAM, MedSAM or micro-sam",
                  r"sam[-_ ]?med[-_ ]?3d", r"(^|\.)image_encoder\.patch_embed\.proj\.weight$", axes=5),
     _Unsupported("TopoLoRA-SAM", _SAMS, r"topo[-_ ]?lora", r"(^|\.)image_encoder\..*\.lora_A$"),

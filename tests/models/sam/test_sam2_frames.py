@@ -1,4 +1,4 @@
-"""SAM 2 and EdgeTAM through frames: as transformers' own sessions and the authors' package follow objects."""
+"""SAM 2, EdgeTAM and SAM 3's tracker through frames: as transformers and the authors' package follow objects."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 import napari_foundseg as fs
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.catalog import save_row
+from napari_foundseg.models.catalog import packaged, save_row
+from napari_foundseg.models.families.language import sam3
 from napari_foundseg.models.frame_protocols import FrameMasks, FramePrompt
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.sam.sam2_checkpoint import load_network
 from napari_foundseg.models.sam.sam2_frames import Sam2FrameModel
 from napari_foundseg.models.sam.sam2_layout import HIERAS, Hiera
 from napari_foundseg.models.sam.sam2_model import stretched
+from tests.support import tiny_checkpoints
 from tests.support.small_sam2 import (
     BLOCKS,
     EDGETAM_WINDOW,
@@ -59,13 +61,18 @@ class Frames(Sequence[Any]):
 
 
 @pytest.fixture(scope="module")
-def networks() -> dict[str, Any]:
-    return {kind: small_network(kind) for kind in ("sam2_video", "edgetam_video")}
+def networks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tiny_checkpoints.write("Sam3VideoModel", tmp_path_factory.mktemp("sam3") / "sam3")
+    row = packaged()["sam3"]
+    return {kind: small_network(kind) for kind in ("sam2_video", "edgetam_video")} | {
+        "sam3": sam3.load(row, folder, "cpu").network
+    }
 
 
-@pytest.fixture(params=["sam2_video", "edgetam_video"])
+@pytest.fixture(params=["sam2_video", "edgetam_video", "sam3"])
 def model(request: pytest.FixtureRequest, networks: dict[str, Any]) -> Sam2FrameModel:
-    return Sam2FrameModel(networks[request.param], "small", "small@0")
+    kind = sam3.Sam3Tracker if request.param == "sam3" else Sam2FrameModel
+    return kind(networks[request.param], "small", "small@0")
 
 
 @pytest.fixture
@@ -83,14 +90,21 @@ def followed(
     return {one.frame: one for one in found}
 
 
-def own_session(network: Any, count: int, prompts: Sequence[tuple[int, int, Prompt]]) -> dict[int, torch.Tensor]:
+def own_session(
+    model: Sam2FrameModel, count: int, prompts: Sequence[tuple[int, int, Prompt]]
+) -> dict[int, torch.Tensor]:
     """Follow objects as transformers' documentation does it: all is kept, and all frames are read before."""
-    processor = (
-        transformers.Sam2VideoProcessor(transformers.Sam2ImageProcessor(), transformers.Sam2VideoVideoProcessor(),
-                                        target_size=WINDOW)
-    )  # fmt: skip
-    frames = torch.cat([stretched(picture(*SIZE, at), WINDOW) for at in range(count)])
-    kind = "EdgeTamVideo" if "edgetam" in network.config.model_type else "Sam2Video"
+    network = model.network
+    kind = {"sam2_video": "Sam2Video", "edgetam_video": "EdgeTamVideo", "sam3_tracker_video": "Sam3TrackerVideo"}[
+        network.config.model_type
+    ]
+    is_sam3 = kind == "Sam3TrackerVideo"
+    of_processor = kind if is_sam3 else "Sam2Video"
+    processor = getattr(transformers, f"{of_processor}Processor")(
+        transformers.Sam2ImageProcessor(), transformers.Sam2VideoVideoProcessor(), target_size=network.image_size
+    )
+    colours = ((0.5,) * 3, (0.5,) * 3) if is_sam3 else ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    frames = torch.cat([stretched(picture(*SIZE, at), network.image_size, *colours) for at in range(count)])
     session = getattr(transformers, f"{kind}InferenceSession")(frames, *SIZE, dtype=torch.float32)
     for frame, number, prompt in prompts:
         given: dict[str, Any] = {}
@@ -130,7 +144,7 @@ def test_one_object_is_followed_exactly_as_in_transformers_own_session(
 ) -> None:
     """Onward, back, and with corrections; equal to the last bit."""
     count = 9 if prompts[0][0] == 8 else 7
-    expected = own_session(model.network, count, prompts)
+    expected = own_session(model, count, prompts)
     found = followed(model, count, prompts)
     for frame, masks in found.items():
         assert masks.object_ids.tolist() == [prompts[0][1]]
@@ -141,7 +155,7 @@ def test_one_object_is_followed_exactly_as_in_transformers_own_session(
 
 def test_two_objects_are_followed_as_in_transformers_own_session(model: Sam2FrameModel) -> None:
     prompts = [(2, 1, POINT), (2, 2, BOX)]
-    expected = own_session(model.network, 5, prompts)
+    expected = own_session(model, 5, prompts)
     for frame, masks in followed(model, 5, prompts).items():
         assert masks.object_ids.tolist() == [1, 2]
         # It remembers both at once, which rounds the bfloat16 numbers that it keeps differently.
@@ -154,7 +168,7 @@ def test_two_objects_are_followed_as_in_transformers_own_session(model: Sam2Fram
 def test_what_is_forgotten_is_not_looked_at(sam2: Sam2FrameModel) -> None:
     """More frames than any memory reaches, from the middle both ways; nothing differs from a session that keeps all."""
     prompts = [(21, 1, POINT), (24, 1, BOX)]
-    expected = own_session(sam2.network, 42, prompts)
+    expected = own_session(sam2, 42, prompts)
     for frame, masks in followed(sam2, 42, prompts).items():
         assert_array_equal(masks.logits, expected[frame])
 

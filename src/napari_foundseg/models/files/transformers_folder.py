@@ -22,6 +22,7 @@ __all__ = [
     "architecture_of",
     "check_tokens",
     "class_names",
+    "config_and_tensors",
     "image_processor",
     "network",
     "network_of",
@@ -84,6 +85,12 @@ def network(path: Path, architecture: str, device: str) -> Any:
 
     Raises CheckpointError if the folder lacks a file, weights and ``config.json`` disagree, or it names code.
     """
+    config, tensors = config_and_tensors(path)
+    return network_of(path, architecture, config, tensors).to(device)
+
+
+def config_and_tensors(path: Path) -> tuple[Any, Mapping[str, Any]]:
+    """Return the configuration of a folder, of transformers' class, and its tensors; CheckpointError if it has none."""
     import transformers
 
     tensors = read_tensors(path)
@@ -96,8 +103,7 @@ def network(path: Path, architecture: str, device: str) -> Any:
         if getattr(config, "id2label", None):
             names = class_names({"id2label": config.id2label})
             config.id2label = dict(enumerate(names))
-        model = _checked(path, architecture, config, tensors)
-    return model.to(device)
+    return config, tensors
 
 
 def network_of(path: Path, architecture: str, config: Any, tensors: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""SAM 2, SAM 2.1, MedSAM2 and EdgeTAM through the frames of a film or the slices of a stack.
+"""SAM 2, SAM 2.1, MedSAM2, EdgeTAM and the tracker of SAM 3 through the frames of a film or the slices of a stack.
 
 The sessions of transformers do the work, one for each object, so that objects do not change each other; all read the
 features of a frame from one cache. Frames are read when they are needed, and of what a session remembers only that is
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.frame_protocols import FrameMasks, FramePrompt
 from napari_foundseg.models.sam.frame_prompts import merged_prompts, stands_alone
-from napari_foundseg.models.sam.sam2_model import CORNERS, Sam2Model, stretched
+from napari_foundseg.models.sam.sam2_model import CORNERS, Sam2Model
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["Sam2FrameModel", "sam2_model"]
 
 #: Sessions of transformers by the ``model_type`` of the network.
-_SESSIONS = {"sam2_video": "Sam2VideoInferenceSession", "edgetam_video": "EdgeTamVideoInferenceSession"}
+_SESSIONS = {
+    "sam2_video": "Sam2VideoInferenceSession",
+    "edgetam_video": "EdgeTamVideoInferenceSession",
+    "sam3_tracker_video": "Sam3TrackerVideoInferenceSession",
+}
 
 
 class Sam2FrameModel(Sam2Model):
@@ -84,22 +88,24 @@ class Sam2FrameModel(Sam2Model):
 
         kind = getattr(transformers, _SESSIONS[self.network.config.model_type])
         session = kind(inference_device=self.device, inference_state_device=self.device, dtype=torch.float32)
-        session.processed_frames = _Pixels(frames, self.window)
+        session.processed_frames = _Pixels(frames, self.pixels)
         return session
 
 
 class _Pixels:
     """Frames as the network takes them, in place of the mapping that a session holds."""
 
-    def __init__(self, frames: Sequence[NDArray[np.uint8]], window: int) -> None:
+    def __init__(
+        self, frames: Sequence[NDArray[np.uint8]], pixels: Callable[[NDArray[np.uint8]], torch.Tensor]
+    ) -> None:
         self._frames = frames
-        self._window = window
+        self._pixels = pixels
 
     def __len__(self) -> int:
         return len(self._frames)
 
     def __getitem__(self, at: int) -> torch.Tensor:
-        return stretched(self._frames[at], self._window)[0]
+        return self._pixels(self._frames[at])[0]
 
 
 class _Seen:
@@ -176,7 +182,7 @@ class _Track:
             side = self._model.window
             points = torch.as_tensor(yx[:, ::-1].copy(), dtype=torch.float)
             # In float32, as the processor of transformers does it.
-            points = torch.stack([points[:, 0] * (side / columns), points[:, 1] * (side / rows)], dim=1)[None, None]
+            points = (points * (side / torch.tensor([columns, rows], dtype=torch.float)))[None, None]
             shown = {"point_coords": points, "point_labels": torch.tensor(labels, dtype=torch.int)[None, None]}
             session.add_point_inputs(0, frame, shown)
         session.obj_with_new_inputs = [self.number]

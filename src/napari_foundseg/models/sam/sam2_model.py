@@ -1,4 +1,4 @@
-"""SAM 2 (Ravi et al. 2024), SAM 2.1 and EdgeTAM on pictures, through transformers.
+"""SAM 2 (Ravi et al. 2024), SAM 2.1, EdgeTAM and the tracker of SAM 3 on pictures, through transformers.
 
 A picture is stretched to the network's square, whatever its shape. Unlike SAM 1's, masks are resized from the small
 logits to the picture in one step, and the decoder uses features of three sizes.
@@ -6,7 +6,8 @@ logits to the picture in one step, and the decoder uses features of three sizes.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +22,18 @@ if TYPE_CHECKING:
 
 __all__ = ["CORNERS", "Sam2Model", "stretched"]
 
-#: Mean and deviation of ImageNet's colours, 0 to 1.
-_MEAN = (0.485, 0.456, 0.406)
-_DEVIATION = (0.229, 0.224, 0.225)
 #: Labels of the corners of a box, which are passed before the points.
 CORNERS = (2, 3)
 
 
 class Sam2Model(PromptedMasks):
     """A network of transformers that implements `Promptable`, `PointGrid` and `FeatureExtractor`."""
+
+    #: Which preparation of pictures it is; a part of the key of embeddings.
+    prepared_as: ClassVar[str] = "sam2"
+    #: Mean and deviation of colours, 0 to 1, that pictures are normalised by: ImageNet's.
+    mean: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
+    deviation: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
 
     def __init__(self, network: Any, name: str, key: str) -> None:
         super().__init__(name, key)
@@ -48,7 +52,13 @@ class Sam2Model(PromptedMasks):
     @property
     def preprocessing(self) -> str:  # type: ignore[override] # of this window
         """What `encode` does to a picture: equal values mean equal features."""
-        return f"sam2 stretched to {self.window}"
+        return f"{self.prepared_as} stretched to {self.window}"
+
+    @property
+    def padding(self) -> tuple[int, int, int]:
+        """What fills a window beside a picture whose features are asked for: the mean of its colours."""
+        red, green, blue = (round(255 * value) for value in self.mean)
+        return red, green, blue
 
     @property
     def mask_side(self) -> int:
@@ -67,13 +77,16 @@ class Sam2Model(PromptedMasks):
         self.network.to("cpu")
         return True
 
+    def pixels(self, rgb: NDArray[np.uint8]) -> torch.Tensor:
+        """Return a picture as the encoder takes it, (1, 3, window, window)."""
+        return stretched(rgb, self.window, self.mean, self.deviation)
+
     def _encoded(self, rgb: NDArray[np.uint8]) -> SamEmbedding:
         """Encode a picture, stretched to the window."""
         import torch
 
         with torch.inference_mode():
-            pixels = stretched(rgb, self.window).to(self.device)
-            *finer, features = self.network.get_image_embeddings(pixels)
+            *finer, features = self.network.get_image_embeddings(self.pixels(rgb).to(self.device))
         return SamEmbedding(features, (rgb.shape[0], rgb.shape[1]), (self.window, self.window), tuple(finer))
 
     def _low_resolution(
@@ -121,7 +134,12 @@ class Sam2Model(PromptedMasks):
         return embedding.enlarger(small, small, small)
 
 
-def stretched(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
+def stretched(
+    rgb: NDArray[np.uint8],
+    side: int,
+    mean: Sequence[float] = Sam2Model.mean,
+    deviation: Sequence[float] = Sam2Model.deviation,
+) -> torch.Tensor:
     """Return a picture as the encoder takes it, as the reference resizes: bilinear with anti-aliasing.
 
     Parameters
@@ -130,11 +148,13 @@ def stretched(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
         The picture.
     side : int
         Rows and columns of the result.
+    mean, deviation : sequence of float
+        Of red, green and blue, 0 to 1; by default ImageNet's.
 
     Returns
     -------
     (1, 3, side, side) tensor of float32
-        Less ImageNet's mean, in its deviations.
+        Less the mean, in deviations.
     """
     import torch
     from torch.nn import functional
@@ -142,5 +162,5 @@ def stretched(rgb: NDArray[np.uint8], side: int) -> torch.Tensor:
     pixels = torch.as_tensor(np.ascontiguousarray(rgb)).movedim(-1, 0)[None].float() / 255
     if pixels.shape[-2:] != (side, side):
         pixels = functional.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
-    mean, deviation = (torch.tensor(values)[:, None, None] for values in (_MEAN, _DEVIATION))
-    return (pixels - mean) / deviation
+    less, scale = (torch.tensor(values)[:, None, None] for values in (mean, deviation))
+    return (pixels - less) / scale

@@ -1,6 +1,7 @@
 """SAM 3 (Carion et al., 2025, arXiv 2511.16719): every object of a concept, which words or boxes describe.
 
-The network and its processing are transformers' own; the weights are gated, and users bring theirs.
+The published folder holds its tracker too, which takes points, boxes and masks, and follows objects through frames.
+Networks and processing are transformers' own; the weights are gated, and users bring theirs.
 """
 
 from __future__ import annotations
@@ -17,25 +18,32 @@ from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_protocols import ConceptQuery
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
+from napari_foundseg.models.files.checkpoints import read_config
 from napari_foundseg.models.loaded import LoadedWords
+from napari_foundseg.models.sam.sam2_checkpoint import SAM2_PROTOCOLS
+from napari_foundseg.models.sam.sam2_frames import Sam2FrameModel
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FAMILY", "Sam3Model", "load", "recognise"]
+__all__ = ["FAMILY", "Sam3Model", "Sam3WithTracker", "load", "recognise"]
 
+#: Not `FeatureExtractor`: what is like an example it finds better by its boxes.
+_OF_TRACKER = tuple(name for name in SAM2_PROTOCOLS if name != "FeatureExtractor")
 FAMILY = Family(
     rank=42,
     title="SAM 3",
-    protocols=("ConceptMasks",),
-    verified_against="transformers: its forward pass and its post-processing, equal within 1e-5",
-    packages=(Package("transformers"),),
+    protocols=("ConceptMasks", *_OF_TRACKER),
+    verified_against="transformers: concepts within 1e-5, prompts within 1e-4, frames exactly equal",
+    packages=(Package("transformers", "5.24"), Package("segment-anything")),
     expects="as is",
 )
 
-_ARCHITECTURE = "Sam3Model"
-#: Kinds of transformers' folders that hold this network; the published one holds the tracker too.
-_KINDS = ("sam3", "sam3_video")
+#: What folders of transformers hold, by their ``model_type``. The published one has all of it.
+_PROTOCOLS = {"sam3": ("ConceptMasks",), "sam3_video": FAMILY.protocols, "sam3_tracker_video": _OF_TRACKER}
+#: Tensors of the tracker in a folder with all of it, and those of the encoder, which both networks use.
+_TRACKER = ("tracker_model.", "tracker_neck.")
+_ENCODER = "detector_model.vision_encoder.backbone."
 #: What the network is told where boxes alone say what is meant, as transformers' processor does.
 _BOXES_ALONE = "visual"
 _TOKENS = 32
@@ -103,22 +111,76 @@ class Sam3Model(LoadedWords):
         }
 
 
-def load(row: CatalogRow, path: Path, device: str) -> Sam3Model:
+class Sam3Tracker(Sam2FrameModel):
+    """The tracker of SAM 3, which is a SAM 2 with another encoder; implements `Promptable` and `Propagating`."""
+
+    prepared_as = "sam3"
+    mean = (0.5, 0.5, 0.5)
+    deviation = (0.5, 0.5, 0.5)
+
+
+class Sam3WithTracker(Sam3Tracker):
+    """SAM 3 as it is published: concepts, prompts and frames, with one encoder for all."""
+
+    def __init__(self, tracker: Any, concepts: Sam3Model) -> None:
+        super().__init__(tracker, concepts.name, concepts.key)
+        tracker.vision_encoder.backbone = concepts.network.vision_encoder.backbone
+        self._concepts = concepts
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens that a text may have, start and end included."""
+        return self._concepts.longest_text
+
+    @property
+    def most_objects(self) -> int:
+        """How many objects of a concept it can return for a picture."""
+        return self._concepts.most_objects
+
+    def token_count(self, text: str) -> int:
+        """Return how many tokens a text has."""
+        return self._concepts.token_count(text)
+
+    def concept_masks(
+        self, rgb: NDArray[np.uint8], queries: Sequence[ConceptQuery], threshold: float
+    ) -> list[list[Mask]]:
+        """Return the objects of each concept, the best first."""
+        return self._concepts.concept_masks(rgb, queries, threshold)
+
+    def to_cpu(self) -> bool:
+        """Move both networks to the CPU permanently."""
+        self._concepts.network.to("cpu")
+        return super().to_cpu()
+
+
+def load(row: CatalogRow, path: Path, device: str) -> Sam3Model | Sam3Tracker:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    kind = read_config(path).get("model_type")
+    if kind == "sam3_tracker_video":
+        return Sam3Tracker(transformers_folder.network(path, "Sam3TrackerVideoModel", device), row.name, row.key)
     images = transformers_folder.image_processor(path)
     tokenizer = transformers_folder.tokenizer(path)
-    network = transformers_folder.network(path, _ARCHITECTURE, device)
+    config, tensors = transformers_folder.config_and_tensors(path)
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_TRACKER)}
+    network = transformers_folder.network_of(path, "Sam3Model", config, own).to(device)
     transformers_folder.check_tokens(path, tokenizer, network.vocab_size)
-    return Sam3Model(network, images, tokenizer, row)
+    concepts = Sam3Model(network, images, tokenizer, row)
+    if kind == "sam3":
+        return concepts
+    used = {name: tensor for name, tensor in tensors.items() if name.startswith((*_TRACKER, _ENCODER))}
+    tracker = transformers_folder.network_of(path, "Sam3TrackerVideoModel", config, used)
+    return Sam3WithTracker(tracker.to(device), concepts)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Return fields of the row if a folder is of this family."""
-    if found.config.get("model_type") in _KINDS:
-        return {
-            "title": "SAM 3",
-            "code_licence": "Apache-2.0",
-            "weights_licence": "SAM License",
-            "input": "2-D, any dtype, grey or RGB",
-        }
-    return None
+    kind = found.config.get("model_type")
+    if kind not in _PROTOCOLS:
+        return None
+    return {
+        "title": "SAM 3",
+        "protocols": _PROTOCOLS[kind],
+        "code_licence": "Apache-2.0",
+        "weights_licence": "SAM License",
+        "input": "2-D, any dtype, grey or RGB",
+    }
