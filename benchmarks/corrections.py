@@ -10,7 +10,8 @@ a seed), or in its middle half; what is thinner is clicked where it is deepest. 
 - clicks where an object is missing, and then in what is still wrong,
 - outlines again what is still below 0.8, by clicks anywhere in the largest part that is wrong,
 
-and gives an object up after six clicks. Everything is done by the functions that the forms call.
+and gives an object up after six clicks. A mask that is good while it is outlined under the pointer is accepted by the
+key, without a click. Everything is done by the functions that the forms call, with the model that they use.
 
     python benchmarks/corrections.py [--every N] [--images N] [--way anywhere] [--cache FOLDER]
 """
@@ -36,6 +37,7 @@ from napari_foundseg.core.editing import edits
 from napari_foundseg.core.labels import add_mask
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.widgets.editing import mask_writing
+from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from splits import SMALLEST, WAYS, Pixel, click
 
 GOOD = 0.8
@@ -46,10 +48,12 @@ Bool = NDArray[np.bool_]
 #: What this version of the package offers.
 MOVED = importlib.util.find_spec("napari_foundseg.core.editing.split_edits") is not None
 split = importlib.import_module(f"napari_foundseg.core.editing.{'split_edits' if MOVED else 'edits'}").split
+SEES = hasattr(fs, "split")
 LOOKS = "picture" in inspect.signature(split).parameters
 NEAREST = getattr(mask_writing, "object_at", None)
 TAKES = hasattr(mask_writing, "clicked_others")
 TAKES_NEW = "taken" in inspect.signature(mask_writing.add_objects).parameters
+HOVERS = hasattr(PromptWidget, "accept_shown")
 POINTED = importlib.util.find_spec("napari_foundseg.widgets.objects.pointed_object") is not None
 
 
@@ -150,8 +154,11 @@ class Annotator:
             if not LOOKS:
                 ids = ids[:2]
             clicks = [click((self.truth == i) & (self.labels == p), self.way, self.rng) for i in ids]
-            more: dict[str, Any] = {"picture": lambda box: self.grey[box]} if LOOKS else {}
-            self.write(split(self.labels, p, clicks, [1.0, 1.0], int(self.labels.max()) + 1, **more))
+            if SEES:
+                self.labels = fs.split(self.seen, self.labels, p, clicks).labels.astype(np.int64)
+            else:
+                more: dict[str, Any] = {"picture": lambda box: self.grey[box]} if LOOKS else {}
+                self.write(split(self.labels, p, clicks, [1.0, 1.0], int(self.labels.max()) + 1, **more))
             self.count("split", len(clicks) + 1 + (not POINTED))
 
     def merge(self) -> None:
@@ -189,20 +196,22 @@ class Annotator:
         accepted = self.labels
         new = label or int(self.labels.max()) + 1
         for _ in range(MOST_CLICKS):
-            actions += 1
+            actions += 1  # a click
             found = fs.prompt(self.seen, [fs.Prompt(points, signs, mask=given)]).masks or ()
             proposals = [self.accepted(m, new, points, signs, label is not None) for m in found]
             good = next((n for n, plane in enumerate(proposals) if self.iou(i, plane == new) >= GOOD), None)
             accepted = proposals[good or 0]
             if good is not None:
                 actions += good  # the key N
+                if HOVERS and len(points) == 1 and not good:
+                    actions -= 1  # the pointer rests there
                 break
             at = self.wrong(i, accepted == new)
             points, signs = [*points, at], [*signs, int(self.truth[at] == i)]
         before = 0.0 if given is None else self.iou(i, given)
         if self.iou(i, accepted == new) > before:
             self.labels = accepted
-            actions += 1
+            actions += 1  # the key C
         self.count(tool, actions)
 
     def accepted(self, mask: Mask, new: int, points: list[Pixel], signs: list[int], refining: bool) -> Labels:
@@ -246,6 +255,7 @@ def automatic(name: str, image: NDArray[np.uint8], cache: Path | None) -> Labels
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--split", choices=("train", "val", "test"), default="test", help="rows of training/split.csv")
     parser.add_argument("--every", type=int, default=1, help="use every Nth image")
     parser.add_argument("--images", type=int, help="use the first N images only")
     parser.add_argument("--way", choices=WAYS, default="anywhere", help="where clicks are made")
@@ -255,7 +265,7 @@ def main() -> None:
     uses: Counter[str] = Counter()
     before: list[float] = []
     after: list[float] = []
-    for n, (name, _, image, truth) in enumerate(images()):
+    for n, (name, _, image, truth) in enumerate(images(options.split)):
         if n % options.every or (options.images is not None and n // options.every >= options.images):
             continue
         labels = automatic(name, image, options.cache)

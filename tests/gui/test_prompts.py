@@ -130,6 +130,71 @@ def test_the_pointer_shows_what_a_click_would_make(
     assert set(np.unique(preview.data)) == {0, 1}
 
 
+def test_the_key_accepts_what_is_outlined_under_the_pointer(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, form: Any, canvas: Any
+) -> None:
+    cells, preview = viewer.layers["cells"], viewer.layers["foundseg preview"]
+    form.pointer.box.click()
+    viewer.layers.selection.active = form.session.points
+    canvas.hover(cells, (40, 50))
+    qtbot.waitUntil(lambda: bool(preview.data.any()))
+    canvas.key(Qt.Key.Key_C)
+    objects = viewer.layers["foundseg objects"]
+    np.testing.assert_array_equal(objects.data == 1, scene.prompted.labels > 0)
+    assert "Accepted object 1" in form.result.text()
+    assert not preview.data.any()
+    assert form.session.empty
+    canvas.key(Qt.Key.Key_C)  # the pointer has not moved: there is nothing to accept
+    assert objects.data.max() == 1
+    assert "no mask to accept" in form.messages["inputs"].text()
+    canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not objects.data.any()
+
+
+def test_a_better_outline_is_shown_under_the_pointer_and_accepted_by_the_key(
+    qtbot: Any, viewer: Any, engine: Any, scene: Any, form: Any, canvas: Any
+) -> None:
+    cells, preview = viewer.layers["cells"], viewer.layers["foundseg preview"]
+    form.pointer.box.click()
+    objects = viewer.add_labels(np.zeros(scene.image.shape, int), name="mine")
+    objects.data[40:60, 40:60] = 7
+    objects.data[30:36, 45:55] = 2
+    form.acceptance.into.combo.setCurrentText("mine")
+    form.acceptance.into.picked.emit()
+    before = objects.data.copy()
+    form.makes.setCurrentText("a better outline")
+    viewer.layers.selection.active = form.session.points
+    for modifier, sign in ((Qt.KeyboardModifier.NoModifier, 1), (Qt.KeyboardModifier.AltModifier, 0)):
+        count = len(engine.jobs)
+        canvas.hover(cells, (45, 61 + sign), modifier)
+        qtbot.waitUntil(lambda count=count: len(engine.jobs) > count)
+        qtbot.waitUntil(lambda: bool(preview.data.any()))
+        (prompt,) = last(engine)
+        assert prompt.labels == (sign,)
+        np.testing.assert_array_equal(prompt.mask, before == 7)
+    canvas.key(Qt.Key.Key_C, Qt.KeyboardModifier.AltModifier)
+    np.testing.assert_array_equal(objects.data == 2, before == 2)
+    np.testing.assert_array_equal(objects.data == 7, (scene.prompted.labels > 0) & (before != 2))
+    # A click chooses its own object, not the one of the preview before.
+    canvas.hover(cells, (45, 61))
+    qtbot.waitUntil(lambda: bool(preview.data.any()))
+    canvas.click(cells, (33, 50))
+    qtbot.waitUntil(form.accept_button.isEnabled)
+    np.testing.assert_array_equal(last(engine)[0].mask, before == 2)
+
+
+def test_a_mark_beside_nothing_has_no_preview(qtbot: Any, viewer: Any, engine: Any, form: Any, canvas: Any) -> None:
+    form.pointer.box.click()
+    viewer.layers.selection.active = form.session.points
+    canvas.hover(viewer.layers["cells"], (40, 50), Qt.KeyboardModifier.AltModifier)
+    wait_for_timers(qtbot, form)
+    form.makes.setCurrentText("a better outline")
+    canvas.hover(viewer.layers["cells"], (40, 51))
+    wait_for_timers(qtbot, form)
+    assert not engine.jobs
+    assert not form.messages["inputs"].text()
+
+
 def test_the_pointers_answer_never_comes_after_a_click(
     qtbot: Any, viewer: Any, engine: Any, scene: Any, form: Any, canvas: Any
 ) -> None:
@@ -380,7 +445,8 @@ def test_the_form_closed_while_the_pointer_is_asked_lets_everything_go(
     form.pointer.box.click()
     points, scribble = form.session.points, viewer.layers["foundseg scribble"]
     form_pointer = form.pointer
-    qtbot.mouseMove(canvas.native, canvas.place(viewer.layers["cells"], (40, 50)))
+    wait_for_layout(qtbot, viewer)
+    canvas.hover(viewer.layers["cells"], (40, 50))
     qtbot.waitUntil(lambda: len(engine.jobs) == 1)
     viewer.window.remove_dock_widget(dock)
     dock.deleteLater()

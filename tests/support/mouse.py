@@ -39,15 +39,13 @@ class Canvas:
         QTest.mouseMove(self.native, place)
         QTest.mouseClick(self.native, button, modifier, place)
 
-    def hover(self, layer: Any, data: tuple[float, ...]) -> None:
+    def hover(self, layer: Any, data: tuple[float, ...], modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
         """Move the pointer without a button."""
         at = QPointF(self.place(layer, data))
         none = Qt.MouseButton.NoButton
         where = QPointF(self.native.mapToGlobal(at.toPoint()))
         QTest.qWait(20)  # napari drops moves that come quickly
-        QApplication.sendEvent(
-            self.native, QMouseEvent(QEvent.Type.MouseMove, at, where, none, none, Qt.KeyboardModifier.NoModifier)
-        )
+        QApplication.sendEvent(self.native, QMouseEvent(QEvent.Type.MouseMove, at, where, none, none, modifier))
 
     def drag(
         self,

@@ -10,13 +10,24 @@ from numpy.typing import NDArray
 
 __all__ = ["click_threshold"]
 
-#: How far the threshold may move; chosen on refined objects of `test` images (docs/developer/corrections.md).
+#: How far the threshold may move past a click; chosen on refined objects of `test` images
+#: (docs/developer/corrections.md).
 _FARTHEST = 2.0
+#: How far it may move past what a click means; chosen on `train` and `val`, as that this is the latest click only.
+_FARTHEST_BEYOND = 4.0
 #: By how much it moves past a click.
 _PAST = 0.3
 
+#: The value at a pixel, and 1 for one on the object.
+_Side = tuple[float, int]
 
-def click_threshold(logits: NDArray[Any], points: Sequence[tuple[int, int]], labels: Sequence[int]) -> float:
+
+def click_threshold(
+    logits: NDArray[Any],
+    points: Sequence[tuple[int, int]],
+    labels: Sequence[int],
+    outline: NDArray[np.bool_] | None = None,
+) -> float:
     """Return the threshold of a mask whose clicks correct an outline.
 
     Parameters
@@ -27,20 +38,50 @@ def click_threshold(logits: NDArray[Any], points: Sequence[tuple[int, int]], lab
         Rows and columns of the clicks, the latest last.
     labels : sequence of int
         1 for a click on the object, 0 for one beside it.
+    outline : (M, N) ndarray of bool, optional
+        The mask that the clicks correct. What is wrong with it goes on beyond the latest click as far as the click is
+        from its border: a click is made somewhere in the middle of what is wrong.
 
     Returns
     -------
     float
         0 where all clicks lie on their side of it. Where no threshold suits all of them, the latest click counts.
     """
-    values = [float(logits[point]) for point in points]
-    above = min((v for v, label in zip(values, labels, strict=True) if label), default=np.inf)
-    below = max((v for v, label in zip(values, labels, strict=True) if not label), default=-np.inf)
+    clicked = [(float(logits[point]), label) for point, label in zip(points, labels, strict=True)]
+    farthest = _FARTHEST
+    above, below = _sides(clicked)
+    beyond = None if outline is None else _beyond(outline, points[-1], labels[-1])
+    if beyond is not None:
+        further = _sides([*clicked, (float(logits[beyond]), labels[-1])])
+        if further[0] > further[1]:
+            above, below = further
+            farthest = _FARTHEST_BEYOND
     if below < 0 < above:
         return 0.0
     if below >= above:
-        above = values[-1] if labels[-1] else np.inf
-        below = -np.inf if labels[-1] else values[-1]
+        latest = clicked[-1][0]
+        above = latest if labels[-1] else np.inf
+        below = -np.inf if labels[-1] else latest
     past = min(_PAST, (above - below) / 2)
     threshold = below + past if below >= 0 else above - past if above <= 0 else 0.0
-    return float(np.clip(threshold, -_FARTHEST, _FARTHEST))
+    return float(np.clip(threshold, -farthest, farthest))
+
+
+def _sides(values: Sequence[_Side]) -> tuple[float, float]:
+    """Return the least value on the object and the largest beside it."""
+    above = min((value for value, label in values if label), default=np.inf)
+    below = max((value for value, label in values if not label), default=-np.inf)
+    return above, below
+
+
+def _beyond(outline: NDArray[np.bool_], point: tuple[int, int], label: int) -> tuple[int, int] | None:
+    """Return the pixel as far behind a click that corrects an outline as the click is from the border, if any."""
+    from scipy import ndimage
+
+    wrong = outline != (label == 1)
+    if not wrong[point] or wrong.all():
+        return None
+    _, nearest = ndimage.distance_transform_edt(wrong, return_indices=True)
+    y, x = (2 * at - int(border) for at, border in zip(point, nearest[:, *point], strict=True))
+    height, width = outline.shape
+    return (y, x) if 0 <= y < height and 0 <= x < width else None

@@ -260,10 +260,12 @@ class Looking:
 def _ranked(found: Candidates, window: Box, target: _Target, obeys: bool = False) -> list[Mask]:
     """Return masks, the most trusted first; `obeys`: clicks that correct an outline move its threshold."""
     points = [(round(y) - window[0], round(x) - window[1]) for y, x in target.prompt.points]
-    corrects = obeys and target.prompt.mask is not None and bool(points)
+    outline = target.prompt.mask if obeys and points else None
 
     def threshold(logits: NDArray[Any]) -> float:
-        return click_threshold(logits, points, target.prompt.labels or ()) if corrects else 0.0
+        if outline is None:
+            return 0.0
+        return click_threshold(logits, points, target.prompt.labels or (), tiling.part(outline, window))
 
     return [
         Mask.from_array(

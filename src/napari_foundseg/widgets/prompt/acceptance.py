@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast, get_args
 
 import numpy as np
@@ -26,7 +27,17 @@ from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.result_layers import editable_copy
 from napari_foundseg.widgets.prompt.mark_history import PromptSteps
 
-__all__ = ["Acceptance"]
+__all__ = ["Acceptance", "Role"]
+
+
+@dataclass(frozen=True)
+class Role:
+    """What masks are accepted as."""
+
+    #: The object whose outline is refined; None for new objects.
+    refined: int | None = None
+    #: Other objects of which the user has clicked pixels, for each prompt by its number from 1: masks take those.
+    taken: Mapping[int, Collection[int]] = field(default_factory=dict)
 
 
 class Acceptance(QWidget):
@@ -45,10 +56,8 @@ class Acceptance(QWidget):
         super().__init__()
         self._viewer = viewer
         self._find_target = find_target
-        #: The object whose outline is refined; None for new objects.
-        self.refined: int | None = None
-        #: Other objects of which the user has clicked pixels, for each prompt by its number from 1.
-        self._taken: dict[int, set[int]] = {}
+        #: What the masks of the marks are.
+        self.role = Role()
         self._refused: tuple[ImageOnLayer, Labels] | None = None
         self.objects = ImageObjects(viewer)
         viewer.layers.events.removed.connect(self._layer_removed)
@@ -71,7 +80,10 @@ class Acceptance(QWidget):
             "Fill free only: only background pixels change; a refined object can only grow."
         )
         self.accept_button = QPushButton("Accept (C)")
-        self.accept_button.setToolTip("Write the mask into the layer as a new object (key C).")
+        self.accept_button.setToolTip(
+            "Write the mask into the layer as a new object (key C). Without marks, C accepts the mask that is outlined "
+            "under the pointer."
+        )
         self.clear_button = QPushButton("Clear (⇧C)")
         self.clear_button.setToolTip("Remove the points, shapes and strokes without accepting the mask (key Shift+C).")
         self.copy_button = QPushButton("Make an editable copy")
@@ -93,8 +105,12 @@ class Acceptance(QWidget):
             layout.addWidget(row)
         self.copy_button.hide()
 
-    def another_outline(self, target: ImageOnLayer, prompts: Sequence[Prompt]) -> Prompt:
-        """Return the prompt for another outline of an accepted object, which becomes `refined`.
+    def read(
+        self, target: ImageOnLayer, prompts: Sequence[Prompt], *, refines: bool, refined: int | None = None
+    ) -> tuple[list[Prompt], Role]:
+        """Return what to ask the model, and what the masks will be.
+
+        `refines`: the prompt is for another outline of the accepted object `refined`; None for the one it points at.
 
         Raises
         ------
@@ -102,23 +118,18 @@ class Acceptance(QWidget):
             If it is not clear which object is meant.
         """
         history = self.objects.of(target)
-        self.refined, prompt = outline_prompt(history, target, prompts, self.refined)
-        assert history is not None
-        self._taken = {1: clicked_others(history, target, prompts[0], self.refined)}
-        return prompt
-
-    def note_clicks(self, target: ImageOnLayer, prompts: Sequence[Prompt]) -> None:
-        """Note on which objects there are clicks for new ones: their masks take pixels of those."""
-        history = self.objects.of(target)
+        if refines:
+            label, prompt = outline_prompt(history, target, prompts, refined)
+            assert history is not None
+            return [prompt], Role(label, {1: clicked_others(history, target, prompts[0], label)})
+        # Masks of new objects take pixels of those that are clicked.
         known = (
             [] if history is None else [(n, clicked_others(history, target, p, 0)) for n, p in enumerate(prompts, 1)]
         )
-        self._taken = {n: others for n, others in known if others}
+        return list(prompts), Role(None, {n: others for n, others in known if others})
 
     def write(self, target: ImageOnLayer, masks: Sequence[Mask]) -> str:
-        """Write masks into the layer of an image's objects, in one step.
-
-        The first of the masks is the new outline of `refined`, if that is set. Return the outcome in words.
+        """Write masks into the layer of an image's objects, in one step, as `role` says; return the outcome in words.
 
         Raises
         ------
@@ -132,13 +143,15 @@ class Acceptance(QWidget):
             self.copy_button.show()
             raise PromptError(f"{history.layer.name!r} is {why}. Press {self.copy_button.text()!r}, then accept again.")
         overlap = cast(Overlap, self.overlap.currentText())
+        refined = self.role.refined
+        taken = self.role.taken
         plane = target.overlay.plane(np.asarray(history.layer.data), masks[0].index)
-        clicked = {other: np.count_nonzero(plane == other) for others in self._taken.values() for other in others}
-        if self.refined is not None:
-            changed = refine_object(history, target.overlay, masks[0], self.refined, overlap, self._taken.get(1, ()))
-            ids = [self.refined] if changed else []
+        clicked = {other: np.count_nonzero(plane == other) for others in taken.values() for other in others}
+        if refined is not None:
+            changed = refine_object(history, target.overlay, masks[0], refined, overlap, taken.get(1, ()))
+            ids = [refined] if changed else []
         else:
-            ids = add_objects(history, target.overlay, masks, overlap, taken=self._taken)
+            ids = add_objects(history, target.overlay, masks, overlap, taken=taken)
         if not ids:
             return "Nothing was changed: the object already has these pixels, or other objects do (see Overlap)."
         written = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"

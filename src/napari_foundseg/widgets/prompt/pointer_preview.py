@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from napari_foundseg.core.masks import Mask
     from napari_foundseg.core.result import Segmentation
+    from napari_foundseg.widgets.prompt.acceptance import Role
     from napari_foundseg.widgets.runs.run import Run
 
 __all__ = ["PointerPreview"]
@@ -46,14 +47,18 @@ class PointerPreview(QWidget):
         self._follower.done.connect(self._show_answer)
         self._follower.failed.connect(self._not_answered)
         self._follower.cancelled.connect(self._not_answered)
-        self._position: Any = None
+        #: The mask that is outlined, and what it is accepted as.
+        self.guess: tuple[Mask, Role] | None = None
+        self._role: Role | None = None
+        #: Where the pointer was last, and whether Alt was held.
+        self._position: tuple[Any, bool] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self._start_run)
         self.box = QCheckBox(_TEXT)
         self.box.setToolTip(
-            "Outline the mask that a click would give while the pointer moves over the image. On by default if the "
-            "model answers within 0.1 s. Nothing is written."
+            "Outline the mask that a click would give while the pointer moves over the image; with Alt, a click of the "
+            "other sign. Key C accepts it without a click. On by default if the model answers within 0.1 s."
         )
         self.note = wrapping_label("")
         layout = QVBoxLayout(self)
@@ -68,7 +73,7 @@ class PointerPreview(QWidget):
         self,
         viewer: ViewerModel,
         points: Points,
-        make: Callable[[Any], Run | None],
+        make: Callable[[Any, bool], tuple[Run, Role] | None],
         show: Callable[[Mask | None], None],
     ) -> None:
         """Follow the pointer while a layer of points is active.
@@ -76,7 +81,8 @@ class PointerPreview(QWidget):
         Parameters
         ----------
         make : callable
-            Returns the run for a position in the world; None where none is possible.
+            Takes a position in the world and whether Alt is held; returns the run and what its mask is accepted as,
+            or None where there is nothing to show.
         show : callable
             Shows the outline of a mask, or nothing.
         """
@@ -107,7 +113,7 @@ class PointerPreview(QWidget):
         self._follower.drop()
         self._position = None
         if self._points is not None:
-            self._show(None)
+            self._outline(None)
 
     def forget(self) -> None:
         """Discard the measured times: another model is chosen."""
@@ -142,7 +148,7 @@ class PointerPreview(QWidget):
     def _on_move(self, points: Points, event: Any) -> None:
         if not self.box.isChecked() or points.mode != "add" or event.is_dragging:
             return
-        self._position = tuple(event.position)
+        self._position = tuple(event.position), "Alt" in event.modifiers
         if self._follower.run is None and not self._timer.isActive():
             self._timer.start(_PAUSE)
 
@@ -153,22 +159,27 @@ class PointerPreview(QWidget):
     def _start_run(self) -> None:
         position = self._position
         self._position = None
-        run = None if position is None else self._make(position)
-        if run is None:
+        asked = None if position is None else self._make(*position)
+        if asked is None:
             self.stop()
             return
+        run, self._role = asked
         self._follower.start(run)
 
     def _show_answer(self, run: Run, result: Segmentation) -> None:
         masks = run.at_full_resolution(result).masks or ()
-        self._show(masks[0] if masks else None)
+        self._outline(masks[0] if masks and masks[0].crop.size else None)
         self.learn(self._follower.seconds)
         self._ask_soon()
 
     def _not_answered(self) -> None:
         # The error is shown when the user clicks.
-        self._show(None)
+        self._outline(None)
         self._ask_soon()
+
+    def _outline(self, mask: Mask | None) -> None:
+        self.guess = None if mask is None or self._role is None else (mask, self._role)
+        self._show(mask)
 
     def _ask_soon(self) -> None:
         if self._position is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,7 @@ from napari_foundseg.widgets.forms.task_form import TaskForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_conversion import current_index, view_pixel
 from napari_foundseg.widgets.layers.marks import point_at
-from napari_foundseg.widgets.prompt.acceptance import Acceptance
+from napari_foundseg.widgets.prompt.acceptance import Acceptance, Role
 from napari_foundseg.widgets.prompt.candidates import Candidates
 from napari_foundseg.widgets.prompt.mark_controls import EACH, REFINE, MarkControls
 from napari_foundseg.widgets.prompt.pointer_preview import PointerPreview
@@ -112,10 +112,9 @@ class PromptWidget(TaskForm):
             raise PromptError("There is no prompt on this slice. Click on an object or draw a box around it.")
         for prompt in prompts:
             prompt.in_plane(image.shape, image.label_axes)
-        if self.makes.currentText() == REFINE:
-            prompts = [self.acceptance.another_outline(target, prompts)]
-        else:
-            self.acceptance.note_clicks(target, prompts)
+        refines = self.makes.currentText() == REFINE
+        refined = self.acceptance.role.refined
+        prompts, self.acceptance.role = self.acceptance.read(target, prompts, refines=refines, refined=refined)
         return self.task.inputs.parse({"prompts": tuple(prompts)})
 
     def coarsest_pixel(self, target: ImageOnLayer) -> float:
@@ -137,10 +136,26 @@ class PromptWidget(TaskForm):
 
     def accept(self) -> None:
         """Write the shown masks into the layer of objects and remove the prompts."""
-        target = self._session_target()
         masks = self.candidates.masks
-        if target is None or not masks:
+        if masks:
+            self._write(masks)
+        else:
             self.messages["inputs"].say(self._why_no_mask())
+
+    def accept_shown(self) -> None:
+        """Accept the shown masks; where there are no marks, the one that is outlined under the pointer."""
+        guess = self.pointer.guess
+        if guess is None or self.session is None or not self.session.empty:
+            self.accept()
+            return
+        mask, self.acceptance.role = guess
+        self.pointer.stop()
+        self._write([mask])
+        self.acceptance.role = Role()
+
+    def _write(self, masks: Sequence[Mask]) -> None:
+        target = self._session_target()
+        if target is None:
             return
         try:
             words = self.acceptance.write(target, masks)
@@ -236,7 +251,9 @@ class PromptWidget(TaskForm):
         steps.use_marks(self.session.history)
         self.session.bind(
             {
-                "C": self.accept,
+                "C": self.accept_shown,
+                # While Alt is held for the preview of a mark with the other sign.
+                "Alt-C": self.accept_shown,
                 "N": self.candidates.next,
                 "Shift-C": self.clear,
                 "Control-Z": steps.undo,
@@ -289,7 +306,7 @@ class PromptWidget(TaskForm):
             self.cancel()
         elif self._follower.drop() is not None:
             self._show_idle("")
-        self.acceptance.refined = None
+        self.acceptance.role = Role()
         self.candidates.offer([])
         self.result.hide()
         self.name_result()
@@ -327,18 +344,20 @@ class PromptWidget(TaskForm):
         if self.session is not None and self.viewer.dims.ndim > 2:
             self._prompts_changed()
 
-    def _pointer_run(self, position: Any) -> Run | None:
+    def _pointer_run(self, position: Any, alt: bool) -> tuple[Run, Role] | None:
         """Return the run for a click at the pointer; None while there are prompts, or where it is not possible."""
         session = self.session
-        if session is None or not session.empty or self.current is not None:
+        if session is None or not session.empty or self.current is not None or self.viewer.dims.ndisplay != 2:
             return None
-        if self.makes.currentText() == REFINE or self.viewer.dims.ndisplay != 2:
-            return None
+        refines = self.makes.currentText() == REFINE
+        positive = session.positive != alt
         with suppress(FoundsegError):
             target = self.chosen_target()
-            if target.layer is session.layer and (place := point_at(position, target)) is not None:
-                inputs = self.task.inputs.parse({"prompts": (Prompt([place]),)})
-                return Run(self.request(target, inputs), f"pointer {id(self)}")
+            place = point_at(position, target) if target.layer is session.layer and (positive or refines) else None
+            if place is not None:
+                prompts, role = self.acceptance.read(target, [Prompt([place], [int(positive)])], refines=refines)
+                inputs = self.task.inputs.parse({"prompts": tuple(prompts)})
+                return Run(self.request(target, inputs), f"pointer {id(self)}"), role
         return None
 
     def _show_guess(self, mask: Mask | None) -> None:
