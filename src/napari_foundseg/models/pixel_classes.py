@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.loaded import LoadedClasses
 
@@ -53,11 +54,23 @@ class PixelClasses(LoadedClasses):
     preparation : Preparation
         How pictures are prepared for it.
     independent : bool
-        Whether each class is decided by itself: a pixel without a score above 0 is background.
+        Whether each class is decided by itself: a pixel without a score above the threshold is background.
+    threshold : float
+        Of the scores of independent classes.
     """
 
-    def __init__(self, network: Any, row: CatalogRow, preparation: Preparation, *, independent: bool = False) -> None:
+    def __init__(
+        self,
+        network: Any,
+        row: CatalogRow,
+        preparation: Preparation,
+        *,
+        independent: bool = False,
+        threshold: float = 0.0,
+    ) -> None:
         super().__init__(network, row)
+        self.classes = _in_own_colours(self.classes, self.first, row.options.get("palette"))
+        self._threshold = threshold
         self.preparation = preparation
         self._independent = independent or len(row.classes) == 1
 
@@ -113,8 +126,19 @@ class PixelClasses(LoadedClasses):
         best, number = scores.max(0)
         found = number + self.first
         if self._independent:
-            found = found.where(best > 0, 0)
+            found = found.where(best > self._threshold, 0)
         return np.asarray(found.cpu().numpy(), np.uint16)
+
+
+def _in_own_colours(classes: ClassTable, first: int, palette: Any) -> ClassTable:
+    """Return classes with the colours of a palette by number; those beyond it keep theirs."""
+    colours = palette if isinstance(palette, list) else []
+    rows = []
+    for entry in classes:
+        number = entry.id - first
+        own = colours[number] if number < len(colours) else None
+        rows.append(entry.model_copy(update={"colour": str(own)}) if own else entry)
+    return ClassTable(tuple(rows))
 
 
 def named_or_numbered(names: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -22,13 +22,18 @@ from napari_foundseg.models.files.folder_files import read_json
 from napari_foundseg.models.files.known_kinds import is_onnx
 from napari_foundseg.models.files.numpy_pickles import is_array_pickle, read_array_shapes, read_arrays
 from napari_foundseg.models.files.safetensors_files import CUT_SHORT, is_safetensors, read_header, read_safetensors
-from napari_foundseg.models.files.torch_pickles import ForeignNamesError, read_torch_shapes, read_torch_tensors
+from napari_foundseg.models.files.torch_pickles import (
+    ForeignNamesError,
+    read_torch_facts,
+    read_torch_shapes,
+    read_torch_tensors,
+)
 from napari_foundseg.models.store import weight_files
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["check", "describe", "read_config", "read_shapes", "read_tensors"]
+__all__ = ["check", "describe", "read_config", "read_facts", "read_shapes", "read_tensors"]
 
 #: JSON files that say what a folder of weights is: transformers' and ours.
 _CONFIGS = ("config.json", "foundseg.json")
@@ -66,6 +71,17 @@ def read_config(path: Path) -> dict[str, Any]:
             if isinstance(config, dict):
                 return config
     return {}
+
+
+def read_facts(path: Path, name: str) -> Any:
+    """Read what a pickled file of torch holds under a name beside its tensors: numbers, texts, lists and tables.
+
+    None for other files, and for what is nothing of these. Raises CheckpointError as `read_tensors`.
+    """
+    if not path.is_file() or is_safetensors(path) or is_array_pickle(path):
+        return None
+    with _named_errors(path):
+        return read_torch_facts(path, name, _is_left_empty)
 
 
 def describe(path: Path) -> str:

@@ -30,7 +30,7 @@ from napari_foundseg.models.files.bounded_pickles import (
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TORCH_START", "ForeignNamesError", "read_torch_shapes", "read_torch_tensors"]
+__all__ = ["TORCH_START", "ForeignNamesError", "read_torch_facts", "read_torch_shapes", "read_torch_tensors"]
 
 #: With which torch's files begin that are no archives: a number, pickled by protocol 2.
 TORCH_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"
@@ -45,6 +45,9 @@ _BYTES = {
     "float64": 8, "float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "int32": 4, "int16": 2, "int8": 1, "uint8": 1,
     "bool": 1, "complex64": 8, "complex128": 16, "uint16": 2, "uint32": 4, "uint64": 8,
 }  # fmt: skip
+#: Values beside tensors, and how deep they may be nested.
+_MOST_FACTS = 100_000
+_DEEPEST_FACTS = 20
 #: Packages whose objects any training script may store next to the weights; they are left empty.
 _ANY_SCRIPT = {"argparse", "numpy", "pathlib", "typing"}
 #: Of the builtins and of torch, what only holds values.
@@ -120,6 +123,30 @@ def read_torch_shapes(path: Path, inert: Callable[[str], bool]) -> dict[str, tup
     """Return the shapes of the tensors of a file by name; errors as `read_torch_tensors`."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
         return {name: tuple(tensor.shape) for name, tensor in _read(path, memory, inert)[0].items()}
+
+
+def read_torch_facts(path: Path, name: str, inert: Callable[[str], bool]) -> Any:
+    """Return what a file holds under a name beside its tensors: numbers, texts, lists and tables, else None.
+
+    Errors as `read_torch_tensors`.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory:
+        reader, content, _ = _of_archive(path, memory, inert) if zipfile.is_zipfile(path) else _old(memory, inert)
+    if reader.foreign:
+        raise ForeignNamesError(reader.foreign)
+    left = [_MOST_FACTS]
+    return _facts(content.get(name) if isinstance(content, dict) else None, 0, left)
+
+
+def _facts(value: Any, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or depth > _DEEPEST_FACTS:
+        raise pickle.UnpicklingError("what is said beside the weights is nested too deep, or too long")
+    if isinstance(value, dict):
+        return {str(key): _facts(one, depth + 1, left) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_facts(one, depth + 1, left) for one in value]
+    return value if isinstance(value, str | int | float | bool) else None
 
 
 def _read(

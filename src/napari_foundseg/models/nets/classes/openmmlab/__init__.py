@@ -1,0 +1,1 @@
+"""Networks in the layout of OpenMMLab's mmsegmentation: backbones, necks and heads, made of the shapes of tensors."""

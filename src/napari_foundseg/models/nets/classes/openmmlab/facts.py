@@ -1,0 +1,37 @@
+"""What the tensors of a network do not say: strides, dilations and the like, and what published networks have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Facts"]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the configuration of a network says; the defaults are those of most published ones."""
+
+    strides: tuple[int, ...] = (1, 2, 2, 2)
+    """Of the stages of a ResNet."""
+    dilations: tuple[int, ...] = (1, 1, 1, 1)
+    """Of the stages of a ResNet."""
+    contract_dilation: bool = True
+    """Whether the first block of a dilated stage has half of the dilation."""
+    multi_grid: tuple[int, ...] = ()
+    """Dilations of the blocks of the last stage of a ResNet; empty: those of the stage."""
+    rates: tuple[int, ...] = (1, 12, 24, 36)
+    """Dilations of the branches of ASPP."""
+    pools: tuple[int, ...] = (1, 2, 3, 6)
+    """Sides in bins of the branches of pyramid pooling."""
+    head_dilation: int = 1
+    """Of the convolutions of an FCN head."""
+    heads: int = 0
+    """Attention heads of a ViT; 0: one for 64 channels."""
+    taken: tuple[int, ...] = ()
+    """Layers of a ViT whose features are taken; empty: the last, or the last of each quarter for several."""
+    class_token: bool | None = None
+    """Whether a ViT has a token of the class; None: unless several layers are aggregated."""
+    up_scale: int = 0
+    """By how much each convolution of SETR enlarges; 0: 4 where there is one, else 2."""
+    align_corners: bool = False
+    """Whether interpolation keeps the centres of corner pixels."""

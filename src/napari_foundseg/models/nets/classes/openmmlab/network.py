@@ -1,0 +1,56 @@
+"""A backbone, perhaps a neck, and a head, in mmsegmentation's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from napari_foundseg.models.nets.classes.openmmlab.facts import Facts
+from napari_foundseg.models.nets.classes.openmmlab.heads import HEADS, FpnNeck, MlaNeck, head_of
+from napari_foundseg.models.nets.classes.openmmlab.parts import Shapes, count_of, resized
+from napari_foundseg.models.nets.classes.openmmlab.resnet import ResNet
+from napari_foundseg.models.nets.classes.openmmlab.transformers import MixTransformer, VisionTransformer
+from napari_foundseg.models.nets.classes.openmmlab.unet import UNet
+
+__all__ = ["EncoderDecoder", "backbone_of"]
+
+#: By names: class, and a tensor that only it has.
+_BACKBONES: dict[str, tuple[type[nn.Module], str]] = {
+    "resnet": (ResNet, "layer1.0.conv1.weight"),
+    "unet": (UNet, "decoder.0.upsample.interp_upsample.1.conv.weight"),
+    "vit": (VisionTransformer, "patch_embed.projection.weight"),
+    "mit": (MixTransformer, "layers.0.0.projection.weight"),
+}
+
+
+def backbone_of(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return the name of a backbone by the names of its tensors; empty if it is none of these."""
+    known = [name for name, (_, mark) in _BACKBONES.items() if mark in shapes]
+    # Swin and its like begin as a ViT does.
+    return known[0] if known and not (known[0] == "vit" and "layers.0.ln1.weight" not in shapes) else ""
+
+
+class EncoderDecoder(nn.Module):
+    """A network made of the shapes of its tensors, those of training alone left out."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], facts: Facts) -> None:
+        super().__init__()
+        own = Shapes(shapes)
+        backbone, neck, head = (own.within(part) for part in ("backbone", "neck", "decode_head"))
+        if "mla.channel_proj.0.conv.weight" in neck:
+            layers = count_of(backbone, "layers.")
+            quarters = tuple(layers * i // 4 - 1 for i in range(1, 5))
+            facts = replace(facts, taken=facts.taken or quarters, class_token=bool(facts.class_token))
+        self.backbone = _BACKBONES[backbone_of(backbone)][0](backbone, facts)
+        self.neck = (FpnNeck if "fpn_convs.0.conv.weight" in neck else MlaNeck)(neck) if neck else None
+        self.decode_head = HEADS[head_of(head)][1](head, facts)
+        self.corners = facts.align_corners
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the scores of the pixels of pictures."""
+        maps = self.backbone(x)
+        maps = maps if self.neck is None else self.neck(maps)
+        return resized(self.decode_head(maps), x, corners=self.corners)
