@@ -313,3 +313,17 @@ def test_a_model_with_memory_is_asked_once_and_its_objects_do_not_overlap() -> N
     assert filled(found.labels, 6) == [1, 2, 3, 4, 5, 6]
     # The higher logit has the contested pixels.
     assert found.labels[2, 40, 45] == 6
+
+
+def test_cells_that_touch_keep_their_borders_through_the_stack() -> None:
+    drawn = draw_stack("touching", spacing=1, seed=13)
+    stack, truth = drawn.stack[32:50, 70:, 40:220], drawn.truth[32:50, 70:, 40:220]
+    labels = (4, 5, 6, 7, 8)
+    prompts = {}
+    for label in labels:
+        rows, columns = np.nonzero(truth[10] == label)
+        prompts[label] = fs.Prompt(box=(10, rows.min(), columns.min(), 10, rows.max(), columns.max()))
+    found = fs.propagate(stack, prompts, axes="ZYX").labels
+    for label in labels:
+        of_slices = [iou(truth[z] == label, found[z] == label) for z in range(18) if (truth[z] == label).sum() >= 100]
+        assert min(of_slices) > 0.75, (label, of_slices)

@@ -22,7 +22,7 @@ from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks.frames.following import Following, Part, StopRule
-from napari_foundseg.tasks.frames.found import Found
+from napari_foundseg.tasks.frames.found import Expected, Found
 from napari_foundseg.tasks.frames.marks import decoded_marks
 from napari_foundseg.tasks.frames.memory import follow_with_memory
 from napari_foundseg.tasks.frames.projection import Projection
@@ -200,9 +200,9 @@ def _projected(image: Image, model: Any, way: Way, settings: ProjectionSettings,
     projection = Projection(image, model, teller.poll)
     stop = StopRule(settings.min_score, settings.min_contrast, settings.bridge)
 
-    def onto(at: int, before: Sequence[Mask], others: Sequence[Mask]) -> list[Found]:
+    def onto(at: int, expected: Sequence[Expected], others: Sequence[Mask]) -> list[Found]:
         teller.poll()
-        return projection.onto(way.index(at), before, others)
+        return projection.onto(way.index(at), expected, others)
 
     following = teller.following = Following(marks, way.first, way.last, onto, stop, teller.emit)
     following.run()

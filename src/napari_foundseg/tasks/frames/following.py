@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.masks import Box, Mask, iou
-from napari_foundseg.tasks.frames.found import Found
+from napari_foundseg.tasks.frames.found import Expected, Found
 
 __all__ = ["Following", "Part", "StopRule", "put_all"]
 
@@ -104,27 +104,23 @@ class _Walk:
     before: Mask
     unseen: int = 0
     reached: int = field(init=False)
-    centre: NDArray[np.float64] = field(init=False)
     movement: NDArray[np.float64] = field(init=False)
 
     def __post_init__(self) -> None:
         self.reached = self.at
-        self.centre = _centre(self.before)
         self.movement = np.zeros(2)
 
     @property
-    def expects(self) -> Mask:
-        """The mask before, moved on as it has moved so far."""
+    def expects(self) -> Expected:
+        """What it is expected to be in the next slice."""
         dy, dx = self.movement.round().astype(int).tolist()
-        return self.before.moved(dy, dx)
+        return Expected(self.before.moved(dy, dx), self.expected.grey)
 
     def moved_to(self, mask: Mask) -> None:
         """Take the mask of the next slice."""
-        centre = _centre(mask)
         fastest = _FASTEST * np.sqrt(mask.area / np.pi)
-        step = np.clip(centre - self.centre, -fastest, fastest)
+        step = np.clip(_moved_by(self.before, mask), -fastest, fastest)
         self.movement += _NEWEST_STEP * (step - self.movement)
-        self.centre = centre
         self.before = mask
 
     @property
@@ -142,8 +138,8 @@ class Following:
     first, last : int
         The range, both included.
     onto : callable
-        Given a slice, masks of a neighbouring one, and masks of other objects there or near by, returns what the first
-        become.
+        Given a slice, what objects are expected to be there, and masks of others there or near by, returns what the
+        first are.
     stop : StopRule
         When an object has ended.
     emit : callable
@@ -155,7 +151,7 @@ class Following:
         marks: Mapping[int, Mapping[int, Found]],
         first: int,
         last: int,
-        onto: Callable[[int, Sequence[Mask], Sequence[Mask]], list[Found]],
+        onto: Callable[[int, Sequence[Expected], Sequence[Mask]], list[Found]],
         stop: StopRule,
         emit: Callable[[Part], None],
     ) -> None:
@@ -281,11 +277,15 @@ class Following:
         )
 
 
-def _centre(mask: Mask) -> NDArray[np.float64]:
-    if not mask.area:
-        return np.zeros(2)
-    rows, columns = np.nonzero(mask.crop)
-    return np.array([rows.mean() + mask.box[0], columns.mean() + mask.box[1]])
+def _moved_by(before: Mask, after: Mask) -> NDArray[np.float64]:
+    """Return by how much a mask has moved along rows and columns.
+
+    An object has moved where both of its sides have: if one side alone has, it has changed its size.
+    """
+    edges = np.array(after.box, float) - np.array(before.box)
+    low, high = edges[:2], edges[2:]
+    together = np.sign(low) == np.sign(high)
+    return np.where(together, np.sign(low) * np.minimum(np.abs(low), np.abs(high)), 0.0)
 
 
 def put_all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +11,21 @@ from scipy import ndimage
 
 from napari_foundseg.core.masks import EMPTY_BOX, Box, Mask
 
-__all__ = ["Found"]
+__all__ = ["Expected", "Found"]
 
 #: Width in pixels of the ring around a mask in which its surroundings are measured.
 _RING = 3
 #: Share of the pixels of a window that are darker than what counts as its ground.
 _GROUND = 10
+
+
+class Expected(NamedTuple):
+    """What an object is expected to be in the next slice."""
+
+    mask: Mask
+    """Its mask in the slice before, moved on as it has moved so far."""
+    grey: float
+    """Its mean grey value there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +42,8 @@ class Found:
         Mean grey value inside minus that of the ring around it.
     level : float
         Mean grey value inside above the window's ground.
+    grey : float
+        Mean grey value inside.
     noise : float
         Standard deviation of a grey value inside and around.
     shared : float
@@ -45,6 +56,7 @@ class Found:
     logits: NDArray[np.float16]
     contrast: float = 0.0
     level: float = 0.0
+    grey: float = 0.0
     noise: float = 1.0
     shared: float = 1.0
     kept: bool = False
@@ -73,14 +85,14 @@ class Found:
         )
         y0, x0, y1, x1 = (v - o for v, o in zip(found.box, (*window[:2], *window[:2]), strict=True))
         crop = np.clip(logits[y0 : y1 + 1, x0 : x1 + 1], -60, 60).astype(np.float16)
-        contrast, level, noise = _evidence(mask, grey)
+        contrast, level, own, noise = _evidence(mask, grey)
         smaller = max(1, min(int(np.count_nonzero(mask)), int(np.count_nonzero(before))))
         shared = np.count_nonzero(mask & before) / smaller
-        return cls(found, crop, contrast, level, noise, shared)
+        return cls(found, crop, contrast, level, own, noise, shared)
 
 
-def _evidence(mask: NDArray[np.bool_], grey: NDArray[np.float32]) -> tuple[float, float, float]:
-    """Return contrast, level and noise of a mask in a picture of grey values."""
+def _evidence(mask: NDArray[np.bool_], grey: NDArray[np.float32]) -> tuple[float, float, float, float]:
+    """Return contrast, level, mean grey value and noise of a mask in a picture of grey values."""
     rows, columns = np.nonzero(mask)
     around = 2 * _RING
     part = (
@@ -96,10 +108,10 @@ def _evidence(mask: NDArray[np.bool_], grey: NDArray[np.float32]) -> tuple[float
     own = float(values[core].mean())
     outside = values[ring] if ring.any() else values[~inside]
     if not outside.size:
-        return 0.0, 0.0, 1.0
+        return 0.0, 0.0, own, 1.0
     ground = float(np.percentile(ndimage.uniform_filter(grey, 5)[::2, ::2], _GROUND))
     noise = float(np.sqrt((values[core].var() + outside.var()) / 2)) + 1e-3
-    return own - float(outside.mean()), own - ground, noise
+    return own - float(outside.mean()), own - ground, own, noise
 
 
 def _stability(logits: NDArray[np.float32], mask: NDArray[np.bool_]) -> float:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy import ndimage
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.protocols import Promptable
 from napari_foundseg.tasks.frames.found import Found
 from napari_foundseg.tasks.frames.range_of_slices import Way
+from napari_foundseg.tasks.frames.sharing import in_window, looks_like, share_pixels
 from napari_foundseg.tasks.windows.looking import Looking
+from napari_foundseg.tasks.windows.looks import disobeyed
 
 __all__ = ["decoded_marks", "given_mask", "kept"]
 
@@ -56,7 +59,35 @@ def decoded_marks(
         else:
             one = _measured(image, _united(masks[label, at], index, image.plane_shape))
         marks.setdefault(label, {})[at] = one
-    return marks
+    return {label: {at: _shared(image, way, marks, label, at) for at in slices} for label, slices in marks.items()}
+
+
+def _shared(image: Image, way: Way, marks: Mapping[int, Mapping[int, Found]], label: int, at: int) -> Found:
+    """Return an object in a marked slice, its border with others that touch it where all their masks say."""
+    one = marks[label][at]
+    others = [
+        found.mask
+        for other, slices in marks.items()
+        if other != label
+        for near, found in slices.items()
+        if abs(near - at) <= _NEAR and found.mask.area
+    ]
+    if one.kept or not one.mask.area or not others:
+        return one
+    window, grey = _surroundings(image, one.mask)
+    own = in_window(one.mask, window)
+    sure = np.where(own, _SURE, -_SURE).astype(np.float32)
+    shared = share_pixels(sure, own, [in_window(other, window) for other in others], grey, looks_like(one.grey, grey))
+    parts, _ = ndimage.label((shared > 0) | own)
+    joined = (shared > 0) & np.isin(parts, np.unique(parts[own]))
+    mask = Mask.from_array(
+        joined, window[:2], predicted_iou=one.mask.predicted_iou, stability_score=one.mask.stability_score,
+        index=one.mask.index,
+    )  # fmt: skip
+    prompts = way.prompts[label][at]
+    if not mask.area or sum(disobeyed(mask, p) for p in prompts) > sum(disobeyed(one.mask, p) for p in prompts):
+        return one
+    return _measured(image, mask)
 
 
 def kept(image: Image, index: tuple[int, ...], mask: np.ndarray) -> Found:
@@ -141,13 +172,17 @@ def _measured(image: Image, mask: Mask) -> Found:
     """Return a mask with its evidence, seen in a window of three times its size as the model sees it."""
     if not mask.area:
         return Found.nothing(mask.index)
+    window, grey = _surroundings(image, mask)
+    full = in_window(mask, window)
+    logits = np.full(grey.shape, _SURE * mask.predicted_iou, np.float32)
+    found = Found.measured(mask.index, full, logits, window, mask.predicted_iou, grey, full)
+    return replace(found, mask=replace(mask, label=0))
+
+
+def _surroundings(image: Image, mask: Mask) -> tuple[Box, np.ndarray]:
+    """Return a window of three times a mask's size, and its grey values as the model sees them."""
     height, width = image.plane_shape
     y0, x0, y1, x1 = mask.box
     by = max(y1 - y0, x1 - x0) + 16
     window = max(0, y0 - by), max(0, x0 - by), min(height - 1, y1 + by), min(width - 1, x1 + by)
-    grey = image.rgb(mask.index, window).mean(2, dtype=np.float32)
-    full = np.zeros(grey.shape, bool)
-    full[y0 - window[0] : y1 - window[0] + 1, x0 - window[1] : x1 - window[1] + 1] = mask.crop
-    logits = np.full(grey.shape, _SURE * mask.predicted_iou, np.float32)
-    found = Found.measured(mask.index, full, logits, window, mask.predicted_iou, grey, full)
-    return replace(found, mask=replace(mask, label=0))
+    return window, image.rgb(mask.index, window).mean(2, dtype=np.float32)

@@ -20,7 +20,8 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.protocols import Candidates, Promptable
-from napari_foundseg.tasks.frames.found import Found
+from napari_foundseg.tasks.frames.found import Expected, Found
+from napari_foundseg.tasks.frames.sharing import in_window, looks_like, share_pixels
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 
@@ -43,13 +44,13 @@ _ALIKE = 0.65
 _LESS = 0.9
 #: Predicted IoU that a mask may have at most in that comparison: what the user has drawn has 1.
 _USUAL = 0.93
-#: Standard deviations by which a mask differs from the ground where its grey values say something.
-_CLEARLY = 2.0
 #: What the logit loses where another object was.
 _OTHERS = 4.0
 #: Pixels by which the box of the mask before is enlarged, and within which of that the object's own box lies.
 _MARGIN = 1
 _REACH = 3
+#: How often a mask is decoded again by its own box, unless that is the same.
+_OWN_BOXES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,16 @@ class _Shape:
     owner: int
     is_hole: bool
     box: Box
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    """What a shape is in a window."""
+
+    shape: _Shape
+    window: Box
+    logits: NDArray[np.float32]
+    score: float
 
 
 class Projection:
@@ -81,13 +92,14 @@ class Projection:
         self._shape = image.plane_shape
         self._is_quick = model.window <= tiling.QUICK
 
-    def onto(self, index: tuple[int, ...], before: Sequence[Mask], others: Sequence[Mask] = ()) -> list[Found]:
-        """Return what masks of a neighbouring slice become in a slice; empty masks where nothing is left.
+    def onto(self, index: tuple[int, ...], expected: Sequence[Expected], others: Sequence[Mask] = ()) -> list[Found]:
+        """Return what objects are in a slice; empty masks where nothing is left.
 
         `others`: masks of further objects, of this slice or one near by, whose pixels are less probable.
         """
+        before = [one.mask for one in expected]
         shapes = [shape for i, mask in enumerate(before) if self._is_inside(mask) for shape in _shapes_of(i, mask)]
-        decoded: dict[int, list[tuple[_Shape, Box, NDArray[np.float32], float]]] = defaultdict(list)
+        decoded: dict[int, list[_Decoded]] = defaultdict(list)
         pictures: dict[int, tuple[Box, NDArray[np.float32]]] = {}
         for window, group in self._by_window(shapes).items():
             self._poll()
@@ -96,23 +108,30 @@ class Projection:
             prompts = [_prompt_of(shape, window, self._shape) for shape in group]
             found = self._model.decode(encoded, prompts, multimask=False)
             # The box of the mask before is too large where an object narrows: its own box outlines it better.
-            prompts = [_of_own_box(one, prompt) for one, prompt in zip(found, prompts, strict=True)]
-            found = self._model.decode(encoded, prompts, multimask=False)
+            for _ in range(_OWN_BOXES):
+                own = [_of_own_box(one, prompt) for one, prompt in zip(found, prompts, strict=True)]
+                changed = [i for i, (a, b) in enumerate(zip(own, prompts, strict=True)) if a.box != b.box]
+                if not changed:
+                    break
+                again = self._model.decode(encoded, [own[i] for i in changed], multimask=False)
+                for i, one in zip(changed, again, strict=True):
+                    found[i] = one
+                prompts = own
             grey = rgb.mean(2, dtype=np.float32)
             for shape, one, prompt in zip(group, found, prompts, strict=True):
                 best = _best(one)
-                prior = _in_window(before[shape.owner], window)
+                prior = in_window(before[shape.owner], window)
                 if not shape.is_hole and _is_doubtful(best, prior, before[shape.owner]):
                     several = self._model.decode(encoded, [prompt], multimask=True)[0]
                     best = _most_alike([best, *zip(several.logits, several.predicted_iou.tolist(), strict=True)], prior)
-                decoded[shape.owner].append((shape, window, *best))
+                decoded[shape.owner].append(_Decoded(shape, window, *best))
                 if not shape.is_hole:
                     pictures[shape.owner] = window, grey
         return [
-            self._combined(index, mask, [*before[:i], *before[i + 1 :], *others], decoded[i], *pictures[i])
+            self._combined(index, one, [*before[:i], *before[i + 1 :], *others], decoded[i], *pictures[i])
             if i in pictures
             else Found.nothing(index)
-            for i, mask in enumerate(before)
+            for i, one in enumerate(expected)
         ]
 
     def _is_inside(self, mask: Mask) -> bool:
@@ -137,34 +156,39 @@ class Projection:
     def _combined(
         self,
         index: tuple[int, ...],
-        before: Mask,
+        expected: Expected,
         others: Sequence[Mask],
-        decoded: Sequence[tuple[_Shape, Box, NDArray[np.float32], float]],
+        decoded: Sequence[_Decoded],
         window: Box,
         grey: NDArray[np.float32],
     ) -> Found:
         """Return one mask of the outline and the holes that were decoded."""
-        (_, _, logits, score), *_ = [one for one in decoded if not one[0].is_hole]
-        logits = logits.copy()
+        before = expected.mask
+        outline = next(one for one in decoded if not one.shape.is_hole)
+        score = outline.score
         # Of a window that holds the whole mask before; it may have been one of several.
-        prior = _in_window(before, window)
+        prior = in_window(before, window)
+        bright = looks_like(expected.grey, grey)
+        logits = outline.logits.copy()
         solid = ndimage.binary_fill_holes(prior)
         reach = max(_LEAST_GROWTH, round(_GROWTH * float(np.sqrt(solid.sum() / np.pi))))
         allowed = ndimage.distance_transform_edt(~solid) <= reach
         logits[~allowed] = np.minimum(logits[~allowed], -1.0)
-        for other in others:
-            logits[_in_window(other, window) & ~prior] -= _OTHERS
+        rivals = [in_window(other, window) for other in others]
+        for rival in rivals:
+            logits[rival & ~prior] -= _OTHERS
         # Where nothing parts touching objects the model is too careful in each slice, so that masks would dwindle.
-        inner = _still_bright(prior, grey) & ndimage.binary_erosion(prior)
+        inner = bright & ndimage.binary_erosion(prior)
         logits[inner] = np.maximum(logits[inner], 1.0)
-        for shape, hole_window, hole_logits, _ in decoded:
-            if shape.is_hole:
-                hole = _hole_seen(shape, before, hole_window, hole_logits, window, grey, prior)
+        logits = share_pixels(logits, prior, rivals, grey, bright)
+        for one in decoded:
+            if one.shape.is_hole:
+                hole = _hole_seen(one, before, window, grey, prior)
                 if hole is not None:
                     logits[hole] = np.minimum(logits[hole], -1.0)
         mask = _touching(logits > 0, prior)
         if _is_doubtful((np.where(mask, 1.0, -1.0), score), prior, before):
-            mask = _touching(_still_bright(prior, grey), prior)
+            mask = _touching(prior & bright, prior)
             logits = np.where(mask, 1.0, -1.0).astype(np.float32)
         return Found.measured(index, mask, logits, window, score, grey, prior)
 
@@ -226,34 +250,9 @@ def _alike(mask: NDArray[np.bool_], prior: NDArray[np.bool_]) -> float:
     return float(np.count_nonzero(mask & prior) / max(1, int(np.count_nonzero(mask | prior))))
 
 
-def _still_bright(prior: NDArray[np.bool_], grey: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Return the part of the mask before that is nearer to its own grey value than to the ground's."""
-    smooth = ndimage.uniform_filter(grey, 3)
-    if not prior.any() or prior.all():
-        return np.zeros_like(prior)
-    inside = float(np.median(smooth[prior]))
-    ground = float(np.percentile(smooth, 10 if inside > np.median(smooth) else 90))
-    if abs(inside - ground) < _CLEARLY * float(smooth[prior].std()):
-        return np.zeros_like(prior)
-    return np.asarray(prior & (np.abs(smooth - inside) < np.abs(smooth - ground)))
-
-
-def _in_window(mask: Mask, window: Box) -> NDArray[np.bool_]:
-    """Return a mask as an array of a window's shape; what lies outside is cut off."""
-    out = np.zeros((window[2] - window[0] + 1, window[3] - window[1] + 1), bool)
-    y0, x0 = max(mask.box[0], window[0]), max(mask.box[1], window[1])
-    y1, x1 = min(mask.box[2], window[2]), min(mask.box[3], window[3])
-    if y0 <= y1 and x0 <= x1:
-        part = tiling.part(mask.crop, (y0, x0, y1, x1), mask.box[:2])
-        out[y0 - window[0] : y1 - window[0] + 1, x0 - window[1] : x1 - window[1] + 1] = part
-    return out
-
-
 def _hole_seen(
-    shape: _Shape,
+    decoded: _Decoded,
     before: Mask,
-    hole_window: Box,
-    logits: NDArray[np.float32],
     window: Box,
     grey: NDArray[np.float32],
     prior: NDArray[np.bool_],
@@ -262,11 +261,12 @@ def _hole_seen(
     solid = ndimage.binary_fill_holes(before.crop) & ~before.crop
     y, x = before.box[:2]
     old = np.zeros_like(solid)
-    part = slice(shape.box[0] - y, shape.box[2] - y + 1), slice(shape.box[1] - x, shape.box[3] - x + 1)
+    box = decoded.shape.box
+    part = slice(box[0] - y, box[2] - y + 1), slice(box[1] - x, box[3] - x + 1)
     old[part] = solid[part]
-    was = _in_window(Mask.from_array(old, (y, x)), window)
-    decoded = Mask.from_array(ndimage.binary_fill_holes(logits > 0), hole_window[:2])
-    now = _in_window(decoded, window)
+    was = in_window(Mask.from_array(old, (y, x)), window)
+    filled = Mask.from_array(ndimage.binary_fill_holes(decoded.logits > 0), decoded.window[:2])
+    now = in_window(filled, window)
     if np.count_nonzero(was & now) >= _SAME_HOLE * np.count_nonzero(was | now):
         return now
     inside = grey[was]
