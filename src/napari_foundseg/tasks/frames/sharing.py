@@ -51,9 +51,9 @@ def looks_like(level: float, grey: NDArray[np.float32]) -> NDArray[np.bool_]:
     dark, bright = np.percentile(smooth[::2, ::2], (_GROUND, 100 - _GROUND))
     # Of the two ends of the grey values the farther one, of which little is seen in a clump.
     end = float(dark if level - dark >= bright - level else bright)
-    is_ground = np.abs(smooth - end) < np.abs(smooth - level)
+    is_ground: NDArray[np.bool_] = np.abs(smooth - end) < np.abs(smooth - level)
     if not is_ground.any():
-        return ~is_ground
+        return np.ones_like(is_ground)
     ground = smooth[is_ground]
     if abs(level - float(ground.mean())) < _CLEARLY * float(ground.std()):
         return np.zeros_like(is_ground)
