@@ -29,7 +29,7 @@ from napari_foundseg.models.families.promptable.tiny import TinyModel
 from napari_foundseg.models.nets.tiny.tiny import load_foundseg_tiny
 from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
-from napari_foundseg.tasks.windows.size_search import SizedMaps
+from napari_foundseg.tasks.windows.sizes.size_search import SizedMaps
 
 CROP = 512
 #: The thresholds that are searched, and by how much they may change in one step.

@@ -1,6 +1,6 @@
 """Fit what an object seen at an octave of the picture's size is worth: the row's `size_weights`.
 
-Crops of `train` are enlarged by 0.5 to 10 and decoded at all octaves. The weights of `object_size.quality_terms` are
+Crops of `train` are enlarged by 0.5 to 10 and decoded at all octaves. The weights of `octaves.quality_terms` are
 those of the least squares fit to each object's quality, the mean over IoU thresholds of whether it is above; each
 picture counts alike.
 
@@ -22,7 +22,7 @@ from napari_foundseg.core.measuring.comparison import THRESHOLDS, match_objects
 from napari_foundseg.core.watershed import instances
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
 from napari_foundseg.tasks.windows.instance_maps import decode_maps
-from napari_foundseg.tasks.windows.object_size import quality_terms
+from napari_foundseg.tasks.windows.sizes.octaves import quality_terms
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from conditions import SIZES, crops, resized

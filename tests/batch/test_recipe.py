@@ -225,6 +225,25 @@ def test_a_recipe_that_was_saved_before_means_the_first_image_of_a_file(tmp_path
     assert before.digest() == read_recipe(tmp_path / "now.yaml").digest()
 
 
+def test_a_step_made_in_python_finds_the_diameter_and_a_stored_one_looks_twice(tmp_path: Path) -> None:
+    for method in ("decoder", "apg"):
+        step = Step(task="automatic", method=method, model=ModelOf(name="foundseg-tiny"))
+        recipe = Recipe(inputs=Sources(paths=("a.tif",)), steps=(step,))
+        again = Recipe.model_validate_json(recipe.model_dump_json())
+        for made in (recipe, again):
+            assert made.steps[0].parsed_settings().find_diameter == "once"  # type: ignore[attr-defined]
+        write_recipe(tmp_path / "new.yaml", recipe)
+        assert read_recipe(tmp_path / "new.yaml").digest() == recipe.digest()
+        saved = yaml.safe_load((tmp_path / "new.yaml").read_text())
+        del saved["steps"][0]["settings"]["find_diameter"]
+        (tmp_path / "old.yaml").write_text(yaml.safe_dump(saved))
+        before = read_recipe(tmp_path / "old.yaml")
+        assert before.steps[0].parsed_settings().find_diameter == "second look"  # type: ignore[attr-defined]
+        assert before.digest() != recipe.digest()
+        write_recipe(tmp_path / "again.yaml", before)
+        assert read_recipe(tmp_path / "again.yaml").digest() == before.digest()
+
+
 def test_save_as_recipe_says_only_what_the_file_does_not(tmp_path: Path) -> None:
     image = read_image(sample("nuclei"))
     recipe = saved(tmp_path, image, "automatic", "decoder", min_area=7)

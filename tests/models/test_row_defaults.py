@@ -96,7 +96,7 @@ def test_a_micro_sam_runs_with_its_own_thresholds_and_what_is_given_wins(as_micr
 
 def test_a_recipe_without_settings_keeps_the_defaults_of_before_and_a_new_one_says_all(as_micro_sam: str) -> None:
     step = Step(task="automatic", method="decoder", model={"name": "micro-sam-vit-b-lm"})
-    assert step.parsed_settings() == TASKS["automatic"].settings_of_record("decoder", {})
+    assert step.as_stored().parsed_settings() == TASKS["automatic"].settings_of_record("decoder", {})
     sources = Sources(paths=("a.tif",))
     assert sources.normalisation == Percentile(outliers="kept")
     # Results that were made before the field existed are current.

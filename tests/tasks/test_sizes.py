@@ -9,6 +9,7 @@ from scipy import ndimage
 
 import napari_foundseg as fs
 from napari_foundseg.core.measuring.comparison import match_objects
+from napari_foundseg.tasks.notes import what_was_chosen
 
 Pixels = NDArray[np.uint8]
 
@@ -106,6 +107,21 @@ def test_a_noisy_picture_is_smoothed_and_the_result_says_so() -> None:
     assert fs.automatic(clean).provenance["size"]["smoothing"] == 0
 
 
+def test_a_blurred_picture_is_sharpened_and_the_result_says_so() -> None:
+    rng = np.random.default_rng(5)
+    places = [(40.0 + 36 * i, 40.0 + 36 * j, 28.0) for i in range(6) for j in range(6)]
+    clean, truth = discs(256, places)
+    blurred = ndimage.gaussian_filter(clean.astype(float), 3) + rng.normal(0, 0.3, clean.shape)
+    found = fs.automatic((100 * blurred).astype(np.uint16))
+    assert match_objects(truth, found.labels).precision[0] > 0.9
+    assert found.provenance["size"]["sharpening"] >= 1
+    assert "sharpened" in " ".join(what_was_chosen(found.provenance))
+    for picture in (clean, clean.repeat(2, 0).repeat(2, 1)):
+        sharp = fs.automatic(picture).provenance
+        assert sharp["size"]["sharpening"] == 0
+        assert "sharpened" not in " ".join(what_was_chosen(sharp))
+
+
 def test_records_of_earlier_versions_keep_their_contrast_and_second_look() -> None:
     from napari_foundseg.core.contrast import Percentile
     from napari_foundseg.tasks.automatic_settings import DecoderSettings
@@ -126,7 +142,7 @@ def test_slices_without_small_objects_are_seen_at_their_own_size() -> None:
 
 
 def test_few_doubtful_large_objects_do_not_outvote_many_small_ones() -> None:
-    from napari_foundseg.tasks.windows.object_size import Octave, best_octave
+    from napari_foundseg.tasks.windows.sizes.octaves import Octave, best_octave
 
     def octave(scale: float, quality: list[float]) -> Octave:
         flat = np.zeros((1, 1), np.int64)

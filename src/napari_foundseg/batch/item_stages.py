@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from numpy.typing import NDArray
 
+from napari_foundseg.batch.common_size import Sample, with_common_size
 from napari_foundseg.batch.item_image import hash_image_file, read_item_image
 from napari_foundseg.batch.items import BatchItem
 from napari_foundseg.batch.ledger import Folder, ItemFiles, LockedItem, lock_item
@@ -76,11 +77,14 @@ class Order:
         The item.
     folder : Folder
         The folder of the results, from `ledger.open_folder`.
+    sample : Sample or None
+        The images that tell the size of all objects of the batch; None where each image is looked at for itself.
     """
 
     recipe: str
     item: BatchItem
     folder: Folder
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,9 @@ def compute(ready: Ready, context: StageContext) -> Computed | Ended:
     """Run the steps of the recipe."""
     started = time.perf_counter()
     try:
-        labels, table, steps = run_steps(ready.recipe.steps, ready.image, context)
+        order = ready.order
+        sized = with_common_size(ready.recipe, order.sample, order.folder, context)
+        labels, table, steps = run_steps(sized, ready.image, context)
     except BaseException as error:  # noqa: BLE001 - whatever a model raises, the others are done
         return _failed(ready.order, ready.held, error, started)
     return Computed(ready, labels, table, steps, ready.times | {"compute": _since(started)})

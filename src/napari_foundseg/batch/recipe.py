@@ -108,8 +108,8 @@ class Step(Declared):
     model: ModelOf
     """The model."""
     settings: dict[str, JsonValue] = Field(default_factory=dict)
-    """Settings of the method; those left out have the method's defaults, whatever the model's own are; link is none and
-    link_rule best match."""
+    """Settings of the method; those left out have the method's defaults, whatever the model's own are; link is none,
+    link_rule best match and, in a file, find_diameter second look."""
     inputs: dict[str, JsonValue] = Field(default_factory=dict)
     """Prompts, labels or words, where the task needs them."""
     rule: Overlap = "keep others"
@@ -142,7 +142,20 @@ class Step(Declared):
 
     def parsed_settings(self) -> Settings:
         """Return the settings as the task takes them."""
-        return TASKS[self.task].settings_of_record(self.chosen_method, _without_method(self.settings))
+        return TASKS[self.task].settings_of_record(self.chosen_method, _without_method(self.settings), stored=False)
+
+    def as_stored(self) -> Step:
+        """Return the step of a file, which may be older than a setting: those that it lacks are what they were then."""
+        return self._with_settings(TASKS[self.task].methods[self.chosen_method].absent_values())
+
+    def to_store(self) -> Step:
+        """Return the step with the settings whose absence in a file would mean something else."""
+        return self._with_settings(self.parsed_settings().model_dump(mode="json"))
+
+    def _with_settings(self, values: Mapping[str, Any]) -> Step:
+        names = TASKS[self.task].methods[self.chosen_method].names_of_new()
+        new = {name: values[name] for name in names if name not in self.settings}
+        return self.model_copy(update={"settings": {**self.settings, **new}}) if new else self
 
     def parsed_inputs(self) -> Inputs:
         """Return the inputs as the task takes them."""
@@ -245,11 +258,12 @@ def read_recipe(path: str | Path) -> Recipe:
         raise RecipeError(f"{str(path)!r}: format = {given!r}; {what}.")
     try:
         # Through JSON, which refuses what YAML reads as a date or a set.
-        return Recipe.model_validate_json(json.dumps(_completed(content), allow_nan=False))
+        recipe = Recipe.model_validate_json(json.dumps(_completed(content), allow_nan=False))
     except ValidationError as error:
         raise RecipeError(f"{str(path)!r}: {validation_message(error)}") from error
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{str(path)!r}: a value is neither text nor a number ({error}).") from error
+    return recipe.model_copy(update={"steps": tuple(step.as_stored() for step in recipe.steps)})
 
 
 def _completed(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -265,7 +279,7 @@ def _completed(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def write_recipe(path: str | Path, recipe: Recipe) -> None:
     """Write a recipe; revisions and hashes of its models are filled in."""
-    steps = tuple(step.model_copy(update={"model": _model_of(step.model)}) for step in recipe.steps)
+    steps = tuple(step.to_store().model_copy(update={"model": _model_of(step.model)}) for step in recipe.steps)
     write_text(Path(path), recipe.model_copy(update={"steps": steps}).model_dump(mode="json"))
 
 
@@ -314,7 +328,7 @@ def step_of(provenance: Mapping[str, Any]) -> Step:
             settings=settings,
             inputs=provenance["inputs"],
             rule=provenance.get("rule", "keep others"),
-        )
+        ).as_stored()
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ReplayError(f"The provenance is incomplete, or of another napari-foundseg: {error}") from error
 

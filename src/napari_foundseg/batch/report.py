@@ -69,6 +69,9 @@ class Report(Declared):
     """Of Python and the packages that make results."""
     stopped: str
     """Why the run ended before all items had; empty where they all have."""
+    size: str = ""
+    """The diameter that the objects of all images have, and on which images it was found; empty where each image is
+    looked at for itself."""
     items: tuple[ReportedItem, ...]
     """In the order of the batch."""
 
@@ -87,6 +90,8 @@ class Report(Declared):
 
     def diameters(self) -> str:
         """Return the diameters of the objects in words; empty where none was found or given."""
+        if self.size:
+            return self.size
         known = [item.diameter for item in self.items if item.diameter is not None]
         if not known:
             return ""

@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
+from napari_foundseg.batch.common_size import choose_sample, read_sizes
 from napari_foundseg.batch.item_stages import STAGES, ItemOutcome, ItemState, Order, find_finished
 from napari_foundseg.batch.items import BatchItem, list_items, output_folder
 from napari_foundseg.batch.ledger import open_folder, thumbnail_path
@@ -149,6 +150,7 @@ class Runner:
         with ExitStack() as stack:
             pool = self._pool or stack.enter_context(Pool(self._workers, source=self.source))
             self._folder = open_folder(self.out)
+            self._sample = choose_sample(self.items, self._recipe, self._digest, self._folder)
             if not pool.source.shares_files:
                 rows = (row(name).model_dump(mode="json") for name in self._recipe.models())
                 files = stack.enter_context(mark_shared_files(self._folder, self.items, rows))
@@ -168,6 +170,7 @@ class Runner:
             engine=self.source.address,
             versions=versions(),
             stopped=self._stopped,
+            size=self._size_in_words(),
             items=tuple(make_entry(self._outcomes.get(item.stem), item.name, item.stem) for item in self.items),
         )
         try:
@@ -179,6 +182,11 @@ class Runner:
         except OutputError as error:
             return report.model_copy(update={"stopped": self._stopped or str(error)})
         return report
+
+    def _size_in_words(self) -> str:
+        """Return the size that the objects of all images have; empty where there is none."""
+        kept = None if self._sample is None else read_sizes(self._sample.path(self._folder))
+        return kept.in_words() if kept else ""
 
     def pause(self) -> None:
         """Begin no item until `resume`; those under way continue. From any thread."""
@@ -206,7 +214,7 @@ class Runner:
     def _submit_items(self, pool: Pool, recipe: str) -> bool:
         """Submit items until the workers have enough; tell whether any are left to submit."""
         while not self._stopped and not self._paused and (item := self._next_item(pool.workers)) is not None:
-            order = Order(recipe, item, self._folder)
+            order = Order(recipe, item, self._folder, self._sample)
             # No worker is asked, nor started, for what is done.
             done = find_finished(order, self._recipe, self._digest, self._models)
             if done is not None:

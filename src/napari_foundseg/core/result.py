@@ -113,7 +113,7 @@ def size_in_words(provenance: Mapping[str, Any]) -> str:
         Empty where it was given, or where nothing was found.
     """
     size = provenance.get("size", {})
-    if size.get("how") != "found" or not size.get("diameter"):
+    if not str(size.get("how", "")).startswith("found") or not size.get("diameter"):
         return ""
     scale = size["scale"]
     if scale == 1:

@@ -110,8 +110,8 @@ class CatalogRow(Declared):
     """Of an instance decoder whose boundary distance is h / (h + d), d being the distance to the boundary in pixels: h.
     None where it is a share of the object's depth."""
     size_weights: tuple[float, ...] | None = None
-    """Of an instance decoder, as `tasks.windows.object_size` takes them to find the size of objects; None if they were
-    not measured."""
+    """Of an instance decoder, as `tasks.windows.sizes` takes them to find the size of objects; None if they were not
+    measured."""
 
     @model_validator(mode="before")
     @classmethod

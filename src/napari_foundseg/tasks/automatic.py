@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,7 +50,8 @@ from napari_foundseg.tasks.windows.flow_maps import decode_flows, flow_objects, 
 from napari_foundseg.tasks.windows.near_misses import NearMisses
 from napari_foundseg.tasks.windows.orthogonal_maps import orthogonal_maps, sees_planes
 from napari_foundseg.tasks.windows.point_grid import LIVE, grid_masks
-from napari_foundseg.tasks.windows.size_search import SizedMaps
+from napari_foundseg.tasks.windows.sizes.common_size import sized_maps
+from napari_foundseg.tasks.windows.sizes.size_search import CommonSize, SizedMaps
 from napari_foundseg.tasks.windows.volume_objects import VolumeObjects, flooding
 
 __all__ = ["TASK", "derive", "run"]
@@ -85,7 +85,6 @@ def run(
     planes = slices(image, inputs)
     region = region_of(image, inputs)
     weights = row(model.name)
-    calibration = weights.calibration
 
     diameter = None if isinstance(settings, GridSettings) else diameter_in_pixels(image, settings)
 
@@ -95,13 +94,9 @@ def run(
 
     sized = None
     if isinstance(settings, DecoderSettings | PromptsSettings):
-        of_decoder = settings if isinstance(settings, DecoderSettings) else _for_prompts(settings)
-        maps_of = partial(
-            SizedMaps, model=model, poll=poll, thresholds=instance_thresholds(of_decoder), tile=settings.tile,
-            diameter=diameter, search=of_decoder.find_diameter, weights=weights.size_weights, calibration=calibration,
-            least=of_decoder.pred_iou_thresh,
-        )  # fmt: skip
-        sized = maps_of(image, planes, with_surroundings(region, image.plane_shape))
+        maps_of = sized_maps(image, settings, model, poll)
+        common = None if settings.found_scale is None else CommonSize(settings.found_scale, settings.found_diameter)
+        sized = maps_of(image, planes, with_surroundings(region, image.plane_shape), common=common)
 
     others: dict[tuple[int, ...], NDArray[np.float16]] = {}
     flooded, _ = flooding(
@@ -154,13 +149,6 @@ def run(
     return replace(
         out, provenance={**provenance, "linked": linked, "thresholds_of_the_run": _thresholds(settings), **size}
     )
-
-
-def _for_prompts(settings: PromptsSettings) -> DecoderSettings:
-    """Return the decoder's settings by which the size of objects is found."""
-    names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "pred_iou_thresh", "min_area")
-    values = {name: getattr(settings, name) for name in names}
-    return DecoderSettings(seed_smoothing=settings.centre_smoothing, **values)
 
 
 def _prompted(

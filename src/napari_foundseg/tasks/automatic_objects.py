@@ -16,7 +16,14 @@ from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.decoder_prompts import kept_masks
 from napari_foundseg.tasks.windows.point_grid import passing
 
-__all__ = ["instance_thresholds", "objects_of_maps", "objects_of_masks", "pixels_per_pixel", "with_surroundings"]
+__all__ = [
+    "decoder_settings",
+    "instance_thresholds",
+    "objects_of_maps",
+    "objects_of_masks",
+    "pixels_per_pixel",
+    "with_surroundings",
+]
 
 #: As `core.watershed.instance_scores` takes it.
 Calibration = tuple[float, float, float] | None
@@ -37,6 +44,15 @@ def pixels_per_pixel(maps: NDArray[Any], box: Box) -> int:
     """Return how many pixels maps (C, M, N) of a box have along each side of a pixel of the picture."""
     count: int = max(1, round(maps.shape[1] / (box[2] - box[0] + 1)))
     return count
+
+
+def decoder_settings(settings: DecoderSettings | PromptsSettings) -> DecoderSettings:
+    """Return the decoder's settings by which the size of objects is found."""
+    if isinstance(settings, DecoderSettings):
+        return settings
+    names = ("foreground_threshold", "centre_threshold", "boundary_threshold", "pred_iou_thresh", "min_area")
+    values = {name: getattr(settings, name) for name in names}
+    return DecoderSettings(seed_smoothing=settings.centre_smoothing, **values)
 
 
 def instance_thresholds(settings: DecoderSettings) -> dict[str, Any]:

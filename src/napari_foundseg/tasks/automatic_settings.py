@@ -12,7 +12,7 @@ from napari_foundseg.core.masks import Nesting
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.tasks.regions import Region
 from napari_foundseg.tasks.stack_settings import StackSettings
-from napari_foundseg.tasks.windows.size_search import Search
+from napari_foundseg.tasks.windows.sizes.size_search import Search
 
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
@@ -28,6 +28,7 @@ __all__ = [
 
 
 _MORE: dict[str, JsonValue] = {"more": True}
+_FOUND: dict[str, JsonValue] = {"absent": None, "elsewhere": True}
 
 
 class AutomaticInputs(Region):
@@ -78,11 +79,15 @@ class DecoderSettings(_AutomaticSettings):
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
     """Pixels, or µm where the image has a pixel size."""
     find_diameter: Search = Field(
-        "once", title="Automatic diameter", json_schema_extra={"absent": "second look", **_MORE}
+        "once", title="Automatic diameter", json_schema_extra={"absent": "second look", "steps": "new", **_MORE}
     )
-    """How the diameter is found where none is given. Once: one for all slices, from the image at its own size and
-    shrunk to a half, a quarter and so on; objects of other sizes are still seen at theirs. Each slice: one for each
-    slice. Second look: as in earlier versions, from the image at its own size only."""
+    """How the diameter is found where none is given. Once: one for all slices and for all images of a batch, from a
+    sample at its own size and shrunk to a half, a quarter and so on; objects of other sizes are still seen at theirs.
+    Each image or each slice: one for each. Second look: as in earlier versions, from the image at its own size only."""
+    found_scale: float | None = Field(None, gt=0, json_schema_extra=_FOUND)
+    """By how much the images of a batch are resized, which the batch has found on a sample. Automatic: it is found."""
+    found_diameter: float | None = Field(None, gt=0, json_schema_extra=_FOUND)
+    """The diameter, in pixels, of the objects of the sample."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
     the whole image to the model's input, which is faster but loses small objects."""
@@ -124,6 +129,15 @@ class PromptsSettings(_AutomaticSettings):
     Automatic: it is found, and said in the result."""
     diameter_unit: Literal["pixels", "µm"] = Field("pixels", title="Unit of the diameter", json_schema_extra=_MORE)
     """Pixels, or µm where the image has a pixel size."""
+    find_diameter: Search = Field(
+        "once", title="Automatic diameter", json_schema_extra={"absent": "second look", "steps": "new", **_MORE}
+    )
+    """How the diameter is found where none is given: one for all slices and images of a batch, for each image or each
+    slice, or, as in earlier versions, by a second look at the image."""
+    found_scale: float | None = Field(None, gt=0, json_schema_extra=_FOUND)
+    """By how much the images of a batch are resized, which the batch has found on a sample. Automatic: it is found."""
+    found_diameter: float | None = Field(None, gt=0, json_schema_extra=_FOUND)
+    """The diameter, in pixels, of the objects of the sample."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
     """On: process a large image at full resolution in overlapping tiles and merge the objects across them. Off: shrink
     the whole image to the model's input, which is faster but loses small objects."""

@@ -28,18 +28,22 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
     hidden = provenance.get("image", {}).get("colour", {}).get("hidden", "")
     slices = provenance.get("propagation", {}).get("notes", ())
     told = [sentence for key in (_NOTES, _CONTRAST, _NOTHING) for sentence in provenance.get(key, ())]
-    doubts = [] if provenance.get(_NOTHING) else _uncertainty(provenance.get("size", {}))
+    size = provenance.get("size", {})
+    doubts = [*_other_sizes(size), *([] if provenance.get(_NOTHING) else _uncertainty(size))]
     return [*([hidden] if hidden else []), *slices, *told, *doubts]
 
 
 def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
-    """Return which channel of an RGB image was used, what was smoothed, how slices became objects, and their views."""
+    """Return which channel was used, what was smoothed or sharpened, how slices became objects, and their views."""
     colour = provenance.get("image", {}).get("colour")
     used = [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
     smoothing = provenance.get("size", {}).get("smoothing", 0.0)
     smoothed = f"The image is noisy: the model saw it smoothed (Gaussian filter of {smoothing:.2g} pixels)."
+    sharpening = provenance.get("size", {}).get("sharpening", 0.0)
+    sharpened = f"The image is blurred: the model saw it sharpened (unsharp mask of amount {sharpening:.2g})."
+    seen = [*([smoothed] if smoothing else []), *([sharpened] if sharpening else [])]
     linked = _linking_in_words(provenance.get("linking", {}))
-    return [*used, *([smoothed] if smoothing else []), *linked, *_views_in_words(provenance.get("views", ()))]
+    return [*used, *seen, *linked, *_views_in_words(provenance.get("views", ()))]
 
 
 def _linking_in_words(linking: Mapping[str, Any]) -> list[str]:
@@ -59,6 +63,25 @@ def _views_in_words(views: Sequence[Mapping[str, Any]]) -> list[str]:
         least = min(view["score"] for view in own)
         told.append(f"View{where}: {name} (probability {least:.2f}), whose classes are {', '.join(own[0]['classes'])}.")
     return told
+
+
+def _other_sizes(size: Mapping[str, Any]) -> list[str]:
+    """Say that objects of some slices, or of an image of a batch, are far from the size that was found on a sample."""
+    if not size.get("apart"):
+        return []
+    scale = size["scale"]
+    seen = f"seen at {100 * scale:.3g} % of its size" if scale != 1 else "seen at its own size"
+    if size["how"] == "found":
+        slices = f"{size['apart']} slices" if size["apart"] > 1 else "1 slice"
+        sampled, choice = f"In {slices} objects seem to be", "each slice"
+    else:
+        sampled, choice = "Objects seem to be", "each image"
+    words = (
+        f"{sampled} far larger or smaller than those of the sample that has given the diameter (about "
+        f"{size['apart_diameter']:.3g} pixels; the image was {seen}). If they are missing or in pieces, set 'Automatic "
+        f"diameter' to {choice}, or give the diameter."
+    )
+    return [words]
 
 
 def _uncertainty(size: Mapping[str, Any]) -> list[str]:

@@ -77,6 +77,7 @@ class Settings(_Declared):
     - ``more``: True hides the field behind *More*,
     - ``live``: True where it acts on an existing result without the model,
     - ``absent``: what recipes and results that lack the field ran with, where that is not the default,
+    - ``steps``: "new" where steps of recipes that are made in Python without the field have the default all the same,
     - ``model``: the protocol of the models to choose from,
     - ``beside``: True where the dock has a control of its own that sets the form's value, which is not shown,
     - ``elsewhere``: True where the dock has a control of its own for it.
@@ -105,11 +106,25 @@ class Settings(_Declared):
         return words[:1].upper() + words[1:]
 
     @classmethod
-    def of_record(cls, values: Mapping[str, Any]) -> Self:
-        """Return checked settings of a recipe or a result; fields that it lacks have the value that it ran with."""
-        fields = {name: _extra(field) for name, field in cls.model_fields.items()}
-        then = {name: extra["absent"] for name, extra in fields.items() if "absent" in extra}
+    def of_record(cls, values: Mapping[str, Any], *, stored: bool = True) -> Self:
+        """Return checked settings of a recipe or a result; fields that it lacks have the value that it ran with.
+
+        `stored`: whether it was ever written to a file; else it is a step that was made in Python.
+        """
+        new = () if stored else cls.names_of_new()
+        then = {name: value for name, value in cls.absent_values().items() if name not in new}
         return cls.parse({**then, **values})
+
+    @classmethod
+    def absent_values(cls) -> dict[str, Any]:
+        """Return what fields mean that a record lacks, where that is not the default."""
+        fields = {name: _extra(field) for name, field in cls.model_fields.items()}
+        return {name: extra["absent"] for name, extra in fields.items() if "absent" in extra}
+
+    @classmethod
+    def names_of_new(cls) -> tuple[str, ...]:
+        """Return the fields that have their default in steps that are made in Python without them."""
+        return tuple(name for name, field in cls.model_fields.items() if _extra(field).get("steps") == "new")
 
     def digested(self) -> dict[str, Any]:
         """Return the values that determine a result, as JSON; equal for records written before and after a field."""
@@ -226,9 +241,9 @@ class Task:
         """Return checked settings of a method; `SettingsError` where the method or a field is wrong."""
         return self._method(method).parse({"method": method, **values})
 
-    def settings_of_record(self, method: str, values: Mapping[str, Any]) -> Settings:
+    def settings_of_record(self, method: str, values: Mapping[str, Any], *, stored: bool = True) -> Settings:
         """Return checked settings of a method as a recipe or a result holds them, which may be older than a field."""
-        return self._method(method).of_record({"method": method, **values})
+        return self._method(method).of_record({"method": method, **values}, stored=stored)
 
     def method_for(self, protocols: Collection[str]) -> str:
         """Return the first method that a model with these protocols can run; the very first if it can run none."""

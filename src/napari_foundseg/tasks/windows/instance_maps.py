@@ -1,8 +1,8 @@
 """The maps of an instance decoder, of images of any size.
 
 Large images are decoded in overlapping windows and each pixel is taken from the window in which it lies most central.
-A picture can be shrunk or enlarged for the model, and smoothed; at which size objects are seen best is found in
-`tasks.windows.object_size`.
+A picture can be shrunk or enlarged for the model, smoothed and sharpened; at which size objects are seen best is found
+in `tasks.windows.sizes`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
+from napari_foundseg.core.pixels.sharpness import sharpened
 from napari_foundseg.models.abilities import fallbacks_of
 from napari_foundseg.models.out_of_memory import is_out_of_memory, with_fallbacks
 from napari_foundseg.models.protocols import EmbeddingMaps, InstanceDecoding, MemoryRescue
@@ -81,6 +82,7 @@ def decode_maps(
     tile: bool = True,
     scale: float = 1.0,
     smoothing: float = 0.0,
+    sharpening: float = 0.0,
 ) -> NDArray[np.float16]:
     """Decode the maps of a region.
 
@@ -104,6 +106,8 @@ def decode_maps(
         By how much to resize the picture for the model.
     smoothing : float
         Standard deviation, in pixels of the resized picture, of a Gaussian filter against noise.
+    sharpening : float
+        Amount of an unsharp mask against blur.
 
     Returns
     -------
@@ -117,7 +121,8 @@ def decode_maps(
     maps = np.empty((3, *shape), np.float16)
     for i, (window, core) in enumerate(windows):
         poll()
-        decoded = _maps(_smoothed(seen_window(image, index, region, window, shape), smoothing), model)
+        rgb = _smoothed(seen_window(image, index, region, window, shape), smoothing)
+        decoded = _maps(sharpened(rgb, sharpening), model)
         tiling.part(maps, core)[:] = tiling.part(decoded, core, window[:2])
         progress((i + 1) / len(windows))
     return maps

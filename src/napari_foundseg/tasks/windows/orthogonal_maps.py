@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.contrast import AsIs
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.tasks.windows.size_search import SizedMaps
+from napari_foundseg.tasks.windows.sizes.size_search import SizedMaps
 
 __all__ = ["orthogonal_maps", "sees_planes"]
 

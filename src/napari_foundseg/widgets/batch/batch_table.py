@@ -119,7 +119,9 @@ class BatchTable(ItemTable):
                 "Processing time, without waiting.",
                 f"{line.counted or 'Number of objects in the result'}.",
                 f"Used {line.channel}." if line.channel else "",
-                "Median diameter of the objects, found or given." if line.diameter is not None else "",
+                "Diameter of the objects: given, or found in the image or on a sample of the batch."
+                if line.diameter is not None
+                else "",
             ),
         )
         if line.diameter is not None:

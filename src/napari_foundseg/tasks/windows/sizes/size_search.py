@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,23 +17,25 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.pixels.edges import edge_ratio
 from napari_foundseg.core.pixels.noise import noise_of, smoothing_for
+from napari_foundseg.core.pixels.sharpness import sharpening_for, sharpness_of
 from napari_foundseg.core.watershed import instances
 from napari_foundseg.models.protocols import InstanceDecoding
 from napari_foundseg.tasks.windows import tiling
-from napari_foundseg.tasks.windows.instance_maps import decode_maps, resized_maps, scale_for
-from napari_foundseg.tasks.windows.object_size import (
+from napari_foundseg.tasks.windows.instance_maps import decode_maps, resized_maps, scale_for, seen_window
+from napari_foundseg.tasks.windows.sizes.fusing import fuse
+from napari_foundseg.tasks.windows.sizes.octaves import (
     Octave,
     best_octave,
-    fuse,
     is_noise,
+    look_at,
     look_at_octaves,
     median_diameter,
 )
 
-__all__ = ["Search", "SizedMaps"]
+__all__ = ["CommonSize", "Search", "SizedMaps"]
 
 #: How the diameter of objects is found where none is given.
-Search = Literal["once", "each slice", "second look"]
+Search = Literal["once", "each image", "each slice", "second look"]
 
 #: Slices that tell the size of all.
 _SAMPLE = 3
@@ -47,11 +49,22 @@ _TINY = 9.0
 #: around it: of objects in `train` 1 in 100 has less than 1.2, slopes have 1.
 _COMPARED = 80
 _EDGE = 1.1
+#: How many times larger or smaller than those of the sample the objects of a slice are to be told of.
+_FAR = 3.0
 #: Median diameters below and above which a picture is looked at a second time, and by how much it is resized then.
 _SMALL = 15.0
 _ENLARGED = 2.0
 _LARGE = 40.0
 _SHRUNK = 0.7
+
+
+class CommonSize(NamedTuple):
+    """The size at which the objects of several images are seen."""
+
+    #: By how much the images are resized.
+    scale: float
+    #: Median of the objects that were found, in pixels; None without any.
+    diameter: float | None
 
 
 @dataclass
@@ -76,15 +89,17 @@ class SizedMaps:
         False hands the whole region to the model at once.
     diameter : float or None
         Of the objects, in pixels; None searches for it.
-    search : {"once", "each slice", "second look"}
-        How.
+    search : {"once", "each image", "each slice", "second look"}
+        How; once and for each image are the same here.
     weights : sequence of float or None
-        As `object_size.look_at_octaves` takes them; None if they were not measured for this model, which then looks a
+        As `octaves.quality_terms` has them; None if they were not measured for this model, which then looks a
         second time where its objects are small or large.
     calibration : sequence of float, optional
         As `core.watershed.instance_scores` takes it.
     least : float
         Least confidence of an object.
+    common : CommonSize or None
+        The size of the objects of all images of a batch, which is not searched for again.
     """
 
     image: Image
@@ -99,16 +114,23 @@ class SizedMaps:
     weights: Sequence[float] | None
     calibration: Sequence[float] | None
     least: float
+    common: CommonSize | None = None
     found: dict[tuple[int, ...], tuple[float, float | None]] = field(default_factory=dict)
     noise_only: list[tuple[int, ...]] = field(default_factory=list)
     smoothing: float = 0.0
     _qualities: list[float] = field(default_factory=list)
+    _amounts: dict[tuple[Any, ...], float] = field(default_factory=dict)
+    #: Slices whose objects are far larger or smaller than those of the sample, and their diameter.
+    _apart: dict[tuple[int, ...], float] = field(default_factory=dict)
     _scale: float | None = None
+    #: Diameter of the objects of the sample.
+    _usual: float | None = None
     _kept: dict[tuple[int, ...], list[Octave]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.searches:
             self.smoothing = smoothing_for(max(self._noise(index) for index in self._sample))
+            self._scale, self._usual = (None, None) if self.common is None else self.common
 
     @property
     def searches(self) -> bool:
@@ -135,9 +157,12 @@ class SizedMaps:
         """Return the maps of a slice of the region, (3, M, N): foreground, centre and boundary distance."""
         if not self.searches:
             return self._fixed(index, progress)
-        if self.search == "once" and self._scale is None:
-            sample = {one: self._octaves(one, lambda _: None) for one in self._sample}
+        if self.search != "each slice" and self._scale is None:
+            sample = dict(zip(self._sample, self.sample_octaves(), strict=True))
             self._scale = best_octave(sample.values())
+            self._usual = median_diameter(
+                [one for octaves in sample.values() for one in octaves if one.scale == self._scale]
+            )
             large = self._shape[0] * self._shape[1] > _KEPT
             self._kept = {one: octaves for one, octaves in sample.items() if not large or len(self.planes) == 1}
         octaves = self._kept.pop(index, None) or self._octaves(index, progress)
@@ -145,9 +170,16 @@ class SizedMaps:
             self.noise_only.append(index)
             progress(1.0)
             return np.zeros((3, *self._shape), np.float16) + np.array([0, 1, 1], np.float16)[:, None, None]
-        scale = best_octave([octaves]) if self._scale is None else self._scale
+        own = best_octave([octaves])
+        scale = own if self._scale is None else self._scale
         # Only slices of small objects are enlarged: of the others the picture's own size is nearest.
         scale = min((octave.scale for octave in octaves), key=lambda one: abs(np.log2(one / scale)))
+        seen = median_diameter([octave for octave in octaves if octave.scale == own])
+        if own != scale and seen and self._usual and max(seen / self._usual, self._usual / seen) >= _FAR:
+            self._apart[index] = seen
+        if amount := self._sharpening(index, scale):
+            again = self._look(index, scale, self._decode(index, lambda _: None, scale, amount))
+            octaves = [again if octave.scale == scale else octave for octave in octaves]
         base = [octave for octave in octaves if octave.scale == scale]
         diameter = median_diameter(base)
         self._qualities += [float(quality) for octave in base for quality in octave.quality]
@@ -166,12 +198,17 @@ class SizedMaps:
         if not self.searches:
             return {"diameter": None, "scale": 1.0, "how": "not searched for"}
         diameters = [diameter for _, diameter in self.found.values() if diameter is not None]
+        if self.common is not None and self.common.diameter is not None:
+            diameters = [self.common.diameter]
         scales = [scale for scale, _ in self.found.values()]
         return {
             "diameter": round(float(np.median(diameters)), 1) if diameters else None,
             "scale": float(np.median(scales)) if scales else 1.0,
-            "how": "found",
+            "how": "found" if self.common is None else "found in the batch",
             "smoothing": round(self.smoothing, 2),
+            "sharpening": round(max(self._amounts.values(), default=0.0), 2),
+            "apart": len(self._apart),
+            "apart_diameter": round(float(np.median(list(self._apart.values()))), 1) if self._apart else None,
             "noise_only": len(self.noise_only),
             "expected_quality": None if self._quality is None else round(self._quality, 2),
         }
@@ -181,20 +218,46 @@ class SizedMaps:
         """Mean expected quality of the objects of the octaves that gave the maps."""
         return float(np.mean(self._qualities)) if self._qualities else None
 
+    def sample_octaves(self) -> list[list[Octave]]:
+        """Return what is found in the slices of the sample, at each size."""
+        return [self._octaves(one, lambda _: None) for one in self._sample]
+
     def _octaves(self, index: tuple[int, ...], progress: Callable[[float], None]) -> list[Octave]:
         done = 0.0
 
-        def decode(scale: float) -> NDArray[np.float16]:
+        def look(scale: float) -> Octave:
             nonlocal done
             # Together, all octaves below the first have a third of its pixels.
             share = 0.75 * min(scale, 1 - done) ** 2
             maps = self._decode(index, lambda part: progress(done + part * share), scale)
             done += share
-            return maps
+            return self._look(index, scale, maps)
 
+        return look_at_octaves(look, self._shape)
+
+    def _look(self, index: tuple[int, ...], scale: float, maps: NDArray[np.float16]) -> Octave:
+        """Find the objects of a slice's maps at a scale."""
         assert self.weights is not None
         has_edge = partial(self._has_edge, index)
-        return look_at_octaves(decode, self._shape, self.thresholds, self.weights, self.calibration, has_edge)
+        return look_at(maps, scale, self._shape, self.thresholds, self.weights, self.calibration, has_edge)
+
+    def _sharpening(self, index: tuple[int, ...], scale: float) -> float:
+        """Return the amount of the unsharp mask at a scale: that of the sample, or of each slice with its own size."""
+        if self.smoothing:
+            return 0.0
+        indices = [index] if self.search == "each slice" else self._sample
+        key = (scale, *indices)
+        if key not in self._amounts:
+            self._amounts[key] = sharpening_for(float(np.median([self._sharpness(one, scale) for one in indices])))
+        return self._amounts[key]
+
+    def _sharpness(self, index: tuple[int, ...], scale: float) -> float:
+        """Return the sharpness of the middle of a slice at a scale; enlarging it makes no picture blurred."""
+        scale = min(scale, 1.0)
+        shape = max(1, round(self._shape[0] * scale)), max(1, round(self._shape[1] * scale))
+        y, x = ((n - min(n, _MIDDLE)) // 2 for n in shape)
+        window = (y, x, y + min(shape[0], _MIDDLE) - 1, x + min(shape[1], _MIDDLE) - 1)
+        return sharpness_of(seen_window(self.image, index, self.region, window, shape).mean(axis=-1))
 
     def _has_edge(self, index: tuple[int, ...], box: Box, mask: NDArray[np.bool_]) -> bool:
         """Tell whether the picture changes more at the rim of an object than around it."""
@@ -208,13 +271,17 @@ class SizedMaps:
         return edge_ratio(picture, own) >= _EDGE
 
     def _decode(
-        self, index: tuple[int, ...], progress: Callable[[float], None], scale: float = 1.0
+        self,
+        index: tuple[int, ...],
+        progress: Callable[[float], None],
+        scale: float = 1.0,
+        sharpening: float = 0.0,
     ) -> NDArray[np.float16]:
         # Resizing changes how strong noise is, so the filter has the same width in pixels of the picture.
         smoothing = self.smoothing * scale if self.smoothing * scale >= 0.3 else 0.0
         return decode_maps(
             self.image, index, self.region, self.model, self.poll, progress,
-            tile=self.tile, scale=scale, smoothing=smoothing,
+            tile=self.tile, scale=scale, smoothing=smoothing, sharpening=sharpening,
         )  # fmt: skip
 
     def _noise(self, index: tuple[int, ...]) -> float:

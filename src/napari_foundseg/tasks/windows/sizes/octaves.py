@@ -1,4 +1,4 @@
-"""At which size a picture's objects are seen best, and maps that see each object at that size.
+"""At which size a picture's objects are seen best.
 
 The decoder looks at the picture at its own size and shrunk by octaves (Adelson et al., RCA Engineer 29, 1984). Each
 object that it finds in an octave has an expected quality, which depends on how large the model sees it and on how sure
@@ -9,7 +9,7 @@ better, so that a large object does not shrink the small ones elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import log2
 from typing import Any
@@ -17,12 +17,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.watershed import instance_scores, instances
-from napari_foundseg.tasks.windows.instance_maps import resized_maps
 
-__all__ = ["KNOTS", "Octave", "best_octave", "fuse", "is_noise", "look_at_octaves", "median_diameter", "quality_terms"]
+__all__ = [
+    "KNOTS",
+    "Octave",
+    "best_octave",
+    "is_noise",
+    "look_at",
+    "look_at_octaves",
+    "median_diameter",
+    "quality_terms",
+]
 
 #: Diameters, as the model sees them, between which the expected quality is interpolated.
 KNOTS = (6.0, 12.0, 20.0, 36.0, 70.0, 140.0, 300.0)
@@ -35,28 +42,14 @@ _OWN_SIZE = 0.3
 _FARTHER = 0.07
 #: Least quality of the best object of a picture: below it there is nothing but noise.
 _CONVINCING = 0.45
-#: By how much the quality of an object of another octave must be higher than that of those whose place it takes.
-_BETTER = 0.2
-#: Least quality of an object of another octave.
-_LEAST = 0.6
-#: Share of an object that others may cover already.
-_COVERED = 0.3
 #: Share of a picture's shorter side, and diameter as the model sees it, from which on an object must have an edge.
 _LARGE_SHARE = 0.2
 _LARGE_DIAMETER = 40.0
-#: Longest side in pixels at which objects of different octaves are compared.
-_COMPARED = 4096
 #: Smaller objects of a shrunk picture, in its pixels, are specks.
 _SPECK = 20
 #: Shortest side of a picture that is still looked at, and least factor by which it is shrunk.
 _SHORTEST = 64
 _SMALLEST = 1 / 16
-#: Median diameters, as the model sees them, below and above which the next finer or coarser octave has a say too.
-_SMALL = 15.0
-_LARGE = 60.0
-_LARGE_ENLARGED = 18.0
-#: Diameter, as the model sees it, of what is in neither of these cases, unless the picture is enlarged.
-_APART = 30.0
 #: Median diameter below which a picture is enlarged.
 _ENLARGED_BELOW = 16.0
 
@@ -100,6 +93,12 @@ class Octave:
         """Diameter of each object, as the model sees it."""
         return np.asarray(np.sqrt(4 / np.pi * self.areas))
 
+    def without_pixels(self) -> Octave:
+        """Return the figures of the objects alone, which need little memory."""
+        small = replace(self, maps=self.maps[:, :0, :0], labels=self.labels[:0, :0])
+        vars(small)["areas"] = self.areas
+        return small
+
 
 def quality_terms(maps: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
     """Return what the expected quality of objects is a weighted sum of.
@@ -133,20 +132,23 @@ def quality_terms(maps: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float6
     return np.concatenate([near, np.stack([doubt, doubt * diameters, shallow], axis=1)], axis=1)
 
 
-def look_at_octaves(
-    decode: Callable[[float], NDArray[np.float16]],
+def look_at(
+    maps: NDArray[np.float16],
+    scale: float,
     shape: tuple[int, int],
     thresholds: Mapping[str, Any],
     weights: Sequence[float],
     calibration: Sequence[float] | None,
     has_edge: Callable[[Box, NDArray[np.bool_]], bool],
-) -> list[Octave]:
-    """Look at a picture at its own size and shrunk by octaves; twice enlarged too where its objects are small.
+) -> Octave:
+    """Find the objects of maps, and what they are worth.
 
     Parameters
     ----------
-    decode : callable
-        Returns the maps of the picture at a scale, in pixels of the resized picture.
+    maps : (3, M, N) ndarray of float16
+        Of the picture at a scale, in pixels of the resized picture; changed where an object is taken for ground.
+    scale : float
+        The scale.
     shape : tuple of int
         Rows and columns of the picture.
     thresholds : mapping
@@ -161,20 +163,32 @@ def look_at_octaves(
 
     Returns
     -------
+    Octave
+    """
+    least = max(_SPECK if scale < 1 else 0, round(thresholds["min_area"] * scale**2))
+    labels = _with_edges(maps, instances(maps, **{**thresholds, "min_area": least}), shape, has_edge)
+    quality = np.clip(quality_terms(maps, labels) @ np.asarray(weights), 0, 1)
+    return Octave(scale, maps, labels, quality, instance_scores(maps, labels, calibration)[0])
+
+
+def look_at_octaves(look: Callable[[float], Octave], shape: tuple[int, int]) -> list[Octave]:
+    """Look at a picture at its own size and shrunk by octaves; twice enlarged too where its objects are small.
+
+    Parameters
+    ----------
+    look : callable
+        Returns what is found in the picture at a scale.
+    shape : tuple of int
+        Rows and columns of the picture.
+
+    Returns
+    -------
     list of Octave
         The largest picture first.
     """
     scales = [1.0]
     while scales[-1] > _SMALLEST and min(shape) * scales[-1] / 2 >= _SHORTEST:
         scales.append(scales[-1] / 2)
-
-    def look(scale: float) -> Octave:
-        maps = decode(scale)
-        least = max(_SPECK if scale < 1 else 0, round(thresholds["min_area"] * scale**2))
-        labels = _with_edges(maps, instances(maps, **{**thresholds, "min_area": least}), shape, has_edge)
-        quality = np.clip(quality_terms(maps, labels) @ np.asarray(weights), 0, 1)
-        return Octave(scale, maps, labels, quality, instance_scores(maps, labels, calibration)[0])
-
     octaves = [look(scale) for scale in scales]
     small = best_octave([octaves]) == 1 and (median_diameter(octaves[:1]) or _ENLARGED_BELOW) < _ENLARGED_BELOW
     # Four times the work, so only where the objects ask for it.
@@ -257,163 +271,3 @@ def median_diameter(octaves: Iterable[Octave]) -> float | None:
     diameters = [octave.diameters / octave.scale for octave in octaves]
     together = np.concatenate(diameters) if diameters else np.empty(0)
     return float(np.median(together)) if together.size else None
-
-
-def fuse(
-    octaves: Sequence[Octave],
-    scale: float,
-    shape: tuple[int, int],
-    least: float,
-) -> NDArray[np.float16]:
-    """Make maps in which each object is seen at the size that suits it.
-
-    Parameters
-    ----------
-    octaves : sequence of Octave
-        What was found at each size.
-    scale : float
-        Of the octave that gives the maps.
-    shape : tuple of int
-        Rows and columns of the picture.
-    least : float
-        Least confidence of an object.
-
-    Returns
-    -------
-    (3, *shape) ndarray of float16
-        Foreground, centre distance and boundary distance.
-    """
-    base = next(octave for octave in octaves if octave.scale == scale)
-    maps = _with_neighbour(base, octaves, shape)
-    better, worse = _of_other_octaves(base, octaves, least)
-    if not better:
-        return maps
-    maps = maps.copy() if maps is base.maps else maps
-    own = _enlarged_labels(base.labels, shape)
-    maps[0][np.isin(own, worse)] = 0
-    for octave in octaves:
-        ids = [number for one, number in better if one is octave]
-        if not ids:
-            continue
-        labels = _enlarged_labels(_dilated(np.where(np.isin(octave.labels, ids), octave.labels, 0)), shape)
-        inside = labels > 0
-        for target, part in zip(maps, resized_maps(octave.maps, shape), strict=True):
-            target[inside] = part[inside]
-    return maps
-
-
-def _with_neighbour(base: Octave, octaves: Sequence[Octave], shape: tuple[int, int]) -> NDArray[np.float16]:
-    """Return an octave's maps; where its objects are small or large for the model, the mean with the next octave's."""
-    maps = resized_maps(base.maps, shape)
-    if not len(base.quality):
-        return maps
-    middle = float(np.median(base.diameters))
-    # What was enlarged holds no more than the picture itself.
-    if _SMALL <= middle <= (_LARGE if base.scale <= 1 else _LARGE_ENLARGED):
-        return maps
-    scale = base.scale * (2 if middle < _SMALL else 0.5)
-    other = next((octave.maps for octave in octaves if octave.scale == scale), None)
-    if other is None:
-        return maps
-    own = maps
-    maps = own.copy()
-    # In place and in float16: of a large picture there are gigabytes of maps.
-    maps += resized_maps(other, shape)
-    maps *= np.float16(0.5)
-    # Objects far from the median are not seen better in the other octave.
-    least = _APART if base.scale <= 1 else _LARGE_ENLARGED
-    apart = base.diameters > _APART if scale > base.scale else base.diameters < least
-    if apart.any():
-        ids = np.flatnonzero(apart) + 1
-        labels = _dilated(np.where(np.isin(base.labels, ids), base.labels, 0))
-        inside = _enlarged_labels(labels, shape) > 0
-        maps[:, inside] = own[:, inside]
-    return maps
-
-
-def _of_other_octaves(
-    base: Octave, octaves: Sequence[Octave], least: float
-) -> tuple[list[tuple[Octave, int]], list[int]]:
-    """Choose objects of other octaves that are better than what the base has in their place.
-
-    Returns them, and the ids of those of the base that they replace. All objects are taken in the order of their
-    quality (non-maximum suppression), those of the base with a lead.
-    """
-    candidates = []
-    for octave in octaves:
-        lead = _BETTER if octave is base else 0.0
-        for number, (quality, confidence) in enumerate(zip(octave.quality, octave.confidence, strict=True), 1):
-            if confidence >= least and (octave is base or quality >= _LEAST):
-                candidates.append((quality + lead, octave, number))
-    if all(octave is base for _, octave, _ in candidates):
-        return [], []
-    overlaps = _Overlaps(octaves)
-    taken: list[tuple[Octave, int]] = []
-    worse = []
-    for _, octave, number in sorted(candidates, key=lambda one: -one[0]):
-        if overlaps.free(octave, number):
-            overlaps.take(octave, number)
-            taken.append((octave, number))
-        elif octave is base:
-            worse.append(number)
-    return [one for one in taken if one[0] is not base], worse
-
-
-class _Overlaps:
-    """Which objects of other octaves share pixels with those that were taken."""
-
-    def __init__(self, octaves: Sequence[Octave]) -> None:
-        largest = max((octave.labels.shape for octave in octaves), key=lambda one: one[0] * one[1])
-        shrunk = min(1.0, _COMPARED / max(largest))
-        shape = (max(1, round(largest[0] * shrunk)), max(1, round(largest[1] * shrunk)))
-        self.labels = {id(octave): _enlarged_labels(octave.labels, shape) for octave in octaves}
-        self.areas = {key: np.bincount(labels.ravel()) for key, labels in self.labels.items()}
-        self.boxes = {id(octave): _boxes(self.labels[id(octave)], len(octave.quality)) for octave in octaves}
-        self.owner = np.zeros(shape, np.int32)
-        self.sizes = [0]
-
-    def free(self, octave: Octave, number: int) -> bool:
-        """Tell whether an object has a place beside those that were taken."""
-        box = self.boxes[id(octave)][number - 1]
-        if box is None:
-            # Too small to be compared: it covers nothing that was taken.
-            return True
-        own = self.labels[id(octave)][box] == number
-        covered = np.bincount(self.owner[box][own], minlength=len(self.sizes))
-        covered[0] = 0
-        return bool(
-            covered.sum() <= _COVERED * self.areas[id(octave)][number] and (covered <= 0.5 * np.array(self.sizes)).all()
-        )
-
-    def take(self, octave: Octave, number: int) -> None:
-        """Note the pixels of an object that is taken."""
-        box = self.boxes[id(octave)][number - 1]
-        if box is None:
-            return
-        own = self.labels[id(octave)][box] == number
-        self.owner[box][own & (self.owner[box] == 0)] = len(self.sizes)
-        self.sizes.append(int(self.areas[id(octave)][number]))
-
-
-def _boxes(labels: NDArray[Any], count: int) -> list[Any]:
-    from scipy import ndimage
-
-    return list(ndimage.find_objects(labels, max_label=count))
-
-
-def _enlarged_labels(labels: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
-    """Bring labels to another number of pixels, each with its nearest."""
-    if labels.shape == shape:
-        return labels
-    rows, columns = (
-        np.minimum(((np.arange(n) + 0.5) * m / n).astype(int), m - 1) for n, m in zip(shape, labels.shape, strict=True)
-    )
-    enlarged: NDArray[Any] = labels[rows[:, None], columns]
-    return enlarged
-
-
-def _dilated(labels: NDArray[Any]) -> NDArray[Any]:
-    """Grow objects by two pixels, so that their rim comes from the same maps."""
-    from skimage.segmentation import expand_labels
-
-    return np.asarray(expand_labels(labels, 2)).astype(label_dtype(int(labels.max(initial=0))), copy=False)

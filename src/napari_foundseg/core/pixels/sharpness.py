@@ -1,0 +1,52 @@
+"""How blurred a picture is, and how much to sharpen it before a model sees it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["sharpened", "sharpening_for", "sharpness_of"]
+
+#: How many times the energy of first differences that of second differences is, and the amount of the unsharp mask that
+#: suits it; from `_SHARP` on nothing is gained. Chosen on `train` and `val`.
+_SHARP = 0.5
+_SHARPNESS = (0.2, 0.35)
+_AMOUNT = (2.0, 1.0)
+#: Standard deviation in pixels of the Gaussian filter of the unsharp mask.
+_SIGMA = 3.0
+
+
+def sharpness_of(picture: NDArray[np.floating]) -> float:
+    """Compare the second differences of neighbouring pixels with the first.
+
+    Parameters
+    ----------
+    picture : (M, N) ndarray of float
+        Grey values.
+
+    Returns
+    -------
+    float
+        Ratio of their energies: 3 for white noise, about 1 for sharp pictures of nuclei, below 0.5 for blurred ones;
+        infinite where all pixels are equal.
+    """
+    first = [np.diff(picture, axis=axis) for axis in (0, 1)]
+    second = [np.diff(part, axis=axis) for axis, part in enumerate(first)]
+    energies = [sum(float(np.mean(part**2)) for part in parts if part.size) for parts in (second, first)]
+    return energies[0] / energies[1] if energies[1] else float("inf")
+
+
+def sharpening_for(sharpness: float) -> float:
+    """Return the amount of the unsharp mask for a picture of a sharpness; 0 where it is sharp enough."""
+    return float(np.interp(sharpness, _SHARPNESS, _AMOUNT)) if sharpness < _SHARP else 0.0
+
+
+def sharpened(rgb: NDArray[np.uint8], amount: float) -> NDArray[np.uint8]:
+    """Return a picture, (M, N, 3), with an unsharp mask of an amount."""
+    from scipy import ndimage
+
+    if not amount:
+        return rgb
+    values = rgb.astype(np.float32)
+    blurred = ndimage.gaussian_filter(values, (_SIGMA, _SIGMA, 0))
+    return np.asarray(np.clip(values + amount * (values - blurred) + 0.5, 0, 255), np.uint8)
