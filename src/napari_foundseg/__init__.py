@@ -40,9 +40,11 @@ if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
     from napari_foundseg.core.result import Segmentation
     from napari_foundseg.io.readers import read_image
+    from napari_foundseg.io.tracks.track_files import write_tracks
     from napari_foundseg.io.writers import write_labels
     from napari_foundseg.tasks.running import run
     from napari_foundseg.tasks.similar.examples import Example
+    from napari_foundseg.tasks.tracks.track import track
 
 __all__ = [
     "AsIs",
@@ -78,7 +80,9 @@ __all__ = [
     "semantic",
     "split",
     "text",
+    "track",
     "write_labels",
+    "write_tracks",
 ]
 
 _HOME = {
@@ -97,7 +101,9 @@ _HOME = {
     "measure": "batch.object_measures",
     "replay": "batch.replay",
     "read_image": "io.readers",
+    "track": "tasks.tracks.track",
     "write_labels": "io.writers",
+    "write_tracks": "io.tracks.track_files",
     "run": "engine.safe_calls",
     "AsIs": "core.contrast",
     "CTWindow": "core.contrast",

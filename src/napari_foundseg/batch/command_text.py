@@ -21,7 +21,7 @@ from napari_foundseg.io.readers import read_image
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.task_models import expectation
 
-__all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of"]
+__all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of", "spacing_of"]
 
 #: Options of a command that say how an image is read, and their help.
 IMAGE_OPTIONS = {
@@ -76,10 +76,14 @@ def image_of(path: Path, options: Mapping[str, str | None]) -> Image:
     if normalisation is not None:
         changed["normalisation"] = _read("normalisation", normalisation, Normalisation)
     if spacing is not None:
-        sizes = _read("spacing", spacing, dict[str, tuple[float, str]])
-        changed["spacing"] = {axis: size for axis, (size, _) in sizes.items()}
-        changed["units"] = {axis: unit for axis, (_, unit) in sizes.items() if unit}
+        changed["spacing"], changed["units"] = spacing_of(spacing)
     return replace(read_image(path, axes), **changed)
+
+
+def spacing_of(text: str | None) -> tuple[dict[str, float], dict[str, str]]:
+    """Read the sizes of pixels and their units; both are empty without a text."""
+    sizes = {} if text is None else _read("spacing", text, dict[str, tuple[float, str]])
+    return {axis: size for axis, (size, _) in sizes.items()}, {axis: unit for axis, (_, unit) in sizes.items() if unit}
 
 
 def inputs_of(text: str) -> dict[str, Any]:

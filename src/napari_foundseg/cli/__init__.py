@@ -23,6 +23,7 @@ from typer.core import TyperGroup
 
 from napari_foundseg.cli.models import models_app
 from napari_foundseg.cli.terminal import console, make_progress, printable, show_error
+from napari_foundseg.cli.tracks import track
 from napari_foundseg.core.errors import FoundsegError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, help="Segment imag
 run_app = typer.Typer(cls=_TaskCommands, no_args_is_help=True, help="Run a task on one image.")
 app.add_typer(run_app, name="run")
 app.add_typer(models_app, name="models")
+app.command("track")(track)
 
 
 def main() -> None:

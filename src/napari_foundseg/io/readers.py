@@ -119,10 +119,15 @@ def read_stored(path: str | Path) -> FileContent:
         If its axes are ambiguous.
     """
     path = Path(path)
-    content = _read(path, None)
-    lazy = content.data[0] if isinstance(content.data, list) else content.data
-    check_memory(path, lazy.shape, lazy.dtype.itemsize)
-    return replace(content, data=np.asarray(lazy))
+    content = open_stored(path)
+    check_memory(path, content.data.shape, content.data.dtype.itemsize)
+    return replace(content, data=np.asarray(content.data))
+
+
+def open_stored(path: str | Path, axes: str | None = None) -> FileContent:
+    """Open the finest level of an image as `read_stored` does, without reading its pixels where the file allows it."""
+    content = _read(Path(path), axes)
+    return replace(content, data=content.data[0] if isinstance(content.data, list) else content.data)
 
 
 def _levels(content: FileContent) -> Any:

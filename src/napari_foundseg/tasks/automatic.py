@@ -44,6 +44,7 @@ from napari_foundseg.tasks.regions import region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
 from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
+from napari_foundseg.tasks.tracks.tracked import tracked
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.decoder_prompts import prompt_points, prompted_masks
 from napari_foundseg.tasks.windows.flow_maps import decode_flows, flow_objects, flow_scale
@@ -213,7 +214,9 @@ def derive(segmentation: Segmentation, settings: AnySettings) -> Segmentation:
     region = tuple(known["inputs"]["region"] or whole(_plane_shape(shape, axes)))
     diameter = known.get("size", {}).get("diameter") if isinstance(settings, FlowsSettings) else None
     out = _assemble(shape, axes, region, evidence.items(), settings, True, known, diameter)
-    known = {name: v for name, v in known.items() if name not in ("nothing_found", "linking")} | out.provenance
+    known = {
+        name: v for name, v in known.items() if name not in ("nothing_found", "linking", "tracking")
+    } | out.provenance
     changed = {"settings": settings.model_dump(mode="json"), "linked": settings.linked_axes(axes)}
     return replace(out, provenance={**known, **changed})
 
@@ -253,7 +256,7 @@ def _assemble(
     missed = NearMisses(settings)
     weights = row(known["model"]["name"])
     calibration = weights.calibration
-    along = settings.linked_axes(axes)
+    along = settings.body_axes(axes)
     distance = slice_distance(known["image"].get("spacing", {}), along)
     is_decoder = isinstance(settings, DecoderSettings)
     flooded, why = flooding(shape, axes, region, settings, known["inputs"]["index"], has_maps=is_decoder)
@@ -311,7 +314,8 @@ def _assemble(
     raw = None if isinstance(settings, _OF_MAPS) else tuple(masks)
     told = link_record(settings, along, planes=planes if flooded else (), why=why)
     provenance = told if count else {"nothing_found": missed.in_words(diameter)}
-    return Segmentation(labels, table, provenance=provenance, masks=raw, maps=maps)
+    out = Segmentation(labels, table, provenance=provenance, masks=raw, maps=maps)
+    return tracked(out, axes, known["image"].get("spacing", {}), settings)
 
 
 def _other_planes(
@@ -323,7 +327,7 @@ def _other_planes(
     progress: Progress,
 ) -> dict[tuple[int, ...], NDArray[np.float16]]:
     """Return the maps of the xz and yz planes, by slice; none where they would not show objects as slices do."""
-    along = settings.linked_axes(image.label_axes)
+    along = settings.body_axes(image.label_axes)
     distance = slice_distance(image.spacing, along)
     at = image.slice_axes.index(along)
     if not sees_planes(image.slice_shape[at], distance):

@@ -46,6 +46,7 @@ from napari_foundseg.tasks.similar.proposals import (
     similar_places,
 )
 from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
+from napari_foundseg.tasks.tracks.tracked import tracked
 
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
@@ -223,7 +224,7 @@ def derive(segmentation: Segmentation, settings: FeatureSettings | ExemplarSetti
     Segmentation
         As `run` would give it.
     """
-    left = ("nothing_found", "linking")
+    left = ("nothing_found", "linking", "tracking")
     known = {name: value for name, value in segmentation.provenance.items() if name not in left}
     image = known["image"]
     out = _assemble(segmentation.pixels.shape, image["axes"], image["spacing"], segmentation.masks or (), settings)
@@ -306,7 +307,7 @@ def _assemble(
         labels = labels.astype(np.promote_types(labels.dtype, label_dtype(len(kept) + len(chosen))), copy=False)
         np.add(plane, len(kept), out=plane_view(labels, axes, index), where=plane > 0, dtype=labels.dtype)
         kept += chosen
-    along = settings.linked_axes(axes)
+    along = settings.body_axes(axes)
     scores = np.array([[m.predicted_iou for m in kept], [m.stability_score for m in kept]], float)
     labels, _, (predicted_iou, stability_score) = link_objects(
         labels, axes, along, np.ones(len(kept), np.int64), scores.reshape(2, len(kept)),
@@ -314,12 +315,13 @@ def _assemble(
     )  # fmt: skip
     table = object_table(labels, axes, predicted_iou=predicted_iou, stability_score=stability_score)
     best = max((mask.predicted_iou for mask in masks), default=0.0)
-    told: dict[str, Any] = {"linked": along}
+    told: dict[str, Any] = {"linked": settings.linked_axes(axes)}
     if kept:
         told |= link_record(settings, along, why="the model gives no depths")
     else:
         told["nothing_found"] = [_nothing(best, settings)]
-    return Segmentation(labels, table, provenance=told, masks=tuple(masks))
+    found = Segmentation(labels, table, provenance=told, masks=tuple(masks))
+    return tracked(found, axes, spacing, settings)
 
 
 def _nothing(best: float, settings: FeatureSettings | ExemplarSettings) -> str:

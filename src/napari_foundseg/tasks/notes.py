@@ -10,6 +10,7 @@ import numpy as np
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.tasks.tracks.tracks_in_words import tracking_in_words
 
 __all__ = ["notes_of", "what_was_chosen", "with_notes"]
 
@@ -42,8 +43,13 @@ def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
     sharpening = provenance.get("size", {}).get("sharpening", 0.0)
     sharpened = f"The image is blurred: the model saw it sharpened (unsharp mask of amount {sharpening:.2g})."
     seen = [*([smoothed] if smoothing else []), *([sharpened] if sharpening else [])]
-    linked = _linking_in_words(provenance.get("linking", {}))
-    return [*used, *seen, *linked, *_views_in_words(provenance.get("views", ()))]
+    return [*used, *seen, *_slices_in_words(provenance), *_views_in_words(provenance.get("views", ()))]
+
+
+def _slices_in_words(provenance: Mapping[str, Any]) -> list[str]:
+    """Return how slices became objects, and frames tracks."""
+    linking = _linking_in_words(provenance.get("linking", {}))
+    return [*linking, *tracking_in_words(provenance.get("tracking", {}))]
 
 
 def _linking_in_words(linking: Mapping[str, Any]) -> list[str]:

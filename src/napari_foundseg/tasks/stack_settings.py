@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from napari_foundseg.core.classes.linking import LinkRule
+from napari_foundseg.core.films.tracking import TrackRule
 from napari_foundseg.tasks.settings import Settings
 
 __all__ = ["ClassStackSettings", "Link", "StackSettings", "link_record", "slice_distance"]
 
-Link = Literal["none", "overlap", "3d", "overlap in depth and time"]
-#: Axes along which objects go on from slice to slice.
-_LINKED_AXES: dict[Link, str] = {"none": "", "overlap": "Z", "3d": "Z", "overlap in depth and time": "ZT"}
+Link = Literal["none", "overlap", "3d", "tracks", "overlap in depth and time"]
+#: Axes along which sections become one body.
+_BODY_AXES: dict[Link, str] = {"none": "", "overlap": "Z", "3d": "Z", "tracks": "Z", "overlap in depth and time": "ZT"}
+#: Of the fields of tracks, what is the same in all tasks.
+_TRACKS: dict[str, JsonValue] = {"more": True, "live": True}
 
 
 class StackSettings(Settings):
@@ -26,11 +29,24 @@ class StackSettings(Settings):
     link: Link = Field("3d", title="Link slices", json_schema_extra={"live": True, "absent": "none"})
     """How the slices of a stack become objects in 3-D; each point in time has objects of its own. 3d: a watershed in
     the whole volume where the model sees depths, by overlap where it does not. Overlap: objects of neighbouring slices
-    that lie over one another become one, through the depth (Z); columns are parted at necks. Overlap in depth and time:
-    an object keeps its id through time, too. None: each slice has objects of its own."""
+    that lie over one another become one, through the depth (Z); columns are parted at necks. Tracks: as 3d, and objects
+    keep their ids through time (T) while they move; daughters of a division have a parent. Overlap in depth and time:
+    the same ids through time by overlap alone. None: each slice has objects of its own."""
     link_rule: LinkRule = Field("all slices", json_schema_extra={"absent": "best match", "elsewhere": True})
     """How overlap links. All slices: the best choice for the whole stack. Best match: as earlier versions did, two
     sections are one object if each is the other's best match; recipes that do not say it have this."""
+
+    max_movement: float | None = Field(
+        None, gt=0, title="Maximum movement", json_schema_extra={"unit": "pixels", "absent": None, **_TRACKS}
+    )
+    """Of tracks: how far an object moves from one frame to the next at most. Without, it is found from the film, and
+    said."""
+    divisions: bool = Field(True, json_schema_extra={"absent": True, **_TRACKS})
+    """Of tracks: whether an object may divide into two, whose parent it then is."""
+    max_gap: int = Field(
+        1, ge=0, le=10, title="Maximum gap", json_schema_extra={"unit": "frames", "absent": 1, **_TRACKS}
+    )
+    """Of tracks: in how many frames in a row an object may be missing and keep its id."""
 
     @field_validator("link", mode="before")
     @classmethod
@@ -38,9 +54,18 @@ class StackSettings(Settings):
         """Take the switch of earlier versions: on was overlap."""
         return {True: "overlap", False: "none"}[value] if isinstance(value, bool) else value
 
+    @property
+    def track_rule(self) -> TrackRule | None:
+        """How objects are tracked along time; None where they are not."""
+        return TrackRule(self.max_movement, self.divisions, self.max_gap) if self.link == "tracks" else None
+
     def linked_axes(self, axes: str) -> str:
-        """Return the axes of a label image along which objects go on."""
-        along = _LINKED_AXES[self.link]
+        """Return the axes of a label image along which objects go on, as bodies or as tracks."""
+        return self.body_axes(axes) + ("T" if self.link == "tracks" and "T" in axes else "")
+
+    def body_axes(self, axes: str) -> str:
+        """Return the axes of a label image along which sections become one body."""
+        along = _BODY_AXES[self.link]
         if self.link == "overlap" and self.link_rule == "best match" and self.linked_before is None:
             along = "".join(axis for axis in axes if axis not in "YX")
         # Slices without a meaning are taken for a depth, as those of an array without axes are.
@@ -56,8 +81,9 @@ class ClassStackSettings(StackSettings):
     link: Link = Field("3d", title="Link slices", json_schema_extra={"more": True, "absent": "none"})
     """How the slices of a stack become objects in 3-D; each point in time has objects of its own. 3d: a watershed in
     the whole volume where the model sees depths, by overlap where it does not. Overlap: objects of neighbouring slices
-    that lie over one another become one, through the depth (Z); columns are parted at necks. Overlap in depth and time:
-    an object keeps its id through time, too. None: each slice has objects of its own."""
+    that lie over one another become one, through the depth (Z); columns are parted at necks. Tracks: as 3d, and objects
+    keep their ids through time (T) while they move; daughters of a division have a parent. Overlap in depth and time:
+    the same ids through time by overlap alone. None: each slice has objects of its own."""
 
     def digested(self) -> dict[str, Any]:
         """Return the values that determine a result; results of the switch of earlier versions stay current."""
@@ -87,5 +113,5 @@ def link_record(
         return {}
     if planes:
         return {"linking": {"how": "3d", "planes": list(planes)}}
-    asked = {"why": why} if settings.link == "3d" else {}
+    asked = {"why": why} if settings.link in ("3d", "tracks") else {}
     return {"linking": {"how": "overlap", "rule": settings.link_rule, **asked}}

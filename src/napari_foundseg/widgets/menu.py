@@ -57,6 +57,7 @@ class DockEntry:
 OTHER_DOCKS = (
     DockEntry("correct", "Correct", ("annotate",)),
     DockEntry("objects", "Objects", ("measure",)),
+    DockEntry("track", "Track objects", ("track",)),
     DockEntry("worklist", "Worklist", ("annotate",)),
     DockEntry("batch", "Batch", ("segment",)),
     DockEntry("models", "Models", ("segment",)),

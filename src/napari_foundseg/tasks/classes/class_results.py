@@ -20,6 +20,7 @@ from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks.regions import Region, region_of, slices
 from napari_foundseg.tasks.settings import Progress
 from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
+from napari_foundseg.tasks.tracks.tracked import tracked
 from napari_foundseg.tasks.windows import tiling
 
 if TYPE_CHECKING:
@@ -169,7 +170,8 @@ def assembled_in(
     score = np.concatenate(scores)
     slice_axes = [axis for axis in axes if axis not in "YX"]
     # Of classes alone there is nothing to link.
-    linked = stack.linked_axes(axes) if stack is not None and (count or output != "classes") else ""
+    things = stack is not None and (count or output != "classes")
+    linked = stack.body_axes(axes) if stack is not None and things else ""
     if linked and stack is not None:
         labels, class_ids, score = link_objects(
             labels,
@@ -186,8 +188,12 @@ def assembled_in(
         table = _measured_table(found, region, slice_axes, class_ids, score)
     measured = classes.measured(semantic, class_ids)
     record = link_record(stack, linked, why="the model gives no depths") if stack is not None else {}
-    told = {**provenance, "classes": measured.to_json(), "linked": linked, **record}
+    all_linked = stack.linked_axes(axes) if stack is not None and things else ""
+    kept = {name: value for name, value in provenance.items() if name != "tracking"}
+    told = {**kept, "classes": measured.to_json(), "linked": all_linked, **record}
     result = Segmentation(labels, named_classes(table, measured), measured, told, maps=maps, semantic=semantic)
+    if stack is not None and things:
+        result = tracked(result, axes, provenance.get("image", {}).get("spacing", {}), stack)
     return with_output(result, axes, output, divisor)
 
 

@@ -46,8 +46,8 @@ def flooding(
     has_maps : bool
         Whether the method makes an instance decoder's maps.
     """
-    along = settings.linked_axes(axes)
-    if settings.link != "3d" or not along or index is not None or shape[axes.index(along)] == 1:
+    along = settings.body_axes(axes)
+    if settings.link not in ("3d", "tracks") or not along or index is not None or shape[axes.index(along)] == 1:
         return False, ""
     if not has_maps:
         return False, "this method gives no depths"

@@ -34,6 +34,7 @@ from napari_foundseg.widgets.layers.layer_conversion import view_pixel
 from napari_foundseg.widgets.layers.result_layers import add_labels, in_words, object_features
 from napari_foundseg.widgets.qt.numpy_thread import NumpyThread
 from napari_foundseg.widgets.runs.run import Run
+from napari_foundseg.widgets.tracks.tracks_layer import show_result_tracks
 
 __all__ = ["AutomaticWidget"]
 
@@ -127,6 +128,7 @@ class AutomaticWidget(TaskForm):
         """Add the objects as a new layer, which is in no file yet."""
         labels = add_labels(self.viewer, target, found, f"{target.name} {self.layer_word}")
         keep_result(labels, target.image)
+        self._show_tracks(labels, found)
         self.edits.hide()
         self.saving.follow(labels)
         self.saving.show()
@@ -251,8 +253,13 @@ class AutomaticWidget(TaskForm):
             labels.features = object_features(derived)
         labels.metadata = {**labels.metadata, RUN_PROVENANCE: dict(derived.provenance)}
         self._writing = False
+        self._show_tracks(labels, derived)
         self._keep_settings()
         self.result.setText(in_words(derived, run.request.image, 0))
+
+    def _show_tracks(self, labels: Labels, found: Segmentation) -> None:
+        """Show the tracks of a result as a layer, or remove the one of a result that had some."""
+        show_result_tracks(self.viewer, labels, found, self.messages["run"].say)
 
     def _keep_settings(self) -> None:
         """Make *Copy as Python* and the recipe give the labels that are shown now."""

@@ -20,6 +20,7 @@ from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.result_layers import object_features
 from napari_foundseg.widgets.layers.unique_name import unique_name
+from napari_foundseg.widgets.tracks.tracks_layer import show_result_tracks
 
 __all__ = ["ClassLayers", "is_empty"]
 
@@ -168,6 +169,8 @@ class ClassLayers:
             own.metadata = {**own.metadata, RUN_PROVENANCE: dict(segmentation.provenance)}
         self._write_class_table()
         self._update_colours()
+        if self.objects is not None:
+            show_result_tracks(self._viewer, self.objects, segmentation)
 
     def _set_class_fields(self, number: int, **fields: str) -> None:
         self._given[number] = self._given.get(number, {}) | fields

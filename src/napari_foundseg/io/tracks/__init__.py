@@ -1,0 +1,1 @@
+"""Files of tracks: results of the Cell Tracking Challenge, and GEFF."""

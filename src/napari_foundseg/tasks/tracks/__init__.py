@@ -1,0 +1,1 @@
+"""Tracks: objects of films that keep their ids along time, with parents."""

@@ -1,0 +1,1 @@
+"""The dock *Track objects*, and the Tracks layers of results."""
