@@ -54,12 +54,13 @@ def test_a_sam_for_volumes_is_not_called_a_damaged_sam(tmp_path: Path, prefix: s
 @pytest.mark.parametrize("name", ["net.onnx", "weights.bin"])
 def test_onnx_of_any_version_is_named(tmp_path: Path, version: int, name: str) -> None:
     (tmp_path / name).write_bytes(bytes([0x08, version, 0x12, 7]) + b"pytorch" + bytes(200))
-    assert "is an ONNX model: not supported yet" in _told(tmp_path / name)
+    assert "is a damaged ONNX model" in _told(tmp_path / name)
 
 
-def test_a_folder_with_onnx_alone_is_named(tmp_path: Path) -> None:
-    (tmp_path / "encoder.onnx").write_bytes(b"\x08\x08\x12\x00")
-    assert "holds an ONNX model (encoder.onnx)" in _told(tmp_path)
+def test_of_a_folder_with_several_onnx_models_one_is_to_be_chosen(tmp_path: Path) -> None:
+    for name in ("encoder.onnx", "decoder.onnx"):
+        (tmp_path / name).write_bytes(b"\x08\x08\x12\x00")
+    assert "holds 2 ONNX models (decoder.onnx, encoder.onnx…): choose the file of one" in _told(tmp_path)
 
 
 @pytest.mark.parametrize("module", ["ultralytics.nn.tasks", "models.yolo"])

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from napari_foundseg.cli.terminal import console, make_progress, printable, show_error, show_line
-from napari_foundseg.core.errors import DownloadError, FoundsegError
+from napari_foundseg.core.errors import DownloadError, FoundsegError, SettingsError
 
 __all__ = ["models_app"]
 
@@ -109,15 +109,31 @@ def import_weights(
     path: Annotated[str, typer.Argument(help="Weights file, folder, or hf:owner/name.", show_default=False)],
     name: Annotated[Optional[str], typer.Option(help="What to call the model.", show_default=False)] = None,  # noqa: UP045
     family: Annotated[Optional[str], typer.Option(help="What to take it for.", show_default=False)] = None,  # noqa: UP045
+    facts: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer reads it
+        typer.Option(
+            "--set",
+            help="What an ONNX file does not say, as NAME=VALUE, such as output='object and boundary'; several times.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Make a file or folder of weights a model. It is inspected, not run, and stays where it is."""
     from napari_foundseg.models.importing import import_model
     from napari_foundseg.tasks.task_models import tasks_for
 
-    row = import_model(path, name, family)
+    row = import_model(path, name, family, _said(facts or []))
     also = f"; used where {row.stands_for} is named, too" if row.stands_for else ""
     assumed = f". {row.assumed}" if row.assumed else ""
     typer.echo(printable(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}{also}{assumed}"))
+
+
+def _said(facts: list[str]) -> dict[str, str]:
+    """Return facts that are given as NAME=VALUE; SettingsError if one is not."""
+    for fact in facts:
+        if "=" not in fact:
+            raise SettingsError(f"--set {fact!r:.80} is no NAME=VALUE, such as --set classes='background, nucleus'.")
+    return {name.strip(): value.strip() for name, _, value in (fact.partition("=") for fact in facts)}
 
 
 @models_app.command("verify")

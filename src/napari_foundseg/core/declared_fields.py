@@ -5,11 +5,15 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError
+
+from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.core.validation_messages import validation_message
 
 __all__ = ["Declared"]
 
@@ -22,6 +26,28 @@ class Declared(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    #: What a field is called in messages.
+    noun: ClassVar[str] = "setting"
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Return checked, frozen values; `SettingsError` names each field that is unknown or out of range."""
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise SettingsError(validation_message(error, cls.noun, cls.model_fields)) from error
+        except TypeError as error:
+            # From a validator that converts the value; pydantic does not catch it.
+            raise SettingsError(f"{cls.__name__}: {error}; got {dict(values)!r:.200}.") from error
+
+    @classmethod
+    def label_of(cls, field: str) -> str:
+        """Return the label of a field's control."""
+        if title := cls.model_fields[field].title:
+            return title
+        words = field.replace("min_", "minimum_").replace("max_", "maximum_").replace("_", " ")
+        return words[:1].upper() + words[1:]
 
     @classmethod
     def help_of(cls, field: str) -> str:

@@ -101,6 +101,8 @@ class CatalogRow(Declared):
     """What the family alone understands."""
     expects: Expected | None = None
     """How its network expects grey values (see `core.contrast`); None: as its family says."""
+    colours: Literal["RGB", "grey"] | None = None
+    """What its network makes of RGB images, as `Family.colours`; None: as its family says."""
     defaults: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
     """Its own defaults of settings, by task and method, such as ``automatic.decoder``; others are its family's, then
     the task's."""

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from pydantic import JsonValue
 
+from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import PackageError
 from napari_foundseg.models.catalog import CatalogRow, Expected
 
@@ -68,6 +69,8 @@ class Family:
     defaults : mapping of str to mapping
         Settings whose defaults are other than the task's, by task and method, such as
         ``{"automatic.decoder": {"min_area": 0}}``. A row's own ``defaults`` replace them one by one.
+    facts : type, optional
+        What the user can say of its files, where they do not say it themselves; `recognise` gets it as `facts`.
     """
 
     rank: int
@@ -81,6 +84,7 @@ class Family:
     expects: Expected = "percentile"
     colours: Literal["RGB", "grey"] = "RGB"
     defaults: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
+    facts: type[Declared] | None = None
 
     def problem(self, row: CatalogRow) -> str:
         """Say which package is missing or too old for a model; empty if none is."""
@@ -106,12 +110,15 @@ class WeightsView:
         A folder's ``config.json`` (transformers) or ``foundseg.json`` (ours), or a safetensors file's metadata.
     family : str, optional
         The family that the user chose for it.
+    facts : mapping
+        What the user says of it; values of the family's ``facts``.
     """
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
     config: Mapping[str, Any]
     family: str | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FamilyModule(Protocol):

@@ -21,7 +21,7 @@ from napari_foundseg.models.families import families, family_module, family_titl
 from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
 from napari_foundseg.models.files.folder_files import check_folder
-from napari_foundseg.models.files.known_kinds import kind_of_files
+from napari_foundseg.models.files.known_kinds import kind_of_files, onnx_file
 from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
 from napari_foundseg.models.torch_import import check_torch_import
 from napari_foundseg.models.unsupported import unsupported_name, unsupported_weights
@@ -35,7 +35,7 @@ _UNKNOWN = {"revision": "imported", "code_licence": "unknown", "weights_licence"
             "citation": "See where the weights come from."}  # fmt: skip
 
 
-def view_weights(path: Path, family: str | None = None) -> WeightsView:
+def view_weights(path: Path, family: str | None = None, facts: Mapping[str, Any] | None = None) -> WeightsView:
     """Read what `recognise` of a family needs to know of a file or folder; nothing of it is run.
 
     Raises CheckpointError if it is damaged or holds no weights; the message says what it is.
@@ -47,11 +47,11 @@ def view_weights(path: Path, family: str | None = None) -> WeightsView:
         config = read_config(path)
         shapes = _ShapesOnDemand(path)
         # A folder may hold what only its family can find; of a file the first thing to know is whether it is whole.
-        if path.is_file():
+        if path.is_file() and onnx_file(path) is None:
             len(shapes)
     except CheckpointError as error:
         raise _named(path, error) from error
-    return WeightsView(path, shapes, config, family)
+    return WeightsView(path, shapes, config, family, facts or {})
 
 
 class _ShapesOnDemand(Mapping[str, tuple[int, ...]]):
@@ -91,7 +91,12 @@ def _named(path: Path, error: CheckpointError) -> CheckpointError:
     return CheckpointError(f"{path} {named} ({error})") if named else error
 
 
-def import_model(path: str | Path, name: str | None = None, family: str | None = None) -> CatalogRow:
+def import_model(
+    path: str | Path,
+    name: str | None = None,
+    family: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> CatalogRow:
     """Add a file or folder of weights to the catalogue as a model. The weights stay where they are.
 
     Parameters
@@ -103,6 +108,9 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
         What to call it; by default what the catalogue calls the published file of that name, else the file's name.
     family : str, optional
         Which family to take it for; by default the first that recognises it.
+    facts : mapping, optional
+        What the file does not say itself, where its family asks for it, such as ``{"output": "object"}`` of a network
+        in an ONNX file (`models.onnx_networks.description.NetworkDescription`).
 
     Returns
     -------
@@ -116,7 +124,7 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
     ModelNotFoundError
         If there is no such family.
     SettingsError
-        If the name is taken or is no name.
+        If the name is taken or is no name, or facts are given that its family does not ask for.
     PackageError
         If a package that the model needs is missing or too old.
     OutputError
@@ -126,7 +134,11 @@ def import_model(path: str | Path, name: str | None = None, family: str | None =
     source = str(path)
     where = _where(path)
     family = family and current_family(family)
-    chosen, fields = _recognise(view_weights(where, family))
+    chosen, fields = _recognise(view_weights(where, family, facts))
+    if facts and family_module(chosen).FAMILY.facts is None:
+        raise SettingsError(
+            f"{path} is of {family_title(chosen)}, which says all of itself: leave out {', '.join(facts)}."
+        )
     sha256 = hash_of(where)
     published = _published(where, chosen, fields, source, sha256)
     called = _free_name(name, source, where, sha256, published)
@@ -218,7 +230,8 @@ def _recognise(view: WeightsView) -> tuple[str, dict[str, Any]]:
             failed.append(problem)
         else:
             if fields is not None:
-                _check_readable(view)
+                if onnx_file(view.path) is None:
+                    _check_readable(view)
                 return name, fields
     raise _unrecognised(view, failed)
 
@@ -233,6 +246,8 @@ def _check_readable(view: WeightsView) -> None:
 
 def _unrecognised(view: WeightsView, failed: Sequence[FoundsegError]) -> FoundsegError:
     """Return the error of weights that no family takes: what they are where that is known, else what the first said."""
+    if failed and onnx_file(view.path) is not None:
+        return failed[0]
     try:
         shapes = dict(view.shapes)
     except CheckpointError as error:

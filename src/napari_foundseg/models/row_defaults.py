@@ -42,7 +42,8 @@ def expected_colour(row: CatalogRow, colours: ColourRule) -> ColourRule:
     `colours`: what it is to the task, with a model that expects grey pictures.
     """
     family = _family(row)
-    return colours if family is not None and family.colours == "grey" else "RGB"
+    own = row.colours or (family.colours if family else "RGB")
+    return colours if own == "grey" else "RGB"
 
 
 def default_settings(row: CatalogRow, task: str, method: str) -> Mapping[str, JsonValue]:

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 #: What weights of a folder are called, the safe kind first: of two kinds only the first is read.
-_WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt")
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pth", "*.pt", "*.ckpt", "*.onnx")
 #: What the names of micro-sam's files begin with: ``vit_b.pt`` and ``vit_b_decoder.pt``, or ``vit_b_lm`` in its cache.
 _MICRO_SAM = "vit_"
 
@@ -146,10 +146,14 @@ def _is_complete(snapshot: Path) -> bool:
 
 
 def weight_files(path: Path) -> list[Path]:
-    """Return the weight files of a file or folder, sorted; with a file of micro-sam its decoder next to it."""
+    """Return the weight files of a file or folder, sorted; with a file of micro-sam, or of ONNX, the one next to it."""
     if not path.is_dir():
         decoder = path.with_name(f"{path.stem}_decoder{path.suffix}")
-        return [path, decoder] if path.name.startswith(_MICRO_SAM) and decoder.is_file() else [path]
+        if path.name.startswith(_MICRO_SAM) and decoder.is_file():
+            return [path, decoder]
+        # Where an ONNX model of more than 2 GB keeps its weights.
+        data = path.with_name(f"{path.name}.data")
+        return [path, data] if path.suffix.lower() == ".onnx" and data.is_file() else [path]
     kinds = (sorted(path.glob(pattern)) for pattern in _WEIGHTS)
     return next((found for found in kinds if found), []) or _weights_below(path)
 

@@ -8,12 +8,10 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import SettingsError
-from napari_foundseg.core.validation_messages import validation_message
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.row_defaults import as_expected
 from napari_foundseg.tasks.notes import with_notes
@@ -51,20 +49,7 @@ def _taking_shown(progress: Progress) -> Progress:
     return progress
 
 
-class _Declared(Declared):
-    @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Self:
-        """Return checked, frozen values; `SettingsError` names each field that is unknown or out of range."""
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise SettingsError(validation_message(error, "setting", cls.model_fields)) from error
-        except TypeError as error:
-            # From a validator that converts the value; pydantic does not catch it.
-            raise SettingsError(f"{cls.__name__}: {error}; got {dict(values)!r:.200}.") from error
-
-
-class Settings(_Declared):
+class Settings(Declared):
     """Base of the settings of one method of a task; form, command line, recipes and provenance are made of them.
 
     Fields are bool, int, float, str, Literal, Path or Optional of these, with bounds. The text below a field is its
@@ -99,11 +84,7 @@ class Settings(_Declared):
     def label_of(cls, field: str) -> str:
         """Return the label of a field's control; that of ``method`` is the method's name in the window."""
         info = cls.model_fields[field]
-        if info.title:
-            return info.title
-        words = str(info.default) if field == "method" else field
-        words = words.replace("min_", "minimum_").replace("max_", "maximum_").replace("_", " ")
-        return words[:1].upper() + words[1:]
+        return str(info.default).capitalize() if field == "method" and not info.title else super().label_of(field)
 
     @classmethod
     def of_record(cls, values: Mapping[str, Any], *, stored: bool = True) -> Self:
@@ -159,7 +140,7 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
     return dict(extra) if isinstance(extra, dict) else {}
 
 
-class Inputs(_Declared):
+class Inputs(Declared):
     """Base of the inputs of a task: where to look, and all that the user points at, paints or types.
 
     The methods say what the window and a batch must know of inputs; override those whose answer differs.

@@ -11,7 +11,7 @@ from typing import Any
 
 from napari_foundseg.models.files.small_text import read_small_text
 
-__all__ = ["is_onnx", "kind_of_files"]
+__all__ = ["is_onnx", "kind_of_files", "onnx_file"]
 
 #: Fields that may follow the version in an ONNX file, as protobuf writes them.
 _AFTER_VERSION = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2)
@@ -31,8 +31,6 @@ def kind_of_files(path: Path, error: Exception | None = None) -> str:
     error : Exception, optional
         Why its weights could not be read.
     """
-    if path.is_file() and _is_onnx_file(path):
-        return "is an ONNX model: not supported yet; get its weights as .safetensors or .pth"
     names = getattr(error.__cause__, "names", []) if error is not None else []
     if any(name.startswith(_YOLO) for name in names):
         return (
@@ -45,13 +43,21 @@ def kind_of_files(path: Path, error: Exception | None = None) -> str:
             ".safetensors or .pth"
         )
     if path.is_dir():
-        return _of_folder(path) or _of_onnx_in(path)
+        return _of_folder(path) or _of_several_onnx(path)
     return _of_folder(path.parent) or _of_folder(path.parent.parent)
 
 
 def is_onnx(head: bytes) -> bool:
     """Tell an ONNX model by its first bytes: the format's version, then the first field of a model."""
     return len(head) > 2 and head[0] == 0x08 and 3 <= head[1] <= _NEWEST_ONNX and head[2] in _AFTER_VERSION
+
+
+def onnx_file(path: Path) -> Path | None:
+    """Return the file of an ONNX model, of a folder its only one; None if there is none."""
+    if path.is_dir():
+        found = sorted(path.glob("*.onnx"))
+        return found[0] if len(found) == 1 and not any(path.glob("*.safetensors")) else None
+    return path if _is_onnx_file(path) else None
 
 
 def _is_onnx_file(path: Path) -> bool:
@@ -83,11 +89,11 @@ def _of_folder(folder: Path) -> str:
     return ""
 
 
-def _of_onnx_in(folder: Path) -> str:
-    onnx = next(iter(sorted(folder.glob("*.onnx"))), None)
-    if onnx is None or any(folder.glob("*.safetensors")):
+def _of_several_onnx(folder: Path) -> str:
+    found = sorted(folder.glob("*.onnx"))
+    if len(found) < 2 or any(folder.glob("*.safetensors")):
         return ""
-    return f"holds an ONNX model ({onnx.name}): not supported yet; get its weights as .safetensors or .pth"
+    return f"holds {len(found)} ONNX models ({', '.join(one.name for one in found[:3])}…): choose the file of one"
 
 
 def _facts(path: Path) -> dict[str, Any]:

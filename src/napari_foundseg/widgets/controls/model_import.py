@@ -15,7 +15,7 @@ from napari_foundseg.io.preferences import engine_environment
 
 __all__ = ["ModelImport", "choose_weights_file", "choose_weights_folder"]
 
-_FILES = "Weights (*.pth *.pt *.ckpt *.bin *.pkl *.safetensors *.json *.h5);;All files (*)"
+_FILES = "Weights (*.pth *.pt *.ckpt *.bin *.pkl *.safetensors *.json *.h5 *.onnx);;All files (*)"
 #: Where the next dialog opens.
 _last_folder: list[str] = []
 
@@ -50,8 +50,8 @@ class ModelImport(QObject):
         """Whether an import is under way."""
         return self._process is not None
 
-    def start(self, path: str) -> None:
-        """Import a file or folder."""
+    def start(self, path: str, *options: str) -> None:
+        """Import a file or folder; `options` are those of the command line."""
         _last_folder[:] = [str(Path(path).parent)]
         process = QProcess(self)
         environment = QProcessEnvironment()
@@ -61,7 +61,7 @@ class ModelImport(QObject):
         process.finished.connect(self._finish)
         process.errorOccurred.connect(self._fail_to_start)
         self._process = process
-        process.start(sys.executable, ["-P", "-m", "napari_foundseg", "models", "import", path])
+        process.start(sys.executable, ["-P", "-m", "napari_foundseg", "models", "import", path, *options])
 
     def stop(self) -> None:
         """End the import without a word; the catalogue stays as it is."""

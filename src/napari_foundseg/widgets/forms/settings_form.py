@@ -21,7 +21,7 @@ from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
-__all__ = ["SettingsForm", "name_parts"]
+__all__ = ["SettingsForm", "make_control", "name_parts"]
 
 _LARGEST_INT = 2**31 - 1
 #: Longer numbers would not fit into a narrow form.
@@ -142,7 +142,7 @@ class SettingsForm(QWidget):
         return {name for name, field in self._settings.model_fields.items() if _schema_extra(field).get("live")}
 
     def _add_field(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
-        control = _make_control(name, field, self._settings.help_of(name))
+        control = make_control(name, field, self._settings.help_of(name))
         if _plain_type(field.annotation)[1] and hasattr(control, "min"):
             self._may_be_none.add(name)
             control.native.setSpecialValueText("automatic")
@@ -187,7 +187,8 @@ def _form_layout() -> QFormLayout:
     return form
 
 
-def _make_control(name: str, field: FieldInfo, tooltip: str) -> Any:
+def make_control(name: str, field: FieldInfo, tooltip: str) -> Any:
+    """Return the control of a declared field."""
     kind, nullable = _plain_type(field.annotation)
     options: dict[str, Any] = {"tooltip": tooltip}
     if protocol := _schema_extra(field).get("model"):

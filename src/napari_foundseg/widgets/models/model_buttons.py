@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.downloads.model_state import ModelState
 from napari_foundseg.models.downloads.size_text import bytes_text, size_text
+from napari_foundseg.models.onnx_networks.description import FAMILY_NAME
 from napari_foundseg.widgets.controls.usability import set_usable
 
 __all__ = ["ModelButtons"]
@@ -46,6 +47,8 @@ class ModelButtons(QWidget):
         self.remove.setToolTip("Remove the model; it asks before.")
         self.folder = QPushButton("Show in folder")
         self.folder.setToolTip("Open the folder of its weights.")
+        self.describe = QPushButton("Describe…")
+        self.describe.setToolTip("Say what the network takes and returns: the file does not say all of it.")
         self.remove_part = QPushButton("Remove part")
         self.remove_part.setToolTip("Delete what is here of an unfinished download.")
         grid = QGridLayout(self)
@@ -56,6 +59,7 @@ class ModelButtons(QWidget):
             grid.addWidget(button, 1, column)
         grid.addWidget(self.remove, 2, 0)
         grid.addWidget(self.remove_part, 2, 1)
+        grid.addWidget(self.describe, 2, 2)
         for column in range(3):
             grid.setColumnStretch(column, 1)
 
@@ -64,6 +68,7 @@ class ModelButtons(QWidget):
         for button in (self.download, self.use, self.time, self.verify, self.remove, self.folder):
             set_usable(button, why)
         self.remove_part.hide()
+        self.describe.hide()
 
     def show_model(self, row: CatalogRow, state: ModelState, tasks: list[str], work: str) -> None:
         """Offer what can be done with a model.
@@ -86,6 +91,8 @@ class ModelButtons(QWidget):
         set_usable(self.folder, here)
         set_usable(self.remove, busy or state.why_no_removal)
         self.remove_part.setVisible(bool(state.part_bytes) and not work)
+        self.describe.setVisible(row.family == FAMILY_NAME)
+        set_usable(self.describe, busy or here)
         self._use_menu.clear()
         for task in tasks:
             action = self._use_menu.addAction(self._titles[task])

@@ -21,6 +21,7 @@ from napari_foundseg.models.catalog import CatalogRow, catalog, row
 from napari_foundseg.models.choosing.advice import MODALITIES
 from napari_foundseg.models.choosing.times import ModelTimes, recall_times, remember_times, seconds_text
 from napari_foundseg.models.downloads.model_state import ModelState, model_state
+from napari_foundseg.models.onnx_networks.description import description_of
 from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.task_models import tasks_for
@@ -35,6 +36,7 @@ from napari_foundseg.widgets.models.model_buttons import ModelButtons
 from napari_foundseg.widgets.models.model_details import ModelDetails, times_in_words
 from napari_foundseg.widgets.models.model_questions import ModelQuestions
 from napari_foundseg.widgets.models.model_table import ModelLine, ModelTable
+from napari_foundseg.widgets.models.network_dialog import NetworkDialog
 from napari_foundseg.widgets.models.weights_import import WeightsImport
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs import run_time
@@ -184,6 +186,7 @@ class ModelsWidget(Dock):
         self.buttons.remove_part.clicked.connect(partial(self._start, "remove part"))
         self.buttons.remove.clicked.connect(self.remove)
         self.buttons.folder.clicked.connect(self.show_folder)
+        self.buttons.describe.clicked.connect(self.describe)
         self.import_button.asked.connect(self._clear_messages)
         self.import_button.started.connect(lambda path: self._say(f"Looking at {Path(path).name}…"))
         self.import_button.ended.connect(self._end_import)
@@ -368,6 +371,9 @@ class ModelsWidget(Dock):
             self._list()
             self._look_at(name)
         self._say(self._words_of_import(name) if name else "")
+        if name and row(name).assumed:
+            # Only of a network that can be described.
+            self._describe(name)
         # What was wrong with several files stays, whatever is imported after.
         self.messages["import"].say("\n".join(self.import_button.errors))
         if self.import_button.errors:
@@ -376,9 +382,23 @@ class ModelsWidget(Dock):
     def _words_of_import(self, name: str) -> str:
         new = row(name)
         forms = ", ".join(self._titles[task] for task in tasks_for(new)) or "no form"
+        assumed = f" {new.assumed}." if new.assumed else ""
         what = new.title if new.title != name else f"a model of the family {new.family}"
         also = f" It is used where {new.stands_for} is named, too." if new.stands_for else ""
-        return f"Recognised as {what}; imported as {name}. For: {forms}.{also}"
+        return f"Recognised as {what}; imported as {name}. For: {forms}.{also}{assumed}"
+
+    def describe(self) -> None:
+        """Ask what the chosen network takes and returns, and import it again with the answers."""
+        self._describe(self.table.name)
+
+    def _describe(self, name: str) -> None:
+        chosen = row(name)
+        known, path = description_of(chosen), locate(chosen)
+        if known is None or path is None or self.import_button.running:
+            return
+        dialog = NetworkDialog(name, known, self)
+        dialog.accepted.connect(lambda: self.import_button.describe(str(path), name, dialog.facts()))
+        dialog.open()
 
     def _say(self, text: str) -> None:
         self.outcome.setText(escape(text) if "<" in text else text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QMenu, QPushButton
@@ -48,6 +48,20 @@ class WeightsImport(QPushButton):
             self.errors = []
         self._waiting += [path for path in paths if path]
         self._begin_next()
+
+    def describe(self, path: str, name: str, facts: Mapping[str, str]) -> None:
+        """Import a network again under its name, with what the user says of it."""
+        self.asked.emit()
+        self.errors = []
+        set_usable(self, "An import is under way.")
+        self.started.emit(path)
+        said = [part for fact, value in facts.items() for part in ("--set", f"{fact}={value}")]
+        self._import.start(path, "--name", name, *said)
+
+    @property
+    def running(self) -> bool:
+        """Whether an import is under way."""
+        return self._import.running
 
     def stop(self) -> None:
         """End the import that is under way, and forget those that wait."""

@@ -1,0 +1,74 @@
+"""What a network in an ONNX file takes and returns, as far as the file does not say it itself.
+
+Form, command line and the row of the catalogue are made of the one declaration here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Final, Literal
+
+from pydantic import Field, field_validator
+
+from napari_foundseg.core.declared_fields import Declared
+from napari_foundseg.models.catalog import CatalogRow, Expected
+
+__all__ = ["FAMILY_NAME", "InputValues", "NetworkDescription", "Output", "description_of"]
+
+#: Family of networks that are described.
+FAMILY_NAME: Final = "onnx_network"
+#: How grey values of 0 to 255 are passed to a network.
+InputValues = Literal["0 to 1", "-1 to 1", "0 to 255", "ImageNet", "mean 0, deviation 1"]
+#: What a network returns.
+Output = Literal["classes", "class numbers", "object", "object and boundary", "distances", "flows"]
+
+
+class NetworkDescription(Declared):
+    """What a network in an ONNX file takes and returns."""
+
+    noun: ClassVar[str] = "fact about an ONNX network"
+
+    output: Output = "classes"
+    """What the output means. Classes: a map for each class, the highest wins. Class numbers: one map of whole numbers.
+    Object: one map, high on objects. Object and boundary: two maps, or three with the background first; touching
+    objects are told apart. Distances: foreground, distance to the centre and to the boundary, both 0 deep inside, as
+    micro-sam's decoder. Flows: as Cellpose."""
+    classes: str = ""
+    """Names of the classes in their order, separated by commas, such as: background, nucleus, debris. A first one
+    called background is no class of the result."""
+    values: Literal["probabilities", "scores"] = Field("probabilities", title="Values of the output")
+    """Probabilities: 0 to 1. Scores: before a sigmoid or softmax, which is then applied (logits)."""
+    input_values: InputValues = Field("0 to 1", title="Values of the input")
+    """What the network was trained on. ImageNet: 0 to 1, then less ImageNet's mean and divided by its deviation, as
+    most networks with a pretrained encoder. Mean 0, deviation 1: of each picture."""
+    contrast: Expected = "percentile"
+    """How grey values become 0 to 255 before. Percentile: the darkest and brightest 0.5 % are cut. Min to max. As is:
+    8-bit colours are not changed, grey images as with percentile. The user may choose limits in a form."""
+    size: int = Field(512, ge=32, le=4096, json_schema_extra={"unit": "pixels", "step": 32})
+    """Side of the pictures that the network is given, where the file does not fix it: larger images are cut into
+    overlapping tiles of this size."""
+    output_name: str = ""
+    """Which output of the file, where it has several; empty: the first that is a picture."""
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _joined(cls, value: Any) -> Any:
+        return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, without space around them."""
+        return tuple(name for part in self.classes.split(",") if (name := part.strip()))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What of it is kept in the row's options; the rest has fields of the row."""
+        return self.model_dump(mode="json", exclude={"classes", "contrast"})
+
+
+def description_of(row: CatalogRow) -> NetworkDescription | None:
+    """Return what a row says of its network; None if it is no network that is described."""
+    if row.family != FAMILY_NAME:
+        return None
+    return NetworkDescription.parse(
+        {**row.options, "classes": row.classes, "contrast": row.expects or NetworkDescription().contrast}
+    )

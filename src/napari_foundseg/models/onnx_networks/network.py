@@ -1,0 +1,161 @@
+"""Running the network of an ONNX file on pictures of any size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.onnx_networks.description import InputValues, NetworkDescription
+from napari_foundseg.models.onnx_networks.ports import PictureInput, picture_input
+
+__all__ = ["OnnxRuntime", "PictureNetwork", "as_input", "open_session"]
+
+_IMAGENET = (np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32))
+#: Networks without a size of their own halve a picture up to five times.
+_MULTIPLE = 32
+
+
+class OnnxRuntime:
+    """A session of onnxruntime, with the device that it runs on."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    @property
+    def device(self) -> str:
+        """The device, as torch writes it."""
+        return "cuda" if "CUDAExecutionProvider" in self._session.get_providers() else "cpu"
+
+    def run(self, inputs: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
+        """Return outputs by name."""
+        try:
+            return list(self._session.run(outputs, inputs))
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise CheckpointError(
+                f"The ONNX network stops at a picture of {next(iter(inputs.values())).shape}: {error!s:.300}. Export "
+                "it again for pictures of this size, or with dynamic axes."
+            ) from error
+
+
+def open_session(path: Path, device: str) -> OnnxRuntime:
+    """Open an ONNX file; CheckpointError if onnxruntime cannot run it."""
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    # As the plugin's other models, of which several may run side by side.
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    wanted = ["CUDAExecutionProvider"] if device.startswith("cuda") else []
+    there = set(onnxruntime.get_available_providers())
+    providers = [name for name in wanted if name in there] + ["CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} cannot be run by onnxruntime {onnxruntime.__version__} ({error!s:.300}). Export it again with "
+            "standard operators, opset 17 for example, or update onnxruntime."
+        ) from error
+    return OnnxRuntime(session)
+
+
+class PictureNetwork:
+    """A network from one picture to maps."""
+
+    def __init__(self, path: Path, description: NetworkDescription, device: str) -> None:
+        from napari_foundseg.models.onnx_networks.graph import read_graph
+        from napari_foundseg.models.onnx_networks.ports import map_output
+
+        graph = read_graph(path)
+        self.path = path
+        self.input: PictureInput = picture_input(path, graph)
+        self.output = map_output(path, graph, description.output_name).name
+        self.description = description
+        self.runtime = open_session(path, device)
+
+    @property
+    def window(self) -> int:
+        """Side of the largest square that is seen at full resolution."""
+        return min(self.input.size) if self.input.size else self.description.size
+
+    def maps(self, picture: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the maps of a picture, (K, M, N), at its resolution.
+
+        `picture`: (M, N, C) as the network takes it; one larger than the network's input is shrunk for it.
+        """
+        rows, columns = picture.shape[:2]
+        most = self.input.size or (self.description.size,) * 2
+        share = min(1.0, most[0] / rows, most[1] / columns)
+        seen = _resized(picture.transpose(2, 0, 1), (max(1, round(rows * share)), max(1, round(columns * share))))
+        shape = self.input.size or tuple(-(-n // _MULTIPLE) * _MULTIPLE for n in seen.shape[1:])
+        pad = [(0, 0), *((0, whole - n) for whole, n in zip(shape, seen.shape[1:], strict=True))]
+        maps = self._run(np.pad(seen, pad, mode="symmetric"))
+        return _resized(maps[:, : seen.shape[1], : seen.shape[2]], (rows, columns))
+
+    def _run(self, planes: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the maps of padded planes, (K, M, N), at their resolution."""
+        port = self.input
+        batch = planes[None] if port.channels_first else planes.transpose(1, 2, 0)[None]
+        batch = np.repeat(batch, port.batch, axis=0).astype(port.kind)
+        found = self.runtime.run({port.name: np.ascontiguousarray(batch)}, [self.output])[0][0]
+        maps = found[None] if found.ndim == 2 else found
+        if maps.ndim != 3:
+            raise CheckpointError(
+                f"{self.path}: {self.output} is of shape {found.shape}, no map. Say which output is one (output name)."
+            )
+        if found.ndim == 3 and not port.channels_first:
+            maps = maps.transpose(2, 0, 1)
+        shape = planes.shape[1:]
+        if any(whole % part for whole, part in zip(shape, maps.shape[1:], strict=True)):
+            raise CheckpointError(
+                f"{self.path} returns maps of {maps.shape[1]} x {maps.shape[2]} for pictures of {shape[0]} x "
+                f"{shape[1]}: convolutions without padding are not supported. Export it with padding."
+            )
+        return _resized(maps, (shape[0], shape[1]))
+
+
+def as_input(rgb: NDArray[np.uint8], channels: int, values: InputValues) -> NDArray[np.float32]:
+    """Return an 8-bit picture (M, N, 3) as (M, N, channels) with the values that a network was trained on."""
+    seen = rgb.astype(np.float32)
+    if channels == 1 and values != "ImageNet":
+        seen = _grey(seen)
+    if values == "0 to 255":
+        return seen
+    if values == "mean 0, deviation 1":
+        seen -= seen.mean((0, 1))
+        seen /= np.maximum(seen.std((0, 1)), 1e-6)
+        return seen
+    seen /= 255
+    if values == "-1 to 1":
+        return seen * 2 - 1
+    if values == "ImageNet":
+        seen = (seen - _IMAGENET[0]) / _IMAGENET[1]
+        return seen if channels == 3 else seen.mean(axis=-1, keepdims=True)
+    return seen
+
+
+def _grey(seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the brightness (ITU-R 601-2), (M, N, 1); equal channels stay as they are."""
+    first = seen[..., :1]
+    grey: NDArray[np.float32] = first + (seen - first) @ np.array([[0.299], [0.587], [0.114]], np.float32)
+    return grey
+
+
+def _resized(planes: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    """Resize planes (K, M, N): numbers of classes to the nearest, others linearly, smoothed where they shrink."""
+    from PIL.Image import Resampling, fromarray
+
+    if planes.shape[1:] == shape:
+        return planes
+    if np.issubdtype(planes.dtype, np.integer) or planes.dtype == bool:
+        at = [((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(shape, planes.shape[1:], strict=True)]
+        return planes[:, at[0][:, None], at[1]]
+    resized = [fromarray(np.asarray(plane, np.float32)).resize(shape[::-1], Resampling.BILINEAR) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in resized])

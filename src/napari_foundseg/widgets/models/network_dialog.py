@@ -1,0 +1,57 @@
+"""The dialog that asks what a network in an ONNX file takes and returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QVBoxLayout, QWidget
+
+from napari_foundseg.models.onnx_networks.description import NetworkDescription
+from napari_foundseg.widgets.forms.settings_form import make_control, name_parts
+
+__all__ = ["NetworkDialog"]
+
+
+class NetworkDialog(QDialog):
+    """A control for each fact about a network.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model.
+    description : NetworkDescription
+        What is known, or was guessed.
+    """
+
+    def __init__(self, name: str, description: NetworkDescription, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(f"Describe {name}")
+        self._before = description
+        self._controls: dict[str, Any] = {}
+        form = QFormLayout()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        for field, info in NetworkDescription.model_fields.items():
+            text, tooltip = NetworkDescription.label_of(field), NetworkDescription.help_of(field)
+            control = make_control(field, info, tooltip)
+            control.value = getattr(description, field)
+            name_parts(control.native, text, tooltip)
+            label = QLabel(text)
+            label.setToolTip(tooltip)
+            form.addRow(label, control.native)
+            self._controls[field] = control
+        words = QLabel(
+            "An ONNX file does not say what its values mean. What is shown was read from it or taken for granted: "
+            "correct what is different, as it was when the network was trained."
+        )
+        words.setWordWrap(True)
+        self.buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
+        self.buttons.accepted.connect(self.accept)
+        self.buttons.rejected.connect(self.reject)
+        layout = QVBoxLayout(self)
+        layout.addWidget(words)
+        layout.addLayout(form)
+        layout.addWidget(self.buttons)
+
+    def facts(self) -> dict[str, str]:
+        """Return all facts as shown, as the command line takes them."""
+        return {field: str(control.value) for field, control in self._controls.items()}
