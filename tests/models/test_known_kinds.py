@@ -6,6 +6,7 @@ import json
 import pickle
 import sys
 import types
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,13 @@ def test_a_family_may_have_its_weights_one_folder_down(tmp_path: Path) -> None:
     assert row.sha256 == before
     torch.save({"a": torch.ones(1)}, tmp_path / "parts" / "one.pt")
     assert store.hash_of(tmp_path) != before
+
+
+def test_a_program_of_torch_export_is_named_and_onnx_advised(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "net.pt2", "w") as archive:
+        archive.writestr("net/archive_format", "pt2")
+        archive.writestr("net/models/model.json", "{}")
+    assert "is a program of torch.export (.pt2), which holds pickles: not read" in _told(tmp_path / "net.pt2")
 
 
 def test_a_folder_is_offered_to_families_before_its_weights_are_read(tmp_path: Path) -> None:

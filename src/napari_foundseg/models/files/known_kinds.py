@@ -6,6 +6,7 @@ Nothing of them is read as weights, and nothing runs.
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ def kind_of_files(path: Path, error: Exception | None = None) -> str:
     error : Exception, optional
         Why its weights could not be read.
     """
+    if path.is_file() and _is_exported_program(path):
+        return (
+            "is a program of torch.export (.pt2), which holds pickles: not read, and nothing of it was run; export the "
+            "network as ONNX (torch.onnx.export) and import that"
+        )
     names = getattr(error.__cause__, "names", []) if error is not None else []
     if any(name.startswith(_YOLO) for name in names):
         return (
@@ -40,7 +46,7 @@ def kind_of_files(path: Path, error: Exception | None = None) -> str:
     if "a TorchScript program" in names:
         return (
             "is a TorchScript program, not weights: not supported, and nothing of it was run; get the weights as "
-            ".safetensors or .pth"
+            ".safetensors or .pth, or export the network as ONNX"
         )
     if path.is_dir():
         return _of_folder(path) or _of_several_onnx(path)
@@ -58,6 +64,14 @@ def onnx_file(path: Path) -> Path | None:
         found = sorted(path.glob("*.onnx"))
         return found[0] if len(found) == 1 and not any(path.glob("*.safetensors")) else None
     return path if _is_onnx_file(path) else None
+
+
+def _is_exported_program(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.rpartition("/")[2] == "archive_format" for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile, ValueError):
+        return False
 
 
 def _is_onnx_file(path: Path) -> bool:
