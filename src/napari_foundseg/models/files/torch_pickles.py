@@ -50,6 +50,8 @@ _MOST_FACTS = 100_000
 _DEEPEST_FACTS = 20
 #: Packages whose objects any training script may store next to the weights; they are left empty.
 _ANY_SCRIPT = {"argparse", "numpy", "pathlib", "typing"}
+#: Packages that store whole networks as objects.
+_NETWORKS = {"ultralytics"}
 #: Of the builtins and of torch, what only holds values.
 _PLAIN = {"bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list", "object", "range",
           "set", "slice", "str", "tuple", "long", "unicode", "xrange"}  # fmt: skip
@@ -104,6 +106,25 @@ class _Empty:
     def _nothing(self, *_args: Any) -> None: ...
 
     __setstate__ = __setitem__ = append = extend = add = _nothing
+
+
+class _Module(Table):
+    """Stands for a network that was stored as an object: its tensors and parts by name, and the names of its classes."""
+
+    def __new__(cls, *_args: Any, **_options: Any) -> Any:
+        return dict.__new__(cls)
+
+    def __init__(self, *_args: Any, **_options: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            return
+        for kind in ("_parameters", "_buffers", "_modules"):
+            part = state.get(kind)
+            self.update(part if isinstance(part, dict) else {})
+        if isinstance(state.get("names"), dict | list):
+            self["names"] = state["names"]
 
 
 def read_torch_tensors(path: Path, inert: Callable[[str], bool]) -> dict[str, torch.Tensor]:
@@ -290,9 +311,11 @@ class _Reader(BoundedUnpickler):
             return _Named(_STORAGES[name])
         if module == "torch" and name in _BYTES:
             return _Named(name)
+        if module.startswith("torch.nn.modules."):
+            return _Module
         if not self._is_inert(module, name):
             self.foreign.add(f"{module}.{name}")
-        return _Empty
+        return _Module if package in _NETWORKS else _Empty
 
     def _is_inert(self, module: str, name: str) -> bool:
         package = module.partition(".")[0]

@@ -12,7 +12,7 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.onnx_networks.description import InputValues, NetworkDescription
 from napari_foundseg.models.onnx_networks.ports import PictureInput, picture_input
 
-__all__ = ["OnnxRuntime", "PictureNetwork", "as_input", "open_session"]
+__all__ = ["OnnxRuntime", "PictureNetwork", "as_input", "open_session", "resized"]
 
 _IMAGENET = (np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32))
 #: Networks without a size of their own halve a picture up to five times.
@@ -93,11 +93,11 @@ class PictureNetwork:
         rows, columns = picture.shape[:2]
         most = self.input.size or (self.description.size,) * 2
         share = min(1.0, most[0] / rows, most[1] / columns)
-        seen = _resized(picture.transpose(2, 0, 1), (max(1, round(rows * share)), max(1, round(columns * share))))
+        seen = resized(picture.transpose(2, 0, 1), (max(1, round(rows * share)), max(1, round(columns * share))))
         shape = self.input.size or tuple(-(-n // _MULTIPLE) * _MULTIPLE for n in seen.shape[1:])
         pad = [(0, 0), *((0, whole - n) for whole, n in zip(shape, seen.shape[1:], strict=True))]
         maps = self._run(np.pad(seen, pad, mode="symmetric"))
-        return _resized(maps[:, : seen.shape[1], : seen.shape[2]], (rows, columns))
+        return resized(maps[:, : seen.shape[1], : seen.shape[2]], (rows, columns))
 
     def _run(self, planes: NDArray[np.float32]) -> NDArray[Any]:
         """Return the maps of padded planes, (K, M, N), at their resolution."""
@@ -118,7 +118,7 @@ class PictureNetwork:
                 f"{self.path} returns maps of {maps.shape[1]} x {maps.shape[2]} for pictures of {shape[0]} x "
                 f"{shape[1]}: convolutions without padding are not supported. Export it with padding."
             )
-        return _resized(maps, (shape[0], shape[1]))
+        return resized(maps, (shape[0], shape[1]))
 
 
 def as_input(rgb: NDArray[np.uint8], channels: int, values: InputValues) -> NDArray[np.float32]:
@@ -148,7 +148,7 @@ def _grey(seen: NDArray[np.float32]) -> NDArray[np.float32]:
     return grey
 
 
-def _resized(planes: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+def resized(planes: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     """Resize planes (K, M, N): numbers of classes to the nearest, others linearly, smoothed where they shrink."""
     from PIL.Image import Resampling, fromarray
 
@@ -157,5 +157,5 @@ def _resized(planes: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
     if np.issubdtype(planes.dtype, np.integer) or planes.dtype == bool:
         at = [((np.arange(n) + 0.5) * m / n).astype(int) for n, m in zip(shape, planes.shape[1:], strict=True)]
         return planes[:, at[0][:, None], at[1]]
-    resized = [fromarray(np.asarray(plane, np.float32)).resize(shape[::-1], Resampling.BILINEAR) for plane in planes]
-    return np.stack([np.asarray(plane) for plane in resized])
+    found = [fromarray(np.asarray(plane, np.float32)).resize(shape[::-1], Resampling.BILINEAR) for plane in planes]
+    return np.stack([np.asarray(plane) for plane in found])

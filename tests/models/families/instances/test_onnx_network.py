@@ -64,7 +64,15 @@ class Inside(nn.Module):
         return torch.cat([(grey > 0.9).float(), ((grey - 0.5).abs() < 0.2).float()], 1)
 
 
-def export(net: nn.Module, path: Path, *, channels: int = 1, size: int = 64, dynamic: bool = True) -> Path:
+def export(
+    net: nn.Module,
+    path: Path,
+    *,
+    channels: int = 1,
+    size: int = 64,
+    dynamic: bool = True,
+    outputs: Sequence[str] = ("maps",),
+) -> Path:
     """Export a network as an ONNX file."""
     axes = {0: "batch", 2: "rows", 3: "columns"}
     with warnings.catch_warnings():
@@ -74,7 +82,7 @@ def export(net: nn.Module, path: Path, *, channels: int = 1, size: int = 64, dyn
             (torch.zeros(1, channels, size, size),),
             str(path),
             input_names=["picture"],
-            output_names=["maps"],
+            output_names=list(outputs),
             dynamic_axes={"picture": axes, "maps": axes} if dynamic else None,
             dynamo=False,
         )

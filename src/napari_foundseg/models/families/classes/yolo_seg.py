@@ -1,0 +1,288 @@
+"""YOLOv8-seg from its published ``.pt``, and every YOLO with masks (YOLOv8-seg, YOLO11-seg) from its ONNX export.
+
+The preparation and what is made of the output follow the description of Ultralytics YOLOv8 (Jocher, Chaurasia, Qiu,
+2023): the picture is resized into a square or rectangle with grey borders, boxes of one class that overlap are
+suppressed, and masks are sums of prototypes, cut to their boxes. Nothing of the authors' code is used.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.suppression import suppress
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.class_protocols import PanopticOptions
+from napari_foundseg.models.class_sets import CLASS_SETS, MOST_CLASSES, numbered_classes
+from napari_foundseg.models.family import Family, Package, WeightsView
+from napari_foundseg.models.files.checkpoints import check, read_tensors
+from napari_foundseg.models.files.known_kinds import onnx_file
+from napari_foundseg.models.files.network_bounds import network_outline
+from napari_foundseg.models.loaded import class_table
+from napari_foundseg.models.onnx_networks.graph import ONNX_PACKAGES, Graph, read_graph
+from napari_foundseg.models.onnx_networks.network import open_session
+from napari_foundseg.models.onnx_networks.ports import picture_input
+
+__all__ = ["FAMILY", "YoloSegModel", "load", "recognise"]
+
+
+def _more_packages(options: Mapping[str, Any]) -> tuple[Package, ...]:
+    return ONNX_PACKAGES if options.get("onnx") else ()
+
+
+FAMILY = Family(
+    rank=5,
+    title="YOLOv8-seg, and YOLO with masks in ONNX files",
+    protocols=("InstanceMasks",),
+    verified_against="ultralytics 8.4: the network's outputs, equal within 1e-4; masks, IoU above 0.95",
+    more_packages=_more_packages,
+    pickle_names=("ultralytics",),
+    expects="as is",
+    defaults={"panoptic.instances": {"threshold": 0.25}},
+)
+
+#: Side of the pictures that the published networks were trained on.
+_SIDE = 640
+_MULTIPLE = 32
+_BORDER = 114
+#: Weights of prototypes.
+_WEIGHTS = 32
+#: Largest IoU of two boxes of one class, and how many objects of a picture are kept.
+_LARGEST_IOU = 0.7
+_MOST = 300
+#: Pixels around a box in which its mask is resized too.
+_AROUND = 8
+_HEAD = "22.dfl.conv.weight"
+_AGPL = "AGPL-3.0"
+
+#: From a batch (1, 3, M, N) to predictions (1, 4 + classes + 32, n) and prototypes (1, 32, m, n).
+Outputs = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+class YoloSegModel:
+    """A YOLO with masks; implements `InstanceMasks`."""
+
+    def __init__(self, outputs: Outputs, size: tuple[int, int] | None, row: CatalogRow, device: str) -> None:
+        self.name = row.name
+        self.key = row.key
+        self.device = device
+        self.window = min(size) if size else _SIDE
+        self.classes, self.first = class_table(row.classes, things=True)
+        self._outputs = outputs
+        self._size = size
+
+    def instances(self, rgb: NDArray[np.uint8], options: PanopticOptions) -> list[Mask]:
+        """Return the objects of a picture, best first."""
+        batch, scale, (top, left) = _letterbox(rgb, self._size)
+        predictions, prototypes = (part[0] for part in self._outputs(batch))
+        count = len(predictions) - 4 - _WEIGHTS
+        if count != len(self.classes) + 1 - self.first:
+            raise CheckpointError(
+                f"{self.name} returned {count} classes, but {len(self.classes) + 1 - self.first} are named. Import it "
+                "again."
+            )
+        scores, best = predictions[4 : 4 + count].max(0), predictions[4 : 4 + count].argmax(0)
+        chosen = np.flatnonzero(scores > options.threshold)
+        x, y, width, height = predictions[:4, chosen]
+        boxes = np.stack([x - width / 2, y - height / 2, x + width / 2, y + height / 2], 1).astype(np.float32)
+        # Boxes of different classes do not suppress each other: each class lies elsewhere.
+        apart = boxes + (best[chosen] * np.float32(2 * max(batch.shape)))[:, None]
+        masks = []
+        stride = batch.shape[-1] / prototypes.shape[-1]
+        for i in suppress(apart, scores[chosen], _LARGEST_IOU)[:_MOST]:
+            at = chosen[i]
+            logits = np.tensordot(predictions[4 + count :, at], prototypes, 1)
+            box = (boxes[i] - (left, top, left, top)) / scale
+            mask = _cut_mask(logits, box, rgb.shape[:2], scale / stride, (top / stride, left / stride), options)
+            if mask is not None:
+                number = int(best[at]) + self.first
+                masks.append(replace(mask, predicted_iou=float(scores[at]), class_id=number))
+        return masks
+
+
+def _letterbox(
+    rgb: NDArray[np.uint8], size: tuple[int, int] | None
+) -> tuple[NDArray[np.float32], float, tuple[int, int]]:
+    """Return a picture as a batch with grey borders, by how much it was resized, and the rows and columns before it."""
+    from PIL.Image import Resampling, fromarray
+
+    rows, columns = rgb.shape[:2]
+    most = size or (_SIDE, _SIDE)
+    scale = min(most[0] / rows, most[1] / columns)
+    inner = (max(1, round(rows * scale)), max(1, round(columns * scale)))
+    seen = np.asarray(fromarray(rgb).resize(inner[::-1], Resampling.BILINEAR)) if inner != (rows, columns) else rgb
+    outer = size or tuple(-(-n // _MULTIPLE) * _MULTIPLE for n in inner)
+    spare = [whole - n for whole, n in zip(outer, inner, strict=True)]
+    # Half on each side, the smaller one first.
+    pads = [(n // 2, n - n // 2) for n in spare]
+    padded = np.pad(seen, [*pads, (0, 0)], constant_values=_BORDER)
+    batch = np.ascontiguousarray(padded.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
+    return batch, scale, (pads[0][0], pads[1][0])
+
+
+def _cut_mask(
+    logits: NDArray[np.float32],
+    box: NDArray[np.float32],
+    shape: tuple[int, int],
+    share: float,
+    before: tuple[float, float],
+    options: PanopticOptions,
+) -> Mask | None:
+    """Return the mask of an object in the picture, cut to its box; None if nothing of it is inside.
+
+    `box`: x0, y0, x1, y1 in pixels of the picture. `share`: cells of the logits a pixel of the picture; `before`: rows
+    and columns of them before the picture.
+    """
+    from PIL.Image import Resampling, fromarray
+
+    x0, y0, x1, y1 = (float(n) for n in box)
+    first = [max(0, int(np.floor(start))) for start in (y0, x0)]
+    last = [min(n, int(np.ceil(end))) for n, end in zip(shape, (y1, x1), strict=True)]
+    if any(end <= start for start, end in zip(first, last, strict=True)):
+        return None
+    # Some pixels more, so that resizing sees what is beyond the box.
+    start = [max(0, n - _AROUND) for n in first]
+    stop = [min(n, end + _AROUND) for n, end in zip(shape, last, strict=True)]
+    cells = [(a * share + b, z * share + b) for a, z, b in zip(start, stop, before, strict=True)]
+    limits = [(max(0.0, a), min(float(n), z)) for (a, z), n in zip(cells, logits.shape, strict=True)]
+    part = (limits[1][0], limits[0][0], limits[1][1], limits[0][1])
+    size = (stop[1] - start[1], stop[0] - start[0])
+    large = np.asarray(fromarray(logits.astype(np.float32)).resize(size, Resampling.BILINEAR, box=part))
+    inside = 1 / (1 + np.exp(-large)) > options.mask_threshold
+    rows, columns = np.arange(start[0], stop[0]), np.arange(start[1], stop[1])
+    inside &= ((rows >= y0) & (rows < y1))[:, None] & ((columns >= x0) & (columns < x1))
+    return Mask.from_array(inside, (start[0], start[1])) if inside.any() else None
+
+
+def load(row: CatalogRow, path: Path, device: str) -> YoloSegModel:
+    """Return the model of a row; CheckpointError if the file has another layout."""
+    file = onnx_file(path)
+    if file is not None:
+        graph = read_graph(file)
+        port = picture_input(file, graph)
+        runtime = open_session(file, device)
+        names = [one.name for one in graph.outputs[:2]]
+        return YoloSegModel(
+            lambda batch: tuple(runtime.run({port.name: batch.astype(port.kind)}, names)),  # type: ignore[arg-type,return-value]
+            port.size, row, runtime.device,
+        )  # fmt: skip
+    import torch
+
+    from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
+
+    tensors = _of_network(read_tensors(path))
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    _check(path, shapes)
+    network = build_yolo(shapes)
+    network.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in tensors.items()})
+    network.to(device)
+
+    def outputs(batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with torch.inference_mode():
+            found = network(torch.as_tensor(batch, device=device))
+        return tuple(part.cpu().numpy() for part in found)  # type: ignore[return-value]
+
+    return YoloSegModel(outputs, None, row, device)
+
+
+def recognise(found: WeightsView) -> dict[str, Any] | None:
+    """Return fields of the row of a YOLO with masks; CheckpointError if it has none, or is of another version."""
+    file = onnx_file(found.path)
+    if file is not None:
+        return _recognise_onnx(file)
+    heads = [name for name in found.shapes if name.endswith(".dfl.conv.weight")]
+    if not heads:
+        return None
+    shapes = _of_network(found.shapes)
+    if f"model.{_HEAD}" not in shapes:
+        raise CheckpointError(
+            f"{found.path} is a YOLO of another version than v8, whose stored network is not read. Export it as ONNX "
+            "(yolo export format=onnx) and import that."
+        )
+    if not any(name.startswith("model.22.cv4.") for name in shapes):
+        raise CheckpointError(f"{found.path} is a YOLOv8 that returns boxes alone; those with -seg have masks.")
+    _check(found.path, shapes)
+    return _fields(found.path, shapes["model.22.cv3.0.2.weight"][0], ())
+
+
+def _recognise_onnx(file: Path) -> dict[str, Any] | None:
+    graph = read_graph(file)
+    if not _has_masks(graph):
+        return None
+    port = picture_input(file, graph)
+    names = _names(graph.metadata.get("names", ""))
+    rows = graph.outputs[0].shape[1]
+    count = rows - 4 - _WEIGHTS if rows else len(names)
+    return {**_fields(file, count, names), "options": {"onnx": True}, "input": f"2-D, RGB, {port.size or 'any size'}"}
+
+
+def _has_masks(graph: Graph) -> bool:
+    """Tell whether outputs are those of a YOLO with masks: numbers by place, and 32 prototypes."""
+    if len(graph.outputs) != 2 or len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
+        return False
+    first, second = (port.shape for port in graph.outputs)
+    told = graph.metadata.get("task") == "segment"
+    shaped = len(first) == 3 and len(second) == 4 and second[1] == _WEIGHTS and (first[1] or 0) > 4 + _WEIGHTS
+    return bool(shaped or (told and len(first) == 3 and len(second) == 4))
+
+
+def _fields(path: Path, count: int, names: tuple[str, ...]) -> dict[str, Any]:
+    if names and len(names) != count:
+        raise CheckpointError(f"{path} names {len(names)} classes, but tells {count} apart: it is damaged.")
+    coco = tuple(name for name in CLASS_SETS["COCO"][1:] if name != "N/A")
+    guessed = not names
+    names = names or (coco if count == len(coco) else numbered_classes(count))
+    return {
+        "title": "YOLO with masks" if onnx_file(path) else "YOLOv8-seg",
+        "classes": names,
+        "options": {},
+        "input": "2-D, RGB",
+        "code_licence": "BSD-3-Clause",
+        "weights_licence": f"{_AGPL}, if they are Ultralytics' or were trained with its code",
+        "citation": "Jocher, Chaurasia, Qiu: Ultralytics YOLOv8, 2023.",
+        "assumed": "The file names no classes; those of COCO were taken, since there are 80"
+        if guessed and names == coco
+        else "",
+    }
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return the names in the metadata of an export, such as ``{0: 'person', 1: 'bicycle'}``; none if it is none."""
+    try:
+        named = ast.literal_eval(text[: MOST_CLASSES * 40]) if text else {}
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return ()
+    if isinstance(named, dict) and all(isinstance(key, int) for key in named):
+        return tuple(str(named[key]) for key in sorted(named))
+    return ()
+
+
+def _of_network(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return tensors by the network's own names: stored below ``model``, or after a training below ``ema``."""
+    for prefix in ("ema.", "model.", ""):
+        if f"{prefix}model.{_HEAD}" in tensors:
+            whole = f"{prefix}model."
+            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(whole)}
+    return dict(tensors)
+
+
+def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
+
+    try:
+        expected = network_outline(path, partial(build_yolo, shapes), shapes).state_dict()
+    except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path} is taken for YOLOv8-seg, but tensors are missing or of odd shapes ({error!s:.200}). It is "
+            "incomplete or of another model; get it again."
+        ) from error
+    check(path, {name: tuple(value.shape) for name, value in expected.items()}, shapes, "YOLOv8-seg")
