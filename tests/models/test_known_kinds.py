@@ -64,7 +64,7 @@ def test_of_a_folder_with_several_onnx_models_one_is_to_be_chosen(tmp_path: Path
     assert "holds 2 ONNX models (decoder.onnx, encoder.onnx…): choose the file of one" in _told(tmp_path)
 
 
-@pytest.mark.parametrize("module", ["ultralytics.nn.tasks", "models.yolo"])
+@pytest.mark.parametrize("module", ["models.yolo", "yolov5.models.yolo"])
 def test_a_yolo_that_was_stored_as_objects_is_named_and_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:

@@ -50,7 +50,6 @@ def main() -> None:
         classes=result.boxes.cls.numpy().astype(np.uint8),
         masks=np.packbits(result.masks.data.numpy().astype(bool)),
     )
-    print(predictions.shape, prototypes.shape, result.boxes.xyxy.shape, result.boxes.conf[:5], result.masks.data.shape)
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

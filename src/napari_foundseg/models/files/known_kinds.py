@@ -19,7 +19,7 @@ _AFTER_VERSION = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2)
 #: Newest version of ONNX's format that is told from other files.
 _NEWEST_ONNX = 0x20
 #: Packages whose networks are stored as objects, and what people call them.
-_YOLO = ("ultralytics", "models.yolo", "models.common", "yolov5", "yolov6")
+_YOLO = ("models.yolo", "models.common", "yolov5", "yolov6")
 
 
 def kind_of_files(path: Path, error: Exception | None = None) -> str:
@@ -40,8 +40,8 @@ def kind_of_files(path: Path, error: Exception | None = None) -> str:
     names = getattr(error.__cause__, "names", []) if error is not None else []
     if any(name.startswith(_YOLO) for name in names):
         return (
-            "is a YOLO network that was stored as objects, which may hold code: not supported yet, and nothing of it "
-            "was run; for nuclei and cells use foundseg-tiny or micro-sam, for things in photographs Mask R-CNN"
+            "is a YOLO network of another kind than YOLOv8, stored as objects, which may hold code: not read, and "
+            "nothing of it was run; for nuclei and cells use foundseg-tiny or micro-sam, for photographs Mask R-CNN"
         )
     if "a TorchScript program" in names:
         return (

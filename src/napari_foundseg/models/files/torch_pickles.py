@@ -109,7 +109,7 @@ class _Empty:
 
 
 class _Module(Table):
-    """Stands for a network that was stored as an object: its tensors and parts by name, and the names of its classes."""
+    """Stands for a network that was stored as an object: its tensors and parts by name, and names of classes."""
 
     def __new__(cls, *_args: Any, **_options: Any) -> Any:
         return dict.__new__(cls)

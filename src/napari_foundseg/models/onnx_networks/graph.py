@@ -69,7 +69,7 @@ def read_graph(path: Path) -> Graph:
         raise CheckpointError(f"{path} is a damaged ONNX model ({error!s:.200}); get or export it again.") from error
     _check_files(path, model)
     _check_operators(path, model)
-    _check_size(path, model)
+    model = _inferred(path, model)
     weights = {tensor.name for tensor in model.graph.initializer}
     makers = {name: node.op_type for node in model.graph.node for name in node.output}
     return Graph(
@@ -107,12 +107,15 @@ def _check_operators(path: Path, model: ModelProto) -> None:
         )
 
 
-def _check_size(path: Path, model: ModelProto) -> None:
-    """Raise CheckpointError if a value inside the network needs more memory than a network of pictures does."""
+def _inferred(path: Path, model: ModelProto) -> ModelProto:
+    """Return a graph with the shapes of its values.
+
+    Raises CheckpointError if one needs more memory than a network of pictures does.
+    """
     import onnx
 
     if model.ByteSize() > _INFERRED:
-        return
+        return model
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     except Exception as error:
@@ -124,6 +127,7 @@ def _check_size(path: Path, model: ModelProto) -> None:
                 f"{path} computes {port.name!r:.60} of {' x '.join(str(n) for n in port.shape)!s:.80} numbers, more "
                 "than memory holds. It is damaged, or no network of pictures."
             )
+    return inferred
 
 
 def _port(value: ValueInfoProto) -> Port:

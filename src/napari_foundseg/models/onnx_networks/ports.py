@@ -16,6 +16,8 @@ __all__ = ["METADATA", "PictureInput", "guessed", "map_count", "map_output", "pi
 
 #: Key of the metadata in which a file may describe itself.
 METADATA: Final = "foundseg"
+#: Prototypes of masks that a YOLO mixes for each object.
+PROTOTYPES: Final = 32
 
 #: Operators after which values are probabilities.
 _TO_PROBABILITIES = {"Sigmoid", "Softmax", "HardSigmoid"}
@@ -74,6 +76,18 @@ def map_output(path: Path, graph: Graph, name: str = "") -> Port:
     raise CheckpointError(
         f"{path} returns no map: its outputs are {named:.300}. A map is batch x maps x rows x columns."
     )
+
+
+def has_prototypes(graph: Graph) -> bool:
+    """Tell whether outputs are those of a YOLO with masks: numbers by place, and 32 prototypes."""
+    if len(graph.outputs) != 2 or len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
+        return False
+    first, second = (port.shape for port in graph.outputs)
+    if (len(first), len(second)) != (3, 4) or second[1] not in (None, PROTOTYPES):
+        return False
+    # Of older versions the places come before the numbers.
+    shaped = (first[1] or 0) > 4 + PROTOTYPES and (first[2] is None or first[2] > (first[1] or 0))
+    return shaped or (graph.metadata.get("task") == "segment" and first[1] is None)
 
 
 def map_count(graph_input: PictureInput, port: Port) -> int | None:

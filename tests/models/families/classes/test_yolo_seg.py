@@ -48,6 +48,10 @@ def export_yolo(path: Path, *, names: str | None = None, size: int = 160) -> Pat
 
     export(Exported(), path, channels=3, size=size, outputs=("output0", "output1"), dynamic=False)
     model = onnx.load(path)
+    # As ultralytics states it.
+    shape = model.graph.output[0].type.tensor_type.shape
+    for dim, length in zip(shape.dim, (1, 4 + len(CLASSES) + 32, 525), strict=True):
+        dim.dim_value = length
     props = {"task": "segment", "names": names or str(dict(enumerate(CLASSES)))}
     helper.set_model_props(model, props)
     onnx.save(model, path)

@@ -24,13 +24,13 @@ from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.class_sets import CLASS_SETS, MOST_CLASSES, numbered_classes
 from napari_foundseg.models.family import Family, Package, WeightsView
-from napari_foundseg.models.files.checkpoints import check, read_tensors
+from napari_foundseg.models.files.checkpoints import check, read_facts, read_tensors
 from napari_foundseg.models.files.known_kinds import onnx_file
 from napari_foundseg.models.files.network_bounds import network_outline
 from napari_foundseg.models.loaded import class_table
-from napari_foundseg.models.onnx_networks.graph import ONNX_PACKAGES, Graph, read_graph
+from napari_foundseg.models.onnx_networks.graph import ONNX_PACKAGES, read_graph
 from napari_foundseg.models.onnx_networks.network import open_session
-from napari_foundseg.models.onnx_networks.ports import picture_input
+from napari_foundseg.models.onnx_networks.ports import PROTOTYPES, has_prototypes, picture_input
 
 __all__ = ["FAMILY", "YoloSegModel", "load", "recognise"]
 
@@ -54,8 +54,6 @@ FAMILY = Family(
 _SIDE = 640
 _MULTIPLE = 32
 _BORDER = 114
-#: Weights of prototypes.
-_WEIGHTS = 32
 #: Largest IoU of two boxes of one class, and how many objects of a picture are kept.
 _LARGEST_IOU = 0.7
 _MOST = 300
@@ -84,7 +82,7 @@ class YoloSegModel:
         """Return the objects of a picture, best first."""
         batch, scale, (top, left) = _letterbox(rgb, self._size)
         predictions, prototypes = (part[0] for part in self._outputs(batch))
-        count = len(predictions) - 4 - _WEIGHTS
+        count = len(predictions) - 4 - PROTOTYPES
         if count != len(self.classes) + 1 - self.first:
             raise CheckpointError(
                 f"{self.name} returned {count} classes, but {len(self.classes) + 1 - self.first} are named. Import it "
@@ -171,10 +169,12 @@ def load(row: CatalogRow, path: Path, device: str) -> YoloSegModel:
         port = picture_input(file, graph)
         runtime = open_session(file, device)
         names = [one.name for one in graph.outputs[:2]]
-        return YoloSegModel(
-            lambda batch: tuple(runtime.run({port.name: batch.astype(port.kind)}, names)),  # type: ignore[arg-type,return-value]
-            port.size, row, runtime.device,
-        )  # fmt: skip
+
+        def of_session(batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+            predictions, prototypes = runtime.run({port.name: batch.astype(port.kind)}, names)
+            return predictions.astype(np.float32), prototypes.astype(np.float32)
+
+        return YoloSegModel(of_session, port.size, row, runtime.device)
     import torch
 
     from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
@@ -188,8 +188,8 @@ def load(row: CatalogRow, path: Path, device: str) -> YoloSegModel:
 
     def outputs(batch: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         with torch.inference_mode():
-            found = network(torch.as_tensor(batch, device=device))
-        return tuple(part.cpu().numpy() for part in found)  # type: ignore[return-value]
+            predictions, prototypes = network(torch.as_tensor(batch, device=device))
+        return predictions.cpu().numpy(), prototypes.cpu().numpy()
 
     return YoloSegModel(outputs, None, row, device)
 
@@ -211,28 +211,20 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     if not any(name.startswith("model.22.cv4.") for name in shapes):
         raise CheckpointError(f"{found.path} is a YOLOv8 that returns boxes alone; those with -seg have masks.")
     _check(found.path, shapes)
-    return _fields(found.path, shapes["model.22.cv3.0.2.weight"][0], ())
+    return _fields(found.path, shapes["model.22.cv3.0.2.weight"][0], _stored_names(found.path))
 
 
 def _recognise_onnx(file: Path) -> dict[str, Any] | None:
     graph = read_graph(file)
-    if not _has_masks(graph):
+    if not has_prototypes(graph):
         return None
     port = picture_input(file, graph)
     names = _names(graph.metadata.get("names", ""))
     rows = graph.outputs[0].shape[1]
-    count = rows - 4 - _WEIGHTS if rows else len(names)
+    count = rows - 4 - PROTOTYPES if rows else len(names)
+    if not count:
+        raise CheckpointError(f"{file} is a YOLO that does not say how many classes it has; export it again.")
     return {**_fields(file, count, names), "options": {"onnx": True}, "input": f"2-D, RGB, {port.size or 'any size'}"}
-
-
-def _has_masks(graph: Graph) -> bool:
-    """Tell whether outputs are those of a YOLO with masks: numbers by place, and 32 prototypes."""
-    if len(graph.outputs) != 2 or len(graph.inputs) != 1 or len(graph.inputs[0].shape) != 4:
-        return False
-    first, second = (port.shape for port in graph.outputs)
-    told = graph.metadata.get("task") == "segment"
-    shaped = len(first) == 3 and len(second) == 4 and second[1] == _WEIGHTS and (first[1] or 0) > 4 + _WEIGHTS
-    return bool(shaped or (told and len(first) == 3 and len(second) == 4))
 
 
 def _fields(path: Path, count: int, names: tuple[str, ...]) -> dict[str, Any]:
@@ -253,6 +245,16 @@ def _fields(path: Path, count: int, names: tuple[str, ...]) -> dict[str, Any]:
         if guessed and names == coco
         else "",
     }
+
+
+def _stored_names(path: Path) -> tuple[str, ...]:
+    """Return the names of classes that are stored with a network; none where there are none."""
+    for key in ("ema", "model"):
+        stored = read_facts(path, key)
+        names = stored.get("names") if isinstance(stored, dict) else None
+        if isinstance(names, dict | list) and names:
+            return tuple(str(name) for name in (names.values() if isinstance(names, dict) else names))
+    return ()
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from napari_foundseg.models.onnx_networks.network import PictureNetwork, as_inpu
 from napari_foundseg.models.onnx_networks.ports import (
     PictureInput,
     guessed,
+    has_prototypes,
     map_count,
     map_output,
     picture_input,
@@ -171,6 +172,9 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     if file is None:
         return None
     graph = read_graph(file)
+    if has_prototypes(graph):
+        # A YOLO, which `yolo_seg` has been asked for.
+        return None
     port = picture_input(file, graph)
     facts = {**stated_facts(file, graph), **found.facts}
     description = guessed(file, graph, facts)

@@ -31,7 +31,8 @@ class _Conv(nn.Module):
         self.bn = nn.BatchNorm2d(out, eps=1e-3, momentum=0.03)
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.silu(self.bn(self.conv(x)))
+        y: Tensor = nn.functional.silu(self.bn(self.conv(x)))
+        return y
 
 
 class _Bottleneck(nn.Module):
@@ -42,7 +43,7 @@ class _Bottleneck(nn.Module):
         self.shortcut = shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.cv2(self.cv1(x))
+        y: Tensor = self.cv2(self.cv1(x))
         return x + y if self.shortcut else y
 
 
@@ -60,7 +61,8 @@ class _C2f(nn.Module):
         parts = list(self.cv1(x).chunk(2, 1))
         for part in self.m:
             parts.append(part(parts[-1]))
-        return self.cv2(torch.cat(parts, 1))
+        y: Tensor = self.cv2(torch.cat(parts, 1))
+        return y
 
 
 class _Pooling(nn.Module):
@@ -75,7 +77,8 @@ class _Pooling(nn.Module):
         parts = [self.cv1(x)]
         for _ in range(3):
             parts.append(nn.functional.max_pool2d(parts[-1], 5, 1, 2))
-        return self.cv2(torch.cat(parts, 1))
+        y: Tensor = self.cv2(torch.cat(parts, 1))
+        return y
 
 
 class _Prototypes(nn.Module):
@@ -90,7 +93,8 @@ class _Prototypes(nn.Module):
         self.cv3 = _Conv(shapes.of(f"{name}.cv3"))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.cv3(self.cv2(self.upsample(self.cv1(x))))
+        y: Tensor = self.cv3(self.cv2(self.upsample(self.cv1(x))))
+        return y
 
 
 class _Distances(nn.Module):
@@ -102,7 +106,8 @@ class _Distances(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, _, places = x.shape
-        return self.conv(x.view(batch, 4, _BINS, places).transpose(2, 1).softmax(1)).view(batch, 4, places)
+        y: Tensor = self.conv(x.view(batch, 4, _BINS, places).transpose(2, 1).softmax(1))
+        return y.view(batch, 4, places)
 
 
 class _Head(nn.Module):
@@ -113,7 +118,7 @@ class _Head(nn.Module):
                 nn.Sequential(
                     _Conv(shapes.of(f"{name}.{part}.{i}.0")),
                     _Conv(shapes.of(f"{name}.{part}.{i}.1")),
-                    nn.Conv2d(*reversed(shapes[f"{name}.{part}.{i}.2.weight"][:2]), 1),
+                    _last(shapes[f"{name}.{part}.{i}.2.weight"]),
                 )
                 for i in range(3)
             )
@@ -131,6 +136,10 @@ class _Head(nn.Module):
         first, last = points - before, points + behind
         boxes = torch.cat([(first + last) / 2, last - first], 1) * strides
         return torch.cat([boxes, scores.sigmoid(), weights], 1), self.proto(levels[0])
+
+
+def _last(shape: tuple[int, ...]) -> nn.Conv2d:
+    return nn.Conv2d(shape[1], shape[0], 1)
 
 
 def _places(levels: list[Tensor]) -> tuple[Tensor, Tensor]:
