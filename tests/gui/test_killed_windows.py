@@ -20,7 +20,7 @@ pytestmark = pytest.mark.gui
 
 NAMES = {
     "cells masks", "cells classes", "cells objects", "cells clusters", "foundseg objects", "one", "two",
-    "listed labels",
+    "listed labels", "stack propagated",
 }  # fmt: skip
 
 
@@ -50,6 +50,7 @@ def test_every_unsaved_layer_of_a_killed_window_is_listed_and_can_be_had_back(
     with np.load(tmp_path / "kept.npz") as shown:
         for name, kept in lost.items():
             np.testing.assert_array_equal(read_journal(kept.path).labels, shown[name], err_msg=name)
+        assert np.flatnonzero(shown["stack propagated"].any((1, 2))).tolist() == [2, 3, 4]
 
     form = CorrectWidget(viewer)
     viewer.window.add_dock_widget(form)

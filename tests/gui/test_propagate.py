@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QWidget
 from skimage.draw import disk
 
 from napari_foundseg.core.masks import Mask
@@ -162,6 +163,45 @@ def test_removing_the_layer_ends_the_run_with_one_message(qtbot: Any, viewer: An
     assert "stack propagated" not in viewer.layers
 
 
+def test_removing_the_layer_after_the_run_does_not_speak_of_a_run(
+    qtbot: Any, viewer: Any, canvas: Any, engine: Any
+) -> None:
+    form, _ = marked(qtbot, viewer, canvas)
+    click(qtbot, form.run_button)
+    Sent(form).part(5)
+    click(qtbot, form.cancel_button)
+    viewer.layers.remove("stack propagated")
+    said = form.messages["run"].text()
+    assert "'stack propagated' was removed" in said
+    assert "stopped" not in said
+    assert not form.recompute_button.isEnabled()
+
+
+def test_other_data_of_another_shape_end_the_run_and_are_left_alone(
+    qtbot: Any, viewer: Any, canvas: Any, engine: Any
+) -> None:
+    form, _ = marked(qtbot, viewer, canvas)
+    click(qtbot, form.run_button)
+    Sent(form).part(5)
+    labels = viewer.layers["stack propagated"]
+    labels.data = np.zeros((SLICES, 64, 64), np.uint8)
+    Sent(form).part(6)
+    qtbot.waitUntil(lambda: form.current is None)
+    assert form.messages["run"].text() == "'stack propagated' has another shape now, so propagation has stopped."
+    assert not labels.data.any()
+
+
+def test_the_3d_display_does_not_stop_a_run(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:
+    form, _ = marked(qtbot, viewer, canvas)
+    click(qtbot, form.run_button)
+    viewer.dims.ndisplay = 3
+    Sent(form).part(6)
+    assert filled(viewer.layers["stack propagated"]) == [6]
+    click(qtbot, form.cancel_button)
+    click(qtbot, form.run_button)
+    assert "2-D view" in form.messages["inputs"].text()
+
+
 def test_ids_are_above_every_id_that_the_layer_has_held(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:
     form, _ = marked(qtbot, viewer, canvas)
     click(qtbot, form.run_button)
@@ -199,10 +239,28 @@ def test_the_form_says_what_is_missing(qtbot: Any, viewer: Any, engine: Any) -> 
     viewer.add_image(stack()[0], name="flat")
     form = docked(viewer)
     click(qtbot, form.run_button)
-    assert any("no slices" in m.text() or "No object" in m.text() for m in form.messages.values())
+    for button in (form.run_button, form.marks.point_button, form.marks.box_button, form.marks.take_button):
+        click(qtbot, button)
+        assert any("needs a Z or T axis" in message.text() for message in form.messages.values())
+        assert [layer.name for layer in viewer.layers] == ["flat"]
     viewer.add_image(stack(), name="stack")
     viewer.dims.ndisplay = 3
     click(qtbot, form.marks.point_button)
     assert "2-D view" in form.messages["inputs"].text()
     viewer.dims.ndisplay = 2
     assert form.range.last.value() == SLICES - 1
+
+
+def test_slices_are_linked_where_there_are_several(qtbot: Any, viewer: Any, engine: Any) -> None:
+    from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
+
+    flat = viewer.add_image(stack()[0], name="flat")
+    form = AutomaticWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    links = [part for part in form.findChildren(QWidget) if part.accessibleName() == "Link slices"]
+    assert links
+    assert not any(link.isEnabled() for link in links)
+    assert "one slice, so there is nothing to link" in links[0].toolTip()
+    viewer.layers.selection.active = viewer.add_image(stack(), name="stack")
+    qtbot.waitUntil(lambda: form.image.layer is not flat)
+    assert all(link.isEnabled() for link in links)

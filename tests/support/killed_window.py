@@ -29,6 +29,7 @@ def work(folder: Path) -> dict[str, Any]:
     from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
     from napari_foundseg.widgets.layers.layer_tags import TOOL
     from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
+    from napari_foundseg.widgets.propagate.propagate_dock import PropagateWidget
     from napari_foundseg.widgets.runs import shared_engine
     from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
     from tests.gui.test_classes import panoptic_result
@@ -77,6 +78,21 @@ def work(folder: Path) -> dict[str, Any]:
     form.deleteLater()
     QApplication.processEvents()
     viewer.layers["two"].paint((60, 70), 8)
+    # Propagate: killed in the middle of the stack.
+    engine.answer = None
+    stack = viewer.add_image(np.repeat(pixels[None] * 100, 6, 0), name="stack")
+    viewer.layers.selection.active = stack
+    form = PropagateWidget(viewer)
+    viewer.window.add_dock_widget(form)
+    form.marks.point_button.click()
+    until(lambda: form.marks.session is not None)
+    form.marks.session.points.add((2, 16, 16))
+    until(form.run_button.isEnabled)
+    form.run_button.click()
+    until(lambda: form.current is not None)
+    for z in (2, 3, 4):
+        mask = Mask.from_array(pixels == 1, index=(z,), label=1, predicted_iou=0.9)
+        form._follower.shown.emit({"parts": [((z,), {1: mask})]})
     # Worklist.
     (folder / "images").mkdir()
     tifffile.imwrite(folder / "images" / "listed.tif", pixels)

@@ -19,6 +19,7 @@ from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import Settings
 from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
 from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
 __all__ = ["SettingsForm", "make_control", "name_parts"]
@@ -136,6 +137,11 @@ class SettingsForm(QWidget):
     def _change(self, name: str) -> None:
         self._own.add(name)
         self.changed.emit(name)
+
+    def set_usable(self, name: str, why_not: str) -> None:
+        """Enable the control of a field, or disable it where there is a reason; nothing where the field is missing."""
+        if name in self._controls:
+            set_usable(self._controls[name].native, why_not)
 
     def live_fields(self) -> set[str]:
         """Return the fields that change a result without running the model."""

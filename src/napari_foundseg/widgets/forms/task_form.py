@@ -279,8 +279,19 @@ class TaskForm(Dock):
     def image_changed(self) -> None:
         """Act on another chosen image."""
         self.show_usability()
+        self._show_linking()
         self.update_estimate()
         self.name_result()
+
+    def _show_linking(self) -> None:
+        """Offer to link slices where the chosen image has several."""
+        try:
+            has_slices = max(self.chosen_target().image.slice_shape, default=1) > 1
+        except FoundsegError:
+            # Without an image nothing is known of its slices.
+            has_slices = True
+        for form in self.forms.values():
+            form.set_usable("link", "" if has_slices else "The image has one slice, so there is nothing to link.")
 
     def name_result(self) -> None:
         """Say of which image the result is, where another one is chosen by now."""

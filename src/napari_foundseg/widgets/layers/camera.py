@@ -60,8 +60,8 @@ def show_slice(viewer: ViewerModel, layer: Layer, axis: int, at: int) -> None:
 
 
 def fit_to_layer(viewer: ViewerModel, layer: Layer) -> None:
-    """Show a whole layer; napari 0.7 can only show all visible layers."""
+    """Show a whole layer; napari 0.7 can only show all visible layers, napari 0.9 none with fewer axes than others."""
     try:
         viewer.fit_to_view(layers=[layer])
-    except TypeError:
+    except (IndexError, TypeError):
         viewer.fit_to_view()

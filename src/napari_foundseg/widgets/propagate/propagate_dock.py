@@ -9,7 +9,7 @@ from napari.layers import Labels
 from napari.viewer import Viewer
 from qtpy.QtWidgets import QPushButton, QWidget
 
-from napari_foundseg.core.errors import FoundsegError, PromptError
+from napari_foundseg.core.errors import AxesError, FoundsegError, PromptError
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks import TASKS, Inputs
@@ -130,6 +130,7 @@ class PropagateWidget(TaskForm):
         try:
             self._check_view()
             target = self.chosen_target()
+            self._check_axis()
             self.inputs(target)
             self._check_into(target)
         except FoundsegError as error:
@@ -312,17 +313,20 @@ class PropagateWidget(TaskForm):
         if layer not in self.viewer.layers:
             why = f"{layer.name!r} was removed"
         if why:
-            self._give_up(f"{why}, so propagation has stopped.")
+            self._give_up(why)
         return not why
 
     def _give_up(self, why: str) -> None:
+        """Forget the last propagation, whose layer cannot be written any more, and stop it where it is under way."""
+        stopped = self.current is not None or bool(self._left)
         self._writer = None
         self._left = []
         self._paused = False
         self._record = ProgressRecord()
         self._follower.cancel()
         self._show_idle("")
-        self.messages["run"].say(why)
+        follows = "so propagation has stopped" if stopped else "so its slices cannot be corrected from here any more"
+        self.messages["run"].say(f"{why}, {follows}.")
 
     # Marks and layers.
 
@@ -331,7 +335,9 @@ class PropagateWidget(TaskForm):
         self.image.wait_for_file()
         try:
             self._check_view()
-            self.marks.start(self.chosen_target(), tool)
+            target = self.chosen_target()
+            self._check_axis()
+            self.marks.start(target, tool)
         except FoundsegError as error:
             self.fail(error)
 
@@ -339,6 +345,7 @@ class PropagateWidget(TaskForm):
         self._clear_messages()
         try:
             target = self.chosen_target()
+            self._check_axis()
             labels = self.into.layer
             if labels is None:
                 raise PromptError("Choose the Labels layer that holds the object below Into, then press Take object.")
@@ -351,6 +358,13 @@ class PropagateWidget(TaskForm):
     def _check_view(self) -> None:
         if self.viewer.dims.ndisplay != 2:
             raise PromptError("Marks need the 2-D view. Press the 2D/3D button below the layer list first.")
+
+    def _check_axis(self) -> None:
+        if self.range.axis is None:
+            raise AxesError(
+                "Propagate needs a Z or T axis with several slices, and this image has none. Choose a stack or a film "
+                "below Image, or mark objects with Prompt."
+            )
 
     def _check_into(self, target: ImageOnLayer) -> None:
         labels = self.into.layer
@@ -387,7 +401,7 @@ class PropagateWidget(TaskForm):
         if self._writer is not None and self._writer.history is history:
             self.edits.follow(None)
             self.edits.hide()
-            self._give_up(f"{event.value.name!r} was removed, so propagation has stopped.")
+            self._give_up(f"{event.value.name!r} was removed")
             self._show_strip()
         history.leave(self)
 
