@@ -14,6 +14,7 @@ from napari_foundseg.moved_names import warn_and_forward
 from napari_foundseg.tasks.settings import ignore_progress
 
 if TYPE_CHECKING:
+    from napari_foundseg.core.image import Image
     from napari_foundseg.core.masks import Mask
     from napari_foundseg.tasks.side_tasks.fit_stego import Fitted
 
@@ -123,7 +124,9 @@ def find_similar(
     image: Any,
     examples: Any,
     *,
+    negatives: Any = (),
     model: Any = "foundseg-tiny",
+    method: str | None = None,
     axes: str | None = None,
     **settings: Any,
 ) -> Segmentation:
@@ -135,12 +138,17 @@ def find_similar(
         The image, or the file it is in. Stacks are done slice by slice.
     examples : Prompt or Example or sequence of these
         Objects that show what to look for: boxes or masks in this image, or `Example.cut` of any image.
+    negatives : Prompt or Example or sequence of these
+        Objects that show what not to look for: what is more like these is left out.
     model : str or loaded model
-        A name of the catalogue, or what `load_model` returned: any model with dense features.
+        A name of the catalogue, or what `load_model` returned: any model with dense features, SAM 3 or OWLv2.
+    method : str, optional
+        ``features``, ``exemplars`` or ``boxes``; by default the first that the model can do.
     axes : str, optional
         As for `automatic`.
     **settings
-        Fields of `FeatureSettings`, such as ``threshold=0.3`` or ``mask_model="sam-vit-b"``.
+        Fields of `FeatureSettings`, such as ``threshold=0.3`` or ``mask_model="sam-vit-b"``, of `ExemplarSettings`
+        or of `GuidedSettings`.
 
     Returns
     -------
@@ -154,17 +162,24 @@ def find_similar(
         Of a kind that names what is wrong with the image, an example, the model or a setting.
     """
     from napari_foundseg.io.image_sources import as_image
-    from napari_foundseg.tasks.find_similar import FeatureSettings
+
+    opened = as_image(image, axes)
+    name = model if isinstance(model, str) else model.name
+    inputs = {"examples": _examples(examples, opened, name), "negatives": _examples(negatives, opened, name)}
+    return safe_calls.run("find_similar", opened, inputs, model=model, method=method, **settings)
+
+
+def _examples(shown: Any, image: Image, model: str) -> list[Any]:
+    """Return examples, those that are prompts cut from the image as the model sees it."""
     from napari_foundseg.tasks.similar.examples import Example
+    from napari_foundseg.tasks.similar.similar_settings import FeatureSettings
     from napari_foundseg.tasks.task_models import image_for
 
-    given = [examples] if isinstance(examples, Prompt | Example | dict) else list(examples)
-    opened = as_image(image, axes)
-    if any(isinstance(one, Prompt) for one in given):
-        name = model if isinstance(model, str) else model.name
-        seen = image_for(name, opened, FeatureSettings())
-        given = [Example.cut(seen, one) if isinstance(one, Prompt) else one for one in given]
-    return safe_calls.run("find_similar", opened, {"examples": given}, model=model, **settings)
+    given = [shown] if isinstance(shown, Prompt | Example | dict) else list(shown)
+    if not any(isinstance(one, Prompt) for one in given):
+        return given
+    seen = image_for(model, image, FeatureSettings())
+    return [Example.cut(seen, one) if isinstance(one, Prompt) else one for one in given]
 
 
 def propagate(
@@ -296,7 +311,14 @@ def semantic(image: Any, *, model: Any, axes: str | None = None, **settings: Any
 
 
 def text(
-    image: Any, concepts: Any, *, model: Any = "clipseg-rd64-refined", axes: str | None = None, **settings: Any
+    image: Any,
+    concepts: Any = None,
+    *,
+    caption: str | None = None,
+    boxes: Any = None,
+    model: Any = "clipseg-rd64-refined",
+    axes: str | None = None,
+    **settings: Any,
 ) -> Segmentation:
     """Find what is named.
 
@@ -306,26 +328,35 @@ def text(
         The image, or the file it is in. Stacks are done slice by slice.
     concepts : str or sequence of str, dict or Concept
         What is looked for, such as ``["mitochondrion, mitochondria", "nucleus", "background"]``. A dict may have
-        ``text``, ``negative``, ``threshold``, ``colour`` and ``examples`` (see `tasks.classes.concepts`).
+        ``text``, ``negative``, ``threshold``, ``colour`` and ``examples`` (see `tasks.classes.concepts`). May be left
+        out where there is a caption.
+    caption : str, optional
+        An English sentence, such as "two syringes and a small vial of vaccine": its noun phrases are the concepts.
+    boxes : sequence of dict, optional
+        For models that find boxes: those to make masks of instead, each with ``concept`` (its name), ``box`` (y0, x0,
+        y1, x1, both ends included), and of a stack ``index``. ``provenance["boxes"]`` of a result holds such.
     model : str or loaded model
         A name of the catalogue, or what `load_model` returned.
     axes : str, optional
         As for `automatic`.
     **settings
-        Fields of `TextSettings`, such as ``threshold=0.3`` or ``refine_model="foundseg-tiny"``.
+        Fields of `TextSettings`, such as ``threshold=0.3`` or ``refine_model="foundseg-tiny"``, of `ConceptSettings`,
+        or of `BoxSettings`, such as ``mask_model="sam-vit-b"``.
 
     Returns
     -------
     Segmentation
-        Objects in `labels`, classes in `semantic`, heat maps in `maps`; the best score of each concept in
-        ``provenance["found"]``.
+        Objects in `labels`, classes in `semantic`, heat maps of models that make some in `maps`; the
+        best score of each concept in ``provenance["found"]``.
 
     Raises
     ------
     FoundsegError
         Of a kind that names what is wrong with the image, a concept, the model or a setting.
     """
-    return safe_calls.run("text", image, {"concepts": concepts}, model=model, axes=axes, **settings)
+    given = {"concepts": concepts, "caption": caption, "boxes": boxes}
+    inputs = {name: value for name, value in given.items() if value is not None}
+    return safe_calls.run("text", image, inputs, model=model, axes=axes, **settings)
 
 
 def name_masks(

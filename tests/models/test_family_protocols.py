@@ -203,6 +203,29 @@ def concept_masks(model: Any, rgb: Picture, _: Path) -> None:
     assert 2 <= model.token_count("cell") < model.token_count("a large cell") <= model.longest_text
 
 
+def boxes_inside(found: Any, rgb: Picture, count: int) -> None:
+    assert len(found.boxes) == len(found.scores) == len(found.phrases)
+    assert found.boxes.shape[1:] == (4,)
+    assert ((found.scores > 0) & (found.scores <= 1)).all()
+    assert set(found.phrases) <= set(range(count))
+    y0, x0, y1, x1 = found.boxes.T
+    assert ((y0 >= 0) & (y0 <= y1) & (y1 <= rgb.shape[0] - 1)).all()
+    assert ((x0 >= 0) & (x0 <= x1) & (x1 <= rgb.shape[1] - 1)).all()
+
+
+def grounded(model: Any, rgb: Picture, _: Path) -> None:
+    boxes_inside(model.ground(rgb, ["cell", "a large vessel"], 0.0), rgb, 2)
+    assert not len(model.ground(rgb, ["cell"], 1.0).boxes)
+    assert 2 <= model.token_count("cell") < model.token_count("a large cell") <= model.longest_text
+    assert model.most_boxes > 0
+
+
+def example_boxes(model: Any, rgb: Picture, _: Path) -> None:
+    vectors = np.stack([model.example_vector(rgb, (0, 0, rgb.shape[0] - 1, rgb.shape[1] - 1)) for _ in range(2)])
+    assert (vectors.ndim, vectors.dtype) == (2, np.float32)
+    boxes_inside(model.boxes_like(rgb, vectors, 0.0), rgb, 2)
+
+
 def text_image(model: Any, rgb: Picture, _: Path) -> None:
     texts, pictures = model.embed_texts(["cell", "vessel"]), model.embed_pictures([rgb, rgb[:20]])
     assert texts.shape == pictures.shape
@@ -249,8 +272,10 @@ CALLS: dict[str, Callable[[Any, Picture, Path], None]] = {
     "CentreOffsets": centre_offsets,
     "Clustering": clustering,
     "EmbeddingMaps": embedding_maps,
+    "ExampleBoxes": example_boxes,
     "FeatureExtractor": feature_extractor,
     "FlowDecoding": flow_decoding,
+    "Grounded": grounded,
     "InstanceDecoding": instance_decoding,
     "InstanceMasks": instance_masks,
     "MemoryRescue": memory_rescue,
@@ -370,6 +395,8 @@ THIN = {
     "Clustering": thin_features,
     "TextMaps": thin_words,
     "ConceptMasks": concept_masks,
+    "Grounded": grounded,
+    "ExampleBoxes": example_boxes,
     "TextImage": thin_pictures,
     "CentreOffsets": centre_offsets,
     "FlowDecoding": flow_decoding,

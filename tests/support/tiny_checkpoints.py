@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -298,8 +299,85 @@ def sam3_video(folder: Path) -> None:
     _sam3_files(folder)
 
 
-#: Writers of a folder for each model of language.
+def _save_detector(network: Any, folder: Path, *heads: str) -> None:
+    """Save a network whose boxes differ; larger weights elsewhere would saturate the scores."""
+    with torch.no_grad():
+        for name, weights in network.named_parameters():
+            if weights.ndim > 1 and any(head in name for head in heads):
+                weights.normal_(0, 0.3)
+    network.save_pretrained(folder)
+
+
+def bert_tokenizer(folder: Path) -> int:
+    """Write a tokenizer of letters and a few words in BERT's files; return how many tokens it knows."""
+    letters = [*string.ascii_lowercase, *string.digits]
+    signs = [c for c in string.printable if not c.isspace() and c.lower() not in letters]
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *signs, *letters, *(f"##{c}" for c in letters)]
+    words += ["cell", "cells", "nucleus", "small", "two"]
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    tf.BertTokenizer.from_pretrained(folder, model_max_length=256).save_pretrained(folder)
+    return len(words)
+
+
+def grounding_dino(folder: Path, kind: str = "GroundingDino") -> None:
+    text = tf.BertConfig(
+        vocab_size=bert_tokenizer(folder), hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+        intermediate_size=32,
+    )  # fmt: skip
+    swin = tf.SwinConfig(
+        image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = getattr(tf, f"{kind}Config")(
+        backbone_config=swin, text_config=text, d_model=64, encoder_layers=1, decoder_layers=2, encoder_ffn_dim=32,
+        decoder_ffn_dim=32, encoder_attention_heads=2, decoder_attention_heads=2, num_queries=12, max_text_len=32,
+    )  # fmt: skip
+    _save_detector(getattr(tf, f"{kind}ForObjectDetection")(config), folder, "bbox_embed")
+    tf.GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}).save_pretrained(folder)
+
+
+def mm_grounding_dino(folder: Path) -> None:
+    grounding_dino(folder, "MMGroundingDino")
+
+
+def owl(folder: Path, kind: str = "Owlv2") -> None:
+    parts = _clip_parts()
+    text = {**parts["text_config"], "max_position_embeddings": 77}
+    vision = {**parts["vision_config"], "image_size": 96}
+    config = getattr(tf, f"{kind}Config")(text_config=text, vision_config=vision, projection_dim=32)
+    _save_detector(getattr(tf, f"{kind}ForObjectDetection")(config), folder, "box_head", "class_head")
+    clip_tokenizer(folder)
+    getattr(tf, f"{kind}ImageProcessor")(size={"height": 96, "width": 96}).save_pretrained(folder)
+
+
+def owlvit(folder: Path) -> None:
+    owl(folder, "OwlViT")
+
+
+def omdet_turbo(folder: Path) -> None:
+    text = tf.CLIPTextConfig(**{**_clip_parts()["text_config"], "hidden_size": 64})
+    swin = tf.SwinConfig(
+        image_size=64, embed_dim=16, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+        out_features=["stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = tf.OmDetTurboConfig(
+        text_config=text, backbone_config=swin, image_size=64, text_projection_in_dim=64, text_projection_out_dim=64,
+        task_encoder_hidden_dim=32, class_embed_dim=64, num_queries=12, encoder_hidden_dim=32,
+        vision_features_channels=[32, 32, 32], encoder_in_channels=[32, 64, 128], encoder_attention_heads=2,
+        encoder_dim_feedforward=32, encoder_layers=1, decoder_hidden_dim=32, decoder_num_heads=2,
+        decoder_num_layers=2, decoder_dim_feedforward=32, apply_layernorm_after_vision_backbone=False,
+    )  # fmt: skip
+    _save_detector(tf.OmDetTurboForObjectDetection(config), folder, "bbox")
+    clip_tokenizer(folder)
+    tf.DetrImageProcessor(size={"height": 64, "width": 64}, do_pad=False).save_pretrained(folder)
+
+
 LANGUAGE: dict[str, Callable[[Path], None]] = {
+    "GroundingDinoForObjectDetection": grounding_dino,
+    "MMGroundingDinoForObjectDetection": mm_grounding_dino,
+    "Owlv2ForObjectDetection": owl,
+    "OwlViTForObjectDetection": owlvit,
+    "OmDetTurboForObjectDetection": omdet_turbo,
     "Sam3Model": sam3,
     "Sam3VideoModel": sam3_video,
     "CLIPSegForImageSegmentation": clipseg,

@@ -11,10 +11,12 @@ from skimage.measure import label
 import napari_foundseg as fs
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.models.class_protocols import ConceptQuery
+from napari_foundseg.models.class_protocols import ConceptQuery, GroundedBoxes
 from napari_foundseg.models.importing import import_model
+from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks import find_similar
-from napari_foundseg.tasks.find_similar import ExemplarSettings, FeatureSettings, SimilarInputs
+from napari_foundseg.tasks.classes.concepts import TextInputs
+from napari_foundseg.tasks.find_similar import ExemplarSettings, FeatureSettings, GuidedSettings, SimilarInputs
 from napari_foundseg.tasks.similar.examples import Example
 from tests.support import tiny_checkpoints
 
@@ -176,6 +178,119 @@ def test_exemplars_are_shown_beside_each_tile_and_found_once() -> None:
     assert "of 8 examples were used" in found.provenance["notes"][0]
     none = find_similar.derive(found, ExemplarSettings(threshold=0.9))
     assert not len(none)
+
+
+def test_what_is_more_like_a_negative_is_left_out() -> None:
+    image, truth = scene()
+    x = np.arange(image.shape[1])
+    # The last two discs are rings of stripes: as large, and of another texture.
+    other = np.isin(truth, (5, 6))
+    image = np.where(other, np.where((x // 2) % 2, 250, 70), image).astype(np.uint8)
+    like, unlike = fs.Prompt(mask=truth == 1), fs.Prompt(mask=truth == 5)
+    both = fs.find_similar(image, like, threshold=0.05)
+    assert {1, 2, 3, 4} <= set(matched(both.labels, truth))
+    found = fs.find_similar(image, like, negatives=unlike, threshold=0.05)
+    assert matched(found.labels, truth) == [1, 2, 3, 4]
+    assert np.array_equal(fs.replay(found.provenance, image).labels, found.labels)
+    assert len(found.provenance["inputs"]["negatives"]) == 1
+
+
+def test_negatives_are_shown_to_sam3_with_their_sign() -> None:
+    image, truth = scene()
+    opened = fs.Image(image, normalisation=fs.Limits(low=0, high=255))
+    first, second, third = (Example.cut(opened, fs.Prompt(mask=truth == n)) for n in (1, 2, 3))
+    asked: list[ConceptQuery] = []
+
+    class Asked(Exemplars):
+        def concept_masks(self, rgb: Pixels, queries: list[ConceptQuery], threshold: float) -> list[list[Mask]]:
+            asked.extend(queries)
+            super().concept_masks(rgb, queries, threshold)
+            return [[Mask.from_array(np.ones((2, 2), bool), (5, 90 + 4 * i), predicted_iou=0.9) for i in range(8)]]
+
+    few = type("Few", (Asked,), {"most_objects": 8})()
+    inputs = SimilarInputs(examples=(first, second), negatives=(third,))
+    found = find_similar.run(opened, inputs, ExemplarSettings(min_area=0), few, lambda *_: None, bool)
+    assert asked[0].signs[:2] == (1, 0), "one of each kind is always shown"
+    assert "8 objects at most" in found.provenance["notes"][-1]
+
+
+class Likeness:
+    """A model that finds boxes of squares of about the grey value of an example."""
+
+    name = "foundseg-tiny"
+    key = "planted"
+    device = "cpu"
+    window = 64
+    most_boxes = 100
+
+    def example_vector(self, rgb: Pixels, box: tuple[float, ...]) -> Pixels:
+        y0, x0, y1, x1 = (round(v) for v in box)
+        return np.array([rgb[y0 : y1 + 1, x0 : x1 + 1, 0].mean()], np.float32)
+
+    def boxes_like(self, rgb: Pixels, vectors: Pixels, threshold: float) -> GroundedBoxes:
+        parts = label(rgb[..., 0] > 30)
+        found = []
+        for number in range(1, int(parts.max()) + 1):
+            y, x = np.nonzero(parts == number)
+            alike = 1 - np.abs(rgb[y, x, 0].mean() - vectors[:, 0]) / 255
+            found.append(([y.min(), x.min(), y.max(), x.max()], alike.max(), int(alike.argmax())))
+        kept = [one for one in found if one[1] > threshold]
+        boxes = np.array([box for box, _, _ in kept], float).reshape(-1, 4)
+        return GroundedBoxes(
+            boxes, np.array([s for _, s, _ in kept], np.float32), np.array([n for _, _, n in kept], np.int64)
+        )
+
+
+def test_boxes_like_examples_become_masks_once_and_without_negatives() -> None:
+    _, truth = scene()
+    image = np.where(np.isin(truth, (2, 6)), 90, np.where(truth > 0, 180, 0)).astype(np.uint8)
+    opened = fs.Image(image, normalisation=fs.Limits(low=0, high=255))
+    like, unlike = (Example.cut(opened, fs.Prompt(mask=truth == n)) for n in (1, 2))
+    settings = GuidedSettings(threshold=0.4)
+    every = find_similar.run(opened, SimilarInputs(examples=(like,)), settings, Likeness(), lambda *_: None, bool)
+    assert matched(every.labels, truth) == [1, 2, 3, 4, 5, 6]
+    assert "outlined by foundseg-tiny" in every.provenance["notes"][0]
+    inputs = SimilarInputs(examples=(like,), negatives=(unlike,))
+    found = find_similar.run(opened, inputs, settings, Likeness(), lambda *_: None, bool)
+    assert matched(found.labels, truth) == [1, 3, 4, 5]
+    assert len(found) == 4
+    assert not len(find_similar.derive(found, GuidedSettings(threshold=1.0)))
+    stack = fs.Image(np.stack([image, image]), normalisation=fs.Limits(low=0, high=255))
+    linked = find_similar.run(stack, inputs, settings, Likeness(), lambda *_: None, bool)
+    assert len(linked) == 4
+    assert matched(linked.labels[1], truth) == [1, 3, 4, 5]
+
+
+def test_owl_takes_examples_of_another_image(tmp_path: Path) -> None:
+    name = import_model(tiny_checkpoints.write("Owlv2ForObjectDetection", tmp_path / "owl-small")).name
+    image, truth = scene()
+    example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))
+    other = scene(places=[(50, 60), (100, 130)], seed=1)[0][:90, :100]
+    found = fs.find_similar(other, example, negatives=[example], model=name, threshold=0.3)
+    assert found.provenance["settings"]["method"] == "boxes"
+    assert found.labels.shape == other.shape
+    assert np.array_equal(fs.replay(found.provenance, other).labels, found.labels)
+
+
+def test_places_beyond_the_limit_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, truth = scene()
+    monkeypatch.setattr("napari_foundseg.tasks.similar.proposals.MOST_PLACES", 3)
+    found = find_similar.run(
+        fs.Image(image),
+        SimilarInputs(examples=(Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1)),)),
+        FeatureSettings(),
+        load_model("foundseg-tiny"),
+        lambda *_: None,
+        bool,
+    )
+    assert "there may be more" in found.provenance["notes"][0]
+
+
+def test_results_of_before_there_were_negatives_stay_current() -> None:
+    image, truth = scene()
+    example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))
+    assert "negatives" not in SimilarInputs(examples=(example,)).digested()
+    assert set(TextInputs.parse({"concepts": "cell"}).digested()) == {"concepts", "index", "region"}
 
 
 def test_sam3_takes_examples_of_another_image(tmp_path: Path) -> None:

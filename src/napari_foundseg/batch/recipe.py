@@ -220,7 +220,7 @@ class Recipe(Declared):
                 "method": step.chosen_method,
                 "model": step.model.name,
                 "settings": step.parsed_settings().digested(),
-                "inputs": step.parsed_inputs().model_dump(mode="json"),
+                "inputs": step.parsed_inputs().digested(),
                 "rule": step.rule if i else None,
             }
             for i, step in enumerate(self.steps)

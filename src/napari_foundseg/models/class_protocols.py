@@ -20,6 +20,9 @@ __all__ = [
     "Classed",
     "ConceptMasks",
     "ConceptQuery",
+    "ExampleBoxes",
+    "Grounded",
+    "GroundedBoxes",
     "Grouping",
     "InstanceMasks",
     "PanopticOptions",
@@ -295,6 +298,103 @@ class ConceptMasks(Model, Protocol):
         -------
         list of list of Mask
             For each concept its objects, the best first; the score is `predicted_iou`. They may overlap.
+        """
+
+
+class GroundedBoxes(NamedTuple):
+    """Boxes that words or examples were found in."""
+
+    boxes: NDArray[np.float64]
+    """(y0, x0, y1, x1) of each in pixels of the picture, both ends included, inside it, (K, 4)."""
+    scores: NDArray[np.float32]
+    """Score of each, 0 to 1, (K,)."""
+    phrases: NDArray[np.int64]
+    """Number of the phrase or example of each, from 0, (K,)."""
+
+
+class Grounded(Model, Protocol):
+    """Finds boxes of what phrases name (Grounding DINO, OWLv2)."""
+
+    @property
+    def longest_text(self) -> int:
+        """Largest number of tokens of a phrase."""
+
+    @property
+    def most_boxes(self) -> int:
+        """How many boxes it can return for a picture."""
+
+    def token_count(self, text: str) -> int:
+        """Return how many tokens a phrase has.
+
+        Parameters
+        ----------
+        text : str
+            The phrase.
+
+        Returns
+        -------
+        int
+            Tokens, with those that the model adds.
+        """
+
+    def ground(self, rgb: NDArray[np.uint8], phrases: Sequence[str], threshold: float) -> GroundedBoxes:
+        """Find what phrases name.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture, which the model resizes as it was trained.
+        phrases : sequence of str
+            Noun phrases. Where they do not fit into the model's text at once, they are searched in groups, in order.
+        threshold : float
+            Scores up to it are left out, 0 to 1.
+
+        Returns
+        -------
+        GroundedBoxes
+            In any order; they may overlap.
+        """
+
+
+class ExampleBoxes(Model, Protocol):
+    """Finds boxes of what looks like an object in another picture (OWLv2)."""
+
+    @property
+    def most_boxes(self) -> int:
+        """How many boxes it can return for a picture."""
+
+    def example_vector(self, rgb: NDArray[np.uint8], box: tuple[float, float, float, float]) -> NDArray[np.float32]:
+        """Return what the model looks for, given an object.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The object and its surroundings.
+        box : tuple of float
+            Of the object, (y0, x0, y1, x1) in pixels of the picture, both ends included.
+
+        Returns
+        -------
+        (D,) ndarray of float32
+            To be passed to `boxes_like`.
+        """
+
+    def boxes_like(self, rgb: NDArray[np.uint8], vectors: NDArray[np.float32], threshold: float) -> GroundedBoxes:
+        """Find what looks like examples.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture, which the model resizes as it was trained.
+        vectors : (K, D) ndarray of float32
+            Of the examples. A box belongs to the one that it is most like.
+        threshold : float
+            Scores up to it are left out, 0 to 1.
+
+        Returns
+        -------
+        GroundedBoxes
+            In any order; they may overlap.
         """
 
 

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
 from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.class_protocols import GroundedBoxes
 from napari_foundseg.models.class_sets import stuff_of
 
-__all__ = ["Loaded", "LoadedClasses", "LoadedWords", "class_table", "pad_thin"]
+__all__ = ["Loaded", "LoadedClasses", "LoadedWords", "class_table", "grounded_boxes", "pad_thin"]
 
 _BACKGROUND = {"background", "__background__", "_background_", "unlabeled", "unlabelled"}
 #: Protocols of models that tell objects apart.
@@ -64,6 +65,22 @@ def pad_thin(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     least = -(-max(rgb.shape[:2]) // _THINNEST)
     missing = [(0, max(0, least - n)) for n in rgb.shape[:2]]
     return np.pad(rgb, [*missing, (0, 0)], mode="edge") if any(n for _, n in missing) else rgb
+
+
+def grounded_boxes(
+    corners: NDArray[Any], scores: NDArray[Any], phrases: NDArray[Any], shape: tuple[int, ...]
+) -> GroundedBoxes:
+    """Return boxes cut to a picture of `shape`, without those beside it.
+
+    `corners`: (x0, y0, x1, y1) of each as detectors write them, the far edges excluded, (K, 4).
+    """
+    x0, y0, x1, y1 = corners.reshape(-1, 4).astype(np.float64).T
+    height, width = shape[:2]
+    inside = (x0 < width) & (y0 < height) & (x1 > 0) & (y1 > 0)
+    top, left = np.clip(y0, 0, height - 1), np.clip(x0, 0, width - 1)
+    bottom, right = np.clip(y1 - 1, top, height - 1), np.clip(x1 - 1, left, width - 1)
+    boxes = np.stack([top, left, bottom, right], axis=1)[inside]
+    return GroundedBoxes(boxes, scores[inside].astype(np.float32), phrases[inside].astype(np.int64))
 
 
 def class_table(

@@ -59,9 +59,9 @@ class _Tasks(MutableMapping[str, "Task"]):
 _PROTOCOLS = {
     "automatic": frozenset({"FlowDecoding", "InstanceDecoding", "PointGrid"}),
     "prompt": frozenset({"Promptable"}),
-    "find_similar": frozenset({"ConceptMasks", "FeatureExtractor"}),
+    "find_similar": frozenset({"ConceptMasks", "ExampleBoxes", "FeatureExtractor"}),
     "propagate": frozenset({"Promptable", "Propagating"}),
-    "text": frozenset({"ConceptMasks", "TextMaps"}),
+    "text": frozenset({"ConceptMasks", "Grounded", "TextMaps"}),
     "panoptic": frozenset({"CentreOffsets", "InstanceMasks", "NucleusDecoding", "PanopticSegments"}),
     "semantic": frozenset({"SemanticClasses"}),
     "name_masks": frozenset({"TextImage"}),

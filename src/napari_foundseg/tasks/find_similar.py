@@ -3,6 +3,8 @@
 The examples' dense features are compared with those of every place (`tasks.similar.features`). A promptable model
 outlines what lies at the most similar places, and of a model with an instance decoder its objects of the examples' size
 are proposals too. Each proposal is rated by the model's own score, its similarity and its size.
+
+Other methods leave the comparison to a model: SAM 3 is shown the examples beside the image, OWLv2 finds boxes.
 """
 
 from __future__ import annotations
@@ -10,48 +12,54 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from napari_foundseg.core.classes.linking import link_objects
-from napari_foundseg.core.errors import Cancelled, PromptError
+from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
-from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.class_protocols import ConceptMasks
+from napari_foundseg.models.class_protocols import ConceptMasks, ExampleBoxes
 from napari_foundseg.models.protocols import FeatureExtractor
 from napari_foundseg.tasks import automatic
 from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings
 from napari_foundseg.tasks.classes.class_results import each_slice
+from napari_foundseg.tasks.classes.concept_search import full_note
+from napari_foundseg.tasks.classes.refining import masks_in_boxes
+from napari_foundseg.tasks.classes.searched_windows import SearchedWindows
 from napari_foundseg.tasks.provenance import record
-from napari_foundseg.tasks.regions import Region, region_of, slices
+from napari_foundseg.tasks.regions import region_of, slices
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.settings import Progress, Task
+from napari_foundseg.tasks.settings import Progress, Task, make_poll
 from napari_foundseg.tasks.similar.examples import Example
 from napari_foundseg.tasks.similar.exemplars import Strip, search_exemplars
 from napari_foundseg.tasks.similar.features import Pattern, similarity_map
+from napari_foundseg.tasks.similar.guided import boxes_like_examples
 from napari_foundseg.tasks.similar.proposals import (
+    MOST_PLACES,
     Rating,
     keep_apart,
     masks_of_labels,
     prompt_peaks,
     similar_places,
 )
-from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
+from napari_foundseg.tasks.similar.similar_settings import (
+    ExemplarSettings,
+    FeatureSettings,
+    GuidedSettings,
+    SimilarInputs,
+)
+from napari_foundseg.tasks.stack_settings import link_record, slice_distance
 from napari_foundseg.tasks.tracks.tracked import tracked
 
-if TYPE_CHECKING:
-    from napari_foundseg.core.pyramids import Level
-
-__all__ = ["TASK", "ExemplarSettings", "FeatureSettings", "SimilarInputs", "derive", "run"]
+__all__ = ["TASK", "ExemplarSettings", "FeatureSettings", "GuidedSettings", "SimilarInputs", "derive", "run"]
 
 #: The model that outlines objects where the one that compares has no prompts.
 _OUTLINER = "foundseg-tiny"
@@ -65,55 +73,14 @@ _FLOOR = 0.02
 _LIVE = 0.2
 
 
-class SimilarInputs(Region):
-    """What to look for, and where."""
-
-    examples: tuple[Example, ...] = Field(min_length=1, max_length=100)
-    """Objects that show what to look for, as `Example.cut` makes them."""
-
-    def at_level(self, level: Level) -> Self:
-        """Return the same place and examples in pixels of a coarser level of a pyramid."""
-        coarser = (level.factors[0] * level.factors[1]) ** 0.5
-        examples = tuple(one.model_copy(update={"pixel": one.pixel / coarser}) for one in self.examples)
-        return super().at_level(level).model_copy(update={"examples": examples})
-
-
-class FeatureSettings(StackSettings):
-    """Dense features: places that look like the examples, each outlined by a promptable model."""
-
-    first_speed: ClassVar[float] = 20.0
-    colours: ClassVar[ColourRule] = "one dye"
-    method: Literal["features"] = Field("features", title="Dense features")
-    threshold: float = Field(0.2, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
-    """How well an object must match the examples, 0 to 1: how sure the model is of it, times how much it looks like
-    one of them, times how near its size is. Higher values keep fewer objects."""
-    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
-    """Smaller objects are removed."""
-    mask_model: str = Field("", title="Outline with", json_schema_extra={"model": "PointGrid", "more": True})
-    """The promptable model that outlines the objects. None: the chosen model if it takes prompts, else
-    foundseg-tiny."""
-
-
-class ExemplarSettings(StackSettings):
-    """Exemplars, shown beside each tile (SAM 3). On a processor without a GPU a tile takes minutes."""
-
-    first_speed: ClassVar[float] = 120.0
-    method: Literal["exemplars"] = Field("exemplars", title="Exemplars")
-    threshold: float = Field(0.3, ge=0, le=1, title="Minimum match", json_schema_extra={"step": 0.05, "live": True})
-    """The model's score that an object must exceed, 0 to 1. Higher values keep fewer objects."""
-    min_area: int = Field(20, ge=0, json_schema_extra={"unit": "pixels", "area": True, "live": True})
-    """Smaller objects are removed."""
-    words: str = ""
-    """A noun phrase for what the examples show, such as: red blood cell. May be empty."""
-    tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})
-    """On: the model also sees tiles at full resolution, which finds small objects and takes its time for each tile.
-    Off: it sees the whole image once, shrunk."""
+#: Settings of any method.
+_Settings = FeatureSettings | ExemplarSettings | GuidedSettings
 
 
 def run(
     image: Image,
     inputs: SimilarInputs,
-    settings: FeatureSettings | ExemplarSettings,
+    settings: _Settings,
     model: Any,
     progress: Progress,
     cancelled: Callable[[], bool],
@@ -125,6 +92,8 @@ def run(
     """
     if isinstance(settings, FeatureSettings):
         return _run_features(image, inputs, settings, model, progress, cancelled)
+    if isinstance(settings, GuidedSettings):
+        return _run_guided(image, inputs, settings, model, progress, cancelled)
     return _run_exemplars(image, inputs, settings, model, progress, cancelled)
 
 
@@ -138,26 +107,71 @@ def _run_exemplars(
 ) -> Segmentation:
     """Have the model find what is like the examples."""
     started = time.perf_counter()
-
-    def poll() -> None:
-        if cancelled():
-            raise Cancelled("The search was cancelled.")
-
+    poll = make_poll(cancelled, "The search")
     floor = max(_FLOOR, settings.threshold - _LIVE)
     masks: list[Mask] = []
     region = region_of(image, inputs)
-    strip = Strip.of(inputs.examples, region[2] - region[0] + 1, model.window)
+    signed = [*((one, 1) for one in inputs.examples[:1]), *((one, 0) for one in inputs.negatives[:1])]
+    signed += [*((one, 1) for one in inputs.examples[1:]), *((one, 0) for one in inputs.negatives[1:])]
+    strip = Strip.of(signed, region[2] - region[0] + 1, model.window)
+    full = False
     for index, share in each_slice(image, inputs, progress, "searching"):
-        masks += search_exemplars(
-            image, index, region, strip, settings.words, model, floor, poll, share, tile=settings.tile
-        )  # fmt: skip
-    out = _assemble(image.shape, image.label_axes, image.spacing, masks, settings)
-    request = RunRequest("find_similar", image, inputs, settings, model.name)
-    shown = len(strip.boxes)
-    count = len(inputs.examples)
-    left = f"{shown} of {count} examples were used: the others do not fit beside what the model sees at once."
-    notes = {"notes": [left]} if shown < count else {}
-    return replace(out, provenance={**record(request, model, started), **out.provenance, **notes})
+        side = model.window - strip.rgb.shape[1]
+        windows = SearchedWindows(image, index, region, side, tile=settings.tile)
+        found, most = search_exemplars(windows, strip, settings.words, model, floor, poll, share)
+        full |= most
+        masks += [replace(mask, index=index) for mask in found]
+    notes = []
+    if (shown := len(strip.boxes)) < len(signed):
+        notes.append(
+            f"{shown} of {len(signed)} examples were used: the others do not fit beside what the model sees at once."
+        )
+    if full:
+        notes.append(full_note(model.name, model.most_objects, "objects"))
+    return _told(image, inputs, settings, model, started, masks, notes)
+
+
+def _run_guided(
+    image: Image,
+    inputs: SimilarInputs,
+    settings: GuidedSettings,
+    model: ExampleBoxes,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Have the model find boxes of what looks like the examples, and another one outline what is in them."""
+    from napari_foundseg.models.loading import load_model
+
+    started = time.perf_counter()
+    poll = make_poll(cancelled, "The search")
+    outliner = load_model(settings.mask_model or _OUTLINER, device=model.device, protocol="Promptable")
+    shown = []
+    for example in (*inputs.examples, *inputs.negatives):
+        poll()
+        shown.append(model.example_vector(example.rgb, example.box))
+    vectors = np.stack(shown)
+    floor = max(_FLOOR, settings.threshold - _LIVE)
+    region = region_of(image, inputs)
+    boxes: list[tuple[tuple[int, ...], list[float]]] = []
+    scores: list[float] = []
+    full = False
+    for index, share in each_slice(image, inputs, lambda part, words: progress(part / 2, words), "searching"):
+        windows = SearchedWindows(image, index, region, model.window, tile=settings.tile)
+        own, sure, most = boxes_like_examples(windows, model, vectors, len(inputs.examples), floor, poll, share)
+        full |= most
+        boxes += [(index, box) for box in own.tolist()]
+        scores += sure.tolist()
+    drawn = masks_in_boxes(
+        image, boxes, outliner, lambda part, _words: progress((1 + part) / 2, "making masks"), cancelled
+    )
+    pairs = [(mask, score) for mask, score in zip(drawn, scores, strict=True) if mask.area]
+    masks = [replace(mask, predicted_iou=score, label=0) for mask, score in sorted(pairs, key=lambda pair: -pair[1])]
+    notes = [f"The objects were outlined by {outliner.name}."] if not settings.mask_model else []
+    if empty := len(boxes) - len(masks):
+        notes.append(f"In {empty} of {len(boxes)} boxes the model found no object.")
+    if full:
+        notes.append(full_note(model.name, model.most_boxes, "boxes"))
+    return _told(image, inputs, settings, model, started, masks, notes, outlined_by=outliner.key)
 
 
 def _run_features(
@@ -170,15 +184,13 @@ def _run_features(
 ) -> Segmentation:
     """Compare all places with the examples, and outline the most similar ones."""
     started = time.perf_counter()
-
-    def poll() -> None:
-        if cancelled():
-            raise Cancelled("The search was cancelled.")
-
+    poll = make_poll(cancelled, "The search")
     planes = slices(image, inputs)
     region = region_of(image, inputs)
     outliner = _outliner(model, settings)
     patterns = [_pattern(example, outliner, poll) for example in inputs.examples]
+    negatives = [_pattern(example, outliner, poll) for example in inputs.negatives]
+    cut: list[int] = []
     area = float(np.median([pattern.area for pattern in patterns]))
     diameter = float(np.sqrt(4 * area / np.pi))
     decoded = _decoded(image, inputs, outliner, diameter, lambda share, words: progress(share / 4, words), cancelled)
@@ -191,32 +203,53 @@ def _run_features(
                 progress(0.25 + 0.75 * (done + part) / len(planes), words)
 
             similarity, scale = similarity_map(
-                image, index, region, patterns, model, poll, lambda part: share(part / 2)
+                image, index, region, patterns, model, poll, lambda part: share(part / 2), negatives
             )
             rating = Rating(similarity, scale, region, area)
-            places = similar_places(similarity, diameter * scale) / scale
+            places, left = similar_places(similarity, diameter * scale)
+            cut.append(left)
             prompted = prompt_peaks(
-                image, index, region, places, diameter, outliner, poll, lambda part: share(0.5 + part / 2)
+                image, index, region, places / scale, diameter, outliner, poll, lambda part: share(0.5 + part / 2)
             )
             yield from _ordered(rating, decoded(index), prompted)
 
-    found = tuple(proposals())
-    out = _assemble(image.shape, image.label_axes, image.spacing, found, settings)
+    found = list(proposals())
+    notes = []
+    if not settings.mask_model and outliner is not model:
+        notes.append(f"The objects were outlined by {outliner.name}, since {model.name} takes no prompts.")
+    if any(cut):
+        notes.append(
+            f"Only the {MOST_PLACES:,} places of a slice that are most like the examples were looked at, of up to "
+            f"{MOST_PLACES + max(cut):,}: there may be more. Choose a smaller region."
+        )
+    return _told(image, inputs, settings, model, started, found, notes, outlined_by=outliner.key)
+
+
+def _told(
+    image: Image,
+    inputs: SimilarInputs,
+    settings: _Settings,
+    model: Any,
+    started: float,
+    masks: Sequence[Mask],
+    notes: list[str],
+    **more: Any,
+) -> Segmentation:
+    """Make a result of proposals, with the record of the run."""
+    out = _assemble(image.shape, image.label_axes, image.spacing, masks, settings)
     request = RunRequest("find_similar", image, inputs, settings, model.name)
-    told = record(request, model, started)
-    other = f"The objects were outlined by {outliner.name}, since {model.name} takes no prompts."
-    notes = {} if settings.mask_model or outliner is model else {"notes": [other]}
-    return replace(out, provenance={**told, **out.provenance, "outlined_by": outliner.key, **notes})
+    told = {**record(request, model, started), **out.provenance, **more}
+    return replace(out, provenance={**told, "notes": notes} if notes else told)
 
 
-def derive(segmentation: Segmentation, settings: FeatureSettings | ExemplarSettings) -> Segmentation:
+def derive(segmentation: Segmentation, settings: _Settings) -> Segmentation:
     """Keep the proposals of a result that match, without a model.
 
     Parameters
     ----------
     segmentation : Segmentation
         A result of `run`.
-    settings : FeatureSettings or ExemplarSettings
+    settings : FeatureSettings or ExemplarSettings or GuidedSettings
         Another threshold or least area.
 
     Returns
@@ -293,7 +326,7 @@ def _assemble(
     axes: str,
     spacing: Mapping[str, float],
     masks: Sequence[Mask],
-    settings: FeatureSettings | ExemplarSettings,
+    settings: _Settings,
 ) -> Segmentation:
     """Make labels of the proposals that match, linked through the slices of a stack."""
     labels: NDArray[Any] = np.zeros(shape, np.uint16)
@@ -324,7 +357,7 @@ def _assemble(
     return tracked(found, axes, spacing, settings)
 
 
-def _nothing(best: float, settings: FeatureSettings | ExemplarSettings) -> str:
+def _nothing(best: float, settings: _Settings) -> str:
     if not best:
         return "Nothing in the image looks like the examples."
     return f"The best match is {best:.2f}: a minimum match below it (now {settings.threshold:g}) shows it."
@@ -334,8 +367,8 @@ TASK = Task(
     name="find_similar",
     title="Find similar",
     inputs=SimilarInputs,
-    methods={"features": FeatureSettings, "exemplars": ExemplarSettings},
-    protocols={"features": "FeatureExtractor", "exemplars": "ConceptMasks"},
+    methods={"features": FeatureSettings, "exemplars": ExemplarSettings, "boxes": GuidedSettings},
+    protocols={"features": "FeatureExtractor", "exemplars": "ConceptMasks", "boxes": "ExampleBoxes"},
     function=run,
     slices=slices,
     menus=("segment",),

@@ -29,6 +29,8 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
     hidden = provenance.get("image", {}).get("colour", {}).get("hidden", "")
     slices = provenance.get("propagation", {}).get("notes", ())
     told = [sentence for key in (_NOTES, _CONTRAST, _NOTHING) for sentence in provenance.get(key, ())]
+    if covered := provenance.get("covered"):
+        told.append(f"Masks that are left out, since their pixels belong to better ones: {covered}.")
     size = provenance.get("size", {})
     doubts = [*_other_sizes(size), *([] if provenance.get(_NOTHING) else _uncertainty(size))]
     return [*([hidden] if hidden else []), *slices, *told, *doubts]
@@ -109,7 +111,8 @@ def with_notes(found: Segmentation, image: Image, *, finds_objects: bool) -> Seg
 
     `finds_objects`: whether the task is one whose result should have some.
     """
-    nothing = finds_objects and not len(found)
+    # Boxes that were found are waiting for their masks.
+    nothing = finds_objects and not len(found) and not found.provenance.get("boxes")
     doubts = image.doubts if nothing else image.known_doubts
     contrast = [doubts] if doubts else []
     reasons = _of_picture(image, found) if nothing else []

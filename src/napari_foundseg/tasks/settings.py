@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic.fields import FieldInfo
 
 from napari_foundseg.core.declared_fields import Declared
-from napari_foundseg.core.errors import SettingsError
+from napari_foundseg.core.errors import Cancelled, SettingsError
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.row_defaults import as_expected
 from napari_foundseg.tasks.notes import with_notes
@@ -22,11 +22,23 @@ if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
     from napari_foundseg.core.result import Segmentation
 
-__all__ = ["Inputs", "Progress", "Settings", "Task", "ignore_progress"]
+__all__ = ["Inputs", "Poll", "Progress", "Settings", "Task", "ignore_progress", "make_poll"]
 
 #: Called with the fraction done, 0 to 1, and a text that says what the task is doing. A task may add a dict of what can
 #: be shown already: of several that wait only the latest is passed on, but every item of its list ``parts``.
 Progress = Callable[[float, str], None]
+#: Raises `Cancelled` to stop.
+Poll = Callable[[], None]
+
+
+def make_poll(cancelled: Callable[[], bool], what: str) -> Poll:
+    """Return a function that raises `Cancelled` once `cancelled` is True; `what` was done, such as "The search"."""
+
+    def poll() -> None:
+        if cancelled():
+            raise Cancelled(f"{what} was cancelled.")
+
+    return poll
 
 
 def ignore_progress(_fraction: float, _text: str, _shown: Any = None) -> None:
@@ -49,7 +61,23 @@ def _taking_shown(progress: Progress) -> Progress:
     return progress
 
 
-class Settings(Declared):
+class _Recorded(Declared):
+    """What recipes and results hold of a run."""
+
+    @classmethod
+    def absent_values(cls) -> dict[str, Any]:
+        """Return what fields mean that a record lacks, where that is not the default."""
+        fields = {name: _extra(field) for name, field in cls.model_fields.items()}
+        return {name: extra["absent"] for name, extra in fields.items() if "absent" in extra}
+
+    def digested(self) -> dict[str, Any]:
+        """Return the values that determine a result, as JSON; equal for records written before and after a field."""
+        absent = self.absent_values()
+        values = self.model_dump(mode="json")
+        return {name: value for name, value in values.items() if name not in absent or value != absent[name]}
+
+
+class Settings(_Recorded):
     """Base of the settings of one method of a task; form, command line, recipes and provenance are made of them.
 
     Fields are bool, int, float, str, Literal, Path or Optional of these, with bounds. The text below a field is its
@@ -97,21 +125,9 @@ class Settings(Declared):
         return cls.parse({**then, **values})
 
     @classmethod
-    def absent_values(cls) -> dict[str, Any]:
-        """Return what fields mean that a record lacks, where that is not the default."""
-        fields = {name: _extra(field) for name, field in cls.model_fields.items()}
-        return {name: extra["absent"] for name, extra in fields.items() if "absent" in extra}
-
-    @classmethod
     def names_of_new(cls) -> tuple[str, ...]:
         """Return the fields that have their default in steps that are made in Python without them."""
         return tuple(name for name, field in cls.model_fields.items() if _extra(field).get("steps") == "new")
-
-    def digested(self) -> dict[str, Any]:
-        """Return the values that determine a result, as JSON; equal for records written before and after a field."""
-        fields = {name: _extra(field) for name, field in type(self).model_fields.items()}
-        values = self.model_dump(mode="json")
-        return {name: v for name, v in values.items() if "absent" not in fields[name] or v != fields[name]["absent"]}
 
     @property
     def prompts_per_slice(self) -> int:
@@ -140,7 +156,7 @@ def _extra(field: FieldInfo) -> dict[str, Any]:
     return dict(extra) if isinstance(extra, dict) else {}
 
 
-class Inputs(Declared):
+class Inputs(_Recorded):
     """Base of the inputs of a task: where to look, and all that the user points at, paints or types.
 
     The methods say what the window and a batch must know of inputs; override those whose answer differs.

@@ -18,19 +18,25 @@ from pydantic import Field, JsonValue
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.classes.concept_maps import ConceptOverlap, concept_components, smoothed
 from napari_foundseg.core.classes.panoptic import Panoptic
-from napari_foundseg.core.errors import Cancelled
+from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import TextMaps
+from napari_foundseg.tasks.classes.box_search import BoxSettings, derive_boxes, search_boxes
 from napari_foundseg.tasks.classes.class_results import assembled_in, each_slice
-from napari_foundseg.tasks.classes.concept_search import ConceptSettings, derive_concepts, search_concepts
+from napari_foundseg.tasks.classes.concept_search import (
+    ConceptSettings,
+    derive_concepts,
+    derived_record,
+    search_concepts,
+)
 from napari_foundseg.tasks.classes.concepts import TextInputs, prompts_of
 from napari_foundseg.tasks.classes.refining import Refiner
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.settings import Progress, Task
+from napari_foundseg.tasks.settings import Progress, Task, make_poll
 from napari_foundseg.tasks.stack_settings import ClassStackSettings
 from napari_foundseg.tasks.windows.heat_maps import blended_maps
 
@@ -68,7 +74,7 @@ class TextSettings(ClassStackSettings):
 def run(
     image: Image,
     inputs: TextInputs,
-    settings: TextSettings | ConceptSettings,
+    settings: TextSettings | ConceptSettings | BoxSettings,
     model: Any,
     progress: Progress,
     cancelled: Callable[[], bool],
@@ -79,6 +85,13 @@ def run(
     ``maps`` holds a heat map for each concept, then one for each negative; the provenance holds the best score of each
     concept (``found``).
     """
+    if isinstance(settings, BoxSettings):
+        return search_boxes(image, inputs, settings, model, progress, cancelled)
+    if inputs.boxes is not None:
+        raise PromptError(
+            f"Boxes are given, which the method {settings.method!r} does not take: use a model that finds boxes, such "
+            "as OWLv2."
+        )
     if isinstance(settings, ConceptSettings):
         return search_concepts(image, inputs, settings, model, progress, cancelled)
     return _search_maps(image, inputs, settings, model, progress, cancelled)
@@ -95,10 +108,7 @@ def _search_maps(
     """Find what matches words or examples by heat maps."""
     started = time.perf_counter()
 
-    def poll() -> None:
-        if cancelled():
-            raise Cancelled("The search was cancelled.")
-
+    poll = make_poll(cancelled, "The search")
     prompts = prompts_of(inputs, model)
     region = region_of(image, inputs)
     size = 2 * len(prompts.groups) * (region[2] - region[0] + 1) * (region[3] - region[1] + 1)
@@ -119,15 +129,17 @@ def _search_maps(
 
 
 def derive(
-    segmentation: Segmentation, settings: TextSettings | ConceptSettings, inputs: TextInputs | None = None
+    segmentation: Segmentation,
+    settings: TextSettings | ConceptSettings | BoxSettings,
+    inputs: TextInputs | None = None,
 ) -> Segmentation:
     """Make classes and objects again with other thresholds, without a model.
 
     Parameters
     ----------
     segmentation : Segmentation
-        A result of `run` that holds its heat maps, or of `concepts` its masks.
-    settings : TextSettings or ConceptSettings
+        A result of `run` that holds its heat maps, of `concepts` its masks, of `boxes` its boxes.
+    settings : TextSettings or ConceptSettings or BoxSettings
         Of the same method. Threshold, smoothing, least size and overlap rule. Parts are not refined.
     inputs : TextInputs, optional
         The same concepts with other thresholds or colours.
@@ -146,6 +158,8 @@ def derive(
     inputs = inputs or TextInputs.parse(known["inputs"])
     if isinstance(settings, ConceptSettings):
         return derive_concepts(segmentation, settings, inputs)
+    if isinstance(settings, BoxSettings):
+        return derive_boxes(segmentation, settings, inputs)
     if segmentation.maps is None:
         raise ValueError("the result holds no heat maps: run the task again")
     shape = segmentation.pixels.shape
@@ -158,11 +172,7 @@ def derive(
         negatives.append(count + sum(n is not None for n in negatives) if concept.negative else None)
     maker = _Maker(inputs, settings, negatives)
     found = {index: maker.panoptic(own) for index, own in segmentation.maps.items()}
-    told = {
-        **known,
-        "settings": settings.model_dump(mode="json"),
-        "inputs": {**known["inputs"], "concepts": inputs.model_dump(mode="json")["concepts"]},
-    }
+    told = derived_record(segmentation, settings, inputs)
     return _result(shape, axes, region, found, maker, told, settings, segmentation.maps)
 
 
@@ -182,7 +192,7 @@ def not_found(segmentation: Segmentation) -> list[str]:
     return [
         f"Nothing found for {entry['concept']} (best score {entry['best_score']:.2f})."
         for entry in segmentation.provenance["found"]
-        if not entry["pixels"]
+        if not entry["pixels"] and not entry.get("boxes")
     ]
 
 
@@ -271,8 +281,8 @@ TASK = Task(
     name="text",
     title="Text",
     inputs=TextInputs,
-    methods={"heat maps": TextSettings, "concepts": ConceptSettings},
-    protocols={"heat maps": "TextMaps", "concepts": "ConceptMasks"},
+    methods={"heat maps": TextSettings, "concepts": ConceptSettings, "boxes": BoxSettings},
+    protocols={"heat maps": "TextMaps", "concepts": "ConceptMasks", "boxes": "Grounded"},
     function=run,
     slices=slices,
     menus=("segment",),

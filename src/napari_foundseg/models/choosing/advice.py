@@ -70,6 +70,7 @@ _BY_PROTOCOL: Mapping[str, str] = {
     "Promptable": "anything",
     "TextMaps": "words",
     "ConceptMasks": "words",
+    "Grounded": "words",
     "TextImage": "names",
     "SemanticClasses": "scenes",
     "PanopticSegments": "things",
@@ -82,7 +83,9 @@ _CLICKABLE = frozenset({"nuclei", "cells", "organelles", "organs", "things"})
 #: Protocols of networks that decide pixel by pixel which object each belongs to.
 _DENSE = frozenset({"InstanceDecoding", "NucleusDecoding", "FlowDecoding"})
 #: Protocols of networks that shrink a picture to their own size and answer with a limited number of objects.
-_WHOLE_PICTURE = frozenset({"InstanceMasks", "PanopticSegments", "CentreOffsets", "TextMaps", "ConceptMasks"})
+_WHOLE_PICTURE = frozenset(
+    {"InstanceMasks", "PanopticSegments", "CentreOffsets", "TextMaps", "ConceptMasks", "Grounded"}
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from napari_foundseg.core.labels import label_dtype, plane_view
 from napari_foundseg.core.object_table import named_classes, object_table, table_of
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks.regions import Region, region_of, slices
-from napari_foundseg.tasks.settings import Progress
+from napari_foundseg.tasks.settings import Poll, Progress
 from napari_foundseg.tasks.stack_settings import StackSettings, link_record, slice_distance
 from napari_foundseg.tasks.tracks.tracked import tracked
 from napari_foundseg.tasks.windows import tiling
@@ -26,12 +26,10 @@ from napari_foundseg.tasks.windows import tiling
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Output", "Poll", "assembled", "assembled_in", "each_slice", "in_windows", "of_classes", "with_output"]
+__all__ = ["Output", "assembled", "assembled_in", "each_slice", "in_windows", "of_classes", "with_output"]
 
 #: What the labels of a result are.
 Output = Literal["objects", "classes", "panoptic ids"]
-#: Raises `Cancelled` to stop.
-Poll = Callable[[], None]
 
 
 def each_slice(

@@ -12,21 +12,30 @@ from pydantic import Field, JsonValue
 
 from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.classes.panoptic import Panoptic, fused
-from napari_foundseg.core.errors import Cancelled, PromptError
+from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask, intersection, iou
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.class_protocols import ConceptMasks, ConceptQuery
 from napari_foundseg.tasks.classes.class_results import assembled_in, each_slice
 from napari_foundseg.tasks.classes.concepts import TextInputs
+from napari_foundseg.tasks.classes.searched_windows import SearchedWindows
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import region_of, whole
 from napari_foundseg.tasks.run_request import RunRequest
-from napari_foundseg.tasks.settings import Progress
+from napari_foundseg.tasks.settings import Poll, Progress, make_poll
 from napari_foundseg.tasks.stack_settings import ClassStackSettings
-from napari_foundseg.tasks.windows import tiling
 
-__all__ = ["ConceptSettings", "derive_concepts", "search_concepts"]
+__all__ = [
+    "ConceptSettings",
+    "assemble_concepts",
+    "check_words",
+    "derive_concepts",
+    "derived_record",
+    "full_note",
+    "search_concepts",
+    "thresholds_of",
+]
 
 _MORE: dict[str, JsonValue] = {"more": True}
 #: By how much thresholds can be lowered after a run.
@@ -91,49 +100,65 @@ def search_concepts(
     """
     started = time.perf_counter()
 
-    def poll() -> None:
-        if cancelled():
-            raise Cancelled("The search was cancelled.")
-
-    questions = _questions(inputs, model)
+    poll = make_poll(cancelled, "The search")
+    questions = [(number, ConceptQuery(text)) for number, text in check_words(inputs, model)]
     region = region_of(image, inputs)
-    floor = max(0.0, min(_thresholds(inputs, settings)) - _LIVE)
+    floor = max(0.0, min(thresholds_of(inputs, settings.threshold)) - _LIVE)
     masks: list[Mask] = []
     full = False
     for index, share in each_slice(image, inputs, progress, "searching"):
-        search = _Search(image, index, region, model, settings.tile)
-        found = search.objects([query for _, query in questions], floor, poll, share)
-        full |= search.full
+        windows = SearchedWindows(image, index, region, model.window, tile=settings.tile)
+        found, most = _objects(windows, model, [query for _, query in questions], floor, poll, share)
+        full |= most
         masks += [replace(mask, index=index) for mask in _of_concepts(inputs, questions, found)]
     request = RunRequest("text", image, inputs, settings, model.name)
     told = record(request, model, started)
     if full:
-        limit = f"{model.name} gives {model.most_objects} objects of a concept at most for a picture, and gave as many"
-        told["notes"] = [f"{limit}: there may be more. Choose a smaller region, or tiles at full resolution."]
-    return _assembled(image.shape, image.label_axes, region, masks, inputs, settings, told)
+        told["notes"] = [full_note(model.name, model.most_objects, "objects of a concept")]
+    thresholds = thresholds_of(inputs, settings.threshold)
+    return assemble_concepts(image.shape, image.label_axes, region, masks, thresholds, inputs, settings, told)
 
 
 def derive_concepts(segmentation: Segmentation, settings: ConceptSettings, inputs: TextInputs) -> Segmentation:
     """Keep the objects of a result that are above other thresholds, without a model."""
-    known = segmentation.provenance
     shape = segmentation.pixels.shape
-    axes = known["image"]["axes"]
-    region = tuple(known["inputs"]["region"] or whole((shape[axes.index("Y")], shape[axes.index("X")])))
-    told = {
+    axes = segmentation.provenance["image"]["axes"]
+    told = derived_record(segmentation, settings, inputs)
+    told.pop("covered", None)
+    region = tuple(told["inputs"]["region"] or whole((shape[axes.index("Y")], shape[axes.index("X")])))
+    thresholds = thresholds_of(inputs, settings.threshold)
+    return assemble_concepts(shape, axes, region, segmentation.masks or (), thresholds, inputs, settings, told)
+
+
+def derived_record(segmentation: Segmentation, settings: Any, inputs: TextInputs) -> dict[str, Any]:
+    """Return the provenance of a result with other settings, and other thresholds and colours of its concepts."""
+    known = segmentation.provenance
+    return {
         **known,
         "settings": settings.model_dump(mode="json"),
         "inputs": {**known["inputs"], "concepts": inputs.model_dump(mode="json")["concepts"]},
     }
-    return _assembled(shape, axes, region, list(segmentation.masks or ()), inputs, settings, told)
 
 
-def _thresholds(inputs: TextInputs, settings: ConceptSettings) -> list[float]:
-    return [settings.threshold if one.threshold is None else one.threshold for one in inputs.concepts]
+def thresholds_of(inputs: TextInputs, threshold: float) -> list[float]:
+    """Return the threshold of each concept: its own, else that of the settings."""
+    return [threshold if one.threshold is None else one.threshold for one in inputs.concepts]
 
 
-def _questions(inputs: TextInputs, model: ConceptMasks) -> list[tuple[int, ConceptQuery]]:
-    """Return the model's questions, each with the number of its concept; below 0 that of what it is not."""
-    questions = []
+def full_note(model: str, most: int, things: str) -> str:
+    """Say that a model has returned as much as it can for a picture."""
+    return (
+        f"{model} gives {most} {things} at most for a picture, and gave as many: there may be more. Choose a smaller "
+        "region, or tiles at full resolution."
+    )
+
+
+def check_words(inputs: TextInputs, model: Any) -> list[tuple[int, str]]:
+    """Return the texts to ask a model for, each with the number of its concept; below 0 that of what it is not.
+
+    Raises PromptError where a concept has pictures, or a text is too long for the model.
+    """
+    questions: list[tuple[int, str]] = []
     for number, concept in enumerate(inputs.concepts, 1):
         if concept.examples:
             raise PromptError(
@@ -141,52 +166,36 @@ def _questions(inputs: TextInputs, model: ConceptMasks) -> list[tuple[int, Conce
                 "widget Find similar, or a model such as CLIPSeg."
             )
         other = [part.strip() for part in (concept.negative or "").split(",") if part.strip()]
-        questions += [(number, ConceptQuery(word)) for word in concept.words]
-        questions += [(-number, ConceptQuery(word)) for word in other]
-    for _, query in questions:
-        if (count := model.token_count(query.text)) > model.longest_text:
+        questions += [(number, word) for word in concept.words]
+        questions += [(-number, word) for word in other]
+    for _, text in questions:
+        if (count := model.token_count(text)) > model.longest_text:
             raise PromptError(
-                f"{query.text[:60]!r}… has {count} tokens; {model.name} takes {model.longest_text} at most. "
-                "Say it shorter."
+                f"{text[:60]!r}… has {count} tokens; {model.name} takes {model.longest_text} at most. Say it shorter."
             )
     return questions
 
 
-class _Search:
-    """The windows of a region in which concepts are looked for: all of it, and tiles at full resolution."""
+def _objects(
+    windows: SearchedWindows,
+    model: ConceptMasks,
+    queries: Sequence[ConceptQuery],
+    floor: float,
+    poll: Poll,
+    share: Callable[[float], None],
+) -> tuple[list[list[Mask]], bool]:
+    """Return the objects of each query in pixels of the slice, those cut by a tile left to others.
 
-    def __init__(self, image: Image, index: tuple[int, ...], region: Box, model: ConceptMasks, tile: bool) -> None:
-        self._image = image
-        self._index = index
-        self._region = region
-        self._model = model
-        self._shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-        self._windows = [(0, 0, self._shape[0] - 1, self._shape[1] - 1)]
-        side = model.window
-        if tile and max(self._shape) > side:
-            self._windows += [box for box, _ in tiling.cover(self._shape, (side, side), side // 2)]
-        #: Whether a window held as many objects as the model can return.
-        self.full = False
-
-    def objects(
-        self,
-        queries: Sequence[ConceptQuery],
-        floor: float,
-        poll: Callable[[], None],
-        share: Callable[[float], None],
-    ) -> list[list[Mask]]:
-        """Return the objects of each query in pixels of the slice; those cut by a tile are left to others."""
-        found: list[list[Mask]] = [[] for _ in queries]
-        for i, window in enumerate(self._windows):
-            poll()
-            rgb = self._image.rgb(self._index, tiling.shifted(window, self._region[:2]))
-            answers = self._model.concept_masks(rgb, queries, floor)
-            for known, masks in zip(found, answers, strict=True):
-                self.full |= len(masks) >= self._model.most_objects
-                moved = (mask.moved(*window[:2]) for mask in masks)
-                known += [m.moved(*self._region[:2]) for m in moved if not tiling.touches(m.box, window, self._shape)]
-            share((i + 1) / len(self._windows))
-        return found
+    And whether a window held as many as the model can return.
+    """
+    found: list[list[Mask]] = [[] for _ in queries]
+    full = False
+    for window, rgb in windows.pictures(poll, share):
+        for known, masks in zip(found, model.concept_masks(rgb, queries, floor), strict=True):
+            full |= len(masks) >= model.most_objects
+            moved = (mask.moved(*window[:2]) for mask in masks)
+            known += [mask for mask in moved if not windows.is_cut(mask.box, window)]
+    return found, full
 
 
 def _of_concepts(
@@ -210,18 +219,26 @@ def _same(a: Mask, b: Mask) -> bool:
     return iou(a, b) >= _SAME or intersection(a, b) >= _WITHIN * min(a.area, b.area)
 
 
-def _assembled(
+def assemble_concepts(
     shape: tuple[int, ...],
     axes: str,
     region: Box,
-    masks: list[Mask],
+    masks: Sequence[Mask],
+    thresholds: Sequence[float],
     inputs: TextInputs,
-    settings: ConceptSettings,
+    settings: Any,
     told: dict[str, Any],
+    *,
+    overlap: float = 0.5,
 ) -> Segmentation:
-    thresholds = _thresholds(inputs, settings)
+    """Make a result of the masks of concepts that are above the thresholds; ``masks`` of the result holds all.
+
+    `overlap`: share of an object that may belong to better ones; with more it is left out, and counted in the
+    provenance (``covered``).
+    """
     best = [max((m.predicted_iou for m in masks if m.class_id == i + 1), default=0.0) for i in range(len(thresholds))]
     found: dict[tuple[int, ...], Panoptic] = {}
+    covered = 0
     plane = np.zeros((region[2] - region[0] + 1, region[3] - region[1] + 1), np.uint8)
     for index in sorted({mask.index for mask in masks}):
         kept = [
@@ -231,7 +248,10 @@ def _assembled(
             and mask.predicted_iou > thresholds[mask.class_id - 1]
             and mask.area >= settings.min_area
         ]
-        found[index] = fused(plane, kept, stuff=(), score_threshold=0)
+        found[index] = fused(plane, kept, stuff=(), score_threshold=0, overlap_threshold=overlap)
+        covered += len(kept) - len(found[index].classes)
+    if covered:
+        told = {**told, "covered": covered}
     classes: ClassTable = inputs.class_table()
     result = assembled_in(shape, axes, region, found, classes, told, output=settings.output, stack=settings)
     listed = [

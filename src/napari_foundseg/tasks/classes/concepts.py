@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,13 @@ from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import PromptError, SettingsError
 from napari_foundseg.core.pixels.png_text import picture_of, png_text
 from napari_foundseg.models.class_protocols import TextMaps
+from napari_foundseg.tasks.classes.noun_phrases import noun_phrases
 from napari_foundseg.tasks.regions import Region
 
-__all__ = ["Concept", "Prompts", "TextInputs", "example_of", "prompts_of"]
+if TYPE_CHECKING:
+    from napari_foundseg.core.pyramids import Level
+
+__all__ = ["Concept", "NamedBox", "Prompts", "TextInputs", "example_of", "prompts_of"]
 
 #: Examples are shown to the model small; larger pictures would only make recipes large.
 _LARGEST_EXAMPLE = 352
@@ -70,12 +74,45 @@ class Concept(Declared):
         return tuple(picture_of(example) for example in self.examples)
 
 
+class NamedBox(Declared):
+    """A box around an object of a concept."""
+
+    concept: str
+    """Name of the concept."""
+    box: tuple[float, float, float, float]
+    """(y0, x0, y1, x1), both ends included, in pixels of the slice."""
+    index: tuple[int, ...] = ()
+    """The slice; empty for an image without slices."""
+    score: float = Field(1.0, ge=0, le=1)
+    """How sure the model is of it; 1 for a box that the user has drawn."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        y0, x0, y1, x1 = self.box
+        if not (np.isfinite(self.box).all() and y0 <= y1 and x0 <= x1):
+            raise ValueError(f"a box is (y0, x0, y1, x1) with y0 <= y1 and x0 <= x1, got {self.box}")
+        return self
+
+
 class TextInputs(Region):
     """What to find, and where."""
 
+    caption: str | None = Field(None, json_schema_extra={"absent": None})
+    """A sentence in English, such as "two syringes and a small vial of vaccine". Its noun phrases are the concepts,
+    where none are given."""
+    boxes: tuple[NamedBox, ...] | None = Field(None, json_schema_extra={"absent": None})
+    """Boxes to make masks of, in place of those that the model finds (method boxes): objects with the name of their
+    concept, box, index and score."""
     concepts: tuple[Concept, ...] = Field(min_length=1, max_length=255)
     """What to find: texts, or objects with text, negative, threshold and colour; or one text with semicolons, such as
     "mitochondria, mitochondrion; nucleus; background"."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_caption(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and value.get("caption") and not value.get("concepts"):
+            return {**value, "concepts": [phrase.text for phrase in noun_phrases(str(value["caption"]))]}
+        return value
 
     @field_validator("concepts", mode="before")
     @classmethod
@@ -87,7 +124,23 @@ class TextInputs(Region):
         names = [concept.name.casefold() for concept in self.concepts]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{', '.join(map(repr, twice))} appears twice: remove one, or give it another name")
+        of_boxes = {box.concept.casefold(): box.concept for box in self.boxes or ()}
+        if unknown := of_boxes.keys() - set(names):
+            raise ValueError(f"a box is of {of_boxes[min(unknown)]!r}, which is none of the concepts {names}")
         return self
+
+    def at_level(self, level: Level) -> Self:
+        """Return the same concepts, place and boxes in pixels of a coarser level of a pyramid."""
+        below = super().at_level(level)
+        if self.boxes is None:
+            return below
+        ends = np.array([(*box.box[:2], box.box[2] + 1, box.box[3] + 1) for box in self.boxes]).reshape(-1, 4)
+        coarser = ends / np.tile(level.factors, 2) - [0, 0, 1, 1]
+        coarser[:, 2:] = np.maximum(coarser[:, 2:], coarser[:, :2])
+        boxes = (
+            box.model_copy(update={"box": tuple(row)}) for box, row in zip(self.boxes, coarser.tolist(), strict=True)
+        )
+        return below.model_copy(update={"boxes": tuple(boxes)})
 
     @classmethod
     def parse(cls, values: Mapping[str, Any]) -> Self:

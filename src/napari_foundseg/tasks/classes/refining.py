@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,9 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.tasks import prompt as prompting
+from napari_foundseg.tasks.settings import Progress, ignore_progress
 
-__all__ = ["Refiner"]
+__all__ = ["Refiner", "inside", "masks_in_boxes"]
 
 
 class Refiner:
@@ -66,22 +68,44 @@ class Refiner:
         if not len(found.classes) or found.boxes is None:
             return found
         top, left = self._region[:2]
-        boxes = found.boxes + np.array([top, left, top, left])
-        prompts = tuple(Prompt(box=tuple(map(float, box)), index=index) for box in boxes)
-        inputs = prompting.PromptInputs(prompts=prompts)
-        settings = prompting.PromptSettings()
-        drawn = prompting.TASK.run(self._image, inputs, settings, self._model, cancelled=cancelled)
-        best = {mask.label: mask for mask in reversed(drawn.masks or ())}
+        boxes = [(index, box) for box in (found.boxes + np.array([top, left, top, left])).tolist()]
+        drawn = masks_in_boxes(self._image, boxes, self._model, cancelled=cancelled)
         masks = []
-        for i, class_id in enumerate(found.classes):
-            mask = _inside(best[i + 1].moved(-top, -left), found.labels.shape)
+        for class_id, own in zip(found.classes, drawn, strict=True):
+            mask = inside(own.moved(-top, -left), found.labels.shape)
             if mask is not None:
                 masks.append(replace(mask, class_id=int(class_id)))
         return fused(found.semantic, masks, stuff=self._stuff, score_threshold=0, overlap_threshold=1, stuff_area=0)
 
 
-def _inside(mask: Mask, shape: tuple[int, ...]) -> Mask | None:
-    """Cut off what a refined mask has outside the region."""
+def masks_in_boxes(
+    image: Image,
+    boxes: Sequence[tuple[tuple[int, ...], Sequence[float]]],
+    model: Any,
+    progress: Progress = ignore_progress,
+    cancelled: Callable[[], bool] = bool,
+) -> list[Mask]:
+    """Return the mask of the object in each box; a mask without a pixel where the model finds none.
+
+    `boxes`: the slice and (y0, x0, y1, x1), both ends included; `model` takes prompts.
+    """
+    if not boxes:
+        return []
+    prompts = tuple(Prompt(box=(*_corner(image, at, *box[:2]), *_corner(image, at, *box[2:]))) for at, box in boxes)
+    inputs = prompting.PromptInputs(prompts=prompts)
+    drawn = prompting.TASK.run(image, inputs, prompting.PromptSettings(), model, progress, cancelled)
+    best = {mask.label: mask for mask in reversed(drawn.masks or ())}
+    return [best[i + 1] for i in range(len(boxes))]
+
+
+def _corner(image: Image, index: tuple[int, ...], y: float, x: float) -> list[float]:
+    """Return a place in a slice in the order of the image's axes."""
+    at = {**dict(zip(image.slice_axes, index, strict=True)), "Y": y, "X": x}
+    return [float(at[axis]) for axis in image.label_axes]
+
+
+def inside(mask: Mask, shape: tuple[int, ...]) -> Mask | None:
+    """Cut off what a mask has outside a region; None where nothing is left."""
     y0, x0, y1, x1 = mask.box
     top = max(y0, 0)
     left = max(x0, 0)

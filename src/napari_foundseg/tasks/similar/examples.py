@@ -94,6 +94,17 @@ class Example(Declared):
         """The picture, (M, N, 3)."""
         return picture_of(self.picture)
 
+    @property
+    def box(self) -> tuple[float, float, float, float]:
+        """The box of the object in the picture, (y0, x0, y1, x1), both ends included."""
+        if self.prompt.mask is not None:
+            y, x = np.nonzero(self.prompt.mask)
+            if not len(y):
+                raise PromptError("Nothing is in the mask of an example: cut it again.")
+            return float(y.min()), float(x.min()), float(y.max()), float(x.max())
+        y0, x0, y1, x1 = self.prompt.box or (0, 0, self.rgb.shape[0] - 1, self.rgb.shape[1] - 1)
+        return float(y0), float(x0), float(y1), float(x1)
+
 
 def _extent(prompt: Prompt) -> tuple[int, int, int, int, float]:
     """Return first and last row and column, both included, and the area in pixels."""

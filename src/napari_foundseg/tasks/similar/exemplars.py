@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.image import Image
-from napari_foundseg.core.masks import Box, Mask
+from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.class_protocols import ConceptMasks, ConceptQuery
+from napari_foundseg.tasks.classes.searched_windows import SearchedWindows
+from napari_foundseg.tasks.settings import Poll
 from napari_foundseg.tasks.similar.examples import Example
-from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["Strip", "search_exemplars"]
 
@@ -27,24 +26,29 @@ class Strip(NamedTuple):
     rgb: NDArray[np.uint8]
     boxes: tuple[tuple[float, float, float, float], ...]
     """The objects in the strip, (y0, x0, y1, x1), both ends included."""
+    signs: tuple[int, ...]
+    """For each box 1 (such a one) or 0 (none of these)."""
 
     @classmethod
-    def of(cls, examples: Sequence[Example], rows: int, window: int) -> Strip:
+    def of(cls, examples: Sequence[tuple[Example, int]], rows: int, window: int) -> Strip:
         """Lay out the examples at the image's scale; those that do not fit are left out, but for the first.
 
+        `examples`: each with its sign;
         `rows`: of the region that is searched; `window`: side of what the model sees.
         """
         highest = max(rows, window)
         widest = round(_WIDEST * window)
         shown: list[NDArray[np.uint8]] = []
         boxes: list[tuple[float, float, float, float]] = []
+        signs: list[int] = []
         height = 0
-        for example in examples:
+        for example, sign in examples:
             picture, box = _at_scale(example, widest)
             if shown and height + len(picture) > highest:
                 continue
             y0, x0, y1, x1 = box
             boxes.append((y0 + height, x0, y1 + height, x1))
+            signs.append(sign)
             shown.append(picture)
             height += len(picture)
         width = max(picture.shape[1] for picture in shown)
@@ -53,7 +57,7 @@ class Strip(NamedTuple):
         for picture in shown:
             out[top : top + len(picture), : picture.shape[1]] = picture
             top += len(picture)
-        return cls(out, tuple(boxes))
+        return cls(out, tuple(boxes), tuple(signs))
 
     def beside(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Return a picture with the strip at its left side."""
@@ -64,65 +68,50 @@ class Strip(NamedTuple):
 
 
 def search_exemplars(
-    image: Image,
-    index: tuple[int, ...],
-    region: Box,
+    windows: SearchedWindows,
     strip: Strip,
     words: str,
     model: ConceptMasks,
     floor: float,
-    poll: Callable[[], None],
+    poll: Poll,
     share: Callable[[float], None],
-    *,
-    tile: bool,
-) -> list[Mask]:
-    """Find the objects of a region that are like the examples.
+) -> tuple[list[Mask], bool]:
+    """Find what is like the examples in the strip, shown beside each window.
 
     Parameters
     ----------
-    image : Image
-        The image.
-    index : tuple of int
-        The slice.
-    region : tuple of int
-        First and last row and column, (y0, x0, y1, x1), both included.
+    windows : SearchedWindows
+        Where to look; with the strip they are as large as what the model sees.
     strip : Strip
-        The examples.
+        What to look for, and what not.
     words : str
-        What they are; may be empty.
+        A noun phrase for them; may be empty.
     model : ConceptMasks
         The model.
     floor : float
-        Scores up to it are left out.
+        Least score.
     poll : callable
         Called before each window; may raise to stop.
     share : callable
         Told the share done.
-    tile : bool
-        Whether tiles at full resolution are searched too.
 
     Returns
     -------
     list of Mask
         In pixels of the slice, the best first; objects of several windows are in it several times.
+    bool
+        Whether a window held as many as the model can return.
     """
-    shape = (region[2] - region[0] + 1, region[3] - region[1] + 1)
-    query = ConceptQuery(words, strip.boxes, (1,) * len(strip.boxes))
+    query = ConceptQuery(words, strip.boxes, strip.signs)
     width = strip.rgb.shape[1]
-    side = model.window - width
-    windows = [(0, 0, shape[0] - 1, shape[1] - 1)]
-    if tile and max(shape) > side:
-        windows += [box for box, _ in tiling.cover(shape, (side, side), side // 2)]
     found: list[Mask] = []
-    for i, window in enumerate(windows):
-        poll()
-        rgb = image.rgb(index, tiling.shifted(window, region[:2]))
+    full = False
+    for window, rgb in windows.pictures(poll, share):
         (masks,) = model.concept_masks(strip.beside(rgb), [query], floor)
-        inside = (m.moved(window[0], window[1] - width) for m in masks if m.box[1] >= width and m.box[2] < len(rgb))
-        found += [m for m in inside if not tiling.touches(m.box, window, shape)]
-        share((i + 1) / len(windows))
-    moved = [replace(mask.moved(*region[:2]), index=index) for mask in found]
-    return sorted(moved, key=lambda mask: -mask.predicted_iou)
+        full |= len(masks) >= model.most_objects
+        own = (m.moved(window[0], window[1] - width) for m in masks if m.box[1] >= width and m.box[2] < len(rgb))
+        found += [mask for mask in own if not windows.is_cut(mask.box, window)]
+    return sorted(found, key=lambda mask: -mask.predicted_iou), full
 
 
 def _at_scale(example: Example, widest: int) -> tuple[NDArray[np.uint8], tuple[float, float, float, float]]:
@@ -133,11 +122,6 @@ def _at_scale(example: Example, widest: int) -> tuple[NDArray[np.uint8], tuple[f
     factor = min(example.pixel, widest / max(rgb.shape[:2]))
     rows, columns = (max(1, round(n * factor)) for n in rgb.shape[:2])
     picture = np.array(fromarray(rgb).resize((columns, rows), Resampling.BILINEAR))
-    if example.prompt.mask is not None:
-        y, x = np.nonzero(example.prompt.mask)
-        box = (float(y.min()), float(x.min()), float(y.max()), float(x.max()))
-    else:
-        y0, x0, y1, x1 = example.prompt.box or (0, 0, rgb.shape[0] - 1, rgb.shape[1] - 1)
-        box = (y0, x0, y1, x1)
+    box = example.box
     down, right = rows / rgb.shape[0], columns / rgb.shape[1]
     return picture, (box[0] * down, box[1] * right, (box[2] + 1) * down - 1, (box[3] + 1) * right - 1)

@@ -82,6 +82,7 @@ def similarity_map(
     model: FeatureExtractor,
     poll: Callable[[], None],
     progress: Callable[[float], None],
+    negatives: Sequence[Pattern] = (),
 ) -> tuple[NDArray[np.float16], float]:
     """Compare every place of a region with the examples.
 
@@ -101,11 +102,14 @@ def similarity_map(
         Called before each window; may raise to stop.
     progress : callable
         Told the share done.
+    negatives : sequence of Pattern
+        What is not looked for.
 
     Returns
     -------
     similarity : (M, N) ndarray of float16
-        Cosine with the example that is most alike, -1 to 1, in pixels of the resized region.
+        Cosine with the example that is most alike, -1 to 1, in pixels of the resized region. Where a negative is more
+        alike: how much less the examples are, which is below 0.
     scale : float
         By how much the region was resized.
     """
@@ -126,12 +130,18 @@ def similarity_map(
     joined = np.concatenate(samples, axis=1)
     mean = joined.mean(axis=1)[:, None]
     spread = joined.std(axis=1)[:, None] + 1e-3
-    vectors = _unit((np.stack([p.vector(model, scale) for p in patterns], axis=1) - mean) / spread)
+    shown = [p.vector(model, scale) for p in (*patterns, *negatives)]
+    vectors = _unit((np.stack(shown, axis=1) - mean) / spread)
     similarity = np.empty(shape, np.float16)
     for i, (window, core) in enumerate(windows):
         found = features(window)
         cells = _unit((found.reshape(len(found), -1) - mean) / spread)
-        cosines = (vectors.T @ cells).max(axis=0).reshape(1, *found.shape[1:])
+        alike = vectors.T @ cells
+        cosines = alike[: len(patterns)].max(axis=0)
+        if negatives:
+            other = alike[len(patterns) :].max(axis=0)
+            cosines = np.where(other > cosines, cosines - other, cosines)
+        cosines = cosines.reshape(1, *found.shape[1:])
         sides = (window[2] - window[0] + 1, window[3] - window[1] + 1)
         tiling.part(similarity, core)[:] = tiling.part(enlarged(cosines, model, sides)[0], core, window[:2])
         progress((1 + (i + 1) / len(windows)) / 2)

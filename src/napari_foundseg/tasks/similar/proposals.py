@@ -16,12 +16,12 @@ from napari_foundseg.models.protocols import GridOptions, PointGrid
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 
-__all__ = ["Rating", "keep_apart", "masks_of_labels", "prompt_peaks", "similar_places"]
+__all__ = ["MOST_PLACES", "Rating", "keep_apart", "masks_of_labels", "prompt_peaks", "similar_places"]
 
 #: Least cosine of a place that is prompted at.
 _LEAST = 0.15
 #: Most places that are prompted at in a slice.
-_MOST = 4000
+MOST_PLACES = 4000
 #: Masks below these scores are not made.
 _OPTIONS = GridOptions(
     points_per_batch=64, pred_iou_thresh=0.3, stability_score_thresh=0.5, stability_score_offset=1.0, exact=False
@@ -32,7 +32,7 @@ _AREAS = 1.2
 _COVERED = 0.5
 
 
-def similar_places(similarity: NDArray[np.float16], diameter: float) -> NDArray[np.float64]:
+def similar_places(similarity: NDArray[np.float16], diameter: float) -> tuple[NDArray[np.float64], int]:
     """Return the places that look most like the examples.
 
     Parameters
@@ -46,12 +46,14 @@ def similar_places(similarity: NDArray[np.float16], diameter: float) -> NDArray[
     -------
     (K, 2) ndarray of float
         Rows and columns of the maxima, the most similar first.
+    int
+        How many less similar ones are left out.
     """
     smooth = ndimage.gaussian_filter(similarity.astype(np.float32), max(1.0, diameter / 6))
     window = 2 * max(1, round(diameter / 4)) + 1
     peaks = np.argwhere((smooth == ndimage.maximum_filter(smooth, window)) & (smooth > _LEAST))
-    order = np.argsort(-smooth[tuple(peaks.T)], kind="stable")[:_MOST]
-    return peaks[order].astype(np.float64)
+    order = np.argsort(-smooth[tuple(peaks.T)], kind="stable")[:MOST_PLACES]
+    return peaks[order].astype(np.float64), len(peaks) - len(order)
 
 
 def prompt_peaks(

@@ -1,0 +1,166 @@
+"""Grounding DINO (Liu et al., ECCV 2024) and MM-Grounding-DINO (Zhao et al., 2024): boxes of what phrases name.
+
+The phrases are one text, "a cell. debris.", and each box has a probability for each of its tokens. transformers makes
+its labels of all tokens above a threshold, which glues words of several phrases together; here a box belongs to the
+phrase that has the most probable token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.core.errors import PromptError
+from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.class_protocols import GroundedBoxes
+from napari_foundseg.models.family import Family, Package, WeightsView
+from napari_foundseg.models.files import transformers_folder
+from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, pad_thin
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["FAMILY", "GroundingDinoModel", "load", "phrases_of_boxes", "recognise"]
+
+FAMILY = Family(
+    rank=43,
+    title="Grounding DINO",
+    protocols=("Grounded",),
+    verified_against="transformers: its forward pass, and boxes and scores of its post-processing, equal within 1e-5",
+    packages=(Package("transformers"),),
+    expects="as is",
+)
+
+_TITLES = {
+    "GroundingDinoForObjectDetection": "Grounding DINO",
+    "MMGroundingDinoForObjectDetection": "MM-Grounding-DINO",
+}
+#: Ends each phrase. The networks keep the words between two such signs apart from others.
+_END = "."
+
+
+class GroundingDinoModel(LoadedWords):
+    """Grounding DINO with its image processor and tokenizer; implements `Grounded`."""
+
+    @property
+    def window(self) -> int:
+        """Longest side in pixels of what the network sees."""
+        return transformers_folder.window_of(self.images, 1333)
+
+    @property
+    def longest_text(self) -> int:
+        """Tokens that a phrase may have, start and end included."""
+        return int(self.network.config.max_text_len)
+
+    @property
+    def most_boxes(self) -> int:
+        """How many boxes it can return for a picture and a group of phrases."""
+        return int(self.network.config.num_queries)
+
+    def token_count(self, text: str) -> int:
+        """Return how many tokens a phrase has, with its end and those of a text."""
+        return len(self._tokens([text])["input_ids"])
+
+    def ground(self, rgb: NDArray[np.uint8], phrases: Sequence[str], threshold: float) -> GroundedBoxes:
+        """Return boxes of phrases; their scores are those of transformers' post-processing."""
+        import torch
+
+        seen = pad_thin(rgb)
+        pixels = self.images(images=[seen], return_tensors="pt", input_data_format="channels_last").to(self.device)
+        parts: list[GroundedBoxes] = []
+        with torch.inference_mode():
+            for first, group in self._groups(phrases):
+                tokens = self._tokens(group)
+                found = self.network(**pixels, **_batch(tokens, self.device))
+                probabilities = found.logits[0].sigmoid().float().cpu().numpy()
+                scores, owners = phrases_of_boxes(probabilities, self._spans(tokens["input_ids"]))
+                kept = scores > threshold
+                centres = found.pred_boxes[0].float().cpu().numpy()[kept]
+                corners = np.concatenate([centres[:, :2] - centres[:, 2:] / 2, centres[:, :2] + centres[:, 2:] / 2], 1)
+                sides = np.tile(seen.shape[1::-1], 2)
+                parts.append(grounded_boxes(corners * sides, scores[kept], first + owners[kept], rgb.shape))
+        return GroundedBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def _tokens(self, phrases: Sequence[str]) -> Any:
+        """Return the tokens of phrases as one text."""
+        return self.tokenizer(" ".join(f"{_plain(phrase)}{_END}" for phrase in phrases), return_token_type_ids=True)
+
+    def _groups(self, phrases: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+        """Yield phrases that fit into a text at once, with the number of the first."""
+        group: list[str] = []
+        for number, phrase in enumerate(phrases):
+            if group and len(self._tokens([*group, phrase])["input_ids"]) > self.longest_text:
+                yield number - len(group), group
+                group = []
+            group.append(phrase)
+        yield len(phrases) - len(group), group
+
+    def _spans(self, tokens: Sequence[int]) -> list[range]:
+        """Return the places of each phrase's tokens."""
+        end = self.tokenizer.convert_tokens_to_ids(_END)
+        ends = [place for place, token in enumerate(tokens) if token == end]
+        # The first token is the start of the text.
+        return [range(before + 1, place) for before, place in zip([0, *ends], ends, strict=False)]
+
+
+def phrases_of_boxes(
+    probabilities: NDArray[np.float32], spans: Sequence[Sequence[int]]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the score and the phrase of each box.
+
+    Parameters
+    ----------
+    probabilities : (K, T) ndarray of float32
+        For each box and token whether the box shows what the token means.
+    spans : sequence of sequence of int
+        The tokens of each phrase.
+
+    Returns
+    -------
+    scores : (K,) ndarray of float32
+        The largest probability of each box over all tokens, as transformers has it.
+    phrases : (K,) ndarray of int64
+        The phrase with the most probable token of its own; of equal ones the first.
+    """
+    own = np.stack([probabilities[:, list(span)].max(axis=1) for span in spans], axis=1)
+    return probabilities.max(axis=1), own.argmax(axis=1)
+
+
+def load(row: CatalogRow, path: Path, device: str) -> GroundingDinoModel:
+    """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
+    images = transformers_folder.image_processor(path)
+    tokenizer = transformers_folder.tokenizer(path)
+    network = transformers_folder.network(path, str(row.options["architecture"]), device)
+    transformers_folder.check_tokens(path, tokenizer, network.config.text_config.vocab_size)
+    return GroundingDinoModel(network, images, tokenizer, row)
+
+
+def recognise(found: WeightsView) -> dict[str, Any] | None:
+    """Return fields of the row if a folder is of this family."""
+    architecture = transformers_folder.architecture_of(found.config)
+    if architecture not in _TITLES:
+        return None
+    return {
+        "title": _TITLES[architecture],
+        "options": {"architecture": architecture},
+        "code_licence": "Apache-2.0",
+        "input": "2-D, any dtype, grey or RGB",
+    }
+
+
+def _plain(phrase: str) -> str:
+    """Return a phrase as the networks were trained: lower case, without the signs that end one."""
+    plain = " ".join(phrase.lower().replace(_END, " ").replace("?", " ").split())
+    if not plain:
+        raise PromptError(f"{phrase!r} has no words: say what to find, such as nucleus.")
+    return plain
+
+
+def _batch(tokens: Any, device: str) -> dict[str, torch.Tensor]:
+    import torch
+
+    return {name: torch.as_tensor([values], device=device) for name, values in tokens.items()}

@@ -1,0 +1,70 @@
+"""Boxes of what looks like examples, by a model that compares places with them itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_foundseg.models.class_protocols import ExampleBoxes
+from napari_foundseg.tasks.classes.box_search import without_repeats
+from napari_foundseg.tasks.classes.searched_windows import SearchedWindows
+from napari_foundseg.tasks.settings import Poll
+
+__all__ = ["boxes_like_examples"]
+
+#: IoU above which two boxes are of one object, as the authors have it.
+_SAME = 0.3
+#: Pixels: boxes that end so near to the border of a tile are left to the tiles that show more.
+_MARGIN = 2
+
+
+def boxes_like_examples(
+    windows: SearchedWindows,
+    model: ExampleBoxes,
+    vectors: NDArray[np.float32],
+    wanted: int,
+    floor: float,
+    poll: Poll,
+    share: Callable[[float], None],
+) -> tuple[NDArray[np.float64], NDArray[np.float32], bool]:
+    """Return the boxes of what is like the examples, each object's once, the best first.
+
+    Parameters
+    ----------
+    windows : SearchedWindows
+        Where to look.
+    model : ExampleBoxes
+        The model.
+    vectors : (K, D) ndarray of float32
+        Of the examples, then of what is not looked for.
+    wanted : int
+        How many of them are examples.
+    floor : float
+        Least score.
+    poll : callable
+        Called before each window; may raise to stop.
+    share : callable
+        Told the share done.
+
+    Returns
+    -------
+    boxes : (N, 4) ndarray of float
+        (y0, x0, y1, x1), both ends included, in pixels of the slice.
+    scores : (N,) ndarray of float32
+        Of each.
+    full : bool
+        Whether a window held as many as the model can return.
+    """
+    parts = [(np.empty((0, 4)), np.empty(0, np.float32), np.empty(0, np.int64))]
+    full = False
+    for window, rgb in windows.pictures(poll, share):
+        boxes, scores, owners = model.boxes_like(rgb, vectors, floor)
+        full |= len(boxes) >= model.most_boxes
+        boxes = boxes + np.tile(window[:2], 2)
+        kept = np.array([not windows.is_cut(box, window, _MARGIN) for box in boxes.tolist()], bool)
+        parts.append((boxes[kept], scores[kept], owners[kept]))
+    boxes, scores, owners = (np.concatenate(column) for column in zip(*parts, strict=True))
+    kept_ones = [i for i in without_repeats(boxes, scores, _SAME) if owners[i] < wanted]
+    return boxes[kept_ones], scores[kept_ones], full
