@@ -57,8 +57,10 @@ _MODELS: Final = (
     _Unsupported("InstanSeg", _CELLS, r"instanseg", r"(^|\.)pixel_classifier\."),
     _Unsupported("nnU-Net", "for classes choose a model of the form Semantic", r"nn[-_ ]?u[-_ ]?net",
                  r"^network_weights\."),
-    _Unsupported("Grounding DINO", "for words use CLIPSeg", r"grounding[-_ ]?dino|grounded[-_ ]?sam",
-                 r"(^|\.)(encoder\.text_layers|text_backbone)\.", ("grounding-dino", "mm-grounding-dino")),
+    _Unsupported("Grounding DINO's own checkpoint",
+                 "transformers' folder is: hf download IDEA-Research/grounding-dino-tiny, then import "
+                 "hf:IDEA-Research/grounding-dino-tiny", r"grounded[-_ ]?sam|groundingdino[-_]swin\w*",
+                 r"(^|\.)(encoder\.text_layers|text_backbone)\."),
 )  # fmt: skip
 
 
