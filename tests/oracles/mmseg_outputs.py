@@ -8,8 +8,6 @@ python -m tests.oracles.mmseg_outputs
 
 from __future__ import annotations
 
-import gzip
-import json
 import sys
 import types
 from pathlib import Path
@@ -19,7 +17,7 @@ import numpy as np
 import torch
 
 from napari_foundseg.models.nets.meta_device import SmallNumbersOnCpu
-from tests.support.mmseg_files import FROZEN, filled, picture
+from tests.support.mmseg_files import FROZEN, filled, picture, write_json
 
 
 class _StandIn(types.ModuleType):
@@ -153,7 +151,7 @@ def main() -> None:
         facts[name] = {"config": config.pretty_text, "shapes": shapes}
         scores[name] = found[:, ::4, ::4]
         print(name, len(shapes), found.std(), np.unique(found.argmax(0)))  # noqa: T201
-    _write("networks", facts)
+    write_json(FROZEN / "networks.json.gz", facts)
     np.savez_compressed(FROZEN / "scores.npz", **scores)
 
     import mmseg
@@ -166,12 +164,7 @@ def main() -> None:
         with torch.device("meta"), SmallNumbersOnCpu():
             shapes = shapes_of(build_segmentor(config.model))
         published[name.partition("/")[2]] = {f"state_dict.{key}": shape for key, shape in shapes.items()}
-    _write("published", published)
-
-
-def _write(name: str, content: Any) -> None:
-    text = json.dumps(content, separators=(",", ":")).encode()
-    (FROZEN / f"{name}.json.gz").write_bytes(gzip.compress(text, mtime=0))
+    write_json(FROZEN / "published.json.gz", published)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["FROZEN", "filled", "outputs", "picture", "read", "write"]
+__all__ = ["FROZEN", "filled", "outputs", "picture", "read", "write", "write_json"]
 
 #: What mmsegmentation's own networks gave: tests/oracles/mmseg_outputs.py wrote it.
 FROZEN = Path(__file__).parents[1] / "data" / "mmseg"
@@ -64,3 +64,8 @@ def read(name: str) -> dict[str, Any]:
     """Return what was written under a name."""
     found: dict[str, Any] = json.loads(gzip.decompress((FROZEN / f"{name}.json.gz").read_bytes()))
     return found
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write compressed JSON, the same bytes each time."""
+    path.write_bytes(gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0))

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +17,8 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_sets import CLASS_SETS, MOST_CLASSES
 from napari_foundseg.models.family import Family, WeightsView
-from napari_foundseg.models.files.checkpoints import check, read_facts, read_tensors
-from napari_foundseg.models.files.network_bounds import network_outline
+from napari_foundseg.models.files.checked_network import check_network, without_counts
+from napari_foundseg.models.files.checkpoints import read_facts, read_tensors
 from napari_foundseg.models.files.openmmlab_config import read_config_text, setting
 from napari_foundseg.models.pixel_classes import PixelClasses, Preparation, named_or_numbered
 from napari_foundseg.models.row_options import LARGEST_SIDE
@@ -62,7 +61,7 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     facts = _checked(path, shapes, config)
     network = EncoderDecoder(shapes, facts)
-    network.load_state_dict({name: value.float() for name, value in tensors.items()}, strict=False)
+    network.load_state_dict({name: value.float() for name, value in without_counts(tensors).items()}, strict=False)
     count = shapes[_LAST][0]
     names = _names(path, meta, count)
     row = row.model_copy(update={"classes": named_or_numbered(names, count)})
@@ -111,19 +110,8 @@ def _checked(path: Path, shapes: Mapping[str, tuple[int, ...]], config: Mapping[
     from napari_foundseg.models.nets.classes.openmmlab.network import EncoderDecoder
 
     head, backbone = _kinds(path, shapes)
-    title = f"{HEADS[head][0]} of OpenMMLab"
-    try:
-        facts = _facts(path, head, backbone, config)
-        outline = network_outline(path, partial(EncoderDecoder, shapes, facts), shapes)
-    except CheckpointError:
-        raise
-    except (KeyError, ValueError, TypeError, IndexError, RuntimeError, AssertionError, ZeroDivisionError) as error:
-        raise CheckpointError(
-            f"{path} is taken for {title}, but tensors are missing or of odd shapes ({type(error).__name__}: "
-            f"{error!s:.200}). It is incomplete or of another model; get it again."
-        ) from error
-    wanted = {name: tuple(value.shape) for name, value in outline.state_dict().items()}
-    check(path, _without_counts(wanted), _without_counts(shapes), title)
+    facts = _facts(path, head, backbone, config)
+    check_network(path, lambda own: EncoderDecoder(own, facts), shapes, f"{HEADS[head][0]} of OpenMMLab")
     return facts
 
 
@@ -283,11 +271,6 @@ def _stripped(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Return the tensors of the network, without those of training."""
     left_out = ("auxiliary_head.", "data_preprocessor.")
     return {name: own for name, own in _prefixless(tensors).items() if not name.startswith(left_out)}
-
-
-def _without_counts(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors without the counts of training batches, which not every file has."""
-    return {name: value for name, value in tensors.items() if not name.endswith(".num_batches_tracked")}
 
 
 def _numbers(value: Any, default: tuple[Any, ...], kind: type = int) -> tuple[Any, ...]:
