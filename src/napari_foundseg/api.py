@@ -383,7 +383,8 @@ def name_masks(
     axes : str, optional
         As for `automatic`.
     **settings
-        Fields of `NameSettings`, such as ``top_k=5``.
+        Fields of `NameSettings`, such as ``top_k=5``, or with RegionCLIP of `RegionSettings`, such as
+        ``crops_model="clip-vit-base-patch32"``.
 
     Returns
     -------

@@ -233,6 +233,13 @@ def text_image(model: Any, rgb: Picture, _: Path) -> None:
     assert model.scale > 0
 
 
+def region_text(model: Any, rgb: Picture, _: Path) -> None:
+    texts, regions = model.embed_texts(["cell", "vessel"]), model.embed_regions(rgb, [(2, 3, 20, 30), (0, 0, 9, 9)])
+    assert texts.shape == regions.shape
+    np.testing.assert_allclose(np.linalg.norm([*texts, *regions], axis=1), 1, atol=1e-5)
+    assert model.scale > 0
+
+
 def storable_embeddings(model: Any, rgb: Picture, folder: Path) -> None:
     assert model.preprocessing
     data = model.packed(encoded(model, rgb))
@@ -287,6 +294,7 @@ CALLS: dict[str, Callable[[Any, Picture, Path], None]] = {
     "SavableClustering": savable_clustering,
     "SemanticClasses": semantic_classes,
     "StorableEmbeddings": storable_embeddings,
+    "RegionText": region_text,
     "TextImage": text_image,
     "TextMaps": text_maps,
     "ConceptMasks": concept_masks,

@@ -27,7 +27,9 @@ __all__ = [
     "InstanceMasks",
     "PanopticOptions",
     "PanopticSegments",
+    "RegionText",
     "SemanticClasses",
+    "TextEncoder",
     "TextImage",
     "TextMaps",
     "View",
@@ -398,8 +400,8 @@ class ExampleBoxes(Model, Protocol):
         """
 
 
-class TextImage(Model, Protocol):
-    """Compares pictures with texts (CLIP, SigLIP)."""
+class TextEncoder(Model, Protocol):
+    """Embeds texts in a space that it shares with pictures or parts of them."""
 
     @property
     def scale(self) -> float:
@@ -419,6 +421,10 @@ class TextImage(Model, Protocol):
             Rows of length 1.
         """
 
+
+class TextImage(TextEncoder, Protocol):
+    """Compares pictures with texts (CLIP, SigLIP)."""
+
     def embed_pictures(self, pictures: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Embed pictures.
 
@@ -426,6 +432,28 @@ class TextImage(Model, Protocol):
         ----------
         pictures : sequence of (M, N, 3) ndarray of uint8
             Of any sizes.
+
+        Returns
+        -------
+        (K, D) ndarray of float32
+            Rows of length 1.
+        """
+
+
+class RegionText(TextEncoder, Protocol):
+    """Compares parts of a picture with texts (RegionCLIP); what is none of the texts has the cosine 0."""
+
+    def embed_regions(
+        self, rgb: NDArray[np.uint8], boxes: Sequence[tuple[float, float, float, float]]
+    ) -> NDArray[np.float32]:
+        """Embed parts of a picture, which is encoded once.
+
+        Parameters
+        ----------
+        rgb : (M, N, 3) ndarray of uint8
+            The picture.
+        boxes : sequence of tuple of float
+            (y0, x0, y1, x1) in pixels of the picture, both ends included.
 
         Returns
         -------

@@ -64,7 +64,7 @@ _PROTOCOLS = {
     "text": frozenset({"ConceptMasks", "Grounded", "TextMaps"}),
     "panoptic": frozenset({"CentreOffsets", "InstanceMasks", "NucleusDecoding", "PanopticSegments"}),
     "semantic": frozenset({"SemanticClasses"}),
-    "name_masks": frozenset({"TextImage"}),
+    "name_masks": frozenset({"RegionText", "TextImage"}),
     "cluster": frozenset({"Clustering", "FeatureExtractor"}),
 }
 #: The tasks that a user runs: a form, a step of a recipe and a command each. By name; the order is that of the menus.

@@ -1,9 +1,9 @@
 """Name the masks: the class of each object of a label image, by comparing its crops with words.
 
-The procedure of ViLD (Gu et al., ICLR 2022, section 3.2) and RegionCLIP (Zhong et al., CVPR 2022): each class's texts
-are embedded in several templates and averaged, each object is cut out once and 1.5 times its box, the embeddings are
-averaged and normalised again, and cosines times the model's temperature go through a softmax in which background is
-one of the classes.
+The procedure of ViLD (Gu et al., ICLR 2022, section 3.2): each class's texts are embedded in several templates and
+averaged, each object is cut out once and 1.5 times its box, the embeddings are averaged and normalised again, and
+cosines times the model's temperature go through a softmax in which background is one of the classes. With RegionCLIP
+the objects are looked at in the whole picture instead; see `tasks.classes.region_names`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.errors import Cancelled, PromptError, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype, plane_view
+from napari_foundseg.core.masks import Box
 from napari_foundseg.core.object_table import named_classes, object_table
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.class_protocols import TextImage
+from napari_foundseg.models.catalog import row
+from napari_foundseg.models.class_protocols import RegionText, TextEncoder, TextImage
+from napari_foundseg.models.loading import load_model
+from napari_foundseg.tasks.classes.region_names import grown_box, joined_probabilities, region_probabilities, softmax
 from napari_foundseg.tasks.label_image import LabelInputs
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.run_request import RunRequest
@@ -32,7 +36,7 @@ from napari_foundseg.tasks.settings import Progress, Settings, Task
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TASK", "NameInputs", "NameSettings", "run"]
+__all__ = ["TASK", "NameInputs", "NameSettings", "RegionSettings", "run"]
 
 _MORE: dict[str, JsonValue] = {"more": True}
 #: Objects whose crops are embedded at once.
@@ -84,10 +88,9 @@ class NameInputs(LabelInputs):
             raise PromptError(str(error)) from error
 
 
-class NameSettings(Settings):
-    """Words against crops (CLIP, SigLIP)."""
+class _NameSettings(Settings):
+    """What all methods have."""
 
-    method: Literal["crops"] = "crops"
     background: str = Field("background", title="Name for other objects")
     """The name of objects that match none of the names. Empty: every object gets one of the names."""
     templates: str = Field(
@@ -97,20 +100,37 @@ class NameSettings(Settings):
     )
     """Sentences with {} in place of the name, separated by semicolons; their embeddings are averaged. More sentences
     make the result depend less on the wording."""
+    top_k: int = Field(3, ge=1, le=20, title="Names per object")
+    """How many names the object table lists for each object. Higher values add less probable ones."""
+
+
+class NameSettings(_NameSettings):
+    """Words against crops (CLIP, SigLIP)."""
+
+    method: Literal["crops"] = "crops"
     crops: Literal["1x and 1.5x", "1x", "1.5x"] = Field("1x and 1.5x", title="Crop size", json_schema_extra=_MORE)
     """How much around each object the model sees: its bounding box, a box 1.5 times as large, or the average of
     both."""
     masked: Literal["both", "masked", "as it is"] = Field("both", title="Surroundings", json_schema_extra=_MORE)
     """Pixels outside the object: hidden (masked), shown (as it is), or the average of both."""
-    top_k: int = Field(3, ge=1, le=20, title="Names per object")
-    """How many names the object table lists for each object. Higher values add less probable ones."""
+
+
+class RegionSettings(_NameSettings):
+    """Words against the places of the objects in the whole picture (RegionCLIP)."""
+
+    method: Literal["regions"] = "regions"
+    crops_model: str = Field("", title="Crops too, with", json_schema_extra={"model": "TextImage", **_MORE})
+    """A second model that compares the objects' crops with the same words (the ensemble of ViLD). None: the first model
+    alone."""
+    crops_share: float = Field(1 / 3, ge=0, le=1, title="Share of the crops", json_schema_extra={"step": 0.05, **_MORE})
+    """How much the second model counts: higher values follow it more."""
 
 
 def run(
     image: Image,
     inputs: NameInputs,
-    settings: NameSettings,
-    model: TextImage,
+    settings: NameSettings | RegionSettings,
+    model: TextImage | RegionText,
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Segmentation:
@@ -123,12 +143,17 @@ def run(
     labels = _checked_labels(image, inputs)
     names = [*inputs.vocabulary, *([settings.background] if settings.background.strip() else [])]
     classes = _class_table(names, settings)
-    texts = _text_embeddings(names, settings, model)
     ids, counted = np.unique(labels, return_inverse=True)
     dense = (counted.reshape(image.shape) + (ids[0] != 0)).astype(label_dtype(len(ids)))
     ids = ids[ids > 0]
     shown = _Shown(image, dense, settings)
-    probabilities = _probabilities(shown, len(ids), texts, model, progress, cancelled)
+
+    def report(share: float) -> None:
+        if cancelled():
+            raise Cancelled("Naming was cancelled.")
+        progress(share, "naming objects")
+
+    probabilities = _method_probabilities(shown, len(ids), names, settings, model, report)
     best = probabilities.argmax(axis=1) + 1
     semantic = np.concatenate([[0], best]).astype(np.min_scalar_type(len(names)))[dense]
     measured = classes.measured(semantic, best)
@@ -141,7 +166,7 @@ def run(
     ).assign(label=ids.astype(np.int64))
     table = _with_top(named_classes(table, measured), probabilities, measured, settings.top_k)
     request = RunRequest("name_masks", image, inputs, settings, model.name)
-    told = record(request, model, started)
+    told = {**record(request, model, started), **_second_model(settings)}
     wide = labels.astype(np.promote_types(label_dtype(int(labels.max(initial=0))), np.uint16))
     return Segmentation(wide, table, measured, {**told, "classes": measured.to_json()}, semantic=semantic)
 
@@ -158,23 +183,55 @@ def _checked_labels(image: Image, inputs: NameInputs) -> NDArray[Any]:
     return labels
 
 
-def _probabilities(
+def _method_probabilities(
+    shown: _Shown,
+    count: int,
+    names: list[str],
+    settings: NameSettings | RegionSettings,
+    model: Any,
+    report: Callable[[float], None],
+) -> NDArray[np.float64]:
+    """Return how probable each name (column) is for each object (row)."""
+    if not isinstance(settings, RegionSettings):
+        return _of_crops(shown, count, _text_embeddings(names, settings, model), model, report)
+    both = bool(settings.crops_model)
+    texts = _text_embeddings(names, settings, model)
+    if settings.background.strip():
+        # No word is embedded for it: what is like none of the names has the cosine 0.
+        texts[-1] = 0
+    boxes = [shown.place(number) for number in range(1, count + 1)]
+    found = region_probabilities(shown.image, boxes, texts, model, lambda share: report(share / 2 if both else share))
+    if not both:
+        return found
+    second = load_model(settings.crops_model, device=model.device, protocol="TextImage")
+    texts = _text_embeddings(names, settings, second)
+    crops = _of_crops(shown, count, texts, second, lambda share: report((1 + share) / 2))
+    return joined_probabilities(found, crops, settings.crops_share)
+
+
+def _second_model(settings: NameSettings | RegionSettings) -> dict[str, Any]:
+    """Return what the provenance says of the model of crops."""
+    if not isinstance(settings, RegionSettings) or not settings.crops_model:
+        return {}
+    used = row(settings.crops_model)
+    return {"crops_model": {"name": used.name, "key": used.key, "sha256": used.sha256}}
+
+
+def _of_crops(
     shown: _Shown,
     count: int,
     texts: NDArray[np.float32],
     model: TextImage,
-    progress: Progress,
-    cancelled: Callable[[], bool],
+    report: Callable[[float], None],
 ) -> NDArray[np.float64]:
-    """Return how probable each name (column) is for each object (row)."""
+    """Return how probable each name (column) is for each object (row) by its crops."""
     found = np.zeros((count, len(texts)))
     for first in range(0, count, _BATCH):
-        if cancelled():
-            raise Cancelled("Naming was cancelled.")
+        report(first / count)
         numbers = range(first + 1, min(first + _BATCH, count) + 1)
         cosines = _embedded(shown, numbers, model) @ texts.T
-        found[first : first + len(numbers)] = _softmax(cosines.astype(np.float64) * model.scale)
-        progress((first + len(numbers)) / count, "naming objects")
+        found[first : first + len(numbers)] = softmax(cosines.astype(np.float64) * model.scale)
+    report(1.0)
     return found
 
 
@@ -185,14 +242,14 @@ def _slices(image: Image, inputs: NameInputs) -> list[tuple[int, ...]]:
     return [index for index in image.indices() if plane_view(inputs.labels, image.label_axes, index).any()]
 
 
-def _class_table(names: list[str], settings: NameSettings) -> ClassTable:
+def _class_table(names: list[str], settings: _NameSettings) -> ClassTable:
     shown = [name.split(",")[0].strip() for name in names]
     if len({name.casefold() for name in shown}) < len(shown):
         raise PromptError(f"{shown[-1]!r} is a name and the background too: leave one of them out.")
     return ClassTable.of(shown, stuff=shown[-1:] if settings.background.strip() else ())
 
 
-def _text_embeddings(names: list[str], settings: NameSettings, model: TextImage) -> NDArray[np.float32]:
+def _text_embeddings(names: list[str], settings: _NameSettings, model: TextEncoder) -> NDArray[np.float32]:
     """Embed each name in all templates, with all its synonyms."""
     templates = [part.strip() for part in settings.templates.split(";") if part.strip()]
     if not templates or any("{}" not in template for template in templates):
@@ -209,15 +266,17 @@ def _text_embeddings(names: list[str], settings: NameSettings, model: TextImage)
 class _Shown:
     """Shows the objects of a label image one by one, as a model is to see them."""
 
-    def __init__(self, image: Image, labels: NDArray[Any], settings: NameSettings) -> None:
+    def __init__(self, image: Image, labels: NDArray[Any], settings: NameSettings | RegionSettings) -> None:
         from scipy import ndimage
 
-        self._image = image
+        self.image = image
         self._labels = labels
         self._axes = image.label_axes
         self._parts = ndimage.find_objects(labels.astype(np.int64, copy=False))
-        self._factors = {"1x": (1.0,), "1.5x": (1.5,)}.get(settings.crops, (1.0, 1.5))
-        self._masked = {"masked": (True,), "as it is": (False,)}.get(settings.masked, (False, True))
+        # The method *regions* joins crops as ViLD does.
+        crops, masked = (settings.crops, settings.masked) if isinstance(settings, NameSettings) else ("", "as it is")
+        self._factors = {"1x": (1.0,), "1.5x": (1.5,)}.get(crops, (1.0, 1.5))
+        self._masked = {"masked": (True,), "as it is": (False,)}.get(masked, (False, True))
 
     @property
     def views(self) -> int:
@@ -226,17 +285,22 @@ class _Shown:
 
     def pictures(self, number: int) -> list[NDArray[np.uint8]]:
         """Return the pictures of an object, in the slice where most of it lies."""
-        index = self._slice(number)
+        index, box = self.place(number)
         plane = plane_view(self._labels, self._axes, index) == number
-        rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
-        box = (int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
         out = []
         for factor in self._factors:
-            y0, x0, y1, x1 = _grown(box, factor, plane.shape)
-            seen = self._image.rgb(index, (y0, x0, y1, x1))
+            y0, x0, y1, x1 = grown_box(box, factor, plane.shape)
+            seen = self.image.rgb(index, (y0, x0, y1, x1))
             own = plane[y0 : y1 + 1, x0 : x1 + 1, None]
             out += [np.where(own, seen, np.uint8(_CUT_AWAY)) if cut else seen for cut in self._masked]
         return out
+
+    def place(self, number: int) -> tuple[tuple[int, ...], Box]:
+        """Return the slice where most of an object lies, and its box there."""
+        index = self._slice(number)
+        plane = plane_view(self._labels, self._axes, index) == number
+        rows, columns = (np.flatnonzero(plane.any(axis=axis)) for axis in (1, 0))
+        return index, (int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1]))
 
     def _slice(self, number: int) -> tuple[int, ...]:
         part = self._parts[number - 1]
@@ -248,28 +312,11 @@ class _Shown:
         return indices[int(np.argmax(areas))]
 
 
-def _grown(box: tuple[int, int, int, int], factor: float, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return a box as many times as large about its middle, within the picture."""
-    y0, x0, y1, x1 = box
-    more_y, more_x = ((factor - 1) / 2 * (b - a + 1) for a, b in ((y0, y1), (x0, x1)))
-    return (
-        max(0, round(y0 - more_y)),
-        max(0, round(x0 - more_x)),
-        min(shape[0] - 1, round(y1 + more_y)),
-        min(shape[1] - 1, round(x1 + more_x)),
-    )
-
-
 def _embedded(shown: _Shown, numbers: range, model: TextImage) -> NDArray[np.float32]:
     """Embed objects: the mean of their views, of length 1."""
     found = model.embed_pictures([picture for number in numbers for picture in shown.pictures(number)])
     mean = found.reshape(len(numbers), shown.views, -1).mean(axis=1)
     return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), np.float32)
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _with_top(table: pd.DataFrame, probabilities: NDArray[np.float64], classes: ClassTable, top_k: int) -> pd.DataFrame:
@@ -284,8 +331,8 @@ TASK = Task(
     name="name_masks",
     title="Name the masks",
     inputs=NameInputs,
-    methods={"crops": NameSettings},
-    protocols={"crops": "TextImage"},
+    methods={"crops": NameSettings, "regions": RegionSettings},
+    protocols={"crops": "TextImage", "regions": "RegionText"},
     function=run,
     slices=_slices,
     menus=("classify",),
