@@ -141,8 +141,8 @@ def _seen(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.float32], tuple[float, flo
     share = min(_SHORTER / min(rows, columns), _LONGER / max(rows, columns))
     size = (max(1, round(columns * share)), max(1, round(rows * share)))
     seen = np.asarray(fromarray(rgb).resize(size, Resampling.BILINEAR), np.float32) / 255
-    seen = ((seen - _MEAN) / _STD).astype(np.float32)
-    return seen, (float(size[1] / rows), float(size[0] / columns))
+    normalised: NDArray[np.float32] = ((seen - _MEAN) / _STD).astype(np.float32)
+    return normalised, (float(size[1] / rows), float(size[0] / columns))
 
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
