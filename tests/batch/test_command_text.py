@@ -23,6 +23,7 @@ from napari_foundseg.core.errors import AxesError, SettingsError
 from napari_foundseg.io.samples import sample
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.run_request import RunRequest
+from napari_foundseg.tasks.similar.examples import Example
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="the line is for this system's shell")
 
@@ -106,6 +107,23 @@ def test_inputs_come_as_json_or_in_a_file(tmp_path: Path) -> None:
     given = {"region": [0, 0, 9, 9]}
     (tmp_path / "in.json").write_text(json.dumps(given))
     assert inputs_of(json.dumps(given)) == inputs_of(str(tmp_path / "in.json")) == given
+
+
+def test_long_inputs_are_in_a_file_that_the_line_names(tmp_path: Path) -> None:
+    """Pictures of examples make a line that no shell takes and nobody reads."""
+    pixels = np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8)
+    image = fs.Image(pixels)
+    examples = [Example.cut(image, fs.Prompt(box=(at, at, at + 40, at + 40))) for at in (20, 80, 140)]
+    row = TASKS["find_similar"]
+    inputs = row.inputs.parse({"examples": examples})
+    request = RunRequest("find_similar", image, inputs, row.settings("features", {}), "foundseg-tiny")
+    words = shlex.split(as_command(request, "cells", folder=tmp_path / "commands"))
+    assert len(" ".join(words)) < 1500
+    path = Path(words[words.index("--inputs") + 1])
+    assert row.inputs.parse(inputs_of(str(path))).model_dump(mode="json") == inputs.model_dump(mode="json")
+    assert shlex.split(as_command(request, "cells", folder=tmp_path / "commands")) == words
+    assert list((tmp_path / "commands").iterdir()) == [path]
+    assert len(as_command(request, "cells")) > 5000, "without a folder the line holds them"
 
 
 @pytest.mark.parametrize("text", ["{", "nowhere.json", "{]}", "[]", "5", ""])

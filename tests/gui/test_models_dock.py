@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_foundseg.core.result import Segmentation
@@ -146,6 +147,7 @@ def test_a_dropped_model_is_recognised_imported_and_removed(
     assert "Recognised as" in dock.outcome.text()
     assert "Prompt" in dock.outcome.text()
     qtbot.waitUntil(lambda: dock.table.line(name).state == "ready")
+    _shots(dock, "imported")
     asked: list[str] = []
     monkeypatch.setattr(QMessageBox, "question", lambda *args: asked.append(args[2]) or QMessageBox.StandardButton.Yes)
     _click(qtbot, dock.buttons.remove)
@@ -166,6 +168,7 @@ def test_a_wrong_file_is_named_and_the_next_one_is_imported(qtbot: Any, dock: Mo
     qtbot.waitUntil(dock.messages["import"].isVisible, timeout=_LONG)
     assert f"{page} is a web page (HTML)" in dock.messages["import"].text()
     assert dock.table.shown() == before
+    _shots(dock, "wrong")
     qtbot.waitUntil(lambda: "imported as" in dock.outcome.text(), timeout=_LONG)
     assert "vit" in dock.table.name
     assert str(page) in dock.messages["import"].text(), "the wrong one of several stays named"
@@ -364,6 +367,89 @@ def test_a_part_is_shown_and_removed_and_an_error_is_named(
     assert "404" in dock.messages["model"].text()
     assert server.url in dock.messages["model"].text()
     assert dock.buttons.download.isEnabled()
+
+
+def _shots(dock: ModelsWidget, name: str) -> None:
+    """Save how the dock looks at the widths of narrow and usual docks, where somebody wants to look."""
+    if folder := os.environ.get("FOUNDSEG_SHOTS"):
+        for width in (320, 480):
+            dock.setFixedWidth(width)
+            QApplication.processEvents()
+            dock.grab().save(f"{folder}/models-{name}-{width}.png")
+
+
+def test_weights_are_verified_shown_in_their_folder_and_a_part_is_removed(
+    qtbot: Any, dock: ModelsWidget, server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _small_model(tmp_path, server)
+    server.faults["/small.pth"] = [stall_at(0.5)]
+    qtbot.waitUntil(lambda: "small" in dock.table.shown())
+    dock.table.choose("small")
+    qtbot.waitUntil(dock.buttons.download.isEnabled)
+    _click(qtbot, dock.buttons.download)
+    qtbot.waitUntil(lambda: dock.progress.bar.value() > 30)
+    _shots(dock, "download")
+    _click(qtbot, dock.progress.pause_button)
+    qtbot.waitUntil(dock.buttons.remove_part.isVisible)
+    _shots(dock, "part")
+    _click(qtbot, dock.buttons.remove_part)
+    qtbot.waitUntil(lambda: dock.table.line("small").state == "to download")
+    assert not bytes_here(row("small"))
+    qtbot.waitUntil(lambda: not dock.buttons.remove_part.isVisible())
+
+    _click(qtbot, dock.buttons.download)
+    qtbot.waitUntil(lambda: dock.table.line("small").state == "ready")
+    qtbot.waitUntil(dock.buttons.verify.isEnabled)
+    _click(qtbot, dock.buttons.verify)
+    qtbot.waitUntil(lambda: "as it was" in dock.outcome.text())
+    assert max(map(len, dock.outcome.text().split())) < 20, "nothing that is too long for a narrow dock"
+    assert row("small").sha256 in dock.outcome.toolTip()
+    _shots(dock, "verified")
+    opened: list[str] = []
+    monkeypatch.setattr(QDesktopServices, "openUrl", lambda url: opened.append(url.toLocalFile()))
+    _click(qtbot, dock.buttons.folder)
+    path = locate(row("small"))
+    assert path is not None
+    assert opened == [str(path.parent)]
+    # A byte that has changed since is named.
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    _click(qtbot, dock.buttons.verify)
+    qtbot.waitUntil(dock.messages["model"].isVisible)
+    assert str(path) in dock.messages["model"].text()
+    _shots(dock, "changed")
+
+
+def test_a_token_is_asked_for_where_consent_is_and_kept_by_the_hubs_client(
+    qtbot: Any, dock: ModelsWidget, server: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_STORED_TOKENS_PATH", str(tmp_path / "stored"))
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
+    monkeypatch.setattr("huggingface_hub.hf_api.api.endpoint", server.url)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    server.accounts = {"hf_known": "ada"}
+    dock.table.choose("foundseg-tiny")
+    assert not dock.token.isVisible()
+    dock.table.choose("sam3")
+    qtbot.waitUntil(dock.token.isVisible)
+    assert "accept their terms (SAM License)" in dock.token.words.text()
+    assert not dock.token.keep_button.isEnabled()
+    _shots(dock, "gated")
+    qtbot.keyClicks(dock.token.field, "hf_wrong")
+    _click(qtbot, dock.token.keep_button)
+    qtbot.waitUntil(dock.messages["model"].isVisible)
+    assert "does not know this token" in dock.messages["model"].text()
+    assert not (tmp_path / "token").exists()
+    dock.token.field.clear()
+    qtbot.keyClicks(dock.token.field, "hf_known")
+    _click(qtbot, dock.token.keep_button)
+    qtbot.waitUntil(lambda: not dock.token.field.text())
+    assert (tmp_path / "token").read_text() == "hf_known"
+    qtbot.waitUntil(lambda: "ada" in dock.outcome.text())
 
 
 def test_run_downloads_the_model_and_runs_then(

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from napari_foundseg.core.clusters.clusters import Clusters
 from napari_foundseg.core.errors import PromptError
@@ -30,6 +34,7 @@ from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.protocols import OPTIONAL, GridOptions
 from napari_foundseg.tasks.task_models import tasks_for
+from tests.support import tiny_checkpoints
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 Picture = np.ndarray[Any, np.dtype[np.uint8]]
@@ -317,6 +322,25 @@ def check_signatures(model: Any, protocol: type) -> None:
         assert all(p.default is not inspect.Parameter.empty for p in list(own.values())[len(wanted) :])
 
 
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever connects, in any thread, fails; that nothing has tried is checked."""
+    tried: list[Any] = []
+
+    def refuse(_self: Any, address: Any) -> None:
+        tried.append(address)
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(10)
+    assert not tried
+
+
+@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("family", family_names())
 def test_the_models_of_a_family_do_what_their_protocols_say(family: str, tmp_path: Path, picture: Picture) -> None:
     declared = family_module(family).FAMILY
@@ -340,6 +364,18 @@ def test_the_models_of_a_family_do_what_their_protocols_say(family: str, tmp_pat
             CALLS[name](model, rgb, tmp_path)
         offered |= set(row.protocols)
     assert offered == set(declared.protocols), "its tiny weights show every protocol that it claims, and no other"
+
+
+@pytest.mark.usefixtures("no_network")
+def test_a_folder_with_a_pickle_and_a_slow_tokenizer_alone_loads_without_the_network(tmp_path: Path) -> None:
+    """Of such folders transformers looks on the hub for a safetensors twin and for facts of the tokenizer."""
+    folder = tiny_checkpoints.write("CLIPModel", tmp_path / "clip")
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    (folder / "tokenizer.json").unlink(missing_ok=True)
+    assert (folder / "vocab.json").exists()
+    model = load_model(import_model(folder).name)
+    assert model.embed_texts(["a cell"]).shape[0] == 1
 
 
 def test_the_rows_of_the_package_claim_what_their_families_offer() -> None:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import napari_foundseg as fs
@@ -127,3 +129,29 @@ def test_a_folder_of_the_hubs_own_client_is_found_by_its_id(tmp_path: Path, weig
     (hub / "snapshots" / "abc123" / "foundseg.json").write_text('{"format": "another"}')
     with pytest.raises(CheckpointError, match="no model that is known"):
         import_model("hf:lab/cells")
+
+
+def test_two_files_of_one_name_are_two_models_and_a_result_is_repeated_with_its_own_only(
+    weights: Path, tmp_path: Path
+) -> None:
+    """Weights are known by their content: new code on old weights, or the reverse, is named and not run."""
+    first = import_model(weights, "mine")
+    picture = np.zeros((64, 64), np.uint8)
+    picture[20:40, 20:40] = 200
+    made = fs.automatic(picture, model="mine")
+    assert made.provenance["model"]["sha256"] == first.sha256
+    remove_model("mine")
+    other = tmp_path / "other" / weights.name
+    other.parent.mkdir()
+    tensors = load_file(weights)
+    with safe_open(weights, "np") as file:
+        about = file.metadata()
+    name = next(iter(tensors))
+    save_file(tensors | {name: tensors[name] + 1}, other, about)
+    second = import_model(other, "mine")
+    assert first.key != second.key
+    with pytest.raises(CheckpointError, match=first.sha256[:9]):
+        fs.replay(made.provenance, picture)
+    remove_model("mine")
+    import_model(weights, "mine")
+    assert np.array_equal(fs.replay(made.provenance, picture).labels, made.labels)

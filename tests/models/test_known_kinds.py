@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError
 from napari_foundseg.models import catalog, store
 from napari_foundseg.models.families import family_module, register_family
 from napari_foundseg.models.family import Family
@@ -187,3 +187,28 @@ def _family(name: str, rank: int, recognise: Any, **facts: Any) -> None:
     sys.modules[name] = module
     register_family(name)
     assert family_module(name) is module
+
+
+@pytest.mark.parametrize("prefix", ["", "teacher.backbone."])
+def test_dinov2_by_its_authors_names_is_not_taken_for_dino(tmp_path: Path, prefix: str) -> None:
+    """Its names are those of DINO, with the scales of layers besides; read as DINO its features would be wrong."""
+    from napari_foundseg.models.nets.features.vit import VisionTransformer
+
+    net = VisionTransformer(32, 2, 2, 14, 17)
+    tensors = {prefix + name: value for name, value in net.state_dict().items()}
+    tensors |= {f"{prefix}blocks.{i}.{ls}.gamma": torch.ones(32) for i in (0, 1) for ls in ("ls1", "ls2")}
+    torch.save(tensors, tmp_path / "weights.pth")
+    words = _told(tmp_path / "weights.pth")
+    assert "DINOv2 or DINOv3 (its authors' layout) checkpoint: not supported yet" in words
+    assert "hf download facebook/dinov2-base" in words
+
+
+@pytest.mark.parametrize("name", ["sam3.pt", "sam3.1.pt", "weights.pt"])
+def test_sam_3_in_its_authors_layout_and_3_1_are_named(tmp_path: Path, name: str) -> None:
+    tensors = {"detector.backbone.vision_backbone.trunk.pos_embed": torch.zeros(1, 4, 8),
+               "detector.geometry_encoder.label_embed.weight": torch.zeros(2, 8)}  # fmt: skip
+    torch.save({"model": tensors}, tmp_path / name)
+    words = _told(tmp_path / name)
+    assert "is a SAM 3 checkpoint: not supported yet; as transformers' folder SAM 3 is" in words
+    with pytest.raises(ModelNotFoundError, match="SAM 3 is not supported yet"):
+        catalog.row("sam3.1")

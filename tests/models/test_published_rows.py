@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from math import prod
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,24 @@ def test_supported_names_are_not_taken_for_others() -> None:
     from napari_foundseg.models.unsupported import unsupported_name
 
     assert not [name for name in catalog.packaged() if unsupported_name(name)]
+
+
+def test_sizes_of_rows_are_those_of_their_published_layouts() -> None:
+    """Four bytes a number; what lies beside the numbers in a file is less than a hundredth."""
+    data = Path(__file__).parents[1] / "data"
+
+    def numbers(path: Path, without: str = "") -> int:
+        layout = json.loads(path.read_text("utf-8"))
+        return sum(prod(shape) for name, shape in layout.items() if not without or without not in name)
+
+    for name in ("sam2-hiera-tiny", "sam2-hiera-large", "sam2.1-hiera-tiny", "sam2.1-hiera-large", "edgetam"):
+        assert catalog.packaged()[name].size_mb == pytest.approx(
+            numbers(data / "layouts" / f"{name}.json") * 4e-6, 0.01
+        )
+    own = numbers(data / "layouts" / "sam3-tracker.json", "vision_encoder.backbone.")
+    whole = numbers(data / "layouts" / "sam3-detector.json") + own
+    assert catalog.packaged()["sam3"].size_mb == pytest.approx(whole * 4e-6, 0.01)
+    for name in ("cpsam", "cpsam_v2"):
+        assert catalog.packaged()[name].size_mb == pytest.approx(
+            numbers(data / "cellpose/cellpose_sam.json") * 4e-6, 0.01
+        )

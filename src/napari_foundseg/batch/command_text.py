@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shlex
@@ -17,12 +18,15 @@ from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.validation_messages import validation_message
+from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.task_models import expectation
 
 __all__ = ["IMAGE_OPTIONS", "as_command", "image_of", "inputs_of", "spacing_of"]
 
+#: Characters of inputs that a line holds: shells take some thousands, and people read less.
+_LONGEST = 1000
 #: Options of a command that say how an image is read, and their help.
 IMAGE_OPTIONS = {
     "axes": "Axes of the image, such as ZYX or YXC.",
@@ -34,8 +38,14 @@ IMAGE_OPTIONS = {
 }
 
 
-def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None = None) -> str:
-    """Return a line for the shell of this system that writes the same labels as a run."""
+def as_command(
+    request: RunRequest, layer: str, layers: Mapping[str, str] | None = None, folder: Path | None = None
+) -> str:
+    """Return a line for the shell of this system that writes the same labels as a run.
+
+    Inputs that are long, such as pictures of examples, are written to a file in `folder`, which the line names; without
+    a folder the line holds them.
+    """
     image = request.image
     words = [
         "napari-foundseg",
@@ -57,7 +67,8 @@ def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None
     given = request.inputs.model_dump(mode="json", exclude_none=True, exclude=set(layers or ()))
     given |= {name: f"{other}.tif" for name, other in (layers or {}).items()}
     if given:
-        words += ["--inputs", _json(given)]
+        text = _json(given)
+        words += ["--inputs", text if folder is None or len(text) <= _LONGEST else str(_kept(text, folder))]
     for name, value in request.settings.model_dump(mode="json", exclude_none=True).items():
         option = name.replace("_", "-")
         if isinstance(value, bool):
@@ -65,6 +76,16 @@ def as_command(request: RunRequest, layer: str, layers: Mapping[str, str] | None
         else:
             words += [f"--{option}", str(value)]
     return shlex.join(words) if os.name == "posix" else subprocess.list2cmdline(words)
+
+
+def _kept(text: str, folder: Path) -> Path:
+    """Write inputs to a file of their own, which equal ones share."""
+    path = folder / f"inputs-{hashlib.sha256(text.encode()).hexdigest()[:12]}.json"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(text.encode())
+    return path
 
 
 def image_of(path: Path, options: Mapping[str, str | None]) -> Image:

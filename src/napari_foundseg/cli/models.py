@@ -48,13 +48,15 @@ def list_models(
 @models_app.command("show")
 def show_model(name: _Name) -> None:
     """Show everything that is known of a model."""
-    from napari_foundseg.models.catalog import row
+    from napari_foundseg.models.catalog import base_of, row
     from napari_foundseg.models.downloads.model_state import model_state
     from napari_foundseg.tasks.task_models import tasks_for
 
     shown = row(name)
     state = model_state(shown)
     derived = {"tasks": list(tasks_for(shown)), "state": f"{state.words}. {state.explanation}"}
+    if (base := base_of(shown)) is not None:
+        derived["base_licences"] = f"code {base.code_licence}; weights {base.weights_licence}"
     for key, value in {**shown.model_dump(mode="json", exclude_none=True), **derived}.items():
         if value not in ("", [], {}):
             words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

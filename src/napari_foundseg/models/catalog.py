@@ -29,6 +29,7 @@ __all__ = [
     "CatalogRow",
     "Expected",
     "adopt",
+    "base_of",
     "catalog",
     "current_family",
     "damaged_rows",
@@ -160,6 +161,11 @@ def catalog() -> Mapping[str, CatalogRow]:
     mine = user_rows()
     taken = {row.stands_for for row in mine.values()} - mine.keys()
     return {**{name: row for name, row in packaged().items() if name not in taken}, **mine, **_adopted}
+
+
+def base_of(row: CatalogRow) -> CatalogRow | None:
+    """Return the model that an adapter is for, whose licences hold too; None where it is none, or its base is gone."""
+    return catalog().get(str(row.options.get("base")))
 
 
 def row(name: str) -> CatalogRow:

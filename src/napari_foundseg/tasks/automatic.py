@@ -187,6 +187,7 @@ def derive(segmentation: Segmentation, settings: AnySettings) -> Segmentation:
         A result of `run` that holds its maps or masks.
     settings : Settings
         Of the same method. Thresholds of masks can be lowered by `point_grid.LIVE` at most: what is below was not made.
+        Settings that need the model, such as a diameter, stay those of the run.
 
     Returns
     -------
@@ -198,6 +199,7 @@ def derive(segmentation: Segmentation, settings: AnySettings) -> Segmentation:
     ValueError
         If neither maps nor masks were kept, or not those that are asked for.
     """
+    settings = settings.live_on(segmentation.provenance.get("settings", {}))
     evidence: dict[tuple[int, ...], Any]
     if segmentation.maps is not None:
         evidence = dict(segmentation.maps)

@@ -129,6 +129,16 @@ class Settings(_Recorded):
         """Return the fields that have their default in steps that are made in Python without them."""
         return tuple(name for name, field in cls.model_fields.items() if _extra(field).get("steps") == "new")
 
+    @classmethod
+    def live_fields(cls) -> set[str]:
+        """Return the settings that act on a result without the model."""
+        return {name for name, field in cls.model_fields.items() if _extra(field).get("live")}
+
+    def live_on(self, record: Mapping[str, Any]) -> Self:
+        """Return the settings that a result was made with, and of these those that act on it without the model."""
+        made = type(self).of_record({name: v for name, v in record.items() if name in type(self).model_fields})
+        return made.model_copy(update={name: getattr(self, name) for name in self.live_fields()})
+
     @property
     def prompts_per_slice(self) -> int:
         """How many prompts the method makes by itself in each slice; they take time beside the pixels."""

@@ -54,6 +54,18 @@ def test_a_large_disc_is_one_object_also_where_it_is_most_of_the_image() -> None
     assert errors[0] < 0.1
 
 
+def test_pixels_of_large_objects_reach_their_middle_and_none_is_left_in_another() -> None:
+    """Discs of 300 pixels beside one another: each id is one piece, and what is left over is background, and little."""
+    labels = _discs((320, 640), (160, 165, 150), (160, 470, 150))
+    found, _ = flow_instances(_maps(labels))
+    assert found.max() == 2
+    for i in (1, 2):
+        assert ndimage.label(found == i, np.ones((3, 3)))[1] == 1
+        assert len(np.unique(labels[found == i])) == 1
+    left_over = (labels > 0) & (found == 0)
+    assert left_over.sum() < 0.005 * (labels > 0).sum()
+
+
 def test_touching_discs_of_mixed_sizes_are_told_apart_and_each_is_one_piece() -> None:
     labels = _discs((160, 200), (40, 40, 12), (40, 65, 12), (100, 120, 40), (12, 180, 6))
     found, _ = flow_instances(_maps(labels))

@@ -195,9 +195,12 @@ class AutomaticWidget(TaskForm):
         """Derive the labels again if the setting acts on the result without the model."""
         super().setting_changed(name)
         method = self.method_name
-        if self._result is None or name not in self.forms[method].live_fields():
+        if self._result is None:
             return
         segmentation, run, labels = self._result
+        if name not in self.forms[method].live_fields():
+            self._say_what_needs_a_run(segmentation, run)
+            return
         made_by = segmentation.provenance.get("settings", {}).get("method", method)
         if made_by != method or run.request.model != self.model.currentData():
             return
@@ -212,6 +215,20 @@ class AutomaticWidget(TaskForm):
         if run.request.level is not None:
             settings = settings.at_level(run.request.level)
         self._latest.ask(lambda: run.at_full_resolution(self.derived(segmentation, settings)))
+
+    def _say_what_needs_a_run(self, segmentation: Segmentation, run: Run) -> None:
+        """Say which changed settings the shown result does not have, since they need the model."""
+        with suppress(FoundsegError):
+            settings: Any = self.settings
+            if run.request.level is not None:
+                settings = settings.at_level(run.request.level)
+            if segmentation.provenance.get("settings", {}).get("method", settings.method) != settings.method:
+                return
+            made = settings.live_on(segmentation.provenance.get("settings", {}))
+            changed = [n for n in type(settings).model_fields if getattr(made, n) != getattr(settings, n)]
+            words = " and ".join(settings.label_of(name) for name in changed)
+            acts = "act" if len(changed) > 1 else "acts"
+            self.messages["settings"].say(f"{words} {acts} with the next run." if changed else "")
 
     def derived(self, segmentation: Segmentation, settings: Settings) -> Segmentation:
         """Make the labels of a result again with settings that act live."""

@@ -145,7 +145,7 @@ class SettingsForm(QWidget):
 
     def live_fields(self) -> set[str]:
         """Return the fields that change a result without running the model."""
-        return {name for name, field in self._settings.model_fields.items() if _schema_extra(field).get("live")}
+        return self._settings.live_fields()
 
     def _add_field(self, form: QFormLayout, name: str, field: FieldInfo) -> None:
         control = make_control(name, field, self._settings.help_of(name))

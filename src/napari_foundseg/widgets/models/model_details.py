@@ -8,6 +8,7 @@ from html import escape
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
+from napari_foundseg.models.catalog import CatalogRow, base_of
 from napari_foundseg.models.choosing.advice import MODALITIES, UNKNOWN_LICENCES
 from napari_foundseg.models.choosing.times import ModelTimes, seconds_text
 from napari_foundseg.models.downloads.size_text import size_text
@@ -47,10 +48,11 @@ class ModelDetails(QLabel):
         facts.append(f"For: {escape(', '.join(self._titles[name] for name in line.tasks) or 'no form')}.")
         if trained:
             facts[-1] += f" Trained on: {escape(trained)}."
-        facts.append(
-            f"{size_text(row.size_mb)}. Licence of the code: {_licence(row.code_licence)}; of the weights: "
-            f"{_licence(row.weights_licence)}."
-        )
+        facts.append(f"{size_text(row.size_mb)}. {_licences(row)}")
+        if (base := base_of(row)) is not None:
+            facts.append(
+                f"Its base {escape(base.title)} ({escape(base.name)}), whose terms hold too: {_licences(base)}"
+            )
         facts.append(f"{escape(line.help)}")
         colour = theme_colour(theme, "text")
         if links := addresses(row):
@@ -76,6 +78,10 @@ def times_in_words(times: ModelTimes, titles: Mapping[str, str]) -> str:
             parts.append(f"{titles.get(task, task)} ({method}) {seconds_text(seconds)}")
         sentences.append(f"Here on {device}, on the standard picture: {', '.join(parts) or 'loading only'}.")
     return " ".join(sentences)
+
+
+def _licences(row: CatalogRow) -> str:
+    return f"Licence of the code: {_licence(row.code_licence)}; of the weights: {_licence(row.weights_licence)}."
 
 
 def _licence(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -401,7 +402,10 @@ class ModelsWidget(Dock):
         dialog.open()
 
     def _say(self, text: str) -> None:
-        self.outcome.setText(escape(text) if "<" in text else text)
+        # A hash has no place to wrap at; the tooltip has all of it.
+        short = re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
+        self.outcome.setText(escape(short) if "<" in short else short)
+        self.outcome.setToolTip(text if short != text else "")
         self.outcome.setVisible(bool(text))
 
     def _retheme(self, event: Any = None) -> None:

@@ -18,7 +18,7 @@ from napari_foundseg.widgets.layers.input_files import find_input_files
 from napari_foundseg.widgets.qt.changed_files import ask_about_change
 from napari_foundseg.widgets.qt.file_thread import FileThread
 from napari_foundseg.widgets.runs.diagnostics import diagnostics
-from napari_foundseg.widgets.runs.run_record import RunRecord, forget_run, set_latest_run
+from napari_foundseg.widgets.runs.run_record import RunRecord, forget_run, inputs_folder, set_latest_run
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 
 __all__ = ["RECIPES", "LastRun"]
@@ -136,11 +136,13 @@ class LastRun(QWidget):
         if self.record is None:
             return
         try:
-            _to_clipboard(text(self.record))
+            words = text(self.record)
         except FoundsegError as error:
             self.failed.emit(error)
             return
-        self.said.emit("Copied.")
+        _to_clipboard(words)
+        in_file = str(inputs_folder()) in words
+        self.said.emit("Copied. Its inputs are in a file that it names." if in_file else "Copied.")
 
     def _copy_diagnostics(self) -> None:
         _to_clipboard(diagnostics())

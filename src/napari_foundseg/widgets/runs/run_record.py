@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 from weakref import ref
 
 from napari_foundseg.core.errors import RecipeError
+from napari_foundseg.io import folders
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.runs.python_text import as_python
 
 if TYPE_CHECKING:
     from napari_foundseg.batch.recipe import Recipe
 
-__all__ = ["RunRecord", "forget_run", "latest_run", "set_latest_run"]
+__all__ = ["RunRecord", "forget_run", "inputs_folder", "latest_run", "set_latest_run"]
 
 #: The form holds its record, and goes with its viewer.
 _latest: ref[RunRecord] | None = None
@@ -42,7 +43,7 @@ class RunRecord:
         return as_python(self.request, self.layer, self.layers)
 
     def as_command(self) -> str:
-        """Write the run as a command.
+        """Write the run as a command; inputs that are too long for a line are in a file of `inputs_folder`.
 
         Raises
         ------
@@ -52,7 +53,7 @@ class RunRecord:
         from napari_foundseg.batch.command_text import as_command
 
         self._refuse_levels()
-        return as_command(self.request, self.layer, self.layers)
+        return as_command(self.request, self.layer, self.layers, inputs_folder())
 
     def as_recipe(self, folder: Path) -> Recipe:
         """Make a recipe that does the same to the same image; it reads the image's file.
@@ -77,6 +78,11 @@ class RunRecord:
                 f"This run looked at level {level.number} of the pyramid; recipes and commands do at the finest. "
                 "Choose level 0 below the image and run again, or copy as Python."
             )
+
+
+def inputs_folder() -> Path:
+    """Return the folder of long inputs of commands that were copied."""
+    return folders.data() / "commands"
 
 
 def latest_run() -> RunRecord | None:

@@ -159,6 +159,19 @@ def test_a_diameter_resizes_what_the_network_sees(diameter: float | None, size: 
     assert np.array_equal(derive(found, FlowsSettings(diameter=diameter)).labels, found.labels)
 
 
+def test_a_diameter_that_was_changed_after_a_run_is_not_taken_for_that_of_the_maps() -> None:
+    """The maps are the network's answer at one size: thresholds act on them, a diameter needs a run."""
+    model = _TrueFlows()
+    found = fs.automatic(_discs(), model=model, method="flows", diameter=15.0)
+    again = derive(found, FlowsSettings(diameter=60.0, tile=False, min_area=300))
+    assert len(again) == 3
+    recorded = again.provenance["settings"]
+    assert (recorded["diameter"], recorded["tile"], recorded["min_area"]) == (15.0, True, 300)
+    settings = TASK.settings_of_record("flows", {k: v for k, v in recorded.items() if k != "method"})
+    run = fs.automatic(_discs(), model=model, **settings.model_dump())
+    assert np.array_equal(run.labels, again.labels)
+
+
 def test_nothing_comes_with_its_reason_and_impossible_diameters_are_named() -> None:
     empty = fs.automatic(np.zeros((60, 70), np.uint8), model=_TrueFlows(), method="flows")
     assert not len(empty)

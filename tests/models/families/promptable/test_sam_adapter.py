@@ -12,10 +12,12 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from napari_foundseg.cli import app
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.catalog import row
+from napari_foundseg.models.catalog import base_of, row, save_row
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.nets.sam.sam_build import build_sam
@@ -72,6 +74,16 @@ def test_merged_weights_give_what_peft_gives(adapter: Path) -> None:
     with np.load(FROZEN / "outputs.npz") as stored:
         assert_allclose(features(model), stored["features"], atol=1e-5)
     assert np.abs(features(model) - features(load_model("small-sam"))).max() > 0.01
+
+
+def test_the_terms_of_its_base_are_shown_beside_its_own(adapter: Path) -> None:
+    row = import_model(adapter)
+    base = base_of(row)
+    assert base is not None
+    save_row(base.model_copy(update={"weights_licence": "CC-BY-NC-4.0"}))
+    done = CliRunner().invoke(app, ["models", "show", row.name])
+    assert "weights licence  unknown" in done.output
+    assert "base licences    code unknown; weights CC-BY-NC-4.0" in done.output
 
 
 def test_its_file_in_a_dialog_is_its_folder(adapter: Path) -> None:

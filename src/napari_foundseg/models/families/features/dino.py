@@ -137,7 +137,9 @@ def _of_network(tensors: Mapping[str, _T]) -> dict[str, _T] | None:
     for prefix in sorted((n[: -len("cls_token")] for n in tensors if n.endswith("cls_token")), key=_last_is_teacher):
         own = {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
         own = {n: v for n, v in own.items() if not n.startswith(_HEADS)}
-        if _PREFIX.fullmatch(prefix) and own.keys() >= _RELEASE:
+        # DINOv2 and DINOv3 have the same names, and scales of layers besides.
+        scaled = any(n.endswith(".ls1.gamma") for n in own)
+        if _PREFIX.fullmatch(prefix) and own.keys() >= _RELEASE and not scaled:
             return own
     return None
 
