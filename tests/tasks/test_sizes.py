@@ -9,7 +9,7 @@ from scipy import ndimage
 
 import napari_foundseg as fs
 from napari_foundseg.core.measuring.comparison import match_objects
-from napari_foundseg.tasks.notes import what_was_chosen
+from napari_foundseg.tasks.notes import notes_of, what_was_chosen
 
 Pixels = NDArray[np.uint8]
 
@@ -66,7 +66,9 @@ def test_a_stack_has_one_diameter_unless_each_slice_is_to_have_its_own() -> None
     assert np.array_equal(own.labels, found.labels)
 
 
-@pytest.mark.parametrize("kind", ["noise", "photons", "even", "slope", "cone"])
+@pytest.mark.parametrize(
+    "kind", ["noise", "photons", "even", "slope", "cone", "vignette", "cylinder", "lamp", "smooth", "smoother", "hot"]
+)
 def test_nothing_is_invented(kind: str) -> None:
     rng = np.random.default_rng(1)
     y, x = np.mgrid[:256, :256].astype(float)
@@ -76,8 +78,63 @@ def test_nothing_is_invented(kind: str) -> None:
         "even": np.full((256, 256), 7.0),
         "slope": x + rng.normal(0, 1, x.shape),
         "cone": 200 - np.hypot(y - 128, x - 128),
+        "vignette": 200 - 0.004 * ((y - 100) ** 2 + (x - 128) ** 2) + rng.normal(0, 1, x.shape),
+        "cylinder": 200 - 0.004 * (x - 128) ** 2 + rng.normal(0, 1, x.shape),
+        "lamp": 200 * np.cos((x - 128) / 91) * np.cos((y - 128) / 107) + rng.normal(0, 1, x.shape),
+        "smooth": ndimage.gaussian_filter(rng.normal(0, 1, x.shape), 2),
+        "smoother": ndimage.gaussian_filter(rng.normal(0, 1, x.shape), 4),
+        "hot": rng.normal(100, 2, x.shape) + 3000 * (rng.random(x.shape) < 0.0005),
     }[kind]
     assert len(fs.automatic(drawn.astype(np.float32))) == 0
+
+
+def test_one_object_that_fills_the_picture_is_no_shading() -> None:
+    for diameter in (200, 230):
+        image, truth = discs(256, [(128, 128, diameter)])
+        found = fs.automatic(image)
+        assert len(found) == 1
+        assert match_objects(truth, found.labels).best[0] > 0.9
+
+
+def test_sizes_of_1_to_30_are_found_in_one_picture() -> None:
+    places = [(260.0, 260.0, 360.0)]
+    places += [(40.0 + 60 * i, 550.0 + 30 * j, 12.0) for i in range(8) for j in range(4)]
+    image, truth = discs(660, places)
+    assert match_objects(truth, fs.automatic(image).labels).precision[0] > 0.9
+
+
+@pytest.mark.parametrize("kind", ["NaN", "dots", "infinite", "one red pixel", "transparent"])
+def test_odd_pixels_change_no_objects(kind: str) -> None:
+    places = [(60.0 + 60 * i, 60.0 + 60 * j, 30.0) for i in range(3) for j in range(3)]
+    image, truth = discs(256, places)
+    values = image.astype(np.float32)
+    if kind == "NaN":
+        values[:20, :200] = np.nan
+    elif kind == "dots":
+        values[::17, ::19] = np.nan
+    elif kind == "infinite":
+        values[5, 5], values[200, 9] = np.inf, -np.inf
+    elif kind == "one red pixel":
+        values = np.stack([image] * 3, -1)
+        values[3, 3] = (255, 0, 0)
+    else:
+        values = np.dstack([image, image, image, np.zeros_like(image)])
+    found = fs.automatic(values)
+    assert match_objects(truth, found.labels).precision[0] > 0.95
+    assert kind == "one red pixel" or notes_of(found.provenance), "what is odd is said"
+
+
+def test_a_stack_whose_objects_change_their_size_says_so() -> None:
+    small, of_small = discs(256, [(30.0 + 40 * i, 30.0 + 40 * j, 22.0) for i in range(6) for j in range(6)])
+    large, of_large = discs(256, [(128.0, 128.0, 180.0)])
+    stack = np.stack([small, small, small, small, large])
+    found = fs.automatic(fs.Image(stack, "ZYX"), link="none")
+    assert match_objects(of_large, found.labels[4]).precision[0] == 1
+    assert match_objects(of_small, found.labels[1]).precision[0] > 0.95
+    assert "far larger or smaller" in " ".join(notes_of(found.provenance))
+    own = fs.automatic(fs.Image(stack, "ZYX"), link="none", find_diameter="each slice")
+    assert match_objects(of_large, own.labels[4]).precision[0] == 1
+    assert "far larger or smaller" not in " ".join(notes_of(own.provenance))
 
 
 def test_what_is_burnt_in_and_dust_do_not_hide_the_objects() -> None:

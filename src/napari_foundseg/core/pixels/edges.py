@@ -17,7 +17,7 @@ _FAR = 8
 
 
 def edge_ratio(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
-    """Compare the gradient at the rim of an object with that inside and around it.
+    """Compare the gradient at the rim of an object with that inside and around it, and with that around it alone.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ def edge_ratio(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
     Returns
     -------
     float
-        1 on an even slope, where an object has no edge of its own; infinite on even ground.
+        1 or less on slopes, where an object has no edge of its own; infinite on even ground.
     """
     from scipy import ndimage
 
@@ -40,8 +40,10 @@ def edge_ratio(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
     depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
     distance = ndimage.distance_transform_edt(~mask)
     rim = mask & (depth <= 1.5)
-    around = (mask & (depth > _NEAR)) | ((distance > _NEAR) & (distance <= _FAR))
+    outside = (distance > _NEAR) & (distance <= _FAR)
+    around = (mask & (depth > _NEAR)) | outside
     if not rim.any() or not around.any():
         return float("inf")
-    elsewhere = float(gradient[around].mean())
+    # Shading that goes on beyond the object grows steeper there.
+    elsewhere = max(float(gradient[part].mean()) for part in (around, outside) if part.any())
     return float(gradient[rim].mean()) / elsewhere if elsewhere else float("inf")

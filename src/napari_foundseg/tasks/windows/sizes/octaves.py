@@ -42,6 +42,10 @@ _OWN_SIZE = 0.3
 _FARTHER = 0.07
 #: Least quality of the best object of a picture: below it there is nothing but noise.
 _CONVINCING = 0.45
+#: The same where so many objects have a mean quality that is so low.
+_CONVINCING_AMONG_POOR = 0.55
+_MANY = 25
+_POOR = 0.12
 #: Share of a picture's shorter side, and diameter as the model sees it, from which on an object must have an edge.
 _LARGE_SHARE = 0.2
 _LARGE_DIAMETER = 40.0
@@ -167,8 +171,20 @@ def look_at(
     """
     least = max(_SPECK if scale < 1 else 0, round(thresholds["min_area"] * scale**2))
     labels = _with_edges(maps, instances(maps, **{**thresholds, "min_area": least}), shape, has_edge)
+    if scale < 1:
+        _drop_specks(maps, labels, thresholds["foreground_threshold"])
     quality = np.clip(quality_terms(maps, labels) @ np.asarray(weights), 0, 1)
     return Octave(scale, maps, labels, quality, instance_scores(maps, labels, calibration)[0])
+
+
+def _drop_specks(maps: NDArray[np.float16], labels: NDArray[Any], threshold: float) -> None:
+    """Drop the foreground that is no object of a shrunk picture, which would be one where its maps are enlarged."""
+    from scipy import ndimage
+
+    parts, count = ndimage.label(maps[0] > threshold)
+    has_object = np.bincount(parts[labels > 0], minlength=count + 1) > 0
+    has_object[0] = True
+    maps[0][~has_object[parts]] = 0
 
 
 def look_at_octaves(look: Callable[[float], Octave], shape: tuple[int, int]) -> list[Octave]:
@@ -261,9 +277,13 @@ def best_octave(pictures: Iterable[Sequence[Octave]]) -> float:
 
 
 def is_noise(octaves: Iterable[Octave]) -> bool:
-    """Tell whether objects are seen, but none that convinces."""
-    best = [float(octave.quality.max()) for octave in octaves if len(octave.quality)]
-    return bool(best) and max(best) < _CONVINCING
+    """Tell whether objects are seen, but none that convinces; or many, of which hardly one does, as in smooth noise."""
+    found = [octave.quality for octave in octaves if len(octave.quality)]
+    if not found:
+        return False
+    together = np.concatenate(found)
+    many_poor = len(together) >= _MANY and float(together.mean()) < _POOR
+    return float(together.max()) < (_CONVINCING_AMONG_POOR if many_poor else _CONVINCING)
 
 
 def median_diameter(octaves: Iterable[Octave]) -> float | None:

@@ -49,6 +49,9 @@ _TINY = 9.0
 #: around it: of objects in `train` 1 in 100 has less than 1.2, slopes have 1.
 _COMPARED = 80
 _EDGE = 1.1
+#: The same for an object that covers so much of the picture that hardly anything around it is seen.
+_EDGE_OF_FILLING = 2.5
+_FILLS = 0.5
 #: How many times larger or smaller than those of the sample the objects of a slice are to be told of.
 _FAR = 3.0
 #: Median diameters below and above which a picture is looked at a second time, and by how much it is resized then.
@@ -268,7 +271,9 @@ class SizedMaps:
         grey = self.image.rgb(index, tiling.shifted(box, self.region[:2])).mean(axis=-1, dtype=np.float32)
         picture = np.asarray(fromarray(grey).resize(size, Resampling.BILINEAR))
         own = np.asarray(fromarray(mask.astype(np.uint8)).resize(size, Resampling.NEAREST)) > 0
-        return edge_ratio(picture, own) >= _EDGE
+        height, width = (after - before + 1 for before, after in zip(box[:2], box[2:], strict=True))
+        share = float(mask.mean()) * height * width / (self._shape[0] * self._shape[1])
+        return edge_ratio(picture, own) >= (_EDGE if share < _FILLS else _EDGE_OF_FILLING)
 
     def _decode(
         self,
