@@ -29,6 +29,7 @@ from napari_foundseg.widgets.objects.labels_dock import LabelsDock
 from napari_foundseg.widgets.objects.object_outlines import ObjectOutlines, shared_outlines
 from napari_foundseg.widgets.objects.pointed_object import pointed_object
 from napari_foundseg.widgets.objects.review import Review
+from napari_foundseg.widgets.objects.slice_scope import SliceScope
 from napari_foundseg.widgets.objects.split_button import SplitButton
 
 __all__ = ["CorrectWidget"]
@@ -71,7 +72,11 @@ class CorrectWidget(LabelsDock):
     def delete(self) -> None:
         """Remove the chosen objects."""
         ids = self.chosen
-        self._edit_chosen("delete", lambda labels: edits.delete(labels, ids), then=lambda: self.choose([]))
+        self._edit_chosen("delete", lambda labels: edits.delete(labels, ids), then=self._choose_none_left)
+
+    def _choose_none_left(self) -> None:
+        if self._count_pixels(self.chosen) == 0:
+            self.choose([])
 
     def fill_holes(self) -> None:
         """Fill the holes of the chosen objects."""
@@ -86,10 +91,11 @@ class CorrectWidget(LabelsDock):
         except PromptError as error:
             self.fail(error)
             return
-        self._edit_chosen("fill between slices", filling.make, filling.progress, lambda: filling.tell(self._add_words))
+        self._edit_chosen(
+            "fill between slices", filling.make, filling.progress, lambda: filling.tell(self._add_words), whole=True
+        )
 
     def _add_words(self, words: str) -> None:
-        self._show_chosen_size()
         self.state.setText(f"{self.state.text()} {words}")
 
     def smooth(self) -> None:
@@ -144,7 +150,8 @@ class CorrectWidget(LabelsDock):
     def _add_tool_buttons(self) -> None:
         self.keys: dict[str, Callable[[], None]] = {}
         self.buttons: dict[str, QPushButton] = {}
-        self.split_button = SplitButton(self.viewer, self, self.chosen_objects, self._write_edit)
+        self.scope = SliceScope(self.viewer)
+        self.split_button = SplitButton(self.viewer, self, self.chosen_objects, self._write_edit, self.scope)
         self.split_button.asked.connect(self._show_split)
         self.split_button.started.connect(self._show_split_started)
         self.split_button.done.connect(self._show_split_done)
@@ -161,6 +168,8 @@ class CorrectWidget(LabelsDock):
             [("Fill between slices", "I", self.fill_slices, "Fill the slices between those where it is painted.")],
         ]  # fmt: skip
         self._amount_row()
+        self.scope.follow(None)
+        self._layout.addWidget(labelled_row("Act on", self.scope))
         where = "; where none is chosen, it acts on the object under the pointer"
         self._layout.addWidget(labelled_row("Split with", self.split_button.model))
         grid = QGridLayout()
@@ -229,6 +238,7 @@ class CorrectWidget(LabelsDock):
         layer.events.scale.connect(self._show_unit)
         layer.events.units.connect(self._show_unit)
         self._show_unit()
+        self.scope.follow(layer)
         assert self.history is not None
         self.history.changed.connect(self._follow_edit)
         self.review.enter(self.history)
@@ -239,6 +249,7 @@ class CorrectWidget(LabelsDock):
 
     def leave(self, layer: Labels) -> None:
         """Disconnect from the mouse and the keys of a layer."""
+        self.scope.follow(None)
         self.split_button.leave()
         self.click_hint.leave()
         assert self.history is not None
@@ -328,7 +339,7 @@ class CorrectWidget(LabelsDock):
         layer = self.layer
         if layer is None:
             return
-        spacing = label_spacing(layer)[0]
+        spacing = self.scope.spacing(layer)
         ids = self.chosen
         margin = [0 if s is None else int(np.ceil(reach / s)) + 1 for s in spacing]
         progress = EditProgress()
@@ -344,15 +355,29 @@ class CorrectWidget(LabelsDock):
         make: Callable[[Any], edits.Pieces],
         progress: EditProgress | None = None,
         then: Callable[[], None] = lambda: None,
+        *,
+        whole: bool = False,
     ) -> None:
-        """Edit the chosen objects as one step: on the spot, or in a background thread where that takes long."""
+        """Edit the chosen objects as one step: on the spot, or in a background thread where that takes long.
+
+        `whole`: whether it acts on all slices, whatever is chosen below *Act on*.
+        """
         if not self.chosen:
             self.fail(PromptError("No object is chosen. Click one (Shift+click for more)."))
             return
 
+        if self.layer is not None and not whole:
+            try:
+                make = self.scope.edit(self.layer, self.chosen, make)
+            except PromptError as error:
+                self.fail(error)
+                return
+
         def finish() -> None:
             self._show_chosen_size()
             then()
+            if not whole:
+                self._add_words(self.scope.in_words())
 
         self.edit(name, make, len(self.chosen), finish, progress)
 

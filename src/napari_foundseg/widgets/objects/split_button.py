@@ -18,8 +18,9 @@ from napari_foundseg.core.editing import split_edits
 from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.measuring.grey_values import grey_values
 from napari_foundseg.tasks.side_tasks.split_object import inputs_of
-from napari_foundseg.widgets.layers.layer_axes import displayed_axes, label_spacing
+from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.objects.chosen_objects import ChosenObjects
+from napari_foundseg.widgets.objects.slice_scope import SliceScope
 from napari_foundseg.widgets.objects.split_model import SplitModel
 from napari_foundseg.widgets.objects.split_run import SplitRun
 from napari_foundseg.widgets.runs.shared_engine import start_engine
@@ -47,6 +48,8 @@ class SplitButton(QPushButton):
         The form; its layer is edited, and its image tells where parts look different.
     write_edit : callable
         Writes an edit of a name as one step and returns whether it was possible.
+    scope : SliceScope
+        Whether the whole object is split, or its part in the slice that is shown.
     """
 
     #: What to do next; empty after a split or where it was given up.
@@ -57,13 +60,19 @@ class SplitButton(QPushButton):
     done = Signal(str)
 
     def __init__(
-        self, viewer: Viewer, dock: LabelsDock, chosen: ChosenObjects, write_edit: Callable[[str, _Make], bool]
+        self,
+        viewer: Viewer,
+        dock: LabelsDock,
+        chosen: ChosenObjects,
+        write_edit: Callable[[str, _Make], bool],
+        scope: SliceScope,
     ) -> None:
         super().__init__("Split (K)")
         self._viewer = viewer
         self._dock = dock
         self._chosen = chosen
         self._write_edit = write_edit
+        self._scope = scope
         self._points: list[_Place] = []
         #: The model to look with.
         self.model = SplitModel()
@@ -151,6 +160,12 @@ class SplitButton(QPushButton):
             self.asked.emit(f"Object {label}: now click in the other part{count}; Shift+click where more follow.")
             return
         points = list(self._points)
+        try:
+            self._scope.check_clicks(layer, points)
+        except PromptError as error:
+            self._points.clear()
+            self._dock.fail(error)
+            return
         if not self._ask_model(layer, label, points):
             make, words = self._split_here(layer, label, points)
             self._finish(make, words)
@@ -162,7 +177,7 @@ class SplitButton(QPushButton):
         if not name or image is None or image.shape != layer.data.shape:
             return False
         try:
-            inputs = inputs_of(layer.data, label, points, label_spacing(layer)[0])
+            inputs = inputs_of(layer.data, label, points, self._scope.spacing(layer))
         except FoundsegError:
             # Said where the object is split here.
             return False
@@ -203,7 +218,7 @@ class SplitButton(QPushButton):
     def _split_here(self, layer: Labels, label: int, points: list[_Place]) -> tuple[_Make, str]:
         """Return the edit that splits an object without a model, and how, in words."""
         picture = _brightness(self._dock.chosen_image(), layer)
-        spacing = label_spacing(layer)[0]
+        spacing = self._scope.spacing(layer)
         free = self._free_id()
         by = "alone." if picture is None else "and the image."
         return (
@@ -217,9 +232,14 @@ class SplitButton(QPushButton):
         label = self._chosen.ids[0]
         plane = displayed_axes(self._viewer, layer)
         free = self._free_id()
-        self._finish(
-            lambda labels: split_edits.split_by_line(labels, label, start, end, plane, free), "Cut along the line."
-        )
+        try:
+            make = self._scope.edit(
+                layer, [label], lambda labels: split_edits.split_by_line(labels, label, start, end, plane, free)
+            )
+        except PromptError as error:
+            self._dock.fail(error)
+            return
+        self._finish(make, "Cut along the line.")
 
     def _finish(self, make: _Make, words: str) -> None:
         """Write the split and stop splitting; after an error the user may go on."""
