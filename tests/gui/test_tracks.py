@@ -15,6 +15,7 @@ from napari_foundseg.widgets.layers.object_features import indexed_features
 from napari_foundseg.widgets.tracks.track_dock import TrackWidget
 from napari_foundseg.widgets.tracks.tracks_layer import tracks_layer_of
 from tests.support.drawn_films import Film, draw_film
+from tests.support.waits import wait_for_posted
 
 pytestmark = [pytest.mark.gui, pytest.mark.shared_window]
 LEFT = Qt.MouseButton.LeftButton
@@ -152,3 +153,36 @@ def test_volumes_with_time_are_tracked(qtbot: Any, viewer: Any) -> None:
     labels, tracks = track(qtbot, viewer, form)
     assert np.unique(labels.data).tolist() == [0, 1]
     np.testing.assert_allclose(tracks.data[:, 1:3], [[t, 2] for t in range(4)])
+
+
+def test_tracks_are_saved_and_opened_again_with_their_parents(
+    qtbot: Any, viewer: Any, film: Film, tmp_path: Path
+) -> None:
+    from napari_foundseg.widgets.editing.label_saving import saving
+
+    add_film(viewer, film)
+    form = open_form(viewer)
+    labels, _ = track(qtbot, viewer, form)
+    saving(labels, tmp_path / "tracks_labels.ome.tif")()
+    viewer.layers.clear()
+    [opened] = viewer.open(tmp_path / "tracks_labels.ome.tif", plugin="napari-foundseg", layer_type="labels")
+    form.labels.show_layer(opened)
+    assert form.time.currentText() == "T (8)"
+    assert form.export.button.isEnabled()
+    qtbot.mouseClick(form.update_button, LEFT)
+    qtbot.waitUntil(lambda: "2 divisions, 0 gaps, as the labels are now" in form.result.text())
+    shown = tracks_layer_of(viewer, opened)
+    assert shown is not None
+    assert len(shown.graph) == 4
+
+
+def test_cancel_changes_nothing_and_leaves_the_form_ready(qtbot: Any, viewer: Any, film: Film) -> None:
+    add_film(viewer, film)
+    form = open_form(viewer)
+    qtbot.mouseClick(form.run_button, LEFT)
+    qtbot.mouseClick(form.cancel_button, LEFT)
+    assert form.result.text() == "Cancelled; no layer was changed."
+    assert form.run_button.isEnabled()
+    wait_for_posted(qtbot)
+    assert len(viewer.layers) == 1
+    track(qtbot, viewer, form)

@@ -155,6 +155,23 @@ def test_two_that_pass_each_other_go_on_as_they_were_going() -> None:
     assert labels[10, 41, 10] == second
 
 
+def test_an_object_that_comes_in_far_away_is_not_the_one_that_left() -> None:
+    still = [(20.0, 20.0, 6.0), (20.0, 60.0, 6.0)]
+    film = discs(*([[*still, (60.0, 8.0, 6.0)]] * 3), *([[*still, (60.0, 71.0, 6.0)]] * 3))
+    found = track(film)
+    assert found.tracks.count == 4
+    assert found.tracks.max_movement < 55
+
+
+def test_without_a_solution_the_links_are_made_without_divisions(film: Film, monkeypatch: pytest.MonkeyPatch) -> None:
+    import scipy.optimize
+
+    monkeypatch.setattr(scipy.optimize, "milp", lambda *_a, **_k: scipy.optimize.OptimizeResult(x=None))
+    found = track(film.truth)
+    assert found.tracks.parents == {}
+    assert np.array_equal(found.labels() > 0, film.truth > 0)
+
+
 def test_volumes_are_tracked_with_their_spacing() -> None:
     film = np.zeros((5, 8, 60, 60), np.uint8)
     for t in range(5):

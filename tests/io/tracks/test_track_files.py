@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +134,29 @@ def test_a_geff_holds_places_links_and_axes(film: Film, tmp_path: Path) -> None:
     assert len(edges) == len(ids) - len(found) + len(born)
 
 
-def test_geff_reads_the_file_with_its_own_library(film: Film, tmp_path: Path) -> None:
-    geff = pytest.importorskip("geff")
-    found = fs.track(film.truth, spacing=SPACING, units=UNITS)
-    fs.write_tracks(tmp_path / "a.geff", found)
-    graph, _ = geff.read(tmp_path / "a.geff", structure_validation=True)
-    assert graph.number_of_nodes() == sum(len(np.unique(plane)) - 1 for plane in film.truth)
+def test_a_geff_is_laid_out_as_its_own_library_writes_it(film: Film, tmp_path: Path) -> None:
+    # The package geff cannot be installed beside this one; tests/oracles/geff_layout.py also reads files with it.
+    layout = json.loads((Path(__file__).parents[2] / "data" / "geff" / "layout.json").read_text())
+    fs.write_tracks(tmp_path / "a.geff", fs.track(film.truth, spacing=SPACING, units=UNITS))
+    group = zarr.open_group(tmp_path / "a.geff", mode="r")
+    assert group.metadata.zarr_format == layout["zarr_format"]
+    about: Any = group.attrs["geff"]
+    for name, kind in layout["parts"].items():
+        part: Any = group[name]
+        if kind == "group":
+            assert isinstance(part, zarr.Group), name
+        elif name != "nodes/props/track_id/values":
+            assert {"dtype": part.dtype.name, "ndim": part.ndim} == kind, name
+    wanted = layout["metadata"]
+    assert about.keys() <= wanted.keys()
+    assert (about["geff_version"], about["directed"]) == (wanted["geff_version"], wanted["directed"])
+    for own, other in zip(about["axes"], wanted["axes"], strict=True):
+        kept = ("name", "type", "unit", "scale", "scaled_unit")
+        assert {key: own[key] for key in kept} == {key: other[key] for key in kept}
+    for kind in ("node_props_metadata", "edge_props_metadata"):
+        for name, described in about[kind].items():
+            assert described.keys() <= wanted[kind].get(name, wanted["node_props_metadata"]["x"]).keys()
+    assert set(about["node_props_metadata"]) == set(group["nodes/props"].group_keys())
 
 
 def test_an_empty_film_is_written_too(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -167,3 +168,32 @@ def test_records_of_before_keep_what_they_ran_with() -> None:
     assert not {"max_movement", "divisions", "max_gap"} & set(new.digested())
     tracks: Any = task.settings("decoder", {"link": "tracks", "max_gap": 2})
     assert tracks.digested()["max_gap"] == 2
+
+
+def test_a_recipe_tracks_the_films_of_a_folder(film: Film, tmp_path: Path) -> None:
+    from napari_foundseg.batch.recipe import read_recipe
+    from napari_foundseg.batch.runner import Runner
+    from napari_foundseg.io.tracks.track_files import parents_of_table
+
+    tifffile.imwrite(tmp_path / "a.tif", film.frames, imagej=True, metadata={"axes": "TYX"})
+    (tmp_path / "recipe.yaml").write_text(
+        """
+format: foundseg-recipe 1
+inputs: {paths: [a.tif]}
+steps:
+  - task: automatic
+    method: decoder
+    model: {name: foundseg-tiny}
+    settings: {link: tracks, diameter: 18}
+outputs: {folder: out, table: true}
+""",
+        "utf-8",
+    )
+    assert Runner(read_recipe(tmp_path / "recipe.yaml"), tmp_path).run().complete
+    labels = tifffile.imread(tmp_path / "out" / "a_labels.tif")
+    [path] = (tmp_path / "out").glob("a*.csv")
+    table = pd.read_csv(path)
+    assert table["last_frame"].max() == 6
+    of_child = parents_of_table(table)
+    assert tra(film.truth, film.parents, labels, of_child) > 0.95
+    assert division_f1(film.truth, film.parents, labels, of_child) == 1

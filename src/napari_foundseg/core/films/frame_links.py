@@ -200,18 +200,14 @@ def _chosen(
     sizes: tuple[int, int], links: tuple[Ints, Ints, Floats], divisions: tuple[Ints, Ints, Ints, Floats]
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int, int]]]:
     """Choose the links and divisions that save most; each track and each object is in one of them at most."""
-    from scipy.optimize import Bounds, LinearConstraint, linear_sum_assignment, milp
+    from scipy.optimize import Bounds, LinearConstraint, milp
     from scipy.sparse import coo_array
 
     one, other, saved = links
     kept = divisions[3] > 0
     mothers, first, second, divided = (part[kept] for part in divisions)
     if not len(mothers):
-        worth = np.zeros(sizes)
-        worth[one, other] = np.maximum(saved, 0)
-        rows, columns = linear_sum_assignment(worth, maximize=True)
-        good = worth[rows, columns] > 0
-        return list(zip(rows[good].tolist(), columns[good].tolist(), strict=True)), []
+        return _assigned(sizes, one, other, saved), []
     n, m = len(one), len(mothers)
     at = np.arange(n + m)
     rows = np.concatenate([one, mothers, sizes[0] + other, sizes[0] + first, sizes[0] + second])
@@ -223,6 +219,9 @@ def _chosen(
         bounds=Bounds(0, 1),
         constraints=LinearConstraint(used, ub=1),
     )
+    if found.x is None:
+        # The solver has given up: the best links without divisions.
+        return _assigned(sizes, one, other, saved), []
     taken = np.round(found.x).astype(bool)
     linked = np.flatnonzero(taken[:n])
     parted = np.flatnonzero(taken[n:])
@@ -230,3 +229,24 @@ def _chosen(
         list(zip(one[linked].tolist(), other[linked].tolist(), strict=True)),
         [(int(mothers[k]), int(first[k]), int(second[k])) for k in parted],
     )
+
+
+def _assigned(sizes: tuple[int, int], one: Ints, other: Ints, saved: Floats) -> list[tuple[int, int]]:
+    """Choose the links that save most, where nothing divides."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import min_weight_full_bipartite_matching
+
+    good = saved > 0
+    rows, columns = one[good], other[good]
+    # Each track has a place of its own beside the objects, which it takes without a link.
+    tracks = np.arange(sizes[0])
+    cost = coo_array(
+        (
+            np.concatenate([2 - saved[good], np.full(sizes[0], 2.0)]),
+            (np.concatenate([rows, tracks]), np.concatenate([columns, sizes[1] + tracks])),
+        ),
+        shape=(sizes[0], sizes[1] + sizes[0]),
+    )
+    of_track, chosen = min_weight_full_bipartite_matching(cost.tocsr())
+    linked = chosen < sizes[1]
+    return list(zip(of_track[linked].tolist(), chosen[linked].tolist(), strict=True))

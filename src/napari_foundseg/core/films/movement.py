@@ -15,6 +15,10 @@ _MARGIN = 1.5
 _NEARLY_ALL = 95
 #: Least movement, in diameters: outlines that differ from frame to frame move the centre, and so does a division.
 _LEAST = 0.75
+#: Most movement, in diameters, unless objects in the middle of the order move as far: pairs further apart than that are
+#: likely to be two objects, of which one has left and the other come in.
+_MOST = 4.0
+_MIDDLE = 3.0
 
 
 def find_movement(spots: Spots, places: NDArray[np.float64], diameter: float) -> float:
@@ -47,5 +51,7 @@ def find_movement(spots: Spots, places: NDArray[np.float64], diameter: float) ->
             mutual = back[forward] == np.arange(len(one))
             steps.append(np.asarray(distance)[mutual])
     moved = np.concatenate(steps)
-    usual = float(np.percentile(moved, _NEARLY_ALL)) if len(moved) else 0.0
-    return max(_MARGIN * usual, _LEAST * diameter)
+    if not len(moved):
+        return _LEAST * diameter
+    most = max(_MOST * diameter, _MIDDLE * float(np.median(moved)))
+    return max(min(_MARGIN * float(np.percentile(moved, _NEARLY_ALL)), most), _LEAST * diameter)

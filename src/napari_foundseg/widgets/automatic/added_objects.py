@@ -81,6 +81,9 @@ class AddedObjects:
             int(label) + before: dict(zip(scores, map(float, row), strict=True))
             for label, *row in table[["label", *scores]].itertuples(index=False)
         }
+        if "parent" in table:
+            for label, parent in table[["label", "parent"]].itertuples(index=False):
+                known[int(label) + before]["parent"] = int(parent) + before if parent else 0
         overlap = self._overlap
 
         def make(array: NDArray[Any]) -> list[tuple[tuple[slice, ...], NDArray[Any]]]:

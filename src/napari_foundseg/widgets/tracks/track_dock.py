@@ -147,6 +147,8 @@ class TrackWidget(Dock):
     def update_layer(self) -> None:
         """Draw the tracks of the chosen layer again, as it is now."""
         self._clear_messages()
+        self.result.setText("")
+        self.notes.setText("")
         try:
             layer = self._chosen()
             film = self._film(layer)
