@@ -149,6 +149,17 @@ def test_the_key_accepts_what_is_outlined_under_the_pointer(
     assert "no mask to accept" in form.messages["inputs"].text()
     canvas.key(Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert not objects.data.any()
+    for leave in (
+        lambda: canvas.key(Qt.Key.Key_C, Qt.KeyboardModifier.ShiftModifier),
+        lambda: form.makes.setCurrentText("an object each"),
+        lambda: cells.events.data(value=cells.data),
+    ):
+        canvas.hover(cells, (40, 50))
+        qtbot.waitUntil(lambda: bool(preview.data.any()))
+        leave()
+        qtbot.waitUntil(lambda: not preview.data.any())
+        canvas.key(Qt.Key.Key_C)  # it is not shown any more
+        assert not objects.data.any()
 
 
 def test_a_better_outline_is_shown_under_the_pointer_and_accepted_by_the_key(

@@ -149,7 +149,6 @@ class PromptWidget(TaskForm):
             self.accept()
             return
         mask, self.acceptance.role = guess
-        self.pointer.stop()
         self._write([mask])
         self.acceptance.role = Role()
 
@@ -176,6 +175,7 @@ class PromptWidget(TaskForm):
         """Remove the prompts and the preview; the session goes on."""
         if self.session is not None:
             self.session.clear()
+        self.pointer.stop()
         self._drop_masks(cancel=True)
         self._clear_messages()
 
@@ -408,6 +408,7 @@ class PromptWidget(TaskForm):
     def image_changed(self) -> None:
         """Show which layer the masks of the chosen image are accepted into."""
         super().image_changed()
+        self.pointer.stop()
         if self.image.layer is not None and self.session is None:
             with suppress(FoundsegError):
                 self.acceptance.show_objects(self.image.target())
