@@ -10,6 +10,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMainWindow
 
+from napari_foundseg.io.journal import journal_folder, kept_journals
 from napari_foundseg.widgets.automatic.find_similar_dock import FindSimilarWidget
 from napari_foundseg.widgets.objects.correct_dock import CorrectWidget
 from tests.support.mouse import choose
@@ -63,6 +64,7 @@ def test_a_label_and_a_box_are_examples_and_all_like_them_become_a_layer(qtbot: 
     result = viewer.layers["cells similar"]
     assert matched(result.data, truth) == [1, 2, 3, 4, 5, 6]
     assert (layer.data == image).all()
+    qtbot.waitUntil(lambda: "cells similar" in {kept.header.layer for kept in kept_journals(journal_folder())})
     if folder := os.environ.get("FOUNDSEG_SHOTS"):
         viewer.window._qt_window.grab().save(f"{folder}/find_similar.png")
 

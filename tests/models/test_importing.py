@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -155,3 +158,25 @@ def test_two_files_of_one_name_are_two_models_and_a_result_is_repeated_with_its_
     remove_model("mine")
     import_model(weights, "mine")
     assert np.array_equal(fs.replay(made.provenance, picture).labels, made.labels)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+@pytest.mark.parametrize("name", ["model.pth", "model.safetensors", "folder/model.safetensors", "folder/config.json"])
+def test_a_pipe_is_named_and_not_waited_for(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps({"architectures": ["Sam2Model"], "model_type": "sam2"}))
+    path = tmp_path / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    with pytest.raises(CheckpointError):
+        import_model(folder if path.parent == folder else path)
+    assert not catalog.user_rows()
+
+
+def test_a_folder_whose_weights_hold_no_tensor_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["Sam2Model"], "model_type": "sam2"}))
+    save_file({}, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match="holds no tensor"):
+        import_model(tmp_path)
+    assert not catalog.user_rows()

@@ -42,6 +42,8 @@ def view_weights(path: Path, family: str | None = None, facts: Mapping[str, Any]
     """
     if not path.exists():
         raise CheckpointError(f"{path} is not there; choose a file of weights, or a folder with weights.")
+    if not path.is_file() and not path.is_dir():
+        raise CheckpointError(f"{path} is a pipe or a device; choose a file of weights, or a folder with weights.")
     check_folder(path)
     try:
         config = read_config(path)
@@ -134,11 +136,14 @@ def import_model(
     source = str(path)
     where = _where(path)
     family = family and current_family(family)
-    chosen, fields = _recognise(view_weights(where, family, facts))
+    view = view_weights(where, family, facts)
+    chosen, fields = _recognise(view)
     if facts and family_module(chosen).FAMILY.facts is None:
         raise SettingsError(
             f"{path} is of {family_title(chosen)}, which says all of itself: leave out {', '.join(facts)}."
         )
+    if not view.shapes:
+        raise CheckpointError(f"{where} holds no tensor: get its weights again.")
     sha256 = hash_of(where)
     published = _published(where, chosen, fields, source, sha256)
     called = _free_name(name, source, where, sha256, published)

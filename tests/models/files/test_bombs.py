@@ -21,6 +21,7 @@ from napari_foundseg.models.files.checkpoints import read_shapes, read_tensors
 from tests.support import child_environment, tiny_checkpoints
 from tests.support.small_sam import small_sam
 
+_NOTHING = {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}
 #: What a child may need beyond what it has once torch is imported: the files here have a few MB at most.
 _MORE_BYTES = 1 << 30
 _CHILD = """
@@ -181,6 +182,7 @@ def test_a_pickle_that_describes_more_than_it_holds_is_refused(tmp_path: Path, w
         '{"a": [1]}',
         '{"__metadata__": {"format": 1}}',
         '{"__metadata__": [1]}',
+        pytest.param(json.dumps({f"a{i}": _NOTHING for i in range(110_000)}), id="110,000 tensors"),
         '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
     ],
 )

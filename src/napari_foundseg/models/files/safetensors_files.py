@@ -23,6 +23,8 @@ _BYTES = {
     "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "F8_E8M0": 1, "F8_E4M3FNUZ": 1, "F8_E5M2FNUZ": 1,
     "U16": 2, "I16": 2, "F16": 2, "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8, "C64": 8,
 }  # fmt: skip
+#: Ten times as many as the largest published networks have.
+_MOST_TENSORS = 100_000
 
 
 def is_safetensors(path: Path) -> bool:
@@ -52,6 +54,8 @@ def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
         raise CheckpointError(
             f"{path} is damaged: its header cannot be read ({error!s:.200}); get it again."
         ) from error
+    if len(places) > _MOST_TENSORS:
+        raise CheckpointError(f"{path} is damaged: it names {len(places)} tensors; get it again.")
     end = 0
     for first, last, name in places:
         if first < end:

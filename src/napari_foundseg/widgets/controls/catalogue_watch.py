@@ -21,7 +21,9 @@ class CatalogueWatch(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen = _read_states()
+        self._seen: list[tuple[str, str, str]] | None = None
+        # Not now: whoever asks for the watch first is being built, and the window waits for that.
+        QTimer.singleShot(0, self._begin)
         self._timer = QTimer(self)
         self._timer.timeout.connect(self.check)
         self._timer.start(_EVERY_MS)
@@ -32,6 +34,10 @@ class CatalogueWatch(QObject):
         if now != self._seen:
             self._seen = now
             self.changed.emit()
+
+    def _begin(self) -> None:
+        if self._seen is None:
+            self._seen = _read_states()
 
 
 @cache

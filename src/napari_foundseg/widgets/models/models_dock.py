@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari.viewer import Viewer
-from qtpy.QtCore import QEvent, QUrl
+from qtpy.QtCore import QEvent, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QComboBox,
@@ -40,6 +40,7 @@ from napari_foundseg.widgets.models.model_table import ModelLine, ModelTable
 from napari_foundseg.widgets.models.network_dialog import NetworkDialog
 from napari_foundseg.widgets.models.weights_import import WeightsImport
 from napari_foundseg.widgets.qt.file_thread import FileThread
+from napari_foundseg.widgets.qt.numpy_thread import window_first
 from napari_foundseg.widgets.runs import run_time
 from napari_foundseg.widgets.runs.model_work import model_work
 
@@ -68,6 +69,9 @@ class ModelsWidget(Dock):
         #: The task that *Use* offers first.
         self._task = ""
         self._files = FileThread()
+        #: The window draws the form before the table is filled.
+        self._filling = QTimer(self)
+        self._filling.setSingleShot(True)
         self._add_controls()
         self._connect()
         self._list()
@@ -203,7 +207,14 @@ class ModelsWidget(Dock):
         rows = list(catalog().values())
         if self._states:
             self._show_rows(rows)
-        self._files.ask(lambda: {row.name: (model_state(row), recall_times(row)) for row in rows}, self._use_states)
+        self._files.ask(partial(_look_up, rows), self._use_found)
+
+    def _use_found(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
+        if self._states:
+            self._use_states(found)
+        else:
+            self._filling.timeout.connect(lambda: self._use_states(found))
+            self._filling.start()
 
     def _use_states(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
         if isinstance(found, Exception):
@@ -411,6 +422,12 @@ class ModelsWidget(Dock):
     def _retheme(self, event: Any = None) -> None:
         super()._retheme(event)
         self._show_model(self.table.name)
+
+
+def _look_up(rows: list[CatalogRow]) -> dict[str, tuple[ModelState, ModelTimes | None]]:
+    """Return state and times of models by name; the window draws meanwhile."""
+    with window_first():
+        return {row.name: (model_state(row), recall_times(row)) for row in rows}
 
 
 def _filter(name: str, all_of_them: str, entries: Any) -> QComboBox:

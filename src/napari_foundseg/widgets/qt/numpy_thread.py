@@ -13,7 +13,7 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
-__all__ = ["NumpyThread", "collections_short"]
+__all__ = ["NumpyThread", "collections_short", "window_first"]
 
 #: Seconds after which a thread in Python lets the window go on: drawing asks for that at each call of OpenGL.
 _TURN = 1e-4
@@ -29,7 +29,7 @@ def _shared_thread(name: str) -> ThreadPoolExecutor:
 
 
 @contextmanager
-def _window_first() -> Iterator[None]:
+def window_first() -> Iterator[None]:
     """Let the window go on soon whenever it wants to, and Python not look for garbage, which stops it for a moment."""
     with _pausing:
         _paused.append((gc.isenabled(), sys.getswitchinterval()))
@@ -89,7 +89,7 @@ class NumpyThread(QObject):
         if number != self.number:
             return
         try:
-            with _window_first():
+            with window_first():
                 result = work()
         except Exception as error:  # noqa: BLE001 - delivered to the window, which shows it
             result = error
