@@ -142,7 +142,7 @@ def import_model(
         raise SettingsError(
             f"{path} is of {family_title(chosen)}, which says all of itself: leave out {', '.join(facts)}."
         )
-    if not view.shapes:
+    if where.is_dir() and onnx_file(where) is None and not view.shapes:
         raise CheckpointError(f"{where} holds no tensor: get its weights again.")
     sha256 = hash_of(where)
     published = _published(where, chosen, fields, source, sha256)
