@@ -297,6 +297,32 @@ def test_wrong_facts_damage_and_files_that_are_missing_are_named(tmp_path: Path)
         import_model(tmp_path / "apart.onnx", "again")
 
 
+def test_weights_apart_that_links_lead_to_run_and_a_place_outside_is_named(tmp_path: Path) -> None:
+    """In the hub's own cache both files are links to blobs, which ONNX Runtime takes for an attack since 1.24."""
+    whole = onnx.load(export(SmallUnet(1, 2), tmp_path / "large.onnx"))
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "abc"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    onnx.save_model(
+        whole, tmp_path / "apart.onnx", save_as_external_data=True, location="apart.onnx.data", size_threshold=0
+    )
+    for name, blob in (("apart.onnx", "a1"), ("apart.onnx.data", "b2")):
+        (tmp_path / name).rename(blobs / blob)
+        (snapshot / name).symlink_to(Path("../../blobs") / blob)
+    row = import_model(snapshot / "apart.onnx", "apart")
+    picture = np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)
+    linked = fs.semantic(picture, model=row.name)
+    plain = fs.semantic(picture, model=import_model(tmp_path / "large.onnx", "large").name)
+    assert np.array_equal(linked.labels, plain.labels)
+    for tensor in whole.graph.initializer:
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="../apart.data")
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "net.onnx").write_bytes(whole.SerializeToString())
+    with pytest.raises(CheckpointError, match=r"\.\./apart\.data"):
+        import_model(tmp_path / "away" / "net.onnx", "away")
+
+
 def test_a_file_may_describe_itself_and_the_user_has_the_last_word(tmp_path: Path) -> None:
     path = export(Levels(), tmp_path / "net.onnx")
     describe(path, json.dumps({"classes": ["background", "dim", "bright"], "contrast": "min to max"}))
