@@ -114,3 +114,25 @@ def test_the_hull_of_a_plane_object_is_that_of_qhull(seed: int) -> None:
         assert shapes.hull_measures(mask, spacing) == expected
         assert shapes.feret_diameter(mask, spacing) == expected[1]
     assert len(shapes._plane_hull(mask)[1]) <= len(pixels)
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (3.0, 1.0, 1.0), (2.5, 0.5, 0.5)])
+def test_a_ball_has_its_surface_whatever_the_voxels_sides(spacing: tuple[float, float, float]) -> None:
+    radius = 12 * spacing[0]
+    z, y, x = (np.arange(-int(radius / size) - 1, int(radius / size) + 2) * size for size in spacing)
+    ball = (z[:, None, None] ** 2 + y[:, None] ** 2 + x**2) < radius**2
+    row = measure(ball.astype(np.uint8), "ZYX", spacing, "µm").iloc[0]
+    assert row["surface (µm²)"] == pytest.approx(4 * np.pi * radius**2, rel=0.03)
+    assert row["sphericity"] > 0.97
+    rod = np.zeros((3, 3, 60), np.uint8)
+    rod[1:2, 1:2] = 1
+    assert measure(rod, "ZYX", spacing, "µm").iloc[0]["sphericity"] < 0.7
+
+
+def test_a_hollow_adds_to_the_surface() -> None:
+    body = np.ones((20, 20, 20), np.uint8)
+    hollow = body.copy()
+    hollow[7:13, 7:13, 7:13] = 0
+    ones = (1.0, 1.0, 1.0)
+    assert shapes.surface(hollow > 0, ones) > shapes.surface(body > 0, ones) + 150
+    assert shapes.surface(np.ones((1, 1, 1), bool), ones) > 0

@@ -23,6 +23,9 @@ _HELP = {
     "perimeter": "Length of the outline, that of holes included (Crofton's formula in four directions, as "
     "scikit-image's perimeter_crofton).",
     "circularity": "4 π area / perimeter²: 1 for a disc, less for what is longer or rougher; at most 1.",
+    "surface": "Area of the surface, that of hollows included (Crofton's formula in thirteen directions).",
+    "sphericity": "Surface of the ball as large divided by the object's: 1 for a ball, less for what is longer or "
+    "rougher; at most 1.",
     "solidity": "Number of the object's pixels divided by that of its convex hull: 1 without dents.",
     "major axis": "Longest axis of the ellipse or ellipsoid with the same second moments.",
     "middle axis": "Second axis of the ellipsoid with the same second moments.",
@@ -42,6 +45,10 @@ _HELP = {
 }
 
 
+#: Columns of shape that may have no unit.
+_SHAPES = ("perimeter", "circularity", "surface", "sphericity", "solidity")
+
+
 def measured_columns(
     axes: str, spacing: Sequence[float | None], unit: str, channels: Sequence[str] | None
 ) -> list[str]:
@@ -57,7 +64,7 @@ def measured_columns(
     rest = _sized_axes(axes, spacing)
     flat = len(rest) == 2
     size = f"area ({unit}²)" if flat else f"volume ({unit}³)"
-    outline = [f"perimeter ({unit})", "circularity"] if flat else []
+    outline = [f"perimeter ({unit})", "circularity"] if flat else [f"surface ({unit}²)", "sphericity"]
     lengths = [f"{name} ({unit})" for name in (*_AXES[len(rest)], "equivalent diameter", "Feret diameter")]
     shape = [*outline, "solidity", *lengths]
     grey = [] if channels is None else [
@@ -98,7 +105,7 @@ def is_measured(name: str) -> bool:
     plain = plain_name(name)
     if _INTENSITY in plain:
         return plain.partition(_INTENSITY)[0] in _GREY
-    return bool(unit_of(name)) or plain.startswith("centroid") or plain in ("perimeter", "circularity", "solidity")
+    return bool(unit_of(name)) or plain.startswith("centroid") or plain in _SHAPES
 
 
 def plain_name(name: str) -> str:

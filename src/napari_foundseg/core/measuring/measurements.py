@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 from napari_foundseg.core.editing.difference import SliceBox
 from napari_foundseg.core.editing.object_boxes import object_boxes
 from napari_foundseg.core.measuring.columns import corner_names, fixed_axes, measured_columns
-from napari_foundseg.core.measuring.shapes import axis_lengths, circularity, hull_measures, perimeter
+from napari_foundseg.core.measuring.shapes import (
+    axis_lengths,
+    circularity,
+    hull_measures,
+    perimeter,
+    sphericity,
+    surface,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,8 +66,8 @@ def measure(
     -------
     pandas.DataFrame
         A row per object, by ascending ``label``, with the columns of `columns.measured_columns`, which
-        `columns.column_help` explains: sizes in `unit`, positions in pixels, intensities as in the image. Perimeter and
-        circularity are those of objects in a plane; a volume has neither.
+        `columns.column_help` explains: sizes in `unit`, positions in pixels, intensities as in the image. Objects in a
+        plane have perimeter and circularity, those in a volume surface and sphericity.
     """
     import pandas as pd
 
@@ -166,6 +173,9 @@ def _rows(
         if len(sizes) == 2:
             length = perimeter(tight, sizes)
             outline = [length, circularity(size, length)]
+        else:
+            area = surface(tight, sizes)
+            outline = [area, sphericity(size, area)]
         grey = []
         if values is not None:
             here = tuple(0 if isinstance(k, slice) else k - part.start for k, part in zip(where, box, strict=True))

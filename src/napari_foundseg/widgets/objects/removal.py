@@ -15,7 +15,7 @@ __all__ = ["Removal"]
 
 _BELOW = "below"
 _ABOVE = "above"
-_SCORES = ("certainty", "predicted IoU", "stability", "circularity", "solidity")
+_SCORES = ("certainty", "predicted IoU", "stability", "circularity", "sphericity", "solidity")
 
 
 class Removal(QWidget):
