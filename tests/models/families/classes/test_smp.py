@@ -272,6 +272,17 @@ def test_what_is_missing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         import_model(tmp_path / "mine")
 
 
+@pytest.mark.parametrize(("kind", "key"), [("Unet", "decoder_use_batchnorm"), ("PSPNet", "psp_use_batchnorm")])
+def test_folders_of_earlier_versions_are_read(tmp_path: Path, kind: str, key: str) -> None:
+    network = saved(tmp_path / "mine", kind)
+    config = json.loads((tmp_path / "mine" / "config.json").read_text("utf-8"))
+    del config["decoder_use_norm"]
+    (tmp_path / "mine" / "config.json").write_text(json.dumps(config | {key: True}), "utf-8")
+    model: Any = load_model(import_model(tmp_path / "mine").name)
+    rgb = picture(64, 64)
+    np.testing.assert_allclose(model.scores(rgb).numpy(), forward(network, rgb).numpy(), atol=1e-3)
+
+
 def test_names_of_a_data_set_are_the_readmes(tmp_path: Path) -> None:
     saved(tmp_path / "mine", encoder_name="mobilenet_v2", classes=19)
     readme = tmp_path / "mine" / "README.md"

@@ -19,6 +19,8 @@ __all__ = ["fixed_side", "make_network", "normalisation", "settings_of"]
 
 #: Arguments of encoders of timm that name no files.
 _OF_ENCODERS = {"img_size", "dynamic_img_size", "window_size", "drop_path_rate", "drop_rate"}
+#: Arguments of earlier versions, which the package still takes.
+_OF_BEFORE = {"decoder_use_batchnorm", "psp_use_batchnorm"}
 _HALF = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _DPN = ((124 / 255, 117 / 255, 104 / 255), (1 / (0.0167 * 255),) * 3)
 
@@ -29,7 +31,7 @@ def settings_of(config: Mapping[str, Any]) -> dict[str, Any]:
     Weights of encoders are never fetched, and scores stay as they are: activations keep their order.
     """
     kind = getattr(smp, str(config["_model_class"]))
-    known = set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"} | _OF_ENCODERS
+    known = set(inspect.signature(kind.__init__).parameters) - {"self", "kwargs"} | _OF_ENCODERS | _OF_BEFORE
     given = {name: value for name, value in config.items() if not name.startswith("_") and name != "id2label"}
     if unknown := sorted(given.keys() - known):
         raise CheckpointError(
