@@ -88,6 +88,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "decode_head": head("FPNHead", [16] * 4, 12, feature_strides=[4, 8, 16, 32], **ALL),
     },
     "upernet": {"backbone": resnet(**STRIDED), "decode_head": head("UPerHead", WIDTHS, **ALL), "auxiliary_head": ASIDE},
+    "upernet-swin": {
+        "backbone": {"type": "SwinTransformer", "embed_dims": 16, "depths": [2, 2, 1, 1], "num_heads": [1, 2, 4, 8],
+                     "window_size": 4, "norm_cfg": {"type": "LN", "requires_grad": True}},
+        "decode_head": head("UPerHead", [16, 32, 64, 128], **ALL),
+    },
     "segformer": {
         "backbone": {"type": "MixVisionTransformer", "embed_dims": 8, "num_layers": [1, 2, 1, 1],
                      "num_heads": [1, 2, 5, 8], "patch_sizes": [7, 3, 3, 3], "sr_ratios": [8, 4, 2, 1]},
@@ -127,6 +132,7 @@ PUBLISHED = (
     "segformer/segformer_mit-b5_8xb2-160k_ade20k-640x640", "setr/setr_vit-l_naive_8xb2-160k_ade20k-512x512",
     "setr/setr_vit-l_pup_8xb2-160k_ade20k-512x512", "setr/setr_vit-l_mla_8xb2-160k_ade20k-512x512",
     "unet/unet-s5-d16_fcn_4xb4-40k_drive-64x64",
+    "swin/swin-tiny-patch4-window7-in1k-pre_upernet_8xb2-160k_ade20k-512x512",
 )  # fmt: skip
 
 

@@ -28,6 +28,11 @@ def filled(shapes: Mapping[str, tuple[int, ...]]) -> OrderedDict[str, torch.Tens
         if name.endswith("num_batches_tracked"):
             found[name] = torch.zeros((), dtype=torch.long)
             continue
+        if name.endswith("relative_position_index"):
+            side = int(np.sqrt(shape[0]))
+            place = (np.arange(side)[:, None] * (2 * side - 1) + np.arange(side)).ravel()
+            found[name] = torch.as_tensor(place[:, None] + place[::-1][None])
+            continue
         if name.endswith("running_var"):
             values = rng.uniform(0.5, 1.5, shape)
         elif len(shape) > 1 and "pos_embed" not in name:

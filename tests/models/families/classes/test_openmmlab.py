@@ -102,6 +102,7 @@ def test_published_files_are_known_by_their_tensors_alone(name: str, tmp_path: P
     fields = recognise(WeightsView(tmp_path / f"{name}.pth", shapes, {}))
     assert fields is not None
     head = name.partition("_")[0].removesuffix("-s5-d16")
+    head = "upernet" if "_upernet_" in name else head
     wanted = {"unet": "fcn", "setr": "setr-mla" if "_mla_" in name else "setr"}.get(head, head)
     assert fields["options"]["head"] == wanted
     data_set = next((own for word, own in {"ade20k": "ADE20K", "cityscapes": "Cityscapes"}.items() if word in name), "")

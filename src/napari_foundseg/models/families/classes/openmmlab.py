@@ -61,7 +61,9 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     facts = _checked(path, shapes, config)
     network = EncoderDecoder(shapes, facts)
-    network.load_state_dict({name: value.float() for name, value in without_counts(tensors).items()}, strict=False)
+    # The index of places in windows is computed, whatever the file has.
+    own = {name: value.float() for name, value in without_counts(tensors).items() if not name.endswith("_index")}
+    network.load_state_dict(own, strict=False)
     count = shapes[_LAST][0]
     names = _names(path, meta, count)
     row = row.model_copy(update={"classes": named_or_numbered(names, count)})
@@ -129,7 +131,7 @@ def _kinds(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, str]
             names = ", ".join(list(own.within(part))[:3]) or "none"
             raise CheckpointError(
                 f"{path} is a network of OpenMMLab with {what} that is not read ({part}: {names}…). What is read: "
-                f"{FAMILY.title}, on ResNet, U-Net, ViT or MiT."
+                f"{FAMILY.title}, on ResNet, U-Net, ViT, MiT or Swin."
             )
     return head, backbone
 
@@ -286,6 +288,6 @@ def _number(value: Any, default: float) -> float:
 def _backbone_title(backbone: str, shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Return what people call a backbone, such as ``ResNet-50``."""
     if backbone != "resnet":
-        return {"unet": "U-Net", "vit": "ViT", "mit": "MiT"}[backbone]
+        return {"unet": "U-Net", "vit": "ViT", "mit": "MiT", "swin": "Swin"}[backbone]
     convs = sum(re.fullmatch(r"backbone\.layer\d+\.\d+\.conv\d+\.weight", name) is not None for name in shapes)
     return f"ResNet-{convs + 2}"

@@ -36,8 +36,6 @@ class TransUNetClasses(PixelClasses):
 
     def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
         """Return the class of each pixel, (M, N)."""
-        from scipy import ndimage
-
         side = self.window
         whole = rgb.shape[:2]
         if whole == (side, side):

@@ -12,6 +12,7 @@ from napari_foundseg.models.nets.classes.openmmlab.facts import Facts
 from napari_foundseg.models.nets.classes.openmmlab.heads import HEADS, FpnNeck, MlaNeck, head_of
 from napari_foundseg.models.nets.classes.openmmlab.parts import Shapes, count_of, resized
 from napari_foundseg.models.nets.classes.openmmlab.resnet import ResNet
+from napari_foundseg.models.nets.classes.openmmlab.swin import SwinTransformer
 from napari_foundseg.models.nets.classes.openmmlab.transformers import MixTransformer, VisionTransformer
 from napari_foundseg.models.nets.classes.openmmlab.unet import UNet
 
@@ -21,16 +22,15 @@ __all__ = ["EncoderDecoder", "backbone_of"]
 _BACKBONES: dict[str, tuple[type[nn.Module], str]] = {
     "resnet": (ResNet, "layer1.0.conv1.weight"),
     "unet": (UNet, "decoder.0.upsample.interp_upsample.1.conv.weight"),
-    "vit": (VisionTransformer, "patch_embed.projection.weight"),
+    "vit": (VisionTransformer, "layers.0.ln1.weight"),
     "mit": (MixTransformer, "layers.0.0.projection.weight"),
+    "swin": (SwinTransformer, "stages.0.blocks.0.attn.w_msa.relative_position_bias_table"),
 }
 
 
 def backbone_of(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Return the name of a backbone by the names of its tensors; empty if it is none of these."""
-    known = [name for name, (_, mark) in _BACKBONES.items() if mark in shapes]
-    # Swin and its like begin as a ViT does.
-    return known[0] if known and not (known[0] == "vit" and "layers.0.ln1.weight" not in shapes) else ""
+    return next((name for name, (_, mark) in _BACKBONES.items() if mark in shapes), "")
 
 
 class EncoderDecoder(nn.Module):
