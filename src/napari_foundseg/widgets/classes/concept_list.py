@@ -72,7 +72,9 @@ class ConceptRow(QWidget):
             TextSettings.label_of("threshold"),
             TextSettings.help_of("threshold").split(". For")[0],
         )
-        self.threshold.changed.connect(lambda _value: self.moved.emit())
+        #: Whether the user has set the threshold: another model leaves it as it is.
+        self.own_threshold = False
+        self.threshold.changed.connect(self._threshold_moved)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 4)
         layout.setSpacing(2)
@@ -80,6 +82,16 @@ class ConceptRow(QWidget):
         layout.addWidget(self.threshold.native)
         layout.addWidget(self._add_details(examples))
         self._show_colour()
+
+    def use_threshold(self, value: float) -> None:
+        """Show the threshold of another method or model, unless the user has set one."""
+        if not self.own_threshold:
+            with self.threshold.changed.blocked():
+                self.threshold.value = value
+
+    def _threshold_moved(self, _value: float) -> None:
+        self.own_threshold = True
+        self.moved.emit()
 
     def value(self) -> dict[str, Any]:
         """Return the fields of `tasks.classes.concepts.Concept`."""
@@ -165,6 +177,7 @@ class ConceptList(QWidget):
         self._examples = examples
         self._fail = fail
         self._made = 0
+        self._threshold = _THRESHOLD
         self.rows: list[ConceptRow] = []
         self.add_button = QPushButton("Add a concept")
         self.add_button.setToolTip("Add a concept to find. To add several, separate them with semicolons.")
@@ -180,6 +193,7 @@ class ConceptList(QWidget):
         self._made += 1
         row = ConceptRow(class_colour(self._made), self._examples, self._fail)
         row.text.setText(text)
+        row.use_threshold(self._threshold)
         row.text.editingFinished.connect(lambda: self._split_row(row))
         row.moved.connect(self.moved)
         row.removed.connect(lambda: self._remove_row(row))
@@ -188,6 +202,22 @@ class ConceptList(QWidget):
         self._enable_removal()
         row.text.setFocus()
         return row
+
+    def use_threshold(self, value: float) -> None:
+        """Show the threshold of another method or model in rows where the user has set none."""
+        self._threshold = value
+        for row in self.rows:
+            row.use_threshold(value)
+
+    def replace(self, texts: list[str]) -> None:
+        """Show other concepts in place of those that are there; the colours begin anew."""
+        for row in list(self.rows):
+            self.rows.remove(row)
+            row.hide()
+            row.deleteLater()
+        self._made = 0
+        for text in texts:
+            self.add(text)
 
     def values(self) -> list[dict[str, Any]]:
         """Return the concepts."""
