@@ -34,6 +34,8 @@ class ExampleList(QWidget):
         A tooltip for each way.
     fail : callable
         Gets the error.
+    name : str
+        What people who hear the window are told that it is.
     """
 
     changed = Signal()
@@ -43,6 +45,7 @@ class ExampleList(QWidget):
         ways: dict[str, Callable[[], list[Example]]],
         help_texts: dict[str, str],
         fail: Callable[[FoundsegError], None],
+        name: str = "Examples",
     ) -> None:
         super().__init__()
         self.examples: list[Example] = []
@@ -54,13 +57,13 @@ class ExampleList(QWidget):
         self.pictures.setResizeMode(QListWidget.ResizeMode.Adjust)
         self.pictures.setSelectionMode(QListWidget.SelectionMode.ExtendedSelection)
         self.pictures.setFixedHeight(_SIDE + 28)
-        self.pictures.setAccessibleName("Examples")
-        self.pictures.setToolTip("Objects that show what to look for. They may come from several images.")
+        self.pictures.setAccessibleName(name)
+        self.pictures.setToolTip("Objects that show what is meant. They may come from several images.")
         self.buttons: dict[str, QPushButton] = {}
         line = QHBoxLayout()
-        for name, take in ways.items():
-            button = self.buttons[name] = QPushButton(name)
-            button.setToolTip(help_texts[name])
+        for way, take in ways.items():
+            button = self.buttons[way] = QPushButton(way)
+            button.setToolTip(help_texts[way])
             button.clicked.connect(lambda _checked=False, take=take: self._add(take))
             line.addWidget(button)
         self.remove_button = QPushButton("Remove")

@@ -35,6 +35,13 @@ _HELP = {
 }
 
 
+_HELP_NOT = {
+    "Add label": "Add the selected label of the selected Labels layer as an example of what is not meant: objects that "
+    "are more like it are left out.",
+    "Add box": "Add the selected rectangles of a Shapes layer, or all of them, as examples of what is not meant.",
+}
+
+
 class FindSimilarWidget(AutomaticWidget):
     """Find all objects that look like a few examples."""
 
@@ -48,7 +55,13 @@ class FindSimilarWidget(AutomaticWidget):
         ways = {"Add label": self._take_label, "Add box": self._take_boxes}
         self.examples = ExampleList(ways, _HELP, self.fail)
         self.examples.changed.connect(self._examples_changed)
-        return [labelled_row("Examples", self.examples), *super().input_rows()]
+        self.negatives = ExampleList(ways, _HELP_NOT, self.fail, "Not like these")
+        self.negatives.changed.connect(self._examples_changed)
+        return [
+            labelled_row("Examples", self.examples),
+            labelled_row("Not like", self.negatives),
+            *super().input_rows(),
+        ]
 
     def result_rows(self) -> list[QWidget]:
         """Return what can be done with the result."""
@@ -73,7 +86,8 @@ class FindSimilarWidget(AutomaticWidget):
         examples = tuple(self.examples.examples)
         if not examples:
             raise PromptError(_NO_EXAMPLE)
-        return self.task.inputs.parse({"examples": examples, **self.region.region_fields(target)})
+        shown = {"examples": examples, "negatives": tuple(self.negatives.examples)}
+        return self.task.inputs.parse({**shown, **self.region.region_fields(target)})
 
     def derived(self, segmentation: Segmentation, settings: Settings) -> Segmentation:
         """Keep the proposals that match well enough."""

@@ -69,6 +69,8 @@ class CaptionRow(QWidget):
             self._fail(error)
             return
         self.caption = text
+        # A long one is shown from its beginning.
+        self.text.setCursorPosition(0)
         self._take([phrase.text for phrase in phrases])
 
 
