@@ -48,6 +48,24 @@ def test_labels_are_tracked_and_written_in_all_formats(film: Film, tmp_path: Pat
         assert (tmp_path / "02_RES" / name).read_bytes() == (tmp_path / "01_RES" / name).read_bytes()
 
 
+def test_a_folder_of_the_challenge_is_read_back(film: Film, tmp_path: Path) -> None:
+    fs.write_tracks(tmp_path / "01_RES", film.truth, film.parents)
+    done = call(tmp_path / "01_RES", "--keep-ids", "--out", tmp_path / "b.tif", "--out", tmp_path / "02_RES")
+    assert done.exit_code == 0, done.output
+    assert np.array_equal(tifffile.imread(tmp_path / "b.tif"), film.truth)
+    table = pd.read_csv(tmp_path / "b.csv").set_index("label")
+    assert {int(a): int(b) for a, b in table["parent"].items() if b} == film.parents
+    for path in (tmp_path / "01_RES").iterdir():
+        assert (tmp_path / "02_RES" / path.name).read_bytes() == path.read_bytes()
+    inside = call(tmp_path / "01_RES", "--keep-ids", "--out", tmp_path / "01_RES", "--overwrite")
+    assert isinstance(inside.exception, fs.FoundsegError)
+    assert np.array_equal(fs.track(tmp_path / "01_RES").labels > 0, film.truth > 0)
+    (tmp_path / "01_RES" / "res_track.txt").write_text("1 2 x\n")
+    broken = call(tmp_path / "01_RES", "--keep-ids", "--out", tmp_path / "c.geff")
+    assert "L B E P" in str(broken.exception)
+    assert not (tmp_path / "c.geff").exists()
+
+
 def test_nothing_of_others_is_replaced(film: Film, tmp_path: Path) -> None:
     labels = tmp_path / "cells_labels.tif"
     tifffile.imwrite(labels, film.truth)

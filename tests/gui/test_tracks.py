@@ -11,9 +11,11 @@ from napari.layers import Labels, Tracks
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
+import napari_foundseg as fs
 from napari_foundseg.widgets.layers.object_features import indexed_features
+from napari_foundseg.widgets.layers.result_layers import object_features
 from napari_foundseg.widgets.tracks.track_dock import TrackWidget
-from napari_foundseg.widgets.tracks.tracks_layer import tracks_layer_of
+from napari_foundseg.widgets.tracks.tracks_layer import show_result_tracks, tracks_layer_of
 from tests.support.drawn_films import Film, draw_film
 from tests.support.waits import wait_for_posted
 
@@ -186,3 +188,17 @@ def test_cancel_changes_nothing_and_leaves_the_form_ready(qtbot: Any, viewer: An
     wait_for_posted(qtbot)
     assert len(viewer.layers) == 1
     track(qtbot, viewer, form)
+
+
+def test_a_result_whose_axes_were_named_in_the_form_has_lines_too(qtbot: Any, viewer: Any, film: Film) -> None:
+    found = fs.track(film.truth)
+    layer = viewer.add_labels(found.labels, features=object_features(found), name="cells")
+    show_result_tracks(viewer, layer, found)
+    qtbot.waitUntil(lambda: tracks_layer_of(viewer, layer) is not None)
+    tracks = tracks_layer_of(viewer, layer)
+    assert tracks is not None
+    for row in tracks.data[::9]:
+        rows, columns = np.nonzero(found.labels[int(row[1])] == row[0])
+        np.testing.assert_allclose(row[2:], [rows.mean(), columns.mean()])
+    show_result_tracks(viewer, layer, fs.Segmentation(found.labels, found.table.drop(columns="parent")))
+    assert tracks_layer_of(viewer, layer) is None

@@ -20,7 +20,11 @@ __all__ = ["track"]
 
 def track(
     labels: Annotated[
-        Path, typer.Argument(help="Labels file with a time axis: the objects of each frame.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Labels file with a time axis, or a folder of the Cell Tracking Challenge: the objects of each frame.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         list[Path],
@@ -48,7 +52,7 @@ def track(
     keep_ids: Annotated[
         bool,
         typer.Option(
-            "--keep-ids", help="The ids are tracks already, with parents in the table beside the labels: write them."
+            "--keep-ids", help="The ids are tracks already, with parents in the table beside or among them: write them."
         ),
     ] = False,
     overwrite: Annotated[
@@ -73,7 +77,7 @@ def track(
     sizes, units = spacing_of(spacing)
     film = film_labels(labels, axes, sizes, units)
     if keep_ids:
-        table = _known_parents(labels)
+        table = _known_parents(labels) if film.table is None else film.table
         for path in out:
             _write(path, film, film.data, table, overwrite=overwrite)
         return
@@ -111,6 +115,9 @@ def _known_parents(labels: Path) -> pd.DataFrame | None:
 
 def _write(path: Path, film: FilmLabels, pixels: Any, table: pd.DataFrame | None, *, overwrite: bool) -> None:
     """Write tracks to one file or folder; those of a lazy film are written frame by frame where the format can."""
+    import numpy as np
+
+    from napari_foundseg.core.films.film_frames import film_frames, write_frames
     from napari_foundseg.io.naming import table_path
     from napari_foundseg.io.tracks.track_files import check_tracks_place, is_tracks_name, write_tracks
     from napari_foundseg.io.writers import write_labels, write_table
@@ -122,7 +129,8 @@ def _write(path: Path, film: FilmLabels, pixels: Any, table: pd.DataFrame | None
         for note in notes:
             console.print(note, markup=False, highlight=False, soft_wrap=True)
     else:
-        whole = pixels.labels() if hasattr(pixels, "labels") else pixels
+        whole = np.empty(pixels.shape, pixels.dtype)
+        write_frames(whole, film.axes, film_frames(pixels, film.axes))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_labels(path, whole, film.axes, film.spacing, film.units)
         if table is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -16,8 +16,12 @@ from napari_foundseg.core.films.track_labels import TrackedFilm, track_film
 from napari_foundseg.core.films.tracking import TrackRule
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.io.tracks.ctc_reader import is_ctc_folder, read_ctc
 from napari_foundseg.tasks.settings import Progress, Settings, ignore_progress
 from napari_foundseg.tasks.tracks.tracked import track_record, track_segmentation, with_track_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["FilmLabels", "TrackSettings", "film_labels", "track", "tracked_film", "tracked_result"]
 
@@ -51,6 +55,8 @@ class FilmLabels:
         self.units = dict(units or {})
         #: The file that it is in.
         self.source: Path | None = None
+        #: The tracks that are known of it, with their parents.
+        self.table: pd.DataFrame | None = None
         check_film(axes, tuple(data.shape))
         if np.dtype(data.dtype).kind not in "bui":
             raise DTypeError(
@@ -65,6 +71,12 @@ def film_labels(
     units: dict[str, str] | None = None,
 ) -> FilmLabels:
     """Return the label image that an array or a file stands for; without axes, an array is TYX or TZYX."""
+    if isinstance(labels, str | Path) and is_ctc_folder(Path(labels)):
+        masks, table = read_ctc(Path(labels))
+        given = FilmLabels(masks, "TZYX" if len(masks.shape) == 4 else "TYX", spacing, units)
+        given.source = Path(labels)
+        given.table = table
+        return given
     if isinstance(labels, str | Path):
         from napari_foundseg.io.readers import open_stored
 
@@ -127,8 +139,8 @@ def track(
     ----------
     labels : array-like of int, or Segmentation, or str or Path
         Objects of each frame, ``(T, Y, X)`` or ``(T, Z, Y, X)``; their ids need not go on from frame to frame. A lazy
-        array, or a file that can be read in parts, is read one frame at a time. The classes and scores of a
-        `Segmentation` are kept, and only objects of one class are linked.
+        array, or a file that can be read in parts, is read one frame at a time, and so is a folder of the Cell Tracking
+        Challenge. The classes and scores of a `Segmentation` are kept, and only objects of one class are linked.
     axes : str, optional
         A letter for each axis, such as ``"TYX"`` or ``"YXT"``; by default those of the file or the result, of an array
         ``TYX`` or ``TZYX``.

@@ -135,7 +135,17 @@ def show_result_tracks(
         if isinstance(result, Exception):
             say(f"The lines of the tracks could not be drawn: {result}")
 
-    update_tracks(viewer, layer, then, layer_axes(layer).find("T"))
+    update_tracks(viewer, layer, then, _time_axis(layer, found))
+
+
+def _time_axis(layer: Labels, found: Segmentation) -> int:
+    """Return the axis of a layer that is time in its result: the user may have named the axes in the form."""
+    letters = layer_axes(layer)
+    known = str(found.provenance.get("image", {}).get("axes", ""))
+    if "C" in letters and len(known) == len(letters) - 1:
+        at = letters.index("C")
+        known = f"{known[:at]}C{known[at:]}"
+    return (known if len(known) == len(letters) else letters).index("T")
 
 
 def draw_tracks(
