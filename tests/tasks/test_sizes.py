@@ -137,6 +137,24 @@ def test_a_stack_whose_objects_change_their_size_says_so() -> None:
     assert "far larger or smaller" not in " ".join(notes_of(own.provenance))
 
 
+@pytest.mark.parametrize("axes", ["TYX", "ZYX"])
+def test_a_stack_that_bleaches_is_seen_in_its_last_slice_too(axes: str) -> None:
+    places = [(60.0 + 60 * i, 60.0 + 60 * j, 30.0) for i in range(3) for j in range(3)]
+    image, truth = discs(256, places, noise=0.0)
+    film = np.stack([100 + 20 * share * image for share in np.geomspace(1, 0.05, 6)])
+    film += np.random.default_rng(0).normal(0, 2, film.shape)
+    found = fs.automatic(fs.Image(film.astype(np.uint16), axes), link="none")
+    for labels in (found.labels[0], found.labels[5]):
+        assert match_objects(truth, labels).precision[0] > 0.95
+    assert "brightness falls to 5" in " ".join(notes_of(found.provenance))
+    # What was seen before is seen by records of then.
+    kept = fs.Image(film.astype(np.uint16), axes, normalisation=fs.Percentile(outliers="kept"))
+    assert kept.limits_of((0,)) == kept.limits_of((5,))
+    # Objects that end do not brighten what is empty.
+    ends = np.stack([film[0], film[0], film[0], film[5] * 0 + 100 + np.random.default_rng(1).normal(0, 2, (256, 256))])
+    assert not fs.automatic(fs.Image(ends.astype(np.uint16), axes), link="none").labels[3].any()
+
+
 def test_what_is_burnt_in_and_dust_do_not_hide_the_objects() -> None:
     places = [(60.0 + 60 * i, 60.0 + 60 * j, 30.0) for i in range(3) for j in range(3)]
     image, truth = discs(256, places)

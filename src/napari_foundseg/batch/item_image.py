@@ -91,12 +91,13 @@ def _slice(stack: Image, index: tuple[int, ...]) -> Image:
         raise AxesError(f"There is no slice {index}: axes {stack.slice_axes!r} have {shape} slices.")
     at = dict(zip(stack.slice_axes, index, strict=True))
     axes = str(stack.axes)
+    low, high = stack.limits_of(index)
     plane = stack.levels[0][tuple(at.get(axis, slice(None)) for axis in axes)]
     return Image(
         plane,
         "".join(axis for axis in axes if axis not in at),
         stack.channels or None,
-        Limits(low=stack.limits[0], high=stack.limits[1]),
+        Limits(low=low, high=high),
         {axis: size for axis, size in stack.spacing.items() if axis not in at},
         {axis: unit for axis, unit in stack.units.items() if axis not in at},
         stack.source,

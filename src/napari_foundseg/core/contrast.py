@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from napari_foundseg.core.declared_fields import Declared
+from napari_foundseg.core.pixels.fading import Fading
 from napari_foundseg.core.pixels.outliers import BurntIn, burnt_in_pixels, find_burnt_in, typical_limit
 
 __all__ = [
@@ -125,6 +126,8 @@ class FoundLimits:
         What may be wrong with the limits where nothing is found; empty if nothing is odd.
     burnt_in : BurntIn, optional
         A scale bar, frame or mark that the ground is to stand for.
+    fading : Fading, optional
+        The limits of each slice, where the brightness decays from one to the next.
     """
 
     low: float
@@ -132,6 +135,7 @@ class FoundLimits:
     mended: str = ""
     suspicion: str = ""
     burnt_in: BurntIn | None = None
+    fading: Fading | None = None
 
 
 def describe_normalisation(normalisation: Percentile | AsIs | MinMax | Limits | CTWindow) -> str:

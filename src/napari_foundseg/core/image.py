@@ -38,10 +38,11 @@ from napari_foundseg.core.pixels.channels import (
     is_rgb,
 )
 from napari_foundseg.core.pixels.colour import ColourRule, FoundColour, find_colour
+from napari_foundseg.core.pixels.fading import Fading, find_fading
 from napari_foundseg.core.pixels.grey_limits import measure_limits
 from napari_foundseg.core.pixels.outliers import BurntIn, burnt_in_pixels
 from napari_foundseg.core.pixels.reading import read_slice
-from napari_foundseg.core.pixels.sampling import flat, sample_planes
+from napari_foundseg.core.pixels.sampling import flat, sample_planes, sampled_slices
 from napari_foundseg.core.pixels.sliced_array import SlicedArray
 
 __all__ = ["Image"]
@@ -264,7 +265,52 @@ class Image(SlicedArray):
         shows_as_it_is = isinstance(self.normalisation, Limits | CTWindow) or (
             isinstance(self.normalisation, AsIs) and self.is_photograph
         )
-        return measure_limits(self._planes, self.normalisation, self.limits if shows_as_it_is else None)
+        found, doubts = measure_limits(self._planes, self.normalisation, self.limits if shows_as_it_is else None)
+        fading = None if shows_as_it_is else self._find_fading()
+        if fading is None:
+            return found, doubts
+        words = (
+            f"The brightness falls to {100 * fading.share:.2g} % from the first to the last slice: each has contrast "
+        )
+        mended = " ".join(filter(None, (found.mended, f"{words}limits of its own.")))
+        return replace(found, fading=fading, mended=mended), doubts
+
+    def _find_fading(self) -> Fading | None:
+        """Return the limits of the slices of a grey stack whose brightness decays along its one axis."""
+        normalisation = self.normalisation or Percentile()
+        if not isinstance(normalisation, Percentile) or normalisation.outliers == "kept" or self.dtype == bool:
+            return None
+        lengths = {axis: n for axis, n in zip(self.slice_axes, self.slice_shape, strict=True) if n > 1}
+        if len(lengths) != 1:
+            return None
+        ((axis, length),) = lengths.items()
+        planes, _ = self._planes()
+        at = sampled_slices(length)
+        if len(at) != len(planes):
+            return None
+        return find_fading(planes, at.tolist(), normalisation.low, normalisation.high, in_time=axis == "T")
+
+    @property
+    def fading(self) -> Fading | None:
+        """The limits of each slice of a stack whose brightness decays; known once `limits` are."""
+        return self._measured[0].fading if "_measured" in vars(self) else None
+
+    def limits_of(self, index: tuple[int, ...]) -> tuple[float, float]:
+        """Return the grey values of a slice that become 0 and 255: those of the stack, unless its brightness decays.
+
+        Parameters
+        ----------
+        index : tuple of int
+            The slice, one number for each of `slice_axes`.
+
+        Returns
+        -------
+        tuple of float
+            The two values.
+        """
+        limits = self.limits
+        fading = self.fading
+        return limits if fading is None else fading.limits(max(index, default=0))
 
     def raw(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[Any]:
         """Return the pixels of one slice, or of a box in it, as they are.
@@ -298,7 +344,7 @@ class Image(SlicedArray):
         (M, N, 3) ndarray of uint8
             Grey images have three equal channels.
         """
-        limits = self.limits
+        limits = self.limits_of(index)
         grey = to_uint8(self._without_burnt_in(self.raw(index, box)), *limits)
         if grey.ndim == 2:
             grey = grey[..., None]

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from napari_foundseg.core.contrast import FoundLimits, Normalisation
 from napari_foundseg.core.errors import BadImageError, FoundsegError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.fading import Fading
 from napari_foundseg.core.pixels.outliers import BurntIn
 
 __all__ = ["Index", "PlaneStore", "SentImage", "describe", "plane_key", "read_plane"]
@@ -88,6 +89,7 @@ def describe(image: Image, fingerprint: str) -> dict[str, Any]:
         "source": image.source,
         "limits": image.limits,
         "burnt_in": image.burnt_in,
+        "fading": image.fading,
         "doubts": image.known_doubts,
         "suspicion": image.suspicion if "_measured" in vars(image) else "",
         "fingerprint": fingerprint,
@@ -110,8 +112,13 @@ class SentImage(Image):
         rest = dict(described)
         limits = tuple(rest.pop("limits"))
         burnt_in = rest.pop("burnt_in")
+        fading = rest.pop("fading")
         found = FoundLimits(
-            limits[0], limits[1], suspicion=rest.pop("suspicion"), burnt_in=burnt_in and BurntIn(*burnt_in)
+            limits[0],
+            limits[1],
+            suspicion=rest.pop("suspicion"),
+            burnt_in=burnt_in and BurntIn(*burnt_in),
+            fading=fading and Fading(*map(tuple, fading)),
         )
         measured = found, rest.pop("doubts")
         fingerprint = rest.pop("fingerprint")

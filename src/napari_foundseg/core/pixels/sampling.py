@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["flat", "is_flat", "sample_planes"]
+__all__ = ["flat", "is_flat", "sample_planes", "sampled_slices"]
 
 #: Pixels looked at for percentiles: enough for 0.1 % accuracy, few enough to be read from a lazy stack.
 _SAMPLE_PIXELS = 1 << 20
@@ -38,7 +38,7 @@ def sample_planes(
     slices = most // sizes[level] if most else _SAMPLE_SLICES
     if not slices:
         return [], (0.0, 1.0)
-    chosen = [indices[i] for i in np.unique(np.linspace(0, len(indices) - 1, slices).round().astype(int))]
+    chosen = [indices[i] for i in sampled_slices(len(indices), slices)]
     planes = _readable(chosen, lambda index: read(level, index))
     pixels = sum(p.shape[0] * p.shape[1] for p in planes)
     step = 1 if most else max(1, int(np.ceil(np.sqrt(pixels / _SAMPLE_PIXELS))))
@@ -47,6 +47,11 @@ def sample_planes(
         ends = [(p.min(), p.max()) for p in finite if p.size]
     whole = (float(min(a for a, _ in ends)), float(max(b for _, b in ends))) if ends else (0.0, 1.0)
     return [p[::step, ::step] for p in planes], whole
+
+
+def sampled_slices(count: int, slices: int = _SAMPLE_SLICES) -> NDArray[np.int64]:
+    """Return the numbers of some of `count` slices, spread evenly."""
+    return np.unique(np.linspace(0, count - 1, slices).round().astype(np.int64))
 
 
 def _readable(

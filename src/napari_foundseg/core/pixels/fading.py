@@ -1,0 +1,77 @@
+"""Stacks whose brightness decays, as a film bleaches: each slice has contrast limits of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Fading", "find_fading"]
+
+#: By what factor the contrast falls from the first to the last slice at least.
+_LEAST = 2.5
+#: Correlation of slice and logarithm of the contrast, at most: of films, and of other stacks, whose objects may end.
+_IN_TIME = -0.9
+_ELSEWHERE = -0.975
+#: Fewer slices tell nothing.
+_FEWEST = 4
+#: Standard deviations of noise that the contrast of a slice has at least, so that empty ones stay dark.
+_NOISE = 10.0
+
+
+class Fading(NamedTuple):
+    """The contrast limits of some slices of a stack; between them they are interpolated."""
+
+    #: Number of each slice.
+    at: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def limits(self, number: int) -> tuple[float, float]:
+        """Return the limits of a slice."""
+        low = float(np.interp(number, self.at, self.low))
+        ranges = np.log(np.subtract(self.high, self.low))
+        return low, low + float(np.exp(np.interp(number, self.at, ranges)))
+
+    @property
+    def share(self) -> float:
+        """What is left of the contrast in the last slice."""
+        return (self.high[-1] - self.low[-1]) / (self.high[0] - self.low[0])
+
+
+def find_fading(
+    planes: Sequence[NDArray[Any]], at: Sequence[float], low: float, high: float, *, in_time: bool
+) -> Fading | None:
+    """Find out whether the brightness of a stack decays from slice to slice.
+
+    Parameters
+    ----------
+    planes : sequence of (M, N) ndarray
+        Grey values of some slices, in their order.
+    at : sequence of float
+        Number of each.
+    low, high : float
+        Percentiles that give the limits.
+    in_time : bool
+        Whether it is a film.
+
+    Returns
+    -------
+    Fading or None
+        None where it does not.
+    """
+    if len(planes) < _FEWEST or any(plane.ndim != 2 or min(plane.shape) < 3 for plane in planes):
+        return None
+    values = [plane.astype(np.float64) for plane in planes]
+    if not all(np.isfinite(plane).all() for plane in values):
+        return None
+    ends = np.array([np.percentile(plane, (low, high)) for plane in values])
+    noise = np.array([np.median(np.abs(np.diff(plane, 2, axis=1))) / (0.6745 * np.sqrt(6)) for plane in values])
+    ranges = np.maximum(ends[:, 1] - ends[:, 0], _NOISE * noise)
+    if (ranges <= 0).any() or ranges[0] < _LEAST * ranges[-1]:
+        return None
+    if np.corrcoef(at, np.log(ranges))[0, 1] > (_IN_TIME if in_time else _ELSEWHERE):
+        return None
+    return Fading(tuple(map(float, at)), tuple(map(float, ends[:, 0])), tuple(map(float, ends[:, 0] + ranges)))
