@@ -213,7 +213,7 @@ def test_noun_phrases_of_captions(caption: str, phrases: list[str]) -> None:
     ],
 )
 def test_captions_that_cannot_be_read_are_named(caption: str, message: str) -> None:
-    with pytest.raises(PromptError, match=message):
+    with pytest.raises(PromptError, match=f"^caption: .*{message}"):
         TextInputs.parse({"caption": caption})
 
 

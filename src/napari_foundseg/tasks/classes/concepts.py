@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -111,7 +112,16 @@ class TextInputs(Region):
     @classmethod
     def _from_caption(cls, value: Any) -> Any:
         if isinstance(value, Mapping) and value.get("caption") and not value.get("concepts"):
-            return {**value, "concepts": [phrase.text for phrase in noun_phrases(str(value["caption"]))]}
+            with suppress(PromptError):  # which the check of the caption itself raises again
+                return {**value, "concepts": [phrase.text for phrase in noun_phrases(str(value["caption"]))]}
+            return {**value, "concepts": ["caption"]}
+        return value
+
+    @field_validator("caption", mode="after")
+    @classmethod
+    def _readable(cls, value: str | None) -> str | None:
+        if value:
+            noun_phrases(value)
         return value
 
     @field_validator("concepts", mode="before")
