@@ -96,7 +96,8 @@ class CorrectWidget(LabelsDock):
         )
 
     def _add_words(self, words: str) -> None:
-        self.state.setText(f"{self.state.text()} {words}")
+        if words:
+            self.state.setText(f"{self.state.text().removesuffix('.')}. {words}")
 
     def smooth(self) -> None:
         """Round off the outlines of the chosen objects."""
