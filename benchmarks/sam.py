@@ -41,7 +41,7 @@ from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.loading import load_model
-from napari_foundseg.models.protocols import GridOptions
+from napari_foundseg.models.protocols.objects import GridOptions
 from napari_foundseg.models.sam.sam_embedding import SamEmbedding
 from napari_foundseg.models.sam.sam_model import SamModel
 from napari_foundseg.tasks import TASKS

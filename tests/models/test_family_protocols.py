@@ -27,12 +27,13 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.abilities import members_of, protocol_named
 from napari_foundseg.models.catalog import packaged
-from napari_foundseg.models.class_protocols import ConceptQuery, Grouping, PanopticOptions
 from napari_foundseg.models.families import family_module, family_names
-from napari_foundseg.models.frame_protocols import FramePrompt
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
-from napari_foundseg.models.protocols import OPTIONAL, GridOptions
+from napari_foundseg.models.protocols.classes import Grouping, PanopticOptions
+from napari_foundseg.models.protocols.frames import FramePrompt
+from napari_foundseg.models.protocols.objects import OPTIONAL, GridOptions
+from napari_foundseg.models.protocols.words import ConceptQuery
 from napari_foundseg.tasks.task_models import tasks_for
 from tests.support import tiny_checkpoints
 

@@ -16,10 +16,10 @@ from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, PromptError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.class_protocols import ConceptQuery
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.kept_models import model_bytes
 from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.protocols.words import ConceptQuery
 from napari_foundseg.models.sam.sam2_model import stretched
 from napari_foundseg.tasks import text
 from napari_foundseg.tasks.classes.concept_search import ConceptSettings, search_concepts

@@ -23,7 +23,7 @@ from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.nets.sam.sam_build import build_sam
 from napari_foundseg.models.nets.sam.tiny_vit import TinyViT
 from napari_foundseg.models.nets.sam.unetr import Unetr
-from napari_foundseg.models.protocols import GridOptions
+from napari_foundseg.models.protocols.objects import GridOptions
 from napari_foundseg.models.store import state, weights
 from tests.support.small_sam import SMALL, randomised, small_sam
 

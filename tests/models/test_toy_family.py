@@ -29,7 +29,7 @@ from scipy import ndimage
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.family import Family, Package
 from napari_foundseg.models.files.checkpoints import read_tensors
-from napari_foundseg.models.protocols import Candidates
+from napari_foundseg.models.protocols.objects import Candidates
 
 FAMILY = Family(
     rank=15,

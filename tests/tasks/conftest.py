@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.protocols import Candidates, GridOptions
+from napari_foundseg.models.protocols.objects import Candidates, GridOptions
 
 
 def _true_maps(truth: NDArray[Any]) -> NDArray[np.uint8]:

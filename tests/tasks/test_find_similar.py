@@ -11,9 +11,9 @@ from skimage.measure import label
 import napari_foundseg as fs
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.models.class_protocols import ConceptQuery, GroundedBoxes
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.protocols.words import ConceptQuery, GroundedBoxes
 from napari_foundseg.tasks import find_similar
 from napari_foundseg.tasks.classes.concepts import TextInputs
 from napari_foundseg.tasks.find_similar import ExemplarSettings, FeatureSettings, GuidedSettings, SimilarInputs

@@ -16,7 +16,7 @@ from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
-from napari_foundseg.models.protocols import Candidates
+from napari_foundseg.models.protocols.objects import Candidates
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.prompt import PromptInputs, PromptSettings, slices
 

@@ -14,8 +14,8 @@ import napari_foundseg as fs
 from napari_foundseg.core.errors import AxesError, BadImageError, Cancelled, PromptError, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.models.frame_protocols import FrameMasks
 from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.protocols.frames import FrameMasks
 from napari_foundseg.tasks import TASKS
 from tests.support.drawn_stacks import draw_stack, middle_slice
 

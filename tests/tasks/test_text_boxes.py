@@ -16,7 +16,7 @@ from napari_foundseg.core.contrast import Limits
 from napari_foundseg.core.errors import FoundsegError, PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.models import catalog
-from napari_foundseg.models.class_protocols import GroundedBoxes
+from napari_foundseg.models.protocols.words import GroundedBoxes
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.classes.box_search import BoxSettings, boxes_above
 from napari_foundseg.tasks.classes.concepts import NamedBox, TextInputs

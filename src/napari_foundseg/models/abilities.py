@@ -6,10 +6,10 @@ import inspect
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from napari_foundseg.models import class_protocols, frame_protocols, protocols
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.out_of_memory import Fallbacks
-from napari_foundseg.models.protocols import OPTIONAL, MemoryRescue
+from napari_foundseg.models.protocols import classes, frames, objects, words
+from napari_foundseg.models.protocols.objects import OPTIONAL, MemoryRescue
 
 __all__ = ["check_model", "fallbacks_of", "members_of", "protocol_named"]
 
@@ -20,7 +20,7 @@ _fallbacks: WeakKeyDictionary[Any, Fallbacks] = WeakKeyDictionary()
 
 def protocol_named(name: str) -> type | None:
     """Return the protocol of a name, None if it is not one of this package."""
-    for module in (protocols, class_protocols, frame_protocols):
+    for module in (objects, classes, words, frames):
         if name in module.__all__:
             found: type = vars(module)[name]
             return found
@@ -40,7 +40,7 @@ def check_model(model: Any, row: CatalogRow) -> None:
         if missing := sorted(name for name in members_of(protocol) if not _has(model, name)):
             raise TypeError(
                 f"The model family {row.family} offers {protocol.__name__} for {row.name}, but {type(model).__name__} "
-                f"lacks {', '.join(missing)}: see models/{protocol.__module__.rpartition('.')[2]}.py."
+                f"lacks {', '.join(missing)}: see models/protocols/{protocol.__module__.rpartition('.')[2]}.py."
             )
 
 

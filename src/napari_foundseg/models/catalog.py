@@ -62,7 +62,7 @@ class CatalogRow(Declared):
     family: str
     """Name of the model family that loads it, a module below `models.families`."""
     protocols: tuple[str, ...]
-    """Protocols of `models.protocols` and `models.class_protocols` that it implements."""
+    """Protocols of `models.protocols` that it implements."""
     file: str = ""
     """Weights file, or folder with weights: relative to this package or to `models_folder`, or a full path."""
     source: str = ""

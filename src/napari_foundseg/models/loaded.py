@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_protocols import GroundedBoxes
 from napari_foundseg.models.class_sets import stuff_of
+from napari_foundseg.models.protocols.words import GroundedBoxes
 
 __all__ = ["Loaded", "LoadedClasses", "LoadedWords", "class_table", "grounded_boxes", "pad_thin"]
 

@@ -21,7 +21,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.protocols import Clustering, FeatureExtractor
+from napari_foundseg.models.protocols.objects import Clustering, FeatureExtractor
 from napari_foundseg.tasks.classes.class_results import assembled, each_slice, of_classes
 from napari_foundseg.tasks.classes.refining import Refiner
 from napari_foundseg.tasks.provenance import record

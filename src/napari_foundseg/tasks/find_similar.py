@@ -25,8 +25,8 @@ from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.class_protocols import ConceptMasks, ExampleBoxes
-from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.models.protocols.objects import FeatureExtractor
+from napari_foundseg.models.protocols.words import ConceptMasks, ExampleBoxes
 from napari_foundseg.tasks import automatic
 from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.automatic_settings import AutomaticInputs, DecoderSettings

@@ -25,8 +25,8 @@ from napari_foundseg.core.masks import Box
 from napari_foundseg.core.object_table import named_classes, object_table
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.class_protocols import RegionText, TextEncoder, TextImage
 from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.protocols.words import RegionText, TextEncoder, TextImage
 from napari_foundseg.tasks.classes.region_names import grown_box, joined_probabilities, region_probabilities, softmax
 from napari_foundseg.tasks.label_image import LabelInputs
 from napari_foundseg.tasks.provenance import record

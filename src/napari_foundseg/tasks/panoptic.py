@@ -23,7 +23,7 @@ from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.object_table import named_classes
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.class_protocols import CentreOffsets, PanopticOptions
+from napari_foundseg.models.protocols.classes import CentreOffsets, PanopticOptions
 from napari_foundseg.tasks import automatic
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
 from napari_foundseg.tasks.classes.class_results import Output, assembled, each_slice, in_windows, with_output

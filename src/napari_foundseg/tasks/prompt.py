@@ -29,7 +29,7 @@ from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.protocols import Promptable
+from napari_foundseg.models.protocols.objects import Promptable
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Inputs, Progress, Settings, Task

@@ -16,7 +16,7 @@ from napari_foundseg.models.families import families, family_names
 from napari_foundseg.models.family import installed_version
 
 if TYPE_CHECKING:
-    from napari_foundseg.models.protocols import Model
+    from napari_foundseg.models.protocols.objects import Model
     from napari_foundseg.tasks.run_request import RunRequest
 
 __all__ = ["record", "versions"]

@@ -15,7 +15,7 @@ from napari_foundseg.core.classes.panoptic import Panoptic
 from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.class_protocols import SemanticClasses, View, ViewClasses
+from napari_foundseg.models.protocols.classes import SemanticClasses, View, ViewClasses
 from napari_foundseg.tasks.classes.class_results import assembled, each_slice, in_windows, of_classes
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices

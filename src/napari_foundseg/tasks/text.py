@@ -22,7 +22,7 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.class_protocols import TextMaps
+from napari_foundseg.models.protocols.words import TextMaps
 from napari_foundseg.tasks.classes.box_search import BoxSettings, derive_boxes, search_boxes
 from napari_foundseg.tasks.classes.class_results import assembled_in, each_slice
 from napari_foundseg.tasks.classes.concept_search import (

@@ -17,8 +17,8 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.catalog import packaged, save_row
 from napari_foundseg.models.families.language import sam3
-from napari_foundseg.models.frame_protocols import FrameMasks, FramePrompt
 from napari_foundseg.models.importing import import_model
+from napari_foundseg.models.protocols.frames import FrameMasks, FramePrompt
 from napari_foundseg.models.sam.sam2_checkpoint import load_network
 from napari_foundseg.models.sam.sam2_frames import Sam2FrameModel
 from napari_foundseg.models.sam.sam2_layout import HIERAS, Hiera

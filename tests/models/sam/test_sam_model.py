@@ -11,7 +11,7 @@ from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models.device import half_precision
-from napari_foundseg.models.protocols import GridOptions
+from napari_foundseg.models.protocols.objects import GridOptions
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ class _Discs:
         return np.stack([inside, far, far]).astype(np.float32)
 
     def decode(self, embedding: Any, prompts: Sequence[fs.Prompt], *, multimask: bool) -> list[Any]:
-        from napari_foundseg.models.protocols import Candidates
+        from napari_foundseg.models.protocols.objects import Candidates
 
         assert not multimask
         self.asked += [embedding.shape] * len(prompts)

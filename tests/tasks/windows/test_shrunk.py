@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.protocols import Candidates
+from napari_foundseg.models.protocols.objects import Candidates
 from napari_foundseg.tasks.windows.shrunk import Shrunk
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.frame_protocols import FramePrompt
+from napari_foundseg.models.protocols.frames import FramePrompt
 
 __all__ = ["merged_prompts", "stands_alone"]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_foundseg.models.nets.sam.mask_enlargement import Enlarger
-    from napari_foundseg.models.protocols import GridOptions
+    from napari_foundseg.models.protocols.objects import GridOptions
 
 __all__ = ["stable_masks"]
 

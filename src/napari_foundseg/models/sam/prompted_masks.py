@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.out_of_memory import Fallbacks, with_fallbacks
-from napari_foundseg.models.protocols import Candidates, GridOptions
+from napari_foundseg.models.protocols.objects import Candidates, GridOptions
 from napari_foundseg.models.sam.grid_masks import stable_masks
 from napari_foundseg.models.sam.sam_embedding import SamEmbedding
 

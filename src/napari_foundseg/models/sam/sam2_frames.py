@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.frame_protocols import FrameMasks, FramePrompt
+from napari_foundseg.models.protocols.frames import FrameMasks, FramePrompt
 from napari_foundseg.models.sam.frame_prompts import merged_prompts, stands_alone
 from napari_foundseg.models.sam.sam2_model import CORNERS, Sam2Model
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.models.device import half_precision
-from napari_foundseg.models.protocols import GridOptions
+from napari_foundseg.models.protocols.objects import GridOptions
 from napari_foundseg.models.sam.prompted_masks import PromptedMasks, trusted
 from napari_foundseg.models.sam.sam_embedding import SamEmbedding
 

@@ -16,7 +16,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.core.suppression import suppress
-from napari_foundseg.models.class_protocols import Grounded
+from napari_foundseg.models.protocols.words import Grounded
 from napari_foundseg.tasks.classes.class_results import each_slice
 from napari_foundseg.tasks.classes.concept_search import (
     assemble_concepts,

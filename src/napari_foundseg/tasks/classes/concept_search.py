@@ -16,7 +16,7 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask, intersection, iou
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.class_protocols import ConceptMasks, ConceptQuery
+from napari_foundseg.models.protocols.words import ConceptMasks, ConceptQuery
 from napari_foundseg.tasks.classes.class_results import assembled_in, each_slice
 from napari_foundseg.tasks.classes.concepts import TextInputs
 from napari_foundseg.tasks.classes.searched_windows import SearchedWindows

@@ -14,7 +14,7 @@ from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import PromptError, SettingsError
 from napari_foundseg.core.pixels.png_text import picture_of, png_text
-from napari_foundseg.models.class_protocols import TextMaps
+from napari_foundseg.models.protocols.words import TextMaps
 from napari_foundseg.tasks.classes.noun_phrases import noun_phrases
 from napari_foundseg.tasks.regions import Region
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.models.class_protocols import RegionText
+from napari_foundseg.models.protocols.words import RegionText
 from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["grown_box", "joined_probabilities", "region_probabilities", "softmax"]

@@ -11,7 +11,7 @@ from scipy import ndimage
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.protocols import Promptable
+from napari_foundseg.models.protocols.objects import Promptable
 from napari_foundseg.tasks.frames.found import Found
 from napari_foundseg.tasks.frames.range_of_slices import Way
 from napari_foundseg.tasks.frames.sharing import in_window, looks_like, share_pixels

@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.models.frame_protocols import FramePrompt, Propagating
+from napari_foundseg.models.protocols.frames import FramePrompt, Propagating
 from napari_foundseg.tasks.frames.following import Part, put_all
 from napari_foundseg.tasks.frames.found import Found
 from napari_foundseg.tasks.frames.marks import given_mask, kept

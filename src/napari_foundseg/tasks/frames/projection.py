@@ -19,7 +19,7 @@ from scipy import ndimage
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.protocols import Candidates, Promptable
+from napari_foundseg.models.protocols.objects import Candidates, Promptable
 from napari_foundseg.tasks.frames.found import Expected, Found
 from napari_foundseg.tasks.frames.sharing import in_window, looks_like, share_pixels
 from napari_foundseg.tasks.windows import tiling

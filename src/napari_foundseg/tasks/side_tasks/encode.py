@@ -11,7 +11,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.protocols import Promptable
+from napari_foundseg.models.protocols.objects import Promptable
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, slices
 from napari_foundseg.tasks.run_request import RunRequest

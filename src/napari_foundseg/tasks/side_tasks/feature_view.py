@@ -13,7 +13,7 @@ from napari_foundseg.core.errors import Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.models.protocols.objects import FeatureExtractor
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, slices
 from napari_foundseg.tasks.run_request import RunRequest

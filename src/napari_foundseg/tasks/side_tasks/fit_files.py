@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.models.catalog import CatalogRow, catalog, models_folder
-from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.models.protocols.objects import FeatureExtractor
 from napari_foundseg.models.store import hash_of
 from napari_foundseg.tasks.side_tasks.fit_settings import FitSettings
 

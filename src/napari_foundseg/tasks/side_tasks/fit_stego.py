@@ -23,7 +23,7 @@ from napari_foundseg.core.errors import BadImageError, Cancelled
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import CatalogRow, models_folder, row
-from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.models.protocols.objects import FeatureExtractor
 from napari_foundseg.models.row_defaults import expected_normalisation
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.regions import slices

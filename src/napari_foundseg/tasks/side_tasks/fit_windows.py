@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
 
     from napari_foundseg.core.image import Image
-    from napari_foundseg.models.protocols import FeatureExtractor
+    from napari_foundseg.models.protocols.objects import FeatureExtractor
     from napari_foundseg.tasks.side_tasks.fit_progress import News
     from napari_foundseg.tasks.side_tasks.fit_settings import FitSettings
 

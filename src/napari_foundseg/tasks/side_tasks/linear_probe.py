@@ -13,7 +13,7 @@ from napari_foundseg.core.errors import AxesError, SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import plane_view
 from napari_foundseg.models.catalog import CatalogRow, models_folder, row
-from napari_foundseg.models.protocols import Clustering, SavableClustering
+from napari_foundseg.models.protocols.objects import Clustering, SavableClustering
 from napari_foundseg.models.row_defaults import expected_normalisation
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.features import enlarged, feature_windows, features_of

@@ -9,7 +9,7 @@ from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import CatalogRow, models_folder
-from napari_foundseg.models.protocols import Clustering, SavableClustering
+from napari_foundseg.models.protocols.objects import Clustering, SavableClustering
 from napari_foundseg.tasks import cluster
 from napari_foundseg.tasks.regions import slices
 from napari_foundseg.tasks.settings import Progress, Task

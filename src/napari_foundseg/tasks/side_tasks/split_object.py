@@ -21,7 +21,7 @@ from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.object_table import object_table
 from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.protocols import Promptable
+from napari_foundseg.models.protocols.objects import Promptable
 from napari_foundseg.tasks.label_image import LabelImage
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.run_request import RunRequest

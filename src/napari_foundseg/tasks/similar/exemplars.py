@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Mask
-from napari_foundseg.models.class_protocols import ConceptMasks, ConceptQuery
+from napari_foundseg.models.protocols.words import ConceptMasks, ConceptQuery
 from napari_foundseg.tasks.classes.searched_windows import SearchedWindows
 from napari_foundseg.tasks.settings import Poll
 from napari_foundseg.tasks.similar.examples import Example

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.models.protocols.objects import FeatureExtractor
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.features import enlarged, feature_windows, features_of
 from napari_foundseg.tasks.windows.instance_maps import seen_window

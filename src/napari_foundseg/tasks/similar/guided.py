@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.models.class_protocols import ExampleBoxes
+from napari_foundseg.models.protocols.words import ExampleBoxes
 from napari_foundseg.tasks.classes.box_search import without_repeats
 from napari_foundseg.tasks.classes.searched_windows import SearchedWindows
 from napari_foundseg.tasks.settings import Poll

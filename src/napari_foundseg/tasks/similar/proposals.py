@@ -12,7 +12,7 @@ from scipy import ndimage
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Box, Mask
-from napari_foundseg.models.protocols import GridOptions, PointGrid
+from napari_foundseg.models.protocols.objects import GridOptions, PointGrid
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 

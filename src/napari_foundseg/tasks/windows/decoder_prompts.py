@@ -18,7 +18,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.suppression import suppress_masks
-from napari_foundseg.models.protocols import Promptable
+from napari_foundseg.models.protocols.objects import Promptable
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 

@@ -26,7 +26,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.io import folders
 from napari_foundseg.io.disk_cache import DiskCache
 from napari_foundseg.io.preferences import preferences
-from napari_foundseg.models.protocols import Embedding, Encoder, Promptable, StorableEmbeddings
+from napari_foundseg.models.protocols.objects import Embedding, Encoder, Promptable, StorableEmbeddings
 from napari_foundseg.tasks.settings import Progress
 from napari_foundseg.tasks.windows import tiling
 

@@ -12,7 +12,7 @@ from napari_foundseg.core.clusters.feature_colours import as_rgb
 from napari_foundseg.core.clusters.local_mean import local_mean
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.models.protocols import FeatureExtractor
+from napari_foundseg.models.protocols.objects import FeatureExtractor
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 

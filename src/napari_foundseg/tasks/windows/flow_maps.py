@@ -18,7 +18,7 @@ from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.flows.flow_instances import flow_instances
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.models.protocols import FlowDecoding
+from napari_foundseg.models.protocols.objects import FlowDecoding
 from napari_foundseg.tasks.windows import tiling
 
 if TYPE_CHECKING:

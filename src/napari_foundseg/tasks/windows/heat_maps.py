@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
-from napari_foundseg.models.class_protocols import TextMaps
+from napari_foundseg.models.protocols.words import TextMaps
 from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["blended_maps", "scales"]

@@ -17,7 +17,7 @@ from napari_foundseg.core.masks import Box
 from napari_foundseg.core.pixels.sharpness import sharpened
 from napari_foundseg.models.abilities import fallbacks_of
 from napari_foundseg.models.out_of_memory import is_out_of_memory, with_fallbacks
-from napari_foundseg.models.protocols import EmbeddingMaps, InstanceDecoding, MemoryRescue
+from napari_foundseg.models.protocols.objects import EmbeddingMaps, InstanceDecoding, MemoryRescue
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.protocols import Candidates, Promptable
+from napari_foundseg.models.protocols.objects import Candidates, Promptable
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.click_threshold import click_threshold
 from napari_foundseg.tasks.windows.embeddings import embedding

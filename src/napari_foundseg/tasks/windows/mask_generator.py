@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.suppression import boxes_of, select, suppress
-from napari_foundseg.models.protocols import GridOptions, PointGrid
+from napari_foundseg.models.protocols.objects import GridOptions, PointGrid
 from napari_foundseg.tasks.windows.embeddings import embedding
 
 __all__ = ["GeneratorOptions", "clean_small_regions", "generate"]

@@ -21,7 +21,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box, Mask
 from napari_foundseg.core.suppression import select
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.protocols import GridOptions, PointGrid
+from napari_foundseg.models.protocols.objects import GridOptions, PointGrid
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 from napari_foundseg.tasks.windows.instance_maps import decode_maps

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.protocols import Candidates
+from napari_foundseg.models.protocols.objects import Candidates
 
 __all__ = ["Shrunk"]
 

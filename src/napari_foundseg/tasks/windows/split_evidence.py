@@ -20,7 +20,7 @@ from napari_foundseg.core.labels import plane_view
 from napari_foundseg.core.masks import Box
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.protocols import EmbeddingMaps
+from napari_foundseg.models.protocols.objects import EmbeddingMaps
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.embeddings import embedding
 from napari_foundseg.tasks.windows.instance_maps import SCALES, decode_maps, resized_maps

@@ -107,7 +107,7 @@ def test_mask_rcnn_gives_what_torchvision_gives_and_is_fused(tmp_path: Path, arc
     model.network.transform.min_size, model.network.transform.max_size = (128,), 128
     with torch.inference_mode():
         expected = net([torch.as_tensor(rgb).movedim(-1, 0) / 255])[0]
-    from napari_foundseg.models.class_protocols import PanopticOptions
+    from napari_foundseg.models.protocols.classes import PanopticOptions
 
     masks = model.instances(rgb, PanopticOptions(threshold=0.0))
     kept = [i for i in range(len(expected["scores"])) if (expected["masks"][i] >= 0.5).any()]

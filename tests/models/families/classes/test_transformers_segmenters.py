@@ -20,12 +20,12 @@ from napari_foundseg.batch.replay import replay
 from napari_foundseg.core.errors import CheckpointError, FoundsegError
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import loading
-from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.families.classes.transformers_segmenters import ARCHITECTURES
 from napari_foundseg.models.files.transformers_folder import class_names
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loaded import class_table
 from napari_foundseg.models.loading import load_model
+from napari_foundseg.models.protocols.classes import PanopticOptions
 from tests.support import tiny_checkpoints
 
 OPTIONS = {"threshold": 0.2, "mask_threshold": 0.4, "overlap_mask_area_threshold": 0.6}

@@ -17,10 +17,10 @@ from onnx import helper
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.masks import Mask, iou
-from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
+from napari_foundseg.models.protocols.classes import PanopticOptions
 from tests.models.families.instances.test_onnx_network import export
 from tests.support.small_yolo import CLASSES, picture, shapes, weights
 

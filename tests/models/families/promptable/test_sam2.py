@@ -22,7 +22,7 @@ from napari_foundseg.models.catalog import catalog
 from napari_foundseg.models.families import family_module
 from napari_foundseg.models.family import WeightsView
 from napari_foundseg.models.importing import import_model
-from napari_foundseg.models.protocols import GridOptions
+from napari_foundseg.models.protocols.objects import GridOptions
 from napari_foundseg.models.sam import sam2_layout
 from napari_foundseg.models.sam.sam2_layout import HIERAS, Hiera, origins, own_tensors
 from napari_foundseg.models.sam.sam2_model import stretched

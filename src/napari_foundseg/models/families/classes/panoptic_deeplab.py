@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_protocols import CentreMaps, Grouping
 from napari_foundseg.models.class_sets import CLASS_SETS, numbered_classes
 from napari_foundseg.models.family import Family, WeightsView
 from napari_foundseg.models.files.checkpoints import check, read_tensors
 from napari_foundseg.models.files.network_bounds import check_network_size
 from napari_foundseg.models.loaded import LoadedClasses
+from napari_foundseg.models.protocols.classes import CentreMaps, Grouping
 from napari_foundseg.models.row_options import LARGEST_SIDE, whole_number
 
 if TYPE_CHECKING:

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_protocols import View
 from napari_foundseg.models.class_sets import MOST_CLASSES
 from napari_foundseg.models.family import Family, Package, WeightsView, installed_version
 from napari_foundseg.models.files.checkpoints import check, read_config, read_tensors
@@ -25,6 +24,7 @@ from napari_foundseg.models.files.network_bounds import network_outline
 from napari_foundseg.models.files.transformers_folder import class_names
 from napari_foundseg.models.files.transforms import Transforms, transforms_beside
 from napari_foundseg.models.pixel_classes import PixelClasses, Preparation, named_or_numbered
+from napari_foundseg.models.protocols.classes import View
 
 if TYPE_CHECKING:
     import torch

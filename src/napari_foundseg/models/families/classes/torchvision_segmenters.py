@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.class_sets import CLASS_SETS, numbered_classes
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import read_tensors
 from napari_foundseg.models.files.network_bounds import check_network_size
 from napari_foundseg.models.loaded import LoadedClasses, pad_thin
+from napari_foundseg.models.protocols.classes import PanopticOptions
 
 __all__ = ["FAMILY", "MaskRcnn", "Pixelwise", "load", "recognise"]
 

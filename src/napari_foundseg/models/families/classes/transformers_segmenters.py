@@ -19,11 +19,11 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.labels import label_dtype
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checkpoints import read_config
 from napari_foundseg.models.loaded import LoadedClasses, pad_thin
+from napari_foundseg.models.protocols.classes import PanopticOptions
 
 __all__ = ["FAMILY", "Segmenter", "load", "recognise"]
 

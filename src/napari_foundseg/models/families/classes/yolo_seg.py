@@ -21,7 +21,6 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.suppression import suppress
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_protocols import PanopticOptions
 from napari_foundseg.models.class_sets import CLASS_SETS, MOST_CLASSES, numbered_classes
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import check, read_facts, read_tensors
@@ -31,6 +30,7 @@ from napari_foundseg.models.loaded import class_table
 from napari_foundseg.models.onnx_networks.graph import ONNX_PACKAGES, read_graph
 from napari_foundseg.models.onnx_networks.network import open_session
 from napari_foundseg.models.onnx_networks.ports import PROTOTYPES, has_prototypes, picture_input
+from napari_foundseg.models.protocols.classes import PanopticOptions
 
 __all__ = ["FAMILY", "YoloSegModel", "load", "recognise"]
 

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_protocols import GroundedBoxes
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, pad_thin
+from napari_foundseg.models.protocols.words import GroundedBoxes
 
 if TYPE_CHECKING:
     import torch

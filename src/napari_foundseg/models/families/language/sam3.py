@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_protocols import ConceptQuery
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checkpoints import read_config
 from napari_foundseg.models.loaded import LoadedWords
+from napari_foundseg.models.protocols.words import ConceptQuery
 from napari_foundseg.models.sam.sam2_checkpoint import SAM2_PROTOCOLS
 from napari_foundseg.models.sam.sam2_frames import Sam2FrameModel
 

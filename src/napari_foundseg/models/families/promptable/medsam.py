@@ -17,7 +17,7 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files.checkpoints import read_tensors
-from napari_foundseg.models.protocols import Candidates
+from napari_foundseg.models.protocols.objects import Candidates
 from napari_foundseg.models.sam.sam_checkpoint import built, load_sam, sam_tensors
 from napari_foundseg.models.sam.sam_embedding import SamEmbedding
 from napari_foundseg.models.sam.sam_model import SamModel

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from segment_anything.modeling import Sam
     from torch import nn
 
-    from napari_foundseg.models.protocols import GridOptions
+    from napari_foundseg.models.protocols.objects import GridOptions
     from napari_foundseg.models.sam.sam_embedding import SamEmbedding
 
 __all__ = ["FAMILY", "TinyModel", "load", "recognise"]

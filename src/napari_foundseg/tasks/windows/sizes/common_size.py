@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Box
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.protocols import InstanceDecoding
+from napari_foundseg.models.protocols.objects import InstanceDecoding
 from napari_foundseg.tasks.automatic_objects import decoder_settings, instance_thresholds
 from napari_foundseg.tasks.automatic_settings import diameter_in_pixels
 from napari_foundseg.tasks.windows.sizes.octaves import Octave, best_octave, median_diameter

@@ -19,7 +19,7 @@ from napari_foundseg.core.pixels.edges import edge_ratio
 from napari_foundseg.core.pixels.noise import noise_of, smoothing_for
 from napari_foundseg.core.pixels.sharpness import sharpening_for, sharpness_of
 from napari_foundseg.core.watershed import instances
-from napari_foundseg.models.protocols import InstanceDecoding
+from napari_foundseg.models.protocols.objects import InstanceDecoding
 from napari_foundseg.tasks.windows import tiling
 from napari_foundseg.tasks.windows.instance_maps import decode_maps, resized_maps, scale_for, seen_window
 from napari_foundseg.tasks.windows.sizes.fusing import fuse

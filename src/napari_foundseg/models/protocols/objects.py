@@ -1,4 +1,6 @@
-"""Protocols that a task may ask of a model; those of models that know classes or words are in `class_protocols`.
+"""Protocols that a task may ask of a model for prompts, objects, features and clusters.
+
+Those of models that know classes or words, or follow objects through frames, are in the modules beside this one.
 
 A model family names the protocols that its models implement, and its rows of the catalogue those of each file. The
 optional protocols (`OPTIONAL`) are not named: a model that implements one gets what it is for, and a model that

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.protocols import Model
+from napari_foundseg.models.protocols.objects import Model
 
 __all__ = ["FrameMasks", "FramePrompt", "Propagating"]
 

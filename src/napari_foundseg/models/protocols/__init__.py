@@ -1,0 +1,1 @@
+"""What tasks may ask of a model: protocols by what they return."""
