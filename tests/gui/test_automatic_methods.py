@@ -74,7 +74,10 @@ def test_flows_run_by_clicks_and_thresholds_act_where_a_diameter_needs_a_run(
     qtbot.waitUntil(lambda: int(layer.data.max()) == before)
     # A diameter does not, and this is said until it is as before, or a run has it.
     settings.set_values({"diameter": 60.0})
-    assert form.messages["settings"].text() == "Diameter acts with the next run."
+    message = form.messages["settings"]
+    assert message.text() == "Diameter acts with the next run."
+    assert not message.is_error
+    assert "border" not in message.styleSheet(), "it is no error"
     _shot(viewer, form, "flows-diameter")
     settings.set_values({"diameter": None})
     assert not form.messages["settings"].text()

@@ -3,8 +3,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from safetensors.torch import load_file, save_file
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError, SettingsError
 from napari_foundseg.io.samples import sample
-from napari_foundseg.models import catalog, store
+from napari_foundseg.models import catalog, importing, store
 from napari_foundseg.models.importing import import_model, remove_model
 from napari_foundseg.tasks.task_models import models_for
 
@@ -79,6 +82,44 @@ def test_weights_of_no_family_are_named_for_what_they_are(tmp_path: Path, weight
     with pytest.raises(CheckpointError, match="not there"):
         import_model(tmp_path / "gone.pth")
     assert not catalog.user_rows()
+
+
+@pytest.mark.parametrize("step", ["hash_of", "save_row"])
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_an_interrupted_import_leaves_nothing_and_the_next_one_succeeds(
+    weights: Path, monkeypatch: pytest.MonkeyPatch, step: str, interruption: Any
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise interruption
+
+    with monkeypatch.context() as patch:
+        patch.setattr(importing, step, interrupted)
+        with pytest.raises((KeyboardInterrupt, OSError)):
+            import_model(weights, "mine")
+    assert not catalog.user_rows()
+    assert not _files_of_models()
+    assert import_model(weights, "mine").name == "mine"
+    assert _files_of_models() == {"mine.toml"}
+
+
+def test_an_import_that_was_killed_while_it_wrote_leaves_no_model_and_the_next_one_succeeds(weights: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from napari_foundseg.models.importing import import_model\n"
+        "os.replace = os.rename = os.link = lambda *_a, **_k: os.kill(os.getpid(), 9)\n"
+        "import_model(sys.argv[1], 'mine')\n"
+    )
+    child = subprocess.run([sys.executable, "-c", code, str(weights)], check=False, capture_output=True)
+    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert not catalog.user_rows()
+    assert import_model(weights, "mine").name == "mine"
+    assert list(catalog.user_rows()) == ["mine"]
+    assert _files_of_models() == {"mine.toml"}, "what the killed one left is swept away"
+
+
+def _files_of_models() -> set[str]:
+    folder = catalog.models_folder()
+    return {path.name for path in folder.rglob("*") if path.is_file()} if folder.is_dir() else set()
 
 
 def test_weights_that_have_moved_or_changed_are_named(weights: Path) -> None:

@@ -19,6 +19,7 @@ from napari_foundseg.models import catalog, store
 from napari_foundseg.models.families import family_module, register_family
 from napari_foundseg.models.family import Family
 from napari_foundseg.models.importing import import_model
+from tests.support.small_sam import small_sam
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -209,6 +210,18 @@ def test_sam_3_in_its_authors_layout_and_3_1_are_named(tmp_path: Path, name: str
                "detector.geometry_encoder.label_embed.weight": torch.zeros(2, 8)}  # fmt: skip
     torch.save({"model": tensors}, tmp_path / name)
     words = _told(tmp_path / name)
-    assert "is a SAM 3 checkpoint: not supported yet; as transformers' folder SAM 3 is" in words
-    with pytest.raises(ModelNotFoundError, match="SAM 3 is not supported yet"):
+    version = "SAM 3.1" if "3.1" in name else "SAM 3"
+    assert f"is a {version} checkpoint: not supported yet; as transformers' folder SAM 3 is" in words
+    with pytest.raises(ModelNotFoundError, match=r"SAM 3\.1 is not supported yet"):
         catalog.row("sam3.1")
+
+
+def test_sam_3_1_is_named_whatever_its_tensors_are_called_and_nothing_is_left(tmp_path: Path) -> None:
+    torch.save({"model": {"multiplex.head.weight": torch.zeros(2)}}, tmp_path / "sam3.1_multiplex.pt")
+    assert "is a SAM 3.1 checkpoint: not supported yet; as transformers' folder SAM 3 is" in _told(
+        tmp_path / "sam3.1_multiplex.pt"
+    )
+    assert not catalog.user_rows()
+    # Another model whose name has these characters is none.
+    torch.save(small_sam().state_dict(), tmp_path / "sam3.1_multiplex.pt")
+    assert import_model(tmp_path / "sam3.1_multiplex.pt").family == "sam_vit"

@@ -128,6 +128,16 @@ def test_bad_examples_are_named() -> None:
         fs.find_similar(image, damaged)
 
 
+def test_an_example_on_an_empty_place_finds_nothing_says_so_and_the_next_one_finds() -> None:
+    image, truth = scene()
+    assert not truth[185:196, 5:16].any()
+    found = fs.find_similar(image, fs.Prompt(box=(185, 5, 195, 15)))
+    assert not len(found)
+    assert "best match" in found.provenance["nothing_found"][0]
+    again = fs.find_similar(image, fs.Prompt(mask=truth == 1))
+    assert matched(again.labels, truth) == [1, 2, 3, 4, 5, 6]
+
+
 def test_an_image_without_the_like_gives_no_object_and_says_so() -> None:
     image, truth = scene()
     example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))

@@ -170,11 +170,12 @@ def remove_weights(
 ) -> None:
     """Remove a model, and what was downloaded of it. Imported weights stay where they are, and others' files too."""
     from napari_foundseg.models.catalog import row
+    from napari_foundseg.models.downloads.size_text import bytes_text
     from napari_foundseg.models.downloads.upkeep import remove, remove_part
 
     wanted = row(name)
     if part:
-        typer.echo(f"deleted {remove_part(wanted) / 1e6:.0f} MB of an unfinished download of {name}")
+        typer.echo(f"deleted {bytes_text(remove_part(wanted), None)} of an unfinished download of {name}")
         return
     typer.echo(printable(remove(wanted)))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.downloads import upkeep
 from napari_foundseg.models.downloads.download import download as download_weights
+from napari_foundseg.models.downloads.size_text import bytes_text
 
 if TYPE_CHECKING:
     from napari_foundseg.engine.stages import StageContext
@@ -40,7 +41,7 @@ def remove(name: str, _context: StageContext) -> str:
 
 def remove_part(name: str, _context: StageContext) -> str:
     """Delete what is here of an unfinished download; return what was deleted, in words."""
-    return f"The unfinished download is deleted ({upkeep.remove_part(row(name)) / 1e6:.0f} MB)."
+    return f"The unfinished download is deleted ({bytes_text(upkeep.remove_part(row(name)), None)})."
 
 
 def keep_token(order: tuple[str, str], _context: StageContext) -> str:

@@ -18,7 +18,7 @@ from pydantic import Field, JsonValue, ValidationError, field_validator, model_v
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import ModelNotFoundError
 from napari_foundseg.io import folders
-from napari_foundseg.io.atomic import atomic_write, named_errors
+from napari_foundseg.io.atomic import atomic_write, named_errors, sweep
 from napari_foundseg.io.preferences import preferences
 from napari_foundseg.models.class_sets import MOST_CLASSES, class_set
 from napari_foundseg.models.files.small_text import read_small_text
@@ -257,6 +257,8 @@ def save_row(row: CatalogRow) -> None:
     folder = models_folder()
     with named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    # What an import that was killed has left.
+    sweep(folder)
     values = row.model_dump(mode="json", exclude={"name"}, exclude_none=True)
     if Path(row.file).is_absolute() and Path(row.file).is_relative_to(folder):
         values["file"] = Path(row.file).relative_to(folder).as_posix()

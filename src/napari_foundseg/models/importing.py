@@ -17,6 +17,7 @@ from napari_foundseg.models.catalog import (
     save_row,
     user_rows,
 )
+from napari_foundseg.models.downloads.size_text import megabytes
 from napari_foundseg.models.families import families, family_module, family_title
 from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
@@ -160,7 +161,7 @@ def import_model(
             "source": source if source.startswith("hf:") else str(where),
             "stands_for": alike.name if alike and _gives_way(alike, called, where) else "",
             "sha256": sha256,
-            "size_mb": round(sum(file.stat().st_size for file in weight_files(where)) / 1e6, 1),
+            "size_mb": megabytes(sum(file.stat().st_size for file in weight_files(where))),
         }
     )
     check_packages(family_module(chosen).FAMILY, row)

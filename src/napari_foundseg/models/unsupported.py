@@ -31,16 +31,24 @@ class _Unsupported(NamedTuple):
     """``model_type`` in its folders of transformers."""
     axes: int | None = None
     """How many axes such a tensor has, where others have tensors of the same name."""
+    by_name: bool = False
+    """Whether the name of a file that no family takes is enough, whatever its tensors are called."""
 
     def has(self, name: str, shape: tuple[int, ...] | None) -> bool:
         """Tell whether a tensor is one that only its files have."""
         right = self.axes is None or shape is None or len(shape) == self.axes
         return right and re.search(self.tensors, name) is not None
 
+    def is_named_in(self, text: str) -> bool:
+        """Tell whether the name of a file or model is one of its."""
+        return re.search(rf"(?i)(?<![a-z])({self.written})(?![a-z])", text) is not None
+
+
+_SAM_3 = "as transformers' folder SAM 3 is: hf download facebook/sam3, then import hf:facebook/sam3"
 
 _MODELS: Final = (
-    _Unsupported("SAM 3", "as transformers' folder SAM 3 is: hf download facebook/sam3, then import hf:facebook/sam3",
-                 r"sam[-_ .]?3\.(1|pt)", r"^(model\.)?detector\.(backbone|geometry_encoder)\.",
+    _Unsupported("SAM 3.1", _SAM_3, r"sam[-_ .]?3[._]1(_multiplex)?", by_name=True),
+    _Unsupported("SAM 3", _SAM_3, r"sam[-_ .]?3\.pt", r"^(model\.)?detector\.(backbone|geometry_encoder)\.",
                  ("sam3_tracker",)),
     _Unsupported("SAM-Med3D", "it segments volumes at once; for each slice use SAM, MedSAM or micro-sam",
                  r"sam[-_ ]?med[-_ ]?3d", r"(^|\.)image_encoder\.patch_embed\.proj\.weight$", axes=5),
@@ -90,7 +98,8 @@ def unsupported_weights(
     """
     kind = (config or {}).get("model_type")
     for model in _MODELS:
-        if kind in model.kinds or any(model.has(name, shape) for name, shape in (tensors or {}).items()):
+        by_name = model.by_name and model.is_named_in(path.name)
+        if by_name or kind in model.kinds or any(model.has(name, shape) for name, shape in (tensors or {}).items()):
             return f"is a {model.name} checkpoint: not supported yet; {model.instead}"
     if tensors:
         return ""
@@ -103,7 +112,7 @@ def unsupported_weights(
 def unsupported_name(text: str) -> str:
     """Say of a name of a file or model that it is one of an unsupported model; empty if it is none that is known."""
     for model in _MODELS:
-        if re.search(rf"(?i)(?<![a-z])({model.written})(?![a-z])", text):
+        if model.is_named_in(text):
             return f"{model.name} is not supported yet; {model.instead}"
     return ""
 

@@ -167,10 +167,13 @@ def test_gated_unknown_and_faulty_hubs_are_told_apart(web: WebServer, net: Catal
     with pytest.raises(DownloadError, match="does not know this token"):
         keep_token("hf_unknown")
     assert hub_token() is None
+    assert not (models_folder() / "downloads/net").exists(), "nothing is left of it"
+    assert model_state(net).kind == "to download"
     assert keep_token("hf_known") == "ada"
     assert hub_token() == "hf_known"
     with pytest.raises(DownloadError, match=f"has not been given access: open {page}"):
         download(net)
+    assert not (models_folder() / "downloads/net").exists()
     web.repos[NAME].accepted = {"hf_known"}
     assert model_state(download(net)).kind == "ready"
     assert all("authorization" not in headers for path, headers in web.requests if path.startswith("/cdn/"))

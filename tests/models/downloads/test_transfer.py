@@ -20,6 +20,7 @@ from napari_foundseg.models.catalog import CatalogRow, models_folder, row
 from napari_foundseg.models.downloads import places, transfer
 from napari_foundseg.models.downloads.download import download
 from napari_foundseg.models.downloads.model_state import model_state
+from napari_foundseg.models.downloads.upkeep import remove_part
 from napari_foundseg.models.store import locate, weights
 from tests.models.downloads.conftest import CONTENT, make_row
 from tests.support import web_server
@@ -45,6 +46,23 @@ def finishes(big: CatalogRow) -> CatalogRow:
     return new
 
 
+def shows_a_part(big: CatalogRow) -> None:
+    """Check that a part is here and nothing else, and that the table shows it with what removes it."""
+    assert files_here() == {"big.pth.part", "download.json"}
+    state = model_state(row(big.name))
+    assert state.kind == "part"
+    assert state.words.startswith("part: ")
+    assert not state.why_no_download
+    assert state.deletes
+
+
+def removes_the_part(big: CatalogRow) -> None:
+    """Remove a part as the table does; nothing is left, and the model can be had again."""
+    assert remove_part(row(big.name)) > 0
+    assert not places.download_folder(row(big.name)).exists()
+    assert model_state(row(big.name)).kind == "to download"
+
+
 def leaves_half(web: WebServer, big: CatalogRow) -> None:
     """Leave the first half of the file here."""
     web.faults[FILE] = [web_server.stall_at(0.5)]
@@ -56,8 +74,7 @@ def leaves_half(web: WebServer, big: CatalogRow) -> None:
 
     with pytest.raises(Cancelled):
         download(row(big.name), progress, half.is_set)
-    assert files_here() == {"big.pth.part", "download.json"}
-    assert model_state(row(big.name)).kind == "part"
+    shows_a_part(big)
     web.requests.clear()
 
 
@@ -94,7 +111,7 @@ def test_a_server_that_drops_every_connection_leaves_a_part_that_the_next_try_co
     state = model_state(row("big"))
     assert (state.kind, state.part_bytes, state.total_bytes) == ("part", 1_500_000, 3_000_000)
     assert state.words == "part: 2 of 3 MB here"
-    assert files_here() == {"big.pth.part", "download.json"}
+    shows_a_part(big)
     web.requests.clear()
     finishes(big)
     assert [headers["range"] for headers in web.asked(FILE)] == ["bytes=1500000-"]
@@ -189,6 +206,11 @@ def test_what_is_no_file_is_named_and_costs_nothing(
     state = model_state(row("big"))
     assert state.part_bytes == (1_500_000 if half and "empty" not in words else 0)
     assert locate(row("big")) is None
+    if state.part_bytes:
+        shows_a_part(big)
+    else:
+        assert not files_here()
+        assert state.kind == "to download"
     finishes(big)
 
 
@@ -198,7 +220,7 @@ def test_wrong_bytes_of_the_right_number_are_never_ready(web: WebServer) -> None
     with pytest.raises(DownloadError, match="not what it should be: sha256"):
         download(known)
     assert model_state(known).kind == "to download"
-    assert "big.pth.part" not in files_here()
+    assert not files_here()
     finishes(known)
 
 
@@ -221,6 +243,7 @@ def test_a_silent_server_is_named_with_the_seconds(
     with pytest.raises(DownloadError, match=r"127.0.0.1:\d+ sent nothing for 0.3 seconds"):
         download(big)
     assert model_state(row("big")).part_bytes == 1_500_000
+    shows_a_part(big)
     monkeypatch.delenv("FOUNDSEG_TIMEOUT")
     finishes(big)
 
@@ -233,6 +256,7 @@ def test_no_room_is_said_before_the_first_byte(
         with pytest.raises(OutputError, match=r"53 MB more.*1 MB are free"):
             download(big)
     assert not web.asked(FILE)
+    assert not places.download_folder(big).exists()
     finishes(big)
 
 
@@ -251,6 +275,7 @@ def test_a_disk_that_is_full_at_90_percent_keeps_what_is_there(
         with pytest.raises(OutputError, match="disk is full"):
             download(big)
     assert model_state(row("big")).part_bytes > 2_000_000
+    shows_a_part(big)
     finishes(big)
     assert "range" in web.asked(FILE)[-1]
 
@@ -267,6 +292,8 @@ def test_a_folder_that_is_removed_meanwhile_is_named(web: WebServer, big: Catalo
     web.faults[FILE] = [web_server.stall_at(0.5)]
     with pytest.raises(OutputError, match=r"was removed|does not exist"):
         download(big, progress)
+    assert not files_here()
+    assert model_state(row("big")).kind == "to download"
     finishes(big)
 
 
@@ -289,8 +316,34 @@ download(row("big"), lambda share, words: print(share, flush=True))
     assert state.kind == "part"
     assert state.part_bytes > 1_000_000
     assert locate(row("big")) is None, "loading is refused"
+    shows_a_part(big)
     finishes(big)
     assert "range" in web.asked(FILE)[-1]
+
+
+@pytest.mark.parametrize("fault", ["dropped", "silent", "full disk", "cancelled"])
+def test_what_is_left_of_a_failed_download_can_be_removed(
+    web: WebServer, big: CatalogRow, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    if fault == "cancelled":
+        leaves_half(web, big)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setenv("FOUNDSEG_TIMEOUT", "0.3")
+            if fault == "silent":
+                web.faults[FILE] = [web_server.stall_at(0.5)]
+            elif fault == "dropped":
+                web.faults[FILE] = [web_server.drop_at(0.5), *[web_server.drop_at(0)] * 2]
+            else:
+                patch.setattr(transfer._Part, "write", _full_disk)
+            with pytest.raises((DownloadError, OutputError)):
+                download(big)
+    shows_a_part(big)
+    removes_the_part(big)
+    web.faults.clear()
+    web.requests.clear()
+    finishes(big)
+    assert "range" not in web.asked(FILE)[0], "it begins anew"
 
 
 def test_two_windows_download_one_file_once(web: WebServer, big: CatalogRow) -> None:
@@ -313,6 +366,7 @@ def test_two_windows_download_one_file_once(web: WebServer, big: CatalogRow) -> 
     threads[1].start()
     _wait(lambda: any("Another window downloads it" in words for words in told))
     assert len(web.asked(FILE)) == 1
+    shows_a_part(big)
     stop.set()
     for thread in threads:
         thread.join()
@@ -320,6 +374,15 @@ def test_two_windows_download_one_file_once(web: WebServer, big: CatalogRow) -> 
     assert web.asked(FILE)[1]["range"].startswith("bytes=1")
     finishes(big)
     assert len(web.asked(FILE)) == 2
+
+
+_WRITE = transfer._Part.write
+
+
+def _full_disk(part: transfer._Part, chunk: bytes) -> None:
+    if part.position + len(chunk) > 0.4 * len(CONTENT):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    _WRITE(part, chunk)
 
 
 def _wait(condition: Callable[[], bool]) -> None:

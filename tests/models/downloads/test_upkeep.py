@@ -70,6 +70,16 @@ def test_a_file_that_was_moved_away_is_named(tmp_path: Path) -> None:
         download(gone)
     with pytest.raises(CheckpointError, match="no longer at"):
         verify(gone)
+    assert model_state(gone).words == "moved or deleted"
+    assert not model_state(gone).why_no_removal
+    # It is there again where it was put back, and the entry goes where it is not wanted.
+    (tmp_path / "gone.pth").write_bytes(CONTENT)
+    assert model_state(row("gone")).kind == "ready"
+    assert "gone: nobody had recorded its hash" in verify(row("gone"))
+    (tmp_path / "gone.pth").rename(tmp_path / "elsewhere.pth")
+    assert "removed gone" in remove(row("gone"))
+    assert "gone" not in user_rows()
+    assert (tmp_path / "elsewhere.pth").is_file()
 
 
 def test_the_commands_ask_with_size_and_licences_and_go_on_after_a_break(web: WebServer, big: CatalogRow) -> None:

@@ -27,7 +27,7 @@ from napari_foundseg.models.downloads.places import (
     write_plan,
 )
 from napari_foundseg.models.downloads.planning import Offer, make_plan
-from napari_foundseg.models.downloads.size_text import bytes_text
+from napari_foundseg.models.downloads.size_text import bytes_text, megabytes
 from napari_foundseg.models.downloads.transfer import Transfer, transfer
 from napari_foundseg.models.downloads.web import HttpStatusError
 from napari_foundseg.models.store import combined_hash, locate, name_in, weight_files
@@ -81,9 +81,15 @@ def download(
             # Another window has downloaded it meanwhile.
             return row
         offer = make_plan(row, cancelled)
-        with named_errors(download_folder(row)):
-            target_folder(row).mkdir(parents=True, exist_ok=True)
-        hashes = _Run(row, offer, progress, cancelled).fetch()
+        try:
+            with named_errors(download_folder(row)):
+                target_folder(row).mkdir(parents=True, exist_ok=True)
+            hashes = _Run(row, offer, progress, cancelled).fetch()
+        except BaseException:
+            if not bytes_here(row):
+                # There is nothing to go on with; no table would show the record alone.
+                shutil.rmtree(download_folder(row), ignore_errors=True)
+            raise
         return _complete(row, offer.plan, hashes)
 
 
@@ -199,7 +205,8 @@ class _Speed:
         if seconds < 1.0 or here <= before:
             return ""
         speed = (here - before) / (now - since)
-        return f", {speed / 1e6:.1f} MB/s, about {_duration((total - here) / speed)} left"
+        words = f"{speed / 1e6:.1f} MB" if speed >= 1e6 else bytes_text(round(speed), None)
+        return f", {words}/s, about {_duration((total - here) / speed)} left"
 
 
 def _duration(seconds: float) -> str:
@@ -224,7 +231,7 @@ def _complete(row: CatalogRow, plan: Plan, hashes: dict[str, str]) -> CatalogRow
         update={
             "file": place.relative_to(models_folder()).as_posix(),
             "sha256": found,
-            "size_mb": round(size / 1e6, 1),
+            "size_mb": megabytes(size),
             "revision": plan.revision or row.revision,
         }
     )
@@ -246,8 +253,9 @@ def _lock(row: CatalogRow, progress: Callable[[float, str], None], cancelled: Ca
         while not _acquires(lock, place):
             if cancelled():
                 raise Cancelled("The download was cancelled.")
-            here = bytes_here(row) / 1e6
-            progress(min(here / (row.size_mb or 1e9), 1.0), f"Another window downloads it: {here:.0f} MB are here")
+            here = bytes_here(row)
+            share = min(here / 1e6 / (row.size_mb or 1e9), 1.0)
+            progress(share, f"Another window downloads it: {bytes_text(here, None)} are here")
         yield
     finally:
         lock.release()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote, urlsplit
 
-from napari_foundseg.io.atomic import atomic_write
+from napari_foundseg.io.atomic import atomic_write, sweep
 from napari_foundseg.models.catalog import CatalogRow, models_folder
 
 __all__ = [
@@ -123,6 +123,7 @@ def read_plan(row: CatalogRow) -> Plan | None:
 
 def write_plan(row: CatalogRow, plan: Plan) -> None:
     """Record an unfinished download; OutputError if it cannot be written."""
+    sweep(download_folder(row))
     with atomic_write(record_path(row)) as file:
         file.write(json.dumps(asdict(plan), indent=1).encode())
 

@@ -228,7 +228,7 @@ class AutomaticWidget(TaskForm):
             changed = [n for n in type(settings).model_fields if getattr(made, n) != getattr(settings, n)]
             words = " and ".join(settings.label_of(name) for name in changed)
             acts = "act" if len(changed) > 1 else "acts"
-            self.messages["settings"].say(f"{words} {acts} with the next run." if changed else "")
+            self.messages["settings"].hint(f"{words} {acts} with the next run." if changed else "")
 
     def derived(self, segmentation: Segmentation, settings: Settings) -> Segmentation:
         """Make the labels of a result again with settings that act live."""

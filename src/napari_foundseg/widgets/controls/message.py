@@ -35,6 +35,8 @@ class Message(QLabel):
 
     def __init__(self, theme: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._theme = theme
+        self._is_error = True
         self.setWordWrap(True)
         self.setTextFormat(Qt.TextFormat.PlainText)
         self.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -43,11 +45,28 @@ class Message(QLabel):
         self.hide()
 
     def set_theme(self, theme: str) -> None:
-        """Take the colour of the border from a theme; the text keeps the theme's text colour, for contrast."""
-        self.setStyleSheet(f"QLabel {{ border-left: 4px solid {theme_colour(theme, 'error')}; padding: 2px 6px; }}")
+        """Take the colour of an error's border from a theme; the text keeps the theme's text colour, for contrast."""
+        self._theme = theme
+        border = f"border-left: 4px solid {theme_colour(theme, 'error')}; " if self._is_error else ""
+        self.setStyleSheet(f"QLabel {{ {border}padding: 2px 6px; }}")
+
+    @property
+    def is_error(self) -> bool:
+        """Whether what it says is an error, or a hint about something that works as it should."""
+        return self._is_error
 
     def say(self, text: str) -> None:
-        """Show a text; an empty one hides the message."""
+        """Show an error; an empty text hides the message."""
+        self._show(text, is_error=True)
+
+    def hint(self, text: str) -> None:
+        """Show a hint, without the border of an error; an empty text hides the message."""
+        self._show(text, is_error=False)
+
+    def _show(self, text: str, *, is_error: bool) -> None:
+        if is_error != self._is_error:
+            self._is_error = is_error
+            self.set_theme(self._theme)
         self.setText(text)
         self.setVisible(bool(text))
 

@@ -197,7 +197,7 @@ class ModelTable(QTreeWidget):
             row.code_licence,
             line.times,
         )
-        helps = (f"{row.name}: {row.good_for}", line.help, f"{row.size_mb:g} MB", tasks, "", "", line.times)
+        helps = (f"{row.name}: {row.good_for}", line.help, size_text(row.size_mb), tasks, "", "", line.times)
         for column, (text, help_text) in enumerate(zip(texts, helps, strict=True)):
             if item.text(column) != text:
                 item.setText(column, text)

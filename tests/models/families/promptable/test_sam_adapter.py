@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from napari_foundseg.cli import app
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.core.prompts import Prompt
-from napari_foundseg.models.catalog import base_of, row, save_row
+from napari_foundseg.models.catalog import base_of, row, save_row, user_rows
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.nets.sam.sam_build import build_sam
@@ -195,9 +195,13 @@ def _deeper(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     ],
 )  # fmt: skip
 def test_an_adapter_of_another_base_is_named(adapter: Path, change: Any, message: str) -> None:
+    right = shutil.copytree(adapter, adapter.with_name("right"))
+    before = set(user_rows())
     change_tensors(adapter, change)
     with pytest.raises(CheckpointError, match=message):
         import_model(adapter)
+    assert set(user_rows()) == before, "nothing is left of it"
+    assert load_model(import_model(right).name)
 
 
 def test_an_adapter_without_its_configuration_is_named(adapter: Path) -> None:
