@@ -145,3 +145,18 @@ def test_an_object_that_lost_all_its_pixels_keeps_its_row(tmp_path: Path) -> Non
     assert sorted(table["pixels"] > 0) == [False, True]
     assert table["solidity"].isna().sum() == 1
     assert table["area"].sum() == table["pixels"].sum()
+
+
+def test_each_slice_of_an_object_is_measured_by_itself() -> None:
+    labels = np.zeros((4, 20, 30), np.uint16)
+    labels[0, 2:6, 3:8] = 5
+    labels[1, 2:8, 3:13] = 5
+    labels[3, 10:12, 20:22] = 5
+    labels[1, 15:18, 1:4] = 9
+    image = fs.Image(labels * 10, "ZYX", spacing={"Z": 3, "Y": 0.5, "X": 0.5}, units=dict.fromkeys("ZYX", "µm"))
+    table = fs.measure(labels, image, by_slice=True)
+    assert table[["label", "z", "pixels"]].to_numpy().tolist() == [[5, 0, 20], [5, 1, 60], [5, 3, 4], [9, 1, 9]]
+    assert table["area (µm²)"].tolist() == [5, 15, 1, 2.25]
+    assert table["mean intensity"].tolist() == [50, 50, 50, 90]
+    whole = fs.measure(labels, image)
+    assert whole["volume (µm³)"].tolist() == [21 * 3, 2.25 * 3]

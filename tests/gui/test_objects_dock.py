@@ -125,6 +125,22 @@ def test_the_table_is_sorted_and_saved_as_shown(qtbot: Any, dock: ObjectsWidget,
     assert "folder does not exist" in dock.message.text()
 
 
+def test_slices_of_a_volume_are_saved_each_in_a_row(
+    qtbot: Any, viewer: Any, dock: ObjectsWidget, tmp_path: Path
+) -> None:
+    assert not dock.slices_button.isVisible(), "there are no slices"
+    labels = np.zeros((3, 20, 20), np.uint16)
+    labels[:2, 5:9, 5:9] = 7
+    viewer.add_labels(labels, name="cells in a stack", scale=(2, 1, 1))
+    dock.objects.combo.setCurrentText("cells in a stack")
+    qtbot.waitUntil(lambda: dock.layer is not None and dock.layer.name == "cells in a stack")
+    qtbot.waitUntil(dock.slices_button.isVisible)
+    dock.save_slices(str(tmp_path / "slices.csv"))
+    qtbot.waitUntil(lambda: "2 rows saved" in dock.state.text())
+    table = pd.read_csv(tmp_path / "slices.csv", encoding="utf-8-sig")
+    assert table[["label", "z", "pixels"]].to_numpy().tolist() == [[7, 0, 16], [7, 1, 16]]
+
+
 def test_the_objects_are_compared_with_a_reference(qtbot: Any, viewer: Any, dock: ObjectsWidget) -> None:
     truth = dock.layer.data.copy()
     truth[truth == 4] = 0

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_foundseg.core.axes import checked_axes
 from napari_foundseg.core.errors import AxesError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.measuring.columns import sizes_by_slice
 from napari_foundseg.core.measuring.grey_values import channel_labels, grey_values
 from napari_foundseg.core.measuring.measurements import measure as measure_labels
 from napari_foundseg.core.result import Segmentation
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["measure", "measured_table"]
 
 
-def measure(labels: Any, image: Any = None, *, axes: str | None = None) -> pd.DataFrame:
+def measure(labels: Any, image: Any = None, *, axes: str | None = None, by_slice: bool = False) -> pd.DataFrame:
     """Measure objects: size, position, shape, and intensities in each channel of an image.
 
     Parameters
@@ -38,11 +39,14 @@ def measure(labels: Any, image: Any = None, *, axes: str | None = None) -> pd.Da
         where it has one, else that of the labels.
     axes : str, optional
         Axes of the image, such as ``"ZYX"`` or ``"YXC"``; without an image those of an array of labels.
+    by_slice : bool
+        Whether each slice of an object is measured by itself.
 
     Returns
     -------
     pandas.DataFrame
-        A row an object, and for objects that go on in time a row for each point. The columns are those of *Objects* in
+        A row an object, and for objects that go on in time a row for each point; with `by_slice` a row for each slice
+        of an object, with its number in the column ``z``. The columns are those of *Objects* in
         the window, with the unit in their names, such as ``area (µm²)``; of a `Segmentation`, after those of its table.
         Positions and corners are in pixels, in which ``z`` is the centroid.
 
@@ -82,7 +86,9 @@ def measure(labels: Any, image: Any = None, *, axes: str | None = None) -> pd.Da
             spacing, units = picture.spacing, picture.units
     elif own_axes is None or len(own_axes) != pixels.ndim:
         own_axes = checked_axes(own_axes, pixels.shape) if own_axes else "TQZYX"[-pixels.ndim :]
-    measured = _measured(pixels, own_axes, spacing, units, picture)
+    measured = _measured(pixels, own_axes, spacing, units, picture, by_slice=by_slice)
+    if by_slice:
+        return measured
     return _joined(labels.table, measured) if isinstance(labels, Segmentation) else measured
 
 
@@ -107,7 +113,13 @@ def measured_table(table: pd.DataFrame, labels: NDArray[Any], image: Image) -> p
 
 
 def _measured(
-    labels: NDArray[Any], axes: str, spacing: Mapping[str, float], units: Mapping[str, str], image: Image | None
+    labels: NDArray[Any],
+    axes: str,
+    spacing: Mapping[str, float],
+    units: Mapping[str, str],
+    image: Image | None,
+    *,
+    by_slice: bool = False,
 ) -> pd.DataFrame:
     grey = None if image is None else grey_values(image, labels.shape)
     if image is not None and grey is None:
@@ -116,7 +128,9 @@ def _measured(
             "that the labels were made of."
         )
     names = () if image is None else channel_labels(image)
-    return measure_labels(labels, axes, *pixel_sizes(axes, spacing, units), grey, channels=names)
+    sizes, unit = pixel_sizes(axes, spacing, units)
+    sizes = sizes_by_slice(axes, sizes) if by_slice else sizes
+    return measure_labels(labels, axes, sizes, unit, grey, channels=names)
 
 
 def _joined(table: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["column_help", "corner_names", "fixed_axes", "is_measured", "measured_columns", "plain_name", "unit_of"]
+__all__ = [
+    "column_help",
+    "corner_names",
+    "fixed_axes",
+    "is_measured",
+    "measured_columns",
+    "plain_name",
+    "sizes_by_slice",
+    "unit_of",
+]
 
 _AXES = {2: ("major axis", "minor axis"), 3: ("major axis", "middle axis", "minor axis")}
 _GREY = ("mean", "min", "max", "sum", "std")
@@ -76,6 +85,11 @@ def measured_columns(
 def fixed_axes(axes: str, spacing: Sequence[float | None]) -> list[str]:
     """Return the columns of the axes, such as time, of which each point has rows of its own."""
     return [axis.lower() for axis, size in zip(axes, spacing, strict=True) if size is None]
+
+
+def sizes_by_slice(axes: str, spacing: Sequence[float | None]) -> list[float | None]:
+    """Return the sizes with which each slice of an object gets a row of its own: those along rows and columns alone."""
+    return [size if axis in "YX" else None for axis, size in zip(axes, spacing, strict=True)]
 
 
 def corner_names(axes: str, spacing: Sequence[float | None]) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined] # qtpy adds it
 
+from napari_foundseg.core.measuring.columns import sizes_by_slice
 from napari_foundseg.core.measuring.grey_values import channel_labels, grey_values
 from napari_foundseg.core.measuring.measurements import measure, remeasure
 from napari_foundseg.widgets.layers.layer_axes import layer_axes
@@ -66,6 +67,7 @@ class Measurements(QObject):
         self._busy = False
         self._users: set[Hashable] = set()
         self._latest = NumpyThread("measure")
+        self._slices = NumpyThread("measure slices")
         self._latest.done.connect(self._measuring_done)
         history.stepped.connect(self._record_step)
         self.layer.events.data.connect(self._on_new_array)
@@ -92,6 +94,25 @@ class Measurements(QObject):
         if (old is None) != (image is None) or (old and image and old.levels[0] is not image.levels[0]):
             self._all = True
             self._measure_outdated()
+
+    def measure_slices(self, done: Callable[[Any], None]) -> None:
+        """Measure each slice of each object in a background thread, and pass on the table, or the exception."""
+        labels, image = self.layer.data, self._image
+        axes, spacing, unit = self._unit_of_layer()
+
+        def work() -> pd.DataFrame:
+            grey = None if image is None else grey_values(image, labels.shape)
+            names = () if image is None else channel_labels(image)
+            return measure(labels, axes, sizes_by_slice(axes, spacing), unit, grey, channels=names)
+
+        self._slices = NumpyThread("measure slices")
+        self._slices.done.connect(lambda _number, table: done(table))
+        self._slices.ask(work)
+
+    @property
+    def has_slices(self) -> bool:
+        """Whether objects go on through slices."""
+        return sum(size is not None for size in self._unit_of_layer()[1]) > 2
 
     def join(self, user: Hashable) -> None:
         """Register a user of the table."""

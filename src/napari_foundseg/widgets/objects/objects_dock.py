@@ -19,6 +19,7 @@ from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.output_paths import refuse_inputs
 from napari_foundseg.io.writers import replace_table
 from napari_foundseg.widgets.controls.fold import Fold
+from napari_foundseg.widgets.controls.rows import side_by_side
 from napari_foundseg.widgets.controls.sortable_table import TableView
 from napari_foundseg.widgets.editing.layer_file import layer_file
 from napari_foundseg.widgets.layers.camera import centre_on
@@ -59,20 +60,46 @@ class ObjectsWidget(LabelsDock):
         if not path:
             return
         self.message.say("")
+        self._write_table(path, self.table.model_.table)
+
+    def save_slices(self, path: str | None = None) -> None:
+        """Save a table with a row for each slice of each object; without a path a dialog asks for it."""
+        layer, measurements = self.layer, self._measurements
+        if layer is None or measurements is None:
+            return
+        if path is None:
+            name = f"{layer.name} slices.csv"
+            path, _ = QFileDialog.getSaveFileName(self, "Save table by slice", name, "Table (*.csv)")
+        if not path:
+            return
+        self.message.say("")
+        self.state.setText("Measuring the slices…")
+
+        def write(table: Any) -> None:
+            if isinstance(table, Exception):
+                self.state.setText("")
+                self.message.say(f"The slices could not be measured ({table}). Nothing was saved.")
+                return
+            self._write_table(path, table)
+
+        measurements.measure_slices(write)
+
+    def _write_table(self, path: str, table: pd.DataFrame) -> None:
         try:
             refuse_inputs([path], find_input_files(self.viewer))
             if not self._may_replace(Path(path)):
                 return
-            replace_table(path, self.table.model_.table)
+            replace_table(path, table)
             self._known.note(Path(path))
         except FoundsegError as error:
             self.fail(error)
             return
-        self.state.setText(f"{len(self.table.model_.table)} rows saved as {path}.")
+        self.state.setText(f"{len(table)} rows saved as {path}.")
 
     def _may_replace(self, path: Path) -> bool:
         """Ask about a table that others have written since it was opened or saved here."""
-        assert self.layer is not None
+        if self.layer is None:
+            return True
         try:
             for known in (self._known, layer_file(self.layer).known):
                 known.refuse_changed(path)
@@ -89,13 +116,16 @@ class ObjectsWidget(LabelsDock):
         self.save_button = QPushButton("Save table…")
         self.save_button.setToolTip("Save the table, in the order shown, as a CSV file.")
         self.save_button.clicked.connect(lambda: self.save_table())
+        self.slices_button = QPushButton("Save by slice…")
+        self.slices_button.setToolTip("Save a table with a row for each slice of each object, as a CSV file.")
+        self.slices_button.clicked.connect(lambda: self.save_slices())
         self.removal = Removal()
         self.removal.wanted.connect(self._delete_rows)
         self.comparison = ComparisonPanel(self.viewer)
         self.comparison.chosen.connect(self._go_to_error)
         self.messages["comparison"] = self.comparison.message
         self._layout.addWidget(self.table, 100)
-        self._layout.addWidget(self.save_button)
+        self._layout.addWidget(side_by_side(self.save_button, self.slices_button))
         self._layout.addWidget(_fold_widget("Delete by size or score", self.removal))
         self._layout.addWidget(_fold_widget("Compare with a reference", self.comparison))
         self.image.changed.connect(self._use_image)
@@ -103,7 +133,14 @@ class ObjectsWidget(LabelsDock):
     def tools(self) -> list[QWidget]:
         """Return the buttons, and what chooses the objects to delete."""
         removal = self.removal
-        return [self.save_button, removal.measure, removal.side, removal.bound, self.comparison.button]
+        return [
+            self.save_button,
+            self.slices_button,
+            removal.measure,
+            removal.side,
+            removal.bound,
+            self.comparison.button,
+        ]
 
     def enter(self, layer: Labels) -> None:
         """Show the objects of a layer."""
@@ -156,6 +193,7 @@ class ObjectsWidget(LabelsDock):
         for name in ("review", "note"):
             self.table.show_column(list(table).index(name), bool((table[name] != "").any()))
         self.removal.show_table(table, current=measurements.current)
+        self.slices_button.setVisible(measurements.has_slices)
         self._follow_label()
 
     def _measuring_failed(self, reason: str) -> None:
