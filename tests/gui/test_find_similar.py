@@ -94,7 +94,7 @@ def test_what_is_missing_is_said_and_nothing_is_lost(qtbot: Any, viewer: Any, en
     click(qtbot, form.examples.buttons["Add label"])
     assert not said(form)
     whole.selected_label = 5
-    click(qtbot, form.negatives.buttons["Add label"])
+    click(qtbot, form.negatives.buttons["Exclude label"])
     assert [len(shown.examples) for shown in (form.examples, form.negatives)] == [1, 1]
     given = form.inputs(form.chosen_target())
     assert given.negatives[0].picture == form.negatives.examples[0].picture != given.examples[0].picture

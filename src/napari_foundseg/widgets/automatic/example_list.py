@@ -36,6 +36,8 @@ class ExampleList(QWidget):
         Gets the error.
     name : str
         What people who hear the window are told that it is.
+    removal : str
+        What the button says that removes examples.
     """
 
     changed = Signal()
@@ -46,6 +48,7 @@ class ExampleList(QWidget):
         help_texts: dict[str, str],
         fail: Callable[[FoundsegError], None],
         name: str = "Examples",
+        removal: str = "Remove",
     ) -> None:
         super().__init__()
         self.examples: list[Example] = []
@@ -66,14 +69,14 @@ class ExampleList(QWidget):
             button.setToolTip(help_texts[way])
             button.clicked.connect(lambda _checked=False, take=take: self._add(take))
             line.addWidget(button)
-        self.remove_button = QPushButton("Remove")
+        self.remove_button = QPushButton(removal)
         self.remove_button.setToolTip("Remove the selected examples; all of them where none is selected.")
         self.remove_button.clicked.connect(self._remove)
-        line.addWidget(self.remove_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.pictures)
         layout.addLayout(line)
+        layout.addWidget(self.remove_button)
         self._show()
 
     def _add(self, take: Callable[[], list[Example]]) -> None:
@@ -99,7 +102,7 @@ class ExampleList(QWidget):
             item.setToolTip(f"Example {i}")
             self.pictures.addItem(item)
         self.pictures.setVisible(bool(self.examples))
-        self.remove_button.setEnabled(bool(self.examples))
+        self.remove_button.setVisible(bool(self.examples))
 
 
 def _outlined(example: Example) -> NDArray[np.uint8]:

@@ -36,9 +36,9 @@ _HELP = {
 
 
 _HELP_NOT = {
-    "Add label": "Add the selected label of the selected Labels layer as an example of what is not meant: objects that "
+    "Exclude label": "Add the selected label of the selected Labels layer as an example of what is not meant: objects that "
     "are more like it are left out.",
-    "Add box": "Add the selected rectangles of a Shapes layer, or all of them, as examples of what is not meant.",
+    "Exclude box": "Add the selected rectangles of a Shapes layer, or all of them, as examples of what is not meant.",
 }
 
 
@@ -55,7 +55,8 @@ class FindSimilarWidget(AutomaticWidget):
         ways = {"Add label": self._take_label, "Add box": self._take_boxes}
         self.examples = ExampleList(ways, _HELP, self.fail)
         self.examples.changed.connect(self._examples_changed)
-        self.negatives = ExampleList(ways, _HELP_NOT, self.fail, "Not like these")
+        ways = {"Exclude label": self._take_label, "Exclude box": self._take_boxes}
+        self.negatives = ExampleList(ways, _HELP_NOT, self.fail, "Not like these", "Remove excluded")
         self.negatives.changed.connect(self._examples_changed)
         return [
             labelled_row("Examples", self.examples),

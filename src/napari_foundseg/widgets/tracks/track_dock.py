@@ -66,6 +66,7 @@ class TrackWidget(Dock):
         self.run_button = QPushButton("Track")
         self.run_button.setToolTip("Track the objects of the chosen layer (the tracks become new layers).")
         self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.setToolTip("Stop tracking; no layer is changed.")
         self.bar = QProgressBar()
         self.bar.setRange(0, 100)
         self.result = wrapping_label("")
