@@ -36,8 +36,8 @@ _HELP = {
 
 
 _HELP_NOT = {
-    "Exclude label": "Add the selected label of the selected Labels layer as an example of what is not meant: objects that "
-    "are more like it are left out.",
+    "Exclude label": "Add the selected label of the selected Labels layer as an example of what is not meant: objects "
+    "that are more like it are left out.",
     "Exclude box": "Add the selected rectangles of a Shapes layer, or all of them, as examples of what is not meant.",
 }
 
