@@ -122,7 +122,7 @@ class RegionSettings(_NameSettings):
     crops_model: str = Field("", title="Crops too, with", json_schema_extra={"model": "TextImage", **_MORE})
     """A second model that compares the objects' crops with the same words (the ensemble of ViLD). None: the first model
     alone."""
-    crops_share: float = Field(1 / 3, ge=0, le=1, title="Share of the crops", json_schema_extra={"step": 0.05, **_MORE})
+    crops_share: float = Field(0.33, ge=0, le=1, title="Share of the crops", json_schema_extra={"step": 0.01, **_MORE})
     """How much the second model counts: higher values follow it more."""
 
 
