@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.models.abilities import fallbacks_of
 from napari_foundseg.models.onnx_networks.description import InputValues, NetworkDescription
 from napari_foundseg.models.onnx_networks.ports import PictureInput, picture_input
 
-__all__ = ["OnnxRuntime", "PictureNetwork", "as_input", "open_session", "resized"]
+__all__ = ["OnnxRuntime", "PictureNetwork", "as_input", "note_missing_cuda", "open_session", "resized"]
 
 _IMAGENET = (np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32))
 #: Networks without a size of their own halve a picture up to five times.
@@ -64,6 +65,12 @@ def open_session(path: Path, device: str) -> OnnxRuntime:
             "standard operators, opset 17 for example, or update onnxruntime."
         ) from error
     return OnnxRuntime(session)
+
+
+def note_missing_cuda(model: Any, device: str) -> None:
+    """Keep a note for the provenance if a GPU was wanted that onnxruntime cannot use."""
+    if device.startswith("cuda") and model.device == "cpu":
+        fallbacks_of(model).note("onnxruntime has no CUDA here: the CPU was used (onnxruntime-gpu has)", lasting=True)
 
 
 class PictureNetwork:

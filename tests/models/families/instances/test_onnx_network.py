@@ -18,6 +18,8 @@ from torchvision import models
 
 import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError, SettingsError
+from napari_foundseg.models.abilities import fallbacks_of
+from napari_foundseg.models.families import family_module
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.onnx_networks.description import description_of
@@ -340,3 +342,12 @@ def test_facts_are_for_families_that_ask_for_them(tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "net.pth")
     with pytest.raises(SettingsError, match=r"says all of itself: leave out output"):
         import_model(tmp_path / "net.pth", facts={"output": "object"})
+
+
+def test_a_gpu_that_onnxruntime_cannot_use_is_noted(tmp_path: Path) -> None:
+    path = export(Levels(), tmp_path / "net.onnx")
+    row = import_model(path, "net")
+    model = family_module("onnx_network").load(row, path, "cuda:0")
+    if model.device == "cpu":
+        assert any("onnxruntime has no CUDA here" in note for note in fallbacks_of(model).taken())
+    assert not fallbacks_of(load_model("net", device="cpu")).taken()

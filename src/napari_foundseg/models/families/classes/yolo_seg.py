@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,12 @@ from napari_foundseg.core.suppression import suppress
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_sets import CLASS_SETS, MOST_CLASSES, numbered_classes
 from napari_foundseg.models.family import Family, Package, WeightsView
-from napari_foundseg.models.files.checkpoints import check, read_facts, read_tensors
+from napari_foundseg.models.files.checked_network import check_network
+from napari_foundseg.models.files.checkpoints import read_facts, read_tensors
 from napari_foundseg.models.files.known_kinds import onnx_file
-from napari_foundseg.models.files.network_bounds import network_outline
 from napari_foundseg.models.loaded import class_table
 from napari_foundseg.models.onnx_networks.graph import ONNX_PACKAGES, read_graph
-from napari_foundseg.models.onnx_networks.network import open_session
+from napari_foundseg.models.onnx_networks.network import note_missing_cuda, open_session
 from napari_foundseg.models.onnx_networks.ports import PROTOTYPES, has_prototypes, picture_input
 from napari_foundseg.models.protocols.classes import PanopticOptions
 
@@ -43,7 +42,7 @@ FAMILY = Family(
     rank=5,
     title="YOLOv8-seg, and YOLO with masks in ONNX files",
     protocols=("InstanceMasks",),
-    verified_against="ultralytics 8.4: the network's outputs, equal within 1e-4; masks, IoU above 0.95",
+    verified_against="ultralytics 8.4: the network's outputs, equal within 1e-3; of its objects nine in ten at IoU 0.9",
     more_packages=_more_packages,
     pickle_names=("ultralytics",),
     expects="as is",
@@ -54,9 +53,8 @@ FAMILY = Family(
 _SIDE = 640
 _MULTIPLE = 32
 _BORDER = 114
-#: Largest IoU of two boxes of one class, and how many objects of a picture are kept.
+#: Largest IoU of two boxes of one class.
 _LARGEST_IOU = 0.7
-_MOST = 300
 #: Pixels around a box in which its mask is resized too.
 _AROUND = 8
 _HEAD = "22.dfl.conv.weight"
@@ -96,7 +94,7 @@ class YoloSegModel:
         apart = boxes + (best[chosen] * np.float32(2 * max(batch.shape)))[:, None]
         masks = []
         stride = batch.shape[-1] / prototypes.shape[-1]
-        for i in suppress(apart, scores[chosen], _LARGEST_IOU)[:_MOST]:
+        for i in suppress(apart, scores[chosen], _LARGEST_IOU):
             at = chosen[i]
             logits = np.tensordot(predictions[4 + count :, at], prototypes, 1)
             box = (boxes[i] - (left, top, left, top)) / scale
@@ -174,7 +172,9 @@ def load(row: CatalogRow, path: Path, device: str) -> YoloSegModel:
             predictions, prototypes = runtime.run({port.name: batch.astype(port.kind)}, names)
             return predictions.astype(np.float32), prototypes.astype(np.float32)
 
-        return YoloSegModel(of_session, port.size, row, runtime.device)
+        model = YoloSegModel(of_session, port.size, row, runtime.device)
+        note_missing_cuda(model, device)
+        return model
     import torch
 
     from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
@@ -280,11 +280,4 @@ def _of_network(tensors: Mapping[str, Any]) -> dict[str, Any]:
 def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
 
-    try:
-        expected = network_outline(path, partial(build_yolo, shapes), shapes).state_dict()
-    except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is taken for YOLOv8-seg, but tensors are missing or of odd shapes ({error!s:.200}). It is "
-            "incomplete or of another model; get it again."
-        ) from error
-    check(path, {name: tuple(value.shape) for name, value in expected.items()}, shapes, "YOLOv8-seg")
+    check_network(path, build_yolo, shapes, "YOLOv8-seg")

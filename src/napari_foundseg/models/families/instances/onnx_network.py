@@ -17,7 +17,7 @@ from napari_foundseg.models.files.known_kinds import onnx_file
 from napari_foundseg.models.loaded import class_table
 from napari_foundseg.models.onnx_networks.description import NetworkDescription, description_of
 from napari_foundseg.models.onnx_networks.graph import ONNX_PACKAGES, read_graph
-from napari_foundseg.models.onnx_networks.network import PictureNetwork, as_input, open_session
+from napari_foundseg.models.onnx_networks.network import PictureNetwork, as_input, note_missing_cuda, open_session
 from napari_foundseg.models.onnx_networks.ports import (
     PictureInput,
     guessed,
@@ -32,7 +32,7 @@ __all__ = ["FAMILY", "OnnxClasses", "OnnxFlows", "OnnxMaps", "load", "recognise"
 
 FAMILY = Family(
     rank=6,
-    title="networks of one's own (ONNX)",
+    title="ONNX networks of your own",
     protocols=("SemanticClasses", "InstanceDecoding", "FlowDecoding"),
     verified_against="torch: the forward pass of the network that was exported, equal within 1e-4",
     packages=ONNX_PACKAGES,
@@ -163,7 +163,9 @@ def load(row: CatalogRow, path: Path, device: str) -> OnnxClasses | OnnxMaps | O
     description = description_of(row)
     assert description is not None
     network = PictureNetwork(onnx_file(path) or path, description, device)
-    return _KINDS[row.protocols[0]](network, row)
+    model = _KINDS[row.protocols[0]](network, row)
+    note_missing_cuda(model, device)
+    return model
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow, catalog
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
+from napari_foundseg.models.files.checked_network import check_network, without_counts
 from napari_foundseg.models.files.checkpoints import check, read_tensors
 from napari_foundseg.models.files.network_bounds import network_outline
 from napari_foundseg.models.store import locate
@@ -158,7 +159,7 @@ def _below(tensors: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _of_pictures(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in _below(tensors, "backbone").items() if "num_batches" not in name}
+    return without_counts(_below(tensors, "backbone"))
 
 
 def _of_texts(tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -168,15 +169,7 @@ def _of_texts(tensors: Mapping[str, Any]) -> dict[str, Any]:
 def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     from napari_foundseg.models.nets.features.clip_resnet import build_clip_resnet
 
-    try:
-        expected = network_outline(path, lambda: build_clip_resnet(shapes), shapes).state_dict()
-    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is taken for {_WHAT}, but tensors are missing or of odd shapes ({error!s:.200}). It is incomplete "
-            "or of another model; get it again."
-        ) from error
-    wanted = {name: tuple(value.shape) for name, value in expected.items() if "num_batches" not in name}
-    check(path, wanted, shapes, _WHAT)
+    check_network(path, build_clip_resnet, shapes, _WHAT)
 
 
 def _clip_folder() -> Path:
