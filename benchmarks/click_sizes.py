@@ -27,7 +27,7 @@ from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask, iou
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from synthetic import smooth_field
+from scenes.plain import smooth_field
 
 SIZES = (20, 40, 80, 140, 200, 300, 400, 450)
 LOOKS = ("even", "textured", "noisy", "noisy ground", "dark", "blurred", "nucleus")

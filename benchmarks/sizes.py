@@ -17,7 +17,7 @@ from scipy import ndimage
 from accuracy import prompt_iou, prompts
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "training"))
-from synthetic import draw_scene
+from scenes import draw
 
 #: Training draws scenes from 0 on; these it never sees.
 FIRST = 1_000_000
@@ -30,7 +30,7 @@ def main() -> None:
     figures: dict[int, list[float]] = defaultdict(list)
     for seed in range(options.parse_args().scenes):
         rng = np.random.default_rng([FIRST, seed])
-        image, labels = draw_scene(FIRST + seed)
+        image, labels = draw("plain", FIRST + seed)
         side = image.shape[0] * int(rng.choice([1, 2, 4]))
         image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
         truth = np.asarray(Image.fromarray(labels).resize((side, side), Image.Resampling.NEAREST)).astype(np.int64)

@@ -1,0 +1,42 @@
+"""Drawn scenes with their truth, by kind: microscopy, histology, medical pictures, materials, everyday things."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from scenes import plain
+from scenes.adherent import draw_adherent
+from scenes.membranes import draw_axons, draw_epithelium, draw_neurites
+from scenes.organs import draw_bent, draw_head, draw_lungs, draw_slice, draw_vessels
+from scenes.painting import Rng, Scene
+from scenes.tissue import draw_tissue
+
+
+class Kind(NamedTuple):
+    """What draws a scene with a generator of random numbers, and how large a share of all scenes it has."""
+
+    draw: Callable[[Rng], Scene]
+    share: float
+
+
+#: The first is the frozen generator of commit c8018b5, which a benchmark draws with.
+KINDS = {
+    "plain": Kind(plain.draw, 0.2),
+    "adherent": Kind(draw_adherent, 0.14),
+    "tissue": Kind(draw_tissue, 0.12),
+    "neurites": Kind(draw_neurites, 0.07),
+    "epithelium": Kind(draw_epithelium, 0.04),
+    "axons": Kind(draw_axons, 0.05),
+    "head": Kind(draw_head, 0.03),
+    "vessels": Kind(draw_vessels, 0.04),
+    "lungs": Kind(draw_lungs, 0.03),
+    "slice": Kind(draw_slice, 0.05),
+    "bent": Kind(draw_bent, 0.03),
+}
+
+
+def draw(kind: str, seed: int) -> Scene:
+    """Return scene number `seed` of a kind and its truth, `(H, W, 3)` and `(H, W)`, uint8 and uint16."""
+    rng = np.random.default_rng([seed, 77] if kind == "plain" else [seed, *kind.encode()])
+    return KINDS[kind].draw(rng)
