@@ -16,7 +16,7 @@ import napari_foundseg as fs
 from napari_foundseg.cli import app
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import store
-from napari_foundseg.models.catalog import row
+from napari_foundseg.models.catalog import catalog, row
 
 
 def call(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -202,6 +202,24 @@ def test_the_address_of_a_model_is_printed_unbroken(columns: str) -> None:
         address = store.addresses(row(name))[0]
         assert any(address in line for line in shown.splitlines())
         assert row(name).weights_licence in shown
+
+
+@pytest.mark.parametrize("columns", [40, 80, 300])
+def test_the_list_of_models_fits_the_terminal(columns: int) -> None:
+    lines = CliRunner(env={"COLUMNS": str(columns)}).invoke(app, ["models", "list"]).stdout.splitlines()
+    assert all(name in (line.split("  ")[0] for line in lines) for name in catalog()), "names are whole, to be copied"
+    if columns >= 80:
+        assert max(map(len, lines)) <= columns
+    if columns == 300:
+        assert len(lines) == len(catalog()) + 2
+
+
+def test_a_list_of_models_in_a_pipe_has_one_line_a_model() -> None:
+    called = [sys.executable, "-m", "napari_foundseg", "models", "list"]
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    found = subprocess.run(called, capture_output=True, text=True, check=True, env=environment).stdout
+    (tiny,) = (line for line in found.splitlines() if line.startswith("foundseg-tiny"))
+    assert all(cell in tiny for cell in ("automatic, prompt", "built in", "CC0-1.0"))
 
 
 def test_help_comes_up_without_the_libraries_that_commands_need() -> None:

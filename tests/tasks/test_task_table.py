@@ -26,14 +26,14 @@ def test_tasks_of_a_model_are_those_whose_protocols_it_has() -> None:
         assert list(tasks_for(row)) == able
 
 
-def test_a_list_of_models_needs_no_array_library(tmp_path: Path) -> None:
+def test_a_list_of_models_needs_neither_arrays_nor_what_draws_progress(tmp_path: Path) -> None:
     # An imported model is asked for its state by the module of its family.
     environment = {**os.environ, "FOUNDSEG_CACHE": str(tmp_path), "HF_HUB_CACHE": str(tmp_path / "hub")}
     code = (
         "import sys; sys.argv = ['napari-foundseg', 'models', 'list']\n"
         "from napari_foundseg.cli import app\n"
         "app(standalone_mode=False)\n"
-        "print({'numpy', 'scipy', 'pandas', 'torch'} & set(sys.modules), file=sys.stderr)"
+        "print({'numpy', 'scipy', 'pandas', 'torch', 'rich', 'psutil'} & set(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert "foundseg-tiny" in done.stdout

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional, get_args
 
 import typer
-from rich.markup import escape
 from typer.core import TyperGroup
 
 from napari_foundseg.cli.models import models_app
-from napari_foundseg.cli.terminal import console, make_progress, printable, show_error
+from napari_foundseg.cli.terminal import console, make_progress, printable, show_error, show_line
 from napari_foundseg.cli.tracks import track
 from napari_foundseg.core.errors import FoundsegError
 
@@ -65,6 +64,8 @@ app.command("track")(track)
 
 def main() -> None:
     """Run the command line; a named error becomes one line and exit code 1."""
+    # pydantic looks for its plugins among all packages that are installed; here none is of use.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     try:
         app()
     except FoundsegError as error:
@@ -90,7 +91,7 @@ def demo(
         path.unlink(missing_ok=True)
     write_result(labels, opened, result)
     replace_overlay(out / "overlay.png", opened.rgb(), result.labels)
-    console.print(f"{len(result)} objects in {image.name}: {out / 'labels.tif'} and {out / 'overlay.png'}")
+    show_line(f"{len(result)} objects in {image.name}: {out / 'labels.tif'} and {out / 'overlay.png'}")
     if _has_display():
         # A process of its own: this one has torch, the window must not.
         sys.exit(
@@ -149,7 +150,7 @@ def batch(
             _list_items(runner)
             return
         if engine:
-            console.print(escape(printable(f"Running {runner.source.describe()}.")), highlight=False, soft_wrap=True)
+            show_line(printable(f"Running {runner.source.describe()}."))
         with _stopped_by_signals(runner):
             report = bar.run(runner)
     except FoundsegError as error:
@@ -157,11 +158,11 @@ def batch(
         raise typer.Exit(2) from error
     stopped = f" ({report.stopped})" if report.stopped else ""
     words = f"{report.in_words()}{stopped}: {runner.out / REPORT_NAME}"
-    console.print(escape(printable(words)), highlight=False, soft_wrap=True)
+    show_line(printable(words))
     for channel, count in report.channels().items():
-        console.print(escape(printable(f"Used {channel} in {count} of {len(report.items)} images.")), highlight=False)
+        show_line(printable(f"Used {channel} in {count} of {len(report.items)} images."))
     if diameters := report.diameters():
-        console.print(diameters, highlight=False)
+        show_line(diameters)
     if not report.complete or report.stopped:
         sys.exit(1)
     sys.exit(3 if report.noted else 0)
@@ -174,7 +175,7 @@ class _BatchBar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
-        self._progress = Progress(*columns, console=console)
+        self._progress = Progress(*columns, console=console())
 
     def run(self, runner: Runner) -> Report:
         self._runner = runner
@@ -188,20 +189,22 @@ class _BatchBar:
             told = "" if left is None else f"about {timedelta(seconds=round(left))} left"
             self._progress.update(self._task, advance=1, description=told)
         if outcome is not None and state in ("failed", "kept"):
-            console.print(escape(printable(f"{state}: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
+            self._print(f"{state}: {item.name}: {outcome.reason}")
         if outcome is not None and outcome.reason and state in ("done", "already done"):
-            console.print(escape(printable(f"look at: {item.name}: {outcome.reason}")), highlight=False, soft_wrap=True)
+            self._print(f"look at: {item.name}: {outcome.reason}")
+
+    def _print(self, text: str) -> None:
+        # Above the bar.
+        self._progress.console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def _list_items(runner: Runner) -> None:
     labels = {item.name: runner.labels_path(item) for item in runner.items}
     there = {True: " (there already)", False: ""}
     typer.echo("\n".join(printable(f"{name} -> {path}") + there[path.exists()] for name, path in labels.items()))
-    console.print(
+    show_line(
         f"{len(runner.items)} items. Existing results are redone only if image, recipe, model or result "
-        "changed, and never if you edited them.",
-        highlight=False,
-        soft_wrap=True,
+        "changed, and never if you edited them."
     )
 
 
@@ -236,12 +239,12 @@ def replay(
 
     if out is not None:
         check_replay(file, image, out, overwrite=overwrite)
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console(), transient=True) as bar:
         again = run_again(file, image, progress=make_progress(bar, "Replay"))
     if out is not None:
         write_replay(out, again, overwrite=overwrite)
     found = compare(file, again)
-    console.print(f"{again.count_in_words}. {found.words}", markup=False, highlight=False, soft_wrap=True)
+    show_line(f"{again.count_in_words}. {found.words}")
     _say_channel(again)
     if found.equal is False:
         sys.exit(1)
@@ -274,7 +277,7 @@ def fit_stego(
     from napari_foundseg import api
     from napari_foundseg.batch.command_text import inputs_of
 
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console(), transient=True) as bar:
         told = make_progress(bar, "Fit")
         fitted = api.fit_stego(
             images,
@@ -287,8 +290,8 @@ def fit_stego(
             **inputs_of(settings),
         )
     for note in fitted.notes:
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
-    console.print(f"{fitted.model.name}: {fitted.model.file}", markup=False, highlight=False, soft_wrap=True)
+        show_line(note)
+    show_line(f"{fitted.model.name}: {fitted.model.file}")
 
 
 def _run(
@@ -305,21 +308,21 @@ def _run(
 
     image = image_of(file, {name: options.pop(name, None) for name in IMAGE_OPTIONS})
     for note in image.notes:
-        console.print(f"{file.name}: {note}", markup=False, highlight=False, soft_wrap=True)
+        show_line(f"{file.name}: {note}")
     check(image)
     inputs = inputs_of(options.pop("inputs", "{}"))
     options.setdefault("model", None)
     options["model"] = options["model"] or default_model(task)
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console(), transient=True) as bar:
         result = run(task, image, inputs, progress=make_progress(bar, TASKS[task].title), **options)
     for note in (*what_was_chosen(result.provenance), *notes_of(result.provenance)):
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        show_line(note)
     return image, result
 
 
 def _say_channel(result: Segmentation) -> None:
     for choice in filter(None, (result.channel_choice, result.size_choice)):
-        console.print(f"Used {choice}.", markup=False, highlight=False, soft_wrap=True)
+        show_line(f"Used {choice}.")
 
 
 def _has_display() -> bool:
@@ -355,7 +358,7 @@ def _command(name: str) -> Callable[..., None]:
         check_result(out, table, read, overwrite=overwrite)
         opened, result = _run(name, image, given, lambda found: format_of_labels(out, found.label_axes))
         write_result(out, opened, result, table, measure=measure, overwrite=overwrite)
-        console.print(f"{result.count_in_words}: {out}{'' if table is None else f', {table}'}")
+        show_line(f"{result.count_in_words}: {out}{'' if table is None else f', {table}'}")
         _say_channel(result)
 
     command.__doc__ = f"{task.title}: write the labels of an image."

@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from napari_foundseg.cli.terminal import console, make_progress, printable, show_error, show_line
+from napari_foundseg.cli.terminal import console, make_progress, printable, show_error, show_line, show_table
 from napari_foundseg.core.errors import DownloadError, FoundsegError, SettingsError
 
 __all__ = ["models_app"]
@@ -25,8 +23,6 @@ def list_models(
     markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/guide/models.md.")] = False,
 ) -> None:
     """List the models of the catalogue, and what is here of each."""
-    from rich.table import Column, Table
-
     from napari_foundseg.models.catalog import catalog, damaged_rows, packaged
     from napari_foundseg.models.downloads.model_state import model_state
     from napari_foundseg.tasks.task_models import tasks_for
@@ -36,13 +32,15 @@ def list_models(
 
         typer.echo(as_markdown(packaged().values(), tasks_for), nl=False)
         return
-    table = Table(Column("Name", no_wrap=True), "Tasks", "State", "Licence of weights", "Input")
-    for row in catalog().values():
-        state = model_state(row, quick=True).words
-        table.add_row(row.name, ", ".join(tasks_for(row)), state, row.weights_licence, row.input)
-    Console().print(table)
+    show_table(
+        ("Name", "Tasks", "State", "Licence of weights"),
+        [
+            (row.name, ", ".join(tasks_for(row)), model_state(row, quick=True).words, row.weights_licence)
+            for row in catalog().values()
+        ],
+    )
     for path, reason in damaged_rows().items():
-        show_line(escape(printable(f"left out: {path}: {reason}")))
+        show_line(printable(f"left out: {path}: {reason}"))
 
 
 @models_app.command("show")
@@ -80,21 +78,21 @@ def download_weights(
     wanted = row(name)
     state = model_state(wanted)
     if state.why_no_download:
-        show_line(escape(printable(f"{wanted.name}: {state.explanation}")))
+        show_line(printable(f"{wanted.name}: {state.explanation}"))
         sys.exit(0 if state.here else 1)
-    show_line(escape(printable(make_plan(wanted).words).replace("\\n", "\n")))
+    show_line(printable(make_plan(wanted).words).replace("\\n", "\n"))
     if state.kind == "part":
-        show_line(escape(printable(state.explanation)))
+        show_line(printable(state.explanation))
     if not yes and not _agrees():
         raise DownloadError(f"{name} was not downloaded. Answer with y, or give --yes in scripts.")
-    with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+    with Progress(BarColumn(), TextColumn("{task.description}"), console=console(), transient=True) as bar:
         try:
             new = download(wanted, make_progress(bar, wanted.title))
         except KeyboardInterrupt:
             raise DownloadError(
                 f"The download of {name} was stopped; what is here stays, and the same command goes on there."
             ) from None
-    show_line(escape(printable(f"{name} is here: {model_state(row(name)).path}")))
+    show_line(printable(f"{name} is here: {model_state(row(name)).path}"))
     if wanted.sha256 == UNVERIFIED:
         show_line(f"Its hash was not known; from now on it is sha256 {new.sha256}")
 
@@ -154,7 +152,7 @@ def verify_weights(
 
     wrong = False
     for one in [row(name) for name in names] if names else [r for r in catalog().values() if locate(r)]:
-        with Progress(BarColumn(), TextColumn("{task.description}"), console=console, transient=True) as bar:
+        with Progress(BarColumn(), TextColumn("{task.description}"), console=console(), transient=True) as bar:
             try:
                 typer.echo(printable(verify(one, make_progress(bar, one.title))))
             except FoundsegError as error:
@@ -191,4 +189,4 @@ def log_in(
     from napari_foundseg.models.downloads.hub import keep_token
 
     token = token_file.read_text(encoding="utf-8") if token_file else typer.prompt("Token", hide_input=True, err=True)
-    show_line(f"The token of {escape(keep_token(token.strip()))} is kept by the hub's client.")
+    show_line(f"The token of {keep_token(token.strip())} is kept by the hub's client.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from napari_foundseg.cli.terminal import console, make_progress
+from napari_foundseg.cli.terminal import console, make_progress, show_line
 from napari_foundseg.core.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -81,11 +81,11 @@ def track(
         for path in out:
             _write(path, film, film.data, table, overwrite=overwrite)
         return
-    with Progress(console=console, transient=True) as bar:
+    with Progress(console=console(), transient=True) as bar:
         told = make_progress(bar, "Track objects")
         found = tracked_film(film, settings, lambda share: told(share, "linking" if share >= 0.5 else "reading"))
     for sentence in tracking_in_words(track_record(found.spots, found.tracks, settings.rule)):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        show_line(sentence)
     for path in out:
         _write(path, film, found, found.table(), overwrite=overwrite)
 
@@ -127,7 +127,7 @@ def _write(path: Path, film: FilmLabels, pixels: Any, table: pd.DataFrame | None
         check_tracks_place(path, overwrite=overwrite)
         notes = write_tracks(path, pixels, table, axes=film.axes, spacing=film.spacing, units=film.units)
         for note in notes:
-            console.print(note, markup=False, highlight=False, soft_wrap=True)
+            show_line(note)
     else:
         whole = np.empty(pixels.shape, pixels.dtype)
         write_frames(whole, film.axes, film_frames(pixels, film.axes))
@@ -136,4 +136,4 @@ def _write(path: Path, film: FilmLabels, pixels: Any, table: pd.DataFrame | None
         if table is not None:
             write_table(table_path(path), table)
             said = f", {table_path(path)}"
-    console.print(f"{path}{said}", markup=False, highlight=False, soft_wrap=True)
+    show_line(f"{path}{said}")

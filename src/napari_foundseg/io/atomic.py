@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import platform
@@ -16,8 +15,6 @@ from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import BinaryIO, Literal
-
-import psutil
 
 from napari_foundseg.core.errors import OutputError
 
@@ -188,6 +185,8 @@ def is_abandoned(path: Path, name: str) -> bool:
 
 def _runs(number: int) -> bool:
     """Tell whether a process can still write; a killed one may remain as a zombie."""
+    import psutil
+
     try:
         return bool(psutil.Process(number).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
@@ -235,6 +234,8 @@ def _take_name(partial: Path, target: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two names in one step; tell whether that succeeded."""
+    import ctypes
+
     first = os.fsencode(one)
     second = os.fsencode(other)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 __all__ = [
     "Preferences",
@@ -48,6 +49,8 @@ class Preferences:
 
 #: Variables that forbid the network; the Hugging Face libraries read the last two.
 _OFFLINE = ("FOUNDSEG_OFFLINE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+#: Variables that win over the user's choice.
+_VARIABLES = ("FOUNDSEG_DEVICE", "FOUNDSEG_ENGINE", "FOUNDSEG_CACHE", "FOUNDSEG_CACHE_GB", "FOUNDSEG_MODELS", *_OFFLINE)
 _chosen = Preferences()
 
 
@@ -64,14 +67,20 @@ def chosen_preferences() -> Preferences:
 
 def preferences() -> Preferences:
     """Return the preferences in force: variables of the environment win over the user's choice."""
-    variable = os.environ.get
+    return _in_force(_chosen, *map(os.environ.get, _VARIABLES))
+
+
+@lru_cache(maxsize=8)
+def _in_force(chosen: Preferences, *variables: str | None) -> Preferences:
+    # Asked for several times for each row of a table.
+    device, address, cache, cache_gb, models, *_ = variables
     return replace(
-        _chosen,
-        device=variable("FOUNDSEG_DEVICE") or _chosen.device,
-        address=variable("FOUNDSEG_ENGINE") or _chosen.address,
-        cache=variable("FOUNDSEG_CACHE") or _chosen.cache,
-        cache_gb=_number(variable("FOUNDSEG_CACHE_GB"), _chosen.cache_gb),
-        models=variable("FOUNDSEG_MODELS") or _chosen.models,
+        chosen,
+        device=device or chosen.device,
+        address=address or chosen.address,
+        cache=cache or chosen.cache,
+        cache_gb=_number(cache_gb, chosen.cache_gb),
+        models=models or chosen.models,
         offline=bool(offline_switch()),
     )
 

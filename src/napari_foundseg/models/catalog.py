@@ -9,7 +9,6 @@ import os
 import tomllib
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -22,7 +21,6 @@ from napari_foundseg.io.atomic import atomic_write, named_errors, sweep
 from napari_foundseg.io.preferences import preferences
 from napari_foundseg.models.class_sets import MOST_CLASSES, class_set
 from napari_foundseg.models.files.small_text import read_small_text
-from napari_foundseg.models.unsupported import unsupported_name
 
 __all__ = [
     "UNVERIFIED",
@@ -149,7 +147,7 @@ class CatalogRow(Declared):
 @cache
 def packaged() -> Mapping[str, CatalogRow]:
     """Return the rows of the package, in their order."""
-    text = files("napari_foundseg.models").joinpath("catalog.toml").read_text(encoding="utf-8")
+    text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
     return {name: CatalogRow(name=name, **values) for name, values in tomllib.loads(text).items()}
 
 
@@ -179,6 +177,8 @@ def row(name: str) -> CatalogRow:
     for path, reason in damaged_rows().items():
         if Path(path).stem == name:
             raise ModelNotFoundError(f"The row of {name!r} cannot be read: {path}: {reason}. Import it again.")
+    from napari_foundseg.models.unsupported import unsupported_name
+
     named = unsupported_name(name)
     raise ModelNotFoundError(
         f"There is no model {name!r}{f' ({named})' if named else ''}; choose one of {', '.join(there)}."

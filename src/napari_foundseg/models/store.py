@@ -8,7 +8,6 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError
@@ -89,7 +88,7 @@ def row_with_hash(row: CatalogRow) -> CatalogRow:
 
 def locate(row: CatalogRow) -> Path | None:
     """Return the file or folder of a model's weights, None if it is not on this computer."""
-    places = [Path(str(files("napari_foundseg.models"))) / row.file, models_folder() / row.file] if row.file else []
+    places = [Path(__file__).parent / row.file, models_folder() / row.file] if row.file else []
     for path in places:
         # A name that no file can have, or a folder that may not be entered.
         with suppress(OSError, ValueError):

@@ -8,10 +8,12 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from napari_foundseg.core.errors import ModelNotFoundError
-from napari_foundseg.models.family import FamilyModule
+
+if TYPE_CHECKING:
+    from napari_foundseg.models.family import FamilyModule
 
 __all__ = ["families", "family_module", "family_names", "family_title", "register_family"]
 
