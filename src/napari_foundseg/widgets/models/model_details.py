@@ -15,7 +15,7 @@ from napari_foundseg.models.downloads.size_text import size_text
 from napari_foundseg.models.store import addresses
 from napari_foundseg.widgets.controls.colours import theme_colour
 from napari_foundseg.widgets.controls.rows import link_html
-from napari_foundseg.widgets.models.model_table import ModelLine
+from napari_foundseg.widgets.models.model_lines import ModelLine
 
 __all__ = ["ModelDetails", "times_in_words"]
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTreeWidget, QTreeWidgetItem
 
-from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.choosing.advice import MODALITIES
 from napari_foundseg.models.downloads.size_text import size_text
+from napari_foundseg.widgets.models.model_lines import ModelLine
 
-__all__ = ["ModelLine", "ModelTable"]
+__all__ = ["ModelTable"]
 
 _COLUMNS = {
     "Model": "Name of the model; the tooltip says what it is good for.",
@@ -33,44 +31,6 @@ _NAME_WIDTH = 118
 #: Widest that the column of states becomes.
 _STATE_WIDTH = 130
 _SORT = Qt.ItemDataRole.UserRole + 1
-
-
-@dataclass(frozen=True)
-class ModelLine:
-    """What the table shows of a model.
-
-    Parameters
-    ----------
-    row : CatalogRow
-        The model.
-    tasks : tuple of str
-        Names of the tasks that it can do.
-    state : str
-        The state of its weights, in a few words.
-    help : str
-        The state as a whole.
-    times : str
-        What was measured, in a few words.
-    here : bool
-        Whether its weights are on this computer.
-    """
-
-    row: CatalogRow
-    tasks: tuple[str, ...]
-    state: str
-    help: str
-    times: str
-    here: bool
-
-    def matches(self, text: str, task: str, modality: str, titles: Mapping[str, str]) -> bool:
-        """Return whether it is shown with a search text (all words must be found) and filters; empty ones pass all."""
-        row = self.row
-        if (task and task not in self.tasks) or (modality and modality not in row.modalities):
-            return False
-        said = (row.name, row.title, row.good_for, row.input, row.weights_licence, row.code_licence, row.citation)
-        listed = (*(titles[name] for name in self.tasks), *(MODALITIES.get(name, name) for name in row.modalities))
-        found = " ".join((*said, self.state, *listed)).casefold()
-        return all(word in found for word in text.casefold().split())
 
 
 class _Item(QTreeWidgetItem):

@@ -11,36 +11,31 @@ from typing import Any
 from napari.viewer import Viewer
 from qtpy.QtCore import QEvent, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QComboBox,
-    QLineEdit,
-    QMessageBox,
-)
+from qtpy.QtWidgets import QMessageBox
 
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.models.catalog import CatalogRow, catalog, row
-from napari_foundseg.models.choosing.advice import MODALITIES
-from napari_foundseg.models.choosing.times import ModelTimes, recall_times, remember_times, seconds_text
-from napari_foundseg.models.downloads.model_state import ModelState, model_state
+from napari_foundseg.models.choosing.times import ModelTimes, remember_times
+from napari_foundseg.models.downloads.model_state import ModelState
 from napari_foundseg.models.onnx_networks.description import description_of
 from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.task_models import tasks_for
 from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
-from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
-from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
+from napari_foundseg.widgets.controls.rows import wrapping_label
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.forms.download_row import DownloadRow
 from napari_foundseg.widgets.forms.open_forms import open_form
 from napari_foundseg.widgets.models.hub_token import HubToken
 from napari_foundseg.widgets.models.model_buttons import ModelButtons
 from napari_foundseg.widgets.models.model_details import ModelDetails, times_in_words
+from napari_foundseg.widgets.models.model_filters import ModelFilters
+from napari_foundseg.widgets.models.model_lines import ModelLine, look_up_models, make_line
 from napari_foundseg.widgets.models.model_questions import ModelQuestions
-from napari_foundseg.widgets.models.model_table import ModelLine, ModelTable
+from napari_foundseg.widgets.models.model_table import ModelTable
 from napari_foundseg.widgets.models.network_dialog import NetworkDialog
 from napari_foundseg.widgets.models.weights_import import WeightsImport
 from napari_foundseg.widgets.qt.file_thread import FileThread
-from napari_foundseg.widgets.qt.numpy_thread import window_first
 from napari_foundseg.widgets.runs import run_time
 from napari_foundseg.widgets.runs.model_work import model_work
 
@@ -79,9 +74,7 @@ class ModelsWidget(Dock):
     def show_models(self, task: str = "", model: str = "") -> None:
         """Show the models of a task, all for an empty one, and choose one of them."""
         self._task = task
-        self.search.clear()
-        self.image_filter.setCurrentIndex(0)
-        self.task_filter.setCurrentIndex(max(0, self.task_filter.findData(task)))
+        self.filters.show_task(task)
         if self._states and model:
             self.table.choose(model)
         self._wanted = "" if self._states else model
@@ -139,15 +132,8 @@ class ModelsWidget(Dock):
 
     def _add_controls(self) -> None:
         self.questions = ModelQuestions(self._titles)
-        self.search = QLineEdit()
-        self.search.setPlaceholderText("Search models")
-        self.search.setAccessibleName("Search models")
-        self.search.setToolTip("Words in names, titles, what models are good for, licences; all must be found.")
-        self.search.setClearButtonEnabled(True)
-        # Files are dropped on the dock, not written into the field.
-        self.search.setAcceptDrops(False)
-        self.task_filter = _filter("Task of models", "All tasks", self._titles)
-        self.image_filter = _filter("Images of models", "All images", MODALITIES)
+        self.filters = ModelFilters(self._titles)
+        self.search, self.task_filter, self.image_filter = self.filters.search, self.filters.task, self.filters.image
         self.table = ModelTable(self._titles)
         self.count = wrapping_label("")
         self.details = ModelDetails(self._titles)
@@ -159,8 +145,7 @@ class ModelsWidget(Dock):
         self.import_button = WeightsImport()
         for widget in (
             self.questions,
-            self.search,
-            side_by_side(self.task_filter, self.image_filter),
+            self.filters,
             self.table,
             self.count,
             self.buttons,
@@ -177,9 +162,7 @@ class ModelsWidget(Dock):
         self._layout.addStretch(1)
 
     def _connect(self) -> None:
-        self.search.textChanged.connect(self._filter)
-        for choice in (self.task_filter, self.image_filter):
-            choice.currentIndexChanged.connect(self._filter)
+        self.filters.changed.connect(self._filter)
         self.table.chosen.connect(self._show_model)
         self.table.itemActivated.connect(lambda *_: self._act())
         self.questions.wanted.connect(self.use)
@@ -207,7 +190,7 @@ class ModelsWidget(Dock):
         rows = list(catalog().values())
         if self._states:
             self._show_rows(rows)
-        self._files.ask(partial(_look_up, rows), self._use_found)
+        self._files.ask(partial(look_up_models, rows), self._use_found)
 
     def _use_found(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
         if self._states:
@@ -234,24 +217,11 @@ class ModelsWidget(Dock):
         self._show_count()
 
     def _line(self, found: CatalogRow) -> ModelLine:
-        state = self._states.get(found.name)
-        under_way = model_work().of(found.name)
-        words = "…" if state is None else state.words.partition(",")[0]
-        if under_way is not None:
-            words = f"{under_way.kind} {100 * under_way.share:.0f} %"
-        times = self._times.get(found.name)
-        return ModelLine(
-            found,
-            tuple(tasks_for(found)),
-            words,
-            "" if state is None else _explanation(state),
-            "" if times is None else _times_in_short(times),
-            state is not None and state.here,
-        )
+        return make_line(found, self._states.get(found.name), self._times.get(found.name))
 
     def _filter(self) -> None:
-        self._task = str(self.task_filter.currentData() or "")
-        self.table.filter(self.search.text(), self._task, str(self.image_filter.currentData() or ""))
+        text, self._task, image = self.filters.values()
+        self.table.filter(text, self._task, image)
         self._show_count()
 
     def _show_count(self) -> None:
@@ -259,9 +229,7 @@ class ModelsWidget(Dock):
         self.count.setText(f"{there} models" if shown == there else f"{shown} of {there} models")
 
     def _look_at(self, name: str) -> None:
-        self.search.clear()
-        self.task_filter.setCurrentIndex(0)
-        self.image_filter.setCurrentIndex(0)
+        self.filters.show_task()
         self.table.choose(name)
 
     # The chosen model.
@@ -422,38 +390,3 @@ class ModelsWidget(Dock):
     def _retheme(self, event: Any = None) -> None:
         super()._retheme(event)
         self._show_model(self.table.name)
-
-
-def _look_up(rows: list[CatalogRow]) -> dict[str, tuple[ModelState, ModelTimes | None]]:
-    """Return state and times of models by name; the window draws meanwhile."""
-    with window_first():
-        return {row.name: (model_state(row), recall_times(row)) for row in rows}
-
-
-def _filter(name: str, all_of_them: str, entries: Any) -> QComboBox:
-    choice = ElidedCombo(least=8)
-    choice.setAccessibleName(name)
-    choice.setToolTip(
-        f"Show only models of one {name.lower()}." if name == "Task" else "Show only models for such images."
-    )
-    choice.addItem(all_of_them, "")
-    for key, text in entries.items():
-        choice.addItem(text, key)
-    return choice
-
-
-def _explanation(state: ModelState) -> str:
-    """Return the state in sentences; where to get weights, and what to accept, is said by links beside it."""
-    if state.kind in ("to download", "gated"):
-        return f"Not on this computer. {state.problem}".strip()
-    return state.explanation
-
-
-def _times_in_short(times: ModelTimes) -> str:
-    """Return encoding and click, or else a run, on the device that is chosen by itself."""
-    one = times.on("auto") or next(iter(times.devices.values()), None)
-    if one is None:
-        return ""
-    if one.encode is not None and one.click is not None:
-        return f"{seconds_text(one.encode)} + {seconds_text(one.click)}"
-    return next((seconds_text(seconds) for seconds in one.runs.values()), "")
