@@ -17,7 +17,12 @@ from torch.utils.data import Dataset
 ROOT = Path(__file__).resolve().parent
 WINDOW = 256
 K = 1.5
-KIND_SHARES = {"fluorescence": 0.62, "histology": 0.27, "brightfield": 0.11}
+KIND_SHARES = {
+    "fluorescence": 0.40, "histology": 0.22, "brightfield": 0.06, "phase contrast": 0.12, "axons": 0.06,
+    "superalloy": 0.05, "powder": 0.02, "melt pools": 0.03, "ultrasound": 0.04,
+}  # fmt: skip
+#: Kinds of which only some objects are labelled: they teach prompts, not what is background.
+PARTLY = ("melt pools", "ultrasound")
 Float = NDArray[np.float32]
 Sample = dict[str, NDArray[np.generic]]
 
@@ -29,11 +34,12 @@ class Picture:
     image: NDArray[np.uint8]
     labels: NDArray[np.int32]
     boxes: NDArray[np.float32]
+    complete: bool = True
 
 
 def data_folder() -> Path:
-    """Return the folder of the nuclei images."""
-    return Path(os.environ.get("FOUNDSEG_DATA", ROOT.parent.parent / "shared" / "data")) / "dsb2018"
+    """Return the folder of all images."""
+    return Path(os.environ.get("FOUNDSEG_DATA", ROOT.parent.parent / "shared" / "data"))
 
 
 def normalise(image: NDArray[np.generic]) -> NDArray[np.uint8]:
@@ -44,11 +50,11 @@ def normalise(image: NDArray[np.generic]) -> NDArray[np.uint8]:
     return np.asarray(np.round(scaled), np.uint8)
 
 
-def read_pair(name: str) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+def read_pair(row: dict[str, str]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return the normalised image and the labels of one row of ``split.csv``."""
-    folder = data_folder()
-    image = np.asarray(Image.open(folder / "images" / f"{name}.png").convert("RGB"))
-    return normalise(image), np.asarray(Image.open(folder / "labels" / f"{name}.png")).astype(np.int32)
+    folder = data_folder() / row["folder"]
+    image = np.asarray(Image.open(folder / "images" / f"{row['name']}.png").convert("RGB"))
+    return normalise(image), np.asarray(Image.open(folder / "labels" / f"{row['name']}.png")).astype(np.int32)
 
 
 def read_split(split: str) -> list[dict[str, str]]:
@@ -57,14 +63,16 @@ def read_split(split: str) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if row["split"] == split]
 
 
-def picture(image: NDArray[np.uint8], labels: NDArray[np.int32], margin: int = 64) -> Picture:
+def picture(
+    image: NDArray[np.uint8], labels: NDArray[np.int32], margin: int = 64, *, complete: bool = True
+) -> Picture:
     """Mirror the borders outwards and note where the objects lie."""
     pad = min(margin, *(s - 1 for s in labels.shape))
     image = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")
     labels = mirror(mirror(labels, pad).T, pad).T
     found = [s for s in ndi.find_objects(labels) if s is not None]
     boxes = [(s[0].start, s[1].start, s[0].stop, s[1].stop) for s in found]
-    return Picture(image, labels, np.array(boxes, np.float32).reshape(-1, 4))
+    return Picture(image, labels, np.array(boxes, np.float32).reshape(-1, 4), complete)
 
 
 def mirror(labels: NDArray[np.int32], pad: int) -> NDArray[np.int32]:
@@ -228,7 +236,8 @@ class Windows(Dataset[Sample]):
     def __init__(self, scenes: Path, prompts: int, seed: int, synthetic: float) -> None:
         self.pictures: dict[str, list[Picture]] = {}
         for row in read_split("train"):
-            self.pictures.setdefault(row["kind"], []).append(picture(*read_pair(row["name"])))
+            complete = row["kind"] not in PARTLY
+            self.pictures.setdefault(row["kind"], []).append(picture(*read_pair(row), complete=complete))
         self.scenes = sorted(scenes.glob("*.npz"))
         self.prompts, self.seed, self.synthetic = prompts, seed, synthetic
 
@@ -261,18 +270,26 @@ class Windows(Dataset[Sample]):
             labels = labels * valid
         depth, centre, deepest = distances(labels)
         boundary = np.where(labels > 0, K / (K + depth), 1).astype(np.float32)
-        points, boxes, ids = self.prompt(rng, labels, depth, deepest)
+        points, boxes, ids = self.prompt(rng, labels, depth, deepest, source.complete)
         image = (image - 96) / 64 * valid[..., None]
         return {
             "image": np.ascontiguousarray(image.transpose(2, 0, 1), np.float32), "labels": labels.astype(np.int16),
             "centre": centre.astype(np.float16), "boundary": boundary.astype(np.float16),
-            "points": points, "boxes": boxes, "ids": ids,
+            "points": points, "boxes": boxes, "ids": ids, "complete": np.array(source.complete),
         }  # fmt: skip
 
     def prompt(
-        self, rng: np.random.Generator, labels: NDArray[np.int32], depth: Float, deepest: dict[int, tuple[int, int]]
+        self,
+        rng: np.random.Generator,
+        labels: NDArray[np.int32],
+        depth: Float,
+        deepest: dict[int, tuple[int, int]],
+        complete: bool,
     ) -> tuple[Float, Float, NDArray[np.int64]]:
-        """Return clicks `(K, 2)` and boxes `(K, 4)`, NaN where there is none, and the objects meant, 0 for none."""
+        """Return clicks `(K, 2)` and boxes `(K, 4)`, NaN where there is none, and the objects meant.
+
+        No object, 0, is meant on the background, and -1 where nothing is known: it may be an object without label.
+        """
         points = np.full((self.prompts, 2), np.nan, np.float32)
         boxes = np.full((self.prompts, 4), np.nan, np.float32)
         ids = np.zeros(self.prompts, np.int64)
@@ -283,6 +300,7 @@ class Windows(Dataset[Sample]):
                 if free.size:
                     at = rng.choice(free)
                     points[i] = at % WINDOW, at // WINDOW
+                    ids[i] = 0 if complete else -1
                     continue
             ids[i] = order[i % max(order.size, 1)] if order.size else labels.flat[0]
             if rng.random() < 0.38:
@@ -293,12 +311,12 @@ class Windows(Dataset[Sample]):
 
 
 def click(rng: np.random.Generator, mask: NDArray[np.bool_], depth: Float, deep: tuple[int, int]) -> Float:
-    """Return a click (x, y) on the object: its deepest point, or a random one, mostly deep."""
-    if rng.random() < 0.45:
+    """Return a click (x, y) on the object: its deepest point, or a random one, half of these mostly deep."""
+    if rng.random() < 0.35:
         y, x = deep
     else:
         at = np.flatnonzero(mask)
-        weights = depth.ravel()[at].astype(float) if rng.random() < 0.7 else np.ones(at.size)
+        weights = depth.ravel()[at].astype(float) if rng.random() < 0.5 else np.ones(at.size)
         y, x = divmod(int(rng.choice(at, p=weights / weights.sum())), WINDOW)
     return np.array([x, y], np.float32) + rng.uniform(-0.4, 0.4, 2).astype(np.float32)
 
@@ -308,8 +326,11 @@ def loose_box(rng: np.random.Generator, mask: NDArray[np.bool_]) -> Float:
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = np.array([columns[0], rows[0], columns[-1], rows[-1]], np.float32)
     size = np.tile(box[2:] - box[:2] + 1, 2)
-    error = rng.normal(0, 0.07, 4) * size * (rng.random() < 0.7)
-    return np.asarray(np.clip(box + np.clip(error, -15, 15), 0, WINDOW - 1), np.float32)
+    hand = rng.random()
+    if hand < 0.3:
+        return box
+    error = rng.normal(0, 0.07, 4) if hand < 0.65 else rng.uniform(-0.2, 0.2, 4)
+    return np.asarray(np.clip(box + np.clip(error * size, -25, 25), 0, WINDOW - 1), np.float32)
 
 
 def collate(samples: list[Sample]) -> dict[str, torch.Tensor]:

@@ -1,20 +1,28 @@
-"""Divide the nuclei images into train, val and test by look, and write ``split.csv``.
+"""Divide the images into train, val and test, and write ``split.csv``.
 
-Near-duplicates (crops of one slide, fields of one plate) form groups, found by average-linkage clustering of a few
-descriptors of appearance. A group goes whole to test or stays out of it. ``val`` is every 13th of the images left,
-group by group: it is for choosing, not for judging. Deterministic: the same data give the same file.
+Nuclei are divided by look: near-duplicates (crops of one slide, fields of one plate) form groups, found by
+average-linkage clustering of a few descriptors of appearance. A group goes whole to test or stays out of it. ``val``
+is every 13th of the images left, group by group: it is for choosing, not for judging.
+
+Of ``general`` the file names tell the animal, sample or field (`NAMED`), and images of one are in one part. The names
+of the ultrasound images tell nothing: there images that correlate are one group. Deterministic: the same data give
+the same file.
 
     python training/split.py
 """
 
 import csv
 import os
+import re
+from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.sparse.csgraph import connected_components
 
 ROOT = Path(__file__).resolve().parent
 SPLIT = ROOT / "split.csv"
@@ -24,9 +32,40 @@ VAL_EVERY = 13
 SEED = 4
 
 
+class Named(NamedTuple):
+    """A folder of ``general`` whose file names tell what belongs together, and the groups of test and val."""
+
+    kind: str
+    group: str
+    test: tuple[str, ...]
+    val: tuple[str, ...]
+
+
+NAMED = {
+    "ampis_powder_sem": Named("powder", r"powder_(Sc\d)", ("Sc2",), ("Sc3",)),
+    "axondeepseg_axon_sem": Named("axons", r"sub-(rat\d)", ("rat2", "rat3"), ("rat6",)),
+    "nasa_superalloy_sem": Named("superalloy", r"super_(spot\d|.*?)_", ("spot5", "spot7", "lshr"), ("spot6",)),
+    "nasa_meltpool_optical": Named("melt pools", r"melt_Slice(-?\d+)", ("-10",), ()),
+    "usiigaci_phase_contrast": Named("phase contrast", r"set(\d\d)", ("01", "02", "19", "20", "38"), ("08", "27", "45")),
+}
+ULTRASOUND = "usgra_nerve_vessel_ultrasound"
+#: Ultrasound images correlate at least so much where they show one place of one subject.
+ALIKE = 0.75
+
+
 def data_folder() -> Path:
-    """Return the folder of the nuclei images (``$FOUNDSEG_DATA/dsb2018``)."""
-    return Path(os.environ.get("FOUNDSEG_DATA", ROOT.parent.parent / "shared" / "data")) / "dsb2018"
+    """Return the folder of all images (``$FOUNDSEG_DATA``)."""
+    return Path(os.environ.get("FOUNDSEG_DATA", ROOT.parent.parent / "shared" / "data"))
+
+
+class Row(NamedTuple):
+    """A line of ``split.csv``; `folder` is below the data folder."""
+
+    name: str
+    kind: str
+    group: str
+    split: str
+    folder: str
 
 
 def read_index(folder: Path) -> list[dict[str, str]]:
@@ -93,9 +132,9 @@ def assign(groups: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.st
     return split
 
 
-def main() -> None:
-    """Write ``split.csv`` and print how many images of each kind went where."""
-    folder = data_folder()
+def nuclei() -> list[Row]:
+    """Return the rows of the nuclei images."""
+    folder = data_folder() / "dsb2018"
     rows = read_index(folder)
     kinds = np.array([row["kind"] for row in rows])
     features = np.stack([describe(folder, row) for row in rows])
@@ -105,16 +144,43 @@ def main() -> None:
         members = np.flatnonzero(kinds == kind)
         groups = group_by_look(features[members], threshold)
         split = assign(groups, rng)
-        print(
-            kind, f"{groups.max()} groups, largest {np.bincount(groups).max()}", *np.unique(split, return_counts=True)
-        )
-        lines += [
-            (rows[i]["name"], kind, f"{kind[0]}{g:03d}", s) for i, g, s in zip(members, groups, split, strict=True)
-        ]
+        names = [rows[i]["name"] for i in members]
+        lines += [Row(n, kind, f"{kind[0]}{g:03d}", s, "dsb2018") for n, g, s in zip(names, groups, split, strict=True)]
+    return lines
+
+
+def named(folder: str) -> list[Row]:
+    """Return the rows of a folder of ``general`` whose file names tell the groups."""
+    kind, pattern, test, val = NAMED[folder]
+    lines = []
+    for path in sorted((data_folder() / "general" / folder / "images").glob("*.png")):
+        found = re.match(pattern, path.stem)
+        group = found.group(1) if found else path.stem
+        split = "test" if group in test else "val" if group in val else "train"
+        lines.append(Row(path.stem, kind, group, split, f"general/{folder}"))
+    return lines
+
+
+def ultrasound() -> list[Row]:
+    """Return the rows of the ultrasound images; images that correlate are one group."""
+    paths = sorted((data_folder() / "general" / ULTRASOUND / "images").glob("*.png"))
+    small = [np.asarray(Image.open(path).convert("L").resize((48, 48)), float).ravel() for path in paths]
+    alike = np.corrcoef(np.stack(small)) > ALIKE
+    groups = connected_components(alike)[1].astype(np.int64)
+    split = assign(groups, np.random.default_rng(SEED))
+    parts = zip(paths, groups, split, strict=True)
+    return [Row(p.stem, "ultrasound", f"u{g:03d}", s, f"general/{ULTRASOUND}") for p, g, s in parts]
+
+
+def main() -> None:
+    """Write ``split.csv`` and print how many images of each kind went where."""
+    lines = [row for part in (nuclei(), *map(named, NAMED), ultrasound()) for row in part]
+    for (kind, split), count in sorted(Counter((row.kind, row.split) for row in lines).items()):
+        print(kind, split, count)
     with SPLIT.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["name", "kind", "group", "split"])
-        writer.writerows(sorted(lines))
+        writer.writerow(Row._fields)
+        writer.writerows(sorted(lines, key=lambda row: (row.folder, row.name)))
 
 
 if __name__ == "__main__":

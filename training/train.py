@@ -30,6 +30,8 @@ from napari_foundseg.models.nets.tiny.tiny import (
     save_foundseg_tiny,
 )
 
+#: How often several clicks are given at once.
+SEVERAL = 0.2
 LOG = ["step", "seconds", "rate", "loss", "mask", "quality", "instance", "iou_click", "iou_box"]
 Batch = dict[str, Tensor]
 
@@ -88,17 +90,48 @@ def thin_out(prompts: Prompts, truth: Tensor) -> Prompts:
     alone = torch.rand(count) < 0.15
     drawn = F.avg_pool2d(truth, 3, 1, 1) if torch.rand(()) < 0.5 else truth
     strength = 4 + 12 * torch.rand(count, 1, 1, 1)
+    drawn = resize_drawing(drawn)
     given[alone] = (torch.where(drawn > 0.5, 1.0, -1.0) * strength)[alone]
     labels = torch.where(alone[:, None], -1.0, prompts.labels)
     boxes = torch.where(alone[:, None], torch.nan, prompts.boxes)
     return Prompts(prompts.points, labels, boxes, given)
 
 
+def resize_drawing(mask: Tensor) -> Tensor:
+    """Return masks `(N, 1, 128, 128)` as a hand draws them: in half of the cases up to 3 map pixels too small or large."""
+    reach = int(torch.randint(-3, 4, ()))
+    if reach == 0 or torch.rand(()) < 0.5:
+        return mask
+    size = 2 * abs(reach) + 1
+    if reach > 0:
+        return F.max_pool2d(mask, size, 1, reach)
+    smaller = 1 - F.max_pool2d(1 - mask, size, 1, -reach)
+    # A thin object would be gone.
+    kept = (smaller > 0.5).flatten(1).sum(1) > 0.3 * (mask > 0.5).flatten(1).sum(1)
+    return torch.where(kept[:, None, None, None], smaller, mask)
+
+
+def add_clicks(prompts: Prompts, truth: Tensor) -> Prompts:
+    """Return the prompts with up to seven clicks more, anywhere in the object."""
+    inside = (truth[:, 0] > 0.5).float().flatten(1)
+    empty = inside.sum(dim=1, keepdim=True) == 0
+    at = torch.multinomial(inside + empty, int(torch.randint(1, 8, ())), replacement=True)
+    size = truth.shape[-1]
+    extra = torch.stack([at % size, at // size], dim=2) * 2.0 + 0.5
+    labels = torch.where(empty | (prompts.labels < 0), -1.0, 1.0).expand(-1, at.shape[1])
+    points = torch.cat([prompts.points, extra], dim=1)
+    return prompts._replace(points=points, labels=torch.cat([prompts.labels, labels], dim=1))
+
+
 def instances(model: Both, features: Tensor, batch: Batch) -> Tensor:
     """Return the loss of the instance decoder."""
     with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
         maps = model.decoder(features)
-    return instance_loss(maps, batch["labels"], batch["centre"].float(), batch["boundary"].float())
+    known = batch["complete"]
+    if not known.any():
+        return 0.0 * maps.float().mean()
+    truth = batch["labels"][known], batch["centre"][known].float(), batch["boundary"][known].float()
+    return instance_loss(maps[known], *truth)
 
 
 def instance_losses(model: Both, batch: Batch) -> dict[str, Tensor]:
@@ -115,34 +148,41 @@ def step_losses(model: Both, batch: Batch, corrections: int, frozen: bool) -> di
     meant = ids > 0
     truth = (batch["labels"][:, None] == batch["ids"][..., None, None]).float().flatten(0, 1)[:, None]
     truth = F.avg_pool2d(truth * meant[:, None, None, None], 2)
+    known = ids >= 0
     points, boxes = batch["points"].flatten(0, 1)[:, None], batch["boxes"].flatten(0, 1)
     clicked = points.isfinite().all(dim=2)
     with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
         with torch.set_grad_enabled(not frozen):
             features = model.sam.image_encoder(batch["image"].contiguous(memory_format=torch.channels_last))
         prompts = Prompts(points.nan_to_num(0.0), torch.where(clicked, 1.0, -1.0), boxes)
+        alone = clicked[:, 0]
+        if torch.rand(()) < SEVERAL:
+            prompts, alone = add_clicks(prompts, truth), torch.zeros_like(alone)
         masks, quality = again = model.decode(features, prompts)
         for i in range(corrections):
             prompts = correct(prompts, truth, *again)
             last = i == corrections - 1
             with torch.set_grad_enabled(last):
                 again = model.decode(features, thin_out(prompts, truth) if last else prompts)
-    losses = prompt_loss(masks, quality, truth, meant, clicked[:, 0])
+    losses = prompt_loss(masks[known], quality[known], truth[known], meant[known], alone[known])
     losses["loss"] = losses["mask"] + losses["quality"]
     if not frozen:
         losses["instance"] = instances(model, features, batch)
         losses["loss"] = losses["loss"] + 4.0 * losses["instance"]
     if corrections:
-        more = prompt_loss(again[0], again[1], truth, meant, torch.zeros_like(meant))
+        none = torch.zeros_like(meant)
+        more = prompt_loss(again[0][known], again[1][known], truth[known], meant[known], none[known])
         losses["loss"] = losses["loss"] + 0.6 * (more["mask"] + more["quality"])
     return losses
 
 
 def rate_at(step: int, options: argparse.Namespace) -> float:
-    """Return the learning rate: a linear warm-up, then a cosine down to a hundredth."""
+    """Return the learning rate: a linear warm-up, then a cosine down to a hundredth, or only over the last `cool` steps."""
     if step < 80:
         return float(options.rate) * (step + 1) / 80
-    return float(options.rate) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1, step / options.steps))))
+    cool = options.cool or options.steps
+    share = max(0.0, 1 - (options.steps - step) / cool)
+    return float(options.rate) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, share))))
 
 
 @torch.no_grad()
@@ -191,7 +231,7 @@ def train(options: argparse.Namespace) -> None:
     begin, sums = time.perf_counter(), dict.fromkeys(LOG, 0.0)
     for step, batch in enumerate(loader, start=start):
         model.train()
-        if step > 0.85 * options.steps:
+        if step > options.steps - 0.15 * (options.cool or options.steps):
             freeze_statistics(model)
         for group in optimiser.param_groups:
             group["lr"] = rate_at(step, options)
@@ -250,6 +290,7 @@ def parse() -> argparse.Namespace:
     for name, value in {**sizes, "workers": 2, "seed": 0, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rate", type=float, default=1.2e-3, help="at the end of the warm-up")
+    parser.add_argument("--cool", type=int, help="the rate stays until so many steps are left; by default it always falls")
     parser.add_argument("--synthetic", type=float, default=0.35, help="share of windows that are synthetic scenes")
     parser.add_argument("--bf16", action="store_true", help="only where the processor has AMX or AVX512-BF16")
     return parser.parse_args()
