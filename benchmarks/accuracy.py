@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,10 +37,10 @@ def prompts(truth: NDArray[np.int64]) -> tuple[list[int], list[fs.Prompt], list[
     return ids, clicks, boxes
 
 
-def best_masks(image: NDArray[np.uint8], given: list[fs.Prompt]) -> list[Mask]:
+def best_masks(image: NDArray[np.uint8], given: list[fs.Prompt], model: Any = "foundseg-tiny") -> list[Mask]:
     """Return each prompt's mask, the one that the model trusts most, before the overlap rule."""
     found: dict[int, Mask] = {}
-    for mask in (fs.prompt(image, given).masks or ()) if given else ():
+    for mask in (fs.prompt(image, given, model=model).masks or ()) if given else ():
         found.setdefault(mask.label, mask)
     return [found[i + 1] for i in range(len(given))]
 

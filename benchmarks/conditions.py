@@ -31,7 +31,7 @@ def crops(split: str, kind: str, count: int) -> Iterator[tuple[Pixels, Pixels]]:
     """Yield the middle of images spread over a part of the split, grey, with its truth."""
     chosen = [row for row in rows(split) if row["kind"] == kind]
     for i in np.unique(np.linspace(0, len(chosen) - 1, count).round().astype(int)):
-        image, truth = read(chosen[i]["name"])
+        image, truth = read(chosen[i])
         grey = image[..., :3].mean(-1) if image.ndim == 3 else image.astype(float)
         y, x = max(0, (truth.shape[0] - _ROWS) // 2), max(0, (truth.shape[1] - _COLUMNS) // 2)
         part = (slice(y, y + _ROWS), slice(x, x + _COLUMNS))

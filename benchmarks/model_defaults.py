@@ -61,10 +61,10 @@ def main() -> None:
         "its own": TASKS["automatic"].settings("decoder", model_defaults("micro-sam-vit-b-lm", "automatic", "decoder")),
     }
     test = rows()
-    chosen = [test[i]["name"] for i in np.linspace(0, len(test) - 1, options.images).round().astype(int)]
+    chosen = [test[i] for i in np.linspace(0, len(test) - 1, options.images).round().astype(int)]
     figures: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for name in chosen:
-        truth = read(name)[1]
+    for row in chosen:
+        truth = read(row)[1]
         maps = maps_of(truth)
         for how in _HOW:
             for whose, values in settings.items():

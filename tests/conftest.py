@@ -103,7 +103,7 @@ def dsb() -> list[dict[str, str]]:
     if not folder.is_dir():
         pytest.skip(f"the annotated images are not in {folder}; set FOUNDSEG_DATA to the folder that holds dsb2018")
     with (ROOT / "training" / "split.csv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["split"] == "test"]
+        rows = [row for row in csv.DictReader(file) if row["split"] == "test" and row["folder"] == folder.name]
     for row in rows:
         row |= {part: str(folder / f"{part.rstrip('s')}s" / f"{row['name']}.png") for part in ("image", "labels")}
     return rows
