@@ -32,7 +32,9 @@ def read(row: dict[str, str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return an image and its truth; end with a clear message where the data is absent."""
     folder = Path(os.environ.get("FOUNDSEG_DATA", ROOT / "../shared/data")).resolve() / row["folder"]
     if not folder.is_dir():
-        sys.exit(f"the annotated images are not in {folder}; set FOUNDSEG_DATA to the folder that holds {row['folder']}")
+        sys.exit(
+            f"the annotated images are not in {folder}; set FOUNDSEG_DATA to the folder that holds {row['folder']}"
+        )
     name = f"{row['name']}.png"
     return imread(folder / "images" / name), imread(folder / "labels" / name).astype(np.int64)
 

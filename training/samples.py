@@ -63,9 +63,7 @@ def read_split(split: str) -> list[dict[str, str]]:
         return [row for row in csv.DictReader(file) if row["split"] == split]
 
 
-def picture(
-    image: NDArray[np.uint8], labels: NDArray[np.int32], margin: int = 64, *, complete: bool = True
-) -> Picture:
+def picture(image: NDArray[np.uint8], labels: NDArray[np.int32], margin: int = 64, *, complete: bool = True) -> Picture:
     """Mirror the borders outwards and note where the objects lie."""
     pad = min(margin, *(s - 1 for s in labels.shape))
     image = np.pad(image, ((pad, pad), (pad, pad), (0, 0)), mode="symmetric")

@@ -46,7 +46,9 @@ NAMED = {
     "axondeepseg_axon_sem": Named("axons", r"sub-(rat\d)", ("rat2", "rat3"), ("rat6",)),
     "nasa_superalloy_sem": Named("superalloy", r"super_(spot\d|.*?)_", ("spot5", "spot7", "lshr"), ("spot6",)),
     "nasa_meltpool_optical": Named("melt pools", r"melt_Slice(-?\d+)", ("-10",), ()),
-    "usiigaci_phase_contrast": Named("phase contrast", r"set(\d\d)", ("01", "02", "19", "20", "38"), ("08", "27", "45")),
+    "usiigaci_phase_contrast": Named(
+        "phase contrast", r"set(\d\d)", ("01", "02", "19", "20", "38"), ("08", "27", "45")
+    ),
 }
 ULTRASOUND = "usgra_nerve_vessel_ultrasound"
 #: Ultrasound images correlate at least so much where they show one place of one subject.

@@ -290,7 +290,9 @@ def parse() -> argparse.Namespace:
     for name, value in {**sizes, "workers": 2, "seed": 0, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--rate", type=float, default=1.2e-3, help="at the end of the warm-up")
-    parser.add_argument("--cool", type=int, help="the rate stays until so many steps are left; by default it always falls")
+    parser.add_argument(
+        "--cool", type=int, help="the rate stays until so many steps are left; by default it always falls"
+    )
     parser.add_argument("--synthetic", type=float, default=0.35, help="share of windows that are synthetic scenes")
     parser.add_argument("--bf16", action="store_true", help="only where the processor has AMX or AVX512-BF16")
     return parser.parse_args()
