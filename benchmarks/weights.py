@@ -1,8 +1,8 @@
 """Weight files of foundseg-tiny side by side: the same objects of the held-out images, the same prompts, every kind.
 
-Of each image the middle 512 by 512 pixels are taken. Automatic masks are judged where all objects are labelled: mSA (see
-accuracy.py) and AP50. Prompts are judged by the mean IoU of up to ``--objects`` objects of 30 pixels or more, evenly
-chosen, an image:
+Of each image the middle 512 by 512 pixels are taken. Automatic masks are judged where all objects are labelled: mSA
+(see accuracy.py) and AP50. Prompts are judged by the mean IoU of up to ``--objects`` objects of 30 pixels or more,
+evenly chosen, an image:
 
 click, anywhere, rim   one click: at the deepest point, anywhere in the object, 2 pixels from its rim
 box, hand              the box, and one whose sides are each off by up to 20 % of its size

@@ -98,7 +98,7 @@ def thin_out(prompts: Prompts, truth: Tensor) -> Prompts:
 
 
 def resize_drawing(mask: Tensor) -> Tensor:
-    """Return masks `(N, 1, 128, 128)` as a hand draws them: in half of the cases up to 3 map pixels too small or large."""
+    """Return masks `(N, 1, 128, 128)` as a hand draws them: half of them up to 3 map pixels too small or large."""
     reach = int(torch.randint(-3, 4, ()))
     if reach == 0 or torch.rand(()) < 0.5:
         return mask
@@ -177,7 +177,7 @@ def step_losses(model: Both, batch: Batch, corrections: int, frozen: bool) -> di
 
 
 def rate_at(step: int, options: argparse.Namespace) -> float:
-    """Return the learning rate: a linear warm-up, then a cosine down to a hundredth, or only over the last `cool` steps."""
+    """Return the learning rate: a linear warm-up, then a cosine down to a hundredth, of the last `cool` steps if given."""
     if step < 80:
         return float(options.rate) * (step + 1) / 80
     cool = options.cool or options.steps
