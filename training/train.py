@@ -177,7 +177,7 @@ def step_losses(model: Both, batch: Batch, corrections: int, frozen: bool) -> di
 
 
 def rate_at(step: int, options: argparse.Namespace) -> float:
-    """Return the learning rate: a linear warm-up, then a cosine down to a hundredth, in the last `cool` steps if given."""
+    """Return the learning rate: a linear warm-up, then a cosine to a hundredth, in the last `cool` steps if given."""
     if step < 80:
         return float(options.rate) * (step + 1) / 80
     cool = options.cool or options.steps
