@@ -7,14 +7,20 @@ import numpy as np
 
 from scenes import plain
 from scenes.adherent import draw_adherent
+from scenes.blood import draw_blood
+from scenes.endoscopy import draw_lesions, draw_polyps
 from scenes.membranes import draw_axons, draw_epithelium, draw_neurites
+from scenes.microbes import draw_bacteria, draw_yeast
 from scenes.organs import draw_bent, draw_head, draw_lungs, draw_slice, draw_vessels
 from scenes.painting import Rng, Scene
+from scenes.particles import draw_carbides, draw_grains, draw_nanoparticles, draw_powder, draw_precipitates
+from scenes.plants import draw_foliage, draw_rosettes
+from scenes.things import draw_branches, draw_things
 from scenes.tissue import draw_tissue
 
 
 class Kind(NamedTuple):
-    """What draws a scene with a generator of random numbers, and how large a share of all scenes it has."""
+    """What draws a scene with a generator of random numbers, and its share, as a part of the sum of all."""
 
     draw: Callable[[Rng], Scene]
     share: float
@@ -33,6 +39,20 @@ KINDS = {
     "lungs": Kind(draw_lungs, 0.03),
     "slice": Kind(draw_slice, 0.05),
     "bent": Kind(draw_bent, 0.03),
+    "polyps": Kind(draw_polyps, 0.03),
+    "lesions": Kind(draw_lesions, 0.02),
+    "blood": Kind(draw_blood, 0.05),
+    "bacteria": Kind(draw_bacteria, 0.04),
+    "yeast": Kind(draw_yeast, 0.04),
+    "powder": Kind(draw_powder, 0.03),
+    "nanoparticles": Kind(draw_nanoparticles, 0.03),
+    "precipitates": Kind(draw_precipitates, 0.02),
+    "carbides": Kind(draw_carbides, 0.02),
+    "grains": Kind(draw_grains, 0.02),
+    "rosettes": Kind(draw_rosettes, 0.03),
+    "foliage": Kind(draw_foliage, 0.03),
+    "things": Kind(draw_things, 0.06),
+    "branches": Kind(draw_branches, 0.03),
 }
 
 

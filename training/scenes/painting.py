@@ -104,6 +104,25 @@ def outline(
     return np.asarray(np.hypot(u, v) < radius * edge)
 
 
+def capsule(radius: float, length: float, bend: float, turn: float) -> Bools:
+    """Return the mask of a rod with round ends, `length` between their middles, bent to a parabola, turned."""
+    half = int(length / 2 + radius + abs(bend) * length) + 3
+    axis = np.arange(-half, half + 1, dtype=np.float32)
+    u = axis[None] * np.cos(turn) + axis[:, None] * np.sin(turn)
+    v = axis[:, None] * np.cos(turn) - axis[None] * np.sin(turn)
+    v = v - bend * (4 * np.minimum(np.abs(u), length / 2) ** 2 / max(length, 1) - length / 3)
+    return np.asarray(np.hypot(np.maximum(np.abs(u) - length / 2, 0), v) < radius)
+
+
+def brick(radius: float, long: float, power: float, turn: float) -> Bools:
+    """Return the mask of a superellipse of this mean radius: an ellipse at power 2, nearly a rectangle at 8."""
+    half = int(1.5 * radius * np.sqrt(long)) + 3
+    axis = np.arange(-half, half + 1, dtype=np.float32)
+    u = axis[None] * np.cos(turn) + axis[:, None] * np.sin(turn)
+    v = axis[:, None] * np.cos(turn) - axis[None] * np.sin(turn)
+    return np.asarray(np.abs(u / np.sqrt(long)) ** power + np.abs(v * np.sqrt(long)) ** power < radius**power)
+
+
 def window(side: int, mask: Bools, at: NDArray[np.float64]) -> tuple[tuple[slice, slice], Bools] | None:
     """Return the place of a mask centred at (y, x) in the scene, and the part of it that lies inside."""
     y, x = (round(float(v)) - s // 2 for v, s in zip(at, mask.shape, strict=True))
