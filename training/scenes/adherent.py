@@ -45,7 +45,8 @@ def spread_cells(rng: Rng, radius: float) -> tuple[Labels, set[int]]:
         size = radius * np.exp(rng.normal(0, 0.25))
         turn = None if aligned is None else aligned + rng.normal(0, 0.3)
         kind = style if style != "mixed" else rng.choice(["spread", "spindle", "round"], p=[0.5, 0.4, 0.1])
-        if rng.random() < share:
+        ball = bool(rng.random() < share)
+        if ball:
             mask = outline(rng, 0.5 * size + 2, rng.uniform(1, 1.15), 0.02)
         elif kind == "spread":
             mask = outline(rng, size, rng.uniform(1, 2), 0.35, int(rng.integers(2, 6)), rng.uniform(0.3, 1.5), turn)
@@ -53,12 +54,12 @@ def spread_cells(rng: Rng, radius: float) -> tuple[Labels, set[int]]:
             mask = outline(rng, 0.85 * size, rng.uniform(2, 6), 0.2, 2, rng.uniform(0, 0.8), turn)
         else:
             mask = outline(rng, 0.8 * size, rng.uniform(1, 1.6), 0.12, turn=turn)
-        if place(labels, mask, at, index, 0.25, front=bool(rng.random() < 0.3)) and mask.sum() < 0.3 * np.pi * size**2:
+        if place(labels, mask, at, index, 0.25, front=bool(rng.random() < 0.3)) and ball:
             rounds.add(index)
     return labels, rounds
 
 
-def thickness(rng: Rng, labels: Labels, rounds: set[int], depth: Float) -> Float:
+def thickness(rng: Rng, labels: Labels, rounds: set[int], depth: Float, joined: bool) -> Float:
     """Return the optical thickness of the cells: flat at the rim, a dome with a nucleus in the middle, granules."""
     count = int(labels.max()) + 1
     own = frames(labels)
@@ -76,10 +77,14 @@ def thickness(rng: Rng, labels: Labels, rounds: set[int], depth: Float) -> Float
     nucleoli = 0.5 * edge * (smooth_field(rng, SIDE, max(2.5, 0.12 * float(size.max()))) > 1.4)
     grains = smooth_field(rng, SIDE, rng.uniform(2.2, 4))
     near = np.exp(-(((core - 1.3) / 0.7) ** 2))
-    grainy = rng.uniform(0.1, 0.9) * (np.clip(grains - 0.9, 0, 2) * near + 0.25 * grains * dome)
+    grainy = (
+        rng.uniform(0.1, 0.9) * (0.35 if joined else 1) * (np.clip(grains - 0.9, 0, 2) * near + 0.25 * grains * dome)
+    )
     vacuoles = -rng.choice([0, 0.8]) * np.clip(smooth_field(rng, SIDE, rng.uniform(3, 6)) - 1.5, 0, 1)
     texture = rng.uniform(0.05, 0.25) * fractal(rng, SIDE, rng.uniform(6, 14))
     field = field + inside * (rim + nuclear + nucleoli + (grainy + vacuoles + texture) * high[labels])
+    if joined:  # a sheet of cells is thin where two of them meet
+        field = field * np.clip(rng.uniform(0, 0.4) + depth / rng.uniform(2.5, 6), 0, 1)
     if rounds:
         ball = np.isin(labels, list(rounds))
         field = np.where(ball, rng.uniform(1.5, 3) * np.sqrt(np.clip(1 - 0.9 * own.r**2, 0, 1)) + 0.2 * grains, field)
@@ -109,13 +114,14 @@ def image_phase(rng: Rng, field: Float, labels: Labels, rounds: set[int]) -> Flo
     halo = between(rng, 2.5, 9)
     wide = blur(field, halo)
     scene = -(field - rng.uniform(0.8, 1.1) * wide) + rng.uniform(0, 0.5) * np.clip(wide, 0, 2) * (labels == 0)
+    scene = scene + rng.choice([0, 0.6, 1.4]) * blur(field, 1.3) * (labels == 0)
     fine = field - blur(field, rng.uniform(1, 1.8))
     scene = scene - rng.uniform(0, 0.9) * fine
     if rounds:
         ball = np.isin(labels, list(rounds))
-        scene = (
-            np.where(ball, rng.uniform(0.3, 1) * (field - 1), scene) + 0.7 * blur(ball.astype(np.float32), 2) * ~ball
-        )
+        shell = np.exp(-(((depths(labels) - rng.uniform(1, 3)) / rng.uniform(1.2, 2.5)) ** 2)) * ball
+        scene = np.where(ball, rng.uniform(-0.4, 0.8) * (field - 1), scene) + rng.uniform(0.5, 2) * shell
+        scene = scene + rng.uniform(0.6, 1.6) * blur(ball.astype(np.float32), 2) * ~ball
     return np.asarray(scene * rng.uniform(0.25, 0.5), np.float32)
 
 
@@ -137,14 +143,15 @@ def draw_adherent(rng: Rng) -> Scene:
     """Draw adherent cells on a grey ground: hardly different inside, thin halos, some round and bright."""
     radius = between(rng, 8, 55)
     rounds: set[int] = set()
-    if rng.random() < 0.22:
+    joined = bool(rng.random() < 0.22)
+    if joined:
         labels = tiling(rng, SIDE, 2 * radius, rng.uniform(0.1, 0.25), rng.uniform(1, 2.5))
         hole = smooth_field(rng, SIDE, 5 * radius) > rng.uniform(0.3, 2)
         labels[np.isin(labels, np.unique(labels[hole]))] = 0
     else:
         labels, rounds = spread_cells(rng, radius)
     depth = depths(labels)
-    field = blur(thickness(rng, labels, rounds, depth), rng.uniform(0.5, 1))
+    field = blur(thickness(rng, labels, rounds, depth, joined), rng.uniform(0.5, 1))
     mode = rng.choice(["phase", "brightfield", "interference"], p=[0.66, 0.22, 0.12])
     seen = field + debris(rng)
     if mode == "phase":

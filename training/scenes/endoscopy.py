@@ -25,12 +25,11 @@ from scenes.painting import (
 )
 
 
-def relief(field: Float, light: tuple[float, float], strength: float) -> tuple[Float, Float]:
-    """Return how bright a surface of this height is under a light, and how much it shines."""
+def relief(field: Float, light: tuple[float, float], strength: float) -> Float:
+    """Return how bright a surface of this height is under a light, 0 to 1."""
     gy, gx = np.gradient(field * strength)
-    size = np.sqrt(gy**2 + gx**2 + 1)
-    facing = (1 - gy * light[0] - gx * light[1]) / size / np.sqrt(1 + light[0] ** 2 + light[1] ** 2)
-    return np.clip(facing, 0, 1).astype(np.float32), (np.clip(facing, 0, 1) ** 60).astype(np.float32)
+    size = np.sqrt(gy**2 + gx**2 + 1) * np.sqrt(1 + light[0] ** 2 + light[1] ** 2)
+    return np.clip((1 - gy * light[0] - gx * light[1]) / size, 0, 1).astype(np.float32)
 
 
 def frame(rng: Rng) -> Bools:
@@ -56,9 +55,7 @@ def draw_polyps(rng: Rng) -> Scene:
     depth, own = depths(labels), frames(labels)
     size = own.radius[labels]
     bump = (
-        np.sqrt(np.clip(1 - (1 - np.clip(depth / (rng.uniform(0.4, 0.9) * size), 0, 1)) ** 2, 0, 1))
-        * size
-        * (labels > 0)
+        np.sqrt(np.clip(1 - (1 - np.clip(depth / (rng.uniform(0.6, 1) * size), 0, 1)) ** 2, 0, 1)) * size * (labels > 0)
     )
     y, x = coordinates(SIDE)
     centre = rng.uniform(0, 1, 2) * SIDE
@@ -67,9 +64,9 @@ def draw_polyps(rng: Rng) -> Scene:
     ground = blur(np.asarray(folds, np.float32), 4) + 6 * smooth_field(rng, SIDE, 100) + 1.2 * fractal(rng, SIDE, 30)
     skin = rng.uniform(0.1, 0.7) * fractal(rng, SIDE, rng.uniform(5, 14))
     height = (
-        blur(np.asarray(ground * (1 - 0.5 * (labels > 0)) + bump * rng.uniform(0.25, 0.9), np.float32), 2) + skin * 0.5
+        blur(np.asarray(ground * (1 - 0.5 * (labels > 0)) + bump * rng.uniform(0.25, 0.9), np.float32), 3) + skin * 0.5
     )
-    facing, shine = relief(height, (rng.normal(0, 0.4), rng.normal(0, 0.4)), rng.uniform(0.5, 1.1))
+    facing = relief(height, (rng.normal(0, 0.4), rng.normal(0, 0.4)), rng.uniform(0.5, 1.1))
     mucosa = np.array([0.8, rng.uniform(0.3, 0.5), rng.uniform(0.2, 0.38)])
     other = np.clip(mucosa * np.exp(rng.normal(0, 0.1, 3)), 0, 1)
     base = np.broadcast_to(mucosa.astype(np.float32), (SIDE, SIDE, 3))
@@ -83,7 +80,8 @@ def draw_polyps(rng: Rng) -> Scene:
         deep = np.hypot(y - rng.uniform(0, SIDE), x - rng.uniform(0, SIDE)) / rng.uniform(40, 120)
         light = light * np.where(labels > 0, 1, 1 - 0.9 * np.exp(-(deep**2)))
     scene = base * light[..., None]
-    spots = np.clip((shine - 0.97) * 40, 0, 1) * (smooth_field(rng, SIDE, 12) > rng.uniform(-0.2, 1.2))
+    toward = (facing - facing.mean()) / (facing.std() + 1e-6)
+    spots = np.clip(3 * (smooth_field(rng, SIDE, rng.uniform(8, 20)) + toward - rng.uniform(2.5, 4.2)), 0, 1)
     scene = mix(scene.astype(np.float32), blur(spots.astype(np.float32), 0.8), (1.0, 0.97, 0.95))
     seen = frame(rng)
     scene = (

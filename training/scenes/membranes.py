@@ -34,7 +34,7 @@ def mitochondria(rng: Rng, cells: Labels, depth: Float, radius: float, share: fl
         return labels
     for index in range(1, int(np.clip(share * len(room) / (4 * radius**2), 1, 90)) + 1):
         at = room[rng.integers(len(room))]
-        mask = outline(rng, radius * np.exp(rng.normal(0, 0.2)), between(rng, 1, 3), 0.12)
+        mask = outline(rng, radius * np.exp(rng.normal(0, 0.2)), between(rng, 1, 3), 0.07)
         own = cells == cells[tuple(at)]
         place(labels, mask, at.astype(float), index, 0)
         labels[(labels == index) & ~(own & (depth > 1.5))] = 0

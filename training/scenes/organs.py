@@ -110,7 +110,7 @@ def draw_head(rng: Rng) -> Scene:
 def draw_vessels(rng: Rng) -> Scene:
     """Draw vessels, cysts, nodules and nerves in ultrasound: dark or grey ovals, some with a bright border."""
     labels = np.zeros((SIDE, SIDE), np.uint16)
-    radius = between(rng, 10, 110)
+    radius = between(rng, 14, 130)
     for index in range(1, rng.integers(2, 6) + (3 if radius < 30 else 0)):
         size = radius * np.exp(rng.normal(0, 0.3))
         mask = outline(rng, size, rng.uniform(1, 2.2), 0.12, turn=rng.normal(0, 0.4))
@@ -184,7 +184,8 @@ def draw_lungs(rng: Rng) -> Scene:
 def draw_slice(rng: Rng) -> Scene:
     """Draw a slice of CT or MR: a body with a few organs whose levels hardly differ from what surrounds them."""
     at, width = (SIDE / 2, SIDE / 2), rng.uniform(150, 330)
-    body = warp(rng, (ellipse(at, width * rng.uniform(0.6, 0.95), width) < 1).astype(np.uint16), 5, 120)
+    own = ellipse(at, width * rng.uniform(0.6, 0.95), width) * (1 + 0.03 * smooth_field(rng, SIDE, 120))
+    body = (own < 1).astype(np.uint16)
     depth = depths(body)
     labels = np.zeros((SIDE, SIDE), np.uint16)
     radius = between(rng, 14, 90)

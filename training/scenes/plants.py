@@ -89,7 +89,7 @@ def shade(rng: Rng, scene: Float, labels: Labels) -> Float:
 def draw_rosettes(rng: Rng) -> Scene:
     """Draw plants from above: leaves about a middle, over each other, on soil; every leaf is an object."""
     labels = np.zeros((SIDE, SIDE), np.uint16)
-    length, long = between(rng, 14, 190), rng.uniform(1.2, 3.5)
+    length, long = between(rng, 26, 220), rng.uniform(1.2, 3.5)
     plants = int(np.clip((SIDE / (2 * length)) ** 2 * rng.uniform(0.5, 1.5), 1, 30))
     index = 0
     for at in rng.uniform(0.1, 0.9, (plants, 2)) * SIDE:
