@@ -113,16 +113,22 @@ def import_weights(
         Optional[list[str]],  # noqa: UP045 - typer reads it
         typer.Option(
             "--set",
-            help="What an ONNX file does not say, as NAME=VALUE, such as output='object and boundary'; several times.",
+            help="What an ONNX file or package does not say, as NAME=VALUE, such as output='object and boundary'; "
+            "several times.",
             show_default=False,
         ),
     ] = None,
+    run_code: Annotated[
+        bool,
+        typer.Option("--run-code", help="Agree that Python of a bioimage.io package runs, with all rights of yours."),
+    ] = False,
 ) -> None:
-    """Make a file or folder of weights a model. It is inspected, not run, and stays where it is."""
+    """Make weights or a package of bioimage.io a model. They are inspected, not run, and stay where they are."""
     from napari_foundseg.models.importing import import_model
     from napari_foundseg.tasks.task_models import tasks_for
 
-    row = import_model(path, name, family, _said(facts or []))
+    said = _said(facts or []) | ({"run_code": "yes"} if run_code else {})
+    row = import_model(path, name, family, said)
     also = f"; used where {row.stands_for} is named, too" if row.stands_for else ""
     assumed = f". {row.assumed}" if row.assumed else ""
     typer.echo(printable(f"{row.name}: {row.title}, for {', '.join(tasks_for(row))}{also}{assumed}"))

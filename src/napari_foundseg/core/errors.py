@@ -13,6 +13,7 @@ __all__ = [
     "Cancelled",
     "ChangedError",
     "CheckpointError",
+    "CodeNotAllowedError",
     "DTypeError",
     "DownloadError",
     "EngineError",
@@ -86,6 +87,10 @@ class ModelNotFoundError(FoundsegError, LookupError):
 
 class CheckpointError(FoundsegError, ValueError):
     """A weights file that is damaged, of another layout or not the one expected."""
+
+
+class CodeNotAllowedError(CheckpointError):
+    """A model that runs Python of its own, to which the user has not agreed; the window asks."""
 
 
 class DownloadError(FoundsegError):

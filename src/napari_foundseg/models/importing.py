@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_foundseg.core.errors import CheckpointError, FoundsegError, ModelNotFoundError, SettingsError
+from napari_foundseg.models.bioimageio.package_files import DESCRIPTIONS
 from napari_foundseg.models.catalog import (
     CatalogRow,
     catalog,
@@ -22,7 +23,7 @@ from napari_foundseg.models.families import families, family_module, family_titl
 from napari_foundseg.models.family import WeightsView, check_packages
 from napari_foundseg.models.files.checkpoints import read_config, read_shapes
 from napari_foundseg.models.files.folder_files import check_folder
-from napari_foundseg.models.files.known_kinds import kind_of_files, onnx_file
+from napari_foundseg.models.files.known_kinds import holds_network, kind_of_files
 from napari_foundseg.models.store import hash_of, hub_folder, locate, weight_files
 from napari_foundseg.models.torch_import import check_torch_import
 from napari_foundseg.models.unsupported import unsupported_name, unsupported_weights
@@ -50,7 +51,7 @@ def view_weights(path: Path, family: str | None = None, facts: Mapping[str, Any]
         config = read_config(path)
         shapes = _ShapesOnDemand(path)
         # A folder may hold what only its family can find; of a file the first thing to know is whether it is whole.
-        if path.is_file() and onnx_file(path) is None:
+        if path.is_file() and not holds_network(path):
             len(shapes)
     except CheckpointError as error:
         raise _named(path, error) from error
@@ -105,15 +106,15 @@ def import_model(
     Parameters
     ----------
     path : str or Path
-        A weights file, a folder as transformers or this package write it (or a file in it), or ``hf:owner/name`` for
-        one that the Hugging Face hub's client has downloaded.
+        A weights file, a folder as transformers or this package write it (or a file in it), a package of bioimage.io
+        (ZIP file or folder), or ``hf:owner/name`` for one that the Hugging Face hub's client has downloaded.
     name : str, optional
         What to call it; by default what the catalogue calls the published file of that name, else the file's name.
     family : str, optional
         Which family to take it for; by default the first that recognises it.
     facts : mapping, optional
         What the file does not say itself, where its family asks for it, such as ``{"output": "object"}`` of a network
-        in an ONNX file (`models.onnx_networks.description.NetworkDescription`).
+        in an ONNX file (`models.onnx_networks.description`).
 
     Returns
     -------
@@ -143,7 +144,7 @@ def import_model(
         raise SettingsError(
             f"{path} is of {family_title(chosen)}, which says all of itself: leave out {', '.join(facts)}."
         )
-    if where.is_dir() and onnx_file(where) is None and not view.shapes:
+    if where.is_dir() and not holds_network(where) and not view.shapes:
         raise CheckpointError(f"{where} holds no tensor: get its weights again.")
     sha256 = hash_of(where)
     published = _published(where, chosen, fields, source, sha256)
@@ -198,6 +199,8 @@ def remove_model(name: str) -> CatalogRow:
 def _where(path: str | Path) -> Path:
     if not str(path).startswith("hf:"):
         where = Path(path).expanduser().absolute()
+        if where.name in DESCRIPTIONS and where.is_file():
+            return where.parent
         # A file of a folder of transformers is chosen where a dialog shows files only.
         is_part = where.is_file() and where.suffix.lower() in (".json", ".safetensors", ".bin")
         configs = ("config.json", "adapter_config.json")
@@ -236,7 +239,7 @@ def _recognise(view: WeightsView) -> tuple[str, dict[str, Any]]:
             failed.append(problem)
         else:
             if fields is not None:
-                if onnx_file(view.path) is None:
+                if not holds_network(view.path):
                     _check_readable(view)
                 return name, fields
     raise _unrecognised(view, failed)
@@ -252,7 +255,7 @@ def _check_readable(view: WeightsView) -> None:
 
 def _unrecognised(view: WeightsView, failed: Sequence[FoundsegError]) -> FoundsegError:
     """Return the error of weights that no family takes: what they are where that is known, else what the first said."""
-    if failed and onnx_file(view.path) is not None:
+    if failed and holds_network(view.path):
         return failed[0]
     try:
         shapes = dict(view.shapes)

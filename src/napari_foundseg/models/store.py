@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError
+from napari_foundseg.models.bioimageio.package_files import is_package
 from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, models_folder, save_row
 from napari_foundseg.models.downloads.hub_address import hub_parts, is_commit
 from napari_foundseg.models.downloads.size_text import size_text
@@ -154,7 +155,14 @@ def weight_files(path: Path) -> list[Path]:
         data = path.with_name(f"{path.name}.data")
         return [path, data] if path.suffix.lower() == ".onnx" and data.is_file() else [path]
     kinds = (sorted(path.glob(pattern)) for pattern in _WEIGHTS)
-    return next((found for found in kinds if found), []) or _weights_below(path)
+    return next((found for found in kinds if found), []) or _weights_below(path) or _weights_of_package(path)
+
+
+def _weights_of_package(path: Path) -> list[Path]:
+    """Return weight files anywhere in a package of bioimage.io."""
+    if not is_package(path):
+        return []
+    return sorted(file for pattern in _WEIGHTS for file in path.rglob(pattern))
 
 
 def _weights_below(path: Path) -> list[Path]:

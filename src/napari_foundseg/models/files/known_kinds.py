@@ -10,9 +10,10 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+from napari_foundseg.models.bioimageio.package_files import is_package
 from napari_foundseg.models.files.small_text import read_small_text
 
-__all__ = ["is_onnx", "kind_of_files", "onnx_file"]
+__all__ = ["holds_network", "is_onnx", "kind_of_files", "onnx_file"]
 
 #: Fields that may follow the version in an ONNX file, as protobuf writes them.
 _AFTER_VERSION = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42, 0x72, 0xA2)
@@ -59,11 +60,21 @@ def is_onnx(head: bytes) -> bool:
 
 
 def onnx_file(path: Path) -> Path | None:
-    """Return the file of an ONNX model, of a folder its only one; None if there is none."""
+    """Return the file of an ONNX model, of a folder its only one; None if there is none.
+
+    Of a package of bioimage.io, too: it says how its network is used.
+    """
     if path.is_dir():
+        if is_package(path):
+            return None
         found = sorted(path.glob("*.onnx"))
         return found[0] if len(found) == 1 and not any(path.glob("*.safetensors")) else None
     return path if _is_onnx_file(path) else None
+
+
+def holds_network(path: Path) -> bool:
+    """Tell whether a file or folder holds a network as a whole, not weights for one of ours: ONNX or bioimage.io's."""
+    return onnx_file(path) is not None or is_package(path)
 
 
 def _is_exported_program(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a network in an ONNX file takes and returns, as far as the file does not say it itself.
+"""What a network takes and returns, as far as its file does not say it itself.
 
 Form, command line and the row of the catalogue are made of the one declaration here.
 """
@@ -12,20 +12,18 @@ from pydantic import Field, field_validator
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.models.catalog import CatalogRow, Expected
 
-__all__ = ["FAMILY_NAME", "InputValues", "NetworkDescription", "Output", "description_of"]
+__all__ = ["InputValues", "MapDescription", "NetworkDescription", "Output", "PackageDescription", "description_of"]
 
-#: Family of networks that are described.
-FAMILY_NAME: Final = "onnx_network"
 #: How grey values of 0 to 255 are passed to a network.
 InputValues = Literal["0 to 1", "-1 to 1", "0 to 255", "ImageNet", "mean 0, deviation 1"]
 #: What a network returns.
 Output = Literal["classes", "class numbers", "object", "object and boundary", "distances", "flows"]
 
 
-class NetworkDescription(Declared):
-    """What a network in an ONNX file takes and returns."""
+class MapDescription(Declared):
+    """What a network from one picture to maps takes and returns."""
 
-    noun: ClassVar[str] = "fact about an ONNX network"
+    noun: ClassVar[str] = "fact about a network"
 
     output: Output = "classes"
     """What the output means. Classes: a map for each class, the highest wins. Class numbers: one map of whole numbers.
@@ -37,9 +35,6 @@ class NetworkDescription(Declared):
     called background is no class of the result."""
     values: Literal["probabilities", "scores"] = Field("probabilities", title="Values of the output")
     """Probabilities: 0 to 1. Scores: before a sigmoid or softmax, which is then applied (logits)."""
-    input_values: InputValues = Field("0 to 1", title="Values of the input")
-    """What the network was trained on. ImageNet: 0 to 1, then less ImageNet's mean and divided by its deviation, as
-    most networks with a pretrained encoder. Mean 0, deviation 1: of each picture."""
     contrast: Expected = "percentile"
     """How grey values become 0 to 255 before. Percentile: the darkest and brightest 0.5 % are cut. Min to max. As is:
     8-bit colours are not changed, grey images as with percentile. The user may choose limits in a form."""
@@ -65,10 +60,37 @@ class NetworkDescription(Declared):
         return self.model_dump(mode="json", exclude={"classes", "contrast"})
 
 
-def description_of(row: CatalogRow) -> NetworkDescription | None:
+class NetworkDescription(MapDescription):
+    """What a network in an ONNX file takes and returns."""
+
+    noun: ClassVar[str] = "fact about an ONNX network"
+
+    input_values: InputValues = Field("0 to 1", title="Values of the input")
+    """What the network was trained on. ImageNet: 0 to 1, then less ImageNet's mean and divided by its deviation, as
+    most networks with a pretrained encoder. Mean 0, deviation 1: of each picture."""
+
+
+class PackageDescription(MapDescription):
+    """What the network of a package of bioimage.io takes and returns; the package says how pictures are prepared."""
+
+    noun: ClassVar[str] = "fact about a model of bioimage.io"
+
+    run_code: bool = Field(False, title="Run its Python")
+    """Only of packages that have weights and the Python of their network: whether that may be run, with all rights of
+    your account. Run it only if you trust those who wrote it."""
+
+
+#: Families of networks that are described, and what is said of them.
+_DESCRIPTIONS: Final[dict[str, type[MapDescription]]] = {
+    "onnx_network": NetworkDescription,
+    "bioimageio": PackageDescription,
+}
+
+
+def description_of(row: CatalogRow) -> MapDescription | None:
     """Return what a row says of its network; None if it is no network that is described."""
-    if row.family != FAMILY_NAME:
+    kind = _DESCRIPTIONS.get(row.family)
+    if kind is None:
         return None
-    return NetworkDescription.parse(
-        {**row.options, "classes": row.classes, "contrast": row.expects or NetworkDescription().contrast}
-    )
+    said = {name: value for name, value in row.options.items() if name in kind.model_fields}
+    return kind.parse({**said, "classes": row.classes, "contrast": row.expects or kind().contrast})

@@ -49,8 +49,8 @@ class Graph:
     """What the exporting program has written."""
 
 
-def read_graph(path: Path) -> Graph:
-    """Read the graph of an ONNX file.
+def read_graph(path: Path, content: bytes | None = None) -> Graph:
+    """Read the graph of an ONNX file, or of its `content`.
 
     Raises CheckpointError if it is damaged, needs operators or files that are not there, or too much memory;
     PackageError if the packages that read and run ONNX are missing.
@@ -64,7 +64,7 @@ def read_graph(path: Path) -> Graph:
     import onnx
 
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx.load_from_string(content) if content else onnx.load(path, load_external_data=False)
     except Exception as error:
         raise CheckpointError(f"{path} is a damaged ONNX model ({error!s:.200}); get or export it again.") from error
     _check_files(path, model)

@@ -1,23 +1,43 @@
-"""Running the network of an ONNX file on pictures of any size."""
+"""Running a network on pictures of any size: the one of an ONNX file, or another that takes and returns arrays."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.abilities import fallbacks_of
-from napari_foundseg.models.onnx_networks.description import InputValues, NetworkDescription
-from napari_foundseg.models.onnx_networks.ports import PictureInput, picture_input
+from napari_foundseg.models.onnx_networks.description import InputValues, MapDescription, NetworkDescription
+from napari_foundseg.models.onnx_networks.ports import PictureInput, map_output, picture_input
 
-__all__ = ["OnnxRuntime", "PictureNetwork", "as_input", "note_missing_cuda", "open_session", "resized"]
+__all__ = [
+    "OnnxRuntime",
+    "PictureNetwork",
+    "Runtime",
+    "as_input",
+    "note_missing_cuda",
+    "open_network",
+    "open_session",
+    "resized",
+]
 
 _IMAGENET = (np.array((0.485, 0.456, 0.406), np.float32), np.array((0.229, 0.224, 0.225), np.float32))
 #: Networks without a size of their own halve a picture up to five times.
 _MULTIPLE = 32
+
+
+class Runtime(Protocol):
+    """Runs a network on arrays."""
+
+    @property
+    def device(self) -> str:
+        """The device, as torch writes it."""
+
+    def run(self, inputs: dict[str, NDArray[Any]], outputs: list[str]) -> list[NDArray[Any]]:
+        """Return outputs by name."""
 
 
 class OnnxRuntime:
@@ -44,8 +64,8 @@ class OnnxRuntime:
             ) from error
 
 
-def open_session(path: Path, device: str) -> OnnxRuntime:
-    """Open an ONNX file; CheckpointError if onnxruntime cannot run it."""
+def open_session(path: Path, device: str, content: bytes | None = None) -> OnnxRuntime:
+    """Open an ONNX file, or its `content`; CheckpointError if onnxruntime cannot run it."""
     import onnxruntime
     import torch
 
@@ -58,7 +78,7 @@ def open_session(path: Path, device: str) -> OnnxRuntime:
     there = set(onnxruntime.get_available_providers())
     providers = [name for name in wanted if name in there] + ["CPUExecutionProvider"]
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        session = onnxruntime.InferenceSession(content or str(path), options, providers=providers)
     except Exception as error:
         raise CheckpointError(
             f"{path} cannot be run by onnxruntime {onnxruntime.__version__} ({error!s:.300}). Export it again with "
@@ -74,23 +94,44 @@ def note_missing_cuda(model: Any, device: str) -> None:
 
 
 class PictureNetwork:
-    """A network from one picture to maps."""
+    """A network from one picture to maps.
 
-    def __init__(self, path: Path, description: NetworkDescription, device: str) -> None:
-        from napari_foundseg.models.onnx_networks.graph import read_graph
-        from napari_foundseg.models.onnx_networks.ports import map_output
+    Parameters
+    ----------
+    path : Path
+        Its file, for messages.
+    port : PictureInput
+        The input that takes pictures.
+    output : str
+        Name of the output with the maps.
+    description : MapDescription
+        What it takes and returns.
+    runtime : Runtime
+        What runs it.
+    """
 
-        graph = read_graph(path)
+    def __init__(
+        self, path: Path, port: PictureInput, output: str, description: MapDescription, runtime: Runtime
+    ) -> None:
         self.path = path
-        self.input: PictureInput = picture_input(path, graph)
-        self.output = map_output(path, graph, description.output_name).name
+        self.input = port
+        self.output = output
         self.description = description
-        self.runtime = open_session(path, device)
+        self.runtime = runtime
 
     @property
     def window(self) -> int:
         """Side of the largest square that is seen at full resolution."""
         return min(self.input.size) if self.input.size else self.description.size
+
+    def prepared(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return an 8-bit picture (M, N, 3) as the network takes it, (M, N, C)."""
+        values = self.description.input_values if isinstance(self.description, NetworkDescription) else "0 to 255"
+        return as_input(rgb, self.input.channels, values)
+
+    def normalised(self, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return grey values that a task has normalised, (M, N, C), as the network takes them."""
+        return picture
 
     def maps(self, picture: NDArray[np.float32]) -> NDArray[Any]:
         """Return the maps of a picture, (K, M, N), at its resolution.
@@ -101,24 +142,20 @@ class PictureNetwork:
         most = self.input.size or (self.description.size,) * 2
         share = min(1.0, most[0] / rows, most[1] / columns)
         seen = resized(picture.transpose(2, 0, 1), (max(1, round(rows * share)), max(1, round(columns * share))))
-        shape = self.input.size or tuple(-(-n // _MULTIPLE) * _MULTIPLE for n in seen.shape[1:])
+        shape = self.input.size or self._whole(seen.shape[1:])
         pad = [(0, 0), *((0, whole - n) for whole, n in zip(shape, seen.shape[1:], strict=True))]
         maps = self._run(np.pad(seen, pad, mode="symmetric"))
         return resized(maps[:, : seen.shape[1], : seen.shape[2]], (rows, columns))
 
+    def _whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the next larger size that the network takes."""
+        return tuple(-(-n // _MULTIPLE) * _MULTIPLE for n in shape)
+
     def _run(self, planes: NDArray[np.float32]) -> NDArray[Any]:
         """Return the maps of padded planes, (K, M, N), at their resolution."""
         port = self.input
-        batch = planes[None] if port.channels_first else planes.transpose(1, 2, 0)[None]
-        batch = np.repeat(batch, port.batch, axis=0).astype(port.kind)
-        found = self.runtime.run({port.name: np.ascontiguousarray(batch)}, [self.output])[0][0]
-        maps = found[None] if found.ndim == 2 else found
-        if maps.ndim != 3:
-            raise CheckpointError(
-                f"{self.path}: {self.output} is of shape {found.shape}, no map. Say which output is one (output name)."
-            )
-        if found.ndim == 3 and not port.channels_first:
-            maps = maps.transpose(2, 0, 1)
+        found = self.runtime.run({port.name: np.ascontiguousarray(self._batch(planes))}, [self.output])[0]
+        maps = self._found(found)
         shape = planes.shape[1:]
         if any(whole % part for whole, part in zip(shape, maps.shape[1:], strict=True)):
             raise CheckpointError(
@@ -126,6 +163,31 @@ class PictureNetwork:
                 f"{shape[1]}: convolutions without padding are not supported. Export it with padding."
             )
         return resized(maps, (shape[0], shape[1]))
+
+    def _batch(self, planes: NDArray[np.float32]) -> NDArray[Any]:
+        """Return planes (C, M, N) as the array that the network takes."""
+        port = self.input
+        batch = planes[None] if port.channels_first else planes.transpose(1, 2, 0)[None]
+        return np.repeat(batch, port.batch, axis=0).astype(port.kind)
+
+    def _found(self, output: NDArray[Any]) -> NDArray[Any]:
+        """Return what the network has returned as maps (K, M, N)."""
+        found = output[0]
+        maps: NDArray[Any] = found[None] if found.ndim == 2 else found
+        if maps.ndim != 3:
+            raise CheckpointError(
+                f"{self.path}: {self.output} is of shape {found.shape}, no map. Say which output is one (output name)."
+            )
+        return maps.transpose(2, 0, 1) if found.ndim == 3 and not self.input.channels_first else maps
+
+
+def open_network(path: Path, description: NetworkDescription, device: str) -> PictureNetwork:
+    """Return the network of an ONNX file; CheckpointError if it cannot be run."""
+    from napari_foundseg.models.onnx_networks.graph import read_graph
+
+    graph = read_graph(path)
+    output = map_output(path, graph, description.output_name).name
+    return PictureNetwork(path, picture_input(path, graph), output, description, open_session(path, device))
 
 
 def as_input(rgb: NDArray[np.uint8], channels: int, values: InputValues) -> NDArray[np.float32]:

@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import QObject, QProcess, QProcessEnvironment, Signal  # type: ignore[attr-defined] # qtpy adds it
-from qtpy.QtWidgets import QFileDialog, QWidget
+from qtpy.QtWidgets import QFileDialog, QMessageBox, QWidget
 
 from napari_foundseg.core import errors
-from napari_foundseg.core.errors import EngineError, FoundsegError
+from napari_foundseg.core.errors import CodeNotAllowedError, EngineError, FoundsegError
 from napari_foundseg.io.preferences import engine_environment
 
 __all__ = ["ModelImport", "choose_weights_file", "choose_weights_folder"]
 
-_FILES = "Weights (*.pth *.pt *.ckpt *.bin *.pkl *.safetensors *.json *.h5 *.onnx);;All files (*)"
+_FILES = "Weights (*.pth *.pt *.ckpt *.bin *.pkl *.safetensors *.json *.h5 *.onnx *.zip *.yaml *.yml);;All files (*)"
+#: The option by which the user agrees that Python of a package runs.
+_RUN_CODE = "--run-code"
+_QUESTION = "Do you trust those who wrote it, and want it to run whenever the model is used?"
 #: Where the next dialog opens.
 _last_folder: list[str] = []
 
@@ -44,6 +47,8 @@ class ModelImport(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._process: QProcess | None = None
+        #: Path and options of the import that is under way.
+        self._asked: tuple[str, tuple[str, ...]] = ("", ())
 
     @property
     def running(self) -> bool:
@@ -53,6 +58,7 @@ class ModelImport(QObject):
     def start(self, path: str, *options: str) -> None:
         """Import a file or folder; `options` are those of the command line."""
         _last_folder[:] = [str(Path(path).parent)]
+        self._asked = (path, options)
         process = QProcess(self)
         environment = QProcessEnvironment()
         for name, value in (engine_environment() | {"PYTHONIOENCODING": "utf-8"}).items():
@@ -91,7 +97,23 @@ class ModelImport(QObject):
         process, self._process = self._process, None
         if process is not None:
             process.deleteLater()
+        path, options = self._asked
+        if isinstance(outcome, CodeNotAllowedError) and _RUN_CODE not in options and self._allows(outcome):
+            self.start(path, *options, _RUN_CODE)
+            return
         self.ended.emit(outcome)
+
+    def _allows(self, error: CodeNotAllowedError) -> bool:
+        """Ask whether Python of a package may be run."""
+        parent = self.parent()
+        answer = QMessageBox.question(
+            parent if isinstance(parent, QWidget) else None,
+            "Run Python of a model?",
+            f"{error}\n\n{_QUESTION}",
+            QMessageBox.StandardButton.Yes | QMessageBox.StandardButton.No,
+            QMessageBox.StandardButton.No,
+        )
+        return bool(answer == QMessageBox.StandardButton.Yes)
 
 
 def _error_of(lines: list[str]) -> FoundsegError:

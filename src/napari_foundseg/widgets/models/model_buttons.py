@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QGridLayout, QMenu, QPushButton, QWidget
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.downloads.model_state import ModelState
 from napari_foundseg.models.downloads.size_text import bytes_text, size_text
-from napari_foundseg.models.onnx_networks.description import FAMILY_NAME
+from napari_foundseg.models.onnx_networks.description import description_of
 from napari_foundseg.widgets.controls.usability import set_usable
 
 __all__ = ["ModelButtons"]
@@ -91,7 +91,7 @@ class ModelButtons(QWidget):
         set_usable(self.folder, here)
         set_usable(self.remove, busy or state.why_no_removal)
         self.remove_part.setVisible(bool(state.part_bytes) and not work)
-        self.describe.setVisible(row.family == FAMILY_NAME)
+        self.describe.setVisible(description_of(row) is not None)
         set_usable(self.describe, busy or here)
         self._use_menu.clear()
         for task in tasks:

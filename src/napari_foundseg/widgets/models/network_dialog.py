@@ -1,4 +1,4 @@
-"""The dialog that asks what a network in an ONNX file takes and returns."""
+"""The dialog that asks what a network takes and returns, of an ONNX file or a package of bioimage.io."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_foundseg.models.onnx_networks.description import NetworkDescription
+from napari_foundseg.models.onnx_networks.description import MapDescription
 from napari_foundseg.widgets.forms.settings_form import make_control, name_parts
 
 __all__ = ["NetworkDialog"]
@@ -19,19 +19,19 @@ class NetworkDialog(QDialog):
     ----------
     name : str
         Name of the model.
-    description : NetworkDescription
+    description : MapDescription
         What is known, or was guessed.
     """
 
-    def __init__(self, name: str, description: NetworkDescription, parent: QWidget | None = None) -> None:
+    def __init__(self, name: str, description: MapDescription, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle(f"Describe {name}")
         self._before = description
         self._controls: dict[str, Any] = {}
         form = QFormLayout()
         form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
-        for field, info in NetworkDescription.model_fields.items():
-            text, tooltip = NetworkDescription.label_of(field), NetworkDescription.help_of(field)
+        for field, info in type(description).model_fields.items():
+            text, tooltip = description.label_of(field), description.help_of(field)
             control = make_control(field, info, tooltip)
             control.value = getattr(description, field)
             name_parts(control.native, text, tooltip)
@@ -40,7 +40,7 @@ class NetworkDialog(QDialog):
             form.addRow(label, control.native)
             self._controls[field] = control
         words = QLabel(
-            "An ONNX file does not say what its values mean. What is shown was read from it or taken for granted: "
+            "Its file does not say all that its values mean. What is shown was read from it or taken for granted: "
             "correct what is different, as it was when the network was trained."
         )
         words.setWordWrap(True)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
-from napari_foundseg.models.class_sets import numbered_classes
 from napari_foundseg.models.family import Family, WeightsView
 from napari_foundseg.models.files.known_kinds import onnx_file
-from napari_foundseg.models.loaded import class_table
+from napari_foundseg.models.onnx_networks.described_models import (
+    NetworkClasses,
+    NetworkFlows,
+    NetworkMaps,
+    described_fields,
+    described_model,
+)
 from napari_foundseg.models.onnx_networks.description import NetworkDescription, description_of
 from napari_foundseg.models.onnx_networks.graph import ONNX_PACKAGES, read_graph
-from napari_foundseg.models.onnx_networks.network import PictureNetwork, as_input, note_missing_cuda, open_session
+from napari_foundseg.models.onnx_networks.network import note_missing_cuda, open_network, open_session
 from napari_foundseg.models.onnx_networks.ports import (
-    PictureInput,
     guessed,
     has_prototypes,
     map_count,
@@ -28,7 +27,7 @@ from napari_foundseg.models.onnx_networks.ports import (
     stated_facts,
 )
 
-__all__ = ["FAMILY", "OnnxClasses", "OnnxFlows", "OnnxMaps", "load", "recognise"]
+__all__ = ["FAMILY", "load", "recognise"]
 
 FAMILY = Family(
     rank=6,
@@ -39,131 +38,12 @@ FAMILY = Family(
     facts=NetworkDescription,
 )
 
-#: Maps that an output has, by what it means.
-_COUNTS = {"object": (1,), "class numbers": (1,), "object and boundary": (2, 3), "distances": (3,), "flows": (3,)}
-#: Classes of a network that does not say how many it has.
-_UNNAMED = 21
-_PROTOCOLS = {"object and boundary": "InstanceDecoding", "distances": "InstanceDecoding", "flows": "FlowDecoding"}
-#: Objects of such networks are found where the maps pass a half; foundseg-tiny's thresholds are its own.
-_HALVES = {
-    "foreground_threshold": 0.5,
-    "centre_threshold": 0.5,
-    "boundary_threshold": 0.5,
-    "seed_smoothing": 0.0,
-    "pred_iou_thresh": 0.0,
-}
 
-
-class _OnnxModel:
-    """A network with the name and key of its row."""
-
-    def __init__(self, network: PictureNetwork, row: CatalogRow) -> None:
-        self.network = network
-        self.name = row.name
-        self.key = row.key
-        self.window = network.window
-
-    @property
-    def device(self) -> str:
-        """Device that it runs on."""
-        return self.network.runtime.device
-
-    def _maps(self, rgb: NDArray[np.uint8]) -> NDArray[Any]:
-        """Return the network's maps of a picture, as probabilities where they are no numbers of classes."""
-        network = self.network
-        maps = network.maps(as_input(rgb, network.input.channels, network.description.input_values))
-        _check_count(network.path, network.description, len(maps))
-        kind = network.description.output
-        if network.description.values == "probabilities" or kind == "class numbers":
-            return maps
-        # Of classes the highest wins, before a softmax as after it.
-        several = len(maps) > 2 and kind == "object and boundary"
-        if kind == "classes":
-            return maps
-        return _softmax(maps) if several else _sigmoid(maps)
-
-
-class OnnxClasses(_OnnxModel):
-    """A network that tells classes apart, or objects from background; implements `SemanticClasses`."""
-
-    def __init__(self, network: PictureNetwork, row: CatalogRow) -> None:
-        super().__init__(network, row)
-        self.classes, self.first = class_table(row.classes, things=False)
-
-    def semantic(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint16]:
-        """Return the class of each pixel, (M, N)."""
-        maps = self._maps(rgb)
-        kind = self.network.description.output
-        if kind == "object":
-            return np.asarray(maps[0] > 0.5, np.uint16)
-        numbers = np.rint(maps[0]).astype(np.int64) if kind == "class numbers" else maps.argmax(0)
-        ids = numbers + self.first
-        if ids.min(initial=0) < 0 or ids.max(initial=0) > len(self.classes):
-            named = len(self.classes) + 1 - self.first
-            raise CheckpointError(
-                f"{self.name} returned class number {int(numbers.max())}, but {named} classes are named. Name them "
-                "all: import it again with --set classes=…, or Describe… in Models."
-            )
-        return np.asarray(ids, np.uint16)
-
-
-class OnnxMaps(_OnnxModel):
-    """A network with an instance decoder's maps; implements `InstanceDecoding`."""
-
-    @property
-    def maps_window(self) -> int:
-        """Largest side of a picture that is seen as it is."""
-        return max(32, self.window // 32 * 32)
-
-    def instance_maps(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return foreground, centre distance and boundary distance, (3, M, N)."""
-        maps = self._maps(rgb).astype(np.float32)
-        if self.network.description.output == "distances":
-            return maps
-        inside, boundary = maps[-2:]
-        # A seed lies where an object is likelier than its boundary; the boundary belongs to the object.
-        return np.stack([np.clip(inside + boundary, 0, 1), 1 - inside, boundary])
-
-
-class OnnxFlows(_OnnxModel):
-    """A network of Cellpose's kind; implements `FlowDecoding`."""
-
-    def flow_maps(self, picture: NDArray[np.float32], poll: Callable[[], None]) -> NDArray[np.float32]:
-        """Return flows and the logit of an object, averaged where tiles overlap."""
-        from napari_foundseg.models.nets.cellpose.cellpose_sam import tapered, tile_starts
-
-        channels = self.network.input.channels
-        seen = picture[..., :channels]
-        seen = np.pad(seen, ((0, 0), (0, 0), (0, channels - seen.shape[2])))
-        side = self.window
-        weight = tapered(side).numpy().astype(np.float32)
-        rows, columns = seen.shape[:2]
-        total = np.zeros((3, rows, columns), np.float32)
-        weights = np.zeros((rows, columns), np.float32)
-        for y in tile_starts(rows, side):
-            for x in tile_starts(columns, side):
-                poll()
-                maps = self.network.maps(seen[y : y + side, x : x + side])
-                _check_count(self.network.path, self.network.description, len(maps))
-                own = weight[: maps.shape[1], : maps.shape[2]]
-                total[:, y : y + side, x : x + side] += maps * own
-                weights[y : y + side, x : x + side] += own
-        return total / weights
-
-
-_KINDS: dict[str, type[OnnxClasses | OnnxMaps | OnnxFlows]] = {
-    "InstanceDecoding": OnnxMaps,
-    "FlowDecoding": OnnxFlows,
-    "SemanticClasses": OnnxClasses,
-}
-
-
-def load(row: CatalogRow, path: Path, device: str) -> OnnxClasses | OnnxMaps | OnnxFlows:
+def load(row: CatalogRow, path: Path, device: str) -> NetworkClasses | NetworkMaps | NetworkFlows:
     """Return the model of a row; CheckpointError if onnxruntime cannot run the file."""
     description = description_of(row)
-    assert description is not None
-    network = PictureNetwork(onnx_file(path) or path, description, device)
-    model = _KINDS[row.protocols[0]](network, row)
+    assert isinstance(description, NetworkDescription)
+    model = described_model(open_network(onnx_file(path) or path, description, device), row)
     note_missing_cuda(model, device)
     return model
 
@@ -181,78 +61,6 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     facts = {**stated_facts(file, graph), **found.facts}
     description = guessed(file, graph, facts)
     count = map_count(port, map_output(file, graph, description.output_name))
-    if count is not None:
-        _check_count(file, description, count)
+    fields = described_fields(file, port, count, description, facts)
     open_session(file, "cpu")
-    protocol = _PROTOCOLS.get(description.output, "SemanticClasses")
-    classes = _classes(description, count) if protocol == "SemanticClasses" else ()
-    colour = "grey" if port.channels == 1 else "RGB"
-    return {
-        "title": found.path.stem,
-        "protocols": (protocol,),
-        "input": f"2-D, {'grey' if port.channels == 1 else 'RGB'}, {_size_words(port, description)}",
-        "classes": classes,
-        "expects": description.contrast,
-        "colours": colour,
-        "options": description.options,
-        "defaults": {"automatic.decoder": _HALVES} if protocol == "InstanceDecoding" else {},
-        "assumed": _assumed(description, classes, facts),
-    }
-
-
-def _classes(description: NetworkDescription, count: int | None) -> tuple[str, ...]:
-    """Return the names of classes, as many as there are maps."""
-    named = description.class_names
-    if description.output == "object":
-        return ("background", *(named[-1:] or ("object",)))
-    if description.output == "classes" and count is not None:
-        if named and len(named) != count:
-            raise CheckpointError(
-                f"The network tells {count} classes apart, but {len(named)} are named ({description.classes:.200}). "
-                "Name all, the background too."
-            )
-        return named or ("background", *numbered_classes(count, 1))
-    return named or ("background", *numbered_classes(_UNNAMED, 1))
-
-
-def _check_count(path: Path, description: NetworkDescription, count: int) -> None:
-    wanted = _COUNTS.get(description.output)
-    if wanted is not None and count not in wanted:
-        raise CheckpointError(
-            f"{path} returns {count} maps; for {description.output!r} it would be {' or '.join(map(str, wanted))}. Say "
-            "what its output means: --set output=… of models import, or Describe… in Models."
-        )
-
-
-def _size_words(port: PictureInput, description: NetworkDescription) -> str:
-    rows, columns = port.size or (description.size,) * 2
-    return f"in tiles of {rows} x {columns} pixels"
-
-
-def _assumed(description: NetworkDescription, classes: tuple[str, ...], said: Any) -> str:
-    """Return what was taken for granted, empty if the user has said all of it."""
-    facts = {
-        "output": f"output: {description.output}",
-        "values": f"values of the output: {description.values}",
-        "input_values": f"values of the input: {description.input_values}",
-        "contrast": f"contrast: {description.contrast}",
-    }
-    if classes:
-        names = ", ".join(classes[:6]) + (" …" if len(classes) > 6 else "")
-        facts["classes"] = f"classes: {names}"
-    guessed_facts = [text for name, text in facts.items() if name not in said]
-    if not guessed_facts:
-        return ""
-    return (
-        f"The file does not say all of it, so it was taken for granted: {'; '.join(guessed_facts)}. Say it otherwise "
-        "by Describe… in Models, or --set of models import"
-    )
-
-
-def _sigmoid(maps: NDArray[Any]) -> NDArray[np.float32]:
-    return np.asarray(1 / (1 + np.exp(-maps.astype(np.float32))), np.float32)
-
-
-def _softmax(maps: NDArray[Any]) -> NDArray[np.float32]:
-    powers = np.exp(maps.astype(np.float32) - maps.max(0))
-    return np.asarray(powers / powers.sum(0), np.float32)
+    return {**fields, "title": found.path.stem}
