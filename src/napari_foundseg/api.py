@@ -213,14 +213,15 @@ def propagate(
         A name of the catalogue, or what `load_model` returned. A model without memory of frames is given the mask of
         each slice as the prompt of the next.
     method : str, optional
-        ``memory`` or ``projection``; by default the first that the model can do.
+        ``memory``, ``projection`` or ``volume``; by default the first that the model can do.
     callback : callable, optional
         Called with each slice as soon as it is done: its index, and the masks of the objects that changed in it, by id.
         A slice comes again where another object has taken pixels of it.
     axes : str, optional
         As for `automatic`.
     **settings
-        Fields of `ProjectionSettings` or `MemorySettings`, such as ``min_contrast=0.2``.
+        Fields of `ProjectionSettings`, `MemorySettings` or `VolumeSettings`, such as ``min_contrast=0.2``, or
+        ``server="http://localhost:1527"`` for a model on a server.
 
     Returns
     -------

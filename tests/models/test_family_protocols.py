@@ -341,8 +341,12 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not tried
 
 
+#: They have no weights here; their own tests have a server.
+ON_SERVERS = {"nninteractive"}
+
+
 @pytest.mark.usefixtures("no_network")
-@pytest.mark.parametrize("family", family_names())
+@pytest.mark.parametrize("family", [name for name in family_names() if name not in ON_SERVERS])
 def test_the_models_of_a_family_do_what_their_protocols_say(family: str, tmp_path: Path, picture: Picture) -> None:
     declared = family_module(family).FAMILY
     assert family in tiny_weights(), "its test module declares no TINY_WEIGHTS; see the top of this file"
@@ -453,7 +457,7 @@ THIN = {
 }
 
 
-@pytest.mark.parametrize("family", [name for name in family_names() if name != "mobile_sam"])
+@pytest.mark.parametrize("family", [name for name in family_names() if name not in {"mobile_sam", *ON_SERVERS}])
 def test_a_side_of_few_pixels_is_a_picture_too(family: str, tmp_path: Path) -> None:
     """Wherever a network resizes, the shorter side is one pixel at least, and the longer one fits into the memory."""
     for path in tiny_weights()[family](tmp_path):

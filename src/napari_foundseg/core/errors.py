@@ -32,6 +32,7 @@ __all__ = [
     "PromptError",
     "RecipeError",
     "ReplayError",
+    "ServerError",
     "SettingsError",
     "WorkerLostError",
     "WorklistError",
@@ -151,6 +152,10 @@ class EngineStartError(EngineError):
 
 class FilesNotSharedError(EngineStartError):
     """A worker does not see the files of a batch under the paths that they have here."""
+
+
+class ServerError(FoundsegError):
+    """A server that runs a model cannot be reached, is lost, too slow, of another version, or answers nonsense."""
 
 
 class NoFreeWorkerError(EngineError):

@@ -279,6 +279,8 @@ class Dispatcher:
         return EngineError(f"The connection to the engine broke ({type(broken).__name__}: {broken}). Run again.")
 
     def _end_job(self, job: Job, outcome: RunOutcome) -> None:
+        if outcome.shown:
+            self._report(job, {"share": 1.0, "words": "", "shown": outcome.shown})
         self.device = outcome.device or self.device
         if outcome.segmentation is not None:
             job.end("done", result=outcome.segmentation)
@@ -304,10 +306,14 @@ class Dispatcher:
         if "need" in event:
             job.messages.put(("need", (tuple(event["need"]), event["pixels"])))
         else:
-            try:
-                job.report(event["share"], event["words"], unpacked(event.get("shown")))
-            except Exception:  # noqa: BLE001 - another's code
-                _log.exception("A progress callback failed")
+            self._report(job, event)
+
+    @staticmethod
+    def _report(job: Job, event: dict[str, Any]) -> None:
+        try:
+            job.report(event["share"], event["words"], unpacked(event.get("shown")))
+        except Exception:  # noqa: BLE001 - another's code
+            _log.exception("A progress callback failed")
 
     def _on_death(self, error: EngineError) -> None:
         self._works.fail(error)

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -46,6 +46,8 @@ class RunOutcome:
     segmentation: Segmentation | None
     error: FoundsegError | None
     device: str | None
+    #: Parts that were found before the end and not sent yet.
+    shown: dict[str, Any] | None = None
 
 
 def versions() -> dict[str, str]:
@@ -96,7 +98,8 @@ class TaskRunner:
         self._fetchers[job] = fetcher
         try:
             running = asyncio.get_running_loop().run_in_executor(self._compute, _outcome, request, fetcher, reporter)
-            return await reporter.while_running(running)
+            outcome = await reporter.while_running(running)
+            return replace(outcome, shown=reporter.left())
         finally:
             del self._fetchers[job]
             _cancelled.discard(job)
@@ -165,9 +168,12 @@ class _RunReporter:
         # A run that ends at once sends only its answer: each progress would redraw the window.
         while not (await asyncio.wait([running], timeout=_PROGRESS_SECONDS))[0]:
             self._send_progress()
-        if (self._latest_progress.get("shown") or {}).get("parts"):
-            self._send_progress()
         return running.result()
+
+    def left(self) -> dict[str, Any] | None:
+        """Return parts of the result that were not sent: they come with the answer, which a message might not."""
+        shown = self._latest_progress.get("shown") or {}
+        return packed(shown) if shown.get("parts") else None
 
     def _send_progress(self) -> None:
         progress = self._latest_progress

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.out_of_memory import Fallbacks
-from napari_foundseg.models.protocols import classes, frames, objects, words
+from napari_foundseg.models.protocols import classes, frames, objects, volumes, words
 from napari_foundseg.models.protocols.objects import OPTIONAL, MemoryRescue
 
 __all__ = ["check_model", "fallbacks_of", "members_of", "protocol_named"]
@@ -20,7 +20,7 @@ _fallbacks: WeakKeyDictionary[Any, Fallbacks] = WeakKeyDictionary()
 
 def protocol_named(name: str) -> type | None:
     """Return the protocol of a name, None if it is not one of this package."""
-    for module in (objects, classes, words, frames):
+    for module in (objects, classes, words, frames, volumes):
         if name in module.__all__:
             found: type = vars(module)[name]
             return found

@@ -136,6 +136,11 @@ class CatalogRow(Declared):
         return class_set(value) if isinstance(value, str) else value
 
     @property
+    def on_server(self) -> bool:
+        """Whether it runs on a server of the user's, which has its weights."""
+        return self.options.get("server") is True
+
+    @property
     def key(self) -> str:
         """Name and hash of the weights; of an adapter its base and strength too. Equal keys give equal results."""
         if "base_sha256" not in self.options:

@@ -20,7 +20,7 @@ def as_markdown(rows: Iterable[CatalogRow], tasks_for: Callable[[CatalogRow], It
     lines = [[*head, "Verified against"], ["---"] * (len(head) + 1)]
     for row in rows:
         classes = str(len(row.classes)) if row.classes else "in the file" if _CLASSED & set(row.protocols) else ""
-        source = row.source or "in the package"
+        source = row.source or ("on a server of yours" if row.on_server else "in the package")
         if source.startswith("hf:"):
             source = f"[{source[3:]}](https://huggingface.co/{source[3:]})"
         elif source.startswith("http"):

@@ -205,6 +205,9 @@ def name_in(path: Path, part: Path) -> str:
 def state(row: CatalogRow) -> str:
     """Return whether a model's weights are installed, as text such as ``built in, 9 MB``."""
     size = size_text(row.size_mb)
+    if row.on_server:
+        problem = problem_of(row)
+        return f"on a server, licence of its weights: {row.weights_licence}" + (f"; {problem}" if problem else "")
     if _built_in(row):
         return f"built in, {size}"
     if locate(row):

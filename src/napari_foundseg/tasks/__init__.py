@@ -60,7 +60,7 @@ _PROTOCOLS = {
     "automatic": frozenset({"FlowDecoding", "InstanceDecoding", "PointGrid"}),
     "prompt": frozenset({"Promptable"}),
     "find_similar": frozenset({"ConceptMasks", "ExampleBoxes", "FeatureExtractor"}),
-    "propagate": frozenset({"Promptable", "Propagating"}),
+    "propagate": frozenset({"Promptable", "PromptableVolume", "Propagating"}),
     "text": frozenset({"ConceptMasks", "Grounded", "TextMaps"}),
     "panoptic": frozenset({"CentreOffsets", "InstanceMasks", "NucleusDecoding", "PanopticSegments"}),
     "semantic": frozenset({"SemanticClasses"}),

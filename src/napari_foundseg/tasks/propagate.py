@@ -1,7 +1,8 @@
 """Propagation: objects marked in one or several slices are followed through all slices of a range.
 
-A model with a memory of frames follows them itself (`memory`). With any other model that takes prompts the mask of a
-slice becomes the prompt of the next (`projection`, in `tasks.frames`). A prompt of nothing but a mask is an object that
+A model with a memory of frames follows them itself (`memory`), and one that sees a volume whole finds them in it
+(`volume`). With any other model that takes prompts the mask of a slice becomes the prompt of the next (`projection`, in
+`tasks.frames`). A prompt of nothing but a mask is an object that
 is there already: it is kept as it is.
 """
 
@@ -21,8 +22,10 @@ from napari_foundseg.core.painting import Painting
 from napari_foundseg.core.pixels.colour import ColourRule
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.models.protocols.volumes import Server
 from napari_foundseg.tasks.frames.following import Following, Part, StopRule
 from napari_foundseg.tasks.frames.found import Expected, Found
+from napari_foundseg.tasks.frames.in_volume import Painted, find_in_volume
 from napari_foundseg.tasks.frames.marks import decoded_marks
 from napari_foundseg.tasks.frames.memory import follow_with_memory
 from napari_foundseg.tasks.frames.projection import Projection
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
     from napari_foundseg.tasks.settings import Progress
 
-__all__ = ["TASK", "MemorySettings", "ProjectionSettings", "PropagateInputs"]
+__all__ = ["TASK", "MemorySettings", "ProjectionSettings", "PropagateInputs", "VolumeSettings"]
 
 #: Pixels of a window in which an object is looked at in each slice, for estimates.
 _WINDOW = 256 * 256
@@ -126,10 +129,26 @@ class MemorySettings(Settings):
     """Keep of each mask its largest part."""
 
 
+class VolumeSettings(Settings):
+    """The model sees the range of slices as a volume, and finds each object in all of them at once."""
+
+    first_speed: ClassVar[float] = 0.5
+    colours: ClassVar[ColourRule] = "grey"
+    method: Literal["volume"] = Field("volume", title="In the volume")
+    server: str = ""
+    """Address of the server that runs the model, such as http://localhost:1527. A key that it wants is read from the
+    variable NN_INTERACTIVE_API_KEY."""
+    painted: Painted = Field("the object", title="Painted slices are")
+    """What taken objects, and prompts of nothing but a mask, are: all of the object in that slice, which is kept as it
+    is, or strokes on it, which the result replaces."""
+    timeout: float = Field(120.0, gt=0, le=3600, title="Seconds to wait", json_schema_extra={"more": True})
+    """Seconds to wait for an answer of the server; the volume may take ten times as long."""
+
+
 def run(
     image: Image,
     inputs: PropagateInputs,
-    settings: ProjectionSettings | MemorySettings,
+    settings: ProjectionSettings | MemorySettings | VolumeSettings,
     model: Any,
     progress: Progress,
     cancelled: Callable[[], bool],
@@ -145,6 +164,7 @@ def run(
     told: dict[str, Any] = {"axis": ways[0].axis, "first": ways[0].first, "last": ways[0].last}
     ends: dict[str, dict[str, str]] = {}
     unreadable: dict[str, str] = {}
+    notes: list[str] = []
     for number, way in enumerate(ways):
         teller = _Teller(way, progress, cancelled, number / len(ways), 1 / len(ways))
         if isinstance(settings, MemorySettings):
@@ -152,6 +172,12 @@ def run(
                 image, model, way, teller.poll, teller.emit,
                 min_presence=settings.min_presence, largest_part=settings.largest_part,
             )  # fmt: skip
+        elif isinstance(settings, VolumeSettings):
+            server = Server(settings.server, settings.timeout)
+            seen = find_in_volume(image, model, way, server, settings.painted, teller.poll, teller.emit)
+            found = seen.found
+            notes.append(seen.said)
+            unreadable |= {str(list(way.index(at))): why for at, why in seen.unreadable.items()}
         else:
             following = _projected(image, model, way, settings, teller)
             found = following.found
@@ -161,7 +187,10 @@ def run(
             for label, one in here.items():
                 masks[label, way.index(at)] = replace(one.mask, index=way.index(at), label=label)
     request = RunRequest("propagate", image, inputs, settings, model.name)
-    notes = [f"Slice {index} could not be read and was left out: {why}" for index, why in unreadable.items()]
+    notes += [f"Slice {index} could not be read and was left out: {why}" for index, why in unreadable.items()]
+    if empty := sorted(inputs.prompts.keys() - {label for label, _ in masks}):
+        notes.append(f"Nothing was found of objects {', '.join(map(str, empty))}.")
+    notes = list(dict.fromkeys(notes))
     told |= {"ends": ends, "notes": notes}
     return _assembled(image, inputs, masks, {**record(request, model, started), "propagation": told})
 
@@ -212,9 +241,8 @@ def _projected(image: Image, model: Any, way: Way, settings: ProjectionSettings,
 def _assembled(
     image: Image, inputs: PropagateInputs, found: Mapping[tuple[int, tuple[int, ...]], Mask], provenance: dict[str, Any]
 ) -> Segmentation:
-    missing = inputs.prompts.keys() - {label for label, _ in found}
-    if missing:
-        raise PromptError(f"Nothing was made of objects {sorted(missing)}.")
+    if not found:
+        raise PromptError(f"Nothing was made of objects {sorted(inputs.prompts)}.")
     order = sorted(found)
     masks = tuple(found[key] for key in order)
     painting = Painting(image.shape, image.label_axes, masks, tuple(label for label, _ in order))
@@ -244,8 +272,8 @@ TASK = Task(
     name="propagate",
     title="Propagate",
     inputs=PropagateInputs,
-    methods={"memory": MemorySettings, "projection": ProjectionSettings},
-    protocols={"memory": "Propagating", "projection": "Promptable"},
+    methods={"memory": MemorySettings, "projection": ProjectionSettings, "volume": VolumeSettings},
+    protocols={"memory": "Propagating", "projection": "Promptable", "volume": "PromptableVolume"},
     function=run,
     slices=slices,
     menus=("segment",),

@@ -79,6 +79,13 @@ def model_state(row: CatalogRow, *, quick: bool = False) -> ModelState:
         if path is None:
             words = f"The weights of {row.name} are missing ({row.file}); install napari-foundseg again."
             return ModelState("missing", "missing", words, why_no_download=words, why_no_removal=words)
+        if row.on_server:
+            problem = problem_of(row)
+            words = "It runs on a server of yours, whose address is asked for in the form: nothing is downloaded."
+            return ModelState(
+                "built in", _short_problem(problem) or "on a server", f"{words} {problem}".strip(), path,
+                problem=problem, why_no_download=words, why_no_removal=words,
+            )  # fmt: skip
         words = "It comes with napari-foundseg."
         return ModelState(
             "built in", f"built in, {size}", words, path, problem=problem, why_no_download=words, why_no_removal=words

@@ -105,7 +105,7 @@ def _of_folder(folder: Path) -> str:
             "form Semantic"
         )
     if (folder / "inference_session_class.json").is_file():
-        return "is an nnInteractive model: not supported yet; for slices of medical images use MedSAM or SAM"
+        return "is an nnInteractive model: start nninteractive-server with it, and choose nninteractive in Propagate"
     plans = _facts(folder / "plans.json")
     if plans and ("configurations" in plans or "plans_name" in plans):
         interactive = "nninteractive" in f"{folder.name} {plans.get('plans_name', '')}".lower()

@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask
+from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.widgets.propagate.slice_writing import SliceWriter
 
 __all__ = ["ProgressRecord"]
@@ -32,7 +33,9 @@ class ProgressRecord:
         self._marks: dict[int, set[int]] = {}
         self._found: dict[int, dict[int, float]] = {}
         self._rest: dict[int, Index] = {}
-        self._range = (0, 0)
+        self._prompts: dict[int, dict[Index, list[Prompt]]] = {}
+        #: First and last slice of the first run.
+        self.range = (0, 0)
 
     @property
     def ids(self) -> set[int]:
@@ -66,12 +69,15 @@ class ProgressRecord:
     def note(self, inputs: Any, image: Image) -> None:
         """Note the marks of a run."""
         for label, prompts in inputs.prompts.items():
+            new: dict[Index, list[Prompt]] = {}
             for prompt in prompts:
                 index, _ = prompt.in_plane(image.shape, image.label_axes)
+                new.setdefault(index, []).append(prompt)
                 self._rest[label] = (*index[: self._at], *index[self._at + 1 :])
                 self._marks.setdefault(label, set()).add(index[self._at])
+            self._prompts.setdefault(label, {}).update(new)
         if len(self._found) == 0:
-            self._range = inputs.first, inputs.last
+            self.range = inputs.first, inputs.last
 
     def add(self, parts: Iterable[tuple[Index, Mapping[int, Mask]]]) -> None:
         """Note slices that were done."""
@@ -93,7 +99,7 @@ class ProgressRecord:
         found = self._found.get(label, {})
         before = max((m for m in self._marks.get(label, ()) if m < at), default=None)
         after = min((m for m in self._marks.get(label, ()) if m > at), default=None)
-        first, last = self._range
+        first, last = self.range
         if before is not None:
             first = (before + at) // 2 + 1
             while first - 1 > before and first - 1 not in found:
@@ -103,6 +109,11 @@ class ProgressRecord:
             while last + 1 < after and last + 1 not in found:
                 last += 1
         return min(first, at), max(last, at)
+
+    def corrected_prompts(self, label: int, index: Index, prompt: Prompt) -> list[Prompt]:
+        """Return all prompts of an object so far, with this one in the place of those of its slice."""
+        known = {**self._prompts.get(label, {}), index: [prompt]}
+        return [one for some in known.values() for one in some]
 
     def erase_missing(self, inputs: Any, writer: SliceWriter) -> None:
         """Remove objects of a run from slices of its range in which it has not found them."""

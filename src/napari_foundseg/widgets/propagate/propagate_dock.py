@@ -35,6 +35,8 @@ from napari_foundseg.widgets.runs.run_image import RunImage
 __all__ = ["PropagateWidget"]
 
 _NO_RESULT = "Nothing has been propagated yet."
+#: The method that finds an object in all slices at once, from all its prompts.
+_WHOLE = "volume"
 
 
 class PropagateWidget(TaskForm):
@@ -257,7 +259,8 @@ class PropagateWidget(TaskForm):
         assert self._writer is not None
         assert self._target is not None
         rest = []
-        for first, last, marked in self._record.gaps(inputs, self._writer):
+        whole = run.request.settings.method == _WHOLE
+        for first, last, marked in [] if whole else self._record.gaps(inputs, self._writer):
             prompts = {label: [self._painted(label, index) for index in indices] for label, indices in marked.items()}
             rest.append(self._parsed(prompts, first, last))
         if untouched := {label: some for label, some in inputs.prompts.items() if not self._writer.done.get(label)}:
@@ -281,8 +284,12 @@ class PropagateWidget(TaskForm):
             label = int(writer.history.layer.selected_label)
             prompt = object_prompt(writer.history.layer, self._target, label, index)
             first, last = self._record.changed_by(label, index)
+            prompts = [prompt]
+            if self.method_name == _WHOLE:
+                first, last = self._record.range
+                prompts = self._record.corrected_prompts(label, index, prompt)
             self._begin(self._target, writer.history, "recompute")
-            self._submit(self._parsed({label: [prompt]}, first, last))
+            self._submit(self._parsed({label: prompts}, first, last))
         except FoundsegError as error:
             self.fail(error)
 
