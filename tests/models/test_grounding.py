@@ -14,7 +14,7 @@ from napari_foundseg.core.errors import CheckpointError, PromptError
 from napari_foundseg.models.catalog import packaged
 from napari_foundseg.models.families.language.grounding_dino import phrases_of_boxes
 from napari_foundseg.models.importing import import_model
-from napari_foundseg.models.loaded import grounded_boxes
+from napari_foundseg.models.loaded import grounded_boxes, grouped
 from napari_foundseg.models.loading import load_model
 from tests.support import tiny_checkpoints
 
@@ -97,7 +97,7 @@ def test_phrases_beyond_the_longest_text_are_searched_in_groups(folders: Any, ki
     many = [f"cell {number}" for number in range(30)]
     found = model.ground(rgb, many, 0.0)
     assert np.isfinite(found.scores).all()
-    groups = list(model._groups(many))
+    groups = list(grouped(many, model._fits))
     assert [phrase for _, group in groups for phrase in group] == many
     assert len(found.boxes) > model.most_boxes
     first, group = groups[1]

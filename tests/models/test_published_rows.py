@@ -120,7 +120,6 @@ def test_checkpoints_of_unsupported_models_are_named(tmp_path: Path, tensors: li
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("glip_tiny_model_o365_goldg_cc_sbu", "GLIP is not supported yet; .*Grounding DINO"),
         ("EfficientPS", "EfficientPS is not supported yet; .*Mask2Former"),
         ("efficienttam_s", "EfficientTAM is not supported yet; .*EdgeTAM"),
         ("hyperdetr", "HyperDETR is not supported yet; Apple ships it inside iOS.*Mask2Former"),
@@ -129,13 +128,6 @@ def test_checkpoints_of_unsupported_models_are_named(tmp_path: Path, tensors: li
 def test_models_that_cannot_be_had_say_what_can_be_used(name: str, words: str) -> None:
     with pytest.raises(ModelNotFoundError, match=words):
         catalog.row(name)
-
-
-def test_a_glip_checkpoint_is_named(tmp_path: Path) -> None:
-    tensors = {"module.rpn.head.dyhead_tower.0.b_attn.gamma_v": torch.zeros(2)}
-    torch.save({"model": tensors}, tmp_path / "weights.pth")
-    with pytest.raises(CheckpointError, match="is a GLIP checkpoint: not supported yet"):
-        import_model(tmp_path / "weights.pth")
 
 
 def test_folders_and_names_of_unsupported_models_are_named(tmp_path: Path) -> None:

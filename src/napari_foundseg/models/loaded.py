@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,9 +12,20 @@ from numpy.typing import NDArray
 from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_sets import stuff_of
+from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.protocols.words import GroundedBoxes
 
-__all__ = ["Loaded", "LoadedClasses", "LoadedWords", "class_table", "grounded_boxes", "pad_thin"]
+__all__ = [
+    "Loaded",
+    "LoadedClasses",
+    "LoadedWords",
+    "class_table",
+    "grounded_boxes",
+    "grouped",
+    "joined_boxes",
+    "pad_thin",
+    "words_row",
+]
 
 _BACKGROUND = {"background", "__background__", "_background_", "unlabeled", "unlabelled"}
 #: Protocols of models that tell objects apart.
@@ -59,6 +72,39 @@ class LoadedWords(Loaded):
         self.images = images
         self.tokenizer = tokenizer
 
+    @classmethod
+    def from_folder(cls, row: CatalogRow, path: Path, device: str) -> Self:
+        """Return the model of a row; CheckpointError if its folder lacks a file or its files disagree."""
+        images = transformers_folder.image_processor(path)
+        tokenizer = transformers_folder.tokenizer(path)
+        network = transformers_folder.network(path, str(row.options["architecture"]), device)
+        transformers_folder.check_tokens(path, tokenizer, network.config.text_config.vocab_size)
+        return cls(network, images, tokenizer, row)
+
+
+def words_row(config: Mapping[str, Any], titles: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return fields of the row of a folder of `LoadedWords`; None if its class is none of those with a title."""
+    architecture = transformers_folder.architecture_of(config)
+    if architecture not in titles:
+        return None
+    return {
+        "title": titles[architecture],
+        "options": {"architecture": architecture},
+        "code_licence": "Apache-2.0",
+        "input": "2-D, any dtype, grey or RGB",
+    }
+
+
+def grouped(phrases: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> Iterator[tuple[int, list[str]]]:
+    """Yield phrases, in order, as many at once as fit into a text, with the number of the first."""
+    group: list[str] = []
+    for number, phrase in enumerate(phrases):
+        if group and not fits([*group, phrase]):
+            yield number - len(group), group
+            group = []
+        group.append(phrase)
+    yield len(phrases) - len(group), group
+
 
 def pad_thin(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Repeat the last row or column of a very thin picture, so that a network can resize it; others are unchanged."""
@@ -81,6 +127,11 @@ def grounded_boxes(
     bottom, right = np.clip(y1 - 1, top, height - 1), np.clip(x1 - 1, left, width - 1)
     boxes = np.stack([top, left, bottom, right], axis=1)[inside]
     return GroundedBoxes(boxes, scores[inside].astype(np.float32), phrases[inside].astype(np.int64))
+
+
+def joined_boxes(parts: Sequence[GroundedBoxes]) -> GroundedBoxes:
+    """Return the boxes of several groups of phrases as one."""
+    return GroundedBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 def class_table(

@@ -69,8 +69,6 @@ _MODELS: Final = (
     _Unsupported("InstanSeg", _CELLS, r"instanseg", r"(^|\.)pixel_classifier\."),
     _Unsupported("nnU-Net", "for classes choose a model of the form Semantic", r"nn[-_ ]?u[-_ ]?net",
                  r"^network_weights\."),
-    _Unsupported("GLIP", "for phrases and their boxes use Grounding DINO in Text",
-                 r"(?<![a-z])glip", r"(^|\.)dyhead_tower\.\d+\."),
     _Unsupported("EfficientPS", "for objects and background use Mask2Former in Panoptic", r"efficient[-_ ]?ps"),
     _Unsupported("EfficientTAM", "to follow objects use SAM 2.1 or EdgeTAM", r"efficient[-_ ]?tam"),
     _Unsupported("HyperDETR", "Apple ships it inside iOS and has published no weights; Mask2Former in Panoptic does "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
-from napari_foundseg.models.loaded import LoadedWords
+from napari_foundseg.models.loaded import LoadedWords, words_row
 
 if TYPE_CHECKING:
     import torch
@@ -79,24 +79,12 @@ class TextImageModel(LoadedWords):
 
 def load(row: CatalogRow, path: Path, device: str) -> TextImageModel:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
-    images = transformers_folder.image_processor(path)
-    tokenizer = transformers_folder.tokenizer(path)
-    network = transformers_folder.network(path, str(row.options["architecture"]), device)
-    transformers_folder.check_tokens(path, tokenizer, network.config.text_config.vocab_size)
-    return TextImageModel(network, images, tokenizer, row)
+    return TextImageModel.from_folder(row, path, device)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Return fields of the row if a folder is of this family."""
-    architecture = transformers_folder.architecture_of(found.config)
-    if architecture not in ARCHITECTURES:
-        return None
-    return {
-        "title": ARCHITECTURES[architecture],
-        "options": {"architecture": architecture},
-        "code_licence": "Apache-2.0",
-        "input": "2-D, any dtype, grey or RGB",
-    }
+    return words_row(found.config, ARCHITECTURES)
 
 
 def _unit(features: torch.Tensor) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ phrase that has the most probable token.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
-from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, pad_thin
+from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, grouped, joined_boxes, pad_thin, words_row
 from napari_foundseg.models.protocols.words import GroundedBoxes
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class GroundingDinoModel(LoadedWords):
         pixels = self.images(images=[seen], return_tensors="pt", input_data_format="channels_last").to(self.device)
         parts: list[GroundedBoxes] = []
         with torch.inference_mode():
-            for first, group in self._groups(phrases):
+            for first, group in grouped(phrases, self._fits):
                 tokens = self._tokens(group)
                 found = self.network(**pixels, **_batch(tokens, self.device))
                 probabilities = found.logits[0].sigmoid().float().cpu().numpy()
@@ -83,21 +83,14 @@ class GroundingDinoModel(LoadedWords):
                 corners = np.concatenate([centres[:, :2] - centres[:, 2:] / 2, centres[:, :2] + centres[:, 2:] / 2], 1)
                 sides = np.tile(seen.shape[1::-1], 2)
                 parts.append(grounded_boxes(corners * sides, scores[kept], first + owners[kept], rgb.shape))
-        return GroundedBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return joined_boxes(parts)
 
     def _tokens(self, phrases: Sequence[str]) -> Any:
         """Return the tokens of phrases as one text."""
         return self.tokenizer(" ".join(f"{_plain(phrase)}{_END}" for phrase in phrases), return_token_type_ids=True)
 
-    def _groups(self, phrases: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-        """Yield phrases that fit into a text at once, with the number of the first."""
-        group: list[str] = []
-        for number, phrase in enumerate(phrases):
-            if group and len(self._tokens([*group, phrase])["input_ids"]) > self.longest_text:
-                yield number - len(group), group
-                group = []
-            group.append(phrase)
-        yield len(phrases) - len(group), group
+    def _fits(self, phrases: Sequence[str]) -> bool:
+        return len(self._tokens(phrases)["input_ids"]) <= self.longest_text
 
     def _spans(self, tokens: Sequence[int]) -> list[range]:
         """Return the places of each phrase's tokens."""
@@ -132,24 +125,12 @@ def phrases_of_boxes(
 
 def load(row: CatalogRow, path: Path, device: str) -> GroundingDinoModel:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
-    images = transformers_folder.image_processor(path)
-    tokenizer = transformers_folder.tokenizer(path)
-    network = transformers_folder.network(path, str(row.options["architecture"]), device)
-    transformers_folder.check_tokens(path, tokenizer, network.config.text_config.vocab_size)
-    return GroundingDinoModel(network, images, tokenizer, row)
+    return GroundingDinoModel.from_folder(row, path, device)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Return fields of the row if a folder is of this family."""
-    architecture = transformers_folder.architecture_of(found.config)
-    if architecture not in _TITLES:
-        return None
-    return {
-        "title": _TITLES[architecture],
-        "options": {"architecture": architecture},
-        "code_licence": "Apache-2.0",
-        "input": "2-D, any dtype, grey or RGB",
-    }
+    return words_row(found.config, _TITLES)
 
 
 def _plain(phrase: str) -> str:

@@ -5,7 +5,7 @@ Each phrase is encoded on its own, and a task, "Detect a cell, debris.", tells t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
-from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, pad_thin
+from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, grouped, joined_boxes, pad_thin
 from napari_foundseg.models.protocols.words import GroundedBoxes
 
 __all__ = ["FAMILY", "OmDetTurboModel", "load", "recognise"]
@@ -74,7 +74,7 @@ class OmDetTurboModel(LoadedWords):
         seen = pad_thin(rgb)
         parts: list[GroundedBoxes] = []
         with torch.inference_mode():
-            for first, group in self._groups(phrases):
+            for first, group in grouped(phrases, self._fits):
                 inputs = self._processor(
                     images=[seen],
                     text=[group],
@@ -88,17 +88,10 @@ class OmDetTurboModel(LoadedWords):
                 arrays = (found[name].float().cpu().numpy() for name in ("boxes", "scores", "labels"))
                 boxes, scores, labels = arrays
                 parts.append(grounded_boxes(boxes, scores, first + labels, rgb.shape))
-        return GroundedBoxes(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return joined_boxes(parts)
 
-    def _groups(self, phrases: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-        """Yield phrases whose task fits into the network's text, with the number of the first."""
-        group: list[str] = []
-        for number, phrase in enumerate(phrases):
-            if group and len(self.tokenizer(_task([*group, phrase]))["input_ids"]) > _TOKENS:
-                yield number - len(group), group
-                group = []
-            group.append(phrase)
-        yield len(phrases) - len(group), group
+    def _fits(self, phrases: Sequence[str]) -> bool:
+        return len(self.tokenizer(_task(phrases))["input_ids"]) <= _TOKENS
 
 
 def load(row: CatalogRow, path: Path, device: str) -> OmDetTurboModel:

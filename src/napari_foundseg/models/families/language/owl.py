@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
-from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, pad_thin
+from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, pad_thin, words_row
 from napari_foundseg.models.protocols.words import GroundedBoxes
 
 if TYPE_CHECKING:
@@ -168,24 +168,12 @@ class OwlModel(LoadedWords):
 
 def load(row: CatalogRow, path: Path, device: str) -> OwlModel:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
-    images = transformers_folder.image_processor(path)
-    tokenizer = transformers_folder.tokenizer(path)
-    network = transformers_folder.network(path, str(row.options["architecture"]), device)
-    transformers_folder.check_tokens(path, tokenizer, network.config.text_config.vocab_size)
-    return OwlModel(network, images, tokenizer, row)
+    return OwlModel.from_folder(row, path, device)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
     """Return fields of the row if a folder is of this family."""
-    architecture = transformers_folder.architecture_of(found.config)
-    if architecture not in _TITLES:
-        return None
-    return {
-        "title": _TITLES[architecture],
-        "options": {"architecture": architecture},
-        "code_licence": "Apache-2.0",
-        "input": "2-D, any dtype, grey or RGB",
-    }
+    return words_row(found.config, _TITLES)
 
 
 def _shrunk(rgb: NDArray[np.uint8], window: int) -> NDArray[np.uint8]:

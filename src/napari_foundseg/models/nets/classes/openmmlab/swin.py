@@ -15,7 +15,7 @@ __all__ = ["SwinTransformer"]
 
 
 class SwinTransformer(nn.Module):
-    """Returns the features of four stages."""
+    """Returns the features of the stages that have a normalisation of their own."""
 
     def __init__(self, shapes: Shapes, _facts: Facts) -> None:
         super().__init__()
@@ -25,7 +25,8 @@ class SwinTransformer(nn.Module):
         )
         count = count_of(shapes, "stages.")
         self.stages = nn.ModuleList(_Stage(shapes.within(f"stages.{i}")) for i in range(count))
-        for i in range(count):
+        self.taken = [i for i in range(count) if f"norm{i}.weight" in shapes]
+        for i in self.taken:
             self.add_module(f"norm{i}", nn.LayerNorm(shapes[f"norm{i}.weight"][0]))
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -36,7 +37,8 @@ class SwinTransformer(nn.Module):
         found = []
         for i, stage in enumerate(self.stages):
             x = stage.through(x)  # type: ignore[operator]
-            found.append(self.get_submodule(f"norm{i}")(x).movedim(-1, 1))
+            if i in self.taken:
+                found.append(self.get_submodule(f"norm{i}")(x).movedim(-1, 1))
             x = stage.merged(x)  # type: ignore[operator]
         return found
 
