@@ -7,7 +7,7 @@ from typing import Any
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.result import Segmentation
@@ -23,7 +23,9 @@ from napari_foundseg.widgets.controls.rows import labelled_row, wrapping_label
 from napari_foundseg.widgets.controls.usability import set_usable
 from napari_foundseg.widgets.forms.dock import Dock
 from napari_foundseg.widgets.forms.download_offer import DownloadOffer
+from napari_foundseg.widgets.forms.method_choice import MethodChoice
 from napari_foundseg.widgets.forms.open_forms import open_models
+from napari_foundseg.widgets.forms.run_row import RunRow
 from napari_foundseg.widgets.forms.settings_form import SettingsForm
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.runs import run_time
@@ -35,8 +37,6 @@ from napari_foundseg.widgets.runs.run_record import RunRecord
 from napari_foundseg.widgets.runs.shared_engine import start_engine
 
 __all__ = ["TaskForm"]
-
-_NO_RUN = "Nothing is running."
 
 
 class TaskForm(Dock):
@@ -143,7 +143,7 @@ class TaskForm(Dock):
     @property
     def method_name(self) -> str:
         """Name of the chosen method, as in recipes."""
-        return str(self.method.currentData() or "")
+        return self._method_choice.name
 
     @property
     def settings(self) -> Settings:
@@ -356,26 +356,12 @@ class TaskForm(Dock):
 
     def _offer_methods(self) -> bool:
         """List the methods that the chosen model has; return whether they are others than before."""
-        protocols = row(str(self.model.currentData())).protocols
-        usable = [name for name, protocol in self.task.protocols.items() if protocol in protocols]
-        if usable == [self.method.itemData(i) for i in range(self.method.count())]:
-            return False
-        # No signal while the list is empty: there is no method then.
-        self.method.blockSignals(True)
-        self.method.clear()
-        for i, name in enumerate(usable):
-            self.method.addItem(self.task.methods[name].label_of("method"), name)
-            help_text = (self.task.methods[name].__doc__ or "").strip()
-            self.method.setItemData(i, help_text, Qt.ItemDataRole.ToolTipRole)
-        self.method.blockSignals(False)
-        self._method_row.setVisible(len(usable) > 1)
-        return True
+        return self._method_choice.offer(row(str(self.model.currentData())).protocols)
 
     def _add_settings(self) -> None:
-        self.method = QComboBox()
-        self.method.setAccessibleName("Method")
-        self._method_row = labelled_row("Method", self.method)
-        self._layout.addWidget(self._method_row)
+        self._method_choice = MethodChoice(self.task)
+        self.method = self._method_choice.list
+        self._layout.addWidget(self._method_choice)
         self.forms: dict[str, SettingsForm] = {}
         for name in self.task.methods:
             self.forms[name] = SettingsForm(self.task.methods[name], f"{self.task.name}.{name}")
@@ -391,26 +377,17 @@ class TaskForm(Dock):
         chosen = self.method_name
         for name, form in self.forms.items():
             form.setVisible(name == chosen)
-        self.method.setToolTip((self.task.methods[chosen].__doc__ or "").strip() if chosen else "")
+        self._method_choice.show_help()
         self._show_expected()
         self._show_state()
         self.update_estimate()
 
     def _add_run(self) -> None:
-        line = QHBoxLayout()
-        self.run_button = QPushButton(self.run_text)
-        self.run_button.setToolTip(self.run_help)
-        self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("Stop the run; no layer is changed.")
-        line.addWidget(self.run_button, 2)
-        line.addWidget(self.cancel_button, 1)
-        self._layout.addLayout(line)
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 100)
-        self.words = QLabel()
-        self.words.setWordWrap(True)
-        for widget in (self.bar, self.words, self.messages["run"]):
-            self._layout.addWidget(widget)
+        self._run_row = RunRow(self.run_text, self.run_help)
+        self.run_button, self.cancel_button = self._run_row.run_button, self._run_row.cancel_button
+        self.bar, self.words = self._run_row.bar, self._run_row.words
+        self._layout.addWidget(self._run_row)
+        self._layout.addWidget(self.messages["run"])
 
     def _add_result(self) -> None:
         self.result_image = wrapping_label("")
@@ -430,16 +407,11 @@ class TaskForm(Dock):
         self._layout.addWidget(self.last_run)
 
     def _show_busy(self) -> None:
-        set_usable(self.run_button, "A run is under way.")
-        set_usable(self.cancel_button, "")
-        self.bar.setValue(0)
-        self.bar.show()
-        self.words.setText("starting")
+        self._run_row.show_busy()
 
     def _show_idle(self, result: str) -> None:
         self.show_usability()
-        set_usable(self.cancel_button, _NO_RUN)
-        self.bar.hide()
+        self._run_row.show_idle()
         self.result.setText(result)
         self.result.setVisible(bool(result))
         self.name_result()
