@@ -17,15 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.axes import checked_axes
-from napari_foundseg.core.contrast import (
-    AsIs,
-    CTWindow,
-    FoundLimits,
-    Limits,
-    MinMax,
-    Percentile,
-    to_uint8,
-)
+from napari_foundseg.core.contrast import AsIs, CTWindow, Limits, MinMax, Percentile, to_uint8
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.pixels.array_checks import as_array, check_dtype, check_levels, is_pyramid
 from napari_foundseg.core.pixels.channels import (
@@ -38,18 +30,15 @@ from napari_foundseg.core.pixels.channels import (
     is_rgb,
 )
 from napari_foundseg.core.pixels.colour import ColourRule, FoundColour, find_colour
-from napari_foundseg.core.pixels.fading import Fading, find_fading
-from napari_foundseg.core.pixels.grey_limits import measure_limits
-from napari_foundseg.core.pixels.outliers import BurntIn, burnt_in_pixels
+from napari_foundseg.core.pixels.measured_array import MeasuredArray
 from napari_foundseg.core.pixels.reading import read_slice
-from napari_foundseg.core.pixels.sampling import flat, sample_planes, sampled_slices
-from napari_foundseg.core.pixels.sliced_array import SlicedArray
+from napari_foundseg.core.pixels.sampling import flat, sample_planes
 
 __all__ = ["Image"]
 
 
 @dataclass(frozen=True, eq=False)
-class Image(SlicedArray):
+class Image(MeasuredArray):
     """Pixels with their axes, spacing and source. Immutable: for changed pixels, make a new one.
 
     Parameters
@@ -220,98 +209,6 @@ class Image(SlicedArray):
         }
         return replace(self, data=list(rest) if len(rest) > 1 else rest[0], spacing=spacing, source=None)
 
-    @property
-    def is_photograph(self) -> bool:
-        """Whether the pixels are 8-bit RGB, all three colours in their order."""
-        return self.dtype == np.uint8 and self._axes.endswith("C") and self.chosen_channels == (0, 1, 2)
-
-    @cached_property
-    def limits(self) -> tuple[float, float]:
-        """The grey values that become 0 and 255, equal over the whole stack."""
-        norm = self.normalisation
-        if isinstance(norm, Limits):
-            return norm.low, norm.high
-        if isinstance(norm, CTWindow):
-            return norm.level - norm.width / 2, norm.level + norm.width / 2
-        if isinstance(norm, AsIs) and self.is_photograph:
-            return 0.0, 255.0
-        return (0.0, 1.0) if self.dtype == bool else (self._measured[0].low, self._measured[0].high)
-
-    @property
-    def doubts(self) -> str:
-        """What is odd about the grey values, such as one value everywhere, or limits that were mended; may be empty."""
-        found, doubts = self._measured
-        return " ".join(filter(None, (doubts, found.mended)))
-
-    @property
-    def known_doubts(self) -> str:
-        """The `doubts` where no pixel of a lazy array must be read for them that `limits` do not need; else empty."""
-        measured = not isinstance(self.normalisation, Limits | CTWindow | AsIs) or "_measured" in vars(self)
-        return self.doubts if measured or isinstance(self.levels[0], np.ndarray) else ""
-
-    @property
-    def suspicion(self) -> str:
-        """What may be wrong with the contrast, to be said where nothing is found; empty where nothing is odd."""
-        return self._measured[0].suspicion
-
-    @property
-    def burnt_in(self) -> BurntIn | None:
-        """A scale bar, frame or mark in whose place models see the ground; known once `limits` are."""
-        return self._measured[0].burnt_in if "_measured" in vars(self) else None
-
-    @cached_property
-    def _measured(self) -> tuple[FoundLimits, str]:
-        """Limits and doubts, of one sample."""
-        shows_as_it_is = isinstance(self.normalisation, Limits | CTWindow) or (
-            isinstance(self.normalisation, AsIs) and self.is_photograph
-        )
-        found, doubts = measure_limits(self._planes, self.normalisation, self.limits if shows_as_it_is else None)
-        fading = None if shows_as_it_is else self._find_fading()
-        if fading is None:
-            return found, doubts
-        words = (
-            f"The brightness falls to {100 * fading.share:.2g} % from the first to the last slice: each has contrast "
-        )
-        mended = " ".join(filter(None, (found.mended, f"{words}limits of its own.")))
-        return replace(found, fading=fading, mended=mended), doubts
-
-    def _find_fading(self) -> Fading | None:
-        """Return the limits of the slices of a grey stack whose brightness decays along its one axis."""
-        normalisation = self.normalisation or Percentile()
-        if not isinstance(normalisation, Percentile) or normalisation.outliers == "kept" or self.dtype == bool:
-            return None
-        lengths = {axis: n for axis, n in zip(self.slice_axes, self.slice_shape, strict=True) if n > 1}
-        if len(lengths) != 1:
-            return None
-        ((axis, length),) = lengths.items()
-        planes, _ = self._planes()
-        at = sampled_slices(length)
-        if len(at) != len(planes):
-            return None
-        return find_fading(planes, at.tolist(), normalisation.low, normalisation.high, in_time=axis == "T")
-
-    @property
-    def fading(self) -> Fading | None:
-        """The limits of each slice of a stack whose brightness decays; known once `limits` are."""
-        return self._measured[0].fading if "_measured" in vars(self) else None
-
-    def limits_of(self, index: tuple[int, ...]) -> tuple[float, float]:
-        """Return the grey values of a slice that become 0 and 255: those of the stack, unless its brightness decays.
-
-        Parameters
-        ----------
-        index : tuple of int
-            The slice, one number for each of `slice_axes`.
-
-        Returns
-        -------
-        tuple of float
-            The two values.
-        """
-        limits = self.limits
-        fading = self.fading
-        return limits if fading is None else fading.limits(max(index, default=0))
-
     def raw(self, index: tuple[int, ...] = (), box: tuple[int, int, int, int] | None = None) -> NDArray[Any]:
         """Return the pixels of one slice, or of a box in it, as they are.
 
@@ -351,13 +248,6 @@ class Image(SlicedArray):
         if grey.shape[-1] == 2:
             grey = np.concatenate([grey, np.zeros_like(grey[..., :1])], axis=-1)
         return np.ascontiguousarray(grey if grey.shape[-1] == 3 else np.repeat(grey, 3, axis=-1))
-
-    def _without_burnt_in(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Return grey values with the ground in place of a scale bar, frame or mark, if the contrast is without."""
-        found = self.burnt_in
-        if found is None or pixels.ndim != 2:
-            return pixels
-        return np.where(burnt_in_pixels(pixels, found.value), np.asarray(found.ground, pixels.dtype), pixels)
 
     def channel_numbers(self, chosen: int | str | tuple[int | str, ...] | None) -> tuple[int, ...] | None:
         """Return channels given by name or number in the form that `channels` takes.
