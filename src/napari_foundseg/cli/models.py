@@ -113,7 +113,7 @@ def import_weights(
         Optional[list[str]],  # noqa: UP045 - typer reads it
         typer.Option(
             "--set",
-            help="What an ONNX file or package does not say, as NAME=VALUE, such as output='object and boundary'; "
+            help="What a file or package does not say, as NAME=VALUE, such as output='object and boundary'; "
             "several times.",
             show_default=False,
         ),

@@ -7,7 +7,7 @@ from typing import Final
 
 from napari_foundseg.core.errors import CheckpointError
 
-__all__ = ["CLASS_SETS", "MOST_CLASSES", "class_set", "numbered_classes", "stuff_of"]
+__all__ = ["CLASS_SETS", "MOST_CLASSES", "STUFF_SETS", "class_set", "numbered_classes", "stuff_of"]
 
 #: Classes that a network may tell apart: labels have 16 bits.
 MOST_CLASSES: Final = 65_000
@@ -35,6 +35,40 @@ _CITYSCAPES_STUFF = (
     "road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation", "terrain",
     "sky",
 )  # fmt: skip
+_CITYSCAPES_THINGS = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+_VISTAS_STUFF = (
+    "Curb", "Fence", "Guard Rail", "Barrier", "Wall", "Bike Lane", "Curb Cut", "Parking", "Pedestrian Area",
+    "Rail Track", "Road", "Service Lane", "Sidewalk", "Bridge", "Building", "Tunnel", "Lane Marking - General",
+    "Mountain", "Sand", "Sky", "Snow", "Terrain", "Vegetation", "Water", "Pothole", "On Rails", "Car Mount",
+    "Ego Vehicle",
+)  # fmt: skip
+_VISTAS = (
+    "Bird", "Ground Animal", "Curb", "Fence", "Guard Rail", "Barrier", "Wall", "Bike Lane", "Crosswalk - Plain",
+    "Curb Cut", "Parking", "Pedestrian Area", "Rail Track", "Road", "Service Lane", "Sidewalk", "Bridge", "Building",
+    "Tunnel", "Person", "Bicyclist", "Motorcyclist", "Other Rider", "Lane Marking - Crosswalk",
+    "Lane Marking - General", "Mountain", "Sand", "Sky", "Snow", "Terrain", "Vegetation", "Water", "Banner", "Bench",
+    "Bike Rack", "Billboard", "Catch Basin", "CCTV Camera", "Fire Hydrant", "Junction Box", "Mailbox", "Manhole",
+    "Phone Booth", "Pothole", "Street Light", "Pole", "Traffic Sign Frame", "Utility Pole", "Traffic Light",
+    "Traffic Sign (Back)", "Traffic Sign (Front)", "Trash Can", "Bicycle", "Boat", "Bus", "Car", "Caravan",
+    "Motorcycle", "On Rails", "Other Vehicle", "Trailer", "Truck", "Wheeled Slow", "Car Mount", "Ego Vehicle",
+)  # fmt: skip
+_COCO_STUFF_ALONE = (
+    "banner", "blanket", "branch", "bridge", "building-other", "bush", "cabinet", "cage", "cardboard", "carpet",
+    "ceiling-other", "ceiling-tile", "cloth", "clothes", "clouds", "counter", "cupboard", "curtain", "desk-stuff",
+    "dirt", "door-stuff", "fence", "floor-marble", "floor-other", "floor-stone", "floor-tile", "floor-wood", "flower",
+    "fog", "food-other", "fruit", "furniture-other", "grass", "gravel", "ground-other", "hill", "house", "leaves",
+    "light", "mat", "metal", "mirror-stuff", "moss", "mountain", "mud", "napkin", "net", "paper", "pavement", "pillow",
+    "plant-other", "plastic", "platform", "playingfield", "railing", "railroad", "river", "road", "rock", "roof",
+    "rug", "salad", "sand", "sea", "shelf", "sky-other", "skyscraper", "snow", "solid-other", "stairs", "stone",
+    "straw", "structural-other", "table", "tent", "textile-other", "towel", "tree", "vegetable", "wall-brick",
+    "wall-concrete", "wall-other", "wall-panel", "wall-stone", "wall-tile", "wall-wood", "water-other", "waterdrops",
+    "window-blind", "window-other", "wood",
+)  # fmt: skip
+#: Numbers of ADE20K's classes that are stuff.
+_ADE_STUFF = {
+    0, 1, 2, 3, 4, 5, 6, 9, 11, 13, 16, 17, 21, 25, 26, 28, 29, 34, 40, 46, 48, 51, 52, 54, 59, 60, 61, 63, 68, 77, 79,
+    84, 91, 94, 96, 99, 100, 101, 105, 106, 109, 113, 114, 117, 122, 128, 131, 140, 141, 145,
+}  # fmt: skip
 #: Numbers of COCO's things that no object has.
 _UNUSED = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
 
@@ -60,36 +94,45 @@ def _by_number() -> tuple[str, ...]:
     return tuple(names)
 
 
+_ADE = (
+    "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "window", "grass", "cabinet",
+    "sidewalk", "person", "earth", "door", "table", "mountain", "plant", "curtain", "chair", "car", "water",
+    "painting", "sofa", "shelf", "house", "sea", "mirror", "rug", "field", "armchair", "seat", "fence", "desk",
+    "rock", "wardrobe", "lamp", "tub", "rail", "cushion", "base", "box", "column", "signboard",
+    "chest of drawers", "counter", "sand", "sink", "skyscraper", "fireplace", "refrigerator", "grandstand",
+    "path", "stairs", "runway", "case", "pool table", "pillow", "screen door", "stairway", "river", "bridge",
+    "bookcase", "blind", "coffee table", "toilet", "flower", "book", "hill", "bench", "countertop", "stove",
+    "palm", "kitchen island", "computer", "swivel chair", "boat", "bar", "arcade machine", "hovel", "bus",
+    "towel", "light", "truck", "tower", "chandelier", "awning", "street lamp", "booth", "tv", "plane",
+    "dirt track", "clothes", "pole", "land", "bannister", "escalator", "ottoman", "bottle", "buffet", "poster",
+    "stage", "van", "ship", "fountain", "conveyer belt", "canopy", "washer", "plaything", "pool", "stool",
+    "barrel", "basket", "falls", "tent", "bag", "minibike", "cradle", "oven", "ball", "food", "step", "tank",
+    "trade name", "microwave", "pot", "animal", "bicycle", "lake", "dishwasher", "screen", "blanket",
+    "sculpture", "hood", "sconce", "vase", "traffic light", "tray", "trash can", "fan", "pier", "crt screen",
+    "plate", "monitor", "bulletin board", "shower", "radiator", "glass", "clock", "flag",
+)  # fmt: skip
 #: By the name that a row of the catalogue may have in place of a list.
 CLASS_SETS: Final[dict[str, tuple[str, ...]]] = {
-    "ADE20K": (
-        "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "window", "grass", "cabinet",
-        "sidewalk", "person", "earth", "door", "table", "mountain", "plant", "curtain", "chair", "car", "water",
-        "painting", "sofa", "shelf", "house", "sea", "mirror", "rug", "field", "armchair", "seat", "fence", "desk",
-        "rock", "wardrobe", "lamp", "tub", "rail", "cushion", "base", "box", "column", "signboard",
-        "chest of drawers", "counter", "sand", "sink", "skyscraper", "fireplace", "refrigerator", "grandstand",
-        "path", "stairs", "runway", "case", "pool table", "pillow", "screen door", "stairway", "river", "bridge",
-        "bookcase", "blind", "coffee table", "toilet", "flower", "book", "hill", "bench", "countertop", "stove",
-        "palm", "kitchen island", "computer", "swivel chair", "boat", "bar", "arcade machine", "hovel", "bus",
-        "towel", "light", "truck", "tower", "chandelier", "awning", "street lamp", "booth", "tv", "plane",
-        "dirt track", "clothes", "pole", "land", "bannister", "escalator", "ottoman", "bottle", "buffet", "poster",
-        "stage", "van", "ship", "fountain", "conveyer belt", "canopy", "washer", "plaything", "pool", "stool",
-        "barrel", "basket", "falls", "tent", "bag", "minibike", "cradle", "oven", "ball", "food", "step", "tank",
-        "trade name", "microwave", "pot", "animal", "bicycle", "lake", "dishwasher", "screen", "blanket",
-        "sculpture", "hood", "sconce", "vase", "traffic light", "tray", "trash can", "fan", "pier", "crt screen",
-        "plate", "monitor", "bulletin board", "shower", "radiator", "glass", "clock", "flag",
-    ),
+    "ADE20K": _ADE,
+    "ADE20K objects": tuple(name for i, name in enumerate(_ADE) if i not in _ADE_STUFF),
     "COCO": _with_gaps(),
+    "COCO objects": _THINGS,
     "COCO panoptic": (*_THINGS, *_COCO_STUFF),
     "COCO panoptic by id": _by_number(),
-    "Cityscapes": (
-        *_CITYSCAPES_STUFF, "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle",
-    ),
+    "COCO-Stuff": (*_THINGS, *_COCO_STUFF_ALONE),
+    "Cityscapes": (*_CITYSCAPES_STUFF, *_CITYSCAPES_THINGS),
+    "Cityscapes objects": _CITYSCAPES_THINGS,
+    "Mapillary Vistas": _VISTAS,
     "VOC": (
         "__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
         "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
     ),
 }  # fmt: skip
+#: Classes of stuff of data sets whose names of classes do not identify them.
+STUFF_SETS: Final[dict[str, tuple[str, ...]]] = {
+    "ADE20K": tuple(name for i, name in enumerate(_ADE) if i in _ADE_STUFF),
+    "Mapillary Vistas": _VISTAS_STUFF,
+}
 #: Class names that identify a data set, and its classes of stuff.
 _STUFF = (
     ({"wall-other-merged", "sky-other-merged"}, _COCO_STUFF),

@@ -106,18 +106,22 @@ def config_and_tensors(path: Path) -> tuple[Any, Mapping[str, Any]]:
     return config, tensors
 
 
-def network_of(path: Path, architecture: str, config: Any, tensors: Mapping[str, Any]) -> Any:
-    """Return a network with given tensors, on the CPU; CheckpointError if they are incomplete or do not fit."""
+def network_of(path: Path, architecture: str | type[Any], config: Any, tensors: Mapping[str, Any]) -> Any:
+    """Return a network with given tensors, on the CPU; CheckpointError if they are incomplete or do not fit.
+
+    `architecture`: a class of transformers by its name, or one that is derived from it.
+    """
     with named(path, "The network"):
         return _checked(path, architecture, config, tensors)
 
 
-def _checked(path: Path, architecture: str, config: Any, tensors: Mapping[str, Any]) -> Any:
+def _checked(path: Path, architecture: str | type[Any], config: Any, tensors: Mapping[str, Any]) -> Any:
     """Make a network of tensors; what is missing or does not fit is an error."""
     import torch
     import transformers
 
-    kind: Any = getattr(transformers, architecture) if architecture else transformers.MODEL_MAPPING[type(config)]
+    kind: Any = architecture or transformers.MODEL_MAPPING[type(config)]
+    kind = getattr(transformers, kind) if isinstance(kind, str) else kind
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     check_network_size(path, lambda: kind(copy.deepcopy(config)), shapes)
     model, info = _from_pretrained(
@@ -139,14 +143,23 @@ def _checked(path: Path, architecture: str, config: Any, tensors: Mapping[str, A
             f"config.json and the weights of {path} disagree: {name} has {words} config.json (which names "
             f"{config.num_labels} classes). Get both files of one version."
         )
-    if info["missing_keys"]:
-        missing = sorted(info["missing_keys"])
+    if missing := sorted(name for name in info["missing_keys"] if not _may_be_missing(model, name)):
         raise CheckpointError(
             f"The weights of {path} lack {len(missing)} of the tensors of {kind.__name__}: {', '.join(missing[:3])}…. "
             "Get all of it again."
         )
     _check_left_out(path, info["unexpected_keys"], model, shapes)
     return model.eval().requires_grad_(False)
+
+
+def _may_be_missing(network: Any, name: str) -> bool:
+    """Tell whether a part of a network says that it runs without a tensor; transformers asks the whole network only."""
+    for place, part in network.named_modules():
+        patterns = getattr(part, "_keys_to_ignore_on_load_missing", None) or ()
+        own = name.removeprefix(f"{place}.")
+        if own != name and any(re.match(pattern, own) for pattern in patterns):
+            return True
+    return False
 
 
 def _check_left_out(path: Path, unexpected: Iterable[str], network: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:

@@ -25,10 +25,11 @@ from napari_foundseg.models.files.checkpoints import read_config
 from napari_foundseg.models.loaded import LoadedClasses, pad_thin
 from napari_foundseg.models.protocols.classes import PanopticOptions
 
-__all__ = ["FAMILY", "Segmenter", "load", "recognise"]
+__all__ = ["FAMILY", "UNIVERSAL", "Segmenter", "load", "recognise"]
 
 
-_UNIVERSAL = ("PanopticSegments", "InstanceMasks", "SemanticClasses")
+#: Protocols of networks that make objects and classes.
+UNIVERSAL = ("PanopticSegments", "InstanceMasks", "SemanticClasses")
 _SEMANTIC = ("SemanticClasses",)
 
 
@@ -42,13 +43,13 @@ class Architecture(NamedTuple):
 
 
 ARCHITECTURES = {
-    "Mask2FormerForUniversalSegmentation": Architecture("Mask2Former", _UNIVERSAL),
-    "MaskFormerForInstanceSegmentation": Architecture("MaskFormer", _UNIVERSAL),
-    "OneFormerForUniversalSegmentation": Architecture("OneFormer", _UNIVERSAL, since="5.20"),
-    "EomtForUniversalSegmentation": Architecture("EoMT", _UNIVERSAL, since="5.20"),
-    "EomtDinov3ForUniversalSegmentation": Architecture("EoMT with DINOv3", _UNIVERSAL, since="5.20"),
-    "DetrForSegmentation": Architecture("DETR panoptic", _UNIVERSAL),
-    "ConditionalDetrForSegmentation": Architecture("Conditional DETR panoptic", _UNIVERSAL),
+    "Mask2FormerForUniversalSegmentation": Architecture("Mask2Former", UNIVERSAL),
+    "MaskFormerForInstanceSegmentation": Architecture("MaskFormer", UNIVERSAL),
+    "OneFormerForUniversalSegmentation": Architecture("OneFormer", UNIVERSAL, since="5.20"),
+    "EomtForUniversalSegmentation": Architecture("EoMT", UNIVERSAL, since="5.20"),
+    "EomtDinov3ForUniversalSegmentation": Architecture("EoMT with DINOv3", UNIVERSAL, since="5.20"),
+    "DetrForSegmentation": Architecture("DETR panoptic", UNIVERSAL),
+    "ConditionalDetrForSegmentation": Architecture("Conditional DETR panoptic", UNIVERSAL),
     "RfDetrForInstanceSegmentation": Architecture("RF-DETR", ("InstanceMasks",), since="5.20"),
     "SegformerForSemanticSegmentation": Architecture("SegFormer", _SEMANTIC),
     "UperNetForSemanticSegmentation": Architecture("UperNet", _SEMANTIC),
@@ -69,7 +70,7 @@ def _packages_of(options: Mapping[str, Any]) -> tuple[Package, ...]:
 FAMILY = Family(
     rank=40,
     title="Mask2Former, MaskFormer, OneFormer, EoMT, DETR, RF-DETR, SegFormer, UperNet, BEiT, DPT (of transformers)",
-    protocols=_UNIVERSAL,
+    protocols=UNIVERSAL,
     verified_against="transformers: its forward pass and post-processing, equal",
     packages=(Package("transformers"),),
     more_packages=_packages_of,

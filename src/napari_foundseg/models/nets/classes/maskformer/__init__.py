@@ -1,0 +1,1 @@
+"""Mask2Former and MaskFormer from their authors' files: names and sizes for transformers', and missing parts."""
