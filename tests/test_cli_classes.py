@@ -21,7 +21,7 @@ from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step
 from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.batch.replay import compare
 from napari_foundseg.cli import app
-from napari_foundseg.core.errors import PromptError
+from napari_foundseg.core.errors import PromptError, SettingsError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.samples import sample
@@ -31,6 +31,7 @@ from napari_foundseg.models.importing import import_model
 from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.widgets.runs.python_text import as_python
+from tests.models.families.language.test_region_clip import write_weights
 from tests.support import tiny_checkpoints
 
 LABELS = np.zeros((64, 64), np.uint16)
@@ -164,3 +165,53 @@ def test_copied_names_run_again_with_the_layers_of_the_viewer(tmp_path: Path) ->
     line = as_command(RunRequest("name_masks", picture, inputs, settings, name), "cells", layers)
     assert '"labels": "my objects.tif"' in line
     assert len(line) < 600
+
+
+def test_panoptic_names_its_objects_with_words_of_the_user_in_one_step(tmp_path: Path, image: Path) -> None:
+    name = model(tmp_path, "CLIPModel")
+    words = "cell, a living cell; debris"
+    plain = fs.panoptic(image)
+    found = fs.panoptic(image, words=words, crops_model=name)
+    named = fs.name_masks(image, plain.labels, ["cell, a living cell", "debris"], model=name)
+    assert plain.labels.max() > 1
+    assert np.array_equal(found.labels, plain.labels)
+    assert [entry.name for entry in found.classes] == ["cell", "debris", "background"]
+    assert found.table["class_name"].tolist() == named.table["class_name"].tolist()
+    assert found.table["probability_1"].tolist() == named.table["probability_1"].tolist()
+    assert found.table["predicted_iou"].tolist() == plain.table["predicted_iou"].tolist()
+    inside = found.labels > 0
+    assert found.semantic is not None
+    assert named.semantic is not None
+    assert np.array_equal(found.semantic[inside], named.semantic[inside])
+    assert set(np.unique(found.semantic[~inside])) == {3}
+    assert found.provenance["words"]["model"]["name"] == name
+    # The whole way of a command, and from its record once more.
+    command("panoptic", str(image), *outputs(tmp_path), "--words", words, "--crops-model", name)
+    written(tmp_path, found)
+    step = Step(
+        task="panoptic", model=ModelOf(name="foundseg-tiny"),
+        settings={"words": words, "crops_model": name, "output": "classes"},
+    )  # fmt: skip
+    picture = fs.Image(imread(sample("tissue"))[:64, :64, :3], "YXC")
+    _, table, provenance = run_steps((step,), picture, StageContext(None, lambda *_: None, bool))
+    assert set(table["class_name"]) <= {"cell", "debris", "background"}
+    assert provenance[0]["settings"]["output"] == "classes"
+    classes = fs.panoptic(picture, words=words, crops_model=name, output="classes")
+    assert np.array_equal(classes.pixels, fs.panoptic(picture, words=words, crops_model=name).semantic)
+
+
+def test_words_of_panoptic_are_compared_with_places_and_with_both(tmp_path: Path) -> None:
+    picture = fs.Image(imread(sample("tissue"))[:64, :64, :3], "YXC")
+    places = import_model(write_weights(tmp_path)[0], "places").name
+    objects = fs.panoptic(picture).labels
+    for second in ("", "clip"):
+        found = fs.panoptic(picture, words="cell; debris", regions_model=places, crops_model=second)
+        named = fs.name_masks(
+            picture, objects, ["cell", "debris"], model=places, method="regions", crops_model=second
+        )  # fmt: skip
+        assert found.table["probability_1"].tolist() == named.table["probability_1"].tolist()
+        assert ("crops_model" in found.provenance["words"]) == bool(second)
+    with pytest.raises(SettingsError, match="no model to compare them with"):
+        fs.panoptic(picture, words="cell")
+    with pytest.raises(SettingsError, match="words is empty"):
+        fs.panoptic(picture, crops_model="clip")

@@ -27,17 +27,19 @@ from napari_foundseg.models.protocols.classes import CentreOffsets, PanopticOpti
 from napari_foundseg.tasks import automatic
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
 from napari_foundseg.tasks.classes.class_results import Output, assembled, each_slice, in_windows, with_output
+from napari_foundseg.tasks.classes.own_words import WordSettings, with_own_words
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import Region, region_of, slices, whole
 from napari_foundseg.tasks.run_request import RunRequest
 from napari_foundseg.tasks.settings import Progress, Task
-from napari_foundseg.tasks.stack_settings import ClassStackSettings
 from napari_foundseg.tasks.windows import tiling
 
 __all__ = ["NUCLEI", "TASK", "PanopticInputs", "derive", "run"]
 
 _MORE: dict[str, JsonValue] = {"more": True}
 _SHARE: dict[str, JsonValue] = {"step": 0.05}
+#: Share of the progress that is shown until objects are compared with words.
+_BEFORE_WORDS = 0.7
 #: The classes of the built-in model.
 NUCLEI = ClassTable.of(["nucleus", "background"], stuff=["background"], colours=["#56b4e9", "#3b3b3b"])
 
@@ -46,7 +48,7 @@ class PanopticInputs(Region):
     """Where to look."""
 
 
-class ClassedSettings(ClassStackSettings):
+class ClassedSettings(WordSettings):
     """What every method has."""
 
     output: Output = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
@@ -147,6 +149,30 @@ def run(
 
     The result has objects with their classes, and in `semantic` the class of each pixel.
     """
+    if not settings.vocabulary:
+        return _found(image, inputs, settings, model, progress, cancelled)
+
+    def first(share: float, text: str) -> None:
+        progress(_BEFORE_WORDS * share, text)
+
+    def then(share: float, text: str) -> None:
+        progress(_BEFORE_WORDS + (1 - _BEFORE_WORDS) * share, text)
+
+    found = _found(image, inputs, settings.model_copy(update={"output": "objects"}), model, first, cancelled)
+    named = with_own_words(found, image, settings, model, then, cancelled)
+    named.provenance["settings"]["output"] = settings.output
+    return with_output(named, image.label_axes, settings.output, settings.divisor)
+
+
+def _found(
+    image: Image,
+    inputs: PanopticInputs,
+    settings: Any,
+    model: Any,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Segmentation:
+    """Find objects and classes as a method does."""
     if isinstance(settings, NucleiSettings):
         found = automatic.run(image, inputs, settings, model, progress, cancelled)  # type: ignore[arg-type] # a Region
         return _over_background(found, image.shape, image.label_axes, region_of(image, inputs), settings)
