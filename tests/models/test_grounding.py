@@ -106,6 +106,8 @@ def test_phrases_beyond_the_longest_text_are_searched_in_groups(folders: Any, ki
     np.testing.assert_allclose(np.sort(found.scores[kept]), np.sort(alone.scores), atol=_SCORES)
     with pytest.raises(PromptError, match="no words"):
         model.ground(rgb, ["?."], 0.0)
+    with pytest.raises(PromptError, match=r"no word for '.'.*English words"):
+        model.ground(rgb, ["cell", "\N{PETRI DISH}"], 0.0)
 
 
 def test_token_maps_give_the_exact_phrase_of_each_box() -> None:

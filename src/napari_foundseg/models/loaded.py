@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.classes.class_table import ClassRow, ClassTable, class_colour
+from napari_foundseg.core.errors import PromptError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_sets import stuff_of
 from napari_foundseg.models.files import transformers_folder
@@ -19,6 +20,7 @@ __all__ = [
     "Loaded",
     "LoadedClasses",
     "LoadedWords",
+    "check_known",
     "class_table",
     "grounded_boxes",
     "grouped",
@@ -127,6 +129,12 @@ def grounded_boxes(
     bottom, right = np.clip(y1 - 1, top, height - 1), np.clip(x1 - 1, left, width - 1)
     boxes = np.stack([top, left, bottom, right], axis=1)[inside]
     return GroundedBoxes(boxes, scores[inside].astype(np.float32), phrases[inside].astype(np.int64))
+
+
+def check_known(model: str, phrase: str, tokens: Sequence[int], unknown: int | None) -> None:
+    """Raise PromptError if a model has no word of a phrase, such as an emoji: it would look for anything."""
+    if all(token == unknown for token in tokens):
+        raise PromptError(f"{model} has no word for {phrase!r}: say in English words what to find, such as nucleus.")
 
 
 def joined_boxes(parts: Sequence[GroundedBoxes]) -> GroundedBoxes:

@@ -21,7 +21,7 @@ from napari_foundseg.models.files.bert_vocabulary import find_vocabulary, read_v
 from napari_foundseg.models.files.checked_network import check_network
 from napari_foundseg.models.files.checkpoints import read_tensors
 from napari_foundseg.models.files.glip_layout import own_shapes, own_tensors
-from napari_foundseg.models.loaded import Loaded, grounded_boxes, grouped, joined_boxes, pad_thin
+from napari_foundseg.models.loaded import Loaded, check_known, grounded_boxes, grouped, joined_boxes, pad_thin
 from napari_foundseg.models.protocols.words import GroundedBoxes
 
 __all__ = ["FAMILY", "GlipModel", "load", "recognise"]
@@ -87,10 +87,10 @@ class GlipModel(Loaded):
 
         seen, shape, scale = _seen(pad_thin(rgb))
         parts: list[GroundedBoxes] = []
+        texts = [(first, *self._tokens(group)) for first, group in grouped(phrases, self._fits)]
         with torch.inference_mode():
             levels = self.network.encode(torch.as_tensor(seen, device=self.device))
-            for first, group in grouped(phrases, self._fits):
-                tokens, spans = self._tokens(group)
+            for first, tokens, spans in texts:
                 found = self.network(levels, self.network.read(torch.as_tensor(tokens, device=self.device)))
                 arrays = (one.float().cpu().numpy() for one in boxes_of_phrases(found, spans, shape, scale))
                 corners, scores, owners = arrays
@@ -112,10 +112,7 @@ class GlipModel(Loaded):
             end = start + len(own)
             # Start and end of the text have empty places.
             span = [i for i, (left, right) in enumerate(read.offsets) if start <= left < right <= end]
-            if all(read.ids[i] == unknown for i in span):
-                raise PromptError(
-                    f"{_WHAT} has no word for {phrase!r}: say in English words what to find, such as nucleus."
-                )
+            check_known(self.name, phrase, [read.ids[i] for i in span], unknown)
             spans.append(span)
             start = end + len(_BETWEEN)
         return list(read.ids), spans
@@ -144,12 +141,17 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     if not shapes:
         return None
     _check(found.path, shapes)
-    read_vocabulary(_vocabulary(found.path), shapes[_WORDS][0], _WHAT)
+    vocabulary = _vocabulary(found.path)
+    read_vocabulary(vocabulary, shapes[_WORDS][0], _WHAT)
+    said = [f"It reads words by {vocabulary}, which stays there"]
+    if any(name.endswith(".cls_logits.weight") for name in found.shapes):
+        said.append("Its scores of classes without words, which served training, are left out")
     return {
         "title": _title(shapes),
         "code_licence": "MIT",
         "input": "2-D, any dtype, grey or RGB",
         "citation": "Li et al., Grounded Language-Image Pre-training, CVPR 2022.",
+        "assumed": ". ".join(said),
     }
 
 

@@ -18,7 +18,15 @@ from napari_foundseg.core.errors import PromptError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
-from napari_foundseg.models.loaded import LoadedWords, grounded_boxes, grouped, joined_boxes, pad_thin, words_row
+from napari_foundseg.models.loaded import (
+    LoadedWords,
+    check_known,
+    grounded_boxes,
+    grouped,
+    joined_boxes,
+    pad_thin,
+    words_row,
+)
 from napari_foundseg.models.protocols.words import GroundedBoxes
 
 if TYPE_CHECKING:
@@ -75,9 +83,13 @@ class GroundingDinoModel(LoadedWords):
         with torch.inference_mode():
             for first, group in grouped(phrases, self._fits):
                 tokens = self._tokens(group)
+                spans = self._spans(tokens["input_ids"])
+                for phrase, span in zip(group, spans, strict=True):
+                    own = [tokens["input_ids"][i] for i in span]
+                    check_known(self.name, phrase, own, self.tokenizer.unk_token_id)
                 found = self.network(**pixels, **_batch(tokens, self.device))
                 probabilities = found.logits[0].sigmoid().float().cpu().numpy()
-                scores, owners = phrases_of_boxes(probabilities, self._spans(tokens["input_ids"]))
+                scores, owners = phrases_of_boxes(probabilities, spans)
                 kept = scores > threshold
                 centres = found.pred_boxes[0].float().cpu().numpy()[kept]
                 corners = np.concatenate([centres[:, :2] - centres[:, 2:] / 2, centres[:, :2] + centres[:, 2:] / 2], 1)

@@ -1,4 +1,4 @@
-"""Boxes of phrases from the scores of tokens at places, as GLIP's authors have it (ATSS, Zhang et al., CVPR 2020)."""
+"""Boxes of phrases from the scores of tokens at places, as mmdetection has it (ATSS, Zhang et al., CVPR 2020)."""
 
 from __future__ import annotations
 
