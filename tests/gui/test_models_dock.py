@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.models.catalog import UNVERIFIED, catalog, row, save_row
+from napari_foundseg.models import store
+from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, catalog, row, save_row
 from napari_foundseg.models.choosing.times import DeviceTimes, ModelTimes, recall_times
 from napari_foundseg.models.downloads.places import bytes_here
 from napari_foundseg.models.importing import import_model, remove_model
@@ -25,7 +27,7 @@ from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.side_tasks import model_timing
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.classes.text_dock import TextWidget
-from napari_foundseg.widgets.controls.catalogue_watch import catalogue_watch
+from napari_foundseg.widgets.controls.catalogue_watch import CatalogueWatch, catalogue_watch
 from napari_foundseg.widgets.controls.model_choice import GET_MODELS
 from napari_foundseg.widgets.models.models_dock import ModelsWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
@@ -275,6 +277,24 @@ def _small_model(tmp_path: Path, server: WebServer) -> bytes:
     save_row(found.model_copy(update=facts))
     catalogue_watch().check()
     return content
+
+
+def test_models_are_looked_for_beside_the_window(qtbot: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FOUNDSEG_MODELS", str(tmp_path / "models"))
+    threads: list[threading.Thread] = []
+
+    def recorded(found: CatalogRow) -> str:
+        threads.append(threading.current_thread())
+        return store.state(found)
+
+    monkeypatch.setattr("napari_foundseg.widgets.controls.catalogue_watch.state", recorded)
+    watch = CatalogueWatch()
+    # It has looked once, and looks again.
+    qtbot.waitUntil(lambda: len(threads) > len(catalog()), timeout=_LONG)
+    with qtbot.waitSignal(watch.changed, timeout=_LONG):
+        save_row(row("sam-vit-b").model_copy(update={"name": "mine"}))
+    assert threading.main_thread() not in threads
+    watch.deleteLater()
 
 
 @pytest.fixture

@@ -8,36 +8,53 @@ from qtpy.QtCore import QObject, QTimer, Signal  # type: ignore[attr-defined] # 
 
 from napari_foundseg.models.catalog import catalog, damaged_rows
 from napari_foundseg.models.store import state
+from napari_foundseg.widgets.qt.file_thread import FileThread
+from napari_foundseg.widgets.qt.numpy_thread import window_first
 
 __all__ = ["CatalogueWatch", "catalogue_watch"]
 
 _EVERY_MS = 2000
+#: Names, hashes and states of models, and damaged rows.
+_States = list[tuple[str, str, str]]
 
 
 class CatalogueWatch(QObject):
-    """Looks every two seconds whether the catalogue or what is on this computer has changed."""
+    """Looks every two seconds, in a background thread, whether the catalogue or what is here of it has changed."""
 
     changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self._seen: list[tuple[str, str, str]] | None = None
-        # Not now: whoever asks for the watch first is being built, and the window waits for that.
-        QTimer.singleShot(0, self._begin)
+        self._seen: _States | None = None
+        self._asked = False
+        self._files = FileThread()
+        self._look()
         self._timer = QTimer(self)
-        self._timer.timeout.connect(self.check)
+        self._timer.timeout.connect(self._look)
         self._timer.start(_EVERY_MS)
 
     def check(self) -> None:
-        """Look now."""
-        now = _read_states()
+        """Look now, and wait for it."""
+        # What is being read may be older.
+        self._asked = False
+        self._compare(_read_states())
+
+    def _look(self) -> None:
+        if not self._asked:
+            self._asked = True
+            self._files.ask(_read_beside_window, self._use)
+
+    def _use(self, now: _States | Exception) -> None:
+        if self._asked and not isinstance(now, Exception):
+            if self._seen is None:
+                self._seen = now
+            self._compare(now)
+        self._asked = False
+
+    def _compare(self, now: _States) -> None:
         if now != self._seen:
             self._seen = now
             self.changed.emit()
-
-    def _begin(self) -> None:
-        if self._seen is None:
-            self._seen = _read_states()
 
 
 @cache
@@ -46,6 +63,11 @@ def catalogue_watch() -> CatalogueWatch:
     return CatalogueWatch()
 
 
-def _read_states() -> list[tuple[str, str, str]]:
+def _read_beside_window() -> _States:
+    with window_first():
+        return _read_states()
+
+
+def _read_states() -> _States:
     rows = [(row.name, row.sha256, state(row)) for row in catalog().values()]
     return [*rows, *((path, reason, "damaged") for path, reason in damaged_rows().items())]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from napari_foundseg.models.catalog import CatalogRow
+from napari_foundseg.models.catalog import CatalogRow, catalog
 from napari_foundseg.models.choosing.advice import MODALITIES
 from napari_foundseg.models.choosing.times import ModelTimes, recall_times, seconds_text
 from napari_foundseg.models.downloads.model_state import ModelState, model_state
@@ -54,10 +54,10 @@ class ModelLine:
         return all(word in found for word in text.casefold().split())
 
 
-def look_up_models(rows: Sequence[CatalogRow]) -> dict[str, tuple[ModelState, ModelTimes | None]]:
-    """Return state and times of models by name; the window draws meanwhile."""
+def look_up_models(*, quick: bool = False) -> dict[str, tuple[ModelState, ModelTimes | None]]:
+    """Return state and times of all models by name; the window draws meanwhile. `quick`: as `model_state` takes it."""
     with window_first():
-        return {row.name: (model_state(row), recall_times(row)) for row in rows}
+        return {row.name: (model_state(row, quick=quick), recall_times(row)) for row in catalog().values()}
 
 
 def make_line(row: CatalogRow, state: ModelState | None, times: ModelTimes | None) -> ModelLine:

@@ -187,17 +187,17 @@ class ModelsWidget(Dock):
 
     def _list(self) -> None:
         """Show the catalogue as it is now; states are looked up in the background, and at first the window draws."""
-        rows = list(catalog().values())
         if self._states:
-            self._show_rows(rows)
-        self._files.ask(partial(look_up_models, rows), self._use_found)
-
-    def _use_found(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
-        if self._states:
-            self._use_states(found)
+            self._show_rows(list(catalog().values()))
+            self._files.ask(look_up_models, self._use_states)
         else:
-            self._filling.timeout.connect(lambda: self._use_states(found))
-            self._filling.start()
+            self._files.ask(partial(look_up_models, quick=True), self._fill)
+
+    def _fill(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
+        """Fill the table in a turn of its own; only then look for packages that are missing, which takes longer."""
+        self._filling.timeout.connect(lambda: self._use_states(found))
+        self._filling.timeout.connect(lambda: self._files.ask(look_up_models, self._use_states))
+        self._filling.start()
 
     def _use_states(self, found: dict[str, tuple[ModelState, ModelTimes | None]] | Exception) -> None:
         if isinstance(found, Exception):
@@ -205,7 +205,8 @@ class ModelsWidget(Dock):
             return
         self._states = {name: state for name, (state, _) in found.items()}
         self._times = {name: times for name, (_, times) in found.items()}
-        self._show_rows([row for row in catalog().values() if row.name in found])
+        # A model that came meanwhile has no state yet, and keeps its line.
+        self._show_rows(list(catalog().values()))
         if self._wanted:
             self.table.choose(self._wanted)
             self._wanted = ""
