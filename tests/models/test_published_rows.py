@@ -120,7 +120,7 @@ def test_checkpoints_of_unsupported_models_are_named(tmp_path: Path, tensors: li
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("EfficientPS", "EfficientPS is not supported yet; .*Mask2Former"),
+        ("EfficientPS", "EfficientPS's own checkpoint is not supported yet; .*Mask2Former"),
         ("efficienttam_s", "EfficientTAM is not supported yet; .*EdgeTAM"),
         ("hyperdetr", "HyperDETR is not supported yet; Apple ships it inside iOS.*Mask2Former"),
     ],

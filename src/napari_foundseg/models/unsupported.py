@@ -69,7 +69,8 @@ _MODELS: Final = (
     _Unsupported("InstanSeg", _CELLS, r"instanseg", r"(^|\.)pixel_classifier\."),
     _Unsupported("nnU-Net", "for classes choose a model of the form Semantic", r"nn[-_ ]?u[-_ ]?net",
                  r"^network_weights\."),
-    _Unsupported("EfficientPS", "for objects and background use Mask2Former in Panoptic", r"efficient[-_ ]?ps"),
+    _Unsupported("EfficientPS's own checkpoint", "its layout is not known; its networks in this package's format are "
+                 "read, and for objects and background there is Mask2Former in Panoptic", r"efficient[-_ ]?ps"),
     _Unsupported("EfficientTAM", "to follow objects use SAM 2.1 or EdgeTAM", r"efficient[-_ ]?tam"),
     _Unsupported("HyperDETR", "Apple ships it inside iOS and has published no weights; Mask2Former in Panoptic does "
                  "the same job", r"hyper[-_ ]?detr"),
