@@ -17,6 +17,7 @@ from napari_foundseg.batch.run_files import files_of_models
 from napari_foundseg.core.errors import CheckpointError, ModelNotFoundError
 from napari_foundseg.models import catalog, store
 from napari_foundseg.models.importing import import_model
+from tests.support import mmseg_files
 from tests.support.tiny_checkpoints import write
 
 _CLIPSEG = "clipseg-rd64-refined"
@@ -173,6 +174,9 @@ def test_sizes_of_rows_are_those_of_their_published_layouts() -> None:
         assert catalog.packaged()[name].size_mb == pytest.approx(
             numbers(data / "layouts" / f"{name}.json") * 4e-6, 0.01
         )
+    for name, layout in (("glip-tiny-a", "mmdet-glip-tiny-a"), ("glip-tiny", "mmdet-glip-tiny"), ("glip-large",) * 2):
+        shapes = mmseg_files.read("../glip/layouts")[layout].values()
+        assert catalog.packaged()[name].size_mb == pytest.approx(sum(map(prod, shapes)) * 4e-6, 0.001)
     own = numbers(data / "layouts" / "sam3-tracker.json", "vision_encoder.backbone.")
     whole = numbers(data / "layouts" / "sam3-detector.json") + own
     assert catalog.packaged()["sam3"].size_mb == pytest.approx(whole * 4e-6, 0.01)

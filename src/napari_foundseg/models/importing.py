@@ -280,7 +280,7 @@ def _published(path: Path, family: str, fields: Mapping[str, Any], source: str, 
             return row
         if not row.source or not _has_name_of(path, source, row):
             continue
-        if len(weight_files(path)) <= len(row.beside):
+        if len(weight_files(path)) < sum(not link.endswith(".txt") for link in (row.source, *row.beside)):
             # A part of what was published: a model of its own.
             continue
         if row.family != family or row.options != fields.get("options", {}):

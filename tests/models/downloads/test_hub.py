@@ -9,17 +9,20 @@ from pathlib import Path
 import pytest
 
 from napari_foundseg.core.errors import DownloadError, OfflineError
-from napari_foundseg.models.catalog import CatalogRow, models_folder, row
+from napari_foundseg.models.catalog import CatalogRow, models_folder, row, save_row
 from napari_foundseg.models.downloads.download import download
 from napari_foundseg.models.downloads.hub import hub_token, keep_token
 from napari_foundseg.models.downloads.model_state import model_state
 from napari_foundseg.models.downloads.planning import make_plan
+from napari_foundseg.models.importing import import_model
+from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.store import hash_of, locate, weights
 from tests.models.downloads.conftest import CONTENT, make_row
-from tests.support import web_server
+from tests.support import small_glip, web_server
 from tests.support.web_server import COMMIT, Repo, WebServer
 
 NAME = "lab/net"
+BERT = "google-bert/bert-base-uncased"
 FILES = {
     "config.json": b'{"model_type": "sam"}',
     "preprocessor_config.json": b"{}",
@@ -284,3 +287,28 @@ def secure_server(folder: Path) -> tuple[WebServer, Path]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, secret)
     return WebServer(context), pem
+
+
+def test_glip_is_downloaded_with_the_vocabulary_that_its_file_lacks(web: WebServer, tmp_path: Path) -> None:
+    network = small_glip.write(tmp_path / "there/glip.pth")
+    web.files["/mm/glip.pth"] = network.read_bytes()
+    words = (tmp_path / "there/vocab.txt").read_bytes()
+    web.repos[BERT] = Repo({"vocab.txt": words, "config.json": b"{}", "model.safetensors": CONTENT})
+    published = row("glip-tiny").model_copy(update={"source": f"{web.url}/mm/glip.pth"})
+    assert BERT in published.beside[0]
+    save_row(published)
+    new = download(published)
+    folder = models_folder() / "downloads/glip-tiny/glip-tiny"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "glip.pth": network.read_bytes(),
+        "vocab.txt": words,
+    }
+    assert new.revision == "published", "the commit is the vocabulary's, not the model's"
+    assert load_model("glip-tiny").token_count("two small cells") == 6
+
+
+def test_a_folder_with_both_files_is_the_row_of_glip(tmp_path: Path) -> None:
+    small_glip.write(tmp_path / "glip-tiny/glip.pth")
+    new = import_model(tmp_path / "glip-tiny")
+    assert (new.name, new.good_for) == ("glip-tiny", row("glip-tiny").good_for)
+    assert new.title == "GLIP-T"

@@ -92,7 +92,7 @@ def make_plan(row: CatalogRow, cancelled: Callable[[], bool] = lambda: False) ->
     if any(file.name not in cached for file in files):
         for repository in repositories:
             check_access(repository)
-    commit = repositories[0].commit if repositories else ""
+    commit = repositories[0].commit if hub_parts(row.source) else ""
     plan = Plan(tuple(files), commit)
     return Offer(plan, _in_words(row, plan, repositories, cached), tuple(repositories), cached)
 
