@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_foundseg.core.errors import BadImageError, EngineError
+from napari_foundseg.core.errors import BadImageError, DownloadError, EngineError
 from napari_foundseg.engine.error_translation import named_error
 
 
@@ -15,6 +15,17 @@ class ForeignError(Exception):
 
     def __init__(self, function: str, code: int) -> None:
         super().__init__(f"{function} returned {code}")
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (str(self),)
+
+
+class RefusedError(DownloadError):
+    """More than its message, and sent as that alone."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return type(self), (str(self),)
@@ -34,3 +45,10 @@ def test_an_error_of_no_name_is_the_engines() -> None:
     named = named_error(ForeignError("decompress", 3))
     assert type(named) is EngineError
     assert "decompress returned 3" in str(named)
+
+
+def test_an_error_that_is_more_than_its_message_is_sent_as_what_it_is_a_kind_of() -> None:
+    named = named_error(RefusedError("example.org has no such file", 404))
+    assert type(named) is DownloadError
+    assert str(named) == "example.org has no such file"
+    assert "RefusedError" in "".join(named.__notes__)

@@ -113,6 +113,18 @@ def test_search_and_filters_narrow_the_table(qtbot: Any, dock: ModelsWidget) -> 
     assert not dock.buttons.download.isEnabled()
 
 
+@pytest.mark.parametrize("width", [320, 480])
+def test_names_of_one_family_are_told_apart(dock: ModelsWidget, width: int) -> None:
+    dock.setFixedWidth(width)
+    QApplication.processEvents()
+    metrics, room = dock.table.fontMetrics(), dock.table.columnWidth(0) - 12
+    swins = [row(name).title for name in dock.table.shown() if "mask2former-swin" in name]
+    shown = {metrics.elidedText(title, Qt.TextElideMode.ElideRight, room) for title in swins}
+    assert len(shown) == len(swins) > 2
+    assert dock.table.columnWidth(0) + dock.table.columnWidth(1) <= dock.table.viewport().width()
+    assert dock.buttons.download.text() == "Built in"
+
+
 def test_sizes_are_sorted_as_numbers(dock: ModelsWidget) -> None:
     dock.table.sortByColumn(2, Qt.SortOrder.AscendingOrder)
     sizes = [row(name).size_mb for name in dock.table.shown()]
@@ -356,6 +368,8 @@ def test_a_download_is_paused_resumed_used_and_removed(
     _click(qtbot, dock.buttons.remove)
     qtbot.waitUntil(lambda: not path.exists())
     assert str(path.parent) in asked[0]
+    qtbot.waitUntil(lambda: form.model.currentData() == "foundseg-tiny")
+    assert form.model_row.words.text() == "small is no longer in the list; foundseg-tiny is chosen."
 
 
 def test_a_cancelled_download_leaves_nothing(qtbot: Any, dock: ModelsWidget, server: WebServer, tmp_path: Path) -> None:
@@ -385,6 +399,7 @@ def test_a_part_is_shown_and_removed_and_an_error_is_named(
     _click(qtbot, dock.buttons.download)
     qtbot.waitUntil(dock.messages["model"].isVisible)
     assert "404" in dock.messages["model"].text()
+    assert "Unexpected" not in dock.messages["model"].text()
     assert server.url in dock.messages["model"].text()
     assert dock.buttons.download.isEnabled()
 

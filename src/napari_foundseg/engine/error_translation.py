@@ -26,6 +26,8 @@ def named_error(error: BaseException) -> FoundsegError:
         error.__cause__ = error.__context__ = None
         if _travels(error):
             return error
+        if (plain := _as_plain(error)) is not None:
+            return plain
     if _is_allocation(error):
         shown = EngineError(f"The engine ran out of memory ({_first_line(error)}). {_TO_DO}")
     else:
@@ -53,6 +55,21 @@ def _travels(error: BaseException) -> bool:
         return type(pickle.loads(pickle.dumps(error))) is type(error)
     except Exception:  # noqa: BLE001 - a foreign exception's pickling may raise anything
         return False
+
+
+def _as_plain(error: FoundsegError) -> FoundsegError | None:
+    """Return an error whose class has more than a message as the nearest of its bases that can be sent."""
+    for base in type(error).__mro__[1:]:
+        if not issubclass(base, FoundsegError):
+            break
+        try:
+            plain = base(str(error))
+        except TypeError:
+            continue
+        plain.__notes__ = list(getattr(error, "__notes__", []))
+        if str(plain) == str(error) and _travels(plain):
+            return plain
+    return None
 
 
 def _is_allocation(error: BaseException) -> bool:

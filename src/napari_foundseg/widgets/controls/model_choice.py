@@ -31,6 +31,8 @@ class ModelChoice(ElidedCombo):
 
     #: The user wants to get models.
     get_models = Signal()
+    #: The chosen model has left the catalogue; its name. Another one is chosen.
+    gone = Signal(str)
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -54,6 +56,7 @@ class ModelChoice(ElidedCombo):
         chosen_by_user = self._chosen_by_user
         models = models_for(self._task)
         at = self._find(models, choose or self.currentData())
+        gone = at is None and choose is None and bool(before[0])
         if at is None or (choose is None and not self._chosen_by_user and locate(models[at]) is None):
             at = _first_choice(models)
         self.blockSignals(True)
@@ -74,6 +77,8 @@ class ModelChoice(ElidedCombo):
         if (self.currentData(), self.state()) != before:
             self.currentIndexChanged.emit(self.currentIndex())
         self._chosen_by_user = chosen_by_user or choose is not None
+        if gone:
+            self.gone.emit(before[0])
 
     def state(self) -> str:
         """Return the state of the chosen model's weights, such as ``built in, 9 MB``."""

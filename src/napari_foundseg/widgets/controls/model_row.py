@@ -69,6 +69,7 @@ class ModelRow(QWidget):
         self._import = ModelImport(self)
         self._import.ended.connect(self._end_import)
         self.choice.activated.connect(lambda _at: self._say(""))
+        self.choice.gone.connect(self._say_gone)
         catalogue_watch().changed.connect(self._show_damaged)
         self._show_damaged()
 
@@ -141,6 +142,9 @@ class ModelRow(QWidget):
             forms = ", ".join(TASKS[name].title for name in tasks_for(new))
             self._say(f"Imported as {new.name}.{also} It is not for {self._task.title}, but for: {forms}.")
 
+    def _say_gone(self, name: str) -> None:
+        self._say(f"{name} is no longer in the list; {self.choice.currentData()} is chosen.")
+
     def _say(self, text: str) -> None:
         self.words.setText(text)
         self.words.setVisible(bool(text))
@@ -166,7 +170,10 @@ class ModelRow(QWidget):
             facts.append("all its files, in one folder")
         elif model.beside:
             facts.append(f"in one folder called {escape(model.file)}")
-        return f"Not on this computer: get it from {links} ({'; '.join(facts)}), then press Import… to add it."
+        return (
+            f"Not on this computer. A run asks to download it from {links} ({'; '.join(facts)}); Import… adds a file "
+            "that you have."
+        )
 
 
 def _shortened_reason(reason: str) -> str:

@@ -80,7 +80,8 @@ class ModelButtons(QWidget):
         here = "" if state.here else "Its weights are not on this computer."
         size = size_text(row.size_mb)
         part = bytes_text(state.part_bytes, state.total_bytes)
-        self.download.setText(f"Resume ({part})" if state.part_bytes else f"Download {size}")
+        resumed = f"Resume ({part})" if state.part_bytes else f"Download {size}"
+        self.download.setText("Built in" if state.kind == "built in" else "On this computer" if state.here else resumed)
         self.download.setToolTip(
             f"{size}. Licence of the code: {row.code_licence}; of the weights: {row.weights_licence}."
         )

@@ -62,7 +62,7 @@ def look_up_models(*, quick: bool = False) -> dict[str, tuple[ModelState, ModelT
 
 def make_line(row: CatalogRow, state: ModelState | None, times: ModelTimes | None) -> ModelLine:
     """Return what the table says of a model, and what is under way with it; without a state it is being looked up."""
-    words = "…" if state is None else state.words.partition(",")[0]
+    words = "…" if state is None else state.words.partition(",")[0].removesuffix(" here")
     under_way = model_work().of(row.name)
     if under_way is not None:
         words = f"{under_way.kind} {100 * under_way.share:.0f} %"

@@ -45,6 +45,7 @@ class ModelQuestions(Fold):
         self.list = QListWidget()
         self.list.setAccessibleName("Models that fit, the best first")
         self.list.setWordWrap(True)
+        self.list.setResizeMode(QListWidget.ResizeMode.Adjust)
         self.list.setTextElideMode(Qt.TextElideMode.ElideNone)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.list.setSpacing(2)

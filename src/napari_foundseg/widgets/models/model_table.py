@@ -28,6 +28,8 @@ _SIZE = 2
 _HERE = 6
 #: Least width in pixels of the first column.
 _NAME_WIDTH = 118
+#: Width in which names of one family, which differ at their ends, are told apart.
+_WHOLE_NAMES = 190
 #: Widest that the column of states becomes.
 _STATE_WIDTH = 130
 _SORT = Qt.ItemDataRole.UserRole + 1
@@ -119,6 +121,8 @@ class ModelTable(QTreeWidget):
         if line.row.name in self._items:
             self._lines[line.row.name] = line
             self._show(line)
+            if min(self.sizeHintForColumn(_STATE), _STATE_WIDTH) > self.columnWidth(_STATE):
+                self._fit_columns()
 
     def filter(self, text: str, task: str, modality: str) -> None:
         """Show the models that match."""
@@ -179,5 +183,7 @@ class ModelTable(QTreeWidget):
     def _fit_names(self) -> None:
         view = self.viewport()
         if view is not None:
-            taken = self.columnWidth(_STATE) + self.columnWidth(_SIZE)
-            self.setColumnWidth(0, max(_NAME_WIDTH, view.width() - taken))
+            left = view.width() - self.columnWidth(_STATE)
+            # In a narrow dock the size, which the button says too, is to be scrolled to.
+            beside_size = left - self.columnWidth(_SIZE)
+            self.setColumnWidth(0, beside_size if beside_size >= _WHOLE_NAMES else max(_NAME_WIDTH, left))

@@ -329,7 +329,7 @@ class ModelsWidget(Dock):
 
     def _words_of_end(self, name: str, kind: str, outcome: Any) -> str:
         if isinstance(outcome, Cancelled):
-            return "Stopped." if kind == "download" else "Cancelled."
+            return "Paused: what is here stays, and Resume goes on there." if kind == "download" else "Cancelled."
         if isinstance(outcome, FoundsegError):
             return str(outcome)
         if kind == "time":
