@@ -30,6 +30,8 @@ from napari_foundseg.models.nets.tiny.tiny import (
     save_foundseg_tiny,
 )
 
+#: Of the weight file that is written.
+VERSION = "3"
 #: How often several clicks are given at once.
 SEVERAL = 0.2
 LOG = ["step", "seconds", "rate", "loss", "mask", "quality", "instance", "iou_click", "iou_box"]
@@ -39,10 +41,16 @@ Batch = dict[str, Tensor]
 class Both(nn.Module):
     """The promptable model and the instance decoder as one module."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
         super().__init__()
-        self.sam = build_foundseg_tiny()
+        self.sam = build_foundseg_tiny(version)
         self.decoder = InstanceDecoder()
+
+    def start_from(self, path: Path) -> None:
+        """Take the weights of a file, which may be of an older version: what is new is without effect at first."""
+        sam, decoder = load_foundseg_tiny(path)
+        self.sam.load_state_dict(sam.state_dict(), strict=False)
+        self.decoder.load_state_dict(decoder.state_dict())
 
     def decode(self, features: Tensor, prompts: "Prompts") -> list[Tensor]:
         """Return logits `(N, 4, 128, 128)` and quality `(N, 4)` of N prompts, equally many for each image."""
@@ -211,9 +219,9 @@ def freeze_statistics(model: nn.Module) -> None:
 def train(options: argparse.Namespace) -> None:
     """Run the steps that are left."""
     torch.manual_seed(options.seed)
-    model = Both()
+    model = Both(VERSION)
     if options.start:
-        model.sam, model.decoder = load_foundseg_tiny(options.start)
+        model.start_from(options.start)
     model = model.to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).eval()
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.03, betas=(0.9, 0.98))
@@ -272,7 +280,7 @@ def log(path: Path, step: int, seconds: float, rate: float, means: dict[str, flo
 
 def export(checkpoint: Path, path: Path) -> None:
     """Write the averaged weights of a checkpoint as the plugin's weight file."""
-    both = Both()
+    both = Both(VERSION)
     both.load_state_dict(torch.load(checkpoint, weights_only=True)["average"])
     save_foundseg_tiny(both.sam, both.decoder, path)
 

@@ -11,8 +11,9 @@ from segment_anything.modeling import Sam
 
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.nets.tiny.tiny import (
-    METADATA,
+    MORE_MIXERS,
     InstanceDecoder,
+    TinyEncoder,
     build_foundseg_tiny,
     load_foundseg_tiny,
     save_foundseg_tiny,
@@ -71,8 +72,9 @@ def test_encoder_and_instance_decoder_take_any_multiple_of_32(sam: Sam, side: in
     assert maps.shape == (1, 3, side, side)
 
 
-def test_weights_survive_the_file(tmp_path: Path) -> None:
-    sam, decoder = build_foundseg_tiny(), InstanceDecoder().eval()
+@pytest.mark.parametrize("version", MORE_MIXERS)
+def test_weights_survive_the_file(version: str, tmp_path: Path) -> None:
+    sam, decoder = build_foundseg_tiny(version), InstanceDecoder().eval()
     save_foundseg_tiny(sam, decoder, tmp_path / "w.safetensors")
     again, again_decoder = load_foundseg_tiny(tmp_path / "w.safetensors")
     for a, b in ((sam, again), (decoder, again_decoder)):
@@ -85,12 +87,24 @@ def test_a_wrong_file_names_what_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     tensors = load_file(weights(row("foundseg-tiny")))
     first, second = list(tensors)[:2]
-    save_file({k: v for k, v in tensors.items() if k != first}, path, METADATA)
+    metadata = {"format": "foundseg-tiny", "version": "2"}
+    save_file({k: v for k, v in tensors.items() if k != first}, path, metadata)
     with pytest.raises(ValueError, match=first):
         load_foundseg_tiny(path)
-    save_file({**tensors, second: torch.zeros(1, 1)}, path, METADATA)
+    save_file({**tensors, second: torch.zeros(1, 1)}, path, metadata)
     with pytest.raises(ValueError, match=second):
         load_foundseg_tiny(path)
     save_file(tensors, path, {"format": "another"})
     with pytest.raises(ValueError, match="another"):
         load_foundseg_tiny(path)
+    save_file(tensors, path, {**metadata, "version": "99"})
+    with pytest.raises(ValueError, match="99.*expected.*version of 2, 3"):
+        load_foundseg_tiny(path)
+
+
+def test_more_mixers_change_nothing_before_they_learn() -> None:
+    old, new = TinyEncoder("2").eval(), TinyEncoder("3").eval()
+    new.load_state_dict(old.state_dict(), strict=False)
+    picture = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(new(picture), old(picture))

@@ -29,7 +29,9 @@ FINE2 = 16
 FEATURES = WIDTH + 4 * FINE4 + 16 * FINE2
 CLICK_WIDTHS = (3.0, 12.0)
 CHUNK = 8
-METADATA = {"format": "foundseg-tiny", "version": "2"}
+FORMAT = "foundseg-tiny"
+#: How many mixers the encoder of each version of the file has more than version 2's, at stride 16 and at stride 32.
+MORE_MIXERS = {"2": (0, 0), "3": (2, 3)}
 
 
 def split_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,17 +50,26 @@ def split_features(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 class TinyEncoder(nn.Module):
-    """A convolutional encoder with a way down to stride 32 and back up to stride 2; fully convolutional."""
+    """A convolutional encoder with a way down to stride 32 and back up to stride 2; fully convolutional.
+
+    Parameters
+    ----------
+    version : str
+        Of the weight file: `MORE_MIXERS` says what each has.
+    """
 
     img_size = WINDOW
 
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
         super().__init__()
+        self.version = version
+        more = zip((192, 224), MORE_MIXERS[version], strict=True)
+        more16, more32 = ([Mixer(width, expansion=4) for _ in range(count)] for width, count in more)
         self.down2 = nn.Sequential(ConvNorm(3, 32, stride=2), ConvNorm(32, 32))
         self.down4 = nn.Sequential(ConvNorm(32, 64, stride=2), Residual(64))
         self.down8 = nn.Sequential(ConvNorm(64, 128, stride=2), Residual(128), Residual(128))
-        self.down16 = nn.Sequential(ConvNorm(128, 192, stride=2), Residual(192), Residual(192))
-        self.down32 = nn.Sequential(ConvNorm(192, 224, 3, 2), Mixer(224), Mixer(224), Mixer(224))
+        self.down16 = nn.Sequential(ConvNorm(128, 192, stride=2), Residual(192), Residual(192), *more16)
+        self.down32 = nn.Sequential(ConvNorm(192, 224, 3, 2), Mixer(224), Mixer(224), Mixer(224), *more32)
         self.up16 = Merge(224, 192, 160, 1)
         self.up8 = Merge(160, 128, 128, 1)
         self.up4 = Merge(128, 64, 64, 1)
@@ -324,10 +335,10 @@ class InstanceDecoder(nn.Module):
         return enlarge(maps)
 
 
-def build_foundseg_tiny() -> Sam:
-    """Return the promptable model with random weights, in eval mode."""
+def build_foundseg_tiny(version: str = "2") -> Sam:
+    """Return the promptable model of a version of the file with random weights, in eval mode."""
     sam = Sam(
-        image_encoder=TinyEncoder(),
+        image_encoder=TinyEncoder(version),
         prompt_encoder=TinyPromptEncoder(),
         mask_decoder=TinyMaskDecoder(),
         pixel_mean=[96.0, 96.0, 96.0],
@@ -346,7 +357,7 @@ def gather_weights(sam: Sam, decoder: InstanceDecoder) -> dict[str, Tensor]:
 def save_foundseg_tiny(sam: Sam, decoder: InstanceDecoder, path: Path | str) -> None:
     """Write the weights of both networks to one float16 safetensors file."""
     tensors = {k: v.half().contiguous().clone() for k, v in gather_weights(sam, decoder).items()}
-    save_file(tensors, str(path), metadata=METADATA)
+    save_file(tensors, str(path), metadata={"format": FORMAT, "version": sam.image_encoder.version})
 
 
 def load_foundseg_tiny(path: Path | str) -> tuple[Sam, InstanceDecoder]:
@@ -366,7 +377,6 @@ def load_foundseg_tiny(path: Path | str) -> tuple[Sam, InstanceDecoder]:
     ValueError
         If the file is none of foundseg-tiny's, or a key is missing, unexpected or of another shape.
     """
-    sam = build_foundseg_tiny()
     decoder = InstanceDecoder().eval()
     try:
         with safe_open(str(path), "pt") as file:
@@ -374,8 +384,11 @@ def load_foundseg_tiny(path: Path | str) -> tuple[Sam, InstanceDecoder]:
             tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is not a safetensors file: {error}") from error
-    if {k: metadata.get(k) for k in METADATA} != METADATA:
-        raise ValueError(f"{path} has the metadata {metadata}, expected {METADATA}")
+    version = metadata.get("version")
+    if metadata.get("format") != FORMAT or version not in MORE_MIXERS:
+        expected = f"the format {FORMAT} and a version of {', '.join(MORE_MIXERS)}"
+        raise ValueError(f"{path} has the metadata {metadata}, expected {expected}")
+    sam = build_foundseg_tiny(version)
     check_weights(gather_weights(sam, decoder), tensors)
     for prefix, module in (("sam.", sam), ("instance_decoder.", decoder)):
         own = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
