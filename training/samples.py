@@ -247,7 +247,7 @@ class Windows(Dataset[Sample]):
         """Return a synthetic scene or an image, each kind with its share."""
         if rng.random() < self.synthetic:
             scene = np.load(self.scenes[rng.integers(len(self.scenes))])
-            return picture(scene["image"], scene["labels"].astype(np.int32), 1)
+            return picture(scene["image"], scene["labels"].astype(np.int32), 1, complete=bool(scene["complete"]))
         kinds = list(self.pictures)
         shares = np.array([KIND_SHARES[kind] for kind in kinds])
         pictures = self.pictures[kinds[rng.choice(len(kinds), p=shares / shares.sum())]]

@@ -30,12 +30,12 @@ def draw_scene(seed: int) -> Scene:
 
 
 def write_scene(folder: Path, kinds: list[str], seed: int) -> None:
-    """Write one scene as ``NNNNN.npz``, unless it is there: image, labels, kind, and that all objects are labelled."""
+    """Write one scene as ``NNNNN.npz``, unless it is there: image, labels, kind, and if all objects are labelled."""
     path = folder / f"{seed:05d}.npz"
     if not path.exists():
         kind = choose_kind(seed, kinds)
         image, labels = draw(kind, seed)
-        np.savez(path, image=image, labels=labels, kind=kind, complete=True)
+        np.savez(path, image=image, labels=labels, kind=kind, complete=KINDS[kind].complete)
 
 
 def main() -> None:

@@ -31,7 +31,8 @@ KINDS = {
     "plain": Kind(plain.draw, 0.2),
     "adherent": Kind(draw_adherent, 0.14),
     "tissue": Kind(draw_tissue, 0.12),
-    "neurites": Kind(draw_neurites, 0.07),
+    # Cells or mitochondria are labelled, never both.
+    "neurites": Kind(draw_neurites, 0.07, complete=False),
     "epithelium": Kind(draw_epithelium, 0.04),
     "axons": Kind(draw_axons, 0.05),
     "head": Kind(draw_head, 0.03),

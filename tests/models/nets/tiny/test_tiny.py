@@ -98,7 +98,7 @@ def test_a_wrong_file_names_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="another"):
         load_foundseg_tiny(path)
     save_file(tensors, path, {**metadata, "version": "99"})
-    with pytest.raises(ValueError, match="99.*expected.*version of 2, 3"):
+    with pytest.raises(ValueError, match=r"99.*expected.*version of 2, 3"):
         load_foundseg_tiny(path)
 
 
