@@ -46,10 +46,14 @@ def best_masks(image: NDArray[np.uint8], given: list[fs.Prompt], model: Any = "f
 
 
 def prompt_iou(
-    image: NDArray[np.uint8], truth: NDArray[np.int64], ids: list[int], given: list[fs.Prompt]
+    image: NDArray[np.uint8],
+    truth: NDArray[np.int64],
+    ids: list[int],
+    given: list[fs.Prompt],
+    model: Any = "foundseg-tiny",
 ) -> list[float]:
     """Return the IoU of each prompt's mask with its object."""
-    return [iou(m, Mask.from_array(truth == i)) for m, i in zip(best_masks(image, given), ids, strict=True)]
+    return [iou(m, Mask.from_array(truth == i)) for m, i in zip(best_masks(image, given, model), ids, strict=True)]
 
 
 def main() -> None:

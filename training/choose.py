@@ -1,13 +1,14 @@
 """Choose on ``val``: among weight files, the thresholds of the decoder's maps, and the calibration of the scores.
 
-Figures are those of `benchmarks/accuracy.py`, but of at most `CROP` pixels a side and `--objects` objects an image. All
+Figures are those of `benchmarks/accuracy.py`, but of at most 512 pixels a side and `--objects` objects an image. All
 is decoded by the plugin's own code.
 
 python training/choose.py A.safetensors B.safetensors        compare weight files
-python training/choose.py A.safetensors --search             choose thresholds, then fit the calibration
+python training/choose.py A.safetensors --search [--out F]   choose thresholds, then fit the calibration
 """
 
 import argparse
+import json
 import sys
 from collections import defaultdict
 from pathlib import Path
@@ -26,12 +27,11 @@ from napari_foundseg.core.measuring.comparison import match_objects
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.watershed import instance_scores, instances
 from napari_foundseg.models.families.promptable.tiny import TinyModel
-from napari_foundseg.models.nets.tiny.tiny import load_foundseg_tiny
 from napari_foundseg.tasks import prompt as prompting
 from napari_foundseg.tasks.automatic_settings import DecoderSettings
 from napari_foundseg.tasks.windows.sizes.size_search import SizedMaps
+from weights import middle, model_of
 
-CROP = 512
 #: The thresholds that are searched, and by how much they may change in one step.
 STEPS = {"foreground_threshold": 0.05, "centre_threshold": 0.05, "boundary_threshold": 0.05, "seed_smoothing": 0.25}
 Thresholds = dict[str, float]
@@ -40,17 +40,6 @@ Labels = NDArray[np.int64]
 
 def silent(*_told: object) -> None:
     """Take no note of progress."""
-
-
-def load(path: Path) -> TinyModel:
-    """Return the model of a weight file."""
-    return TinyModel(*load_foundseg_tiny(path), "foundseg-tiny", f"foundseg-tiny@{path}")
-
-
-def middle(image: NDArray[np.uint8], truth: Labels) -> tuple[NDArray[np.uint8], Labels]:
-    """Return the middle of a large picture: a few images shall not take all the time."""
-    y, x = ((n - min(n, CROP)) // 2 for n in truth.shape)
-    return image[y : y + CROP, x : x + CROP], truth[y : y + CROP, x : x + CROP]
 
 
 def maps_of(model: TinyModel, image: NDArray[np.uint8]) -> NDArray[np.float16]:
@@ -124,17 +113,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+")
     parser.add_argument("--search", action="store_true")
+    parser.add_argument("--out", type=Path, help="a JSON file for what is chosen")
     parser.add_argument("--objects", type=int, default=10)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     pictures = [(kind, *middle(image, truth)) for _, kind, image, truth in images("val")]
     for path in options.weights:
-        model = load(path)
+        model = model_of(path)
         found = [(kind, (maps_of(model, image), truth)) for kind, image, truth in pictures]
         thresholds = search([pair for _, pair in found]) if options.search else shipped()
         if options.search:
-            print("calibration", calibrate([pair for _, pair in found], thresholds).round(3).tolist())
+            calibration = calibrate([pair for _, pair in found], thresholds).round(3).tolist()
+            print("calibration", calibration)
+            if options.out:
+                options.out.write_text(json.dumps({"thresholds": thresholds, "calibration": calibration}))
         figures: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         for kind, image, truth in pictures:
             for name, values in prompt_ious(model, image, truth, options.objects).items():

@@ -4,12 +4,13 @@ Crops of `train` are enlarged by 0.5 to 10 and decoded at all octaves. The weigh
 those of the least squares fit to each object's quality, the mean over IoU thresholds of whether it is above; each
 picture counts alike.
 
-    python training/size_weights.py [--crops 12]
+    python training/size_weights.py [--crops 12] [--weights FILE] [--out FILE]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from napari_foundseg.tasks.windows.sizes.octaves import quality_terms
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 from conditions import SIZES, crops, resized
+from weights import model_of
 
 _OCTAVES = (1, 1 / 2, 1 / 4, 1 / 8, 1 / 16)
 #: Keeps the weights of rare diameters finite.
@@ -60,8 +62,11 @@ def examples(image: NDArray[np.uint8], truth: NDArray[np.int64], model: fs.Model
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=12)
-    count = parser.parse_args().crops
-    model = fs.load_model("foundseg-tiny")
+    parser.add_argument("--weights", type=Path, help="by default the shipped file")
+    parser.add_argument("--out", type=Path, help="a JSON file for what is found")
+    options = parser.parse_args()
+    count = options.crops
+    model = model_of(options.weights) if options.weights else fs.load_model("foundseg-tiny")
     left = right = 0.0
     for grey, truth in crops("train", "fluorescence", count):
         for factor in SIZES:
@@ -73,6 +78,8 @@ def main() -> None:
                 right = right + a.T @ b / len(a)
     weights = np.linalg.solve(left + _RIDGE * np.eye(len(right)), right)
     print("size_weights =", weights.round(4).tolist())
+    if options.out:
+        options.out.write_text(json.dumps({"size_weights": weights.round(4).tolist()}))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ class Kind(NamedTuple):
 
     draw: Callable[[Rng], Scene]
     share: float
+    #: Whether all objects of its scenes are labelled.
+    complete: bool = True
 
 
 #: The first is the frozen generator of commit c8018b5, which a benchmark draws with.
