@@ -1,8 +1,9 @@
-"""A small YOLOv8-seg with seeded weights, for its tests and for the script that has ultralytics run it."""
+"""A small YOLOv8-seg and a YOLO11n-seg with seeded weights, for tests and the script that has ultralytics run them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,71 @@ import numpy as np
 #: As the published description of the networks gives them, a sixteenth as wide.
 CLASSES = ("nucleus", "debris", "fibre")
 WIDTH = 0.0625
+#: Of the scores of the wider network, which would all be 1 with those of the narrow one.
+_GAIN_11 = 0.1
+
+
+def _add_conv(found: dict[str, tuple[int, ...]], name: str, channels: int, out: int, kernel: int) -> None:
+    found[f"{name}.conv.weight"] = (out, channels, kernel, kernel)
+    for part in ("weight", "bias", "running_mean", "running_var"):
+        found[f"{name}.bn.{part}"] = (out,)
+    found[f"{name}.bn.num_batches_tracked"] = ()
+
+
+def shapes11(classes: int = len(CLASSES)) -> dict[str, tuple[int, ...]]:
+    """Return those of YOLO11n-seg, whose attention has two heads."""
+    found: dict[str, tuple[int, ...]] = {}
+    conv = partial(_add_conv, found)
+
+    def mixed(name: str, channels: int, out: int, half: int, *, branches: bool = False) -> None:
+        conv(f"{name}.cv1", channels, 2 * half, 1)
+        conv(f"{name}.cv2", 3 * half, out, 1)
+        inner = half // 2
+        conv(f"{name}.m.0.cv1", half, inner, 1 if branches else 3)
+        if not branches:
+            conv(f"{name}.m.0.cv2", inner, half, 3)
+            return
+        conv(f"{name}.m.0.cv2", half, inner, 1)
+        conv(f"{name}.m.0.cv3", half, half, 1)
+        for i in range(2):
+            conv(f"{name}.m.0.m.{i}.cv1", inner, inner, 3)
+            conv(f"{name}.m.0.m.{i}.cv2", inner, inner, 3)
+
+    strided = ((0, 3, 16), (1, 16, 32), (3, 64, 64), (5, 128, 128), (7, 128, 256), (17, 64, 64), (20, 128, 128))
+    for i, channels, out in strided:
+        conv(f"model.{i}", channels, out, 3)
+    for i, channels, out, half in ((2, 32, 64, 16), (4, 64, 128, 32), (13, 384, 128, 64), (16, 256, 64, 32),
+                                   (19, 192, 128, 64)):  # fmt: skip
+        mixed(f"model.{i}", channels, out, half)
+    for i, channels, out, half in ((6, 128, 128, 64), (8, 256, 256, 128), (22, 384, 256, 128)):
+        mixed(f"model.{i}", channels, out, half, branches=True)
+    for name, channels, out, kernel in (("9.cv1", 256, 128, 1), ("9.cv2", 512, 256, 1), ("10.cv1", 256, 256, 1),
+                                        ("10.cv2", 256, 256, 1), ("10.m.0.attn.qkv", 128, 256, 1),
+                                        ("10.m.0.attn.proj", 128, 128, 1), ("10.m.0.attn.pe", 1, 128, 3),
+                                        ("10.m.0.ffn.0", 128, 256, 1), ("10.m.0.ffn.1", 256, 128, 1)):  # fmt: skip
+        conv(f"model.{name}", channels, out, kernel)
+    for i, channels in enumerate((64, 128, 256)):
+        for part, wide in (("cv2", 64), ("cv4", 32)):
+            conv(f"model.23.{part}.{i}.0", channels, wide, 3)
+            conv(f"model.23.{part}.{i}.1", wide, wide, 3)
+            found |= {f"model.23.{part}.{i}.2.weight": (wide, wide, 1, 1), f"model.23.{part}.{i}.2.bias": (wide,)}
+        wide = max(64, min(classes, 100))
+        for j, own in ((0, channels), (1, wide)):
+            conv(f"model.23.cv3.{i}.{j}.0", 1, own, 3)
+            conv(f"model.23.cv3.{i}.{j}.1", own, wide, 1)
+        found |= {f"model.23.cv3.{i}.2.weight": (classes, wide, 1, 1), f"model.23.cv3.{i}.2.bias": (classes,)}
+    found["model.23.dfl.conv.weight"] = (1, 16, 1, 1)
+    conv("model.23.proto.cv1", 64, 64, 3)
+    found |= {"model.23.proto.upsample.weight": (64, 64, 2, 2), "model.23.proto.upsample.bias": (64,)}
+    conv("model.23.proto.cv2", 64, 64, 3)
+    conv("model.23.proto.cv3", 64, 32, 1)
+    return found
 
 
 def shapes(classes: int = len(CLASSES)) -> dict[str, tuple[int, ...]]:
     """Return the shapes of its tensors by the published names, without ``model.`` of the file."""
     found: dict[str, tuple[int, ...]] = {}
-
-    def conv(name: str, channels: int, out: int, kernel: int) -> None:
-        found[f"{name}.conv.weight"] = (out, channels, kernel, kernel)
-        for part in ("weight", "bias", "running_mean", "running_var"):
-            found[f"{name}.bn.{part}"] = (out,)
-        found[f"{name}.bn.num_batches_tracked"] = ()
+    conv = partial(_add_conv, found)
 
     def c2f(name: str, channels: int, out: int, count: int = 1) -> None:
         half = out // 2
@@ -74,7 +129,8 @@ def weights(of: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
             value = random.uniform(0.8, 1.2, shape)
         elif len(shape) > 1:
             # Scores and masks that differ from place to place.
-            gain = 8 if ".cv3." in name and name.endswith("2.weight") else 1
+            score = ".cv3." in name and name.endswith(".2.weight")
+            gain = (_GAIN_11 if "model.23.dfl.conv.weight" in of else 8) if score else 1
             value = gain * random.normal(0, np.sqrt(2.5 / np.prod(shape[1:])), shape)
         else:
             value = random.normal(0, 0.1, shape)

@@ -22,16 +22,18 @@ from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
 from napari_foundseg.models.protocols.classes import PanopticOptions
 from tests.models.families.instances.test_onnx_network import export
-from tests.support.small_yolo import CLASSES, picture, shapes, weights
+from tests.support.small_yolo import CLASSES, picture, shapes, shapes11, weights
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 DATA = Path(__file__).parents[3] / "data"
-OUTPUTS = DATA / "yolo" / "outputs.npz"
+#: Shapes of each version, and what ultralytics makes of it.
+VERSIONS = {"YOLOv8": (shapes, DATA / "yolo" / "outputs.npz"), "YOLO11": (shapes11, DATA / "yolo" / "outputs11.npz")}
 
 
-def network() -> torch.nn.Module:
-    built = build_yolo(shapes())
-    built.load_state_dict({name: torch.as_tensor(value) for name, value in weights(shapes()).items()})
+def network(version: str = "YOLOv8") -> torch.nn.Module:
+    of = VERSIONS[version][0]()
+    built = build_yolo(of)
+    built.load_state_dict({name: torch.as_tensor(value) for name, value in weights(of).items()})
     return built
 
 
@@ -58,8 +60,8 @@ def export_yolo(path: Path, *, names: str | None = None, size: int = 160) -> Pat
     return path
 
 
-def store_object(path: Path, *, ema: bool = False, names: Any = None) -> Path:
-    """Store the small network as ultralytics does: as an object of its classes, in half precision."""
+def store_object(path: Path, *, ema: bool = False, names: Any = None, version: str = "YOLOv8") -> Path:
+    """Store a small network as ultralytics does: as an object of its classes, in half precision."""
     module = types.ModuleType("ultralytics.nn.tasks")
     kind = type("SegmentationModel", (torch.nn.Module,), {"__module__": "ultralytics.nn.tasks"})
     module.SegmentationModel = kind  # type: ignore[attr-defined]
@@ -68,7 +70,7 @@ def store_object(path: Path, *, ema: bool = False, names: Any = None) -> Path:
         for name, value in {**packages, "ultralytics.nn.tasks": module}.items():
             patch.setitem(sys.modules, name, value)
         stored: Any = kind()
-        for key, value in weights(shapes()).items():
+        for key, value in weights(VERSIONS[version][0]()).items():
             part = stored
             *parents, last = key.split(".")
             for name in parents:
@@ -87,23 +89,26 @@ def store_object(path: Path, *, ema: bool = False, names: Any = None) -> Path:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [export_yolo(folder / "yolo.onnx"), store_object(folder / "yolo.pt")]
+    stored = [store_object(folder / f"{version}.pt", version=version) for version in VERSIONS]
+    return [export_yolo(folder / "yolo.onnx"), *stored]
 
 
 TINY_WEIGHTS = {"yolo_seg": _files}
 
 
-def test_the_network_returns_what_ultralytics_returns() -> None:
-    frozen = np.load(OUTPUTS)
-    seen = torch.as_tensor(picture()[:96, :128].transpose(2, 0, 1)[None].copy()).float() / 255
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_network_returns_what_ultralytics_returns(version: str) -> None:
+    frozen = np.load(VERSIONS[version][1])
+    rows, columns = (4 * n for n in frozen["prototypes"].shape[1:])
+    seen = torch.as_tensor(picture()[:rows, :columns].transpose(2, 0, 1)[None].copy()).float() / 255
     with torch.inference_mode():
-        predictions, prototypes = (part[0].numpy() for part in network()(seen))
+        predictions, prototypes = (part[0].numpy() for part in network(version)(seen))
     assert np.allclose(predictions, frozen["predictions"], atol=1e-3, rtol=1e-4)
     assert np.allclose(prototypes, frozen["prototypes"], atol=1e-4, rtol=1e-4)
 
 
 def test_objects_are_those_of_ultralytics(tmp_path: Path) -> None:
-    frozen = np.load(OUTPUTS)
+    frozen = np.load(VERSIONS["YOLOv8"][1])
     import_model(store_object(tmp_path / "yolo.pt"), "yolo")
     found = load_model("yolo").instances(picture(), PanopticOptions(threshold=0.75))
     count = len(frozen["scores"])
@@ -121,9 +126,10 @@ def test_objects_are_those_of_ultralytics(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ema", [False, True])
-def test_a_stored_network_is_read_without_running_it(tmp_path: Path, ema: bool) -> None:
-    row = import_model(store_object(tmp_path / "last.pt", ema=ema), "mine")
-    assert row.title == "YOLOv8-seg"
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_stored_network_is_read_without_running_it(tmp_path: Path, version: str, ema: bool) -> None:
+    row = import_model(store_object(tmp_path / "last.pt", ema=ema, version=version), "mine")
+    assert row.title == f"{version}-seg"
     assert row.classes == CLASSES
     assert "AGPL-3.0" in row.weights_licence
     assert "ultralytics" not in sys.modules
@@ -155,19 +161,26 @@ def test_eighty_classes_without_names_are_those_of_coco_and_that_is_said(tmp_pat
     assert "COCO were taken" in fields["assumed"]
 
 
-def test_other_yolos_are_named(tmp_path: Path) -> None:
-    boxes = {name: torch.as_tensor(value) for name, value in weights(shapes()).items() if ".cv4." not in name}
-    torch.save(boxes, tmp_path / "boxes.pt")
-    with pytest.raises(CheckpointError, match=r"returns boxes alone; those with -seg have masks"):
+@pytest.mark.parametrize("version", VERSIONS)
+def test_other_yolos_are_named(tmp_path: Path, version: str) -> None:
+    of = VERSIONS[version][0]()
+    head = "model.22" if version == "YOLOv8" else "model.23"
+    whole = {name: torch.as_tensor(value) for name, value in weights(of).items()}
+    # Poses and rotated boxes have a fourth branch too.
+    others = {name: value for name, value in whole.items() if ".proto." not in name}
+    torch.save(others, tmp_path / "boxes.pt")
+    with pytest.raises(CheckpointError, match=rf"{version} that returns no masks; those with -seg do"):
         import_model(tmp_path / "boxes.pt")
-    torch.save({name.replace("model.22", "model.23"): value for name, value in boxes.items()}, tmp_path / "v11.pt")
-    with pytest.raises(CheckpointError, match=r"another version than v8.*Export it as ONNX"):
-        import_model(tmp_path / "v11.pt")
-    whole = {name: torch.as_tensor(value) for name, value in weights(shapes()).items()}
-    del whole["model.22.proto.cv3.conv.weight"]
+    torch.save({name.replace(head, "model.21"): value for name, value in others.items()}, tmp_path / "v12.pt")
+    with pytest.raises(CheckpointError, match=r"another version than v8 and 11.*Export it as ONNX"):
+        import_model(tmp_path / "v12.pt")
+    del whole[f"{head}.proto.cv3.conv.weight"]
     torch.save(whole, tmp_path / "cut.pt")
-    with pytest.raises(CheckpointError, match=r"YOLOv8-seg, but tensors are missing"):
+    with pytest.raises(CheckpointError, match=rf"{version}-seg, but tensors are missing"):
         import_model(tmp_path / "cut.pt")
+
+
+def test_an_export_that_names_other_classes_is_named(tmp_path: Path) -> None:
     path = export_yolo(tmp_path / "yolo.onnx", names="{0: 'one'}")
     with pytest.raises(CheckpointError, match=r"names 1 classes, but tells 3 apart"):
         import_model(path)
@@ -179,3 +192,22 @@ def test_the_published_layout_is_met_in_full() -> None:
         found = build_yolo(layout)
     assert {name: list(value.shape) for name, value in found.state_dict().items()} == layout
     assert sum(value.numel() for value in found.parameters()) == 3_409_968
+
+
+def test_a_stack_gets_the_objects_of_its_slices(tmp_path: Path) -> None:
+    import_model(store_object(tmp_path / "yolo11n-seg.pt", version="YOLO11"), "eleven")
+    flat = fs.panoptic(picture(), model="eleven", method="instances", threshold=0.75)
+    stack = fs.panoptic(
+        np.stack([picture()] * 2), model="eleven", axes="ZYXC", method="instances", threshold=0.75, link="none"
+    )
+    assert len(flat) > 3
+    assert np.array_equal(stack.labels[0] > 0, flat.labels > 0)
+
+
+def test_the_layout_of_yolo11_has_the_published_number_of_parameters() -> None:
+    """ultralytics 8.4 makes YOLO11n-seg of 2,876,848 parameters; names and shapes were compared with its own."""
+    of = shapes11(80)
+    with torch.device("meta"):
+        found = build_yolo(of)
+    assert {name: tuple(value.shape) for name, value in found.state_dict().items()} == of
+    assert sum(value.numel() for value in found.parameters()) == 2_876_848

@@ -1,4 +1,4 @@
-"""YOLOv8-seg from its published ``.pt``, and every YOLO with masks (YOLOv8-seg, YOLO11-seg) from its ONNX export.
+"""YOLOv8-seg and YOLO11-seg from their published ``.pt``, and every YOLO with masks from its ONNX export.
 
 The preparation and what is made of the output follow the description of Ultralytics YOLOv8 (Jocher, Chaurasia, Qiu,
 2023): the picture is resized into a square or rectangle with grey borders, boxes of one class that overlap are
@@ -40,7 +40,7 @@ def _more_packages(options: Mapping[str, Any]) -> tuple[Package, ...]:
 
 FAMILY = Family(
     rank=5,
-    title="YOLOv8-seg, and YOLO with masks in ONNX files",
+    title="YOLOv8-seg, YOLO11-seg, and YOLO with masks in ONNX files",
     protocols=("InstanceMasks",),
     verified_against="ultralytics 8.4: the network's outputs, equal within 1e-3; of its objects nine in ten at IoU 0.9",
     more_packages=_more_packages,
@@ -57,7 +57,9 @@ _BORDER = 114
 _LARGEST_IOU = 0.7
 #: Pixels around a box in which its mask is resized too.
 _AROUND = 8
-_HEAD = "22.dfl.conv.weight"
+#: Versions by the number of their last layer.
+_VERSIONS = {22: "YOLOv8", 23: "YOLO11"}
+_HEAD = "dfl.conv.weight"
 _AGPL = "AGPL-3.0"
 
 #: From a batch (1, 3, M, N) to predictions (1, 4 + classes + 32, n) and prototypes (1, 32, m, n).
@@ -203,15 +205,18 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     if not heads:
         return None
     shapes = _of_network(found.shapes)
-    if f"model.{_HEAD}" not in shapes:
+    number = _head_of(shapes)
+    if number is None:
         raise CheckpointError(
-            f"{found.path} is a YOLO of another version than v8, whose stored network is not read. Export it as ONNX "
-            "(yolo export format=onnx) and import that."
+            f"{found.path} is a YOLO of another version than v8 and 11, whose stored network is not read. Export it as "
+            "ONNX (yolo export format=onnx) and import that."
         )
-    if not any(name.startswith("model.22.cv4.") for name in shapes):
-        raise CheckpointError(f"{found.path} is a YOLOv8 that returns boxes alone; those with -seg have masks.")
+    version = _VERSIONS[number]
+    if not any(name.startswith(f"model.{number}.proto.") for name in shapes):
+        raise CheckpointError(f"{found.path} is a {version} that returns no masks; those with -seg do.")
     _check(found.path, shapes)
-    return _fields(found.path, shapes["model.22.cv3.0.2.weight"][0], _stored_names(found.path))
+    count = shapes[f"model.{number}.cv3.0.2.weight"][0]
+    return _fields(found.path, count, _stored_names(found.path), f"{version}-seg")
 
 
 def _recognise_onnx(file: Path) -> dict[str, Any] | None:
@@ -227,20 +232,22 @@ def _recognise_onnx(file: Path) -> dict[str, Any] | None:
     return {**_fields(file, count, names), "options": {"onnx": True}, "input": f"2-D, RGB, {port.size or 'any size'}"}
 
 
-def _fields(path: Path, count: int, names: tuple[str, ...]) -> dict[str, Any]:
+def _fields(path: Path, count: int, names: tuple[str, ...], title: str = "YOLO with masks") -> dict[str, Any]:
     if names and len(names) != count:
         raise CheckpointError(f"{path} names {len(names)} classes, but tells {count} apart: it is damaged.")
     coco = tuple(name for name in CLASS_SETS["COCO"][1:] if name != "N/A")
     guessed = not names
     names = names or (coco if count == len(coco) else numbered_classes(count))
     return {
-        "title": "YOLO with masks" if onnx_file(path) else "YOLOv8-seg",
+        "title": title,
         "classes": names,
         "options": {},
         "input": "2-D, RGB",
         "code_licence": "BSD-3-Clause",
         "weights_licence": f"{_AGPL}, if they are Ultralytics' or were trained with its code",
-        "citation": "Jocher, Chaurasia, Qiu: Ultralytics YOLOv8, 2023.",
+        "citation": "Jocher, Qiu: Ultralytics YOLO11, 2024."
+        if title.startswith("YOLO11")
+        else "Jocher, Chaurasia, Qiu: Ultralytics YOLOv8, 2023.",
         "assumed": "The file names no classes; those of COCO were taken, since there are 80"
         if guessed and names == coco
         else "",
@@ -271,13 +278,18 @@ def _names(text: str) -> tuple[str, ...]:
 def _of_network(tensors: Mapping[str, Any]) -> dict[str, Any]:
     """Return tensors by the network's own names: stored below ``model``, or after a training below ``ema``."""
     for prefix in ("ema.", "model.", ""):
-        if f"{prefix}model.{_HEAD}" in tensors:
-            whole = f"{prefix}model."
-            return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(whole)}
+        whole = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(f"{prefix}model.")}
+        if _head_of(whole) is not None:
+            return whole
     return dict(tensors)
+
+
+def _head_of(names: Mapping[str, Any]) -> int | None:
+    """Return the number of the last layer of a version that is read."""
+    return next((number for number in _VERSIONS if f"model.{number}.{_HEAD}" in names), None)
 
 
 def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
     from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
 
-    check_network(path, build_yolo, shapes, "YOLOv8-seg")
+    check_network(path, build_yolo, shapes, f"{_VERSIONS.get(_head_of(shapes) or 0, 'YOLO')}-seg")

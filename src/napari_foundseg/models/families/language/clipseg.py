@@ -1,26 +1,40 @@
-"""CLIPSeg (Lüddecke and Ecker, CVPR 2022): heat maps of what a text, or another picture, shows."""
+"""CLIPSeg (Lüddecke and Ecker, CVPR 2022): heat maps of what a text, or another picture, shows.
+
+From a folder of transformers, or from the authors' file, which is the decoder alone, and a CLIP that is here.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.errors import CheckpointError
+from napari_foundseg.core.declared_fields import Declared
+from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
-from napari_foundseg.models.files import transformers_folder
+from napari_foundseg.models.files import clipseg_decoder, transformers_folder
 from napari_foundseg.models.loaded import LoadedWords
 
 if TYPE_CHECKING:
     import torch
 
 
-__all__ = ["FAMILY", "ClipSegModel", "load", "recognise"]
+__all__ = ["FAMILY", "ClipSegFacts", "ClipSegModel", "load", "recognise"]
+
+
+class ClipSegFacts(Declared):
+    """What the authors' file of CLIPSeg does not hold."""
+
+    noun: ClassVar[str] = "fact about CLIPSeg"
+
+    clip: str = ""
+    """Name of a CLIP ViT-B/16 in the catalogue, or the path of its folder or file. Empty: the first that is here."""
+
 
 FAMILY = Family(
     rank=40,
@@ -29,11 +43,13 @@ FAMILY = Family(
     verified_against="transformers: its forward pass, equal within 2e-5",
     packages=(Package("transformers"),),
     expects="as is",
+    facts=ClipSegFacts,
 )
 
 _ARCHITECTURE = "CLIPSegForImageSegmentation"
-#: Tensors of the decoder in the authors' files.
-_OF_DECODER = {"film_mul.weight", "film_add.weight", "reduces.0.weight", "blocks.0.self_attn.in_proj_weight"}
+#: Side in pixels, mean and deviation of the pictures that the authors' decoders were trained on.
+_SIDE = 352
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Prompts decoded at once.
 _BATCH = 8
 #: Texts and pictures whose embeddings are kept.
@@ -107,33 +123,47 @@ class ClipSegModel(LoadedWords):
 
 def load(row: CatalogRow, path: Path, device: str) -> ClipSegModel:
     """Return the model of a row; CheckpointError if the folder lacks a file or its files disagree."""
-    images = transformers_folder.image_processor(path)
-    tokenizer = transformers_folder.tokenizer(path)
-    network = transformers_folder.network(path, _ARCHITECTURE, device)
+    if "clip" in row.options:
+        from transformers import ViTImageProcessor
+
+        images = ViTImageProcessor(
+            size={"height": _SIDE, "width": _SIDE}, image_mean=list(_MEAN), image_std=list(_STD)
+        )  # fmt: skip
+        tokenizer = clipseg_decoder.tokens_for(path, row.options)
+        network = clipseg_decoder.decoder_network(path, row.options).to(device)
+    else:
+        images = transformers_folder.image_processor(path)
+        tokenizer = transformers_folder.tokenizer(path)
+        network = transformers_folder.network(path, _ARCHITECTURE, device)
     transformers_folder.check_tokens(path, tokenizer, network.config.text_config.vocab_size)
     return ClipSegModel(network, images, tokenizer, row)
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row if a folder is of this family; CheckpointError for the authors' file of the decoder."""
-    if {name.removeprefix("module.") for name in found.shapes} >= _OF_DECODER:
-        raise CheckpointError(_only_decoder(found))
-    if transformers_folder.architecture_of(found.config) != _ARCHITECTURE:
+    """Return fields of the row if weights are of this family; CheckpointError for a decoder without its CLIP."""
+    if transformers_folder.architecture_of(found.config) == _ARCHITECTURE:
+        if found.facts:
+            raise SettingsError(f"{found.path} holds its CLIP: leave out {', '.join(found.facts)}.")
+        return {
+            "title": "CLIPSeg",
+            "options": {"architecture": _ARCHITECTURE},
+            "code_licence": "Apache-2.0",
+            "input": "2-D, any dtype, grey or RGB",
+        }
+    if found.config or not clipseg_decoder.is_decoder(found.shapes):
         return None
+    shapes = clipseg_decoder.own_names(found.shapes)
+    said = ClipSegFacts.parse(found.facts).clip
+    clip = clipseg_decoder.clip_for(found.path, shapes, said)
+    refined = " refined" if "trans_conv.2.weight" in shapes else ""
     return {
-        "title": "CLIPSeg",
-        "options": {"architecture": _ARCHITECTURE},
+        "title": f"CLIPSeg rd{shapes['reduces.0.weight'][0]}{refined}",
+        "options": {"architecture": _ARCHITECTURE, **clip},
         "code_licence": "Apache-2.0",
         "input": "2-D, any dtype, grey or RGB",
+        "citation": "Lüddecke and Ecker, CVPR 2022 (arXiv 2112.10003)",
+        "assumed": ""
+        if said
+        else f"The file is the decoder alone; it works on the CLIP of {clip['base']}. Choose another with --set clip=… "
+        "of models import",
     }
-
-
-def _only_decoder(found: WeightsView) -> str:
-    """Say what the authors' own file is, and what to get."""
-    shapes = {name.removeprefix("module."): shape for name, shape in found.shapes.items()}
-    refined = "-refined" if "trans_conv.2.weight" in shapes else ""
-    whole = f"CIDAS/clipseg-rd{shapes['reduces.0.weight'][0]}{refined}"
-    return (
-        f"{found.path} is CLIPSeg's decoder alone, as its authors publish it: the CLIP ViT-B/16 on whose features it "
-        f"works is not in it. Get the whole model (hf download {whole}) and import hf:{whole}."
-    )

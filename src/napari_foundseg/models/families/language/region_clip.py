@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_foundseg.core.errors import CheckpointError
-from napari_foundseg.models.catalog import CatalogRow, catalog
+from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
 from napari_foundseg.models.files import transformers_folder
 from napari_foundseg.models.files.checked_network import check_network, without_counts
 from napari_foundseg.models.files.checkpoints import check, read_tensors
+from napari_foundseg.models.files.clip_here import clip_folders
 from napari_foundseg.models.files.network_bounds import network_outline
-from napari_foundseg.models.store import locate
 
 __all__ = ["FAMILY", "RegionClip", "load", "recognise"]
 
@@ -174,11 +174,8 @@ def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 def _clip_folder() -> Path:
     """Return the folder of a CLIP model on this computer; CheckpointError if there is none."""
-    for row in catalog().values():
-        if row.family == "clip" and row.options.get("architecture") == "CLIPModel":
-            path = locate(row)
-            if path is not None and path.is_dir():
-                return path
+    for _, path in clip_folders():
+        return path
     raise CheckpointError(
         f"{_WHAT} splits texts into tokens as CLIP does, whose tokenizer its file does not hold: get a CLIP model too, "
         "such as clip-vit-base-patch32, in Models."

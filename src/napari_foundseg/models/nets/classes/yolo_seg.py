@@ -1,8 +1,9 @@
-"""The network of YOLOv8-seg, written from its published layout (names and shapes of tensors) and its description.
+"""The networks of YOLOv8-seg and YOLO11-seg, written from names and shapes of their tensors and their descriptions.
 
-Jocher, Chaurasia, Qiu: Ultralytics YOLOv8, 2023. A backbone of five levels, a feature pyramid up and down, and a head
-that returns for each place a box (a distribution over 16 distances for each side), classes and 32 coefficients of masks
-(Bolya et al., YOLACT, ICCV 2019).
+Jocher, Chaurasia, Qiu: Ultralytics YOLOv8, 2023; Jocher, Qiu: Ultralytics YOLO11, 2024. A backbone of five levels, a
+feature pyramid up and down, and a head that returns for each place a box (a distribution over 16 distances for each
+side), classes and 32 coefficients of masks (Bolya et al., YOLACT, ICCV 2019). YOLO11 adds attention behind the
+backbone. What shapes do not tell, sums around layers and activations, is confirmed by outputs of ultralytics (tests).
 """
 
 from __future__ import annotations
@@ -14,25 +15,30 @@ from torch import Tensor, nn
 
 __all__ = ["YoloSeg", "build_yolo"]
 
+#: Of the last layer of YOLO11; YOLOv8 has a layer less.
+_HEAD_BEHIND_ATTENTION = "model.23.dfl.conv.weight"
+
 #: Distances that a side of a box is a distribution over, in cells of its level.
 _BINS = 16
 _STRIDES = (8, 16, 32)
-#: Layers of the two ways of the pyramid that make the three levels.
-_LEVELS = (15, 18, 21)
+#: Width of a head of attention; its queries and keys have half of it.
+_HEAD_WIDTH = 64
 
 
 class _Conv(nn.Module):
-    """Convolution, normalisation, SiLU."""
+    """Convolution, normalisation, SiLU; of each channel alone where the weights have one."""
 
-    def __init__(self, shape: tuple[int, ...], stride: int = 1) -> None:
+    def __init__(self, shape: tuple[int, ...], stride: int = 1, *, active: bool = True) -> None:
         super().__init__()
         out, channels, kernel, _ = shape
-        self.conv = nn.Conv2d(channels, out, kernel, stride, kernel // 2, bias=False)
+        groups = out if channels == 1 else 1
+        self.conv = nn.Conv2d(channels * groups, out, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.bn = nn.BatchNorm2d(out, eps=1e-3, momentum=0.03)
+        self.active = active
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = nn.functional.silu(self.bn(self.conv(x)))
-        return y
+        y: Tensor = self.bn(self.conv(x))
+        return nn.functional.silu(y) if self.active else y
 
 
 class _Bottleneck(nn.Module):
@@ -47,21 +53,88 @@ class _Bottleneck(nn.Module):
         return x + y if self.shortcut else y
 
 
+class _Branches(nn.Module):
+    """Several bottlenecks beside one convolution, both joined (C3k)."""
+
+    def __init__(self, shapes: _Shapes, name: str, *, shortcut: bool) -> None:
+        super().__init__()
+        self.cv1, self.cv2, self.cv3 = (_Conv(shapes.of(f"{name}.{part}")) for part in ("cv1", "cv2", "cv3"))
+        count = shapes.count(f"{name}.m")
+        self.m = nn.Sequential(*(_Bottleneck(shapes, f"{name}.m.{i}", shortcut=shortcut) for i in range(count)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.cv3(torch.cat([self.m(self.cv1(x)), self.cv2(x)], 1))
+        return y
+
+
 class _C2f(nn.Module):
-    """Two halves, one through several bottlenecks, all of their results joined."""
+    """Two halves, one through several bottlenecks or branches, all of their results joined (C2f, C3k2)."""
 
     def __init__(self, shapes: _Shapes, name: str, *, shortcut: bool) -> None:
         super().__init__()
         self.cv1 = _Conv(shapes.of(f"{name}.cv1"))
         self.cv2 = _Conv(shapes.of(f"{name}.cv2"))
-        count = shapes.count(f"{name}.m")
-        self.m = nn.ModuleList(_Bottleneck(shapes, f"{name}.m.{i}", shortcut=shortcut) for i in range(count))
+        parts = [f"{name}.m.{i}" for i in range(shapes.count(f"{name}.m"))]
+        self.m = nn.ModuleList(
+            (_Branches if shapes.has(f"{part}.cv3") else _Bottleneck)(shapes, part, shortcut=shortcut) for part in parts
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         parts = list(self.cv1(x).chunk(2, 1))
         for part in self.m:
             parts.append(part(parts[-1]))
         y: Tensor = self.cv2(torch.cat(parts, 1))
+        return y
+
+
+class _Attention(nn.Module):
+    """Attention between all places, to which a convolution of the values adds where they are."""
+
+    def __init__(self, shapes: _Shapes, name: str) -> None:
+        super().__init__()
+        self.qkv, self.proj, self.pe = (
+            _Conv(shapes.of(f"{name}.{part}"), active=False) for part in ("qkv", "proj", "pe")
+        )
+        self.heads = max(1, shapes.of(f"{name}.proj")[0] // _HEAD_WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, width, rows, columns = x.shape
+        own = width // self.heads
+        parts = self.qkv(x).view(batch, self.heads, -1, rows * columns).split([own // 2, own // 2, own], 2)
+        queries, keys, values = (part.transpose(2, 3) for part in parts)
+        seen = nn.functional.scaled_dot_product_attention(queries, keys, values)
+        placed = self.pe(parts[2].reshape(batch, width, rows, columns))
+        y: Tensor = self.proj(seen.transpose(2, 3).reshape(batch, width, rows, columns) + placed)
+        return y
+
+
+class _AttentionBlock(nn.Module):
+    def __init__(self, shapes: _Shapes, name: str) -> None:
+        super().__init__()
+        self.attn = _Attention(shapes, f"{name}.attn")
+        self.ffn = nn.Sequential(
+            _Conv(shapes.of(f"{name}.ffn.0")), _Conv(shapes.of(f"{name}.ffn.1"), active=False)
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attn(x)
+        y: Tensor = x + self.ffn(x)
+        return y
+
+
+class _C2psa(nn.Module):
+    """Two halves, one through blocks of attention (C2PSA)."""
+
+    def __init__(self, shapes: _Shapes, name: str) -> None:
+        super().__init__()
+        self.cv1 = _Conv(shapes.of(f"{name}.cv1"))
+        self.cv2 = _Conv(shapes.of(f"{name}.cv2"))
+        count = shapes.count(f"{name}.m")
+        self.m = nn.Sequential(*(_AttentionBlock(shapes, f"{name}.m.{i}") for i in range(count)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        kept, seen = self.cv1(x).chunk(2, 1)
+        y: Tensor = self.cv2(torch.cat([kept, self.m(seen)], 1))
         return y
 
 
@@ -116,8 +189,8 @@ class _Head(nn.Module):
         self.cv2, self.cv3, self.cv4 = (
             nn.ModuleList(
                 nn.Sequential(
-                    _Conv(shapes.of(f"{name}.{part}.{i}.0")),
-                    _Conv(shapes.of(f"{name}.{part}.{i}.1")),
+                    _step(shapes, f"{name}.{part}.{i}.0"),
+                    _step(shapes, f"{name}.{part}.{i}.1"),
                     _last(shapes[f"{name}.{part}.{i}.2.weight"]),
                 )
                 for i in range(3)
@@ -138,6 +211,13 @@ class _Head(nn.Module):
         return torch.cat([boxes, scores.sigmoid(), weights], 1), self.proto(levels[0])
 
 
+def _step(shapes: _Shapes, name: str) -> nn.Module:
+    """Return a convolution, or one of each channel alone and then one of each place alone."""
+    if shapes.has(name):
+        return _Conv(shapes.of(name))
+    return nn.Sequential(_Conv(shapes.of(f"{name}.0")), _Conv(shapes.of(f"{name}.1")))
+
+
 def _last(shape: tuple[int, ...]) -> nn.Conv2d:
     return nn.Conv2d(shape[1], shape[0], 1)
 
@@ -154,7 +234,7 @@ def _places(levels: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 class YoloSeg(nn.Module):
-    """YOLOv8-seg, of any width and depth.
+    """YOLOv8-seg or YOLO11-seg, of any width and depth.
 
     Parameters
     ----------
@@ -165,13 +245,18 @@ class YoloSeg(nn.Module):
     def __init__(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__()
         of = _Shapes(shapes)
+        #: With attention behind the backbone all later layers have the next number, and all bottlenecks shortcuts.
+        attention = _HEAD_BEHIND_ATTENTION in shapes
+        self.later = later = int(attention)
         layers: dict[str, nn.Module] = {}
-        for i in (0, 1, 3, 5, 7, 16, 19):
+        for i in (0, 1, 3, 5, 7, 16 + later, 19 + later):
             layers[str(i)] = _Conv(of.of(f"model.{i}"), stride=2)
-        for i in (2, 4, 6, 8, 12, 15, 18, 21):
-            layers[str(i)] = _C2f(of, f"model.{i}", shortcut=i < 9)
+        for i in (2, 4, 6, 8, 12 + later, 15 + later, 18 + later, 21 + later):
+            layers[str(i)] = _C2f(of, f"model.{i}", shortcut=attention or i < 9)
         layers["9"] = _Pooling(of, "model.9")
-        layers["22"] = _Head(of, "model.22")
+        if attention:
+            layers["10"] = _C2psa(of, "model.10")
+        layers[str(22 + later)] = _Head(of, f"model.{22 + later}")
         self.model = nn.ModuleDict(layers)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,14 +276,19 @@ class YoloSeg(nn.Module):
         layers = self.model
         x = pictures
         kept: dict[int, Tensor] = {}
-        for i in range(10):
+        for i in range(10 + self.later):
             x = kept[i] = layers[str(i)](x)
-        kept[12] = layers["12"](torch.cat([_enlarged(x), kept[6]], 1))
-        kept[15] = layers["15"](torch.cat([_enlarged(kept[12]), kept[4]], 1))
-        kept[18] = layers["18"](torch.cat([layers["16"](kept[15]), kept[12]], 1))
-        kept[21] = layers["21"](torch.cat([layers["19"](kept[18]), kept[9]], 1))
-        found: tuple[Tensor, Tensor] = layers["22"]([kept[i] for i in _LEVELS])
+        half = self._layer(12, _enlarged(x), kept[6])
+        fine = self._layer(15, _enlarged(half), kept[4])
+        middle = self._layer(18, self._layer(16, fine), half)
+        coarse = self._layer(21, self._layer(19, middle), x)
+        found: tuple[Tensor, Tensor] = layers[str(22 + self.later)]([fine, middle, coarse])
         return found
+
+    def _layer(self, number: int, *parts: Tensor) -> Tensor:
+        """Run a layer behind the backbone, by its number in YOLOv8, on maps that are joined."""
+        y: Tensor = self.model[str(number + self.later)](torch.cat(parts, 1))
+        return y
 
 
 def _enlarged(x: Tensor) -> Tensor:
@@ -217,6 +307,10 @@ class _Shapes:
     def of(self, name: str) -> tuple[int, ...]:
         """Return the shape of a convolution's weights."""
         return self[f"{name}.conv.weight"]
+
+    def has(self, name: str) -> bool:
+        """Tell whether there is a convolution of that name."""
+        return f"{name}.conv.weight" in self._shapes
 
     def count(self, name: str) -> int:
         """Return how many numbered parts a list has."""
