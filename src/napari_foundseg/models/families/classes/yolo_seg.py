@@ -141,6 +141,7 @@ def _cut_mask(
     and columns of them before the picture.
     """
     from PIL.Image import Resampling, fromarray
+    from scipy.special import expit
 
     x0, y0, x1, y1 = (float(n) for n in box)
     first = [max(0, int(np.floor(start))) for start in (y0, x0)]
@@ -155,7 +156,7 @@ def _cut_mask(
     part = (limits[1][0], limits[0][0], limits[1][1], limits[0][1])
     size = (stop[1] - start[1], stop[0] - start[0])
     large = np.asarray(fromarray(logits.astype(np.float32)).resize(size, Resampling.BILINEAR, box=part))
-    inside = 1 / (1 + np.exp(-large)) > options.mask_threshold
+    inside = expit(large) > options.mask_threshold
     rows, columns = np.arange(start[0], stop[0]), np.arange(start[1], stop[1])
     inside &= ((rows >= y0) & (rows < y1))[:, None] & ((columns >= x0) & (columns < x1))
     return Mask.from_array(inside, (start[0], start[1])) if inside.any() else None
