@@ -24,7 +24,7 @@ def is_package(path: Path) -> bool:
         return any((path / name).is_file() for name in DESCRIPTIONS)
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name in DESCRIPTIONS for name in archive.namelist())
+            return _folder_in(archive) is not None
     except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
         return False
 
@@ -62,7 +62,7 @@ class PackageFiles:
         try:
             if self.path.is_dir():
                 return (self.path / name).read_bytes()
-            with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{_folder_in(archive)}{name}") as file:
                 # What the archive says of the size need not be true.
                 content = file.read(size + 1)
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError) as error:
@@ -88,9 +88,18 @@ class PackageFiles:
                 file = self.path / name
                 return file.stat().st_size if file.is_file() else None
             with zipfile.ZipFile(self.path) as archive:
-                return archive.getinfo(name).file_size
+                return archive.getinfo(f"{_folder_in(archive)}{name}").file_size
         except (OSError, KeyError, zipfile.BadZipFile, ValueError, NotImplementedError):
             return None
+
+
+def _folder_in(archive: zipfile.ZipFile) -> str | None:
+    """Return the folder of an archive that has the description: the top, or the only one, where a folder was packed."""
+    names = [name for name in archive.namelist() if name.rpartition("/")[2] in DESCRIPTIONS]
+    folders = {name.rpartition("/")[0] for name in names if name.count("/") <= 1 and not name.startswith("__MACOSX")}
+    if "" in folders:
+        return ""
+    return f"{folders.pop()}/" if len(folders) == 1 else None
 
 
 def _inside(path: Path, name: str) -> str:

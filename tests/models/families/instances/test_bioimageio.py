@@ -306,6 +306,16 @@ def test_what_a_package_says_can_be_said_otherwise_and_wrong_facts_are_named(tmp
         import_model(folder, "other", facts={"output_name": "mask"})
 
 
+def test_an_archive_of_the_folder_is_a_package_too(tmp_path: Path) -> None:
+    write_package(tmp_path / "packed" / "net", described(), Levels())
+    import_model(zipped(tmp_path / "packed"), "net")
+    assert np.array_equal(fs.semantic(image(blocks()), model="net").labels, expected(blocks()))
+    # Of two, nobody can tell which is meant.
+    write_package(tmp_path / "packed" / "other", described(), Levels())
+    with pytest.raises(FoundsegError):
+        import_model(zipped(tmp_path / "packed"), "both")
+
+
 def test_weights_in_a_folder_of_the_package_are_found(tmp_path: Path) -> None:
     description = described()
     folder = write_package(tmp_path / "net", description, Levels())
