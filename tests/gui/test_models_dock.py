@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from qtpy.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent
+from qtpy.QtGui import QDesktopServices, QDragEnterEvent, QDropEvent, QImage
 from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_foundseg.core.result import Segmentation
@@ -147,6 +147,27 @@ def test_the_questions_rank_models_and_use_this_opens_the_form(qtbot: Any, viewe
     form = next(dock for dock in viewer.window.dock_widgets.values() if hasattr(dock, "model_row"))
     assert form.task.name == "prompt"
     assert form.model.currentData() == "medsam"
+
+
+def test_advice_is_shown_to_its_last_word(qtbot: Any, dock: ModelsWidget) -> None:
+    _click(qtbot, dock.questions.button)
+    advice = dock.questions.list
+    for width in range(330, 490, 20):
+        dock.setFixedWidth(width)
+        # The dock is laid out, then the list in it, then its items.
+        for _ in range(5):
+            QApplication.processEvents()
+        picture = advice.viewport().grab().toImage().convertToFormat(QImage.Format.Format_Grayscale8)
+        data = picture.constBits().asarray(picture.sizeInBytes())
+        grey = np.frombuffer(data, np.uint8).reshape(picture.height(), -1)[:, : picture.width()]
+        for at in range(1, advice.count()):
+            area = advice.visualItemRect(advice.item(at))
+            if area.bottom() < picture.height():
+                item = grey[area.top() : area.bottom(), area.left() + 2 : area.right() - 2]
+                written = np.flatnonzero((item != item[-1, 0]).any(axis=1))
+                # Where an end is cut off, the line that was meant for it is empty.
+                gap = len(item) - written[-1]
+                assert gap < advice.fontMetrics().lineSpacing() - 2, f"advice {at} at a width of {width}"
 
 
 def test_a_dropped_model_is_recognised_imported_and_removed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined] # qtpy adds it
+from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
 from qtpy.QtWidgets import QComboBox, QFormLayout, QListWidget, QListWidgetItem, QPushButton, QWidget
 
 from napari_foundseg.models.catalog import catalog
@@ -14,6 +14,7 @@ from napari_foundseg.tasks.task_models import tasks_for
 from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.usability import set_usable
+from napari_foundseg.widgets.qt.wrapped_items import WrappedItems
 
 __all__ = ["ModelQuestions"]
 
@@ -44,10 +45,7 @@ class ModelQuestions(Fold):
         self.modality = _choice("What kind of image is it?", MODALITIES)
         self.list = QListWidget()
         self.list.setAccessibleName("Models that fit, the best first")
-        self.list.setWordWrap(True)
-        self.list.setResizeMode(QListWidget.ResizeMode.Adjust)
-        self.list.setTextElideMode(Qt.TextElideMode.ElideNone)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.list.setItemDelegate(WrappedItems(self.list))
         self.list.setSpacing(2)
         self.list.setMinimumHeight(190)
         self.list.setToolTip("The best first, with what speaks for each and what is to be known before its use.")
