@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         PromptError,
     )
     from napari_foundseg.core.image import Image
+    from napari_foundseg.core.pixels.slab import Slab
     from napari_foundseg.core.prompts import Prompt
     from napari_foundseg.core.pyramids import Level
     from napari_foundseg.core.result import Segmentation
@@ -64,6 +65,7 @@ __all__ = [
     "Prompt",
     "PromptError",
     "Segmentation",
+    "Slab",
     "automatic",
     "cluster",
     "find_similar",
@@ -115,6 +117,7 @@ _HOME = {
     "Level": "core.pyramids",
     "Prompt": "core.prompts",
     "Segmentation": "core.result",
+    "Slab": "core.pixels.slab",
 }
 
 

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import SettingsError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.slab import Slab
 from napari_foundseg.core.validation_messages import validation_message
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.readers import read_image
@@ -34,6 +35,8 @@ IMAGE_OPTIONS = {
     "red, green and blue of RGB images, 0,1,2 for RGB. Default: the first, or what the colours of an RGB image give.",
     "normalisation": 'How grey values become 8 bits, as JSON, such as {"kind": "limits", "low": 0, "high": 4095}; '
     "kinds are percentile, as is, min to max, limits and ct. Default: as the model expects.",
+    "slab": "Neighbouring slices of which models see a projection, as JSON, such as "
+    '{"mode": "max", "margins": {"Z": [2, 2]}}; modes are max, mean, min and sum. Default: each slice alone.',
     "spacing": 'Size of a pixel along each axis, as JSON, such as {"Y": [0.65, "µm"], "X": [0.65, "µm"]}.',
 }
 
@@ -62,6 +65,8 @@ def as_command(
         words += ["--channels", ",".join(map(str, image.chosen_channels))]
     if image.normalisation not in (None, expectation(request.model)):
         words += ["--normalisation", image.normalisation.model_dump_json()]
+    if image.slab is not None:
+        words += ["--slab", image.slab.model_dump_json()]
     if image.spacing:
         words += ["--spacing", _json({axis: [size, image.units.get(axis, "")] for axis, size in image.spacing.items()})]
     given = request.inputs.model_dump(mode="json", exclude_none=True, exclude=set(layers or ()))
@@ -90,12 +95,14 @@ def _kept(text: str, folder: Path) -> Path:
 
 def image_of(path: Path, options: Mapping[str, str | None]) -> Image:
     """Read an image with the options of a command."""
-    axes, channels, normalisation, spacing = (options.get(name) for name in IMAGE_OPTIONS)
+    axes, channels, normalisation, slab, spacing = (options.get(name) for name in IMAGE_OPTIONS)
     changed: dict[str, Any] = {}
     if channels is not None:
         changed["channels"] = _channels(channels)
     if normalisation is not None:
         changed["normalisation"] = _read("normalisation", normalisation, Normalisation)
+    if slab is not None:
+        changed["slab"] = _read("slab", slab, Slab)
     if spacing is not None:
         changed["spacing"], changed["units"] = spacing_of(spacing)
     return replace(read_image(path, axes), **changed)

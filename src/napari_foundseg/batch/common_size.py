@@ -214,7 +214,7 @@ def _images(recipe: Recipe, items: Iterable[BatchItem]) -> Iterator[tuple[BatchI
         with suppress(FoundsegError, OSError):
             image = read_item_image(
                 item.path, seen.axes, seen.channels, seen.normalisation, item.index,
-                measures_colour=seen.measures_colour,
+                measures_colour=seen.measures_colour, slab=seen.slab,
             )  # fmt: skip
             _ = image.limits
             yield item, image

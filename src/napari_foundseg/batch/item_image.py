@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+from napari_foundseg.core.arrays import in_memory
 from napari_foundseg.core.contrast import AsIs, CTWindow, Limits, MinMax, Percentile
 from napari_foundseg.core.errors import AxesError, BadImageError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.slab import Slab, project
 from napari_foundseg.io.naming import file_of, is_image_folder
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.written_files import file_state, hash_file
@@ -24,15 +27,16 @@ def read_item_image(
     index: tuple[int, ...] | None = None,
     *,
     measures_colour: bool = False,
+    slab: Slab | None = None,
 ) -> Image:
     """Read an image, or one slice of it with the colours and grey-value limits of its whole stack.
 
     `measures_colour`: whether the colours of an RGB image may give the channels, where none are named.
     """
     if index is None:
-        return _seen(path, axes, channels, normalisation, measures_colour)
+        return replace(_seen(path, axes, channels, normalisation, measures_colour), slab=slab)
     # Callers ask for one slice after the other: the stack is kept, and so are its percentiles.
-    return _slice(_stack(path, axes, channels, normalisation, measures_colour, _state(path)), index)
+    return _slice(_stack(path, axes, channels, normalisation, measures_colour, _slab_text(slab), _state(path)), index)
 
 
 def hash_image_file(path: Path) -> str:
@@ -68,9 +72,16 @@ def _stack(
     channels: int | str | tuple[int | str, ...] | None,
     normalisation: Percentile | AsIs | MinMax | Limits | CTWindow,
     measures_colour: bool,
+    slab: str,
     _state: tuple[int, ...],
 ) -> Image:
-    return _seen(path, axes, channels, normalisation, measures_colour)
+    found = _seen(path, axes, channels, normalisation, measures_colour)
+    return replace(found, slab=Slab.model_validate_json(slab)) if slab else found
+
+
+def _slab_text(slab: Slab | None) -> str:
+    """Return a slab as a key of a cache."""
+    return "" if slab is None else slab.model_dump_json()
 
 
 @lru_cache(8)
@@ -85,6 +96,19 @@ def _state(path: Path) -> tuple[int, ...]:
         raise BadImageError(path, f"the file cannot be read: {error.strerror or error}") from error
 
 
+def _plane(stack: Image, index: tuple[int, ...]) -> Any:
+    """Return all channels of a slice, in the order of the array's axes: of a stack with a slab its projection."""
+
+    def read(one: tuple[int, ...]) -> Any:
+        at = dict(zip(stack.slice_axes, one, strict=True))
+        return stack.levels[0][tuple(at.get(axis, slice(None)) for axis in str(stack.axes))]
+
+    if stack.slab is None:
+        return read(index)
+    around = stack.slab.indices(index, stack.slice_axes, stack.slice_shape)
+    return project(stack.slab, around, lambda one: in_memory(read(one)))
+
+
 def _slice(stack: Image, index: tuple[int, ...]) -> Image:
     shape = stack.slice_shape
     if len(index) != len(shape) or not all(0 <= i < n for i, n in zip(index, shape, strict=False)):
@@ -92,7 +116,7 @@ def _slice(stack: Image, index: tuple[int, ...]) -> Image:
     at = dict(zip(stack.slice_axes, index, strict=True))
     axes = str(stack.axes)
     low, high = stack.limits_of(index)
-    plane = stack.levels[0][tuple(at.get(axis, slice(None)) for axis in axes)]
+    plane = _plane(stack, index)
     return Image(
         plane,
         "".join(axis for axis in axes if axis not in at),

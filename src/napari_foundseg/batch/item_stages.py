@@ -174,8 +174,9 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
         state = file_state(item.path)
         seen = recipe.inputs
         image = read_item_image(
-            item.path, seen.axes, seen.channels, seen.normalisation, item.index, measures_colour=seen.measures_colour
-        )
+            item.path, seen.axes, seen.channels, seen.normalisation, item.index,
+            measures_colour=seen.measures_colour, slab=seen.slab,
+        )  # fmt: skip
         format_of_labels(Path(f"{held.labels}{recipe.outputs.labels}"), image.label_axes)
         # Computed here, while the previous item is in `compute`.
         _ = image.limits, image.doubts, image.found_colour if seen.measures_colour else None
@@ -339,6 +340,7 @@ def _source_of(item: BatchItem, recipe: Recipe) -> SourceFile:
         sha256=hash_image_file(item.path),
         index=item.index,
         axes=recipe.inputs.axes,
+        slab=recipe.inputs.slab,
         inside=split_inside(item.path)[1],
     )
 

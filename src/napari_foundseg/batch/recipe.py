@@ -19,6 +19,7 @@ from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import CheckpointError, FoundsegError, RecipeError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.labels import Overlap
+from napari_foundseg.core.pixels.slab import Slab
 from napari_foundseg.core.validation_messages import validation_message
 from napari_foundseg.io.formats.table import label_endings, listed
 from napari_foundseg.io.naming import DEFAULT_LABEL_ENDING
@@ -64,6 +65,9 @@ class Sources(Declared):
     dyes on black are found in each image, and one channel is used as a grey picture. RGB: all three colours."""
     normalisation: Normalisation = Field(default_factory=lambda: Percentile(outliers="kept"))
     """How grey values become what a model sees."""
+    slab: Slab | None = None
+    """Neighbouring slices of which models see a projection, such as {"mode": "max", "margins": {"Z": [2, 2]}}; null:
+    each slice alone."""
     stacks: Literal["whole", "slices"] = "whole"
     """Whether a stack is one item, or each slice along T or Z one of its own."""
     inside: Literal["all", "first"] = "all"
@@ -227,7 +231,9 @@ class Recipe(Declared):
         ]
         # Results made before there was `colour` stay current in recipes that keep to RGB.
         colour = {"colour"} if self.inputs.measures_colour else set()
-        seen = self.inputs.model_dump(mode="json", include={"axes", "channels", "normalisation", "stacks", *colour})
+        slab = {"slab"} if self.inputs.slab is not None else set()
+        fields = {"axes", "channels", "normalisation", "stacks", *colour, *slab}
+        seen = self.inputs.model_dump(mode="json", include=fields)
         # Results made before there was `measure` stay current.
         also = {"measure"} if self.outputs.measure else set()
         written = self.outputs.model_dump(mode="json", include={"labels", "table", *also})
@@ -307,6 +313,7 @@ def recipe_of(request: RunRequest, paths: tuple[str, ...] = ()) -> Recipe:
         channels=channels,
         colour=colour_of(image),
         normalisation=image.normalisation or Percentile(),
+        slab=image.slab,
     )
     return Recipe(inputs=sources, steps=(step,), outputs=Outputs(measure=True))
 

@@ -22,6 +22,7 @@ from napari_foundseg.core.contrast import Normalisation
 from napari_foundseg.core.errors import BadImageError, ReplayError
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pixels.colour import FoundColour
+from napari_foundseg.core.pixels.slab import Slab
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.engine.safe_calls import safe_beside_window
 from napari_foundseg.engine.stages import StageContext
@@ -178,6 +179,7 @@ class _RunRecord:
     steps: Sequence[Mapping[str, Any]]
     index: tuple[int, ...] | None = None
     axes: str | None = None
+    slab: Slab | None = None
     #: Hash of the image's file.
     image: str | None = None
     labels: Path | None = None
@@ -210,7 +212,9 @@ def _read_record(source: str | Path | Mapping[str, Any]) -> _RunRecord:
         raise ReplayError(f"{str(path)!r} is damaged, or of a newer napari-foundseg: {error}") from error
     name = next((n for n in known.outputs if n.lower().endswith(label_endings()) and Path(n).name == n), None)
     labels, digest = (path.with_name(name), known.outputs[name]) if name else (None, None)
-    return _RunRecord(known.steps, known.input.index, known.input.axes, known.input.sha256, labels, digest)
+    return _RunRecord(
+        known.steps, known.input.index, known.input.axes, known.input.slab, known.input.sha256, labels, digest
+    )
 
 
 def _image(record: _RunRecord, given: Any) -> Image:
@@ -249,7 +253,7 @@ def _opened(record: _RunRecord, known: Mapping[str, Any], path: Any) -> Image:
         if record.image is not None and hash_image_file(Path(path)) != record.image:
             raise BadImageError(path, "this is not the file that the result was made from. Give that one")
         if record.index is not None:
-            found = read_item_image(Path(path), record.axes, channels, normalisation, record.index)
+            found = read_item_image(Path(path), record.axes, channels, normalisation, record.index, slab=record.slab)
         else:
             found = read_image(path, record.axes)
     else:
@@ -259,6 +263,7 @@ def _opened(record: _RunRecord, known: Mapping[str, Any], path: Any) -> Image:
         axes=known["array_axes"] if len(known["array_axes"]) == len(found.levels[0].shape) else found.axes,
         channels=channels,
         normalisation=normalisation,
+        slab=Slab.model_validate(known["slab"]) if "slab" in known else None,
         colour=FoundColour.of_record(known["colour"]) if "colour" in known else None,
         spacing=known["spacing"],
         units=known["units"],

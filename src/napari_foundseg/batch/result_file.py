@@ -116,6 +116,7 @@ def _sidecar_of(
         colour=colour_of(image),
         # As the model expects it, where nothing was chosen.
         normalisation=known["image"]["normalisation"],
+        slab=known["image"].get("slab"),
     )
     return Sidecar(
         state="done",

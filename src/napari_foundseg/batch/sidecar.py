@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from napari_foundseg.core.declared_fields import Declared
+from napari_foundseg.core.pixels.slab import Slab
 from napari_foundseg.io.atomic import atomic_write
 from napari_foundseg.io.files.json_file import read_json
 
@@ -26,6 +27,8 @@ class SourceFile(Declared):
     """The slice; null for the whole file."""
     axes: str | None
     """The axes that were given to the run; null: those of the file."""
+    slab: Slab | None = None
+    """Of a slice that was seen with its neighbours: which; null: alone."""
     inside: str = ""
     """Which image of a file that holds several, such as 1; empty: the first, or the only one."""
 

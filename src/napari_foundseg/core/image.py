@@ -33,6 +33,7 @@ from napari_foundseg.core.pixels.colour import ColourRule, FoundColour, find_col
 from napari_foundseg.core.pixels.measured_array import MeasuredArray
 from napari_foundseg.core.pixels.reading import read_slice
 from napari_foundseg.core.pixels.sampling import flat, sample_planes
+from napari_foundseg.core.pixels.slab import Slab, project
 
 __all__ = ["Image"]
 
@@ -70,6 +71,9 @@ class Image(MeasuredArray):
         What the colours of an RGB image are, where that is known already; else it is measured when it is needed.
     whole : Image, optional
         The stack that a single slice was taken from: its colours and grey values are those of all slices.
+    slab : Slab, optional
+        Neighbouring slices that are projected, such as ``Slab(mode="max", margins={"Z": (2, 2)})``: wherever a slice is
+        read, its projection is.
 
     Raises
     ------
@@ -92,6 +96,7 @@ class Image(MeasuredArray):
     notes: tuple[str, ...] = ()
     colour: FoundColour | None = None
     whole: Image | None = None
+    slab: Slab | None = None
 
     def __post_init__(self) -> None:
         levels = tuple(self.data) if isinstance(self.data, list | tuple) and is_pyramid(self.data) else (self.data,)
@@ -107,6 +112,8 @@ class Image(MeasuredArray):
         check_levels(levels, self._axes, self.source)
         channels = checked_channels(self.channels, self._axes, self._names_of_channels, self._count)
         object.__setattr__(self, "channels", channels)
+        if self.slab is not None:
+            self.slab.check_axes(self.slice_axes)
 
     levels: tuple[Any, ...] = field(init=False, repr=False)
 
@@ -289,6 +296,7 @@ class Image(MeasuredArray):
         """
         same = len(self.levels) == len(other.levels) and all(map(operator.is_, self.levels, other.levels))
         named = ("axes", "channels", "chooses_channels", "normalisation", "spacing", "units", "source", "channel_names")
+        named += ("slab",)
         return same and all(getattr(self, name) == getattr(other, name) for name in named)
 
     def fingerprint(self) -> str:
@@ -324,20 +332,24 @@ class Image(MeasuredArray):
         Returns
         -------
         str
-            The same whichever channels are used: whose objects they are does not depend on that.
+            The same whichever channels are used, and with and without a slab: whose objects they are does not depend on
+            that.
         """
         return self._identity
 
     @cached_property
     def _identity(self) -> str:
         default = default_channels(self._axes, self._count)
-        plain = self if self.chosen_channels == default else replace(self, channels=None)
+        alone = self.chosen_channels == default and self.slab is None
+        plain = self if alone else replace(self, channels=None, slab=None)
         return plain.fingerprint()
 
     @cached_property
     def _fingerprint(self) -> str:
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{self.dtype.str[1:]} {self._axes} {self.shape} {self.chosen_channels}".encode())
+        if self.slab is not None:
+            digest.update(self.slab.model_dump_json().encode())
         sample = self._sample()
         digest.update(sample.astype(sample.dtype.newbyteorder("="), copy=False).tobytes())
         return digest.hexdigest()
@@ -354,7 +366,23 @@ class Image(MeasuredArray):
         channels: tuple[int, ...] | None = None,
     ) -> NDArray[Any]:
         chosen = self.chosen_channels if channels is None else channels
-        return read_slice(self.levels[level], self._axes, index, box, chosen)
+        if self.slab is None:
+            return read_slice(self.levels[level], self._axes, index, box, chosen)
+        around = self.slab.indices(index, self.slice_axes, self.slice_shape) or [index]
+        projected: NDArray[Any] = project(
+            self.slab, around, lambda one: read_slice(self.levels[level], self._axes, one, box, chosen)
+        )
+        return projected
+
+    def without_slab(self) -> Image:
+        """Return the image with its slices as they are.
+
+        Returns
+        -------
+        Image
+            Itself where it has no slab.
+        """
+        return self if self.slab is None else replace(self, slab=None)
 
     def _sample(self) -> NDArray[Any]:
         """Return up to about a million pixels, spread over the slices of a coarse enough level."""

@@ -94,6 +94,7 @@ def describe(image: Image, fingerprint: str) -> dict[str, Any]:
         "suspicion": image.suspicion if "_measured" in vars(image) else "",
         "fingerprint": fingerprint,
         "colour": image.colour,
+        "slab": image.slab,
     }
 
 

@@ -274,12 +274,13 @@ class _OpenedFile:
 
         path = Path(described["source"])
         stat = path.stat()
-        state = (path, stat.st_mtime_ns, stat.st_size, described["axes"], described["channels"])
+        slab = described["slab"]
+        state = (path, stat.st_mtime_ns, stat.st_size, described["axes"], described["channels"], repr(slab))
         if state != self._state:
             self._state = state
             self._image = None
             opened = read_image(path)
-            image = Image(opened.data, described["axes"], described["channels"], source=str(path))
+            image = Image(opened.data, described["axes"], described["channels"], source=str(path), slab=slab)
             fits = tuple(image.levels[0].shape) == described["shape"] and image.dtype.str == described["dtype"]
             self._image = image if fits else None
         return self._image

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.slab import Slab, slab_in_words
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks.tracks.tracks_in_words import tracking_in_words
 
@@ -45,7 +46,19 @@ def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
     sharpening = provenance.get("size", {}).get("sharpening", 0.0)
     sharpened = f"The image is blurred: the model saw it sharpened (unsharp mask of amount {sharpening:.2g})."
     seen = [*([smoothed] if smoothing else []), *([sharpened] if sharpening else [])]
+    seen += _slab_in_words(provenance.get("image", {}))
     return [*used, *seen, *_slices_in_words(provenance), *_views_in_words(provenance.get("views", ()))]
+
+
+def _slab_in_words(image: Mapping[str, Any]) -> list[str]:
+    """Say of which slices the model saw a projection."""
+    if "slab" not in image:
+        return []
+    slab = Slab.model_validate(image["slab"])
+    lengths = dict(zip(image["axes"], image["shape"], strict=True))
+    axes = "".join(axis for axis in image["axes"] if axis in slab.margins)
+    words = slab_in_words(slab, [lengths[axis] // 2 for axis in axes], axes, [lengths[axis] for axis in axes])
+    return [f"The model saw projections. {words}."] if words else []
 
 
 def _slices_in_words(provenance: Mapping[str, Any]) -> list[str]:

@@ -133,6 +133,7 @@ class VolumeSettings(Settings):
     """The model sees the range of slices as a volume, and finds each object in all of them at once."""
 
     first_speed: ClassVar[float] = 0.5
+    sees_slabs: ClassVar[bool] = False
     colours: ClassVar[ColourRule] = "grey"
     method: Literal["volume"] = Field("volume", title="In the volume")
     server: str = ""

@@ -65,6 +65,7 @@ def record(request: RunRequest, model: Model, started: float) -> dict[str, Any]:
             **({"colour": image.colour.to_record()} if image.colour is not None else {}),
             "normalisation": (image.normalisation or Percentile()).model_dump(mode="json"),
             "limits": list(image.limits),
+            **({"slab": image.slab.model_dump(mode="json")} if image.slab is not None else {}),
             "spacing": dict(image.spacing),
             "units": dict(image.units),
         },

@@ -42,6 +42,8 @@ class RunRequest:
     level: Level | None = None
 
     def __post_init__(self) -> None:
+        if not self.settings.sees_slabs:
+            object.__setattr__(self, "image", self.image.without_slab())
         # A model that this process does not know may be known where the run is computed, which names it if not.
         known = catalog().get(self.model)
         if known is None:

@@ -101,6 +101,8 @@ class Settings(_Recorded):
     #: What RGB images are to the method, with a model that expects grey pictures: it finds the objects of one dye by
     #: itself, or the user says where objects of any dye are (grey), or colours are part of what it finds (RGB).
     colours: ClassVar[ColourRule] = "RGB"
+    #: Whether the method sees projections where the image has a slab; else it sees the slices themselves.
+    sees_slabs: ClassVar[bool] = True
 
     if TYPE_CHECKING:
 
@@ -299,5 +301,7 @@ class Task:
         """
         if model is not None:
             image = as_expected(row(model.name), image, settings.colours)
+        if not settings.sees_slabs:
+            image = image.without_slab()
         found = self.function(image, inputs, settings, model, _taking_shown(progress), cancelled)
         return with_notes(found, image, finds_objects=self.finds_objects)

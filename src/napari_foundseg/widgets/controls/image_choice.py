@@ -28,10 +28,12 @@ from napari_foundseg.widgets.controls.elided_combo import ElidedCombo
 from napari_foundseg.widgets.controls.file_facts_row import FileFactsRow
 from napari_foundseg.widgets.controls.fold import Fold
 from napari_foundseg.widgets.controls.layer_choice import LayerChoice
+from napari_foundseg.widgets.controls.rows import wrapping_label
 from napari_foundseg.widgets.layers.file_facts import PATIENCE
 from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 from napari_foundseg.widgets.layers.layer_axes import displayed_axes, layer_axes
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
+from napari_foundseg.widgets.layers.shown_slab import shown_slab, slab_words
 
 __all__ = ["NO_IMAGE", "ImageChoice"]
 
@@ -60,6 +62,8 @@ class ImageChoice(QWidget):
     changed = Signal()
     #: Other channels of the layer are used: the slider was moved, or the user has chosen.
     channel_changed = Signal()
+    #: The viewer shows a projection of other slices, or none any more.
+    slab_changed = Signal()
 
     def __init__(
         self, viewer: ViewerModel, parent: QWidget | None = None, *, levels: bool = True, channels: bool = True
@@ -89,7 +93,18 @@ class ImageChoice(QWidget):
             "the objects. Results always have the full resolution."
         )
         self.levels.hide()
+        self.slab = wrapping_label("")
+        self.slab.setToolTip(
+            "What the model sees of a stack: the projection that napari shows, by the layer's projection mode and the "
+            "thickness of the slices (right click on the slider below the canvas). Projection mode none: single slices."
+        )
+        self.slab.hide()
+        viewer.dims.events.margin_left.connect(self._slab_changed)
+        viewer.dims.events.margin_right.connect(self._slab_changed)
+        viewer.dims.events.ndisplay.connect(self._slab_changed)
+        viewer.dims.events.current_step.connect(self._show_slab)
         layout.addWidget(self.levels)
+        layout.addWidget(self.slab)
         self._fold = Fold("Axes and contrast", details)
         layout.addWidget(self._fold)
         self._axes.editingFinished.connect(self._axes_changed)
@@ -129,12 +144,29 @@ class ImageChoice(QWidget):
         self.channel.settle(_GLANCE)
         return image_from_layer(
             self.layer,
-            axes=self._axes.text().strip() or None,
+            axes=self._typed_axes(),
             channels=self.channel.channels(),
             normalisation=self._chosen_normalisation(),
             displayed=displayed_axes(self._viewer, self.layer),
             colour=self.channel.colour(),
+            slab=shown_slab(self._viewer, self.layer, self._typed_axes()),
         )
+
+    def _typed_axes(self) -> str | None:
+        return self._axes.text().strip().upper() or None
+
+    def _show_slab(self, _event: Any = None) -> None:
+        """Say of which slices the model sees a projection."""
+        words = ""
+        with suppress(FoundsegError):
+            words = slab_words(self._viewer, self.layer, self._typed_axes()) if self.layer is not None else ""
+        if words != self.slab.text():
+            self.slab.setText(words)
+            self.slab.setVisible(bool(words))
+
+    def _slab_changed(self, _event: Any = None) -> None:
+        self._show_slab()
+        self.slab_changed.emit()
 
     def wait_for_file(self) -> None:
         """Wait for the axes that the layer's file has, and for its colours; what goes wrong is raised by `image`."""
@@ -165,6 +197,9 @@ class ImageChoice(QWidget):
         """Stop following the viewer."""
         self._choice.disconnect_viewer()
         self.channel.disconnect_viewer()
+        for name in ("margin_left", "margin_right", "ndisplay"):
+            getattr(self._viewer.dims.events, name).disconnect(self._slab_changed)
+        self._viewer.dims.events.current_step.disconnect(self._show_slab)
         self.file.follow(None)
         self.ct_window.follow(None)
         self._follow(None)
@@ -227,9 +262,11 @@ class ImageChoice(QWidget):
         if self._followed is not None:
             self._followed.events.axis_labels.disconnect(self._axes_changed)
             self._followed.events.data.disconnect(self._axes_changed)
+            self._followed.events.projection_mode.disconnect(self._slab_changed)
         if layer is not None:
             layer.events.axis_labels.connect(self._axes_changed)
             layer.events.data.connect(self._axes_changed)
+            layer.events.projection_mode.connect(self._slab_changed)
         self._followed = layer
 
     def _axes_changed(self, _event: Any = None) -> None:
@@ -243,6 +280,7 @@ class ImageChoice(QWidget):
         axes = self._axes.text().strip().upper() or usual
         self._fold.button.setText(f"Axes {axes} and contrast" if axes else "Axes and contrast")
         self.channel.show_layer(layer, axes)
+        self._show_slab()
 
     def _list_levels(self) -> None:
         """List the levels of a multiscale image."""

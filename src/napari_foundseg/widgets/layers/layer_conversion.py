@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_foundseg.core.pixels.colour import FoundColour
+    from napari_foundseg.core.pixels.slab import Slab
     from napari_foundseg.widgets.layers.image_on_layer import ImageOnLayer
 
 __all__ = [
@@ -47,12 +48,14 @@ def image_from_layer(
     normalisation: Normalisation | None = None,
     displayed: tuple[int, int] | None = None,
     colour: FoundColour | None = None,
+    slab: Slab | None = None,
 ) -> Image:
     """Return a layer's pixels as an `Image`, without copying or computing any.
 
     `axes`: one letter an axis; by default from `layer_axes`. `normalisation`: how grey values become 8 bits;
     percentiles of the whole stack by default. `displayed`: which data axes are rows and columns; the last two by
-    default. `colour`: what the colours of an RGB layer are, where that is known.
+    default. `colour`: what the colours of an RGB layer are, where that is known. `slab`: slices that are seen as
+    their projection.
 
     Raises
     ------
@@ -73,6 +76,7 @@ def image_from_layer(
         source=_source(layer),
         channel_names=tuple(layer.metadata.get(CHANNEL_NAMES, ())),
         colour=colour,
+        slab=slab,
     )
 
 

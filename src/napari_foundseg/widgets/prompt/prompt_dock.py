@@ -72,6 +72,7 @@ class PromptWidget(TaskForm):
         self.recovery.recovered.connect(lambda _labels, target: self._show_recovered(target))
         self.viewer.dims.events.current_step.connect(self._slice_changed)
         self.image.channel.picked.connect(self._slice_changed)
+        self.image.slab_changed.connect(self._slice_changed)
 
     def chosen_target(self) -> ImageOnLayer:
         """Return the chosen image: the same object as long as nothing about it changes.

@@ -34,6 +34,8 @@ def as_python(request: RunRequest, layer: str, layers: Mapping[str, str] | None 
     arguments = "".join(f", {name}={value!r}" for name, value in options.items())
     if image.normalisation not in (None, expectation(request.model)):
         arguments += f", normalisation=fs.{image.normalisation!r}"
+    if image.slab is not None:
+        arguments += f", slab=fs.{image.slab!r}"
     lines = ["import napari_foundseg as fs", "", f"image = fs.Image({data}{arguments})"]
     run_on = "image"
     if level is not None:
