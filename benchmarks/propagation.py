@@ -6,7 +6,7 @@ slices ends are wrong, the volume as a share of the truth, and the trend of the 
 share of the area drawn grows over ten slices away from the marked one.
 
     python benchmarks/propagation.py [--model foundseg-tiny] [--seeds 1] [--spacings 1 2 4] [--prompts click box]
-    python benchmarks/propagation.py --memory       # the peak of 100 and of 200 slices of 1024 x 1024 pixels
+    python benchmarks/propagation.py --memory [--side 1024]   # the peak of 100 and of 200 slices; the time to cancel
     python benchmarks/propagation.py --cost         # a slice against an uncached prompt with the same objects
 """
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -88,36 +89,37 @@ def in_words(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def large_stack(slices: int) -> tuple[np.ndarray, dict[int, fs.Prompt]]:
-    """Return a stack of 1024 by 1024 pixels with two tubes, 8-bit."""
+def large_stack(slices: int, side: int = 1024) -> tuple[np.ndarray, dict[int, fs.Prompt]]:
+    """Return a stack of square slices with two tubes, 8-bit."""
     rng = np.random.default_rng(0)
-    y, x = np.mgrid[:1024, :1024]
-    stack = np.empty((slices, 1024, 1024), np.uint8)
+    y, x = np.mgrid[:side, :side]
+    stack = np.empty((slices, side, side), np.uint8)
+    places = [(round(0.29 * side), round(0.29 * side)), (round(0.68 * side), round(0.7 * side))]
     for z in range(slices):
-        plane = rng.normal(40, 12, (1024, 1024))
-        for cy, cx in ((300, 300), (700, 720)):
+        plane = rng.normal(40, 12, (side, side))
+        for cy, cx in places:
             plane[np.hypot(y - cy - 10 * np.sin(z / 15), x - cx) < 45] += 120
         stack[z] = np.clip(plane, 0, 255)
     middle = slices // 2
     centre = 10 * np.sin(middle / 15)
-    return stack, {1: fs.Prompt([(middle, 300 + centre, 300)]), 2: fs.Prompt([(middle, 700 + centre, 720)])}
+    return stack, {i: fs.Prompt([(middle, cy + centre, cx)]) for i, (cy, cx) in enumerate(places, 1)}
 
 
-def memory() -> None:
+def memory(side: int) -> None:
     """Print the peak of an engine's process for 100 and for 200 slices."""
     for slices in (100, 200):
-        code = f"from benchmarks.propagation import engine_peak; engine_peak({slices})"
+        code = f"from benchmarks.propagation import engine_peak; engine_peak({slices}, {side})"
         subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
 
 
-def engine_peak(slices: int) -> None:
+def engine_peak(slices: int, side: int) -> None:
     """Run in an engine of its own, and print the peak of its process and the time to cancel."""
     from napari_foundseg.core.image import Image
     from napari_foundseg.engine.client import Engine
     from napari_foundseg.tasks import TASKS
     from napari_foundseg.tasks.run_request import RunRequest
 
-    stack, prompts = large_stack(slices)
+    stack, prompts = large_stack(slices, side)
     engine = Engine(address="")
     task = TASKS["propagate"]
     request = RunRequest(
@@ -131,6 +133,23 @@ def engine_peak(slices: int) -> None:
     peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
     seen = len({mask.index for mask in found.masks or ()})
     print(f"{slices} slices: peak {peak / 1e6:.2f} GB, {seconds:.1f} s, objects in {seen} slices", flush=True)
+    # Cancelled in the middle: until the engine answers the next request, whose own time is taken off.
+    prompt = TASKS["prompt"]
+    click = prompt.inputs.parse({"prompts": [fs.Prompt([(0, side * 0.29, side * 0.29)])]})
+    small = RunRequest("prompt", Image(stack[:1], "ZYX"), click, prompt.settings("sam", {}), "foundseg-tiny")
+    engine.submit(small).wait(600)
+    began = time.perf_counter()
+    engine.submit(small).wait(600)
+    alone = time.perf_counter() - began
+    under_way = threading.Event()
+    job = engine.submit(request, progress=lambda *_: under_way.set())
+    under_way.wait(600)
+    began = time.perf_counter()
+    job.cancel()
+    cancelled = time.perf_counter() - began
+    engine.submit(small).wait(600)
+    free = time.perf_counter() - began - alone
+    print(f"cancel: the form is free after {cancelled:.3f} s, the engine after {free:.2f} s", flush=True)
     engine.close()
 
 
@@ -164,10 +183,11 @@ if __name__ == "__main__":
     parser.add_argument("--prompts", nargs="+", default=["click", "box"])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--memory", action="store_true")
+    parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--cost", action="store_true")
     given = parser.parse_args()
     if given.memory:
-        memory()
+        memory(given.side)
     elif given.cost:
         cost()
     else:

@@ -10,6 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QWidget
 from skimage.draw import disk
 
+import napari_foundseg as fs
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.io.journal import journal_folder, kept_journals, read_journal
 from napari_foundseg.widgets.propagate.propagate_dock import PropagateWidget
@@ -249,6 +250,22 @@ def test_the_form_says_what_is_missing(qtbot: Any, viewer: Any, engine: Any) -> 
     assert "2-D view" in form.messages["inputs"].text()
     viewer.dims.ndisplay = 2
     assert form.range.last.value() == SLICES - 1
+
+
+def test_labels_that_are_finer_than_the_picture_are_refused_and_stay_as_they_are(
+    qtbot: Any, viewer: Any, engine: Any
+) -> None:
+    viewer.add_image(stack(), name="stack")
+    fine = viewer.add_labels(np.zeros((2 * SLICES, 128, 160), np.uint8), name="fine", scale=(0.5, 1, 1))
+    form = docked(viewer)
+    form.marks.kept = {1: [fs.Prompt([(5, 60, 70)])]}
+    form.into.show_layer(fine)
+    click(qtbot, form.run_button)
+    said = " ".join(message.text() for message in form.messages.values())
+    assert "'fine'" in said
+    assert f"its shape is {fine.data.shape}" in said
+    assert form.current is None
+    assert not fine.data.any()
 
 
 def test_slices_are_linked_where_there_are_several(qtbot: Any, viewer: Any, engine: Any) -> None:

@@ -242,6 +242,44 @@ def test_touching_cells_that_slices_join_are_parted_in_3d_and_the_planes_are_sai
         assert (own & (truth == label)).sum() / (own | (truth == label)).sum() > 0.85
 
 
+def test_no_plane_of_an_object_is_empty_where_the_slices_alone_hold_it() -> None:
+    """The maps of three views are not summed as votes: what xy shows is no less for what xz and yz do not see."""
+    thresholds = {"foreground_smoothing": 0, "foreground_threshold": 0.5, "seed_smoothing": 1, "min_area": 0}
+    thresholds |= {"centre_threshold": 0.5, "boundary_threshold": 0.5}
+    volume = volume_objects.VolumeObjects(
+        (9, 40, 40), "ZYX", "Z", (0, 0, 39, 39), 1.0, thresholds, -1.0, None, boundary_half=1.5
+    )
+    inside = np.hypot(*(np.mgrid[:40, :40] - 20)) < 9
+    depth = ndimage.distance_transform_edt(inside)
+    for z in range(9):
+        maps = np.zeros((5, 40, 40))
+        if 1 <= z <= 7:
+            maps[0], maps[1], maps[2] = inside, 1 - inside, 1.5 / (1.5 + depth)
+        # In the middle the other planes see nothing, or the opposite.
+        maps[3] = inside / 2 * (z not in (3, 4))
+        maps[4] = 0 if z in (3, 4) else maps[2]
+        volume.add((z,), maps, maps[0])
+    labels, _ = volume.objects()
+    assert labels.max() == 1
+    assert np.flatnonzero(labels.any((1, 2))).tolist() == list(range(1, 8))
+
+
+@pytest.mark.parametrize("link", ["3d", "overlap", "none"])
+def test_a_colour_stack_has_labels_without_its_channels(link: str) -> None:
+    picture, _ = nuclei(3)
+    stack = np.stack([picture[5:9, :96, :96] // factor for factor in (1, 2, 3)], -1)
+    found = fs.automatic(stack, axes="ZYXC", link=link)
+    assert found.labels.shape == (4, 96, 96)
+    assert len(found) > 0
+    if link == "none":
+        # The limits are those of the stack.
+        image = Image(stack, "ZYXC")
+        low, high = fs.automatic(image, link="none").provenance["image"]["limits"]
+        for z in range(4):
+            alone = fs.automatic(Image(stack[z], "YXC", normalisation=fs.Limits(low=low, high=high)))
+            np.testing.assert_array_equal(found.labels[z] > 0, alone.labels > 0)
+
+
 def test_where_3d_is_not_possible_the_result_says_why(
     oracle: Any, true_maps: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
