@@ -86,6 +86,11 @@ class PromptableVolume(Model, Protocol):
         poll : callable
             See above.
 
+        Returns
+        -------
+        session
+            Anything that the other methods take.
+
         Raises
         ------
         FoundsegError
@@ -93,13 +98,63 @@ class PromptableVolume(Model, Protocol):
         """
 
     def prompt_kinds(self, session: Any) -> frozenset[VolumePromptKind]:
-        """Return the kinds of prompts that the model takes."""
+        """Return the kinds of prompts that the model takes.
+
+        Parameters
+        ----------
+        session : session
+            What `begin` returned.
+
+        Returns
+        -------
+        frozenset of str
+            Kinds of `VolumePrompt`.
+        """
 
     def describe(self, session: Any) -> str:
-        """Return what runs where, and the licence of its weights, as a sentence."""
+        """Say what runs where, and the licence of its weights.
+
+        Parameters
+        ----------
+        session : session
+            What `begin` returned.
+
+        Returns
+        -------
+        str
+            A sentence.
+        """
 
     def add(self, session: Any, prompt: VolumePrompt, poll: Callable[[], None]) -> ChangedBox | None:
-        """Add a prompt of the object; return where its mask has changed, None if nowhere."""
+        """Add a prompt of the object.
+
+        Parameters
+        ----------
+        session : session
+            What `begin` returned.
+        prompt : VolumePrompt
+            The prompt.
+        poll : callable
+            See above.
+
+        Returns
+        -------
+        ChangedBox or None
+            Where the object's mask has changed; None if nowhere.
+
+        Raises
+        ------
+        FoundsegError
+            Of a kind that names what is wrong with the prompt or the server.
+        """
 
     def reset(self, session: Any, poll: Callable[[], None]) -> None:
-        """Forget all prompts and the mask: the next prompt is of another object."""
+        """Forget all prompts and the mask: the next prompt is of another object.
+
+        Parameters
+        ----------
+        session : session
+            What `begin` returned.
+        poll : callable
+            See above.
+        """
