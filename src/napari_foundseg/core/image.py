@@ -295,8 +295,8 @@ class Image(MeasuredArray):
             True where everything but the pixels, which are not compared, is equal.
         """
         same = len(self.levels) == len(other.levels) and all(map(operator.is_, self.levels, other.levels))
-        named = ("axes", "channels", "chooses_channels", "normalisation", "spacing", "units", "source", "channel_names")
-        named += ("slab",)
+        named = ("axes", "channels", "chooses_channels", "normalisation", "slab", "spacing", "units", "source",
+                 "channel_names")  # fmt: skip
         return same and all(getattr(self, name) == getattr(other, name) for name in named)
 
     def fingerprint(self) -> str:
@@ -364,7 +364,7 @@ class Image(MeasuredArray):
         channels: tuple[int, ...] | None = None,
     ) -> NDArray[Any]:
         chosen = self.chosen_channels if channels is None else channels
-        if self.slab is None:
+        if self.slab is None or len(index) != len(self.slice_axes):
             return read_slice(self.levels[level], self._axes, index, box, chosen)
         around = self.slab.indices(index, self.slice_axes, self.slice_shape) or [index]
         projected: NDArray[Any] = project(
