@@ -21,6 +21,7 @@ from napari_foundseg.models.family import WeightsView
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from tests.support import mmseg_files
+from tests.support.command_line import import_by_command
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 NAMES = ("road", "tree", "roof", "water")
@@ -54,7 +55,7 @@ def seen(pixels: Any, axes: str = "YXC") -> fs.Image:
 
 @pytest.mark.parametrize("name", [name for name in FACTS if name != "unet-sigmoid"])
 def test_a_file_gives_what_mmsegmentation_gives(tmp_path: Path, name: str) -> None:
-    row = import_model(written(tmp_path / "mine.pth", name))
+    row = import_by_command(written(tmp_path / "mine.pth", name), "mine")
     assert row.family == "openmmlab"
     assert row.classes == NAMES
     assert ("auxiliary heads" in row.assumed) == any(key.startswith("auxiliary") for key in shapes_of(name))
@@ -66,6 +67,8 @@ def test_a_file_gives_what_mmsegmentation_gives(tmp_path: Path, name: str) -> No
     assert len(np.unique(expected)) > 1 or name == "segformer"
     result = fs.semantic(seen(mmseg_files.picture()), model=row.name)
     assert np.array_equal(result.labels[::4, ::4], expected)
+    stack = fs.semantic(seen(np.stack([mmseg_files.picture()] * 2), "ZYXC"), model=row.name)
+    assert np.array_equal(stack.labels[:, ::4, ::4], [expected, expected])
     assert [entry.name for entry in result.classes] == list(NAMES), "2 everywhere would be the third name"
     colours = [entry.colour for entry in result.classes]
     assert colours[:3] == ["#804080", "#00ff00", "#ff0000"]

@@ -21,6 +21,7 @@ from napari_foundseg.models.families import family_module
 from napari_foundseg.models.family import WeightsView
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
+from tests.support.command_line import import_by_command
 from tests.support.mmseg_files import filled, picture
 from tests.support.small_networks import layouts, scores, square, written
 
@@ -43,7 +44,7 @@ def seen(pixels: Any, axes: str = "YXC") -> fs.Image:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_file_gives_what_its_authors_network_gives(tmp_path: Path, name: str) -> None:
-    row = import_model(written(tmp_path / "mine.pth", name))
+    row = import_by_command(written(tmp_path / "mine.pth", name), "mine")
     assert row.family == name
     rgb = SHOWN[name]()
     frozen = scores()[name]

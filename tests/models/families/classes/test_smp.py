@@ -23,6 +23,7 @@ from napari_foundseg.models.families.classes.smp import ARCHITECTURES
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks.notes import what_was_chosen
+from tests.support.command_line import import_by_command
 from tests.support.smp_folders import saved, with_classes
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -77,7 +78,7 @@ def test_a_saved_network_gives_what_it_gives_itself(kind: str, tmp_path: Path, m
     config = json.loads((tmp_path / "mine" / "config.json").read_text("utf-8"))
     (tmp_path / "mine" / "config.json").write_text(json.dumps(config | {"encoder_weights": "imagenet"}), "utf-8")
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    row = import_model(tmp_path / "mine")
+    row = import_by_command(tmp_path / "mine", "mine")
     assert (row.family, row.protocols) == ("smp", ("SemanticClasses",))
     assert row.classes == ("background", "class 1", "class 2")
     assert "no names" in row.assumed
@@ -90,6 +91,8 @@ def test_a_saved_network_gives_what_it_gives_itself(kind: str, tmp_path: Path, m
     expected = scores.argmax(0).numpy()
     assert len(np.unique(expected)) > 1
     assert np.array_equal(fs.semantic(seen(rgb), model=row.name).labels, expected)
+    stack = fs.semantic(seen(np.stack([rgb, rgb]), "ZYXC"), model=row.name)
+    assert np.array_equal(stack.labels, [expected, expected])
 
 
 def test_pictures_of_any_size_stacks_and_tiles(tmp_path: Path) -> None:

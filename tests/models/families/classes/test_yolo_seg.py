@@ -22,6 +22,7 @@ from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
 from napari_foundseg.models.protocols.classes import PanopticOptions
 from tests.models.families.instances.test_onnx_network import export
+from tests.support.command_line import import_by_command
 from tests.support.small_yolo import CLASSES, picture, shapes, shapes11, weights
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -109,7 +110,7 @@ def test_the_network_returns_what_ultralytics_returns(version: str) -> None:
 
 def test_objects_are_those_of_ultralytics(tmp_path: Path) -> None:
     frozen = np.load(VERSIONS["YOLOv8"][1])
-    import_model(store_object(tmp_path / "yolo.pt"), "yolo")
+    import_by_command(store_object(tmp_path / "yolo.pt"), "yolo")
     found = load_model("yolo").instances(picture(), PanopticOptions(threshold=0.75))
     count = len(frozen["scores"])
     masks = np.unpackbits(frozen["masks"])[: count * 14_000].reshape(count, 100, 140).astype(bool)
@@ -132,6 +133,7 @@ def test_a_stored_network_is_read_without_running_it(tmp_path: Path, version: st
     assert row.title == f"{version}-seg"
     assert row.classes == CLASSES
     assert "AGPL-3.0" in row.weights_licence
+    assert "passes them on, or serves them over a network" in row.weights_licence
     assert "ultralytics" not in sys.modules
 
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+import napari_foundseg as fs
 from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.nets.features.vit import VisionTransformer
+from napari_foundseg.tasks.task_models import tasks_for
+from tests.support.command_line import import_by_command
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -71,3 +74,15 @@ def test_a_student_alone_is_not_taken_for_a_teacher(tmp_path: Path) -> None:
     torch.save({"student": _prefixed("module.backbone.", _network(1))}, tmp_path / "w.pth")
     with pytest.raises(CheckpointError, match="no model that is known"):
         import_model(tmp_path / "w.pth")
+
+
+def test_the_file_of_rs_dino_is_imported_by_the_command_line_and_clustered(tmp_path: Path) -> None:
+    torch.save(_training("backbone.", "module.backbone."), tmp_path / "RSIB.pth")
+    row = import_by_command(tmp_path / "RSIB.pth", "rs-dino")
+    assert "cluster" in tasks_for(row)
+    flat = fs.cluster(_PICTURE, model="rs-dino", n_clusters=3)
+    assert set(np.unique(flat.labels)) <= {1, 2, 3}
+    assert len(np.unique(flat.labels)) > 1
+    stack = fs.cluster(np.stack([_PICTURE] * 2), model="rs-dino", axes="ZYXC", n_clusters=3)
+    assert stack.labels.shape == (2, 64, 48)
+    assert np.array_equal(stack.labels[0], stack.labels[1])

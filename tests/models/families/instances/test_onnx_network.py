@@ -236,7 +236,9 @@ def test_values_of_the_input_are_those_that_were_said(values: Any) -> None:
     assert as_input(rgb, 1, values).shape == (8, 9, 1)
 
 
-def _graph(inputs: list[list[int | None]], *, domain: str = "", shape: list[int] | None = None) -> onnx.ModelProto:
+def _graph(
+    inputs: list[list[int | None]], *, domain: str = "", shape: list[int] | None = None, opset: int = 17
+) -> onnx.ModelProto:
     made = [helper.make_tensor_value_info(f"in{i}", TensorProto.FLOAT, dims) for i, dims in enumerate(inputs)]
     nodes = [helper.make_node("Relu", ["in0"], ["maps"], domain=domain)]
     initializers = []
@@ -249,7 +251,7 @@ def _graph(inputs: list[list[int | None]], *, domain: str = "", shape: list[int]
         ]
     out = helper.make_tensor_value_info("maps", TensorProto.FLOAT, None)
     graph = helper.make_graph(nodes, "net", made, [out], initializers)
-    sets = [helper.make_opsetid("", 17)] + ([helper.make_opsetid(domain, 1)] if domain else [])
+    sets = [helper.make_opsetid("", opset)] + ([helper.make_opsetid(domain, 1)] if domain else [])
     return helper.make_model(graph, opset_imports=sets, ir_version=9)
 
 
@@ -261,6 +263,7 @@ def _graph(inputs: list[list[int | None]], *, domain: str = "", shape: list[int]
         (_graph([[1, 1, 8, 8], [1, 2]]), "takes 2 inputs"),
         (_graph([[1, 8]]), "batch x channels x rows x columns"),
         (_graph([[1, 1, 8, 8]], domain="my.lab"), "operators of my.lab"),
+        (_graph([[1, 1, 8, 8]], opset=99), "opset 17 for example"),
         (_graph([[1, 1, 8, 8]], shape=[100_000, 100_000, 10]), "more than memory holds"),
     ],
 )

@@ -61,6 +61,7 @@ _AROUND = 8
 _VERSIONS = {22: "YOLOv8", 23: "YOLO11"}
 _HEAD = "dfl.conv.weight"
 _AGPL = "AGPL-3.0"
+_AGPL_MEANS = "whoever passes them on, or serves them over a network, has to do so under the same licence"
 
 #: From a batch (1, 3, M, N) to predictions (1, 4 + classes + 32, n) and prototypes (1, 32, m, n).
 Outputs = Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
@@ -245,7 +246,7 @@ def _fields(path: Path, count: int, names: tuple[str, ...], title: str = "YOLO w
         "options": {},
         "input": "2-D, RGB",
         "code_licence": "BSD-3-Clause",
-        "weights_licence": f"{_AGPL}, if they are Ultralytics' or were trained with its code",
+        "weights_licence": f"{_AGPL}, if they are Ultralytics' or were trained with its code: {_AGPL_MEANS}",
         "citation": "Jocher, Qiu: Ultralytics YOLO11, 2024."
         if title.startswith("YOLO11")
         else "Jocher, Chaurasia, Qiu: Ultralytics YOLOv8, 2023.",
