@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
@@ -97,8 +98,12 @@ def test_a_file_goes_the_whole_way_of_a_command(family: str, tmp_path: Path) -> 
                 inputs = {"labels": str(tmp_path / f"{kind} objects.tif"), "vocabulary": PHRASES}
             labels[kind] = by_command(task, image, name, settings, inputs)
             assert labels[kind].shape == pixels.shape[:-1]
-            if kind == "picture" or task == "cluster":
-                assert np.array_equal(labels[kind], by_python(task, image, name, settings, inputs).labels)
+            if kind == "picture" or task in ("cluster", "name_masks"):
+                expected = by_python(task, image, name, settings, inputs)
+                assert np.array_equal(labels[kind], expected.labels)
+                if task == "name_masks":
+                    table = pd.read_csv(tmp_path / f"{kind} {name}.csv")
+                    assert table["class_name"].tolist() == expected.table["class_name"].tolist()
         if task != "cluster":  # a stack's slices share their clusters
             assert np.array_equal(labels["stack"][0], labels["picture"])
         ran.append(labels["stack"].any())

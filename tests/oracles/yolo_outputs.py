@@ -1,4 +1,6 @@
-"""Write tests/data/yolo/outputs.npz and outputs11.npz: what ultralytics makes of small networks and a picture.
+"""Write what ultralytics makes of small networks and a picture, and the layout of YOLO11n-seg.
+
+The files are tests/data/yolo/outputs.npz and outputs11.npz, and tests/data/layouts/yolo11n-seg.json.
 
 Runs where ultralytics 8.4 (AGPL-3.0) is installed, which the project does not need and never imports:
 ``PYTHONPATH=. python tests/oracles/yolo_outputs.py``.
@@ -6,6 +8,7 @@ Runs where ultralytics 8.4 (AGPL-3.0) is installed, which the project does not n
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +24,18 @@ FOLDER = Path(__file__).parents[1] / "data" / "yolo"
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
+    write_layout()
     yolo, network = made("yolov8n-seg.yaml", [0.33, WIDTH, 1024], shapes())
     maps = outputs(network, 96, 128)
     np.savez_compressed(FOLDER / "outputs.npz", **maps, **objects(yolo, network))
     _, network = made("yolo11n-seg.yaml", [0.50, 0.25, 1024], shapes11())
     np.savez_compressed(FOLDER / "outputs11.npz", **outputs(network, 64, 96))
+
+
+def write_layout() -> None:
+    """Write every name and shape of the network that is published."""
+    found = {name: list(value.shape) for name, value in YOLO("yolo11n-seg.yaml").model.state_dict().items()}
+    (FOLDER.parent / "layouts" / "yolo11n-seg.json").write_text(json.dumps(found), "utf-8")
 
 
 def made(name: str, scale: list[float], expected: dict[str, tuple[int, ...]]) -> tuple[Any, torch.nn.Module]:

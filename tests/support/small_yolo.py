@@ -23,7 +23,7 @@ def _add_conv(found: dict[str, tuple[int, ...]], name: str, channels: int, out: 
 
 
 def shapes11(classes: int = len(CLASSES)) -> dict[str, tuple[int, ...]]:
-    """Return those of YOLO11n-seg, whose attention has two heads."""
+    """Return those of YOLO11n-seg, whose attention has two heads, with other classes than the published 80."""
     found: dict[str, tuple[int, ...]] = {}
     conv = partial(_add_conv, found)
 
