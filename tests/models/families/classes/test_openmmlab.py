@@ -58,6 +58,7 @@ def test_a_file_gives_what_mmsegmentation_gives(tmp_path: Path, name: str) -> No
     row = import_by_command(written(tmp_path / "mine.pth", name), "mine")
     assert row.family == "openmmlab"
     assert row.classes == NAMES
+    assert "no colour for 1 of 4 classes" in row.assumed
     assert ("auxiliary heads" in row.assumed) == any(key.startswith("auxiliary") for key in shapes_of(name))
     model: Any = load_model(row.name)
     frozen = SCORES[name]

@@ -96,6 +96,8 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
         said.append("It carries no configuration: what tensors do not say is that of the published networks")
     options: dict[str, Any] = {"head": head, "backbone": backbone}
     palette = _palette(meta, count)
+    if _named_palette(meta) and (missing := palette.count("")):
+        said.append(f"Its palette has no colour for {missing} of {count} classes: they get others")
     return {
         "title": f"{HEADS[head][0]} {_backbone_title(backbone, shapes)}",
         "classes": named_or_numbered(names, count),
@@ -222,10 +224,14 @@ def _names(path: Path, meta: Mapping[str, Any], count: int) -> tuple[str, ...]:
 
 def _palette(meta: Mapping[str, Any], count: int) -> list[str]:
     """Return colours by number, as ``#rrggbb``; a palette that is short or odd has empty ones."""
-    named = setting(meta, "dataset_meta", "palette") or meta.get("PALETTE") or setting(meta, "dataset_meta", "PALETTE")
+    named = _named_palette(meta)
     colours = named if isinstance(named, list) else []
     shift = 1 if count == 1 and len(colours) == 2 else 0
     return [_colour(colours[i]) if i < len(colours) else "" for i in range(shift, count + shift)]
+
+
+def _named_palette(meta: Mapping[str, Any]) -> Any:
+    return setting(meta, "dataset_meta", "palette") or meta.get("PALETTE") or setting(meta, "dataset_meta", "PALETTE")
 
 
 def _colour(value: Any) -> str:
