@@ -1,4 +1,4 @@
-"""Small networks in each published layout, imported by the command line and run by it on pictures and on stacks.
+"""Small networks in each published layout, imported by the command line and run by it, and in recipes.
 
 That they equal their references is tested beside their families; here their files go the whole way of a command.
 GLIP, MaskFormer and the decoder of CLIPSeg have such tests of their own.
@@ -17,7 +17,10 @@ import pytest
 import tifffile
 
 import napari_foundseg as fs
+from napari_foundseg.batch.recipe import ModelOf, Step
+from napari_foundseg.batch.recipe_steps import run_steps
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.engine.stages import StageContext
 from napari_foundseg.io.writers import write_labels
 from napari_foundseg.models import loading
 from napari_foundseg.tasks.task_models import tasks_for
@@ -40,7 +43,7 @@ SYSTEMS: dict[str, tuple[str, dict[str, Any]]] = {
     "transunet": ("semantic", {}),
     "unet_brain": ("semantic", {}),
     "yolo_seg": ("panoptic", {"method": "instances", "threshold": 0.7, "link": "none"}),
-    "efficientps": ("panoptic", {"threshold": 0.0, "link": "none"}),
+    "efficientps": ("panoptic", {"threshold": 0.0, "overlap_mask_area_threshold": 0.5, "link": "none"}),
     "maskformer": ("panoptic", {"threshold": 0.0, "link": "none"}),
     "dino": ("cluster", {"n_clusters": 3}),
     "bioimageio": ("semantic", {}),
@@ -107,4 +110,8 @@ def test_a_file_goes_the_whole_way_of_a_command(family: str, tmp_path: Path) -> 
         if task != "cluster":  # a stack's slices share their clusters
             assert np.array_equal(labels["stack"][0], labels["picture"])
         ran.append(labels["stack"].any())
+        if task != "name_masks":  # which has no labels without an earlier step
+            step = Step(task=task, model=ModelOf(name=name), inputs=inputs, settings=settings)
+            (found, *_) = run_steps((step,), fs.Image(rgb, "YXC"), StageContext(None, lambda *_: None, bool))
+            assert np.array_equal(found, labels["picture"])
     assert any(ran), "none of its files finds anything in this task"
