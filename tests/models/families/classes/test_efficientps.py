@@ -240,8 +240,8 @@ def test_the_network_equals_a_composition_of_plain_functions() -> None:
         elif name.endswith(("cls_score.weight", "bbox_pred.weight", "head.scores.weight", "head.boxes.weight")):
             value.mul_(5)
     # Things of both kinds are found.
-    state["instances.regions.box_predictor.cls_score.bias"][1] += 1.5
-    shape = (128, 160)
+    state["instances.regions.box_predictor.cls_score.bias"][1] += 1.8
+    shape = (320, 384)  # so that the widest dilation meets pixels
     picture = torch.randn((1, 3, *shape), generator=random)
     with torch.inference_mode():
         found = net(picture, 0.02)
