@@ -28,12 +28,16 @@ __all__ = ["WordSettings", "with_own_words"]
 class WordSettings(ClassStackSettings):
     """Words that objects are named with."""
 
-    words: str = Field("", title="Words of your own", json_schema_extra={"more": True})
+    words: str = Field("", title="Words of your own", json_schema_extra={"more": True, "absent": ""})
     """Names that the objects get in place of the model's classes, separated by semicolons, with synonyms after commas:
     cell, a living cell; debris. Background classes stay. Empty: the model's own."""
-    crops_model: str = Field("", title="Compare crops", json_schema_extra={"model": "TextImage", "more": True})
+    crops_model: str = Field(
+        "", title="Compare crops", json_schema_extra={"model": "TextImage", "more": True, "absent": ""}
+    )
     """The model that compares the crop of each object with the words, as *Name the masks* does (CLIP, SigLIP)."""
-    regions_model: str = Field("", title="Compare places", json_schema_extra={"model": "RegionText", "more": True})
+    regions_model: str = Field(
+        "", title="Compare places", json_schema_extra={"model": "RegionText", "more": True, "absent": ""}
+    )
     """The model that compares the place of each object in the picture with the words (RegionCLIP). With a model of
     crops, too, both count (the ensemble of ViLD)."""
 
