@@ -330,6 +330,28 @@ def test_models_are_looked_for_beside_the_window(qtbot: Any, monkeypatch: pytest
     watch.deleteLater()
 
 
+def test_what_changes_back_while_forms_read_it_is_read_again(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    watch_module = "napari_foundseg.widgets.controls.catalogue_watch"
+    there = [("tiny", "hash", "ready")]
+    disk = [there]
+    monkeypatch.setattr(f"{watch_module}._EVERY_MS", 10)
+    monkeypatch.setattr(f"{watch_module}._read_states", lambda: disk[0])
+    watch = CatalogueWatch()
+    shown: list[object] = []
+
+    def read() -> None:
+        # After the first change a form reads a row that is damaged by then, and is mended before the next look.
+        shown.append("damaged" if len(shown) == 1 else disk[0])
+
+    watch.changed.connect(read)
+    qtbot.waitUntil(lambda: shown == [there], timeout=_LONG)
+    disk[0] = [*there, ("mine", "hash", "ready")]
+    qtbot.waitUntil(lambda: shown[1:] == ["damaged", disk[0]], timeout=_LONG)
+    qtbot.wait(100)
+    assert len(shown) == 3
+    watch.deleteLater()
+
+
 @pytest.fixture
 def server() -> Iterator[WebServer]:
     web = WebServer()

@@ -26,6 +26,8 @@ class CatalogueWatch(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._seen: _States | None = None
+        #: Forms may have read something newer than what was seen: they read once more when nothing changes any longer.
+        self._moving = True
         self._asked = False
         self._files = FileThread()
         self._look()
@@ -54,6 +56,10 @@ class CatalogueWatch(QObject):
     def _compare(self, now: _States) -> None:
         if now != self._seen:
             self._seen = now
+            self._moving = True
+            self.changed.emit()
+        elif self._moving:
+            self._moving = False
             self.changed.emit()
 
 
