@@ -50,7 +50,8 @@ class CatalogueWatch(QObject):
         if self._asked and not isinstance(now, Exception):
             if self._seen is None:
                 self._seen = now
-            self._compare(now)
+            else:
+                self._compare(now)
         self._asked = False
 
     def _compare(self, now: _States) -> None:
