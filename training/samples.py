@@ -246,7 +246,8 @@ class Windows(Dataset[Sample]):
     def choose(self, rng: np.random.Generator) -> Picture:
         """Return a synthetic scene or an image, each kind with its share."""
         if rng.random() < self.synthetic:
-            scene = np.load(self.scenes[rng.integers(len(self.scenes))])
+            with np.load(self.scenes[rng.integers(len(self.scenes))]) as file:
+                scene = dict(file)
             return picture(scene["image"], scene["labels"].astype(np.int32), 1, complete=bool(scene["complete"]))
         kinds = list(self.pictures)
         shares = np.array([KIND_SHARES[kind] for kind in kinds])

@@ -15,6 +15,7 @@ from qtpy.QtCore import Qt
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from tests.support import child_environment
 from tests.support import working_day as day
+from tests.support.frozen_arrays import read_arrays
 
 pytestmark = pytest.mark.gui
 
@@ -26,7 +27,7 @@ def test_a_day_of_work_is_exact_and_survives_a_kill(qtbot: Any, viewer: Any, tmp
     child = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=880)
     assert child.returncode == -signal.SIGKILL, child.stderr[-3000:]
     new, refined, parted = day.SHORT_DAY
-    steps = np.load(tmp_path / "steps.npz")["steps"]
+    steps = read_arrays(tmp_path / "steps.npz")["steps"]
     assert len(steps) == new + refined + 2 * parted
 
     image, centres = day.picture()

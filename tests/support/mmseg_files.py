@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.support.frozen_arrays import read_arrays
+
 __all__ = ["FROZEN", "filled", "outputs", "picture", "read", "write", "write_json"]
 
 #: What mmsegmentation's own networks gave: tests/oracles/mmseg_outputs.py wrote it.
@@ -62,7 +64,7 @@ def write(path: Path, shapes: Mapping[str, tuple[int, ...]], **meta: Any) -> Pat
 
 def outputs() -> tuple[dict[str, Any], Mapping[str, Any]]:
     """Return what was frozen: by network its configuration and shapes, and its scores."""
-    return read("networks"), np.load(FROZEN / "scores.npz")
+    return read("networks"), read_arrays(FROZEN / "scores.npz")
 
 
 def read(name: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.support.frozen_arrays import read_arrays
 from tests.support.mmseg_files import filled, picture
 
 __all__ = ["FROZEN", "layouts", "scores", "square", "written"]
@@ -32,7 +33,7 @@ def layouts() -> dict[str, dict[str, tuple[int, ...]]]:
 
 def scores() -> Mapping[str, Any]:
     """Return every second score by network."""
-    found: Mapping[str, Any] = np.load(FROZEN / "scores.npz")
+    found: Mapping[str, Any] = read_arrays(FROZEN / "scores.npz")
     return found
 
 

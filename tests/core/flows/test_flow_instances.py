@@ -14,6 +14,7 @@ from skimage.segmentation import relabel_sequential
 from napari_foundseg.core.flows.flow_fields import flow_errors, flows_of_labels
 from napari_foundseg.core.flows.flow_instances import flow_instances
 from napari_foundseg.core.measuring.comparison import match_objects
+from tests.support.frozen_arrays import read_arrays
 
 _DATA = Path(__file__).parents[2] / "data"
 
@@ -29,7 +30,7 @@ def _truth(name: str) -> NDArray[np.int64]:
 
 @pytest.mark.parametrize("name", ["nuclei", "tissue"])
 def test_flows_and_objects_are_those_of_cellpose(name: str) -> None:
-    frozen = np.load(_DATA / "cellpose" / "objects.npz")
+    frozen = read_arrays(_DATA / "cellpose" / "objects.npz")
     truth = _truth(name)
     assert np.abs(flows_of_labels(truth)[:, ::4, ::4] - frozen[f"{name} flows"]).max() <= 1e-3
     found, _ = flow_instances(_maps(truth))

@@ -24,6 +24,7 @@ from napari_foundseg.models.sam.sam2_frames import Sam2FrameModel
 from napari_foundseg.models.sam.sam2_layout import HIERAS, Hiera
 from napari_foundseg.models.sam.sam2_model import stretched
 from tests.support import tiny_checkpoints
+from tests.support.frozen_arrays import read_arrays
 from tests.support.small_sam2 import (
     BLOCKS,
     EDGETAM_WINDOW,
@@ -216,7 +217,7 @@ def test_the_authors_package_gives_these_numbers(
     save_row(row.model_copy(update={"options": row.options | {"window": WINDOW}}))
     network: Any = fs.load_model(row.name)
     model = Sam2FrameModel(network.network, "small", "small@0")
-    authors = np.load(AUTHORS / "films.npz")
+    authors = read_arrays(AUTHORS / "films.npz")
     cases = {
         "two objects": [(3, 1, POINT), (3, 2, BOX)],
         "correction": [(3, 1, POINT), (5, 1, Prompt(box=(5, 12, 14, 23)))],
@@ -231,7 +232,7 @@ def test_edgetams_own_code_gives_these_numbers(tmp_path: Path) -> None:
     """A published file, of the full size; frozen by `tests/oracles/edgetam_outputs.py`."""
     torch.save({"model": edgetam_tensors()}, tmp_path / "edgetam.pt")
     model = Sam2FrameModel(load_network(tmp_path / "edgetam.pt", "cpu", EDGETAM_WINDOW), "edgetam", "edgetam@0")
-    authors = np.load(AUTHORS / "edgetam.npz")
+    authors = read_arrays(AUTHORS / "edgetam.npz")
     embedding = model.encode(picture(60, 90))
     at = embedding.in_window(np.array([[[30.0, 30.0]]])).float()
     low, iou = model._low_resolution(embedding, at, torch.ones(1, 1, dtype=torch.int), None, None, several=True)

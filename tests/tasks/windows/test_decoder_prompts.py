@@ -17,10 +17,11 @@ from napari_foundseg.core.masks import Mask
 from napari_foundseg.io.samples import sample
 from napari_foundseg.tasks.automatic_settings import PromptsSettings
 from napari_foundseg.tasks.windows.decoder_prompts import kept_masks, prompt_points, prompted_masks
+from tests.support.frozen_arrays import read_arrays
 from tests.support.random_maps import random_discs, random_maps
 
 #: Written by tests/oracles/apg_outputs.py.
-_MICRO_SAM = np.load(Path(__file__).parents[2] / "data" / "apg.npz")
+_MICRO_SAM = read_arrays(Path(__file__).parents[2] / "data" / "apg.npz")
 OWN = {"foreground_threshold": 0.5, "centre_threshold": 0.5, "boundary_threshold": 0.5}
 
 

@@ -23,6 +23,7 @@ from napari_foundseg.models.nets.classes.yolo_seg import build_yolo
 from napari_foundseg.models.protocols.classes import PanopticOptions
 from tests.models.families.instances.test_onnx_network import export
 from tests.support.command_line import import_by_command
+from tests.support.frozen_arrays import read_arrays
 from tests.support.small_yolo import CLASSES, picture, shapes, shapes11, weights
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -99,7 +100,7 @@ TINY_WEIGHTS = {"yolo_seg": _files}
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_the_network_returns_what_ultralytics_returns(version: str) -> None:
-    frozen = np.load(VERSIONS[version][1])
+    frozen = read_arrays(VERSIONS[version][1])
     rows, columns = (4 * n for n in frozen["prototypes"].shape[1:])
     seen = torch.as_tensor(picture()[:rows, :columns].transpose(2, 0, 1)[None].copy()).float() / 255
     with torch.inference_mode():
@@ -109,7 +110,7 @@ def test_the_network_returns_what_ultralytics_returns(version: str) -> None:
 
 
 def test_objects_are_those_of_ultralytics(tmp_path: Path) -> None:
-    frozen = np.load(VERSIONS["YOLOv8"][1])
+    frozen = read_arrays(VERSIONS["YOLOv8"][1])
     import_by_command(store_object(tmp_path / "yolo.pt"), "yolo")
     found = load_model("yolo").instances(picture(), PanopticOptions(threshold=0.75))
     count = len(frozen["scores"])

@@ -26,6 +26,7 @@ from napari_foundseg.models.loading import load_model
 from napari_foundseg.tasks.automatic import TASK, derive
 from napari_foundseg.tasks.automatic_settings import AutomaticInputs, FlowsSettings
 from napari_foundseg.tasks.windows.flow_maps import decode_flows, flow_picture
+from tests.support.frozen_arrays import read_arrays
 from tests.support.small_cellpose import pictures, weights
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -52,7 +53,7 @@ def test_maps_equal_cellposes_own(tmp_path: Path, name: str) -> None:
     picture = case["picture"]
     image = Image(picture, axes="YXC", channels=tuple(range(picture.shape[-1])))
     region = (0, 0, picture.shape[0] - 1, picture.shape[1] - 1)
-    expected = np.load(_DATA / "outputs.npz")[name]
+    expected = read_arrays(_DATA / "outputs.npz")[name]
     found = decode_flows(image, (), region, load_model("small"), case["diameter"], lambda: None)
     scale = np.abs(expected).max()
     # Kept as float16; what the network itself gives is compared below.

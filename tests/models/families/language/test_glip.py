@@ -26,6 +26,7 @@ from napari_foundseg.models.nets.language.glip import Glip, LevelScores
 from napari_foundseg.models.nets.language.glip_boxes import boxes_of_phrases, phrase_scores
 from napari_foundseg.tasks.task_models import tasks_for
 from tests.support import mmseg_files, small_glip
+from tests.support.frozen_arrays import read_arrays
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 TINY_WEIGHTS = {
@@ -45,7 +46,7 @@ def small_sides(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("kind", "layout"), [("fused", "authors"), ("plain", "mmdetection")])
 @pytest.mark.usefixtures("small_sides")
 def test_boxes_and_scores_are_those_of_mmdetection(tmp_path: Path, kind: str, layout: str) -> None:
-    frozen = np.load(small_glip.FROZEN / f"{kind}.npz")
+    frozen = read_arrays(small_glip.FROZEN / f"{kind}.npz")
     row = import_model(small_glip.write(tmp_path / "glip.pth", kind, layout))
     assert tasks_for(row) == ("text",)
     model: Any = load_model(row.name)

@@ -19,6 +19,7 @@ from napari_foundseg.models.nets.features.clip_resnet import build_clip_resnet
 from napari_foundseg.tasks.classes.region_names import joined_probabilities, region_probabilities
 from napari_foundseg.tasks.task_models import tasks_for
 from tests.support import tiny_checkpoints
+from tests.support.frozen_arrays import read_arrays
 from tests.support.small_region_clip import pictures, tokens, weights
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -47,7 +48,7 @@ def _below(name: str) -> dict[str, Any]:
 
 
 def test_pictures_and_texts_are_those_of_open_clip() -> None:
-    frozen = np.load(DATA / "region_clip" / "outputs.npz")
+    frozen = read_arrays(DATA / "region_clip" / "outputs.npz")
     tensors = _below("backbone")
     network = build_clip_resnet({name: tuple(value.shape) for name, value in tensors.items()})
     network.load_state_dict(tensors, strict=False)

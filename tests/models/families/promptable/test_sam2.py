@@ -26,6 +26,7 @@ from napari_foundseg.models.protocols.objects import GridOptions
 from napari_foundseg.models.sam import sam2_layout
 from napari_foundseg.models.sam.sam2_layout import HIERAS, Hiera, origins, own_tensors
 from napari_foundseg.models.sam.sam2_model import stretched
+from tests.support.frozen_arrays import read_arrays
 from tests.support.small_sam2 import (
     BLOCKS,
     GLOBAL,
@@ -155,7 +156,7 @@ def test_the_sizes_in_between_are_told_by_their_blocks(
 def test_pictures_give_the_numbers_of_the_authors_package(published: Path) -> None:
     """Frozen by `tests/oracles/sam2_outputs.py`: points, a box, both, a mask; three masks and one."""
     model = _model_of(published)
-    authors = np.load(AUTHORS / "pictures.npz")
+    authors = read_arrays(AUTHORS / "pictures.npz")
     rgb = picture(60, 90)
     assert_allclose(stretched(rgb, WINDOW)[:, :, ::8, ::8], authors["input"], atol=1e-5)
     embedding = model.encode(rgb)
