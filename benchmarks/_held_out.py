@@ -18,8 +18,6 @@ ROOT = Path(__file__).parents[1]
 
 #: Kinds of nuclei, from ``dsb2018``; the others are from ``general``.
 NUCLEI = ("fluorescence", "histology", "brightfield")
-#: Kinds of which only some objects are labelled: automatic masks cannot be judged on them.
-PARTLY = ("melt pools", "ultrasound")
 
 
 def rows(split: str = "test", *, others: bool = False) -> list[dict[str, str]]:

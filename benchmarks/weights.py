@@ -16,6 +16,7 @@ small                  its mask, 3 pixels too small all around
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -28,13 +29,16 @@ from scipy import ndimage
 from skimage.segmentation import relabel_sequential
 
 import napari_foundseg as fs
-from _held_out import NUCLEI, PARTLY, images
+from _held_out import NUCLEI, ROOT, images
 from accuracy import best_masks, prompts
 from clicks import CLICKS, corrected, whole
 from napari_foundseg.core.masks import Mask, iou
 from napari_foundseg.core.measuring.comparison import match_objects
 from napari_foundseg.models.families.promptable.tiny import TinyModel
 from napari_foundseg.models.nets.tiny.tiny import load_foundseg_tiny
+
+sys.path.insert(0, str(ROOT / "training"))
+from split import PARTLY
 
 CROP = 512
 TOO_SMALL = 3

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,8 @@ from scipy import ndimage as ndi
 from skimage.measure import label as connected
 from torch.utils.data import Dataset
 
+from split import PARTLY, data_folder
+
 ROOT = Path(__file__).resolve().parent
 WINDOW = 256
 K = 1.5
@@ -21,8 +22,6 @@ KIND_SHARES = {
     "fluorescence": 0.40, "histology": 0.22, "brightfield": 0.06, "phase contrast": 0.12, "axons": 0.06,
     "superalloy": 0.05, "powder": 0.02, "melt pools": 0.03, "ultrasound": 0.04,
 }  # fmt: skip
-#: Kinds of which only some objects are labelled: they teach prompts, not what is background.
-PARTLY = ("melt pools", "ultrasound")
 Float = NDArray[np.float32]
 Sample = dict[str, NDArray[np.generic]]
 
@@ -35,11 +34,6 @@ class Picture:
     labels: NDArray[np.int32]
     boxes: NDArray[np.float32]
     complete: bool = True
-
-
-def data_folder() -> Path:
-    """Return the folder of all images."""
-    return Path(os.environ.get("FOUNDSEG_DATA", ROOT.parent.parent / "shared" / "data"))
 
 
 def normalise(image: NDArray[np.generic]) -> NDArray[np.uint8]:

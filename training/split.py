@@ -51,6 +51,9 @@ NAMED = {
     ),
 }
 ULTRASOUND = "usgra_nerve_vessel_ultrasound"
+#: Kinds of which only some objects are labelled: they teach prompts, not what is background, and automatic masks cannot
+#: be judged on them.
+PARTLY = ("melt pools", "ultrasound")
 #: Ultrasound images correlate at least so much where they show one place of one subject.
 ALIKE = 0.75
 
