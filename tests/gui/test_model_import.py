@@ -170,9 +170,8 @@ def test_a_missing_model_can_be_chosen_and_says_where_it_is(
     assert state.openExternalLinks()
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
     assert not engine.jobs
-    assert address in form.messages["model"].text()
-    assert "SAM ViT-B is not on this computer" in form.messages["model"].text()
-    assert "Import…" in form.messages["model"].text()
+    assert "Download SAM ViT-B?" in form.offer.words.text()
+    assert not form.messages["model"].text()
     # The authors' file, once it is imported, is this row.
     torch.save(small_sam().state_dict(), tmp_path / "vit_small.pth")
     name = import_model(tmp_path / "vit_small.pth").name
@@ -192,7 +191,8 @@ def test_the_first_start_is_no_dead_end(qtbot: Any, viewer: Any, engine: Any, ki
     assert form.words.text() == ""
     assert any("StarDist" in action.text() for action in form.model_row.import_button.menu().actions())
     qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
-    assert "is not on this computer: get it at https://" in form.messages["model"].text()
+    assert "not on this computer. Download" in form.offer.words.text()
+    assert not form.messages["model"].text()
     assert not engine.jobs
 
 

@@ -17,10 +17,9 @@ from qtpy.QtWidgets import QApplication, QMessageBox
 
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models import store
-from napari_foundseg.models.catalog import UNVERIFIED, CatalogRow, catalog, row, save_row
+from napari_foundseg.models.catalog import CatalogRow, catalog, row, save_row
 from napari_foundseg.models.choosing.times import DeviceTimes, ModelTimes, recall_times
 from napari_foundseg.models.downloads.places import bytes_here
-from napari_foundseg.models.importing import import_model, remove_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.store import locate
 from napari_foundseg.tasks import TASKS
@@ -32,6 +31,7 @@ from napari_foundseg.widgets.controls.model_choice import GET_MODELS
 from napari_foundseg.widgets.models.models_dock import ModelsWidget
 from napari_foundseg.widgets.prompt.prompt_dock import PromptWidget
 from napari_foundseg.widgets.runs.model_work import model_work
+from tests.support.published_model import publish_small_model
 from tests.support.small_sam import small_sam
 from tests.support.web_server import WebServer, drop_at, refuse, stall_at
 
@@ -298,16 +298,7 @@ def test_nothing_is_cut_at_the_widths_of_docks(qtbot: Any, dock: ModelsWidget, w
 
 def _small_model(tmp_path: Path, server: WebServer) -> bytes:
     """Add a row of a small SAM that is on a server, and return its file."""
-    path = tmp_path / "published.pth"
-    torch.save(small_sam().state_dict(), path)
-    found = import_model(path)
-    remove_model(found.name)
-    content = path.read_bytes()
-    path.unlink()
-    server.files["/small.pth"] = content
-    facts = {"name": "small", "title": "Small SAM", "file": "small.pth", "source": f"{server.url}/small.pth"}
-    facts |= {"weights_licence": "CC-BY-4.0", "stands_for": "", "sha256": UNVERIFIED, "size_mb": len(content) / 1e6}
-    save_row(found.model_copy(update=facts))
+    content = publish_small_model(tmp_path, server)
     catalogue_watch().check()
     return content
 

@@ -107,6 +107,8 @@ class TextWidget(ClassForm):
         if not boxes:
             self.messages["run"].say("The layer has no box: draw one around an object, or press Run again.")
             return
+        if self.offer_download(self.make_masks):
+            return
         self._to_fill = boxes
         try:
             self.run()

@@ -88,7 +88,7 @@ class ClusterWidget(TaskForm):
 
     def input_rows(self) -> list[QWidget]:
         """Return the fit, the slices and the number of clusters."""
-        self.fit = FitPanel(self.chosen_target, self.fail)
+        self.fit = FitPanel(self.chosen_target, self.fail, self.offer_download)
         content = QFormLayout()
         content.setContentsMargins(12, 0, 0, 0)
         content.addRow(self.fit)
@@ -313,6 +313,8 @@ class ClusterWidget(TaskForm):
     # Objects, models and features from clusters.
 
     def _make_objects(self) -> None:
+        if self.offer_download(self._make_objects):
+            return
         self._objects_of = self.clusters.selected or self.clusters.numbers
         self.run()
         self._objects_of = ()
@@ -364,7 +366,8 @@ class ClusterWidget(TaskForm):
         find_inputs: Callable[[ImageOnLayer, tuple[int, ...] | None], dict[str, Any]] = lambda *_: {},
     ) -> None:
         """Run one of `tasks.SIDE_TASKS` on the chosen image; `find_inputs` returns its inputs other than the slice."""
-        self._clear_messages()
+        if self.offer_download(lambda: self._run_side_task(name, use, find_inputs)):
+            return
         task = SIDE_TASKS[name]
         values = self.forms[self.method_name].values()
         try:

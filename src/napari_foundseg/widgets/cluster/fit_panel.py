@@ -50,6 +50,8 @@ class FitPanel(QWidget):
         Returns the form's image, or raises a `FoundsegError`.
     fail : callable
         Shows a `FoundsegError` beside the control that it is about.
+    offer_download : callable
+        Offers to download a model that is missing and to call a function then; returns whether it is missing.
     """
 
     #: A fit has succeeded: the run and its `Segmentation`.
@@ -63,10 +65,16 @@ class FitPanel(QWidget):
     #: A fit has succeeded, failed or been cancelled.
     ended = Signal()
 
-    def __init__(self, find_target: Callable[[], ImageOnLayer], fail: Callable[[FoundsegError], None]) -> None:
+    def __init__(
+        self,
+        find_target: Callable[[], ImageOnLayer],
+        fail: Callable[[FoundsegError], None],
+        offer_download: Callable[[Callable[[], None], str], bool],
+    ) -> None:
         super().__init__()
         self._find_target = find_target
         self._fail = fail
+        self._offer_download = offer_download
         self._folder: str | None = None
         self._busy = False
         self._no_image = ""
@@ -108,7 +116,7 @@ class FitPanel(QWidget):
 
     def start(self) -> None:
         """Start a fit with the values of the controls."""
-        if self.current is not None:
+        if self.current is not None or self._offer_download(self.start, self.backbone.currentText()):
             return
         try:
             target = self._find_target()

@@ -1,7 +1,8 @@
-"""The offer of a form to download the model that it was run with, and to run then."""
+"""The offer of a form to download a model that a run needs, and to run then."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Signal  # type: ignore[attr-defined] # qtpy adds it
@@ -10,7 +11,6 @@ from qtpy.QtWidgets import QPushButton, QVBoxLayout, QWidget
 from napari_foundseg.core.errors import Cancelled, FoundsegError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.downloads.size_text import size_text
-from napari_foundseg.models.store import addresses
 from napari_foundseg.widgets.controls.rows import side_by_side, wrapping_label
 from napari_foundseg.widgets.forms.download_row import DownloadRow
 from napari_foundseg.widgets.runs.model_work import model_work
@@ -19,10 +19,8 @@ __all__ = ["DownloadOffer"]
 
 
 class DownloadOffer(QWidget):
-    """Asks once *Run* was pressed with a model that is not here; hidden otherwise."""
+    """Asks once *Run* was pressed with a model that is not on this computer; hidden otherwise."""
 
-    #: The model is here now, and the user wanted to run with it.
-    ready = Signal()
     #: A FoundsegError of the download.
     failed = Signal(object)
     #: The user wants to see the model in the dock *Models*; its name.
@@ -33,6 +31,7 @@ class DownloadOffer(QWidget):
         #: Name of the model.
         self.name = ""
         self._begun = False
+        self._then: Callable[[], None] = lambda: None
         self.words = wrapping_label("")
         self.words.setAccessibleName("Download of the model")
         self.download_button = QPushButton("Download and run")
@@ -50,16 +49,21 @@ class DownloadOffer(QWidget):
         model_work().ended.connect(self._end)
         self.hide()
 
-    def offer(self, row: CatalogRow) -> None:
-        """Offer the download of a model."""
+    def offer(self, row: CatalogRow, then: Callable[[], None]) -> None:
+        """Offer the download of a model that has an address; `then` is called once it is here.
+
+        A download of it that is under way counts as accepted.
+        """
         self.name = row.name
-        self._begun = False
+        self._then = then
+        under_way = model_work().of(row.name)
+        self._begun = under_way is not None and under_way.kind == "download"
         self.words.setText(
-            f"Download {row.title}? {size_text(row.size_mb)}. Licence of the code: {row.code_licence}; of the weights: "
-            f"{row.weights_licence}." + (" Its authors ask for your consent: see Models." if row.gated else "")
+            f"This run needs a model that is not on this computer. Download {row.title}? {size_text(row.size_mb)}. "
+            f"Licence of the code: {row.code_licence}; of the weights: {row.weights_licence}."
+            + (" Its authors ask for your consent: see Models." if row.gated else "")
         )
         self.download_button.setToolTip(f"Download {size_text(row.size_mb)}, then run.")
-        self.download_button.setVisible(bool(addresses(row)))
         self.progress.show_model(row.name)
         self._refresh(row.name)
         self.show()
@@ -67,6 +71,7 @@ class DownloadOffer(QWidget):
     def withdraw(self) -> None:
         """Hide the question; a download that is under way goes on, and nothing runs after it."""
         self._begun = False
+        self._then = lambda: None
         self.hide()
 
     def _download(self) -> None:
@@ -88,4 +93,4 @@ class DownloadOffer(QWidget):
             return
         self.hide()
         if begun:
-            self.ready.emit()
+            self._then()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
-from napari_foundseg.core.errors import FoundsegError
+from napari_foundseg.core.errors import CheckpointError, FoundsegError
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.catalog import row
-from napari_foundseg.models.store import check_here, locate
+from napari_foundseg.models.store import addresses, check_here
 from napari_foundseg.tasks import Inputs, Settings, Task
 from napari_foundseg.tasks.notes import notes_of, what_was_chosen
 from napari_foundseg.tasks.run_request import RunRequest
@@ -156,16 +156,11 @@ class TaskForm(Dock):
         if self.current is not None and replace is None:
             self.messages["run"].say("A run is under way. Wait for its result or press Cancel first.")
             return
-        self._clear_messages()
-        self.offer.withdraw()
+        if self.offer_download(lambda: self.run(replace)):
+            return
         self.image.wait_for_file()
         self.notes.hide()
-        chosen = row(str(self.model.currentData()))
-        if locate(chosen) is None:
-            self._run_after_download = replace
-            self.offer.offer(chosen)
         try:
-            check_here(chosen)
             target = self.chosen_target()
             request = self.request(target, self.inputs(target))
         except FoundsegError as error:
@@ -221,9 +216,25 @@ class TaskForm(Dock):
         level = self.image.level(target.image, self.coarsest_pixel(target))
         return RunRequest(self.task.name, target.image, inputs, self.settings, str(self.model.currentData()), level)
 
-    def _run_downloaded(self) -> None:
-        """Run with the model that was downloaded for this run."""
-        self.run(self._run_after_download)
+    def offer_download(self, then: Callable[[], None], model: str = "") -> bool:
+        """Return whether a model, by default the chosen one, is missing on this computer.
+
+        Messages are cleared. If it is missing, the form offers to download it, and to call `then` afterwards. Without
+        an address to download from it shows the error.
+        """
+        self._clear_messages()
+        self.offer.withdraw()
+        wanted = row(model or str(self.model.currentData()))
+        try:
+            check_here(wanted)
+        except CheckpointError as error:
+            if not addresses(wanted):
+                self.fail(error)
+                return True
+            self.offer.offer(wanted, then)
+            self.ensureWidgetVisible(self.offer)
+            return True
+        return False
 
     def _show_progress(self, share: float, words: str) -> None:
         self.bar.setValue(round(100 * share))
@@ -263,7 +274,6 @@ class TaskForm(Dock):
         self.model.get_models.connect(lambda: open_models(self.viewer, self.task.name))
         self.offer.more.connect(lambda name: open_models(self.viewer, self.task.name, name))
         self.offer.failed.connect(self._fail_import)
-        self.offer.ready.connect(self._run_downloaded)
         self.method.currentIndexChanged.connect(self._change_method)
         for form in self.forms.values():
             form.changed.connect(self.setting_changed)

@@ -11,6 +11,7 @@ from napari.viewer import Viewer
 from qtpy.QtWidgets import QWidget
 
 from napari_foundseg.core.errors import FoundsegError, PromptError
+from napari_foundseg.core.image import Image
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.core.prompts import Prompt
 from napari_foundseg.core.result import Segmentation
@@ -99,7 +100,7 @@ class PromptWidget(TaskForm):
         self.accept_button = self.acceptance.accept_button
         self.overlap = self.acceptance.overlap
         self.edits = self.acceptance.edits
-        self.encoding = StackEncoding(lambda: (self.chosen_target().image, str(self.model.currentData())))
+        self.encoding = StackEncoding(self._to_encode)
         return [self.candidates, self.acceptance, self.encoding]
 
     def inputs(self, target: ImageOnLayer) -> Inputs:
@@ -340,6 +341,11 @@ class PromptWidget(TaskForm):
         self.run(replace=f"prompt {id(self)}")
         if self.current is None:
             self._frame.draw()
+
+    def _to_encode(self) -> tuple[Image, str] | None:
+        if self.offer_download(self.encoding.start):
+            return None
+        return self.chosen_target().image, str(self.model.currentData())
 
     def _slice_changed(self, _event: Any = None) -> None:
         if self.session is not None and self.viewer.dims.ndim > 2:

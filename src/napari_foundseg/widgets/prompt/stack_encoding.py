@@ -28,10 +28,10 @@ class StackEncoding(QWidget):
     Parameters
     ----------
     chosen : callable
-        Returns the chosen image and the name of the chosen model.
+        Returns the chosen image and the name of the chosen model; None if the model is missing.
     """
 
-    def __init__(self, chosen: Callable[[], tuple[Image, str]]) -> None:
+    def __init__(self, chosen: Callable[[], tuple[Image, str] | None]) -> None:
         super().__init__()
         self._chosen = chosen
         self._image: Image | None = None
@@ -63,6 +63,21 @@ class StackEncoding(QWidget):
         """Whether slices are being encoded."""
         return self._image is not None
 
+    def start(self) -> None:
+        """Encode all slices of the chosen image."""
+        try:
+            chosen = self._chosen()
+        except FoundsegError as error:
+            self._show_text(str(error))
+            return
+        if chosen is None:
+            return
+        self._image, self._model = chosen
+        self._left.extend(self._image.indices())
+        self.bar.setRange(0, len(self._left))
+        self._show_text("")
+        self._encode_next()
+
     def stop(self) -> None:
         """Stop encoding; encoded slices are kept."""
         self._follower.cancel()
@@ -73,17 +88,8 @@ class StackEncoding(QWidget):
     def _toggle_encoding(self) -> None:
         if self.running:
             self.stop()
-            return
-        try:
-            self._image, self._model = self._chosen()
-        except FoundsegError as error:
-            self._image = None
-            self._show_text(str(error))
-            return
-        self._left.extend(self._image.indices())
-        self.bar.setRange(0, len(self._left))
-        self._show_text("")
-        self._encode_next()
+        else:
+            self.start()
 
     def _encode_next(self) -> None:
         if self._image is None:

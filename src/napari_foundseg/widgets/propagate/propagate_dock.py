@@ -129,6 +129,9 @@ class PropagateWidget(TaskForm):
             return
         self._left = []
         self._paused = False
+        # Before a layer is made for the result.
+        if self.offer_download(self.run):
+            return
         try:
             self._check_view()
             target = self.chosen_target()
@@ -136,7 +139,6 @@ class PropagateWidget(TaskForm):
             self.inputs(target)
             self._check_into(target)
         except FoundsegError as error:
-            self._clear_messages()
             self.fail(error)
             return
         labels = self.into.layer or self._new_layer(target)
@@ -274,9 +276,8 @@ class PropagateWidget(TaskForm):
 
     def _recompute(self) -> None:
         """Follow the object as it is now on this slice up to its next marked slices."""
-        self._clear_messages()
         writer = self._writer
-        if writer is None or self._target is None or not self._can_write():
+        if self.offer_download(self._recompute) or writer is None or self._target is None or not self._can_write():
             return
         try:
             self._check_view()
