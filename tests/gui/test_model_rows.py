@@ -84,12 +84,13 @@ def test_nothing_found_adds_no_layer_and_says_why_until_a_threshold_finds_some(
 ) -> None:
     why = "The best candidate scored 0.42; the minimum confidence is 0.5."
     maps = {(): np.zeros((3, 128, 160), np.float16)}
-    full = dataclasses.replace(scene.automatic, maps=maps)
+    provenance = {**scene.automatic.provenance, "fallbacks": []}
+    full = dataclasses.replace(scene.automatic, maps=maps, provenance=provenance)
     none = dataclasses.replace(
         full,
         pixels=np.zeros_like(scene.automatic.labels),
         table=scene.automatic.table.iloc[:0],
-        provenance={**scene.automatic.provenance, "nothing_found": [why]},
+        provenance={**provenance, "nothing_found": [why]},
     )
     engine.answer = lambda _: none
     monkeypatch.setattr("napari_foundseg.widgets.automatic.automatic_dock.derive", lambda *_: full)
@@ -104,3 +105,18 @@ def test_nothing_found_adds_no_layer_and_says_why_until_a_threshold_finds_some(
     qtbot.waitUntil(lambda: "cells masks" in viewer.layers)
     np.testing.assert_array_equal(viewer.layers["cells masks"].data, scene.automatic.labels)
     assert not form.notes.isVisible()
+
+
+def test_all_recorded_fallbacks_are_shown_below_the_result(qtbot: Any, viewer: Any, engine: Any, scene: Any) -> None:
+    recorded = [
+        "there is no GPU here: the CPU was used",
+        "out of memory in decoding points: 8 at once instead of more",
+        "out of memory in encoding: the CPU is used from here on",
+    ]
+    provenance = {**scene.automatic.provenance, "fallbacks": recorded}
+    engine.answer = lambda _: dataclasses.replace(scene.automatic, provenance=provenance)
+    viewer.add_image(scene.image, name="cells")
+    form = _docked(viewer)
+    qtbot.mouseClick(form.run_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(form.notes.isVisible)
+    assert form.notes.text().splitlines()[:3] == [f"{words[0].upper()}{words[1:]}." for words in recorded]

@@ -93,6 +93,11 @@ def test_smoothing_and_uncertain_results_are_said_with_what_would_help() -> None
     assert not len(found) or "Uncertain" in " ".join(notes_of(found.provenance))
 
 
+def test_fallbacks_are_said_once_each_as_sentences() -> None:
+    provenance = {"fallbacks": ["out of memory in encoding: unused memory was freed", "no CUDA.", "no CUDA."]}
+    assert what_was_chosen(provenance) == ["Out of memory in encoding: unused memory was freed.", "No CUDA."]
+
+
 def test_the_point_grid_names_its_best_candidate() -> None:
     found = fs.automatic(sparse()[0][100:300, 100:300], method="grid", points_per_side=6, pred_iou_thresh=1.0)
     assert not len(found)

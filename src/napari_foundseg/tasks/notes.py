@@ -38,7 +38,11 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
-    """Return which channel was used, what was smoothed or sharpened, how slices became objects, and their views."""
+    """Return what was used in place of something else, and what was chosen for the user; a sentence or two each.
+
+    First the fallbacks that the provenance records, such as the CPU for want of a GPU; then the channel, what was
+    smoothed or sharpened, how slices became objects, and their views.
+    """
     colour = provenance.get("image", {}).get("colour")
     used = [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
     smoothing = provenance.get("size", {}).get("smoothing", 0.0)
@@ -47,7 +51,13 @@ def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
     sharpened = f"The image is blurred: the model saw it sharpened (unsharp mask of amount {sharpening:.2g})."
     seen = [*([smoothed] if smoothing else []), *([sharpened] if sharpening else [])]
     seen += _slab_in_words(provenance.get("image", {}))
-    return [*used, *seen, *_slices_in_words(provenance), *_views_in_words(provenance.get("views", ()))]
+    chosen = [*used, *seen, *_slices_in_words(provenance), *_views_in_words(provenance.get("views", ()))]
+    return [*_fallbacks_in_words(provenance.get("fallbacks", ())), *chosen]
+
+
+def _fallbacks_in_words(fallbacks: Sequence[str]) -> list[str]:
+    """Return the recorded fallbacks as sentences, each once."""
+    return [f"{words[:1].upper()}{words[1:].rstrip('.')}." for words in dict.fromkeys(fallbacks)]
 
 
 def _slab_in_words(image: Mapping[str, Any]) -> list[str]:

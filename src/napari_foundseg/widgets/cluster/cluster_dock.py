@@ -189,8 +189,9 @@ class ClusterWidget(TaskForm):
         for part in self._result_part:
             part.show()
         self._enable_buttons()
-        notes = [note for note in segmentation.provenance.get("fallbacks", []) if "clusters" in note]
-        return ". ".join([f"{len(segmentation.classes)} clusters, {seconds:.1f} s", *notes])
+        # Results of fits and side tasks are shown by this method alone.
+        self.show_notes(segmentation.provenance)
+        return f"{len(segmentation.classes)} clusters, {seconds:.1f} s"
 
     def setting_changed(self, name: str) -> None:
         """Cluster again if there is a result already."""
