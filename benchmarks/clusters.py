@@ -1,7 +1,7 @@
 """Clusters without labels: texture mosaics whose truth is exact, held-out nuclei, and how long a fit takes.
 
 No labels are used in any fit; but foundseg-tiny's encoder has seen labels of the training part of split.csv, so for
-nuclei it is no blind network. Nuclei: fitted to images of `train`, scored on `test`: the union of clusters that fits
+nuclei it is not a blind network. Nuclei: fitted to images of `train`, scored on `test`: the union of clusters that fits
 the truth best, image by image, for every method alike.
 
     python benchmarks/clusters.py --only textures layouts

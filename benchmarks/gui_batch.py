@@ -67,7 +67,7 @@ def until(condition: Callable[[], bool], seconds: float = 7200) -> None:
 
 
 def from_the_menu(viewer: Any) -> BatchWidget:
-    """Open the widget as a person does."""
+    """Open the widget as a user does."""
 
     def trigger(menu: Any) -> bool:
         menu.aboutToShow.emit()

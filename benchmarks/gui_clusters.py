@@ -4,7 +4,7 @@
     xvfb-run -a python benchmarks/gui_clusters.py walk [--steps 150] [--pictures FOLDER]
 
 `fit` fits to a stack of 512 x 512 images and prints the largest gap of the window's event loop before, while and after
-it runs. `walk` does what a person does, by clicks: fit, another number of clusters, merge, rename, convert to objects,
+it runs. `walk` does what a user does, by clicks: fit, another number of clusters, merge, rename, convert to objects,
 save, apply to another layer, match, learn from strokes, and in a second session apply what was saved again; with
 pictures in the dark and the light theme.
 """

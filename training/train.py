@@ -79,7 +79,7 @@ def correct(prompts: Prompts, truth: Tensor, masks: Tensor, quality: Tensor) -> 
     target = truth[:, 0] > 0.5
     wrong = ((best > 0) != target).float()
     wrong = torch.where(wrong.sum(dim=(1, 2), keepdim=True) > 0, wrong, target.float() + 1e-6)
-    if torch.rand(()) < 0.5:  # a person clicks in the middle of what is wrong
+    if torch.rand(()) < 0.5:  # the user clicks in the middle of what is wrong
         wrong = wrong * F.avg_pool2d(wrong[:, None], 9, 1, 4)[:, 0] ** 4 + 1e-9
     at = torch.multinomial(wrong.flatten(1), 1).squeeze(1)
     size = best.shape[-1]

@@ -115,5 +115,5 @@ def test_levels_that_shrink_by_one_factor_are_a_pyramid(shapes: list[tuple[int, 
     ],
 )
 def test_a_list_of_other_images_is_refused(shapes: list[tuple[int, ...]]) -> None:
-    with pytest.raises(BadImageError, match="no pyramid"):
+    with pytest.raises(BadImageError, match="not a pyramid"):
         Image(arrays(*shapes))

@@ -137,7 +137,7 @@ def test_classes_and_objects_are_saved_and_asked_about(
     qtbot.waitUntil(lambda: "cells objects" in viewer.layers)
     objects, classes = viewer.layers["cells objects"], viewer.layers["cells classes"]
     assert unsaved_layers(viewer.layers) == [classes, objects]
-    assert form.saving_classes.state.text() == "in no file yet"
+    assert form.saving_classes.state.text() == "not saved yet"
     for row, layer in ((form.saving_classes, classes), (form.saving_objects, objects)):
         path = tmp_path / f"{layer.name}_labels.tif"
         monkeypatch.setattr(QFileDialog, "getSaveFileName", lambda *_, path=path: (str(path), ""))

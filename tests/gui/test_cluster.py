@@ -168,7 +168,7 @@ def test_clusters_and_their_objects_are_saved_and_asked_about(qtbot: Any, viewer
     clusters = viewer.layers["one clusters"]
     assert form.saving.button.isVisible()
     assert form.saving.layer is clusters
-    assert form.saving.state.text() == "in no file yet"
+    assert form.saving.state.text() == "not saved yet"
     assert not form.saving_objects.isVisible()
     click(qtbot, form.objects_button)
     qtbot.waitUntil(form.saving_objects.isVisible, timeout=60_000)

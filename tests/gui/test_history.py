@@ -129,5 +129,5 @@ def test_a_folder_that_cannot_be_written_is_said_loudly(
     qtbot.mouseClick(form.accept_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(form.edits.message.isVisible)
     assert "could not be kept for recovery" in form.edits.message.text()
-    assert form.edits.state.text() == "not kept for recovery, in no file yet"
+    assert form.edits.state.text() == "not kept for recovery, not saved yet"
     assert viewer.layers["foundseg objects"].data.max() == 1

@@ -470,7 +470,7 @@ def test_weights_are_verified_shown_in_their_folder_and_a_part_is_removed(
     qtbot.waitUntil(lambda: dock.table.line("small").state == "ready")
     qtbot.waitUntil(dock.buttons.verify.isEnabled)
     _click(qtbot, dock.buttons.verify)
-    qtbot.waitUntil(lambda: "as it was" in dock.outcome.text())
+    qtbot.waitUntil(lambda: "is unchanged" in dock.outcome.text())
     assert max(map(len, dock.outcome.text().split())) < 20, "nothing that is too long for a narrow dock"
     assert row("small").sha256 in dock.outcome.toolTip()
     _shots(dock, "verified")

@@ -41,7 +41,7 @@ def test_a_network_is_dropped_described_and_run(qtbot: Any, viewer: Any, tmp_pat
     _drop(dock, path)
     qtbot.waitUntil(lambda: bool(dock.findChildren(NetworkDialog)) or bool(dock.import_button.errors), timeout=_LONG)
     assert not dock.import_button.errors
-    assert "taken for granted" in dock.outcome.text()
+    assert "assumed" in dock.outcome.text()
     dialog = dock.findChildren(NetworkDialog)[0]
     assert dialog.facts()["values"] == "scores"
     dialog._controls["classes"].value = "background, dim, bright"

@@ -82,7 +82,7 @@ def test_an_edit_is_kept_for_recovery_and_in_no_file_until_it_is_saved(
     form.choose([1, 2])
     form.merge()
     qtbot.waitUntil(lambda: "kept for recovery" in state.text())
-    assert state.text().endswith(", in no file yet")
+    assert state.text().endswith(", not saved yet")
     asked = answer(monkeypatch, folder / "cells_labels.ome.tif")
     click(qtbot, form.edits.saving.button)
     qtbot.waitUntil(lambda: "saved in cells_labels.ome.tif" in state.text())
@@ -132,7 +132,7 @@ def test_a_result_is_saved_with_its_table_and_says_so(
     assert not form.saving.button.isEnabled()
     click(qtbot, form.run_button)
     qtbot.waitUntil(form.saving.button.isEnabled)
-    assert form.saving.state.text() == "in no file yet"
+    assert form.saving.state.text() == "not saved yet"
     answer(monkeypatch, folder / "cells_labels.tif")
     click(qtbot, form.saving.button)
     qtbot.waitUntil(lambda: "saved in cells_labels.tif" in form.saving.state.text())

@@ -393,7 +393,7 @@ def test_what_is_wrong_with_files_is_said_and_the_open_image_stays(
     assert (folder / "cells2_labels.tif").read_bytes() == b"II*\0"
     (folder / STATE_FILE).write_text("{}")
     go(qtbot, form, form.folder_button)
-    assert "is no worklist" in form.messages["image"].text()
+    assert "is not a worklist" in form.messages["image"].text()
     assert (folder / STATE_FILE).read_text() == "{}"
 
 

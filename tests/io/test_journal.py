@@ -131,7 +131,7 @@ def test_a_journal_can_be_put_aside(tmp_path: Path) -> None:
 def test_a_file_that_is_no_journal_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.journal"
     path.write_bytes(b"something else")
-    with pytest.raises(BadImageError, match="no journal"):
+    with pytest.raises(BadImageError, match="not a foundseg journal"):
         read_journal(path)
     assert kept_journals(tmp_path) == []
 

@@ -440,7 +440,7 @@ def test_a_header_of_another_program_hides_no_journal(tmp_path: Path, values: di
     odd = tmp_path / f"{'a' * 16}-9.journal"
     odd.write_bytes(foreign(json.dumps(header).encode(), square(1).to_bytes()))
     assert [kept.path for kept in kept_journals(tmp_path)] == [journal.path]
-    with pytest.raises(BadImageError, match="no journal"):
+    with pytest.raises(BadImageError, match="not a foundseg journal"):
         read_journal(odd)
 
 
@@ -452,7 +452,7 @@ def test_a_first_record_that_is_no_header_hides_no_journal(tmp_path: Path, recor
     odd = tmp_path / f"{'a' * 16}-9.journal"
     odd.write_bytes(foreign(record, square(1).to_bytes()))
     assert [kept.path for kept in kept_journals(tmp_path)] == [journal.path]
-    with pytest.raises(BadImageError, match="no journal"):
+    with pytest.raises(BadImageError, match="not a foundseg journal"):
         read_journal(odd)
 
 
@@ -467,7 +467,7 @@ def test_a_record_of_another_program_is_named(tmp_path: Path, record: bytes) -> 
     odd = tmp_path / f"{'a' * 16}-9.journal"
     odd.write_bytes(foreign(Header.now("a" * 32, "objects", SHAPE, None).to_json(), square(1).to_bytes(), record))
     kept_journals(tmp_path)
-    with pytest.raises(BadImageError, match="no journal"):
+    with pytest.raises(BadImageError, match="not a foundseg journal"):
         read_journal(odd)
 
 

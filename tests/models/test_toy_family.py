@@ -155,7 +155,7 @@ def test_a_package_that_is_too_old_is_named(weights: Path, register: Any, monkey
 
 def test_a_module_that_is_no_family_is_named(register: Any, weights: Path) -> None:
     register("toy_undeclared", "FAMILY =", "OTHER =")
-    with pytest.raises(TypeError, match="toy_undeclared is no model family: it lacks FAMILY"):
+    with pytest.raises(TypeError, match="toy_undeclared is not a model family: it lacks FAMILY"):
         import_model(weights)
 
 

@@ -124,7 +124,7 @@ def test_bad_examples_are_named() -> None:
         fs.find_similar(image, [])
     example = Example.cut(fs.Image(image), fs.Prompt(mask=truth == 1))
     damaged = {**example.model_dump(), "picture": "no picture"}
-    with pytest.raises(PromptError, match="no PNG"):
+    with pytest.raises(PromptError, match="not a PNG"):
         fs.find_similar(image, damaged)
 
 

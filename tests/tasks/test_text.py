@@ -171,7 +171,7 @@ def test_a_region_of_one_slice() -> None:
         ([f"c{i}" for i in range(256)], "at most 255"),
         ([{"text": "a", "threshold": 2}], "less than or equal to 1"),
         ([{"text": "a", "colour": "red"}], "colour"),
-        ([{"text": "a", "examples": ["nonsense"]}], "no PNG"),
+        ([{"text": "a", "examples": ["nonsense"]}], "not a PNG"),
         (["word " * 30], r"32 tokens; stub takes 20"),
     ],
 )

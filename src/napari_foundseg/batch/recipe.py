@@ -54,7 +54,7 @@ class Sources(Declared):
     """Images, folders of images, patterns such as more/*.tif, or text files (.txt) with a name a line; relative to
     the recipe's folder."""
     recursive: bool = False
-    """Whether folders in the folders are looked into."""
+    """Whether to search subfolders."""
     axes: str | None = None
     """A letter of QTCZYX for every axis; null: what each file says."""
     channels: int | str | tuple[int | str, ...] | None = None

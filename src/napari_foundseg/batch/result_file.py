@@ -182,7 +182,7 @@ def _make_folder(path: Path) -> None:
 def _known(sidecar: Path, outputs: Iterable[Path], *, overwrite: bool) -> dict[str, str]:
     """Return the hashes of an older sidecar whose files are still there and are not replaced.
 
-    Raises an OutputError if the file is no sidecar, or if the record of another result would go without `overwrite`.
+    Raises an OutputError if the file is not a sidecar, or if the record of another result would go without `overwrite`.
     """
     try:
         known = read_sidecar(sidecar)

@@ -224,7 +224,7 @@ def replay(
     file: Annotated[
         Path, typer.Argument(help="Labels file with its JSON beside it, or that JSON.", show_default=False)
     ],
-    image: Annotated[Optional[Path], typer.Option(help="The image, where it is not where it was.")] = None,  # noqa: UP045
+    image: Annotated[Optional[Path], typer.Option(help="Path of the image, if it was moved.")] = None,  # noqa: UP045
     out: Annotated[Optional[Path], typer.Option(help="Labels file to write.")] = None,  # noqa: UP045
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an earlier result that was not edited since.")

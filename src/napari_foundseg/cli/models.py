@@ -14,7 +14,7 @@ from napari_foundseg.core.errors import DownloadError, FoundsegError, SettingsEr
 
 __all__ = ["models_app"]
 
-models_app = typer.Typer(no_args_is_help=True, help="The models there are: list, download, import, verify, remove.")
+models_app = typer.Typer(no_args_is_help=True, help="Manage models: list, download, import, verify, remove.")
 _Name = Annotated[str, typer.Argument(help="Name of the model.", show_default=False)]
 
 
@@ -22,7 +22,7 @@ _Name = Annotated[str, typer.Argument(help="Name of the model.", show_default=Fa
 def list_models(
     markdown: Annotated[bool, typer.Option("--markdown", help="As the table of docs/guide/models.md.")] = False,
 ) -> None:
-    """List the models of the catalogue, and what is here of each."""
+    """List the models of the catalogue, and whether each is installed."""
     from napari_foundseg.models.catalog import catalog, damaged_rows, packaged
     from napari_foundseg.models.downloads.model_state import model_state
     from napari_foundseg.tasks.task_models import tasks_for
@@ -90,7 +90,8 @@ def download_weights(
             new = download(wanted, make_progress(bar, wanted.title))
         except KeyboardInterrupt:
             raise DownloadError(
-                f"The download of {name} was stopped; what is here stays, and the same command goes on there."
+                f"The download of {name} was stopped; the downloaded part is kept, and the same command continues "
+                "from there."
             ) from None
     show_line(printable(f"{name} is here: {model_state(row(name)).path}"))
     if wanted.sha256 == UNVERIFIED:
@@ -107,8 +108,8 @@ def _agrees() -> bool:
 @models_app.command("import")
 def import_weights(
     path: Annotated[str, typer.Argument(help="Weights file, folder, or hf:owner/name.", show_default=False)],
-    name: Annotated[Optional[str], typer.Option(help="What to call the model.", show_default=False)] = None,  # noqa: UP045
-    family: Annotated[Optional[str], typer.Option(help="What to take it for.", show_default=False)] = None,  # noqa: UP045
+    name: Annotated[Optional[str], typer.Option(help="Name for the model.", show_default=False)] = None,  # noqa: UP045
+    family: Annotated[Optional[str], typer.Option(help="Model family to import it as.", show_default=False)] = None,  # noqa: UP045
     facts: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer reads it
         typer.Option(
@@ -120,7 +121,7 @@ def import_weights(
     ] = None,
     run_code: Annotated[
         bool,
-        typer.Option("--run-code", help="Agree that Python of a bioimage.io package runs, with all rights of yours."),
+        typer.Option("--run-code", help="Allow a bioimage.io package to run its Python, with all your permissions."),
     ] = False,
 ) -> None:
     """Make weights or a package of bioimage.io a model. They are inspected, not run, and stay where they are."""
@@ -138,7 +139,7 @@ def _said(facts: list[str]) -> dict[str, str]:
     """Return facts that are given as NAME=VALUE; SettingsError if one is not."""
     for fact in facts:
         if "=" not in fact:
-            raise SettingsError(f"--set {fact!r:.80} is no NAME=VALUE, such as --set classes='background, nucleus'.")
+            raise SettingsError(f"--set {fact!r:.80} is not NAME=VALUE, such as --set classes='background, nucleus'.")
     return {name.strip(): value.strip() for name, _, value in (fact.partition("=") for fact in facts)}
 
 
@@ -170,7 +171,7 @@ def verify_weights(
 @models_app.command("remove")
 def remove_weights(
     name: _Name,
-    part: Annotated[bool, typer.Option("--part", help="Only what is here of an unfinished download.")] = False,
+    part: Annotated[bool, typer.Option("--part", help="Remove only the part of an unfinished download.")] = False,
 ) -> None:
     """Remove a model, and what was downloaded of it. Imported weights stay where they are, and others' files too."""
     from napari_foundseg.models.catalog import row

@@ -57,7 +57,7 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """Return text that any terminal can show: names of files may hold line breaks and what is no letter at all."""
+    """Return text that any terminal can show: names of files may hold line breaks and what is not a letter at all."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

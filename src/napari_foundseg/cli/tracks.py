@@ -44,7 +44,7 @@ def track(
     max_movement: Annotated[
         Optional[float],  # noqa: UP045
         typer.Option(
-            help="How far an object moves from one frame to the next at most, in pixels. Default: found from the film."
+            help="Largest distance an object moves from one frame to the next, in pixels. Default: found from the film."
         ),
     ] = None,
     divisions: Annotated[bool, typer.Option(help="Whether an object may divide into two.")] = True,
@@ -108,7 +108,7 @@ def _known_parents(labels: Path) -> pd.DataFrame | None:
     beside = table_path(labels)
     if not beside.is_file():
         raise SettingsError(
-            f"There is no table {beside} with the parents of the tracks. Without --keep-ids, objects are tracked anew."
+            f"There is no table {beside} with the parents of the tracks. Without --keep-ids, all objects are tracked."
         )
     return pd.read_csv(beside)
 

@@ -95,7 +95,7 @@ class CodeNotAllowedError(CheckpointError):
 
 
 class DownloadError(FoundsegError):
-    """Weights that cannot be downloaded, and why; what is here of them stays, unless the message says otherwise."""
+    """Weights that cannot be downloaded, and why; the downloaded part is kept, unless the message says otherwise."""
 
 
 class OfflineError(DownloadError):
@@ -166,5 +166,5 @@ class WorkerLostError(EngineError):
     """A worker of a batch ended before the work that it had been given."""
 
 
-class Cancelled(FoundsegError):  # noqa: N818 - a cancelled run is no error
+class Cancelled(FoundsegError):  # noqa: N818 - a cancelled run is not an error
     """The user cancelled the run."""

@@ -1,4 +1,4 @@
-"""Work of the engine's process that is no run of a task, such as a download: it goes on beside runs."""
+"""Work of the engine's process that is not a run of a task, such as a download: it goes on beside runs."""
 
 from __future__ import annotations
 

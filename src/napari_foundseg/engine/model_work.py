@@ -40,7 +40,7 @@ def remove(name: str, _context: StageContext) -> str:
 
 
 def remove_part(name: str, _context: StageContext) -> str:
-    """Delete what is here of an unfinished download; return what was deleted, in words."""
+    """Delete the downloaded part of an unfinished download; return what was deleted, in words."""
     return f"The unfinished download is deleted ({bytes_text(upkeep.remove_part(row(name)), None)})."
 
 

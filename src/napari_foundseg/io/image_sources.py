@@ -58,7 +58,7 @@ def read_folder(folder: Path) -> list[Image]:
     Raises
     ------
     BadImageError
-        If it is no folder, holds no images, or one of them cannot be read.
+        If it is not a folder, holds no images, or one of them cannot be read.
     """
     if not folder.is_dir():
         raise BadImageError(folder, "is not a folder; choose one with images")

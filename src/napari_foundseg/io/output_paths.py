@@ -1,4 +1,4 @@
-"""The one rule of what may be written: no input, no file of somebody else, no result that was edited since.
+"""The one rule of what may be written: never an input, a file of somebody else, or a result edited since.
 
 Every write to a name that the user gave passes here, before the run and again before the file is replaced. After a
 Save dialog, which has asked already, only `refuse_inputs` applies. Demo, reports and caches are exempt. What a window

@@ -162,7 +162,7 @@ def _read(path: Path, axes: str | None) -> FileContent:
         return read(path, axes)
     names = listed([row.name for row in files])
     what = name_foreign_file(head.read(64)) or f"it starts with {start!r}"
-    raise BadImageError(path, f"this is no {names} file, whatever its name; {what}")
+    raise BadImageError(path, f"this is not a {names} file, despite its name; {what}")
 
 
 def _reader(rows: Iterable[Format], head: FileHead) -> Callable[[Path, str | None], FileContent] | None:

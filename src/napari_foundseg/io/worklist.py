@@ -251,7 +251,7 @@ def write_record(folder: Path, name: str, record: Record) -> None:
 
 def _no_worklist(path: Path, error: Exception) -> WorklistError:
     return WorklistError(
-        f"{str(path)!r} is no worklist, or is damaged ({error}). It was left unchanged: rename or remove it, or "
+        f"{str(path)!r} is not a worklist, or is damaged ({error}). It was left unchanged: rename or remove it, or "
         "choose another folder for the labels."
     )
 
@@ -271,10 +271,10 @@ def _record(values: Mapping[str, Any]) -> Record:
     if not all(isinstance(text, str) for text in texts) or record.state not in get_args(WorkState):
         raise ValueError(f"{record.state!r} is none of the states {', '.join(get_args(WorkState))}")
     if record.objects is not None and (type(record.objects) is not int or not 0 <= record.objects < _MOST_OBJECTS):
-        raise ValueError(f"{record.objects!r} is no number of objects")
+        raise ValueError(f"{record.objects!r} is not a number of objects")
     if record.labels in ("", ".", "..") or set(record.labels) & set("/\\\0"):
         # The labels file is written later: its name must not lead out of the folder.
-        raise ValueError(f"{record.labels!r} is no name of a file")
+        raise ValueError(f"{record.labels!r} is not a file name")
     return record
 
 

@@ -68,7 +68,7 @@ def note_written(path: Path) -> None:
                 with atomic_write(target) as file:
                     file.writelines(lines[len(lines) // 2 :])
     except OutputError as error:
-        _log.warning("It is not remembered that %s was written: %s", path, error)
+        _log.warning("Could not record that %s was written: %s", path, error)
 
 
 def whose_file(path: Path) -> Literal["ours", "edited", "foreign"]:

@@ -92,7 +92,7 @@ class CatalogRow(Declared):
     citation: str
     """What to cite."""
     assumed: str = ""
-    """Of an imported model: what its weights do not say and was taken for granted, and how to say it otherwise."""
+    """Of an imported model: what its weights do not say and was assumed, and how to change it."""
     classes: tuple[str, ...] = ()
     """Names of the classes it tells apart, by number from 0, where it does; or the name of one of
     `class_sets.CLASS_SETS`."""
@@ -132,7 +132,7 @@ class CatalogRow(Declared):
     @classmethod
     def _listed(cls, value: Any) -> Any:
         if isinstance(value, list | tuple) and len(value) > MOST_CLASSES:
-            raise ValueError(f"there are {len(value)}; {MOST_CLASSES} can be")
+            raise ValueError(f"there are {len(value)}; at most {MOST_CLASSES} are supported")
         return class_set(value) if isinstance(value, str) else value
 
     @property
@@ -248,7 +248,7 @@ def _rows_of(folder: Path, names: list[str]) -> tuple[dict[str, CatalogRow], dic
         except Exception as error:  # noqa: BLE001 - one damaged file must not take the others away
             damaged[str(folder / name)] = " ".join(str(error).split())[:300]
     for path, reason in damaged.items():
-        _log.warning("%s is no row of the catalogue and is left out: %s", path, reason)
+        _log.warning("%s is not a valid row of the catalogue and is left out: %s", path, reason)
     return rows, damaged
 
 

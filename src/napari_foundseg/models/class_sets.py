@@ -143,14 +143,14 @@ _STUFF = (
 def class_set(name: str) -> tuple[str, ...]:
     """Return the classes of a data set by number; ValueError if there is no such set."""
     if name not in CLASS_SETS:
-        raise ValueError(f"{name!r} is no set of classes; choose one of {', '.join(CLASS_SETS)}")
+        raise ValueError(f"{name!r} is not a set of classes; choose one of {', '.join(CLASS_SETS)}")
     return CLASS_SETS[name]
 
 
 def numbered_classes(count: int, first: int = 0) -> tuple[str, ...]:
     """Return names for classes that only have numbers; CheckpointError if weights claim more than labels can hold."""
     if count > MOST_CLASSES:
-        raise CheckpointError(f"The weights tell {count} classes apart; {MOST_CLASSES} can be. They are damaged.")
+        raise CheckpointError(f"The weights are damaged: {count} classes, of which {MOST_CLASSES} are supported.")
     return tuple(f"class {i}" for i in range(first, count))
 
 

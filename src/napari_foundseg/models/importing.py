@@ -128,7 +128,7 @@ def import_model(
     ModelNotFoundError
         If there is no such family.
     SettingsError
-        If the name is taken or is no name, or facts are given that its family does not ask for.
+        If the name is taken or is not a name, or facts are given that its family does not ask for.
     PackageError
         If a package that the model needs is missing or too old.
     OutputError
@@ -142,7 +142,7 @@ def import_model(
     chosen, fields = _recognise(view)
     if facts and family_module(chosen).FAMILY.facts is None:
         raise SettingsError(
-            f"{path} is of {family_title(chosen)}, which says all of itself: leave out {', '.join(facts)}."
+            f"{path} is of {family_title(chosen)}, which needs no further facts: leave out {', '.join(facts)}."
         )
     if where.is_dir() and not holds_network(where) and not view.shapes:
         raise CheckpointError(f"{where} holds no tensor: get its weights again.")
@@ -327,7 +327,7 @@ def _free_name(name: str | None, source: str, path: Path, sha256: str, published
 
     if name is not None:
         if _slug(name) != name:
-            raise SettingsError(f"{name!r} is no name of a model; use letters, digits, '-', '_' and '.'.")
+            raise SettingsError(f"{name!r} is not a valid model name; use letters, digits, '-', '_' and '.'.")
         if not free(name):
             raise SettingsError(f"There is a model {name!r} already; choose another name, or remove it before.")
         return name

@@ -76,7 +76,7 @@ def with_fallbacks(
         free_memory()
         if not freed:
             freed = True
-            fallbacks.note(f"out of memory in {what}: what nothing used was freed")
+            fallbacks.note(f"out of memory in {what}: unused memory was freed")
         elif batch > 1:
             batch //= 2
             fallbacks.note(f"out of memory in {what}: {batch} at once instead of more")

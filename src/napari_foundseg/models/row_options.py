@@ -12,7 +12,7 @@ LARGEST_SIDE = 4096
 
 
 def whole_number(row: CatalogRow, name: str, default: int, *, least: int, most: int = LARGEST_SIDE) -> int:
-    """Return an option of a row; CheckpointError if it is no whole number from `least` to `most`."""
+    """Return an option of a row; CheckpointError if it is not a whole number from `least` to `most`."""
     value = row.options.get(name, default)
     if not isinstance(value, int) or not least <= value <= most:
         raise CheckpointError(

@@ -182,7 +182,7 @@ def hash_of(path: Path) -> str:
         for part in found:
             if not part.is_file():
                 # A pipe would be waited for.
-                raise CheckpointError(f"{part} is not there, or no file: get the weights again.")
+                raise CheckpointError(f"{part} is missing, or is not a file: get the weights again.")
             with part.open("rb") as file:
                 hashes[name_in(path, part)] = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:

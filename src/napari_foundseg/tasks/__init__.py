@@ -84,7 +84,7 @@ TASKS = _Tasks(
         )
     }
 )
-#: Work that the engine runs in the same way but that is no step of a recipe: it makes models, shows their features, or
+#: Work that the engine runs in the same way but that is not a recipe step: it makes models, shows their features, or
 #: encodes images in advance.
 SIDE_TASKS = _Tasks(
     {
@@ -133,7 +133,7 @@ def register_task(task: Task, table: MutableMapping[str, Task] = TASKS) -> Calla
     task : Task
         The task.
     table : mapping
-        `TASKS`, or `SIDE_TASKS` for work that is no step of a recipe.
+        `TASKS`, or `SIDE_TASKS` for work that is not a step of a recipe.
 
     Returns
     -------

@@ -97,8 +97,8 @@ class SphericalSettings(KMeansSettings):
 
     method: Literal["spherical"] = Field("spherical", title="Spherical k-means")  # type: ignore[assignment]
     equal_weight: bool = Field(True, title="Equal weight of clusters", json_schema_extra={"absent": False, **_MORE})
-    """On: when the features are centred, each cluster counts alike, so that one that covers little of the image is
-    found. Off: each pixel counts alike."""
+    """On: when the features are centred, each cluster has equal weight, so that one that covers little of the image is
+    found. Off: each pixel has equal weight."""
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,7 @@ def test_a_page_that_other_readers_miss_is_not_invented(tmp_path: Path) -> None:
     # Entries of known types that name neither width nor length.
     rubbish = struct.pack("<HHHIIHHIII", 2, 305, 4, 1, 7, 306, 4, 1, 7, 0)
     path.write_bytes(good[:-4] + struct.pack("<I", position) + rubbish)
-    with pytest.raises(BadImageError, match="behind its 1 pages are bytes that are no page"):
+    with pytest.raises(BadImageError, match="behind its 1 pages are bytes that are not a page"):
         read_image(path)
 
 
@@ -310,5 +310,5 @@ def test_an_index_of_micro_manager_does_not_fill_the_memory(tmp_path: Path) -> N
     assert np.array_equal(read_image(path).raw(), PIXELS)
     for frames, index in ((10**9, (0, 0, 0, 0)), (1, (0, 0, 4 * 10**9, 0))):
         path.write_bytes(micromanager(frames, index))
-        with pytest.raises(BadImageError, match="planes, more than are read"):
+        with pytest.raises(BadImageError, match="planes, more than are supported"):
             read_image(path)

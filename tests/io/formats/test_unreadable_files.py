@@ -73,7 +73,7 @@ def test_bytes_behind_the_last_page_are_no_truncation(tmp_path: Path, rubbish: b
     path.write_bytes(path.read_bytes() + rubbish)
     assert read_image(path).shape == (2, 16, 24)
     _next_page(path, 1, path.stat().st_size - len(rubbish))
-    with pytest.raises(BadImageError, match="behind its 2 pages are bytes that are no page"):
+    with pytest.raises(BadImageError, match="behind its 2 pages are bytes that are not a page"):
         read_image(path)
 
 

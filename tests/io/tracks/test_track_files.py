@@ -82,7 +82,7 @@ def test_large_ids_are_numbered_anew_with_a_table_beside(film: Film, tmp_path: P
     labels[labels == 3] = 65_536
     parents = {child: {2: 70_000, 3: 65_536}.get(parent, parent) for child, parent in film.parents.items()}
     notes = fs.write_tracks(tmp_path / "RES", labels, parents)
-    assert "numbered anew" in notes[0]
+    assert "renumbered" in notes[0]
     masks, table = read_ctc(tmp_path / "RES")
     check_ctc(masks, table)
     assert np.array_equal(masks > 0, labels > 0)

@@ -65,7 +65,7 @@ def test_a_folder_is_downloaded_without_what_its_model_does_not_need(web: WebSer
 def test_a_stopped_folder_goes_on_in_the_recorded_version(web: WebServer, net: CatalogRow) -> None:
     path = f"/cdn/{NAME}/model.safetensors"
     web.faults[path] = [web_server.drop_at(0.5), *[web_server.drop_at(0)] * 2]
-    with pytest.raises(DownloadError, match="stays"):
+    with pytest.raises(DownloadError, match="is kept"):
         download(net)
     assert model_state(row("net")).part_bytes > 1_500_000
     first, web.repos[NAME].commit = web.repos[NAME].commit, "feed" + "0" * 36
@@ -180,7 +180,7 @@ def test_gated_unknown_and_faulty_hubs_are_told_apart(web: WebServer, net: Catal
     web.repos[NAME].accepted = {"hf_known"}
     assert model_state(download(net)).kind == "ready"
     assert all("authorization" not in headers for path, headers in web.requests if path.startswith("/cdn/"))
-    with pytest.raises(DownloadError, match="is no repository that your token may see"):
+    with pytest.raises(DownloadError, match="is not a repository that your token may see"):
         download(make_row("other", "hf:lab/other"))
     web.api_status = 500
     with pytest.raises(DownloadError, match=r"has a fault or is busy \(HTTP 500\)"):

@@ -50,7 +50,7 @@ def test_a_small_download_is_told_in_kilobytes_from_offer_to_ready(web: WebServe
     assert model_state(small).words == "to download, 35 kB"
     web.faults["/files/small.pth"] = [web_server.drop_at(0.5), *[web_server.drop_at(0)] * 2]
     told: list[str] = []
-    with pytest.raises(DownloadError, match="What is here of it stays"):
+    with pytest.raises(DownloadError, match="The downloaded part is kept"):
         download(small, lambda _share, words: told.append(words))
     assert model_state(small).words == "part: 18 of 35 kB here"
     done = download(small, lambda _share, words: told.append(words))

@@ -106,7 +106,7 @@ def test_a_server_that_drops_every_connection_leaves_a_part_that_the_next_try_co
     web: WebServer, big: CatalogRow
 ) -> None:
     web.faults[FILE] = [web_server.drop_at(0.5), *[web_server.drop_at(0)] * 2]
-    with pytest.raises(DownloadError, match="What is here of it stays"):
+    with pytest.raises(DownloadError, match="The downloaded part is kept"):
         download(big)
     state = model_state(row("big"))
     assert (state.kind, state.part_bytes, state.total_bytes) == ("part", 1_500_000, 3_000_000)

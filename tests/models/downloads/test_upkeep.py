@@ -21,7 +21,7 @@ from tests.support.web_server import WebServer
 
 def test_a_changed_byte_is_found_and_the_model_can_be_had_again(big: CatalogRow) -> None:
     download(big)
-    assert "as it was" in verify(row("big"))
+    assert "is unchanged" in verify(row("big"))
     path = locate(row("big"))
     assert path is not None
     path.write_bytes(CONTENT[:-1] + b"?")
@@ -75,7 +75,7 @@ def test_a_file_that_was_moved_away_is_named(tmp_path: Path) -> None:
     # It is there again where it was put back, and the entry goes where it is not wanted.
     (tmp_path / "gone.pth").write_bytes(CONTENT)
     assert model_state(row("gone")).kind == "ready"
-    assert "gone: nobody had recorded its hash" in verify(row("gone"))
+    assert "gone: its hash was not recorded before" in verify(row("gone"))
     (tmp_path / "gone.pth").rename(tmp_path / "elsewhere.pth")
     assert "removed gone" in remove(row("gone"))
     assert "gone" not in user_rows()

@@ -312,7 +312,7 @@ def test_points_and_a_mask_in_one_frame_make_one_mask(sam2: Sam2FrameModel) -> N
         ([], 0, 5, "no prompt"),
         ([(7, 1, POINT)], 0, 5, "object 1 is in frame 7, outside the frames 0 to 5"),
         ([(2, 1, POINT)], 0, 9, "Frames 0 to 9 of 8"),
-        ([(2, 1, POINT)], 5, 4, "no range"),
+        ([(2, 1, POINT)], 5, 4, "not a range"),
         ([(2, 3, Prompt(points=[(1, 1)], labels=[0]))], 0, 5, "Object 3 has points beside it only"),
     ],
 )

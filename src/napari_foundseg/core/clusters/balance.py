@@ -1,4 +1,4 @@
-"""Clusters of features in which each cluster counts alike, however much of the image it covers.
+"""Clusters of features in which each cluster has equal weight, however much of the image it covers.
 
 Features are centred before their angles are compared. Where one texture covers most of an image, the plain mean lies in
 it, and the angles of its features are noise. The mean of the clusters' means does not depend on what they cover.

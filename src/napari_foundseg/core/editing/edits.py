@@ -129,7 +129,7 @@ def smooth(labels: Labels, label: int, radius: float, spacing: Spacing) -> Piece
     sigma = [radius / s for s in spacing if s is not None]
     for part in _volumes(values, spacing):
         own = part == label
-        # Beyond the array's edge the object goes on as at the edge: an image's border is no outline.
+        # Beyond the array's edge the object goes on as at the edge: an image's border is not an outline.
         rounded = ndimage.gaussian_filter(own.astype(np.float32), sigma, mode="nearest", truncate=4) > 0.5
         if rounded.any():
             part[own & ~rounded] = 0

@@ -7,7 +7,7 @@ The walk passes a waist seldom, since steps are as likely as the object is deep 
 seldom, since they grow less likely with the difference of brightness. A cut is short where nothing else decides.
 
 What a model sees may be given (`Evidence`): steps grow less likely at the borders that it sees, and its scores of the
-parts are added to the logarithm of the walk's shares. What it takes for another part is no start of a click's.
+parts are added to the logarithm of the walk's shares. What it takes for another part is not a start of a click's.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class LinkRule:
     divisions : bool
         Whether tracks divide.
     least_area : float
-        Area below which an object is no daughter.
+        Area below which an object is not a daughter.
     """
 
     reach: float

@@ -18,7 +18,7 @@ __all__ = ["TrackRule", "Tracks", "track_spots"]
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-#: Share of the typical area below which an object is no daughter, where none is given.
+#: Share of the typical area below which an object is not a daughter, where none is given.
 _SPECK = 0.15
 #: Frames over which the size of a track is taken.
 _RECENT = 5

@@ -31,15 +31,15 @@ _HELP = {
     "x": "Centroid along X, in pixels from 0.",
     "perimeter": "Length of the outline, that of holes included (Crofton's formula in four directions, as "
     "scikit-image's perimeter_crofton).",
-    "circularity": "4 π area / perimeter²: 1 for a disc, less for what is longer or rougher; at most 1.",
+    "circularity": "4 π area / perimeter²: 1 for a disc, less for longer or rougher objects; at most 1.",
     "surface": "Area of the surface, that of hollows included (Crofton's formula in thirteen directions).",
-    "sphericity": "Surface of the ball as large divided by the object's: 1 for a ball, less for what is longer or "
-    "rougher; at most 1.",
+    "sphericity": "Surface of the ball of the same volume divided by the object's: 1 for a ball, less for longer or "
+    "rougher objects; at most 1.",
     "solidity": "Number of the object's pixels divided by that of its convex hull: 1 without dents.",
     "major axis": "Longest axis of the ellipse or ellipsoid with the same second moments.",
     "middle axis": "Second axis of the ellipsoid with the same second moments.",
     "minor axis": "Shortest axis of the ellipse or ellipsoid with the same second moments.",
-    "equivalent diameter": "Diameter of the disc or ball as large.",
+    "equivalent diameter": "Diameter of the disc or ball of the same size.",
     "Feret diameter": "Largest distance between two corners of the object's pixels.",
     "mean intensity": "Mean of the image's own values in the object.",
     "min intensity": "Lowest of the image's own values in the object.",

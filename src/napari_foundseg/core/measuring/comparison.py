@@ -62,7 +62,7 @@ class Matching:
         """AP = tp / (tp + fp + fn) at each of `THRESHOLDS`; 1 where there is no object in either.
 
         Above an intersection over union of 0.5 no object has two partners, so nothing has to be assigned. One that is
-        equal to the threshold is no hit, as in the scoring of the Data Science Bowl 2018; StarDist and Cellpose count
+        equal to the threshold is a miss, as in the scoring of the Data Science Bowl 2018; StarDist and Cellpose count
         it (>=).
         """
         hits = (self.iou[:, None] > THRESHOLDS).sum(0)

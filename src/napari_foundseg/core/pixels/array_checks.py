@@ -25,12 +25,12 @@ def is_pyramid(levels: Sequence[Any]) -> bool:
 
 
 def check_levels(levels: Sequence[Any], axes: str, source: str | None) -> None:
-    """Refuse a list of images that is no pyramid."""
+    """Refuse a list of images that is not a pyramid."""
     sides = [(int(level.shape[axes.index("Y")]), int(level.shape[axes.index("X")])) for level in levels]
     if not all(is_next_level(before, after) for before, after in pairwise(sides)):
         raise BadImageError(
             source,
-            f"a list of images of {', '.join(f'{y} by {x}' for y, x in sides)} pixels is no pyramid, in which rows and "
+            f"a list of images of {', '.join(f'{y} by {x}' for y, x in sides)} pixels is not a pyramid, whose rows and "
             "columns shrink by one factor (2, 3, 4 …) from level to level; give the images one by one, or stack equal "
             "ones with numpy.stack",
         )

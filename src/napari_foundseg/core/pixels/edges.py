@@ -36,7 +36,7 @@ def edge_ratio(picture: NDArray[np.floating], mask: NDArray[np.bool_]) -> float:
     values = picture.astype(np.float32, copy=False)
     parts: list[NDArray[Any]] = [ndimage.gaussian_filter(values, _SIGMA, order=order) for order in ((0, 1), (1, 0))]
     gradient = np.hypot(*parts)
-    # The picture's own border is no rim.
+    # The picture's own border is not a rim.
     depth = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1]
     distance = ndimage.distance_transform_edt(~mask)
     rim = mask & (depth <= 1.5)

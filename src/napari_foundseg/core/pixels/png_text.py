@@ -56,4 +56,4 @@ def picture_of(text: str) -> NDArray[np.uint8]:
         with PngImageFile(io.BytesIO(base64.b64decode(text, validate=True))) as picture:
             return np.array(picture.convert("RGB"))
     except (binascii.Error, OSError, SyntaxError, ValueError) as error:
-        raise PromptError(f"An example is no PNG in base 64 ({error}); make it of a picture again.") from error
+        raise PromptError(f"An example is not a PNG in base64 ({error}); make it from the image again.") from error

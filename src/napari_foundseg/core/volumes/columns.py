@@ -1,6 +1,6 @@
 """Parts of one body that a watershed in 3-D has parted at a waist along Z, such as those of a tube.
 
-A waist along Z alone is no border: slices show one round section there. Objects that are side by side show a
+A waist along Z alone is not a border: slices show one round section there. Objects that are side by side show a
 waist in the slices, too.
 """
 

@@ -21,7 +21,7 @@ def read_json(path: Path) -> Any:
     OSError
         If there is no such file, or it cannot be read.
     ValueError
-        If it is no file, too large, or no JSON that `parse_json` takes.
+        If it is not a file, too large, or no JSON that `parse_json` takes.
     """
     size = path.stat().st_size
     if not path.is_file():
@@ -38,7 +38,7 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is no JSON, is nested too deeply, says a field twice, or has a number that is too long.
+        If it is not JSON, is nested too deeply, says a field twice, or has a number that is too long.
     """
     try:
         return json.loads(text, object_pairs_hook=_fields)

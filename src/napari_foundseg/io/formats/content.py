@@ -199,7 +199,7 @@ def check_size(
     if size > max(_LARGE_PART, _LARGE_RATIO * stored):
         raise BadImageError(
             path,
-            f"{claimed} in one piece, of which it holds {format_bytes(stored)}: so much is not unpacked at once; save "
+            f"{claimed} in one piece, of which it holds {format_bytes(stored)}: too much to unpack at once; save "
             "it in tiles, as TIFF or OME-Zarr",
         )
     check_memory(path, shape, itemsize)
@@ -210,7 +210,7 @@ def damaged_error(path: Path, error: Exception) -> BadImageError:
     if isinstance(error, MemoryError):
         return BadImageError(path, "there is not enough free memory for it; close other programs, or cut it into parts")
     reason = str(error) or type(error).__name__
-    return BadImageError(path, f"the file is damaged or of a kind that is not read ({reason}); copy or export it again")
+    return BadImageError(path, f"the file is damaged or of an unsupported kind ({reason}); copy or export it again")
 
 
 def colours_to_text(colours: Mapping[int, Colour]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a file is that is no image of a format that is read, by its first bytes; for messages."""
+"""What a file is that is not an image of a format that is read, by its first bytes; for messages."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ __all__ = ["open_tiff", "tiff_error"]
 _MOST_ENTRIES = 4096
 #: The types of values of entries, and the bytes of each.
 _TYPES = dict(enumerate((1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 2, 8, 8, 8, 8), 1))
-#: The tags without which a page is no image: its width and length.
+#: The tags without which a page is not an image: its width and length.
 _SIZES = {256, 257}
 #: Bytes of tags that a file may claim beyond its own: some programs let pages share a table.
 _SHARED = 1 << 26
@@ -32,13 +32,13 @@ def tiff_error(path: Path, error: Exception) -> BadImageError:
     if "COMPRESSION" in words or "imagecodecs" in words or "codec" in words.lower():
         return BadImageError(
             path,
-            f"it is compressed in a way that is not read here ({words}). A newer decoder may: pip install --upgrade "
+            f"it is compressed in an unsupported way ({words}). A newer decoder may: pip install --upgrade "
             "imagecodecs tifffile; or save it with another compression, such as LZW or ZIP",
         )
     if "subsampling" in words:
         return BadImageError(path, "it holds YCbCr with fewer values of colour, without JPEG; save it as RGB")
     if "data type not supported" in words or "sample formats do not match" in words:
-        return BadImageError(path, f"its values are of a type that is not read ({words}); export it with 8 or 16 bits")
+        return BadImageError(path, f"its values are of an unsupported type ({words}); export it with 8 or 16 bits")
     return damaged_error(path, error)
 
 
@@ -97,7 +97,7 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
     Raises
     ------
     BadImageError
-        If the file is cut, its pages form a loop or lead to what is no page, or their tags claim more than it holds.
+        If the file is cut, its pages form a loop or lead to what is not a page, or their tags claim more than it holds.
     """
     # TIFF: bytes 4 to 8 are the offset of the first page. BigTIFF (version 43): bytes 8 to 16. A page is the number
     # of its entries, the entries (12 or 20 bytes each), and the offset of the next page, 0 at the last.
@@ -121,7 +121,7 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
             cut = len(found) < width * entries
             rows = list(struct.iter_unpack(entry, found[: len(found) // width * width]))
             if visited and not _is_page(rows, entries, cut):
-                words = f"behind its {len(visited)} pages are bytes that are no page (at {position})"
+                words = f"behind its {len(visited)} pages are bytes that are not a page (at {position})"
                 raise BadImageError(path, f"{words}; the pages may be whole: open it in Fiji and save it again")
             if cut:
                 raise _truncated(path, len(visited))
@@ -139,7 +139,7 @@ def _check_chain(path: Path, file: BinaryIO) -> None:
     if len(visited) > max(_MANY_PAGES, size // _PAGE_BYTES):
         raise BadImageError(
             path,
-            f"it holds {len(visited)} pages in {size} bytes: that many small ones are not read; save it again",
+            f"it holds {len(visited)} pages in {size} bytes: that many small ones are not supported; save it again",
         )
 
 

@@ -119,7 +119,7 @@ def _from_resolution(tags: Any) -> tuple[dict[str, float], tuple[str, ...]]:
     per_inch = {round(25400 / size, 1) for size in sizes.values()}
     if len(sizes) < 2 or any(abs(found - default) < 0.6 for found in per_inch for default in _DEFAULTS_PER_INCH):
         found = max(per_inch, default=0.0)
-        words = f"Its resolution of {found:g} per inch is that of a print or screen and is no pixel size."
+        words = f"Its resolution of {found:g} per inch is that of a print or a screen, not a pixel size."
         return {}, (words,) if found > 100 else ()
     return sizes, ()
 

@@ -57,7 +57,7 @@ def tiff_samples(tiff: Any, page: Any, letters: str, shape: tuple[int, ...]) -> 
     count = 1 if axis is None else shape[axis]
     alpha = next((count - len(extra) + i for i, value in enumerate(extra) if value in _ALPHA), None)
     palette = None
-    # ImageJ and OME store intensities with a look-up table to show them; the table is no part of what they are.
+    # ImageJ and OME store intensities with a look-up table to show them; the table is not part of what they are.
     if kind == "palette" and not tiff.is_imagej and not tiff.is_ome and page.colormap is not None:
         palette = _as_bytes(np.asarray(page.colormap).T)
     more: dict[str, Any] = {}

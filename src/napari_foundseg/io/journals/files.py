@@ -185,7 +185,7 @@ def read_journal(path: Path) -> Recovered:
     except (BadImageError, MemoryError):
         raise
     except Exception as error:
-        raise BadImageError(path, f"it is no journal of napari-foundseg, or its beginning is lost ({error})") from error
+        raise BadImageError(path, f"it is not a foundseg journal, or its start is damaged ({error})") from error
     return Recovered(header, labels, {label: facts for label, facts in known.items() if facts})
 
 

@@ -111,7 +111,7 @@ class Header:
         """Read a header; values that a later version has added are left out. A ValueError if it is none."""
         found = parse_json(record.removeprefix(_NOTE))
         if not isinstance(found, dict):
-            raise ValueError("it is no table")  # noqa: TRY004 - handled like other damage
+            raise ValueError("it is not a JSON object")  # noqa: TRY004 - handled like other damage
         known = {part.name for part in fields(cls)}
         values = {name: value for name, value in found.items() if name in known}
         shape = values["shape"]

@@ -118,7 +118,7 @@ def _born(process: int) -> str:
     """Return what tells a process from others that had its id: when it was started; empty where there is none."""
     with suppress(OSError, IndexError):
         # Counted from the start of the computer. A process that has ended, and that nobody asked for its exit code,
-        # is no writer any more.
+        # is not a writer any more.
         state, *fields = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()
         return "" if state in ("Z", "X") else fields[18]
     if Path("/proc/self/stat").exists():

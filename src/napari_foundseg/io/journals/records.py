@@ -74,7 +74,7 @@ class Records(Iterable[bytes]):
     Raises
     ------
     ValueError
-        If it is no journal.
+        If it is not a journal.
     """
 
     def __init__(self, file: BinaryIO) -> None:

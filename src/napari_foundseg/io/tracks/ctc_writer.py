@@ -26,7 +26,7 @@ def ctc_tracks(lineage: Lineage) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return tracks as the format has them: each is in all frames from its first to its last.
 
     A track with gaps is one track for each part, of which the part before is the parent. Ids that do not fit into 16
-    bits are numbered anew.
+    bits are numbered again.
 
     Returns
     -------
@@ -122,7 +122,7 @@ def _in_words(table: NDArray[np.int64], own: NDArray[np.int64], lineage: Lineage
             "part behind is a track of its own, whose parent is the part before."
         )
     if len(table) and int(lineage.ids.max()) > _LARGEST:
-        words.append("The ids do not fit into 16 bits, so the tracks were numbered anew.")
+        words.append("The ids do not fit into 16 bits, so the tracks were renumbered.")
     if words and not np.array_equal(table[:, 0], own):
         words.append(f"{CTC_TABLE} says which number is which track.")
     return " ".join(words)

@@ -40,7 +40,7 @@ class PackageFiles:
         for name in DESCRIPTIONS:
             if self._size(name) is not None:
                 return self.read(name, _MOST_BYTES)
-        raise CheckpointError(f"{self.path} has none of {', '.join(DESCRIPTIONS)}: it is no package of bioimage.io.")
+        raise CheckpointError(f"{self.path} has none of {', '.join(DESCRIPTIONS)}: it is not a bioimage.io package.")
 
     def has(self, name: str) -> bool:
         """Tell whether the package has a file of this name."""

@@ -138,7 +138,7 @@ def read_facts(path: Path) -> ModelFacts:
         raise
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise CheckpointError(
-            f"{path} has a description that says something odd ({type(error).__name__}: {error!s:.200}). Get the "
+            f"{path} has an invalid description ({type(error).__name__}: {error!s:.200}). Get the "
             "package again, or have it checked (bioimageio test)."
         ) from error
 
@@ -149,10 +149,10 @@ def _read(path: Path) -> dict[str, Any]:
         content = _plain(yaml.safe_load(text))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise CheckpointError(
-            f"{path} has a description that is no YAML: {' '.join(str(error).split())[:200]}. Get the package again."
+            f"{path} has a description that is not YAML: {' '.join(str(error).split())[:200]}. Get the package again."
         ) from error
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} has a description without entries. Get the package again.")
+        raise CheckpointError(f"{path} has an empty description. Get the package again.")
     return content
 
 
@@ -335,7 +335,7 @@ def _source(value: Any) -> str:
     if isinstance(value, Mapping):
         return _source(value["source"])
     if not isinstance(value, str):
-        raise TypeError(f"{value!r:.60} is no name of a file")
+        raise TypeError(f"{value!r:.60} is not a file name")
     return value
 
 

@@ -67,7 +67,7 @@ def check_code(facts: ModelFacts, *, run_code: bool) -> None:
 
 
 def check_script(facts: ModelFacts) -> None:
-    """Raise CheckpointError if a file is no TorchScript; nothing of it is run."""
+    """Raise CheckpointError if a file is not TorchScript; nothing of it is run."""
     content = PackageFiles(facts.path).checked(facts.weights.file, facts.weights.sha256)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -76,7 +76,7 @@ def check_script(facts: ModelFacts) -> None:
         raise CheckpointError(f"{facts.weights.file!r:.100} of {facts.path} is damaged ({error}).") from error
     if not any("/code/" in name for name in names):
         raise CheckpointError(
-            f"{facts.weights.file!r:.100} of {facts.path} is no TorchScript, as the package says. Get it again."
+            f"{facts.weights.file!r:.100} of {facts.path} is not TorchScript, as the package claims. Get it again."
         )
 
 
@@ -151,7 +151,7 @@ def _network(facts: ModelFacts, files: PackageFiles) -> nn.Module:
     except Exception as error:
         raise CheckpointError(f"{code.called} of {facts.path} made no network: {_last_line(error)}") from error
     if not isinstance(network, nn.Module):
-        raise CheckpointError(f"{code.called} of {facts.path} made a {type(network).__name__}, no network of torch.")
+        raise CheckpointError(f"{code.called} of {facts.path} made a {type(network).__name__}, not a torch.nn.Module.")
     tensors = _tensors(facts, files)
     try:
         network.load_state_dict(tensors)

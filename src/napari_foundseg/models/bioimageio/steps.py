@@ -32,7 +32,7 @@ class Step:
 def as_number(value: Any) -> float:
     """Return a number; YAML reads 1e-06 as a text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise TypeError(f"{value!r:.40} is no number")
+        raise TypeError(f"{value!r:.40} is not a number")
     return float(value)
 
 

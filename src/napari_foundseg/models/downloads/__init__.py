@@ -1,1 +1,1 @@
-"""Downloads of weights: the transfer, what is here of a model, and its check and removal. Without torch."""
+"""Downloads of weights: the transfer, the state of a model, and its check and removal. Without torch."""

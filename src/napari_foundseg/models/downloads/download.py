@@ -154,7 +154,7 @@ class _Run:
                     check_access(repository, error)
             raise
         except Cancelled:
-            raise Cancelled(f"The download of {self._row.name} was stopped; what is here stays.") from None
+            raise Cancelled(f"The download of {self._row.name} was stopped; the downloaded part is kept.") from None
 
     def _look(self) -> bool:
         # It is asked for while nothing arrives, too: then the last position is told.

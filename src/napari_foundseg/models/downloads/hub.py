@@ -215,7 +215,7 @@ def _fault(error: Exception, name: str, token: str | None) -> str:
         return "The hub does not know the token that is kept here; give another: napari-foundseg models login"
     if isinstance(error, RepositoryNotFoundError):
         seen_by = "your token" if token else "everybody"
-        return f"{hub_page(name)} is no repository that {seen_by} may see: it was moved, deleted or made private."
+        return f"{hub_page(name)} is not a repository that {seen_by} may see: it was moved, deleted or made private."
     if status is not None:
         return f"{endpoint()} has a fault or is busy (HTTP {status}); try again later."
     if "timed out" in str(error).lower() or "timeout" in type(error).__name__.lower():

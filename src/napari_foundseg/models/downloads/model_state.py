@@ -1,4 +1,4 @@
-"""What is here of a model's weights, and what can be done with them: for tables, lists and choices of models."""
+"""The state of a model's weights, and what can be done with them: for tables, lists and choices of models."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ StateKind = Literal["built in", "ready", "part", "to download", "gated", "gone",
 
 @dataclass(frozen=True)
 class ModelState:
-    """What is here of a model's weights.
+    """The state of a model's weights.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def model_state(row: CatalogRow, *, quick: bool = False) -> ModelState:
         plan = read_plan(row)
         total = (plan.size if plan else None) or int(row.size_mb * 1e6) or None
         here = f"{bytes_text(part, total)} here"
-        words = f"An unfinished download: {here}. Download goes on there."
+        words = f"An unfinished download: {here}. Download continues from there."
         return ModelState("part", f"part: {here}", f"{words} {problem}".strip(), None, part, total, problem,
                           removal=f"The unfinished download is deleted: {download_folder(row)}.",
                           deletes=True)  # fmt: skip

@@ -173,7 +173,7 @@ def _fetch(file: PlannedFile, part: _Part, by: Transfer) -> PlannedFile:
             furthest = max(furthest, part.position)
             if tries >= len(WAITS):
                 raise DownloadError(
-                    f"{file.name} is not complete: {error} What is here of it stays; Download goes on there."
+                    f"{file.name} is not complete: {error} The downloaded part is kept; Download continues from there."
                 ) from error
             whole = False
             _wait(WAITS[tries], by.cancelled)

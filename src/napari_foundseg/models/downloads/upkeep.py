@@ -59,8 +59,8 @@ def verify(
     found = combined_hash(hashes, single=not path.is_dir())
     check_hash(row, path, found)
     if row.sha256 == UNVERIFIED:
-        return f"{row.name}: nobody had recorded its hash; from now on it is sha256 {found}"
-    return f"{row.name} is as it was: sha256 {found}"
+        return f"{row.name}: its hash was not recorded before; from now on it is sha256 {found}"
+    return f"{row.name} is unchanged: sha256 {found}"
 
 
 def remove(row: CatalogRow) -> str:

@@ -155,7 +155,7 @@ class Request:
         try:
             asked = urllib.request.Request(url, headers={"User-Agent": "napari-foundseg", **headers})
         except ValueError as error:
-            raise DownloadError(f"{url!r} is no address: {error}.") from error
+            raise DownloadError(f"{url!r} is not a valid address: {error}.") from error
         if token:
             asked.add_unredirected_header("Authorization", f"Bearer {token}")
         opener = urllib.request.build_opener(_Redirects(), urllib.request.HTTPSHandler(context=certificates()))
@@ -237,7 +237,7 @@ def untrusted_text(what: str) -> str:
 
 def _silent(url: str, seconds: float) -> DownloadError:
     return DownloadError(
-        f"{_host(url)} sent nothing for {seconds:g} seconds. What is here of the download stays; try again later, or "
+        f"{_host(url)} sent nothing for {seconds:g} seconds. The downloaded part is kept; try again later, or "
         "set FOUNDSEG_TIMEOUT to more seconds."
     )
 
@@ -258,7 +258,7 @@ def _named(error: Exception, url: str, seconds: float) -> Exception:
             f"{_host(url)} is not found: there is no connection to the internet, or a proxy is needed (HTTPS_PROXY)."
         )
     if isinstance(reason, ConnectionRefusedError):
-        return DownloadError(f"{_host(url)} does not take connections; try again later, or check HTTPS_PROXY.")
+        return DownloadError(f"{_host(url)} refuses connections; try again later, or check HTTPS_PROXY.")
     if isinstance(reason, http.client.HTTPException | ConnectionError | ssl.SSLError | EOFError):
         return DroppedError(f"The connection to {_host(url)} was lost ({reason or type(reason).__name__}).")
     return DownloadError(f"{url} cannot be fetched: {reason or type(reason).__name__}.")
@@ -273,11 +273,11 @@ def _refusal(error: urllib.error.HTTPError, url: str) -> DownloadError:
     if status in (429, 500, 502, 503, 504):
         return DroppedError(f"{_host(url)} is busy or has a fault (HTTP {status}); try again later.")
     what = {
-        401: "asks who you are",
-        403: "does not give it to you",
+        401: "requires a login",
+        403: "denies you access",
         404: "has no such file; it was moved or deleted",
         407: "cannot be reached, since the proxy asks for a password (HTTPS_PROXY=http://user:password@host:port)",
-        410: "has no such file any more",
+        410: "no longer has this file",
         416: "does not send the rest",
     }.get(status, "redirects to an address that is not secure" if status // 100 == 3 else "refuses")
     return HttpStatusError(f"{_host(url)} {what} (HTTP {status}): {url}", status, error.headers)

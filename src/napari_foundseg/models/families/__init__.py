@@ -47,7 +47,7 @@ def family_module(name: str) -> FamilyModule:
     module = import_module(modules[name])
     missing = [part for part in ("FAMILY", "load", "recognise") if part not in vars(module)]
     if missing:
-        raise TypeError(f"{modules[name]} is no model family: it lacks {', '.join(missing)}.")
+        raise TypeError(f"{modules[name]} is not a model family: it lacks {', '.join(missing)}.")
     return cast("FamilyModule", module)
 
 

@@ -65,7 +65,7 @@ class BoundedUnpickler(pickle._Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name."""
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of weights")
+        raise pickle.UnpicklingError(f"{module}.{name} does not belong in a file of weights")
 
     def get_extension(self, code: int) -> None:
         """Refuse a name by its number in a table of this process."""

@@ -61,7 +61,7 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
 def read_config(path: Path) -> dict[str, Any]:
     """Read what a folder of weights, or the header of a safetensors file, says of itself.
 
-    Raises CheckpointError if that is no JSON.
+    Raises CheckpointError if that is not JSON.
     """
     if not path.is_dir():
         return dict(read_header(path)[1]) if is_safetensors(path) else {}
@@ -111,7 +111,7 @@ def describe(path: Path) -> str:
         return "is a ZIP archive without weights: unpack it" if zipfile.is_zipfile(path) else CUT_SHORT
     if head[:1] == b"\x80" or _is_safetensors_name(path):
         return "is damaged or cut short: get it again"
-    return "is no weights file that is known (.safetensors, .pth, .pt, .ckpt, .bin, .pkl)"
+    return "is not a known kind of weights file (.safetensors, .pth, .pt, .ckpt, .bin, .pkl)"
 
 
 _OTHERS = {b"\x89PNG": "a picture (PNG)", b"\xff\xd8\xff": "a picture (JPEG)", b"II*\0": "a TIFF image",

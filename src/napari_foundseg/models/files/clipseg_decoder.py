@@ -156,12 +156,12 @@ def _clip_parts(place: Path) -> tuple[dict[str, Any], Mapping[str, Any]]:
             "projection_dim": config.projection_dim,
         }, tensors
     if not is_safetensors(place):
-        raise CheckpointError(f"{place} is no folder of transformers and no .safetensors file of CLIP. Choose one.")
+        raise CheckpointError(f"{place} is neither a transformers folder nor a .safetensors file of CLIP. Choose one.")
     tensors = read_tensors(place)
     try:
         return _from_shapes({name: tuple(value.shape) for name, value in tensors.items()}), tensors
     except (KeyError, IndexError, ValueError) as error:
-        raise CheckpointError(f"{place} is no CLIP in the layout of transformers: it lacks {error}.") from error
+        raise CheckpointError(f"{place} is not a CLIP in the layout of transformers: it lacks {error}.") from error
 
 
 def _from_shapes(shapes: Shapes) -> dict[str, Any]:

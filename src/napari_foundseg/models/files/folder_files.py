@@ -20,7 +20,7 @@ __all__ = ["check_folder", "network_config", "read_json"]
 
 #: Other whole numbers of a config are smaller.
 _LARGEST = 2**31
-#: Keys that make transformers run what is no part of it.
+#: Keys that make transformers run what is not part of it.
 _CODE = {"auto_map": "code of its own", "custom_pipelines": "code of its own", "kernel_config": "kernels from the hub",
          "use_kernels": "kernels from the hub"}  # fmt: skip
 _IMPLEMENTATION = re.compile(r"_*(attn|attention|experts)_implementation(_internal|_autoset)?")
@@ -60,14 +60,14 @@ def check_folder(path: Path) -> None:
 def network_config(path: Path, tensors: int) -> dict[str, Any]:
     """Return ``config.json`` without what only asks for other numbers or implementations.
 
-    Raises CheckpointError if it is no table, names what `check_folder` refuses, or more layers than there are
+    Raises CheckpointError if it is not a table, names what `check_folder` refuses, or more layers than there are
     `tensors`.
     """
     check_folder(path)
     file = path / "config.json"
     config = read_json(file)
     if not isinstance(config, dict):
-        raise CheckpointError(f"{file} is no table of settings. Get the folder again.")
+        raise CheckpointError(f"{file} is not a JSON object of settings. Get the folder again.")
     config = _without_facts_of_timm(config)
     for key, value, _ in _entries(file, config):
         _check_setting(file, key, value, tensors)
@@ -100,7 +100,7 @@ def _check_entry(file: Path, key: str, value: Any) -> None:
         )
     if key == "quantization_config" and value:
         raise CheckpointError(
-            f"{file} says that the weights are packed ({key}), which is not read. Get the model as float32 or float16."
+            f"{file} says that the weights are packed ({key}), which is not supported. Get it as float32 or float16."
         )
 
 

@@ -81,9 +81,9 @@ class _Type:
             found = np.dtype(str(self.text))
             ordered = found if self.order in ("|", "=") else found.newbyteorder(self.order)
         except (TypeError, ValueError) as error:
-            raise pickle.UnpicklingError(f"{self.text!r} is no type of numbers") from error
+            raise pickle.UnpicklingError(f"{self.text!r} is not a numeric dtype") from error
         if ordered.kind not in "biuf":
-            raise pickle.UnpicklingError(f"an array of {self.text!r} is no array of numbers")
+            raise pickle.UnpicklingError(f"an array of {self.text!r} is not an array of numbers")
         return ordered
 
 
@@ -167,5 +167,5 @@ class _Reader(BoundedUnpickler):
     def find_class(self, module: str, name: str) -> Any:
         found = _ALLOWED.get((module, name))
         if found is None:
-            raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
+            raise pickle.UnpicklingError(f"{module}.{name} does not belong in an array")
         return found

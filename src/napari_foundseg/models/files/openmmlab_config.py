@@ -13,7 +13,7 @@ _LONGEST = 400_000
 
 
 def read_config_text(text: Any) -> dict[str, Any]:
-    """Return the values that a text assigns, by name; what is no literal is left out. Nothing of it is run."""
+    """Return the values that a text assigns, by name; what is not a literal is left out. Nothing of it is run."""
     if not isinstance(text, str) or len(text) > _LONGEST:
         return {}
     try:

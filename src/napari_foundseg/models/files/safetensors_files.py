@@ -49,7 +49,7 @@ def read_header(path: Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]
         header = json.loads(text)
         metadata = header.pop("__metadata__", None) or {}
         places = sorted(_checked(name, facts) for name, facts in header.items())
-        "".join((*metadata, *metadata.values()))  # a TypeError if one is no text
+        "".join((*metadata, *metadata.values()))  # a TypeError if one is not text
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise CheckpointError(
             f"{path} is damaged: its header cannot be read ({error!s:.200}); get it again."

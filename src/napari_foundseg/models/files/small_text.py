@@ -11,7 +11,7 @@ _MOST_BYTES = 16_000_000
 
 
 def read_small_text(path: Path) -> str:
-    """Return the text of a file; ValueError if it is no file (a pipe, say), or has more than 16 MB."""
+    """Return the text of a file; ValueError if it is not a file (a pipe, say), or has more than 16 MB."""
     if not path.is_file() or path.stat().st_size > _MOST_BYTES:
-        raise ValueError(f"it is no file of up to {_MOST_BYTES / 1e6:.0f} MB")
+        raise ValueError(f"expected a file of up to {_MOST_BYTES / 1e6:.0f} MB")
     return path.read_text(encoding="utf-8")

@@ -132,7 +132,7 @@ def read_weights(tensors: Mapping[str, torch.Tensor], config: Mapping[str, Any],
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     check_network_size(Path(FORMAT), lambda: SegmentationHead(inputs, dim), shapes)
     if len(config["classes"]) > MOST_CLASSES:
-        raise ValueError(f"it has {len(config['classes'])} clusters; {MOST_CLASSES} can be")
+        raise ValueError(f"it has {len(config['classes'])} clusters; at most {MOST_CLASSES} are supported")
     head = SegmentationHead(inputs, dim)
     head.load_state_dict({k.removeprefix("head."): v for k, v in tensors.items() if k.startswith("head.")})
     clusters = Clusters(

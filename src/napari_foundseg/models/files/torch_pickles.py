@@ -130,7 +130,7 @@ class _Module(Table):
 def read_torch_tensors(path: Path, inert: Callable[[str], bool]) -> dict[str, torch.Tensor]:
     """Return the tensors of a file by name, as views of it.
 
-    Raises pickle.UnpicklingError if it is no file of weights, or not what it says; `inert` tells of which top-level
+    Raises pickle.UnpicklingError if it is not a file of weights, or not what it says; `inert` tells of which top-level
     packages objects are left empty.
     """
     with path.open("rb") as file:
@@ -269,8 +269,12 @@ def _bytes(memory: mmap.mmap, entry: zipfile.ZipInfo) -> bytes:
 
 def _old(memory: mmap.mmap, inert: Callable[[str], bool]) -> tuple[_Reader, Any, dict[str, tuple[int, int]]]:
     """Read a file as torch wrote them before: pickles one after another, then the numbers."""
-    if memory[: len(TORCH_START)] != TORCH_START:
-        raise pickle.UnpicklingError("it is no file of torch")
+    start = memory[: len(TORCH_START)]
+    if start != TORCH_START:
+        raise pickle.UnpicklingError(
+            "expected a file that torch.save wrote, which is a ZIP archive or begins with the bytes "
+            f"{TORCH_START[:6].hex(' ')}; got one that begins with {start[:6].hex(' ')}"
+        )
     reader = _Reader(memory, inert)
     parts = []
     for _ in range(5):

@@ -44,16 +44,16 @@ def class_names(config: Mapping[str, Any]) -> tuple[str, ...]:
     try:
         names = {int(number): str(name) for number, name in labels.items()}
     except (TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"id2label of config.json is no table of numbers and names: {labels!r:.80}") from error
+        raise CheckpointError(f"id2label of config.json does not map numbers to names: {labels!r:.80}") from error
     if not names:
         count = config.get("num_labels", 2)
         count = count if isinstance(count, int) else 2
         if not 1 <= count <= MOST_CLASSES:
-            raise CheckpointError(f"config.json has {count} classes (num_labels); 1 to {MOST_CLASSES} can be.")
+            raise CheckpointError(f"config.json has {count} classes (num_labels); 1 to {MOST_CLASSES} are supported.")
         names = dict.fromkeys(range(count), "")
     if min(names) < 0 or max(names) > MOST_CLASSES:
         raise CheckpointError(
-            f"id2label of config.json has the numbers {min(names)} to {max(names)}; 0 to {MOST_CLASSES} can be."
+            f"id2label of config.json has the numbers {min(names)} to {max(names)}; 0 to {MOST_CLASSES} are supported."
         )
     return tuple(names.get(i) or f"class {i}" for i in range(max(names) + 1))
 
@@ -73,7 +73,7 @@ def named(path: Path, what: str) -> Iterator[None]:
         yield
     except (CheckpointError, MemoryError, KeyboardInterrupt, GeneratorExit):
         raise
-    except BaseException as error:  # a panic of the tokenizers' library is no Exception
+    except BaseException as error:  # a panic of the tokenizers' library is not an Exception
         text = " ".join(str(error).split())
         raise CheckpointError(f"{what} of {path} cannot be loaded: {text[:300]}") from error
     finally:

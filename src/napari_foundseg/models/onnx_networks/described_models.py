@@ -199,7 +199,7 @@ def _size_words(port: PictureInput, description: MapDescription) -> str:
 
 
 def _assumed(description: MapDescription, classes: tuple[str, ...], said: Any) -> str:
-    """Return what was taken for granted, empty if the user has said all of it."""
+    """Return what was assumed, empty if the user has said all of it."""
     facts = {
         "output": f"output: {description.output}",
         "values": f"values of the output: {description.values}",
@@ -214,7 +214,7 @@ def _assumed(description: MapDescription, classes: tuple[str, ...], said: Any) -
     if not guessed_facts:
         return ""
     return (
-        f"The file does not say all of it, so it was taken for granted: {'; '.join(guessed_facts)}. Say it otherwise "
+        f"The file does not say all of it, so it was assumed: {'; '.join(guessed_facts)}. Change it "
         "by Describe… in Models, or --set of models import"
     )
 

@@ -32,7 +32,7 @@ class MapDescription(Declared):
     micro-sam's decoder. Flows: as Cellpose."""
     classes: str = ""
     """Names of the classes in their order, separated by commas, such as: background, nucleus, debris. A first one
-    called background is no class of the result."""
+    called background is not a class of the result."""
     values: Literal["probabilities", "scores"] = Field("probabilities", title="Values of the output")
     """Probabilities: 0 to 1. Scores: before a sigmoid or softmax, which is then applied (logits)."""
     contrast: Expected = "percentile"
@@ -88,7 +88,7 @@ _DESCRIPTIONS: Final[dict[str, type[MapDescription]]] = {
 
 
 def description_of(row: CatalogRow) -> MapDescription | None:
-    """Return what a row says of its network; None if it is no network that is described."""
+    """Return what a row says of its network; None if it is not a network that is described."""
     kind = _DESCRIPTIONS.get(row.family)
     if kind is None:
         return None

@@ -125,7 +125,7 @@ def _inferred(path: Path, model: ModelProto) -> ModelProto:
         if prod(length or 1 for length in port.shape) > _MOST_NUMBERS:
             raise CheckpointError(
                 f"{path} computes {port.name!r:.60} of {' x '.join(str(n) for n in port.shape)!s:.80} numbers, more "
-                "than memory holds. It is damaged, or no network of pictures."
+                "than memory holds. It is damaged, or not a network for images."
             )
     return inferred
 

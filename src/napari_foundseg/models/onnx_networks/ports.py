@@ -100,7 +100,7 @@ def map_count(graph_input: PictureInput, port: Port) -> int | None:
 
 
 def stated_facts(path: Path, graph: Graph) -> dict[str, Any]:
-    """Return what a file says of itself, as JSON in the metadata ``foundseg``; CheckpointError if it is no JSON."""
+    """Return what a file says of itself, as JSON in the metadata ``foundseg``; CheckpointError if it is not JSON."""
     text = graph.metadata.get(METADATA, "{}")
     try:
         facts = json.loads(text)
@@ -108,7 +108,7 @@ def stated_facts(path: Path, graph: Graph) -> dict[str, Any]:
         facts = error
     if not isinstance(facts, dict):
         raise CheckpointError(
-            f"{path} has the metadata {METADATA!r} = {text!r:.80}, which is no JSON of facts such as "
+            f"{path} has the metadata {METADATA!r} = {text!r:.80}, which is not a JSON object of facts such as "
             '{"output": "object"}. Correct or remove it.'
         )
     return facts

@@ -36,7 +36,7 @@ def merged_prompts(prompts: Sequence[FramePrompt], first: int, last: int, count:
         If there are none, one is outside the frames, or an object is shown by nothing but points beside it.
     """
     if not 0 <= first <= last < count:
-        raise PromptError(f"Frames {first} to {last} of {count} (0 to {count - 1}) are no range of frames.")
+        raise PromptError(f"Frames {first} to {last} of {count} (0 to {count - 1}) are not a range of frames.")
     if not prompts:
         raise PromptError("There is no prompt: show an object in a frame by a point, a box or a mask.")
     grouped: dict[int, dict[int, list[Prompt]]] = {}

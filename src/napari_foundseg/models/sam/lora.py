@@ -49,7 +49,7 @@ def lora_settings(folder: Path) -> dict[str, Any]:
     """
     config = read_json(folder / ADAPTER_CONFIG)
     if not isinstance(config, dict):
-        raise _refused(folder, f"has an {ADAPTER_CONFIG} that is no table of settings")
+        raise _refused(folder, f"has an {ADAPTER_CONFIG} that is not a JSON object of settings")
     kind = config.get("peft_type", "LORA")
     if kind != "LORA":
         raise _refused(folder, f"is an adapter of another kind, {kind!s:.40}")
@@ -64,7 +64,7 @@ def lora_settings(folder: Path) -> dict[str, Any]:
     alphas = config.get("alpha_pattern") or {}
     ranks = config.get("rank_pattern") or {}
     if not isinstance(alphas, dict) or not isinstance(ranks, dict):
-        raise _refused(folder, "has patterns of ranks that are no tables")
+        raise _refused(folder, "has patterns of ranks that are not JSON objects")
     # Patterns are regular expressions; those of names alone cannot take for ever.
     if odd := [name for name in (*alphas, *ranks) if not re.fullmatch(r"[\w.]+", str(name))]:
         raise _refused(folder, f"names modules by the pattern {odd[0]!r:.60}, and not by their names")
@@ -157,7 +157,7 @@ def _sorted(path: Path, adapter: Mapping[str, Any]) -> tuple[dict[str, tuple[str
             whole[name] = ours
     for module, parts in halves.items():
         if _own_name(module) is None:
-            raise _refused(path, f"changes {module:.100}, which is no module of SAM")
+            raise _refused(path, f"changes {module:.100}, which is not a module of SAM")
         if len(parts) != 2:
             raise _refused(
                 path, f"is incomplete: {module:.100} has {', '.join(f'lora_{part}' for part in parts)} alone"

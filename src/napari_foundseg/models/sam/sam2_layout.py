@@ -189,7 +189,7 @@ def shape_of(origin: Origin, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int
 
 
 def tensor_of(origin: Origin, tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Return a tensor of transformers, in float32 where it is no count."""
+    """Return a tensor of transformers, in float32 where it is not a count."""
     import torch
 
     parts = [tensors[name] for name in origin.names]

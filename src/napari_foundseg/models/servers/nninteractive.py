@@ -196,9 +196,9 @@ def _checked(server: Server | None) -> Server:
     except ValueError:
         host = None
     if not host:
-        raise SettingsError(f"Server: {address!r} is no address; write it like http://localhost:1527.")
+        raise SettingsError(f"Server: {address!r} is not a valid address; write it like http://localhost:1527.")
     if (why := offline_switch()) and host not in ("localhost", "127.0.0.1", "::1"):
-        raise OfflineError(f"{address} is not asked: {why}. A server on this computer can be used all the same.")
+        raise OfflineError(f"{address} is not contacted: {why}. A server on this computer can be used all the same.")
     return Server(address.rstrip("/"), server.timeout)
 
 
@@ -265,7 +265,9 @@ def _named(error: BaseException, server: Server, doing: str) -> BaseException:
     if isinstance(error, httpx.HTTPStatusError):
         return ServerError(_refusal(error.response, where, doing))
     if isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol):
-        return SettingsError(f"Server: {where!r} is no address ({error}); write it like http://localhost:1527.")
+        return SettingsError(
+            f"Server: {where!r} is not a valid address ({error}); write it like http://localhost:1527."
+        )
     if isinstance(error, httpx.HTTPError | OSError):
         return ServerError(
             f"The connection to {where} was lost ({doing}; {type(error).__name__}: {error!s:.200}). Objects that were "
@@ -275,7 +277,7 @@ def _named(error: BaseException, server: Server, doing: str) -> BaseException:
         error, ValueError | TypeError | LookupError | AttributeError | RuntimeError | MemoryError | struct.error
     ):
         return ServerError(
-            f"{where} answered what nnInteractive's client cannot read ({doing}; {type(error).__name__}: "
+            f"{where} sent an answer that nnInteractive's client cannot read ({doing}; {type(error).__name__}: "
             f"{error!s:.200}). It is another program, or of another version than the client here "
             f"({installed_version(_CLIENT)})."
         )
@@ -285,7 +287,7 @@ def _named(error: BaseException, server: Server, doing: str) -> BaseException:
 def _refusal(response: Any, where: str, doing: str) -> str:
     code = response.status_code
     if code in (401, 403):
-        return f"{where} wants another key ({code}): set the variable NN_INTERACTIVE_API_KEY to it, then start again."
+        return f"{where} requires another key ({code}): set the variable NN_INTERACTIVE_API_KEY to it, then restart."
     if code == 404:
         return (
             f"{where} does not know {response.url.path} (404): it is another program, or an older nninteractive-server "

@@ -70,7 +70,7 @@ class BoxSettings(ClassStackSettings):
     """Together: the model is given as many phrases at once as it takes, in their order, which is quicker; some models
     then let one phrase change what is found of another. One by one: each phrase on its own."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
-    """On: the model also sees tiles at full resolution, which finds small objects and takes its time for each tile.
+    """On: the model also sees tiles at full resolution, which finds small objects and takes longer with each tile.
     Off: it sees the whole image once, shrunk."""
     masks: bool = Field(True, title="Make masks", json_schema_extra={"elsewhere": True})
     """Off: only the boxes are found (`provenance["boxes"]`), to be changed and given back as the input boxes."""

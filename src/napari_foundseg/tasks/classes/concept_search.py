@@ -59,7 +59,7 @@ class ConceptSettings(ClassStackSettings):
     output: Literal["objects", "classes"] = Field("objects", title="Result", json_schema_extra={"elsewhere": True})
     """What the label image holds: objects or classes. The window shows both."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra=_MORE)
-    """On: the model also sees tiles at full resolution, which finds small objects and takes its time for each tile.
+    """On: the model also sees tiles at full resolution, which finds small objects and takes longer with each tile.
     Off: it sees the whole image once, shrunk."""
 
 

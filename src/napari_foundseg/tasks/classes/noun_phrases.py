@@ -126,7 +126,7 @@ def _check(caption: str, words: Sequence[str]) -> None:
         raise PromptError(f"Phrases can be found in English captions only, and {other[:30]!r} is none. {_BY_COMMAS}")
     if (foreign := _FOREIGN.intersection(words)) and not (_ARTICLES | _BREAKS | {"of"}).intersection(words):
         raise PromptError(
-            f"Phrases can be found in English captions only, and {min(foreign)!r} is no English word. {_BY_COMMAS}"
+            f"Phrases can be found in English captions only, and {min(foreign)!r} is not an English word. {_BY_COMMAS}"
         )
 
 

@@ -41,14 +41,14 @@ def free_name(name: str | None) -> str:
     Raises
     ------
     SettingsError
-        If it is no name, or another kind of model has it.
+        If it is not a name, or another kind of model has it.
     """
     there = catalog()
     if name is None:
         wanted = (f"stego-{i}" for i in range(1, 10_000))
         return next(n for n in wanted if n not in there and not (models_folder() / n).exists())
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"{name!r} is no name of a model; use letters, digits, '-', '_' and '.'.")
+        raise SettingsError(f"{name!r} is not a valid model name; use letters, digits, '-', '_' and '.'.")
     if name in there and models_folder() / there[name].file != models_folder() / name:
         raise SettingsError(f"There is another model {name!r}; choose another name.")
     if name not in there and (models_folder() / name).exists():

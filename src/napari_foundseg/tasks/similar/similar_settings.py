@@ -63,7 +63,7 @@ class ExemplarSettings(StackSettings):
     words: str = ""
     """A noun phrase for what the examples show, such as: red blood cell. May be empty."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})
-    """On: the model also sees tiles at full resolution, which finds small objects and takes its time for each tile.
+    """On: the model also sees tiles at full resolution, which finds small objects and takes longer with each tile.
     Off: it sees the whole image once, shrunk."""
 
 
@@ -79,5 +79,5 @@ class GuidedSettings(StackSettings):
     mask_model: str = Field("", title="Outline with", json_schema_extra={"model": "Promptable", "more": True})
     """The promptable model that outlines the object in each box. None: foundseg-tiny."""
     tile: bool = Field(True, title="Full resolution (tiles)", json_schema_extra={"more": True})
-    """On: the model also sees tiles at full resolution, which finds small objects and takes its time for each tile.
+    """On: the model also sees tiles at full resolution, which finds small objects and takes longer with each tile.
     Off: it sees the whole image once, shrunk."""

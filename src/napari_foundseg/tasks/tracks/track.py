@@ -31,7 +31,7 @@ class TrackSettings(Settings):
 
     method: Literal["overlap and distance"] = "overlap and distance"
     max_movement: float | None = Field(None, gt=0, title="Maximum movement", json_schema_extra={"unit": "pixels"})
-    """How far an object moves from one frame to the next at most. Without, it is found from the film, and said."""
+    """Largest distance an object moves from one frame to the next. Empty: found from the film, and shown."""
     divisions: bool = True
     """Whether an object may divide into two, whose parent it then is."""
     max_gap: int = Field(1, ge=0, le=10, title="Maximum gap", json_schema_extra={"unit": "frames"})

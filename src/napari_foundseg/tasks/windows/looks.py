@@ -27,7 +27,7 @@ SURE = 0.75
 SURE_OF_LARGE = 0.8
 #: IoU from which on two looks show the same object.
 SAME = 0.3
-#: Predicted IoU by which a larger object must be trusted more than a part of it that is no doubtful one.
+#: Predicted IoU by which a larger object must be trusted more than a part of it that is not a doubtful one.
 JUMP = 0.1
 #: Predicted IoU from which on the picture is not shrunk below the window to see the same object better.
 CLEAR = 0.88

@@ -110,7 +110,7 @@ def _kept(masks: list[Mask], options: GeneratorOptions) -> list[Mask]:
 
 
 def _is_cut(crop: tuple[int, int, int, int], mask: Mask, shape: tuple[int, ...]) -> bool:
-    """Tell whether a mask ends near an edge of its crop that is no edge of the picture."""
+    """Tell whether a mask ends near an edge of its crop that is not an edge of the picture."""
     y0, x0, y1, x1 = mask.box
     left, top = crop[:2]
     box = np.array([x0 + left, y0 + top, x1 + left, y1 + top], float)

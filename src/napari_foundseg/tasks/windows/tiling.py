@@ -171,7 +171,7 @@ def surrounding(extent: tuple[float, float, float, float], shape: tuple[int, int
 
 
 def touches(box: Box, window: Box, shape: tuple[int, int]) -> bool:
-    """Tell whether a mask reaches a side of its window that is no edge of the picture.
+    """Tell whether a mask reaches a side of its window that is not an edge of the picture.
 
     Parameters
     ----------

@@ -125,7 +125,7 @@ class AutomaticWidget(TaskForm):
             labels.events.labels_update.connect(self._mark_edited)
 
     def _add_layer(self, target: ImageOnLayer, found: Segmentation) -> Labels:
-        """Add the objects as a new layer, which is in no file yet."""
+        """Add the objects as a new layer, which is not saved yet."""
         labels = add_labels(self.viewer, target, found, f"{target.name} {self.layer_word}")
         keep_result(labels, target.image)
         self._show_tracks(labels, found)

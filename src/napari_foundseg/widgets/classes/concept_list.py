@@ -210,7 +210,7 @@ class ConceptList(QWidget):
             row.use_threshold(value)
 
     def replace(self, texts: list[str]) -> None:
-        """Show other concepts in place of those that are there; the colours begin anew."""
+        """Show other concepts in place of those that are there; the colours begin again."""
         for row in list(self.rows):
             self.rows.remove(row)
             row.hide()

@@ -47,11 +47,11 @@ class ClusterList(QWidget):
         self.list.itemChanged.connect(self._item_changed)
         self.list.itemSelectionChanged.connect(self._enable_buttons)
         self.merge = self._make_button(
-            "Merge", "Make one cluster of those that are selected.", lambda: self._emit_edit("merge")
+            "Merge", "Merge the selected clusters into one.", lambda: self._emit_edit("merge")
         )
-        self.split = self._make_button("Split", "Part the selected cluster in two.", lambda: self._emit_edit("split"))
+        self.split = self._make_button("Split", "Split the selected cluster in two.", lambda: self._emit_edit("split"))
         self.colour = self._make_button("Colour…", "Choose the selected cluster's colour.", self._choose_colour)
-        self.undo = self._make_button("Undo", "Take the last change back.", self.undone.emit)
+        self.undo = self._make_button("Undo", "Undo the last change.", self.undone.emit)
         grid = QGridLayout()
         grid.setSpacing(3)
         for i, button in enumerate((self.merge, self.split, self.colour, self.undo)):

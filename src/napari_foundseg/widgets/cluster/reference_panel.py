@@ -52,7 +52,7 @@ class ReferencePanel(QWidget):
         self.match_button.clicked.connect(self.match_asked)
         self.learn_button = QPushButton("Learn")
         self.learn_button.setToolTip(
-            "Learn the classes of these labels from the model's features (linear probe). One stroke a class will do."
+            "Learn the classes of these labels from the model's features (linear probe). One stroke a class is enough."
         )
         self.learn_button.clicked.connect(self.learn_asked)
         self.words = wrapping_label("")

@@ -19,7 +19,7 @@ _States = list[tuple[str, str, str]]
 
 
 class CatalogueWatch(QObject):
-    """Looks every two seconds, in a background thread, whether the catalogue or what is here of it has changed."""
+    """Looks every two seconds, in a background thread, whether the catalogue or the installed weights have changed."""
 
     changed = Signal()
 

@@ -1,4 +1,4 @@
-"""Results that are in no file yet are kept for recovery, as a form changes them and as the user edits them."""
+"""Results that are not saved yet are kept for recovery, as a form changes them and as the user edits them."""
 
 from __future__ import annotations
 

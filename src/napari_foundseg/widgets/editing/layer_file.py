@@ -97,7 +97,7 @@ class LayerFile(QObject):
         self.changed.emit()
 
     def note_result(self, image: Image | None) -> None:
-        """Note that the labels are a new result of an image, in no file yet."""
+        """Note that the labels are a new result of an image, not saved yet."""
         untouched = self.untouched or not self._work
         self.image = image
         self.note_work()
@@ -159,7 +159,7 @@ class LayerFile(QObject):
         return self._work and not self._in_file()
 
     def in_words(self) -> str:
-        """Return where the labels are, such as ``kept for recovery 15:26, in no file yet``."""
+        """Return where the labels are, such as ``kept for recovery 15:26, not saved yet``."""
         path = self.path
         saved = "" if path is None or self._saved_at is None else f"saved in {path.name} {_clock(self._saved_at)}"
         if self._in_file():
@@ -167,9 +167,9 @@ class LayerFile(QObject):
         if not self._work:
             return ""
         if path is None:
-            file = "in no file yet"
+            file = "not saved yet"
         elif not image_exists(path):
-            file = f"in no file any more ({path.name} is gone)"
+            file = f"no longer in a file ({path.name} is gone)"
         else:
             file = f"changed since {saved}" if saved else f"not saved in {path.name} yet"
         if self._failed:

@@ -165,7 +165,7 @@ class RecoveryRow(QWidget):
         self.list.clear()
         for kept in found:
             item = QListWidgetItem(_in_words(kept))
-            item.setToolTip(kept.header.source or "The image was in no file.")
+            item.setToolTip(kept.header.source or "The image was not in a file.")
             self.list.addItem(item)
             item.setSelected(not kept.discarded)
         self.list.setVisible(len(found) > 1 or (self._everything and bool(found)))
@@ -181,7 +181,7 @@ class RecoveryRow(QWidget):
 
     def _question(self) -> str:
         if self._everything:
-            return "Labels that are in no file, latest first:" if self._found else "There is nothing to recover."
+            return "Unsaved labels, latest first:" if self._found else "There is nothing to recover."
         if len(self._found) == 1:
             return f"Unsaved work was found: {_in_words(self._found[0])}. Recover it?"
         return f"Unsaved work of {len(self._found)} layers was found; all are chosen. Recover them?"
@@ -251,7 +251,7 @@ class RecoveryRow(QWidget):
         chosen = [kept for kept in self._chosen() if not kept.discarded]
         if len(chosen) > 1:
             question = (
-                f"Discard the unsaved work of {len(chosen)} layers? It is in no file. {_PLACE} has it for two weeks."
+                f"Discard the unsaved work of {len(chosen)} layers? It is not saved. {_PLACE} has it for two weeks."
             )
             if QMessageBox.question(self, "Discard", question) != QMessageBox.StandardButton.Yes:
                 return

@@ -157,7 +157,7 @@ def _ask(parent: QWidget | None, runs: Sequence[str], layers: Sequence[Labels]) 
     save: Any = None
     if layers:
         lines.append(f"In no file: {_listed(layer.name for layer in layers)}.")
-        box.setInformativeText("What is not saved is given up: it is not offered for recovery.")
+        box.setInformativeText("Unsaved changes are discarded: they are not offered for recovery.")
         save = box.addButton("Save…", QMessageBox.ButtonRole.AcceptRole)
         box.addButton("Don't save", QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(save)

@@ -37,7 +37,7 @@ class DownloadOffer(QWidget):
         self.download_button = QPushButton("Download and run")
         self.download_button.clicked.connect(self._download)
         self.more_button = QPushButton("More in Models…")
-        self.more_button.setToolTip("Open Models with this model, and all that can be done with it.")
+        self.more_button.setToolTip("Open Models with this model chosen.")
         self.more_button.clicked.connect(lambda: self.more.emit(self.name))
         self.buttons = side_by_side(self.download_button, self.more_button)
         self.progress = DownloadRow()

@@ -26,7 +26,7 @@ class DownloadRow(QWidget):
         self.words.setAccessibleName("What is done with the model")
         self.pause_button = QPushButton("Pause")
         self.pause_button.setToolTip(
-            "Stop the download and keep what is here; Resume goes on there, also after a restart."
+            "Stop the download and keep the downloaded part; Resume continues from there, also after a restart."
         )
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.clicked.connect(self._cancel)
@@ -60,7 +60,7 @@ class DownloadRow(QWidget):
         download = now.kind == "download"
         self.pause_button.setVisible(download)
         self.cancel_button.setToolTip(
-            "Stop the download and delete what is here of it." if download else "Stop; nothing is changed."
+            "Stop the download and delete the downloaded part." if download else "Stop; nothing is changed."
         )
         for button in (self.pause_button, self.cancel_button):
             set_usable(button, _STOPPING if now.stopping else "")

@@ -35,7 +35,7 @@ def find_input_files(viewer: Viewer | None, but: str | None = None) -> list[Path
 
 
 def save_labels_layer(path: str, data: Any, attributes: Mapping[str, Any]) -> list[str]:
-    """Write a Labels layer as `write_layer` does, but over no file of another layer: npe2's writer.
+    """Write a Labels layer as `write_layer` does, but never over the file of another layer: npe2's writer.
 
     Raises
     ------

@@ -43,7 +43,7 @@ class ModelDetails(QLabel):
             return
         row = line.row
         facts = [f"<b>{escape(row.title)}</b> ({escape(row.name)})"]
-        facts.append(escape(row.good_for or f"Nobody has said what it is good for. It takes: {row.input}."))
+        facts.append(escape(row.good_for or f"What it is good for is not recorded. It takes: {row.input}."))
         trained = ", ".join(MODALITIES.get(name, name).lower() for name in row.modalities)
         facts.append(f"For: {escape(', '.join(self._titles[name] for name in line.tasks) or 'no form')}.")
         if trained:
@@ -51,7 +51,7 @@ class ModelDetails(QLabel):
         facts.append(f"{size_text(row.size_mb)}. {_licences(row)}")
         if (base := base_of(row)) is not None:
             facts.append(
-                f"Its base {escape(base.title)} ({escape(base.name)}), whose terms hold too: {_licences(base)}"
+                f"Its base {escape(base.title)} ({escape(base.name)}), whose terms apply too: {_licences(base)}"
             )
         facts.append(f"{escape(line.help)}")
         colour = theme_colour(theme, "text")

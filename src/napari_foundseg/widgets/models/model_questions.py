@@ -48,7 +48,7 @@ class ModelQuestions(Fold):
         self.list.setItemDelegate(WrappedItems(self.list))
         self.list.setSpacing(2)
         self.list.setMinimumHeight(190)
-        self.list.setToolTip("The best first, with what speaks for each and what is to be known before its use.")
+        self.list.setToolTip("The best first, with reasons for each and what to know before using it.")
         self.use_button = QPushButton("Use this")
         self.use_button.setToolTip("Open the form of its task with this model chosen.")
         form = QFormLayout()

@@ -84,7 +84,7 @@ class ModelsWidget(Dock):
     def unfinished(self) -> str:
         """Return how many downloads are under way."""
         count = len(model_work().names("download"))
-        return f"Models: {count} download{'s' * (count > 1)} under way; what is here stays" if count else ""
+        return f"Models: {count} download{'s' * (count > 1)} under way; the downloaded part is kept" if count else ""
 
     def stop_work(self) -> None:
         """Pause all downloads; their parts stay."""
@@ -126,7 +126,7 @@ class ModelsWidget(Dock):
         event.acceptProposedAction()
         self.import_button.start(paths)
         if not paths:
-            self.messages["import"].say("That is a link, no file. Download its file, then drop that here.")
+            self.messages["import"].say("That is a link, not a file. Download the file, then drop it here.")
 
     # Building.
 
@@ -329,7 +329,8 @@ class ModelsWidget(Dock):
 
     def _words_of_end(self, name: str, kind: str, outcome: Any) -> str:
         if isinstance(outcome, Cancelled):
-            return "Paused: what is here stays, and Resume goes on there." if kind == "download" else "Cancelled."
+            paused = "Paused: the downloaded part is kept, and Resume continues from there."
+            return paused if kind == "download" else "Cancelled."
         if isinstance(outcome, FoundsegError):
             return str(outcome)
         if kind == "time":

@@ -40,7 +40,7 @@ class NetworkDialog(QDialog):
             form.addRow(label, control.native)
             self._controls[field] = control
         words = QLabel(
-            "Its file does not say all that its values mean. What is shown was read from it or taken for granted: "
+            "Its file does not say everything about its values. What is shown was read from it or assumed: "
             "correct what is different, as it was when the network was trained."
         )
         words.setWordWrap(True)

@@ -101,7 +101,7 @@ class ModelWork(QObject):
             self.changed.emit(name)
 
     def discard(self, name: str) -> None:
-        """Stop a download and delete what is here of it."""
+        """Stop a download and delete the downloaded part."""
         if name in self._works:
             self._under_way[name] = replace(self._under_way[name], discard=True)
             self.stop(name)

@@ -235,7 +235,7 @@ class TrackWidget(Dock):
         self.cancel_button.setEnabled(bool(busy))
         self.bar.setVisible(bool(busy))
         tracked = layer is not None and is_tracked(layer)
-        untracked = "" if tracked else "The ids of this layer are no tracks yet: press Track first."
+        untracked = "" if tracked else "The ids of this layer are not tracks yet: press Track first."
         set_usable(self.update_button, busy or why_not or untracked)
         set_usable(self.export.button, busy or why_not or untracked)
 

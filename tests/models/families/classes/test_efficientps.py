@@ -394,7 +394,7 @@ def test_facts_that_cannot_be_are_named(tmp_path: Path, facts: dict[str, Any], w
 def test_other_versions_and_files_without_facts_are_named(tmp_path: Path) -> None:
     path = write_weights(tmp_path)[0]
     for metadata, words in (
-        ({"format": "foundseg-efficientps", "version": "2"}, "is of version '2'; 1 is read"),
+        ({"format": "foundseg-efficientps", "version": "2"}, "has version '2'; version 1 is supported"),
         ({"format": "foundseg-efficientps", "version": "1"}, "lacks facts"),
     ):
         save_file(load_file(path), path, metadata=metadata)

@@ -205,7 +205,7 @@ def changed(name: str, change: dict[str, Any]) -> OrderedDict[str, torch.Tensor]
         ("fcn", {"backbone.layer3.1.conv2.weight": None}, {}, "has besides"),
         ("segformer", {"backbone.layers.1.1.1.norm2.weight": None}, {}, "lacks"),
         ("fcn", {}, {"dataset_meta": {"classes": ["one", "two"]}}, "names 2 classes"),
-        ("fcn", {}, {"dataset_meta": {"classes": [1, 2, 3, 4]}}, "no list of names"),
+        ("fcn", {}, {"dataset_meta": {"classes": [1, 2, 3, 4]}}, "not a list of names"),
         ("fcn", {"decode_head.conv_seg.weight": None, "bbox_head.fc.weight": (4, 4)}, {}, "another task"),
     ],
 )

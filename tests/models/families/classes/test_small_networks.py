@@ -138,7 +138,7 @@ def test_the_net_of_the_brain_normalises_each_slice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("transunet", {"transformer.embeddings.position_embeddings": (1, 37, 64)}, "no square"),
+        ("transunet", {"transformer.embeddings.position_embeddings": (1, 37, 64)}, "not form a square"),
         ("segnet", {"encoder_conv_00.0.weight": (8, 4, 3, 3)}, "4 channels"),
         ("unet_brain", {"encoder1.enc1conv1.weight": (8, 2, 3, 3)}, "2 channels"),
         ("unet_brain", {"conv.bias": (5,)}, "another shape"),

@@ -336,14 +336,14 @@ def test_a_file_may_describe_itself_and_the_user_has_the_last_word(tmp_path: Pat
     assert row.expects == "as is"
     assert "classes:" not in row.assumed
     describe(path, "[1")
-    with pytest.raises(CheckpointError, match=r"metadata 'foundseg' = '\[1', which is no JSON"):
+    with pytest.raises(CheckpointError, match=r"metadata 'foundseg' = '\[1', which is not a JSON object"):
         import_model(path, "again")
 
 
 def test_facts_are_for_families_that_ask_for_them(tmp_path: Path) -> None:
     network = models.segmentation.lraspp_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=2)
     torch.save(network.state_dict(), tmp_path / "net.pth")
-    with pytest.raises(SettingsError, match=r"says all of itself: leave out output"):
+    with pytest.raises(SettingsError, match=r"needs no further facts: leave out output"):
         import_model(tmp_path / "net.pth", facts={"output": "object"})
 
 

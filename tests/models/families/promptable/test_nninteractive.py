@@ -200,7 +200,7 @@ def test_no_server_a_wrong_address_and_an_unreachable_one_are_named(
     with pytest.raises(SettingsError, match="no address is given"):
         found(server, point, server="")
     for wrong in ("gpu-box:1527", "ftp://gpu-box", "http://", "http://gpu-box:port"):
-        with pytest.raises(SettingsError, match="no address; write it like"):
+        with pytest.raises(SettingsError, match="not a valid address; write it like"):
             found(server, point, server=wrong)
     with pytest.raises(ServerError, match="cannot be reached"):
         found(server, point, server="http://127.0.0.1:9", timeout=2)

@@ -160,7 +160,7 @@ def test_modules_that_were_trained_whole_replace_the_bases(adapter: Path) -> Non
         ({"alpha_pattern": {"lin1": 1e300}}, "lin1: 1e"),
         ({"alpha_pattern": {"(a+)+$": 1}}, "by the pattern"),
         ({"base_model_name_or_path": None}, "does not name its base.*small-sam"),
-        ({"base_model_name_or_path": "owner/other"}, "no SAM of the catalogue.*small-sam"),
+        ({"base_model_name_or_path": "owner/other"}, "not a SAM of the catalogue.*small-sam"),
         ({"base_model_name_or_path": "facebook/sam-vit-base"}, "Download sam-vit-b first"),
     ],
 )

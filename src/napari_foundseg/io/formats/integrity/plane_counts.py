@@ -22,7 +22,7 @@ _COUNTS = ("SizeZ", "SizeC", "SizeT", "NumPlanes", "PlaneCount", "FirstZ", "Firs
 def check_xml_text(path: Path, text: str) -> None:
     """Refuse XML that defines entities: no metadata of images do, and a few lines of them unpack to gigabytes."""
     if "<!ENTITY" in text or "<!DOCTYPE" in text:
-        raise BadImageError(path, "its XML metadata define entities, which are not unpacked; export the file again")
+        raise BadImageError(path, "its XML metadata define entities, which are not expanded; export the file again")
 
 
 def check_ome_xml(path: Path, text: str) -> None:
@@ -66,5 +66,5 @@ def check_index(path: Path, found: Mapping[str, Any]) -> None:
 def _check_planes(path: Path, planes: float) -> None:
     if planes > _MOST_PLANES:
         raise BadImageError(
-            path, f"its metadata name {planes:.3g} planes, more than are read; they are damaged: export it again"
+            path, f"its metadata name {planes:.3g} planes, more than are supported; they are damaged: export it again"
         )

@@ -69,7 +69,7 @@ def _bounded(path: Path, codec: Any) -> Any:
         return codec
     name = str(codec.to_dict()["name"]).removeprefix(PREFIX)
     if name not in COMPRESSIONS:
-        raise BadImageError(path, f"its values are packed with the codec {name!r}, which is not applied")
+        raise BadImageError(path, f"its values are packed with the codec {name!r}, which is not supported")
     return _BoundedCodec(path, name)
 
 

@@ -154,7 +154,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     if found.config.get("format") != _FORMAT:
         return None
     if found.config.get("version") != "1":
-        raise CheckpointError(f"{found.path} is of version {found.config.get('version')!r:.20}; 1 is read.")
+        raise CheckpointError(f"{found.path} has version {found.config.get('version')!r:.20}; version 1 is supported.")
     facts = _facts(found.path, found.config)
     check_network(found.path, lambda _shapes: _network(facts), found.shapes, "EfficientPS")
     return {

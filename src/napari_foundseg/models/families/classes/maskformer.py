@@ -169,7 +169,7 @@ def _classes(path: Path, facts: MaskFormerFacts, data_set: str, count: int) -> t
 
 
 def _assumed(facts: MaskFormerFacts, published: _Published, count: int) -> str:
-    """Say what was taken for granted; empty if the user has said all of it."""
+    """Say what was assumed; empty if the user has said all of it."""
     taken = []
     if not facts.classes:
         names = f"are those of {published.data_set}" if published.data_set else "have numbers"
@@ -182,7 +182,7 @@ def _assumed(facts: MaskFormerFacts, published: _Published, count: int) -> str:
     if not taken:
         return ""
     return (
-        f"The file does not say all of it, so it was taken for granted: {'; '.join(taken)}. Say it otherwise with "
+        f"The file does not say all of it, so it was assumed: {'; '.join(taken)}. Change it with "
         "--set of models import, such as --set classes='COCO panoptic'"
     )
 

@@ -87,7 +87,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     head, backbone = _kinds(found.path, shapes)
     count = shapes[_LAST][0]
     if count > MOST_CLASSES:
-        raise CheckpointError(f"{found.path} tells {count} classes apart; {MOST_CLASSES} can be. It is damaged.")
+        raise CheckpointError(f"{found.path} has {count} classes; at most {MOST_CLASSES} are supported. It is damaged.")
     names = _names(found.path, meta, count)
     said = [] if names else ["It does not name its classes: they have numbers, and class 0 is taken for background"]
     if any(name.startswith("auxiliary_head.") for name in _prefixless(found.shapes)):
@@ -210,7 +210,7 @@ def _names(path: Path, meta: Mapping[str, Any], count: int) -> tuple[str, ...]:
         known = [own for word, own in _DATA_SETS.items() if word in path.name.lower()]
         return next((CLASS_SETS[own] for own in known if len(CLASS_SETS[own]) == count), ())
     if not isinstance(named, list) or not all(isinstance(one, str) for one in named):
-        raise CheckpointError(f"{path} has classes that are no list of names: {named!r:.80}. Get it again.")
+        raise CheckpointError(f"{path} has classes that are not a list of names: {named!r:.80}. Get it again.")
     if count == 1 and len(named) == 2:
         # One score tells the second class from the first.
         return tuple(named[1:])

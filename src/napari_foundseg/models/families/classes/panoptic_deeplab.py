@@ -190,7 +190,7 @@ def _crop(row: CatalogRow) -> tuple[int, ...]:
     given = found if isinstance(found, list | tuple) else []
     crop = tuple(n for n in given if type(n) is int and STRIDE <= n <= LARGEST_SIDE)
     if len(crop) != len(given) or len(crop) not in (0, 2):
-        raise CheckpointError(f"The row of {row.name} has crop: {found!r:.60}; two sides can be. Import it again.")
+        raise CheckpointError(f"The row of {row.name} has crop: {found!r:.60}; expected two sides. Import it again.")
     return crop
 
 

@@ -148,7 +148,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     classes = config.get("classes", 1)
     channels = config.get("in_channels", 3)
     if type(classes) is not int or not 1 <= classes <= MOST_CLASSES:
-        raise CheckpointError(f"config.json has classes: {classes!r:.60}; 1 to {MOST_CLASSES} can be.")
+        raise CheckpointError(f"config.json has classes: {classes!r:.60}; 1 to {MOST_CLASSES} are supported.")
     if channels not in (1, 3):
         raise CheckpointError(
             f"{found.path} takes {channels!r:.20} channels; grey pictures (1) or RGB (3) can be given to it here."

@@ -93,7 +93,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
         "code_licence": "MIT",
         "citation": "Kirillov et al., Segment Anything, ICCV 2023; Hu et al., LoRA, ICLR 2022 (TopoLoRA-SAM).",
         "assumed": f"Its LoRA layers count {_SCALE:g}-fold (alpha {_SCALE * _RANK:g}, rank {_RANK}), as its authors "
-        "train them: the file does not say it. It holds its base, a SAM, whose licence holds too.",
+        "train them: the file does not say it. It holds its base, a SAM, whose licence applies too.",
     }
 
 

@@ -91,7 +91,7 @@ def _side(path: Path, shapes: dict[str, tuple[int, ...]]) -> int:
     patch = shapes["transformer.embeddings.patch_embeddings.weight"][-1]
     side = grid * patch * (16 if _is_hybrid(shapes) else 1)
     if grid * grid != count or not 16 <= side <= LARGEST_SIDE:
-        raise CheckpointError(f"{path} has the positions of {count} patches, which are no square. It is damaged.")
+        raise CheckpointError(f"{path} is damaged: its {count} patches do not form a square.")
     return side
 
 

@@ -138,7 +138,7 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
         return None
     classes, dim = shapes["cluster_probe.clusters"]
     if classes > MOST_CLASSES:
-        raise CheckpointError(f"{found.path} has {classes} clusters; {MOST_CLASSES} can be. It is damaged.")
+        raise CheckpointError(f"{found.path} is damaged: {classes} clusters, of which {MOST_CLASSES} are supported.")
     data = _data_set(classes, dim)
     return {
         **_FIELDS,

@@ -64,7 +64,7 @@ def load(row: CatalogRow, path: Path, device: str) -> NetworkClasses | NetworkMa
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row of a package; CheckpointError if it is no network from one picture to maps."""
+    """Return fields of the row of a package; CheckpointError if it is not a network from one picture to maps."""
     if not is_package(found.path):
         return None
     facts = read_facts(found.path)

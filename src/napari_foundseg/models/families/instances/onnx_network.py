@@ -49,7 +49,7 @@ def load(row: CatalogRow, path: Path, device: str) -> NetworkClasses | NetworkMa
 
 
 def recognise(found: WeightsView) -> dict[str, Any] | None:
-    """Return fields of the row of an ONNX file; CheckpointError if it is no network from one picture to maps."""
+    """Return fields of the row of an ONNX file; CheckpointError if it is not a network from one picture to maps."""
     file = onnx_file(found.path)
     if file is None:
         return None

@@ -159,7 +159,7 @@ def _check(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
     from napari_foundseg.models.nets.language.glip import Glip
 
     if not shapes:
-        raise CheckpointError(f"{path} holds no tensors of {_WHAT}: it was exchanged. Import it again.")
+        raise CheckpointError(f"{path} holds no tensors of {_WHAT}: it was replaced. Import it again.")
     check_network(path, Glip, shapes, _WHAT)
 
 

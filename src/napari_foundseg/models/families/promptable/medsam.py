@@ -63,7 +63,7 @@ class MedSamModel(SamModel):
         multimask: bool = False,  # noqa: ARG002 - MedSAM has one mask, whatever is asked for
         one_by_one: bool = False,  # noqa: ARG002 - of no meaning for boxes
     ) -> list[Candidates]:
-        """Decode boxes in an encoded picture; PromptError if a prompt is no box."""
+        """Decode boxes in an encoded picture; PromptError if a prompt is not a box."""
         if any(prompt.box is None or prompt.points or prompt.mask is not None for prompt in prompts):
             raise PromptError(f"{self.name} knows boxes only; draw a rectangle around the object, or choose a SAM.")
         return super().decode(embedding, prompts, multimask=False, one_by_one=False)

@@ -44,7 +44,7 @@ def load(row: CatalogRow, path: Path, device: str) -> SamModel:
     found = catalog().get(name)
     if found is None:
         raise CheckpointError(
-            f"{row.name} is an adapter for {name}, which is in the catalogue no more. Import {name} again."
+            f"{row.name} is an adapter for {name}, which is no longer in the catalogue. Import {name} again."
         )
     base, base_path = _base_here(path, found)
     if base.sha256 != row.options.get("base_sha256"):
@@ -124,7 +124,7 @@ def _base_row(folder: Path, named: Any) -> tuple[CatalogRow, str]:
         if "/" in text and last in whole:
             return row, f"Its base is {row.name}, by the name of {named}."
     raise CheckpointError(
-        f"{folder} is a LoRA adapter for {named}, which is no SAM of the catalogue. Import that model first, or write "
+        f"{folder} is a LoRA adapter for {named}, which is not a SAM of the catalogue. Import that first, or write "
         f"the name of one of these as base_model_name_or_path into its {ADAPTER_CONFIG}: {', '.join(rows)}."
     )
 

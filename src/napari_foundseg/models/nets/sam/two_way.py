@@ -1,6 +1,6 @@
 """SAM's two-way transformer, computed faster: the same weights, the same result to float32's rounding.
 
-The reference projects every place of the picture to keys, values and queries, for every prompt anew. Attention is
+The reference projects every place of the picture to keys, values and queries, for every prompt again. Attention is
 linear in its keys and values, so here the projections are moved from the many places to the few tokens of a prompt, and
 those of the positional encoding, which no prompt changes, are computed once.
 """

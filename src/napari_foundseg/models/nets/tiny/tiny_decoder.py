@@ -1,7 +1,7 @@
 """foundseg-tiny's mask decoder, computed faster: the same network and weights, the same result to float32's rounding.
 
 - What the picture alone decides is computed once (`TinyPicture`). A click changes that in its surroundings only, beyond
-  which its drawing is below float32's rounding: there the convolutions before the transformer are computed anew.
+  which its drawing is below float32's rounding: there the convolutions before the transformer are computed again.
 - Normalisations are folded into the convolutions that they stand beside.
 - The two-way transformer never projects the places of the picture (`two_way`).
 - Channels are last throughout: convolutions are faster so, and the transformer needs no other order.

@@ -178,7 +178,7 @@ def look_at(
 
 
 def _drop_specks(maps: NDArray[np.float16], labels: NDArray[Any], threshold: float) -> None:
-    """Drop the foreground that is no object of a shrunk picture, which would be one where its maps are enlarged."""
+    """Drop the foreground that is not an object of a shrunk picture, which would be one where its maps are enlarged."""
     from scipy import ndimage
 
     parts, count = ndimage.label(maps[0] > threshold)
