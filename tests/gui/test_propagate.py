@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 from skimage.draw import disk
 
 import napari_foundseg as fs
+from napari_foundseg.core.errors import ServerError
 from napari_foundseg.core.masks import Mask
 from napari_foundseg.io.journal import journal_folder, kept_journals, read_journal
 from napari_foundseg.widgets.propagate.propagate_dock import PropagateWidget
@@ -58,7 +59,7 @@ def test_from_a_click_to_all_slices_a_correction_and_back(qtbot: Any, viewer: An
     qtbot.waitUntil(lambda: form.marks.words.text() == "1 marked")
     assert "about" in form.words.text()
     click(qtbot, form.run_button)
-    qtbot.waitUntil(lambda: "stack propagated" in viewer.layers)
+    qtbot.waitUntil(lambda: "stack propagated" in viewer.layers, timeout=120_000)
     labels = viewer.layers["stack propagated"]
     labels.name = "mine"
     viewer.add_labels(np.zeros((SLICES, 128, 160), np.uint8), name="stack propagated")
@@ -128,9 +129,9 @@ def marked(qtbot: Any, viewer: Any, canvas: Any) -> tuple[Any, Any]:
 def test_cancel_keeps_what_is_done_as_one_step(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:
     form, _ = marked(qtbot, viewer, canvas)
     click(qtbot, form.run_button)
-    labels = viewer.layers["stack propagated"]
     for at in (5, 6, 7):
         Sent(form).part(at)
+    labels = viewer.layers["stack propagated"]
     assert filled(labels) == [5, 6, 7]
     click(qtbot, form.cancel_button)
     assert filled(labels) == [5, 6, 7]
@@ -152,6 +153,34 @@ def test_pause_and_resume_do_the_slices_that_are_left(qtbot: Any, viewer: Any, c
     assert (rest.first, rest.last) in [(0, 5), (7, 11)]
     assert [prompt.index[0] in (5, 7) for prompt in rest.prompts[1]] == [True]
     assert rest.prompts[1][0].mask.sum() == 100
+
+
+def test_a_run_that_finds_nothing_leaves_no_layer(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:
+    form, image = marked(qtbot, viewer, canvas)
+    before = list(viewer.layers)
+    click(qtbot, form.run_button)
+    engine.jobs[-1].fail(ServerError("http://localhost:1 cannot be reached."))
+    qtbot.waitUntil(lambda: "cannot be reached" in " ".join(message.text() for message in form.messages.values()))
+    assert list(viewer.layers) == before
+    assert form.into.layer is None
+    click(qtbot, form.run_button)
+    click(qtbot, form.cancel_button)
+    assert form.result.text() == "Cancelled; no layer was changed."
+    assert list(viewer.layers) == before
+
+    # Paused before the first slice: all of it is left to do, and then there is a layer.
+    click(qtbot, form.run_button)
+    click(qtbot, form.pause_button)
+    assert list(viewer.layers) == before
+    click(qtbot, form.pause_button)
+    Sent(form).part(5, size=0)
+    assert list(viewer.layers) == before
+    Sent(form).part(5)
+    labels = viewer.layers["stack propagated"]
+    assert filled(labels) == [5]
+    assert form.into.layer is labels
+    assert viewer.layers.selection.active is not labels, "the tool in use stays active"
+    assert image in viewer.layers
 
 
 def test_removing_the_layer_ends_the_run_with_one_message(qtbot: Any, viewer: Any, canvas: Any, engine: Any) -> None:

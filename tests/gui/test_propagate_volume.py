@@ -53,6 +53,7 @@ def test_a_server_finds_objects_in_3d_is_lost_and_comes_back(
     click(qtbot, form.run_button)
     finished(qtbot, form)
     assert "no address is given" in form.messages["settings"].text()
+    assert "stack propagated" not in viewer.layers, "nothing was run, so nothing is left behind"
 
     qtbot.keyClicks(field, server.address)
     field.editingFinished.emit()

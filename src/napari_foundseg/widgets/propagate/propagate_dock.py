@@ -141,14 +141,17 @@ class PropagateWidget(TaskForm):
         except FoundsegError as error:
             self.fail(error)
             return
-        labels = self.into.layer or self._new_layer(target)
-        self._begin(target, self._hold(labels, target), "propagate")
-        self._record = ProgressRecord(self.range.axis or "", target.image.slice_axes)
-        self.into.show_layer(labels)
         super().run(replace)
-        if (started := self._follower.run) is not None:
-            self._note_run(started.request.inputs)
-            self._next_ids[id(labels)] = max(self._record.ids, default=0) + 1
+        started = self._follower.run
+        if started is None or self._run_image is None:
+            return
+        target = self._run_image.target
+        labels = self.into.layer
+        self._begin(target, None if labels is None else self._hold(labels, target), "propagate")
+        self._record = ProgressRecord(self.range.axis or "", target.image.slice_axes)
+        self._note_run(started.request.inputs)
+        if labels is not None:
+            self._note_ids(labels)
 
     def show_result(
         self,
@@ -158,16 +161,17 @@ class PropagateWidget(TaskForm):
         seconds: float,
     ) -> str:
         """Write what is left, and say how far the objects reach."""
-        writer = self._writer
         found = run.at_full_resolution(segmentation)
-        if writer is None or not self._can_write():
+        if self._writer is not None and not self._can_write():
             return ""
+        done = {} if self._writer is None else self._writer.done
         missing: dict[tuple[int, ...], dict[int, Any]] = {}
         for mask in found.masks or ():
-            if mask.index not in writer.done.get(mask.label, ()):
+            if mask.index not in done.get(mask.label, ()):
                 missing.setdefault(mask.index, {})[mask.label] = mask
         self._write(list(missing.items()))
-        self._record.erase_missing(run.request.inputs, writer)
+        if self._writer is not None:
+            self._record.erase_missing(run.request.inputs, self._writer)
         if self._left:
             self._submit(self._left.pop(0))
             return self._record.words(seconds)
@@ -180,7 +184,8 @@ class PropagateWidget(TaskForm):
         self._paused = False
         if self._follower.cancel() is not None:
             count = self._record.count
-            self._show_idle(f"Cancelled; {count} slices that were done are kept (Undo takes them away).")
+            kept = f"{count} slices that were done are kept (Undo takes them away)" if count else "no layer was changed"
+            self._show_idle(f"Cancelled; {kept}.")
         self.show_usability()
 
     def show_usability(self) -> None:
@@ -209,11 +214,12 @@ class PropagateWidget(TaskForm):
     def _parsed(self, prompts: dict[int, list[Prompt]], first: int, last: int) -> Inputs:
         return self.task.inputs.parse({"prompts": prompts, "axis": self.range.axis, "first": first, "last": last})
 
-    def _begin(self, target: ImageOnLayer, history: LabelsHistory, name: str) -> None:
+    def _begin(self, target: ImageOnLayer, history: LabelsHistory | None, name: str) -> None:
+        """Begin to write into a layer; without a history, into a new one that the first object adds."""
         self._target = target
-        self._writer = SliceWriter(history, target.overlay, name)
+        self._writer = None if history is None else SliceWriter(history, target.overlay, name)
         self.edits.follow(history)
-        self.edits.show()
+        self.edits.setVisible(history is not None)
 
     def _submit(self, inputs: Inputs) -> None:
         """Start a further run on the image of the last one."""
@@ -244,12 +250,12 @@ class PropagateWidget(TaskForm):
         if self._paused:
             self._paused = False
             left, self._left = self._left, []
-            if left and self._writer is not None:
+            if left:
                 self._left = left[1:]
                 self._submit(left[0])
             return
         run = self._follower.cancel()
-        if run is None or self._target is None or self._writer is None:
+        if run is None or self._target is None:
             return
         self._left = self._rest(run) + self._left
         self._paused = bool(self._left)
@@ -258,8 +264,8 @@ class PropagateWidget(TaskForm):
     def _rest(self, run: Run) -> list[Inputs]:
         """Return the runs that do what a run has not done."""
         inputs: Any = run.request.inputs
-        assert self._writer is not None
-        assert self._target is not None
+        if self._writer is None:
+            return [inputs]
         rest = []
         whole = run.request.settings.method == _WHOLE
         for first, last, marked in [] if whole else self._record.gaps(inputs, self._writer):
@@ -297,7 +303,7 @@ class PropagateWidget(TaskForm):
     def _write_parts(self, shown: Any) -> None:
         run = self.current
         parts = shown.get("parts", ())
-        if run is None or not self._can_write():
+        if run is None or (self._writer is not None and not self._can_write()):
             return
         level = run.request.level
         if level is not None:
@@ -305,8 +311,10 @@ class PropagateWidget(TaskForm):
         self._write(parts)
 
     def _write(self, parts: Any) -> None:
-        assert self._writer is not None
-        if parts:
+        """Write slices; the first one with an object adds the layer, where a new one is wanted."""
+        if self._writer is None and any(mask.area for _, masks in parts for mask in masks.values()):
+            self._add_layer()
+        if parts and self._writer is not None:
             self._writer.write(parts)
             self._record.add(parts)
             self._show_strip()
@@ -383,7 +391,10 @@ class PropagateWidget(TaskForm):
         if why := why_not_writable(labels):
             raise PromptError(f"{labels.name!r} is {why}. Choose a new layer below Into.")
 
-    def _new_layer(self, target: ImageOnLayer) -> Labels:
+    def _add_layer(self) -> None:
+        """Add a layer for the objects of the run, and write into it from now on."""
+        target = self._target
+        assert target is not None
         overlay = target.overlay
         name = unique_name(self.viewer.layers, f"{target.name} propagated")
         labels = Labels(np.zeros(overlay.shape, np.uint16), name=name, **overlay.transforms)
@@ -391,7 +402,14 @@ class PropagateWidget(TaskForm):
         self.viewer.add_layer(labels)
         # The tool in use stays active.
         self.viewer.layers.selection.active = active
-        return labels
+        self._begin(target, self._hold(labels, target), "propagate")
+        self._note_ids(labels)
+        if self.into.layer is None:
+            self.into.show_layer(labels)
+
+    def _note_ids(self, labels: Labels) -> None:
+        """Keep the ids of the run's objects from later objects of the layer, even if they are undone."""
+        self._next_ids[id(labels)] = max(self._record.ids, default=0) + 1
 
     def _hold(self, labels: Labels, target: ImageOnLayer) -> LabelsHistory:
         if labels not in self._held:
