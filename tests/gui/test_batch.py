@@ -18,8 +18,10 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
+from skimage.draw import disk
 from typer.testing import CliRunner
 
+import napari_foundseg as fs
 from napari_foundseg.batch import runner as runner_module
 from napari_foundseg.batch.recipe import ModelOf, Recipe, Sources, Step, read_recipe, write_recipe
 from napari_foundseg.batch.report import read_report
@@ -27,7 +29,7 @@ from napari_foundseg.cli import app
 from napari_foundseg.engine.sources.own_process import OwnProcessSource
 from napari_foundseg.engine.stages import Ended, StageContext
 from napari_foundseg.engine.worker_source import WorkerSource, register_worker_source
-from napari_foundseg.io.readers import read_image
+from napari_foundseg.io.readers import read_image, read_labels
 from napari_foundseg.io.samples import sample
 from napari_foundseg.widgets.automatic.automatic_dock import AutomaticWidget
 from napari_foundseg.widgets.batch.batch_dock import BatchWidget
@@ -370,6 +372,108 @@ def test_open_layers_are_items_too(qtbot: Any, viewer: Any, form: BatchWidget, t
     assert column(form, 0)[2:5] == [f"a_b.tif (t = {t})" for t in range(3)]
     click(qtbot, form.recipes_button)
     wait(qtbot, lambda: column(form, 0) == ["1.tif"])
+
+
+def discs() -> np.ndarray:
+    """Return slices of which each shows one of three discs."""
+    made = np.full((3, 96, 128), 30, np.uint8)
+    for z, centre in enumerate(((30, 30), (60, 64), (30, 98))):
+        made[z][disk(centre, 12)] = 200
+    return made
+
+
+def objects_by_slice(labels: Path) -> list[int]:
+    return [len(np.unique(plane)) - 1 for plane in read_labels(labels).data]
+
+
+@pytest.fixture
+def stacks(qtbot: Any, viewer: Any, form: BatchWidget, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Two stacks of three slices in the viewer, from files, and a recipe that links no slices."""
+    monkeypatch.setattr(runner_module, "Pool", NearPool)
+    step = Step(task="automatic", model=ModelOf(name="foundseg-tiny"), settings={"link": "none"})
+    (tmp_path / "images").mkdir()
+    for name in ("a", "b"):
+        path = tmp_path / "images" / f"{name}.tif"
+        tifffile.imwrite(path, discs(), photometric="minisblack", metadata={"axes": "ZYX"})
+        viewer.open(path, plugin="napari")
+    write_recipe(tmp_path / "recipe.yaml", RECIPE.model_copy(update={"steps": (step,)}))
+    open_recipe(qtbot, form, tmp_path / "recipe.yaml")
+    return viewer.layers["a"], viewer.layers["b"]
+
+
+def test_layers_are_seen_as_the_viewer_projects_them_and_the_form_says_so(
+    qtbot: Any, viewer: Any, form: BatchWidget, stacks: Any, tmp_path: Path
+) -> None:
+    for layer in stacks:
+        layer.projection_mode = "max"
+    viewer.dims.set_point(0, 1)
+    viewer.dims.thickness = (2, 0, 0)
+    assert form.projection.isHidden()
+    click(qtbot, form.layers_button)
+    listed(qtbot, form)
+    assert form.projection.text() == "Maximum of 3 slices along Z, as shown"
+    assert not form.projection.isHidden()
+    run(qtbot, form)
+    for name in ("a", "b"):
+        assert objects_by_slice(tmp_path / "results" / f"{name}_labels.tif") == [2, 3, 2]
+    assert not (tmp_path / "results" / "layers").exists(), "the files hold the slices"
+    form.ask_path = lambda _kind: [str(tmp_path / "saved.yaml")]
+    click(qtbot, form.save_button)
+    wait(qtbot, lambda: "Saved" in form.state.text())
+    assert read_recipe(tmp_path / "saved.yaml").inputs.slab == fs.Slab(mode="max", margins={"Z": (1, 1)})
+
+    # Single slices again; and what was seen of layers is no matter of other images.
+    viewer.dims.thickness = (0, 0, 0)
+    click(qtbot, form.layers_button)
+    listed(qtbot, form)
+    assert form.projection.isHidden()
+    run(qtbot, form)
+    assert objects_by_slice(tmp_path / "results" / "a_labels.tif") == [1, 1, 1]
+    viewer.dims.thickness = (2, 0, 0)
+    click(qtbot, form.layers_button)
+    listed(qtbot, form)
+    click(qtbot, form.recipes_button)
+    listed(qtbot, form)
+    assert form.projection.isHidden()
+    assert form.session.request.chosen_recipe().inputs.slab is None
+
+
+def test_layers_of_which_some_are_projected_are_each_seen_as_shown(
+    qtbot: Any, viewer: Any, form: BatchWidget, stacks: Any, tmp_path: Path
+) -> None:
+    stacks[0].projection_mode = "max"
+    stacks[1].projection_mode = "none"
+    viewer.add_image(discs()[0], name="flat")
+    viewer.dims.set_point(0, 1)
+    viewer.dims.thickness = (2, 0, 0)
+    click(qtbot, form.layers_button)
+    listed(qtbot, form)
+    assert form.projection.text().splitlines() == [
+        "a: Maximum of 3 slices along Z, as shown", "b: single slices", "flat: single slices",
+    ]  # fmt: skip
+    run(qtbot, form)
+    assert column(form, 1) == ["done"] * 3
+    assert objects_by_slice(tmp_path / "results" / "a_labels.tif") == [2, 3, 2]
+    assert objects_by_slice(tmp_path / "results" / "b_labels.tif") == [1, 1, 1]
+    seen = read_image(tmp_path / "results" / "layers" / "a.tif")
+    assert seen.axes == "ZYX"
+    np.testing.assert_array_equal(seen.raw((1,)), discs().max(0))
+
+
+def test_a_slab_that_the_recipe_names_holds_for_layers_too(
+    qtbot: Any, viewer: Any, form: BatchWidget, stacks: Any, tmp_path: Path
+) -> None:
+    recipe = read_recipe(tmp_path / "recipe.yaml")
+    named = recipe.inputs.model_copy(update={"slab": fs.Slab(mode="min", margins={"Z": (2, 2)})})
+    write_recipe(tmp_path / "named.yaml", recipe.model_copy(update={"inputs": named}))
+    open_recipe(qtbot, form, tmp_path / "named.yaml")
+    wait(qtbot, lambda: form.projection.text() == "Minimum of 5 slices along Z, as in the recipe")
+    listed(qtbot, form)
+    viewer.dims.thickness = (2, 0, 0)
+    click(qtbot, form.layers_button)
+    listed(qtbot, form)
+    assert form.projection.text() == "Minimum of 5 slices along Z, as in the recipe"
+    assert form.session.request.chosen_recipe().inputs.slab == named.slab
 
 
 class NearSource(OwnProcessSource):

@@ -206,12 +206,12 @@ def test_a_batch_over_layers_uses_the_channels_in_view(viewer: Any, engine: Any,
     layers = form.session.request.layers
     assert [image.channels for _, image in layers] == [(2,)]
     request = BatchRequest(recipe, tmp_path, layers=layers, out=tmp_path / "out").with_layers_saved()
-    assert request.recipe.inputs.channels == (2,)
+    assert request.chosen_recipe().inputs.channels == (2,)
     grey = viewer.add_image(pixels()[0], name="grey")
     form.choose_layers()
     assert grey in viewer.layers
     mixed = BatchRequest(recipe, tmp_path, layers=form.session.request.layers, out=tmp_path / "two").with_layers_saved()
-    assert mixed.recipe.inputs.channels is None
+    assert mixed.chosen_recipe().inputs.channels is None
     saved = [tifffile.imread(path) for path in mixed.paths]
     assert np.array_equal(saved[0], pixels()[2])
     assert np.array_equal(saved[1], pixels()[0])

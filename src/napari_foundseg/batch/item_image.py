@@ -16,7 +16,7 @@ from napari_foundseg.io.naming import file_of, is_image_folder
 from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.written_files import file_state, hash_file
 
-__all__ = ["hash_image_file", "read_item_image"]
+__all__ = ["hash_image_file", "read_item_image", "read_plane"]
 
 
 def read_item_image(
@@ -96,7 +96,7 @@ def _state(path: Path) -> tuple[int, ...]:
         raise BadImageError(path, f"the file cannot be read: {error.strerror or error}") from error
 
 
-def _plane(stack: Image, index: tuple[int, ...]) -> Any:
+def read_plane(stack: Image, index: tuple[int, ...]) -> Any:
     """Return all channels of a slice, in the order of the array's axes: of a stack with a slab its projection."""
 
     def read(one: tuple[int, ...]) -> Any:
@@ -116,7 +116,7 @@ def _slice(stack: Image, index: tuple[int, ...]) -> Image:
     at = dict(zip(stack.slice_axes, index, strict=True))
     axes = str(stack.axes)
     low, high = stack.limits_of(index)
-    plane = _plane(stack, index)
+    plane = read_plane(stack, index)
     return Image(
         plane,
         "".join(axis for axis in axes if axis not in at),

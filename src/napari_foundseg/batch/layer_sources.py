@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_foundseg.batch.item_image import read_plane
 from napari_foundseg.core.errors import FoundsegError
 from napari_foundseg.core.image import Image
 from napari_foundseg.io.atomic import named_errors
@@ -17,7 +18,7 @@ from napari_foundseg.io.readers import read_image
 from napari_foundseg.io.writers import write_image
 from napari_foundseg.io.written_files import whose_file
 
-__all__ = ["LAYERS", "save_layers"]
+__all__ = ["LAYERS", "as_projected", "save_layers"]
 
 #: In the folder of the results: the pixels of layers that come from no file.
 LAYERS = "layers"
@@ -45,13 +46,27 @@ def save_layers(images: Sequence[tuple[str, Image]], results: Path) -> tuple[Pat
     return tuple(files)
 
 
+def as_projected(image: Image) -> Image:
+    """Return an image whose slices are the projections that are seen of another's; itself where it has no slab."""
+    if image.slab is None:
+        return image
+    planes = [read_plane(image, index) for index in image.indices()]
+    pixels = np.stack(planes).reshape(*image.slice_shape, *planes[0].shape)
+    axes = image.slice_axes + "".join(axis for axis in str(image.axes) if axis not in image.slice_axes)
+    return replace(image, data=pixels, axes=axes, slab=None, source=None)
+
+
 def _is_its_file(image: Image) -> bool:
     """Tell whether a layer equals its file: the user may have edited it, or it may be one channel of several."""
     if image.source is None:
         return False
     try:
-        there = replace(read_image(image.source), axes=image.axes, channels=None)
+        file = read_image(image.source)
+        there = replace(file, axes=image.axes, channels=None)
     except FoundsegError:
+        return False
+    if image.slab is not None and file.axes != image.axes:
+        # The slab is along an axis of the layer.
         return False
     mine = image.levels[0]
     its = there.levels[0]

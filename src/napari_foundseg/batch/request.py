@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from napari_foundseg.batch.items import output_folder
-from napari_foundseg.batch.layer_sources import save_layers
+from napari_foundseg.batch.layer_sources import as_projected, save_layers
 from napari_foundseg.batch.recipe import Recipe, write_recipe
 from napari_foundseg.batch.runner import OnChange, Runner
 from napari_foundseg.core.errors import RecipeError
 from napari_foundseg.core.image import Image
+from napari_foundseg.core.pixels.slab import Slab
 
 __all__ = ["BatchRequest"]
+
+_Layers = tuple[tuple[str, Image], ...]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class BatchRequest:
         Images instead of the recipe's; empty: the recipe's.
     layers : tuple of (str, Image)
         Layers by their names, instead of either.
+    channels : tuple of int or None
+        The channels that are seen of the files of layers, where the recipe names none.
+    slab : Slab or None
+        The slices of which projections are seen of the files of layers, where the recipe names none.
     stacks : {'whole', 'slices'} or None
         Whether a stack is one item or one a slice; None: as in the recipe.
     measure : bool or None
@@ -45,7 +52,9 @@ class BatchRequest:
     recipe: Recipe | None = None
     folder: Path = field(default_factory=Path)
     paths: tuple[str, ...] = ()
-    layers: tuple[tuple[str, Image], ...] = ()
+    layers: _Layers = ()
+    channels: tuple[int, ...] | None = None
+    slab: Slab | None = None
     stacks: Literal["whole", "slices"] | None = None
     measure: bool | None = None
     out: Path | None = None
@@ -61,32 +70,46 @@ class BatchRequest:
         """Return the recipe with the user's choices in it; a RecipeError if there is no recipe."""
         if self.recipe is None:
             raise RecipeError("There is no recipe. Open one, or run a task and press 'Last run'.")
-        chosen = {"paths": self.paths or None, "stacks": self.stacks}
+        chosen: dict[str, Any] = {"paths": self.paths or None, "stacks": self.stacks}
         given = {name: value for name, value in chosen.items() if value is not None}
-        recipe = self.recipe.model_copy(update={"inputs": self.recipe.inputs.model_copy(update=given)})
+        inputs = self.recipe.inputs
+        # What the recipe names holds for layers, too.
+        seen = {"channels": self.channels, "slab": self.slab}
+        given |= {name: value for name, value in seen.items() if getattr(inputs, name) is None}
+        recipe = self.recipe.model_copy(update={"inputs": inputs.model_copy(update=given)})
         return recipe if self.measure is None else recipe.measuring(self.measure)
 
     def with_layers_saved(self) -> BatchRequest:
         """Return the request with files instead of layers; layers that differ from their file are saved."""
         if not self.layers:
             return self
-        recipe, layers = self._with_channels()
+        channels, layers = self._seen_channels()
+        slab, layers = self._seen_slab(layers)
         paths = tuple(str(path) for path in save_layers(layers, self.results))
-        return replace(self, recipe=recipe, paths=paths, layers=())
+        return replace(self, paths=paths, layers=(), channels=channels, slab=slab)
 
-    def _with_channels(self) -> tuple[Recipe, tuple[tuple[str, Image], ...]]:
-        """Return the recipe and the layers so that the channel of each is used that it was given with.
+    @property
+    def sees_slabs(self) -> bool:
+        """Whether a step sees projections where the image has a slab, and not always the slices themselves."""
+        return any(step.parsed_settings().sees_slabs for step in self.chosen_recipe().steps)
 
-        A recipe that names channels keeps them.
-        """
-        recipe = self.chosen_recipe()
+    def _seen_channels(self) -> tuple[tuple[int, ...] | None, _Layers]:
+        """Return the channels of all layers, and layers of one channel each where these differ."""
         chosen = {image.chosen_channels if image.channel_choice else () for _, image in self.layers}
-        if recipe.inputs.channels is not None or chosen == {()}:
-            return recipe, self.layers
+        if self.chosen_recipe().inputs.channels is not None or chosen == {()}:
+            return None, self.layers
         if len(chosen) == 1:
-            inputs = recipe.inputs.model_copy(update={"channels": chosen.pop()})
-            return recipe.model_copy(update={"inputs": inputs}), self.layers
-        return recipe, tuple((name, image.only_channel()) for name, image in self.layers)
+            return chosen.pop(), self.layers
+        return None, tuple((name, image.only_channel()) for name, image in self.layers)
+
+    def _seen_slab(self, layers: _Layers) -> tuple[Slab | None, _Layers]:
+        """Return the slab of all layers, and layers of projections where these differ."""
+        slabs = [image.slab for _, image in layers]
+        if self.chosen_recipe().inputs.slab is not None or not any(slabs) or not self.sees_slabs:
+            return None, layers
+        if all(slab == slabs[0] for slab in slabs):
+            return slabs[0], layers
+        return None, tuple((name, as_projected(image)) for name, image in layers)
 
     def make_runner(self, on_change: OnChange | None = None) -> Runner:
         """Return a runner that has not begun; it lists the images, which may take a while."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from napari_foundseg.core.image import Image
-from napari_foundseg.core.pixels.slab import Slab, slab_in_words
+from napari_foundseg.core.pixels.slab import Slab, usual_slab_in_words
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.tasks.tracks.tracks_in_words import tracking_in_words
 
@@ -65,9 +65,7 @@ def _slab_in_words(image: Mapping[str, Any]) -> list[str]:
     if "slab" not in image:
         return []
     slab = Slab.model_validate(image["slab"])
-    lengths = dict(zip(image["axes"], image["shape"], strict=True))
-    axes = "".join(axis for axis in image["axes"] if axis in slab.margins)
-    words = slab_in_words(slab, [lengths[axis] // 2 for axis in axes], axes, [lengths[axis] for axis in axes])
+    words = usual_slab_in_words(slab, dict(zip(image["axes"], image["shape"], strict=True)))
     return [f"The model saw projections. {words}."] if words else []
 
 

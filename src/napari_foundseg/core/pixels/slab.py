@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from pydantic import Field, field_validator
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import AxesError
 
-__all__ = ["Slab", "project", "slab_in_words"]
+__all__ = ["Slab", "project", "slab_in_words", "usual_slab_in_words"]
 
 _WORDS = {"max": "Maximum", "min": "Minimum", "mean": "Mean", "sum": "Sum"}
 
@@ -79,3 +79,10 @@ def slab_in_words(slab: Slab, index: Sequence[int], axes: str, shape: Sequence[i
     counts = {axis: len(slab.slices(axis, at, n)) for axis, at, n in zip(axes, index, shape, strict=True)}
     several = [f"{count} slices along {axis}" for axis, count in counts.items() if count > 1]
     return f"{_WORDS[slab.mode]} of {' and '.join(several)}" if several else ""
+
+
+def usual_slab_in_words(slab: Slab, lengths: Mapping[str, int] | None = None) -> str:
+    """Return in words how many slices are projected in the middle of a stack, by its length along each axis."""
+    axes = "".join(slab.margins)
+    shape = [10**9 if lengths is None else lengths[axis] for axis in axes]
+    return slab_in_words(slab, [length // 2 for length in shape], axes, shape)

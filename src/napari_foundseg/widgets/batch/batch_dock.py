@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image as ImageLayer
 from napari.viewer import Viewer
@@ -31,11 +31,15 @@ from napari_foundseg.widgets.layers.layer_axes import displayed_axes
 from napari_foundseg.widgets.layers.layer_conversion import image_from_layer
 from napari_foundseg.widgets.layers.layer_tags import TOOL
 from napari_foundseg.widgets.layers.shown_channel import channels_in_view
+from napari_foundseg.widgets.layers.shown_slab import shown_slab, slab_words
 from napari_foundseg.widgets.qt.changed_files import ask_about_change
 from napari_foundseg.widgets.runs.last_run import RECIPES
 from napari_foundseg.widgets.runs.run_record import latest_run
 from napari_foundseg.widgets.saved.form_memory import recall, remember
 from napari_foundseg.widgets.worklist.worklist_dock import WorklistWidget
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
 
 __all__ = ["BatchWidget"]
 
@@ -131,12 +135,12 @@ class BatchWidget(Dock):
             self._update_controls()
 
     def choose_layers(self) -> None:
-        """Use the image layers of the viewer, with their axes and channels as displayed."""
+        """Use the image layers of the viewer, with their axes, channels and projections as displayed."""
         self._clear_messages()
         try:
-            for layer in self.viewer.layers:
-                if type(layer) is ImageLayer and TOOL not in layer.metadata:
-                    settle_facts(self.viewer, layer)
+            chosen = [one for one in self.viewer.layers if type(one) is ImageLayer and TOOL not in one.metadata]
+            for layer in chosen:
+                settle_facts(self.viewer, layer)
             found = tuple(
                 (
                     layer.name,
@@ -144,17 +148,17 @@ class BatchWidget(Dock):
                         layer,
                         channels=channels_in_view(self.viewer, layer),
                         displayed=displayed_axes(self.viewer, layer),
+                        slab=shown_slab(self.viewer, layer),
                     ),
                 )
-                for layer in self.viewer.layers
-                if type(layer) is ImageLayer and TOOL not in layer.metadata
+                for layer in chosen
             )
             if not found:
                 raise BadImageError(None, "There is no image layer. Open an image first, or choose files.")
         except FoundsegError as error:
             self._show_error("image", error)
             return
-        self.session.choose(paths=(), layers=found)
+        self.session.choose(_projections_in_words(self.viewer, chosen), paths=(), layers=found)
         self._update_controls()
 
     def choose_recipes_images(self) -> None:
@@ -206,6 +210,11 @@ class BatchWidget(Dock):
 
     def _add_controls(self) -> None:
         self.source = wrapping_label("")
+        self.projection = wrapping_label("")
+        self.projection.setToolTip(
+            "What models see of stacks: projections of several slices, where the recipe names them, or where napari "
+            "showed them when Layers was pressed."
+        )
         self.place_label = wrapping_label("")
         self.reason = wrapping_label("")
         self.engine_label = wrapping_label("")
@@ -231,7 +240,9 @@ class BatchWidget(Dock):
         )
         self.folder_button = button("Folder…", "Use all images of a folder.", lambda: self.choose_images("folder"))
         self.files_button = button("Files…", "Use single image files.", lambda: self.choose_images("files"))
-        self.layers_button = button("Layers", "Use the image layers of the viewer.", self.choose_layers)
+        self.layers_button = button(
+            "Layers", "Use the image layers of the viewer, as they are displayed.", self.choose_layers
+        )
         self.recipes_button = button(
             "Use the recipe's images", "Use the images of the recipe again.", self.choose_recipes_images
         )
@@ -266,7 +277,7 @@ class BatchWidget(Dock):
             labelled_row("Recipe", self.recipe_button, self.last_button, self.save_button),
             self.recipe_label, self.messages["recipe"],
             labelled_row("Images", self.folder_button, self.files_button, self.layers_button),
-            self.source, self.recipes_button, self.messages["image"],
+            self.source, self.projection, self.recipes_button, self.messages["image"],
             labelled_row("Stacks", self.stacks), self.measure,
             labelled_row("Results", self.place), self.place_label, self.messages["results"],
             labelled_row("Workers", self.workers), self.engine_label,
@@ -395,6 +406,8 @@ class BatchWidget(Dock):
         )
         layers = [name for name, _ in request.layers]
         self.source.setText(f"Layer{'' if len(layers) == 1 else 's'} {', '.join(layers)}" if layers else named)
+        self.projection.setText(session.projections)
+        self.projection.setVisible(bool(session.projections))
         self.recipes_button.setVisible(own and recipe is not None)
         stacks = (request.stacks or recipe.inputs.stacks) if recipe else "whole"
         self.stacks.setCurrentIndex(int(stacks == "slices"))
@@ -405,3 +418,13 @@ class BatchWidget(Dock):
         self.place_label.setText(str(request.results) if recipe else "")
         self.engine_label.setText(f"Runs {session.place}." if session.place else "")
         self.engine_label.setVisible(bool(session.place))
+
+
+def _projections_in_words(viewer: ViewerModel, layers: Sequence[ImageLayer]) -> str:
+    """Say which projections the viewer shows of layers; empty where it shows single slices."""
+    words = {layer.name: slab_words(viewer, layer) for layer in layers}
+    if not any(words.values()):
+        return ""
+    if len(set(words.values())) == 1:
+        return next(iter(words.values()))
+    return "\n".join(f"{name}: {seen or 'single slices'}" for name, seen in words.items())

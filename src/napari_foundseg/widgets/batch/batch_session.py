@@ -18,6 +18,7 @@ from napari_foundseg.batch.report import Report, read_report
 from napari_foundseg.batch.request import BatchRequest
 from napari_foundseg.batch.runner import OnChange, Runner
 from napari_foundseg.core.errors import ChangedError, EngineError, FoundsegError, RecipeError
+from napari_foundseg.core.pixels.slab import usual_slab_in_words
 from napari_foundseg.io.files.known_files import KnownFiles
 from napari_foundseg.io.preferences import preferences
 from napari_foundseg.widgets.qt.file_thread import FileThread
@@ -86,6 +87,8 @@ class BatchSession(QObject):
         super().__init__()
         self.request = BatchRequest()
         self.recipe_name = ""
+        #: Which projections of the chosen layers the viewer showed, in words.
+        self.shown = ""
         self.lines: list[Line] = []
         self.running = self.paused = self.preparing = False
         self.report: Report | None = None
@@ -139,10 +142,14 @@ class BatchSession(QObject):
 
         self._files.ask(save, partial(self._recipe_saved, path))
 
-    def choose(self, **changed: Any) -> None:
-        """Change fields of the `BatchRequest` and list the items again."""
+    def choose(self, shown: str = "", **changed: Any) -> None:
+        """Change fields of the `BatchRequest` and list the items again; `shown`: projections of layers, in words."""
         if self.running:
             return
+        if "paths" in changed or "layers" in changed:
+            # What was seen of layers belongs to them.
+            changed = {"channels": None, "slab": None, **changed}
+            self.shown = shown
         self.request = replace(self.request, **changed)
         self.make_list()
 
@@ -206,6 +213,15 @@ class BatchSession(QObject):
     def place(self) -> str:
         """Where the items run, in words; empty for this computer, and as long as nothing is listed."""
         return self.runner.source.describe() if self.request.engine and self.runner is not None else ""
+
+    @property
+    def projections(self) -> str:
+        """Of which slices models see projections, in words; empty for single slices."""
+        recipe = self.request.recipe
+        slab = None if recipe is None else recipe.inputs.slab
+        if recipe is not None and (slab is not None or self.shown) and not self.request.sees_slabs:
+            return "The volume is seen whole, with its slices as they are."
+        return self.shown if slab is None else f"{usual_slab_in_words(slab)}, as in the recipe"
 
     @property
     def failures(self) -> int:
