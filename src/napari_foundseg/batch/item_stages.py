@@ -168,7 +168,7 @@ def read(order: Order, context: StageContext) -> Ready | Ended:  # noqa: ARG001 
         recipe = _recipe(order.recipe)
         item = order.item
         source = _source_of(item, recipe)
-        if held.is_current(source, recipe.digest(), recipe.models()):
+        if held.is_current(source, _digest(order.recipe), recipe.models()):
             held.release()
             return Ended(_already_done(order, held.known))
         state = file_state(item.path)
@@ -281,7 +281,7 @@ def _write_results(computed: Computed, objects: int, started: float) -> str:
     record = {
         "reason": reason,
         "input": ready.source,
-        "recipe": ready.recipe.digest(),
+        "recipe": _digest(ready.order.recipe),
         "models": ready.recipe.models(),
         "objects": objects,
         "steps": computed.steps,
@@ -316,6 +316,11 @@ def _write_thumbnail(path: Path, image: Image, labels: NDArray[Any]) -> None:
 @lru_cache(4)
 def _recipe(text: str) -> Recipe:
     return Recipe.model_validate_json(text)
+
+
+@lru_cache(4)
+def _digest(text: str) -> str:
+    return _recipe(text).digest()
 
 
 def _notes(steps: Sequence[Mapping[str, Any]]) -> str:

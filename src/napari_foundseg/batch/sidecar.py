@@ -68,7 +68,9 @@ class Sidecar(Declared):
         # After a crash of the computer, a record that says *writing* is as good as this one.
         with atomic_write(path, synced="name" if self.state == "writing" else "content") as file:
             # Not pydantic's own JSON: file names may contain undecodable bytes, which Python escapes.
-            text = json.dumps(self.model_dump(mode="json"), indent=1, ensure_ascii=False)
+            # Python indents slowly, and a record that says *writing* is replaced at once.
+            indent = 1 if self.state == "done" else None
+            text = json.dumps(self.model_dump(mode="json"), indent=indent, ensure_ascii=False)
             file.write(text.encode("utf-8", "backslashreplace"))
 
 

@@ -14,22 +14,24 @@ _APP = "napari-foundseg"
 
 def cache() -> Path:
     """Return the folder for files that can be made again. It need not exist."""
-    return Path(preferences().cache or _platform_folder("cache"))
+    return _folder("cache", preferences().cache)
 
 
 def data() -> Path:
     """Return the folder for models and unsaved work. It need not exist."""
-    return Path(preferences().cache or _platform_folder("data"))
+    return _folder("data", preferences().cache)
 
 
 def config() -> Path:
     """Return the folder for the values that forms show again. It need not exist."""
-    return Path(preferences().cache or _platform_folder("config"))
+    return _folder("config", preferences().cache)
 
 
 @cached
-def _platform_folder(kind: str) -> str:
+def _folder(kind: str, chosen: str | None) -> Path:
+    # Asked for several times for each image of a batch.
+    if chosen:
+        return Path(chosen)
     import platformdirs
 
-    folder: str = getattr(platformdirs, f"user_{kind}_dir")(_APP)
-    return folder
+    return Path(getattr(platformdirs, f"user_{kind}_dir")(_APP))

@@ -173,12 +173,16 @@ def base_of(row: CatalogRow) -> CatalogRow | None:
 
 def row(name: str) -> CatalogRow:
     """Return a model's row, or the one that stands for it; ModelNotFoundError if there is no such model."""
-    there = catalog()
-    if name in there:
-        return there[name]
-    for mine in user_rows().values():
-        if mine.stands_for == name:
-            return mine
+    # Asked for several times for each image of a batch: the catalogue is not put together for one row.
+    mine = user_rows()
+    for rows in (_adopted, mine):
+        if name in rows:
+            return rows[name]
+    for one in mine.values():
+        if one.stands_for == name:
+            return one
+    if name in packaged():
+        return packaged()[name]
     for path, reason in damaged_rows().items():
         if Path(path).stem == name:
             raise ModelNotFoundError(f"The row of {name!r} cannot be read: {path}: {reason}. Import it again.")
@@ -186,7 +190,7 @@ def row(name: str) -> CatalogRow:
 
     named = unsupported_name(name)
     raise ModelNotFoundError(
-        f"There is no model {name!r}{f' ({named})' if named else ''}; choose one of {', '.join(there)}."
+        f"There is no model {name!r}{f' ({named})' if named else ''}; choose one of {', '.join(catalog())}."
     )
 
 
