@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import napari_foundseg as fs
 from napari_foundseg.cli import app
 from napari_foundseg.io.samples import sample
 from napari_foundseg.models import store
-from napari_foundseg.models.catalog import catalog, row
+from napari_foundseg.models.catalog import catalog, row, save_row
 
 
 def call(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -222,14 +223,21 @@ def test_a_list_of_models_in_a_pipe_has_one_line_a_model() -> None:
     assert all(cell in tiny for cell in ("automatic, prompt", "built in", "CC0-1.0"))
 
 
-def test_help_comes_up_without_the_libraries_that_commands_need() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["--help"], "Segment images with foundation models"), (["models", "list"], "mine")]
+)
+def test_help_and_the_list_of_models_come_up_without_the_libraries_that_commands_need(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOUNDSEG_CACHE", str(tmp_path))
+    save_row(replace(row("sam-vit-b"), name="mine"))
     code = (
-        "import sys; sys.argv = ['napari-foundseg', '--help']\n"
+        f"import sys; sys.argv = ['napari-foundseg', *{arguments}]\n"
         "from napari_foundseg.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "print([name for name in ('numpy', 'pydantic', 'scipy', 'torch', 'pandas') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "Segment images with foundation models" in ran.stdout
+    assert words in ran.stdout
     assert ran.stdout.splitlines()[-1] == "[]"

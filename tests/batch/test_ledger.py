@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def other_format(_: Path, __: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def other_weights(_: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
-    rows = {n: row.model_copy(update={"sha256": "0" * 64}) for n, row in catalog.catalog().items()}
+    rows = {n: replace(row, sha256="0" * 64) for n, row in catalog.catalog().items()}
     patch.setattr(catalog, "catalog", lambda: rows)
     return {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -263,7 +264,7 @@ def test_another_image_is_refused(grey: Path) -> None:
 
 def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch, grey: Path) -> None:
     original = made(grey, "automatic", {})
-    rows = {n: row.model_copy(update={"sha256": "0" * 64}) for n, row in catalog.catalog().items()}
+    rows = {n: replace(row, sha256="0" * 64) for n, row in catalog.catalog().items()}
     monkeypatch.setattr(catalog, "catalog", lambda: rows)
     with pytest.raises(CheckpointError, match="28abeb86d"):
         fs.replay(original.provenance)

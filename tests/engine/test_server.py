@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def test_other_versions_are_refused_by_name(
 def test_another_catalogue_row_is_refused(engine: Engine, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     from napari_foundseg.models.catalog import row
 
-    other = row("foundseg-tiny").model_copy(update={"sha256": "0" * 64})
+    other = replace(row("foundseg-tiny"), sha256="0" * 64)
     monkeypatch.setattr("napari_foundseg.engine.run_transfer.row", lambda _: other)
     with pytest.raises(EngineError, match=r"another foundseg-tiny.*sha256"):
         submit(engine, image).wait(20)
@@ -207,7 +208,7 @@ def test_a_model_that_the_worker_does_not_know_comes_by_its_row(
     from napari_foundseg.models.store import weights
 
     path = str(weights(row("foundseg-tiny")))
-    mine = row("foundseg-tiny").model_copy(update={"name": "mine", "file": path, "source": path})
+    mine = replace(row("foundseg-tiny"), name="mine", file=path, source=path)
     monkeypatch.setattr("napari_foundseg.engine.run_transfer.row", lambda _: mine)
     assert len(submit(engine, image, model="mine").wait(60)) == len(submit(engine, image).wait(20))
 

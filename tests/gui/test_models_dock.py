@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -316,7 +317,7 @@ def test_models_are_looked_for_beside_the_window(qtbot: Any, monkeypatch: pytest
     # It has looked once, and looks again.
     qtbot.waitUntil(lambda: len(threads) > len(catalog()), timeout=_LONG)
     with qtbot.waitSignal(watch.changed, timeout=_LONG):
-        save_row(row("sam-vit-b").model_copy(update={"name": "mine"}))
+        save_row(replace(row("sam-vit-b"), name="mine"))
     assert threading.main_thread() not in threads
     watch.deleteLater()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from typer.testing import CliRunner
 
 from napari_foundseg.cli import app
 from napari_foundseg.core.errors import FoundsegError
-from napari_foundseg.models.catalog import catalog, damaged_rows, models_folder, row
+from napari_foundseg.models.catalog import catalog, damaged_rows, models_folder, row, save_row
 from napari_foundseg.models.importing import import_model
 from napari_foundseg.models.loading import load_model
 from napari_foundseg.models.store import weights
@@ -62,6 +63,51 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_stay(what: str) -> No
     assert "bad.toml" in listed(), "said where models are listed"
     with pytest.raises(FoundsegError, match=r"bad\.toml"):
         load_model("bad")
+
+
+@pytest.mark.parametrize(
+    ("there", "instead", "wanted"),
+    [
+        ('title = "Mine"', "title = 3", "title: Input should be a valid string"),
+        ('protocols = ["SemanticClasses"]', "protocols = [1]", r"protocols\.0: Input should be a valid string"),
+        (
+            'protocols = ["SemanticClasses"]',
+            'protocols = "SemanticClasses"',
+            "protocols: Input should be a valid tuple",
+        ),
+        ("size_mb = 1.0", "size_mb = [1.0]", "size_mb: Input should be a valid number"),
+        ("", 'gated = "perhaps"', "gated: Input should be a valid boolean"),
+        ("", 'expects = "mean"', "expects: Input should be 'as is', 'min to max' or 'percentile'"),
+        ("", 'colours = "blue"', "colours: Input should be 'RGB' or 'grey'"),
+        ("", "options = 3", "options: Input should be a valid dictionary"),
+        ("", "defaults = {grid = 3}", r"defaults\.grid: Input should be a valid dictionary"),
+        ("", "calibration = [1.0, 2.0]", "calibration: "),
+        ("", 'classes = "Martians"', "classes: .*'Martians' is no set of classes"),
+        ("", "options = {day = 2020-01-01}", r"options\.day: "),
+        ("", "colour = 3", "colour: Extra inputs are not permitted"),
+        ('citation = "x"', "", "citation: Field required"),
+        ('family = "{family}"', "", "family: "),
+    ],
+)
+def test_what_is_wrong_in_a_row_is_said_by_the_name_of_its_field(there: str, instead: str, wanted: str) -> None:
+    text = ROW.replace(there, instead) if there else ROW + instead
+    (models_folder() / "bad.toml").write_text(text.replace("{family}", "sam_vit").replace("{file}", "x"))
+    assert re.search(wanted, damaged_rows()[str(models_folder() / "bad.toml")])
+
+
+def test_numbers_and_lists_of_a_row_are_read_as_its_fields_have_them() -> None:
+    text = ROW.format(family="segmenters", file="x").replace("1.0", "7")
+    (models_folder() / "mine.toml").write_text(
+        text + 'tasks = ["semantic"]\nclasses = "VOC"\nsize_weights = [1, 2]\noptions = {sides = [1, {a = true}]}'
+    )
+    mine = row("mine")
+    assert isinstance(mine.size_mb, float)
+    assert mine.size_weights == (1.0, 2.0)
+    assert mine.classes[1] == "aeroplane"
+    assert mine.family == "transformers_segmenters", "as rows of earlier versions are read"
+    assert mine.options == {"sides": [1, {"a": True}]}
+    save_row(mine)
+    assert row("mine") == mine
 
 
 @pytest.mark.parametrize(

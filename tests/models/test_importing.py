@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,12 @@ def test_a_damaged_row_is_left_out_and_the_others_stay(weights: Path, caplog: py
 def test_a_hash_that_nobody_has_read_is_recorded_at_the_first_use(
     tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unread = catalog.row("foundseg-tiny").model_copy(
-        update={"name": "new", "file": "new.safetensors", "source": "https://x.org/new", "sha256": catalog.UNVERIFIED}
+    unread = replace(
+        catalog.row("foundseg-tiny"),
+        name="new",
+        file="new.safetensors",
+        source="https://x.org/new",
+        sha256=catalog.UNVERIFIED,
     )
     monkeypatch.setattr(catalog, "packaged", lambda: {"new": unread})
     with pytest.raises(CheckpointError, match=r"https://x\.org/new"):

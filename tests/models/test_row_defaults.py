@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ MICRO_SAM = {
 @pytest.fixture
 def as_micro_sam() -> Iterator[str]:
     """A row of micro-sam's family, for a model that is none."""
-    row = catalog.row("micro-sam-vit-b-lm").model_copy(update={"name": "micro-oracle"})
+    row = replace(catalog.row("micro-sam-vit-b-lm"), name="micro-oracle")
     catalog.adopt(row)
     yield row.name
     del catalog._adopted[row.name]
@@ -136,7 +137,7 @@ def test_a_row_says_what_its_network_expects(model: str, expected: Any) -> None:
 
 
 def test_a_network_of_photographs_is_given_8_bit_rgb_unchanged_unless_something_is_chosen(as_micro_sam: str) -> None:
-    row = catalog.row(as_micro_sam).model_copy(update={"name": "photo-oracle", "expects": "as is", "defaults": {}})
+    row = replace(catalog.row(as_micro_sam), name="photo-oracle", expects="as is", defaults={})
     catalog.adopt(row)
     photo = np.random.default_rng(0).integers(40, 90, (64, 80, 3)).astype(np.uint8)
     try:

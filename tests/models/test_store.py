@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_damaged_weights_are_refused_before_they_are_read(
     if callable(damage):
         path.write_bytes(damage(store.weights(ROW).read_bytes()))
     with pytest.raises(CheckpointError, match=words):
-        store.weights(ROW.model_copy(update={"file": str(path)}))
+        store.weights(replace(ROW, file=str(path)))
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"\xff" * 64])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,5 +26,5 @@ def publish_small_model(tmp_path: Path, server: WebServer) -> bytes:
     server.files["/small.pth"] = content
     facts = {"name": "small", "title": "Small SAM", "file": "small.pth", "source": f"{server.url}/small.pth"}
     facts |= {"weights_licence": "CC-BY-4.0", "stands_for": "", "sha256": UNVERIFIED, "size_mb": len(content) / 1e6}
-    save_row(found.model_copy(update=facts))
+    save_row(replace(found, **facts))
     return content

@@ -17,7 +17,7 @@ from napari_foundseg.tasks import TASKS
 from napari_foundseg.tasks.name_masks import NameInputs, NameSettings
 
 ROW = catalog.CatalogRow(
-    name="stub", title="stub", family="stub", tasks=("name_masks",), protocols=("TextImage",), sha256="0" * 64,
+    name="stub", title="stub", family="stub", protocols=("TextImage",), sha256="0" * 64,
     size_mb=0, revision="0", code_licence="", weights_licence="", input="", citation="",
 )  # fmt: skip
 

@@ -20,7 +20,7 @@ from napari_foundseg.tasks.text import TextSettings, derive, not_found
 from napari_foundseg.tasks.windows.heat_maps import blended_maps, scales
 
 ROW = catalog.CatalogRow(
-    name="stub", title="stub", family="stub", tasks=("text",), protocols=("TextMaps",), sha256="0" * 64, size_mb=0,
+    name="stub", title="stub", family="stub", protocols=("TextMaps",), sha256="0" * 64, size_mb=0,
     revision="0", code_licence="", weights_licence="", input="", citation="",
 )  # fmt: skip
 

@@ -152,7 +152,7 @@ class Runner:
             self._folder = open_folder(self.out)
             self._sample = choose_sample(self.items, self._recipe, self._digest, self._folder)
             if not pool.source.shares_files:
-                rows = (row(name).model_dump(mode="json") for name in self._recipe.models())
+                rows = (row(name).as_json() for name in self._recipe.models())
                 files = stack.enter_context(mark_shared_files(self._folder, self.items, rows))
                 pool.prepare(check_shared_files, files)
             self._pool_in_use = pool

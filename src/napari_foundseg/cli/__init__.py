@@ -62,12 +62,16 @@ app.add_typer(models_app, name="models")
 app.command("track")(track)
 
 
+#: What typer takes for ``--help`` where it is not given. Otherwise it imports pydantic to say that it is not.
+_NO_HELP: dict[str, Any] = {"help": False}
+
+
 def main() -> None:
     """Run the command line; a named error becomes one line and exit code 1."""
     # pydantic looks for its plugins among all packages that are installed; here none is of use.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "1")
     try:
-        app()
+        app(default_map=_NO_HELP | {"models": _NO_HELP | {"list": _NO_HELP}})
     except FoundsegError as error:
         show_error(error)
         sys.exit(1)

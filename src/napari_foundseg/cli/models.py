@@ -55,8 +55,8 @@ def show_model(name: _Name) -> None:
     derived = {"tasks": list(tasks_for(shown)), "state": f"{state.words}. {state.explanation}"}
     if (base := base_of(shown)) is not None:
         derived["base_licences"] = f"code {base.code_licence}; weights {base.weights_licence}"
-    for key, value in {**shown.model_dump(mode="json", exclude_none=True), **derived}.items():
-        if value not in ("", [], {}):
+    for key, value in {**shown.as_json(), **derived}.items():
+        if value not in ("", [], {}, None):
             words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             # One line each, however narrow the terminal: addresses and paths are copied.
             typer.echo(f"{key.replace('_', ' '):<16} {printable(words)}")

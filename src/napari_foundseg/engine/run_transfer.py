@@ -68,7 +68,7 @@ class RunTransfer:
             "inputs": run.inputs.model_dump(mode="json"),
             "method": getattr(run.settings, "method", ""),
             "settings": run.settings.model_dump(mode="json"),
-            "row": row(run.model).model_dump(mode="json"),
+            "row": row(run.model).as_json(),
             "device": self._device,
             "image": describe(self._image, _fingerprint(self._image)),
             "exact": self._exact,

@@ -8,23 +8,25 @@ import logging
 import os
 import tomllib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
-from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
-
-from napari_foundseg.core.declared_fields import Declared
-from napari_foundseg.core.errors import ModelNotFoundError
+from napari_foundseg.core.errors import ModelNotFoundError, SettingsError
 from napari_foundseg.io import folders
 from napari_foundseg.io.atomic import atomic_write, named_errors, sweep
 from napari_foundseg.io.preferences import preferences
-from napari_foundseg.models.class_sets import MOST_CLASSES, class_set
 from napari_foundseg.models.files.small_text import read_small_text
+from napari_foundseg.models.row_checks import check_values
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 __all__ = [
     "UNVERIFIED",
     "CatalogRow",
+    "Colours",
     "Expected",
     "adopt",
     "base_of",
@@ -44,13 +46,18 @@ _log = logging.getLogger(__name__)
 UNVERIFIED: Final = "unverified"
 #: What a network expects of grey values.
 Expected = Literal["as is", "min to max", "percentile"]
+#: What a network makes of RGB images.
+Colours = Literal["RGB", "grey"]
+#: Names of classes by number.
+Classes: TypeAlias = tuple[str, ...]
 #: Families that were renamed.
 _RENAMED_FAMILIES = {"segmenters": "transformers_segmenters"}
 #: Protocols that all models of a family have, and that rows written before the protocols existed lack.
 _ADDED_PROTOCOLS = {"tiny": ("NucleusDecoding",)}
 
 
-class CatalogRow(Declared):
+@dataclass(frozen=True, kw_only=True)
+class CatalogRow:
     """Facts about a model that do not need its weights."""
 
     name: str
@@ -93,16 +100,16 @@ class CatalogRow(Declared):
     """What to cite."""
     assumed: str = ""
     """Of an imported model: what its weights do not say and was assumed, and how to change it."""
-    classes: tuple[str, ...] = ()
+    classes: Classes = ()
     """Names of the classes it tells apart, by number from 0, where it does; or the name of one of
     `class_sets.CLASS_SETS`."""
-    options: dict[str, JsonValue] = Field(default_factory=dict)
+    options: dict[str, JsonValue] = field(default_factory=dict)
     """What the family alone understands."""
     expects: Expected | None = None
     """How its network expects grey values (see `core.contrast`); None: as its family says."""
-    colours: Literal["RGB", "grey"] | None = None
+    colours: Colours | None = None
     """What its network makes of RGB images, as `Family.colours`; None: as its family says."""
-    defaults: dict[str, dict[str, JsonValue]] = Field(default_factory=dict)
+    defaults: dict[str, dict[str, JsonValue]] = field(default_factory=dict)
     """Its own defaults of settings, by task and method, such as ``automatic.decoder``; others are its family's, then
     the task's."""
     calibration: tuple[float, float, float] | None = None
@@ -114,26 +121,19 @@ class CatalogRow(Declared):
     """Of an instance decoder, as `tasks.windows.sizes` takes them to find the size of objects; None if they were not
     measured."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _as_of_now(cls, values: Any) -> Any:
-        """Read rows of earlier versions: they named tasks, and some families had other names or fewer protocols."""
-        if not isinstance(values, Mapping):
-            return values
-        values = {name: value for name, value in values.items() if name != "tasks"}
-        values["family"] = current_family(str(values.get("family")))
-        protocols = values.get("protocols")
-        if isinstance(protocols, list | tuple):
-            added = _ADDED_PROTOCOLS.get(values["family"], ())
-            values["protocols"] = (*(name for name in added if name not in protocols), *protocols)
-        return values
+    def parse(cls, values: Mapping[str, Any]) -> Self:
+        """Return the row of values as TOML and JSON have them; SettingsError names those that are wrong or missing."""
+        # Earlier versions named tasks; some families had other names, or fewer protocols.
+        checked = check_values(cls, {name: value for name, value in values.items() if name != "tasks"})
+        family = checked["family"] = current_family(checked["family"])
+        protocols = checked["protocols"]
+        added = (name for name in _ADDED_PROTOCOLS.get(family, ()) if name not in protocols)
+        return cls(**checked | {"protocols": (*added, *protocols)})
 
-    @field_validator("classes", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        if isinstance(value, list | tuple) and len(value) > MOST_CLASSES:
-            raise ValueError(f"there are {len(value)}; at most {MOST_CLASSES} are supported")
-        return class_set(value) if isinstance(value, str) else value
+    def as_json(self) -> dict[str, Any]:
+        """Return the values as TOML and JSON have them."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
     @property
     def on_server(self) -> bool:
@@ -153,7 +153,7 @@ class CatalogRow(Declared):
 def packaged() -> Mapping[str, CatalogRow]:
     """Return the rows of the package, in their order."""
     text = Path(__file__).with_name("catalog.toml").read_text(encoding="utf-8")
-    return {name: CatalogRow(name=name, **values) for name, values in tomllib.loads(text).items()}
+    return {name: CatalogRow.parse({"name": name, **values}) for name, values in tomllib.loads(text).items()}
 
 
 def catalog() -> Mapping[str, CatalogRow]:
@@ -241,12 +241,7 @@ def _rows_of(folder: Path, names: list[str]) -> tuple[dict[str, CatalogRow], dic
     damaged = {}
     for name in names:
         try:
-            values = tomllib.loads(read_small_text(folder / name))
-            rows[name.removesuffix(".toml")] = CatalogRow(name=name.removesuffix(".toml"), **values)
-        except ValidationError as error:
-            damaged[str(folder / name)] = "; ".join(
-                f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:3]
-            )
+            rows[name.removesuffix(".toml")] = _read_row(folder / name)
         except RecursionError:
             damaged[str(folder / name)] = "it is nested too deep"
         except Exception as error:  # noqa: BLE001 - one damaged file must not take the others away
@@ -254,6 +249,13 @@ def _rows_of(folder: Path, names: list[str]) -> tuple[dict[str, CatalogRow], dic
     for path, reason in damaged.items():
         _log.warning("%s is not a valid row of the catalogue and is left out: %s", path, reason)
     return rows, damaged
+
+
+def _read_row(path: Path) -> CatalogRow:
+    values = tomllib.loads(read_small_text(path))
+    if "name" in values:
+        raise SettingsError("name: it is that of the file; leave it out")
+    return CatalogRow.parse({"name": path.name.removesuffix(".toml"), **values})
 
 
 def save_row(row: CatalogRow) -> None:
@@ -268,7 +270,7 @@ def save_row(row: CatalogRow) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     # What an import that was killed has left.
     sweep(folder)
-    values = row.model_dump(mode="json", exclude={"name"}, exclude_none=True)
+    values = {name: value for name, value in row.as_json().items() if name != "name" and value is not None}
     if Path(row.file).is_absolute() and Path(row.file).is_relative_to(folder):
         values["file"] = Path(row.file).relative_to(folder).as_posix()
     with atomic_write(folder / f"{row.name}.toml") as file:

@@ -6,15 +6,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pydantic import JsonValue
-
-from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import PackageError
-from napari_foundseg.models.catalog import CatalogRow, Expected
+from napari_foundseg.models.catalog import CatalogRow, Colours, Expected
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+    from napari_foundseg.core.declared_fields import Declared
 
 __all__ = ["Family", "FamilyModule", "Package", "WeightsView", "check_packages", "installed_version"]
 
@@ -82,7 +83,7 @@ class Family:
     more_packages: Callable[[Mapping[str, Any]], tuple[Package, ...]] = _none
     pickle_names: tuple[str, ...] = ()
     expects: Expected = "percentile"
-    colours: Literal["RGB", "grey"] = "RGB"
+    colours: Colours = "RGB"
     defaults: Mapping[str, Mapping[str, JsonValue]] = field(default_factory=dict)
     facts: type[Declared] | None = None
 
@@ -142,6 +143,9 @@ def check_packages(family: Family, row: CatalogRow) -> None:
 @cache
 def installed_version(package: str) -> str:
     """Return the version of an installed package; empty where it is not installed."""
+    # Takes a while to import, and is of no use to a family without packages of its own.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(package)
     except PackageNotFoundError:

@@ -150,11 +150,11 @@ def import_model(
     published = _published(where, chosen, fields, source, sha256)
     called = _free_name(name, source, where, sha256, published)
     alike = published or _only_alike(chosen, fields)
-    row = CatalogRow(
-        **_UNKNOWN
+    row = CatalogRow.parse(
+        _UNKNOWN
         | {"title": called, "protocols": family_module(chosen).FAMILY.protocols}
         | fields
-        | (published.model_dump(exclude=_OF_THE_FILE, exclude_defaults=True) if published else {})
+        | (_said_by(published) if published else {})
         | {
             "name": called,
             "family": chosen,
@@ -168,6 +168,11 @@ def import_model(
     check_packages(family_module(chosen).FAMILY, row)
     save_row(row)
     return row
+
+
+def _said_by(published: CatalogRow) -> dict[str, Any]:
+    """Return what a row says beside the file of its weights."""
+    return {name: value for name, value in vars(published).items() if value and name not in _OF_THE_FILE}
 
 
 def remove_model(name: str) -> CatalogRow:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def check_hash(row: CatalogRow, path: Path, found: str) -> None:
 def record(row: CatalogRow, path: Path, sha256: str) -> CatalogRow:
     """Save path, hash and commit of weights in the user's row of a model, and return that row."""
     commit = path.name if path.parent.name == "snapshots" and is_commit(path.name) else row.revision
-    new = row.model_copy(update={"sha256": sha256, "file": str(path), "revision": commit})
+    new = replace(row, sha256=sha256, file=str(path), revision=commit)
     save_row(new)
     return new
 
@@ -84,7 +85,7 @@ def row_with_hash(row: CatalogRow) -> CatalogRow:
     if row.sha256 != UNVERIFIED:
         return row
     path = weights(row)
-    return row.model_copy(update={"sha256": _hash_of(path, _stamp(path)), "file": str(path)})
+    return replace(row, sha256=_hash_of(path, _stamp(path)), file=str(path))
 
 
 def locate(row: CatalogRow) -> Path | None:

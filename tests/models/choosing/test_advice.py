@@ -25,7 +25,7 @@ def _ranked(what: str, size: str, modality: str, here: tuple[str, ...] = ("found
 
 
 def _row(**values: object) -> CatalogRow:
-    return CatalogRow.model_validate(
+    return CatalogRow.parse(
         {
             "name": "mine",
             "title": "Mine",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,6 @@ def big(web: WebServer) -> CatalogRow:
 
 def make_row(name: str, source: str, **fields: object) -> CatalogRow:
     values = {"file": "", "source": source, "sha256": UNVERIFIED, "size_mb": 3.0, "revision": "published"} | fields
-    new = row("sam-vit-b").model_copy(update={"name": name, "title": name.title(), **values})
+    new = replace(row("sam-vit-b"), name=name, title=name.title(), **values)
     save_row(new)
     return new

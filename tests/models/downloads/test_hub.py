@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ssl
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -294,7 +295,7 @@ def test_glip_is_downloaded_with_the_vocabulary_that_its_file_lacks(web: WebServ
     web.files["/mm/glip.pth"] = network.read_bytes()
     words = (tmp_path / "there/vocab.txt").read_bytes()
     web.repos[BERT] = Repo({"vocab.txt": words, "config.json": b"{}", "model.safetensors": CONTENT})
-    published = row("glip-tiny").model_copy(update={"source": f"{web.url}/mm/glip.pth"})
+    published = replace(row("glip-tiny"), source=f"{web.url}/mm/glip.pth")
     assert BERT in published.beside[0]
     save_row(published)
     new = download(published)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -47,11 +48,11 @@ def test_removal_spares_what_is_elsewhere_shared_or_needed(big: CatalogRow, tmp_
     download(big)
     path = locate(row("big"))
     assert path is not None
-    save_row(row("big").model_copy(update={"name": "adapter", "file": "", "options": {"base": "big"}}))
+    save_row(replace(row("big"), name="adapter", file="", options={"base": "big"}))
     with pytest.raises(ModelInUseError, match="adapter needs it"):
         remove(row("big"))
     remove(row("adapter"))
-    save_row(row("big").model_copy(update={"name": "twin"}))
+    save_row(replace(row("big"), name="twin"))
     assert "since twin uses them" in remove(row("big"))
     assert path.is_file()
     mine = tmp_path / "mine.pth"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ def test_the_authors_package_gives_these_numbers(
     torch.save({"model": filled(small_layout())}, tmp_path / "MedSAM2_small.pt")
     row = import_model(tmp_path / "MedSAM2_small.pt")
     assert "Propagating" in row.protocols
-    save_row(row.model_copy(update={"options": row.options | {"window": WINDOW}}))
+    save_row(replace(row, options=row.options | {"window": WINDOW}))
     network: Any = fs.load_model(row.name)
     model = Sam2FrameModel(network.network, "small", "small@0")
     authors = read_arrays(AUTHORS / "films.npz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def test_what_was_measured_is_kept_for_these_weights_only(tmp_path: Path) -> Non
     remember_times("other", _times())
     found = recall_times(ROW)
     assert found == _times(decoder=2.0)
-    assert recall_times(ROW.model_copy(update={"sha256": "0" * 64})) is None
+    assert recall_times(replace(ROW, sha256="0" * 64)) is None
     (tmp_path / "cache" / "model_times.json").write_text("{")
     assert recall_times(ROW) is None
 

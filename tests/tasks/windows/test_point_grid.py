@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_what_is_found_is_not_asked_for_again(
     truth, image = squares()
     counts = asked(oracle)
     if not decodes:
-        without = catalog.row("foundseg-tiny").model_copy(update={"protocols": ("PointGrid",)})
+        without = replace(catalog.row("foundseg-tiny"), protocols=("PointGrid",))
         monkeypatch.setattr(point_grid, "row", lambda _: without)
     found = fs.automatic(image, model=oracle, method="grid", mode="fast", points_per_side=16)
     assert ((found.labels > 0) == (truth > 0)).all()

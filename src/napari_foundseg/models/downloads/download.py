@@ -227,13 +227,12 @@ def _complete(row: CatalogRow, plan: Plan, hashes: dict[str, str]) -> CatalogRow
             f"{row.sha256[:12]}…. Nothing of them is kept. To take the new ones, remove the model, then download it."
         )
     size = sum(part.stat().st_size for part in parts)
-    new = row.model_copy(
-        update={
-            "file": place.relative_to(models_folder()).as_posix(),
-            "sha256": found,
-            "size_mb": megabytes(size),
-            "revision": plan.revision or row.revision,
-        }
+    new = replace(
+        row,
+        file=place.relative_to(models_folder()).as_posix(),
+        sha256=found,
+        size_mb=megabytes(size),
+        revision=plan.revision or row.revision,
     )
     save_row(new)
     with suppress(OSError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +124,7 @@ def test_the_authors_file_gives_what_transformers_gives(tmp_path: Path, folder: 
     row = import_model(tmp_path / "detr.pth")
     assert (row.family, row.classes) == ("detr", tuple(f"class {i}" for i in range(CLASSES)))
     # Pictures of 800 pixels would take seconds.
-    save_row(row.model_copy(update={"options": {**row.options, "shorter": 64, "longest": 96}}))
+    save_row(replace(row, options={**row.options, "shorter": 64, "longest": 96}))
     processor = tf.DetrImageProcessor(size={"shortest_edge": 64, "longest_edge": 96}, format="coco_panoptic")
     rgb, own = tissue(), tf.DetrForSegmentation.from_pretrained(folder).eval()
     with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def seen(pixels: NDArray[np.uint8], axes: str = "YXC") -> fs.Image:
 def imported(folder: Path, weights: dict[str, Any], **options: Any) -> CatalogRow:
     """Import weights; pictures are resized to what the test says, since 1024 pixels would take seconds."""
     row = import_model(detectron2_layout.write(weights, folder / "model_final.pkl"))
-    changed = row.model_copy(update={"options": {**row.options, **options}})
+    changed = replace(row, options={**row.options, **options})
     save_row(changed)
     return changed
 
@@ -164,6 +165,6 @@ def test_an_incomplete_file_is_named(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=words):
             load_model(row.name)
     row = import_model(detectron2_layout.write(weights, tmp_path / "whole.pkl"))
-    save_row(row.model_copy(update={"classes": ("a", "b")}))
+    save_row(replace(row, classes=("a", "b")))
     with pytest.raises(CheckpointError, match="has 4 classes, and its row names 2"):
         load_model(row.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,7 +77,7 @@ def _model_of(path: Path) -> Any:
     from napari_foundseg.models.catalog import save_row
 
     row = import_model(path)
-    save_row(row.model_copy(update={"options": row.options | {"window": WINDOW}}))
+    save_row(replace(row, options=row.options | {"window": WINDOW}))
     return fs.load_model(row.name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def test_the_terms_of_its_base_are_shown_beside_its_own(adapter: Path) -> None:
     row = import_model(adapter)
     base = base_of(row)
     assert base is not None
-    save_row(base.model_copy(update={"weights_licence": "CC-BY-NC-4.0"}))
+    save_row(replace(base, weights_licence="CC-BY-NC-4.0"))
     done = CliRunner().invoke(app, ["models", "show", row.name])
     assert "weights licence  unknown" in done.output
     assert "base licences    code unknown; weights CC-BY-NC-4.0" in done.output

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
 
     tensors = _own(read_tensors(path))
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    row = row if row.classes else row.model_copy(update={"classes": _classes(shapes)})
+    row = row if row.classes else replace(row, classes=_classes(shapes))
     try:
         config = _config(shapes, row.classes)
     except (KeyError, ValueError) as error:

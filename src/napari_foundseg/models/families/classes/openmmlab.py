@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
     network.load_state_dict(own, strict=False)
     count = shapes[_LAST][0]
     names = _names(path, meta, count)
-    row = row.model_copy(update={"classes": named_or_numbered(names, count)})
+    row = replace(row, classes=named_or_numbered(names, count))
     wanted = float(_number(setting(config, "decode_head", "threshold"), _THRESHOLD))
     threshold = math.log(wanted / (1 - wanted)) if count == 1 and 0 < wanted < 1 else 0.0
     network = network.to(device).eval().requires_grad_(False)

@@ -8,6 +8,7 @@ the same where nothing is resized.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,7 +152,7 @@ def load(row: CatalogRow, path: Path, device: str) -> CentreModel:
     check(path, wanted, _without_counts(shapes), "Panoptic-DeepLab")
     network.load_state_dict({name: value.float() for name, value in _without_counts(tensors).items()}, strict=False)
     count = shapes["sem_seg_head.predictor.weight"][0]
-    row = row if row.classes else row.model_copy(update={"classes": _classes(count)[0]})
+    row = row if row.classes else replace(row, classes=_classes(count)[0])
     if len(row.classes) != count:
         raise CheckpointError(f"{path} has {count} classes, and its row names {len(row.classes)}. Import it again.")
     return CentreModel(network.to(device).eval().requires_grad_(False), row, mean.to(device), std.to(device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
     from napari_foundseg.models.nets.classes.segnet import SegNet
 
     network, shapes = load_network(path, SegNet, _MARK, _TITLE, device)
-    row = row.model_copy(update={"classes": row.classes or _classes(shapes[_LAST][1])})
+    row = replace(row, classes=row.classes or _classes(shapes[_LAST][1]))
     return PixelClasses(network, row, Preparation(window=480, multiple=32, least=32))
 
 

@@ -7,6 +7,7 @@ decoder for organs and a head for the view, which decides what organs may come.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,7 +119,7 @@ def load(row: CatalogRow, path: Path, device: str) -> SmpClasses | SmpViews:
     network.load_state_dict(tensors)
     network = network.to(device).eval().requires_grad_(False)
     names = _names(path, config)
-    row = row.model_copy(update={"classes": named_or_numbered(names.classes, int(config.get("classes", 1)))})
+    row = replace(row, classes=named_or_numbered(names.classes, int(config.get("classes", 1))))
     told = transforms_beside(path)
     mean, std = (told.mean, told.std) if told.mean else normalisation(config)
     if config.get("in_channels", 3) == 1 and len(mean) != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Pixelwise | MaskRcnn:
     architecture = str(row.options.get("architecture"))
     if architecture not in ARCHITECTURES:
         raise CheckpointError(f"The row of {row.name} has the architecture {architecture!r:.60}. Import it again.")
-    row = row if row.classes else row.model_copy(update={"classes": _published_classes(architecture)})
+    row = row if row.classes else replace(row, classes=_published_classes(architecture))
     module = getattr(models, ARCHITECTURES[architecture][1])
     tensors = _stripped(read_tensors(path))
     options: dict[str, Any] = {"weights": None, "weights_backbone": None, "num_classes": len(row.classes)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -184,7 +185,7 @@ def load(row: CatalogRow, path: Path, device: str) -> Segmenter:
     else:
         processor = transformers_folder.image_processor(path)
     # What the folder says of its classes holds, whatever the published model of that name has.
-    row = row.model_copy(update={"classes": transformers_folder.class_names(read_config(path))})
+    row = replace(row, classes=transformers_folder.class_names(read_config(path)))
     return Segmenter(transformers_folder.network(path, architecture, device), processor, row)
 
 

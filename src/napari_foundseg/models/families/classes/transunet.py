@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def load(row: CatalogRow, path: Path, device: str) -> TransUNetClasses:
     from napari_foundseg.models.nets.classes.transunet import TransUNet
 
     network, shapes = load_network(path, TransUNet, _MARK, FAMILY.title, device)
-    row = row.model_copy(update={"classes": row.classes or named_or_numbered((), shapes[_LAST][0])})
+    row = replace(row, classes=row.classes or named_or_numbered((), shapes[_LAST][0]))
     side = _side(path, shapes)
     preparation = Preparation(mean=(0.0,) * 3, std=(1.0,) * 3, window=side, size=(side, side))
     return TransUNetClasses(network, row, preparation)

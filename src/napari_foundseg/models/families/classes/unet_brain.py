@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def load(row: CatalogRow, path: Path, device: str) -> PixelClasses:
     from napari_foundseg.models.nets.classes.unet_brain import BrainUNet
 
     network, shapes = load_network(path, BrainUNet, _MARK, _TITLE, device)
-    row = row.model_copy(update={"classes": row.classes or _classes(shapes["conv.weight"][0])})
+    row = replace(row, classes=row.classes or _classes(shapes["conv.weight"][0]))
     channels = shapes[_MARK][1]
     preparation = Preparation(
         mean=(0.0,) * channels, std=(1.0,) * channels, window=_SIDE, multiple=16, least=16, of_each_picture=True
