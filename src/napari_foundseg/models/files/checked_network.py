@@ -34,8 +34,11 @@ def without_counts(tensors: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in tensors.items() if not name.endswith("num_batches_tracked")}
 
 
-def check_network(path: Path, make: Maker, shapes: Mapping[str, tuple[int, ...]], title: str) -> None:
-    """Raise CheckpointError if a network cannot be made of shapes, or needs other tensors."""
+def check_network(path: Path, make: Maker, shapes: Mapping[str, tuple[int, ...]], title: str) -> nn.Module:
+    """Return the network of shapes without its numbers, on the meta device.
+
+    Raises CheckpointError if a network cannot be made of them, is larger than the file, or needs other tensors.
+    """
     try:
         outline = network_outline(path, partial(make, shapes), shapes)
     except CheckpointError:
@@ -47,6 +50,7 @@ def check_network(path: Path, make: Maker, shapes: Mapping[str, tuple[int, ...]]
         ) from error
     wanted = {name: tuple(value.shape) for name, value in outline.state_dict().items()}
     check(path, without_counts(wanted), without_counts(shapes), title)
+    return outline
 
 
 def load_network(path: Path, make: Maker, mark: str, title: str, device: str) -> tuple[nn.Module, dict[str, Any]]:

@@ -21,15 +21,34 @@ __all__ = [
     "TextEncoder",
     "TextImage",
     "TextMaps",
+    "TextReader",
 ]
 
 
-class TextMaps(Model, Protocol):
-    """Draws heat maps of the places that texts, or example pictures, describe."""
+class TextReader(Model, Protocol):
+    """Reads texts up to a length."""
 
     @property
     def longest_text(self) -> int:
         """Largest number of tokens of a text."""
+
+    def token_count(self, text: str) -> int:
+        """Return how many tokens a text has.
+
+        Parameters
+        ----------
+        text : str
+            The text.
+
+        Returns
+        -------
+        int
+            Tokens, with those that the model adds, such as start and end.
+        """
+
+
+class TextMaps(TextReader, Protocol):
+    """Draws heat maps of the places that texts, or example pictures, describe."""
 
     def text_maps(self, rgb: NDArray[np.uint8], prompts: Sequence[str | NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Draw a heat map of each prompt.
@@ -45,20 +64,6 @@ class TextMaps(Model, Protocol):
         -------
         (K, M, N) ndarray of float32
             Probabilities, 0 to 1.
-        """
-
-    def token_count(self, text: str) -> int:
-        """Return how many tokens a text has.
-
-        Parameters
-        ----------
-        text : str
-            The text.
-
-        Returns
-        -------
-        int
-            Tokens, start and end included.
         """
 
 
@@ -80,30 +85,12 @@ class ConceptQuery(NamedTuple):
     signs: tuple[int, ...] = ()
 
 
-class ConceptMasks(Model, Protocol):
+class ConceptMasks(TextReader, Protocol):
     """Outlines every object of a concept (SAM 3)."""
-
-    @property
-    def longest_text(self) -> int:
-        """Largest number of tokens of a text."""
 
     @property
     def most_objects(self) -> int:
         """How many objects of a concept it can return for a picture."""
-
-    def token_count(self, text: str) -> int:
-        """Return how many tokens a text has.
-
-        Parameters
-        ----------
-        text : str
-            The text.
-
-        Returns
-        -------
-        int
-            Tokens, start and end included.
-        """
 
     def concept_masks(
         self, rgb: NDArray[np.uint8], queries: Sequence[ConceptQuery], threshold: float
@@ -137,30 +124,12 @@ class GroundedBoxes(NamedTuple):
     """Number of the phrase or example of each, from 0, (K,)."""
 
 
-class Grounded(Model, Protocol):
+class Grounded(TextReader, Protocol):
     """Finds boxes of what phrases name (Grounding DINO, OWLv2)."""
-
-    @property
-    def longest_text(self) -> int:
-        """Largest number of tokens of a phrase."""
 
     @property
     def most_boxes(self) -> int:
         """How many boxes it can return for a picture."""
-
-    def token_count(self, text: str) -> int:
-        """Return how many tokens a phrase has.
-
-        Parameters
-        ----------
-        text : str
-            The phrase.
-
-        Returns
-        -------
-        int
-            Tokens, with those that the model adds.
-        """
 
     def ground(self, rgb: NDArray[np.uint8], phrases: Sequence[str], threshold: float) -> GroundedBoxes:
         """Find what phrases name.

@@ -10,11 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from napari_foundseg.core.errors import CheckpointError
-from napari_foundseg.models.files.checkpoints import check
-from napari_foundseg.models.files.network_bounds import network_outline
+from napari_foundseg.models.files.checked_network import check_network
 
 if TYPE_CHECKING:
     import torch
@@ -118,16 +116,9 @@ def built(path: Path, shapes: Mapping[str, tuple[int, ...]], *, empty: bool = Fa
     from napari_foundseg.models.nets.sam.sam_build import build_sam
 
     what = f"a {'SAM-HQ' if is_hq(shapes) else 'SAM'} with {size_name(shapes)}"
-    try:
-        # Before any memory is taken: a small file may describe a network of any size.
-        sam = network_outline(path, lambda: build_sam(shapes), shapes)
-    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, AssertionError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is taken for {what}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
-            "another model; get it again."
-        ) from error
-    check(path, {name: tuple(value.shape) for name, value in sam.state_dict().items()}, shapes, what)
-    return sam if empty else build_sam(shapes)
+    # Before any memory is taken: a small file may describe a network of any size.
+    outline = check_network(path, build_sam, shapes, what)
+    return cast("Sam", outline) if empty else build_sam(shapes)
 
 
 def sam_name(name: str) -> str:

@@ -18,7 +18,7 @@ from napari_foundseg.core.masks import Box, Mask, intersection, iou
 from napari_foundseg.core.result import Segmentation
 from napari_foundseg.models.protocols.words import ConceptMasks, ConceptQuery
 from napari_foundseg.tasks.classes.class_results import assembled_in, each_slice
-from napari_foundseg.tasks.classes.concepts import TextInputs
+from napari_foundseg.tasks.classes.concepts import TextInputs, check_length
 from napari_foundseg.tasks.classes.searched_windows import SearchedWindows
 from napari_foundseg.tasks.provenance import record
 from napari_foundseg.tasks.regions import region_of, whole
@@ -168,11 +168,7 @@ def check_words(inputs: TextInputs, model: Any) -> list[tuple[int, str]]:
         other = [part.strip() for part in (concept.negative or "").split(",") if part.strip()]
         questions += [(number, word) for word in concept.words]
         questions += [(-number, word) for word in other]
-    for _, text in questions:
-        if (count := model.token_count(text)) > model.longest_text:
-            raise PromptError(
-                f"{text[:60]!r}… has {count} tokens; {model.name} takes {model.longest_text} at most. Say it shorter."
-            )
+    check_length((text for _, text in questions), model)
     return questions
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,14 +14,14 @@ from napari_foundseg.core.classes.class_table import ClassTable
 from napari_foundseg.core.declared_fields import Declared
 from napari_foundseg.core.errors import PromptError, SettingsError
 from napari_foundseg.core.pixels.png_text import picture_of, png_text
-from napari_foundseg.models.protocols.words import TextMaps
+from napari_foundseg.models.protocols.words import TextMaps, TextReader
 from napari_foundseg.tasks.classes.noun_phrases import noun_phrases
 from napari_foundseg.tasks.regions import Region
 
 if TYPE_CHECKING:
     from napari_foundseg.core.pyramids import Level
 
-__all__ = ["Concept", "NamedBox", "Prompts", "TextInputs", "example_of", "prompts_of"]
+__all__ = ["Concept", "NamedBox", "Prompts", "TextInputs", "check_length", "example_of", "prompts_of"]
 
 #: Examples are shown to the model small; larger pictures would only make recipes large.
 _LARGEST_EXAMPLE = 352
@@ -270,10 +270,14 @@ def prompts_of(inputs: TextInputs, model: TextMaps) -> Prompts:
         If a text is too long for the model.
     """
     prompts = Prompts(inputs)
-    for question in prompts.asked:
-        if isinstance(question, str) and (count := model.token_count(question)) > model.longest_text:
-            raise PromptError(
-                f"{question[:60]!r}… has {count} tokens; {model.name} takes {model.longest_text} at most. "
-                "Say it shorter."
-            )
+    check_length((question for question in prompts.asked if isinstance(question, str)), model)
     return prompts
+
+
+def check_length(texts: Iterable[str], model: TextReader) -> None:
+    """Raise PromptError if a text is too long for a model."""
+    for text in texts:
+        if (count := model.token_count(text)) > model.longest_text:
+            raise PromptError(
+                f"{text[:60]!r}… has {count} tokens; {model.name} takes {model.longest_text} at most. Say it shorter."
+            )

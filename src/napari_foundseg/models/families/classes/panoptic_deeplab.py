@@ -20,8 +20,8 @@ from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.class_sets import CLASS_SETS, numbered_classes
 from napari_foundseg.models.family import Family, WeightsView
-from napari_foundseg.models.files.checkpoints import check, read_tensors
-from napari_foundseg.models.files.network_bounds import check_network_size
+from napari_foundseg.models.files.checked_network import check_network, without_counts
+from napari_foundseg.models.files.checkpoints import read_tensors
 from napari_foundseg.models.loaded import LoadedClasses
 from napari_foundseg.models.protocols.classes import CentreMaps, Grouping
 from napari_foundseg.models.row_options import LARGEST_SIDE, whole_number
@@ -139,18 +139,10 @@ def load(row: CatalogRow, path: Path, device: str) -> CentreModel:
     mean, std = (tensors.pop(name, torch.tensor(own)) for name, own in (("pixel_mean", _MEAN), ("pixel_std", _STD)))
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
     crop = _crop(row)
-    make = partial(PanopticDeepLab, shapes, (crop[0] // STRIDE, crop[1] // STRIDE) if crop else None)
-    try:
-        check_network_size(path, make, shapes)
-        network = make()
-    except (KeyError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is taken for Panoptic-DeepLab, but tensors are missing or of odd shapes ({error}). It is "
-            "incomplete or of another model; get it again."
-        ) from error
-    wanted = _without_counts({name: tuple(value.shape) for name, value in network.state_dict().items()})
-    check(path, wanted, _without_counts(shapes), "Panoptic-DeepLab")
-    network.load_state_dict({name: value.float() for name, value in _without_counts(tensors).items()}, strict=False)
+    make = partial(PanopticDeepLab, pooled=(crop[0] // STRIDE, crop[1] // STRIDE) if crop else None)
+    check_network(path, make, shapes, FAMILY.title)
+    network = make(shapes)
+    network.load_state_dict({name: value.float() for name, value in without_counts(tensors).items()}, strict=False)
     count = shapes["sem_seg_head.predictor.weight"][0]
     row = row if row.classes else replace(row, classes=_classes(count)[0])
     if len(row.classes) != count:
@@ -200,8 +192,3 @@ def _named(tensors: Mapping[str, Any]) -> dict[str, Any]:
     if any(name.startswith("model.") for name in tensors):
         return {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     return dict(tensors)
-
-
-def _without_counts(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return tensors without the counts of training batches, which not every file has."""
-    return {name: value for name, value in tensors.items() if not name.endswith(".num_batches_tracked")}

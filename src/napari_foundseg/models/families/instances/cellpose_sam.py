@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.errors import CheckpointError
 from napari_foundseg.models.catalog import CatalogRow
 from napari_foundseg.models.family import Family, Package, WeightsView
-from napari_foundseg.models.files.checkpoints import check, read_tensors
-from napari_foundseg.models.files.network_bounds import network_outline
+from napari_foundseg.models.files.checked_network import check_network
+from napari_foundseg.models.files.checkpoints import read_tensors
 
 if TYPE_CHECKING:
     from napari_foundseg.models.nets.cellpose.cellpose_sam import CellposeSam
@@ -77,24 +76,10 @@ def load(row: CatalogRow, path: Path, device: str) -> CellposeSamModel:
 
     tensors = _of_network(read_tensors(path))
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    _check(path, shapes)
+    check_network(path, build_cellpose_sam, shapes, _WHAT)
     net = build_cellpose_sam(shapes)
     net.load_state_dict({name: tensor.float() for name, tensor in tensors.items()})
     return CellposeSamModel(net.to(device), row.name, row.key, device)
-
-
-def _check(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise CheckpointError if tensors are missing, unknown or of other shapes."""
-    from napari_foundseg.models.nets.cellpose.cellpose_sam import build_cellpose_sam
-
-    try:
-        expected = network_outline(path, lambda: build_cellpose_sam(shapes), shapes).state_dict()
-    except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path} is taken for {_WHAT}, but tensors are missing or of odd shapes ({error}). It is incomplete or of "
-            "another model; get it again."
-        ) from error
-    check(path, {name: tuple(value.shape) for name, value in expected.items()}, shapes, _WHAT)
 
 
 def _of_network(tensors: Mapping[str, _T]) -> dict[str, _T]:
@@ -107,7 +92,9 @@ def recognise(found: WeightsView) -> dict[str, Any] | None:
     shapes = _of_network(found.shapes)
     if "W2" not in shapes or "encoder.patch_embed.proj.weight" not in shapes or "encoder.cls_token" in shapes:
         return None
-    _check(found.path, shapes)
+    from napari_foundseg.models.nets.cellpose.cellpose_sam import build_cellpose_sam
+
+    check_network(found.path, build_cellpose_sam, shapes, _WHAT)
     return {
         "title": "Cellpose-SAM",
         "input": "2-D microscopy, up to 3 channels in any order",
