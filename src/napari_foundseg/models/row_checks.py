@@ -92,7 +92,7 @@ def _classes(value: Any, place: str) -> tuple[str, ...]:
         except ValueError as error:
             raise ValueError(f"{place}: {error}") from None
     if isinstance(value, list | tuple) and len(value) > MOST_CLASSES:
-        raise ValueError(f"{place}: there are {len(value)}; {MOST_CLASSES} can be")
+        raise ValueError(f"{place}: there are {len(value)}; at most {MOST_CLASSES} are supported")
     return _list(value, place, _text)
 
 
