@@ -82,7 +82,7 @@ def test_a_row_that_cannot_be_read_is_named_and_the_others_stay(what: str) -> No
         ("", "options = 3", "options: Input should be a valid dictionary"),
         ("", "defaults = {grid = 3}", r"defaults\.grid: Input should be a valid dictionary"),
         ("", "calibration = [1.0, 2.0]", "calibration: "),
-        ("", 'classes = "Martians"', "classes: .*'Martians' is no set of classes"),
+        ("", 'classes = "Martians"', "classes: .*'Martians' is not a set of classes"),
         ("", "options = {day = 2020-01-01}", r"options\.day: "),
         ("", "colour = 3", "colour: Extra inputs are not permitted"),
         ('citation = "x"', "", "citation: Field required"),

@@ -254,7 +254,7 @@ def _rows_of(folder: Path, names: list[str]) -> tuple[dict[str, CatalogRow], dic
 def _read_row(path: Path) -> CatalogRow:
     values = tomllib.loads(read_small_text(path))
     if "name" in values:
-        raise SettingsError("name: it is that of the file; leave it out")
+        raise SettingsError("name: it is the name of the file; leave it out")
     return CatalogRow.parse({"name": path.name.removesuffix(".toml"), **values})
 
 
