@@ -60,6 +60,32 @@ def test_an_edit_of_many_objects_is_one_write_and_one_step(qtbot: Any, form: Cor
     np.testing.assert_array_equal(layer.data, after)
 
 
+@pytest.mark.parametrize("tool", ["Grow", "Fill holes", "Delete"])
+def test_an_object_of_a_large_layer_is_drawn_without_the_rest(qtbot: Any, viewer: Any, engine: Any, tool: str) -> None:
+    labels = np.zeros((1100, 1000), np.uint16)
+    labels[500:520, 600:620] = 3
+    labels[508:512, 608:612] = 0
+    labels[0:8, 0:8] = 4
+    layer = viewer.add_labels(labels, name="objects")
+    form = CorrectWidget(viewer)
+    viewer.window.add_dock_widget(form, name="Correct")
+    form.choose([3])
+    before = labels.copy()
+    whole: list[Any] = []
+    parts: list[Any] = []
+    layer.events.set_data.connect(lambda _event: whole.append(True))
+    layer.events.labels_update.connect(lambda event: parts.append(event.data.shape))
+    click(qtbot, form.buttons[tool])
+    qtbot.waitUntil(lambda: form.history.undo_name == tool.lower() and not form.running.isVisible())
+    assert (layer.data != before).any()
+    assert whole == []
+    assert len(parts) == 1
+    assert max(parts[0]) < 30
+    np.testing.assert_array_equal(layer._slice.image.raw, layer.data)
+    click(qtbot, form.edits.undo_button)
+    np.testing.assert_array_equal(layer.data, before)
+
+
 @pytest.mark.parametrize("by", ["button", "undo", "removal", "data"])
 def test_an_edit_that_is_cancelled_changes_nothing(qtbot: Any, viewer: Any, form: CorrectWidget, by: str) -> None:
     layer, history = form.layer, form.history

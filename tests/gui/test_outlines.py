@@ -51,6 +51,22 @@ def layer(viewer: Any, engine: Any, scene: Any) -> Labels:
     )
 
 
+def test_outlines_at_the_border_do_not_extend_what_the_viewer_shows(qtbot: Any, viewer: Any, engine: Any) -> None:
+    labels = np.zeros((3, 60, 80), np.uint8)
+    labels[1, :12, :9] = 1
+    labels[1, 50:, 70:] = 2
+    layer = viewer.add_labels(labels, name="objects")
+    viewer.dims.set_point(0, 1)
+    form = open_correct(qtbot, viewer)
+    before = viewer.dims.range
+    for chosen in ([1], [1, 2], [2]):
+        form.choose(chosen)
+        expected = {colour: {label} for colour, label in enumerate(chosen, 1)}
+        qtbot.waitUntil(lambda expected=expected: outlined(viewer, layer) == expected)
+        assert viewer.dims.range == before
+        np.testing.assert_array_equal(viewer.layers.extent.world, layer.extent.world)
+
+
 def test_chosen_objects_are_outlined_each_in_its_colour(qtbot: Any, viewer: Any, layer: Labels, canvas: Any) -> None:
     form = open_correct(qtbot, viewer)
     before = layer.data.copy()

@@ -62,6 +62,11 @@ class Census:
         """
         return self._sizes.get(label, 0)
 
+    def total(self, labels: Iterable[int]) -> int:
+        """Return the number of pixels of several objects together."""
+        size = self._sizes.get
+        return sum(size(label, 0) for label in labels)
+
     def take(self, parts: Iterable[Difference]) -> set[int]:
         """Update the sizes after a step has been written.
 

@@ -54,6 +54,8 @@ class MadeEdit:
     #: Of an undo or redo: the step, and the pixels that are left alone since something else has changed them.
     step: EditStep | None = None
     left: int = 0
+    #: The greatest of the values.
+    largest: int = 0
 
 
 @dataclass(eq=False)
@@ -236,7 +238,7 @@ def _made(
     before, after = changed_facts(after_labels, axes, columns, parts, turned, census.size, all_before, known)
     progress.report(1.0)
     changed = with_facts(table, INDEX, after) if after else None
-    return MadeEdit(values, part, census, turned, before, after, changed)
+    return MadeEdit(values, part, census, turned, before, after, changed, largest=int(values.max(initial=0)))
 
 
 def _applied(array: NDArray[Any], step: EditStep, census: Census, table: pd.DataFrame) -> MadeEdit:
@@ -246,7 +248,8 @@ def _applied(array: NDArray[Any], step: EditStep, census: Census, table: pd.Data
     turned = census.take(step.parts)
     after = dict(step.known_after)
     changed = with_facts(table, INDEX, after) if after else None
-    return MadeEdit(values, part, census, turned, dict(step.known_before), after, changed, step, left)
+    largest = int(values.max(initial=0))
+    return MadeEdit(values, part, census, turned, dict(step.known_before), after, changed, step, left, largest)
 
 
 def _wraps(array: NDArray[Any], values: NDArray[Any]) -> bool:

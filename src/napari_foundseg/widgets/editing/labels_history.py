@@ -38,6 +38,8 @@ __all__ = ["LabelsHistory", "open_histories", "open_history", "shared_history"]
 
 #: Greatest number of changed pixels to update one by one; beyond, redrawing the slice is faster.
 _FEW = 300_000
+#: A box that is less than this part of the layer is drawn without the rest.
+_PART = 8
 #: Greatest number of pixels of a step that is undone in the window's thread.
 _LARGE = 1 << 20
 #: Bytes of steps that are kept of a layer that no form follows.
@@ -194,10 +196,14 @@ class LabelsHistory(QObject):
     def _write_made(self, name: str, made: MadeEdit) -> bool:
         """Write what was computed in a background thread of the layer as it is now; return whether anything changed."""
         if made.part is not None:
-            self._widen_dtype(int(made.values.max(initial=0)))
-            with self._writing():
-                self.layer.data[made.part.box] = made.values
-                self.layer.refresh()
+            self._widen_dtype(made.largest)
+            box = made.part.box
+            if made.values.size <= min(_FEW, self.layer.data.size // _PART):
+                self._write_box(box, np.array(self.layer.data[box]), made.values)
+            else:
+                with self._writing():
+                    self.layer.data[box] = made.values
+                    self.layer.refresh()
         if made.part is None and not made.known_after:
             return False
         if made.table is not None:

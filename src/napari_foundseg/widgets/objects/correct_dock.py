@@ -285,7 +285,7 @@ class CorrectWidget(LabelsDock):
 
     def _count_pixels(self, ids: list[int]) -> int:
         census = None if self.history is None else self.history.counted.census
-        return 0 if census is None else sum(map(census.size, ids))
+        return 0 if census is None else census.total(ids)
 
     # Clicks.
 

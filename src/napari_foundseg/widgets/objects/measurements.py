@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from napari.layers import Labels
 
-    from napari_foundseg.core.editing.difference import SliceBox
+    from napari_foundseg.core.editing.difference import Difference
     from napari_foundseg.core.editing.history import EditStep
     from napari_foundseg.core.image import Image
     from napari_foundseg.widgets.editing.labels_history import LabelsHistory
@@ -59,8 +59,10 @@ class Measurements(QObject):
         self._array = self.layer.data
         self._measured: pd.DataFrame | None = None
         self._table: pd.DataFrame | None = None
-        self._ids: set[int] = set()
-        self._edited: list[SliceBox] = []
+        #: The features that the table that is being made has; None if they have changed since.
+        self._facts: pd.DataFrame | None = None
+        #: What was changed since they were measured.
+        self._edited: list[Difference] = []
         self._all = True
         #: Axes, sizes and unit of the pixels that the table was last measured in.
         self._measured_in: Any = None
@@ -85,7 +87,7 @@ class Measurements(QObject):
     @property
     def current(self) -> bool:
         """Whether the table includes all edits."""
-        return not (self._busy or self._all or self._ids) and self._measured_in == self._unit_of_layer()
+        return not (self._busy or self._all or self._edited) and self._measured_in == self._unit_of_layer()
 
     def use_image(self, image: Image | None) -> None:
         """Measure the mean grey values of an image, if it fits the labels."""
@@ -148,9 +150,7 @@ class Measurements(QObject):
             self.changed.emit()
 
     def _record_step(self, step: EditStep) -> None:
-        for part in step.parts:
-            self._ids |= part.ids - {0}
-            self._edited.append(part.box)
+        self._edited += step.parts
         self._measure_outdated()
 
     def _on_new_array(self, _event: Any = None) -> None:
@@ -160,7 +160,7 @@ class Measurements(QObject):
             self._measure_outdated()
 
     def _forget_table(self, _event: Any = None) -> None:
-        self._table = None
+        self._table = self._facts = None
         self.changed.emit()
 
     def _measure_outdated(self) -> None:
@@ -173,27 +173,35 @@ class Measurements(QObject):
         measured_in = axes, spacing, unit = self._unit_of_layer()
         old = None if self._all or measured_in != self._measured_in else self._measured
         self._measured_in = measured_in
-        ids = self._ids
         edited = self._edited
-        self._all, self._ids, self._edited = False, set(), []
+        self._all, self._edited = False, []
+        self._facts = facts = self.layer.features
 
-        def work() -> pd.DataFrame:
+        def work() -> tuple[pd.DataFrame, pd.DataFrame]:
+            measured = measured_again()
+            return measured, object_table(measured, facts)
+
+        def measured_again() -> pd.DataFrame:
             grey = None if image is None else grey_values(image, labels.shape)
             names = () if image is None else channel_labels(image)
             if old is None:
                 return measure(labels, axes, spacing, unit, grey, channels=names)
-            return remeasure(old, labels, axes, spacing, unit, grey, ids, edited, names)
+            ids = {label for part in edited for label in part.ids if label}
+            return remeasure(old, labels, axes, spacing, unit, grey, ids, [part.box for part in edited], names)
 
         self._latest.ask(work)
 
-    def _measuring_done(self, _number: int, measured: Any) -> None:
+    def _measuring_done(self, _number: int, result: Any) -> None:
         self._busy = False
-        if isinstance(measured, Exception):
+        self._table = None
+        if isinstance(result, Exception):
             # All objects are measured again after the next edit.
             self._all = True
             self._measured = None
-            self.failed.emit(f"The objects could not be measured ({measured}). The next edit tries again.")
+            self.failed.emit(f"The objects could not be measured ({result}). The next edit tries again.")
         else:
-            self._measured = measured
+            self._measured, table = result
+            # It is put together here again if somebody has changed the features meanwhile.
+            self._table = table if self.layer.features is self._facts else None
             self._measure_outdated()
-        self._forget_table()
+        self.changed.emit()

@@ -183,7 +183,12 @@ class ObjectOutlines(QObject):
             around = [2 * width if axis in shown else 0 for axis in range(part.ndim)]
             outlines = _outlines(np.pad(part[box], [(n, n) for n in around]), chosen, width, shown)
             corner = [b.start + r.start - n for b, r, n in zip(box, region, around, strict=True)]
-            return outlines, corner
+            # What lies beyond the labels would move the viewer's sliders.
+            inside = tuple(
+                slice(max(0, -at), min(length, size - at))
+                for at, length, size in zip(corner, outlines.shape, data.shape, strict=True)
+            )
+            return outlines[inside], [max(0, at) for at in corner]
 
         return part.size, work
 

@@ -65,11 +65,13 @@ class OutlineLayer:
         self.add()
         layer = self._layer
         assert layer is not None
-        for name, value in part_transforms(self._labels, corner).items():
-            # Each draws the layer again.
-            if name in _MOVING and not _is_same(getattr(layer, name), value):
-                setattr(layer, name, value)
-        _fill(layer, outlines)
+        # Each would draw the layer again. The pixels come first: the viewer asks for the extent when a layer moves.
+        with layer._block_refresh():
+            _fill(layer, outlines)
+            for name, value in part_transforms(self._labels, corner).items():
+                if name in _MOVING and not _is_same(getattr(layer, name), value):
+                    setattr(layer, name, value)
+        layer.refresh()
         layers = self._viewer.layers
         if self.is_empty and layers[-1] is not layer:
             layers.move(layers.index(layer), len(layers))
