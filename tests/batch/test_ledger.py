@@ -98,7 +98,7 @@ def other_format(_: Path, __: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def other_weights(_: Path, patch: pytest.MonkeyPatch) -> dict[str, Any]:
     rows = {n: replace(row, sha256="0" * 64) for n, row in catalog.catalog().items()}
-    patch.setattr(catalog, "catalog", lambda: rows)
+    patch.setattr(catalog, "_adopted", rows)
     return {}
 
 

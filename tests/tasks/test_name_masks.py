@@ -48,8 +48,7 @@ class Stub:
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {**catalog.catalog(), "stub": ROW}
-    monkeypatch.setattr(catalog, "catalog", lambda: rows)
+    monkeypatch.setitem(catalog._adopted, "stub", ROW)
 
 
 def scene() -> tuple[Image, NDArray[np.uint16]]:

@@ -62,8 +62,7 @@ class Planted:
 
 @pytest.fixture(autouse=True)
 def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {**catalog.catalog(), "stub": ROW}
-    monkeypatch.setattr(catalog, "catalog", lambda: rows)
+    monkeypatch.setitem(catalog._adopted, "stub", ROW)
 
 
 #: Corners of the squares of 9 pixels; every fifth is bright.

@@ -11,6 +11,7 @@ import numpy as np
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pixels.slab import Slab, usual_slab_in_words
 from napari_foundseg.core.result import Segmentation
+from napari_foundseg.tasks.provenance import NO_GPU
 from napari_foundseg.tasks.tracks.tracks_in_words import tracking_in_words
 
 __all__ = ["notes_of", "what_was_chosen", "with_notes"]
@@ -40,8 +41,8 @@ def notes_of(provenance: Mapping[str, Any]) -> list[str]:
 def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
     """Return what was used in place of something else, and what was chosen for the user; a sentence or two each.
 
-    First the fallbacks that the provenance records, such as the CPU for want of a GPU; then the channel, what was
-    smoothed or sharpened, how slices became objects, and their views.
+    First the fallbacks that the provenance records, such as smaller batches; then the channel, what was smoothed or
+    sharpened, how slices became objects, and their views.
     """
     colour = provenance.get("image", {}).get("colour")
     used = [str(colour["why"])] if colour and len(colour["channels"]) == 1 else []
@@ -56,8 +57,9 @@ def what_was_chosen(provenance: Mapping[str, Any]) -> list[str]:
 
 
 def _fallbacks_in_words(fallbacks: Sequence[str]) -> list[str]:
-    """Return the recorded fallbacks as sentences, each once."""
-    return [f"{words[:1].upper()}{words[1:].rstrip('.')}." for words in dict.fromkeys(fallbacks)]
+    """Return the recorded fallbacks as sentences, each once; not that of every result of a computer without a GPU."""
+    told = dict.fromkeys(words for words in fallbacks if words != NO_GPU)
+    return [f"{words[:1].upper()}{words[1:].rstrip('.')}." for words in told]
 
 
 def _slab_in_words(image: Mapping[str, Any]) -> list[str]:

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from napari_foundseg.models.protocols.objects import Model
     from napari_foundseg.tasks.run_request import RunRequest
 
-__all__ = ["record", "versions"]
+__all__ = ["NO_GPU", "record", "versions"]
+
+#: What a record says of a run on a computer without a GPU.
+NO_GPU = "there is no GPU here: the CPU was used"
 
 #: Packages that every result depends on; those of the model families are added.
 _PACKAGES = ("napari-foundseg", "torch", "numpy", "scikit-image")
@@ -98,5 +101,5 @@ def _fallbacks(model: Model) -> list[str]:
     """Say in words where something else was used than would have been best."""
     from napari_foundseg.models.device import gpus
 
-    no_gpu = ["there is no GPU here: the CPU was used"] if model.device == "cpu" and not gpus() else []
+    no_gpu = [NO_GPU] if model.device == "cpu" and not gpus() else []
     return [*no_gpu, *fallbacks_of(model).taken()]

@@ -129,7 +129,6 @@ class PropagateWidget(TaskForm):
             return
         self._left = []
         self._paused = False
-        # Before a layer is made for the result.
         if self.offer_download(self.run):
             return
         try:
