@@ -56,6 +56,7 @@ from napari_foundseg.tasks.similar.similar_settings import (
     GuidedSettings,
     SimilarInputs,
 )
+from napari_foundseg.tasks.similar.visible import notes_on_examples
 from napari_foundseg.tasks.stack_settings import link_record, slice_distance
 from napari_foundseg.tasks.tracks.tracked import tracked
 
@@ -121,7 +122,7 @@ def _run_exemplars(
         found, most = search_exemplars(windows, strip, settings.words, model, floor, poll, share)
         full |= most
         masks += [replace(mask, index=index) for mask in found]
-    notes = []
+    notes = notes_on_examples([(one.rgb, one.prompt.mask) for one in inputs.examples])
     if (shown := len(strip.boxes)) < len(signed):
         notes.append(
             f"{shown} of {len(signed)} examples were used: the others do not fit beside what the model sees at once."
@@ -166,7 +167,9 @@ def _run_guided(
     )
     pairs = [(mask, score) for mask, score in zip(drawn, scores, strict=True) if mask.area]
     masks = [replace(mask, predicted_iou=score, label=0) for mask, score in sorted(pairs, key=lambda pair: -pair[1])]
-    notes = [f"The objects were outlined by {outliner.name}."] if not settings.mask_model else []
+    notes = notes_on_examples([(one.rgb, one.prompt.mask) for one in inputs.examples])
+    if not settings.mask_model:
+        notes.append(f"The objects were outlined by {outliner.name}.")
     if empty := len(boxes) - len(masks):
         notes.append(f"In {empty} of {len(boxes)} boxes the model found no object.")
     if full:
@@ -214,7 +217,7 @@ def _run_features(
             yield from _ordered(rating, decoded(index), prompted)
 
     found = list(proposals())
-    notes = []
+    notes = notes_on_examples([(pattern.rgb, pattern.mask) for pattern in patterns])
     if not settings.mask_model and outliner is not model:
         notes.append(f"The objects were outlined by {outliner.name}, since {model.name} takes no prompts.")
     if any(cut):

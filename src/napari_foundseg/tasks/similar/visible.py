@@ -1,0 +1,73 @@
+"""Whether the examples of *Find similar* show anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+__all__ = ["notes_on_examples", "stands_out"]
+
+#: Least difference of an object from what is around it: in grey values of 255, and in deviations of the noise. Of
+#: nuclei of the Data Science Bowl 2018, 358 of 360 differ by more, of discs on bare ground 20 of 240.
+_LEAST_GREY = 3.0
+_LEAST_PER_NOISE = 0.75
+#: Ratio of the spreads of two textures that differ.
+_LEAST_SPREAD = 1.6
+#: Pixels from the outline that belong to it, and up to which pixels are around the object.
+_OUTLINE = 2
+_AROUND = 8
+#: Pixels below which a median says nothing.
+_FEW = 9
+
+
+def stands_out(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
+    """Tell whether an object differs from what is around it: in brightness, at its outline or in texture.
+
+    Parameters
+    ----------
+    rgb : (M, N, 3) ndarray of uint8
+        The object and its surroundings; a difference in one channel is enough.
+    mask : (M, N) ndarray of bool
+        The object. One with nothing around it counts as standing out.
+    """
+    around = ndimage.binary_dilation(mask, iterations=_AROUND) & ~ndimage.binary_dilation(mask, iterations=_OUTLINE)
+    if np.count_nonzero(around) < _FEW:
+        return True
+    inside = ndimage.binary_erosion(mask, iterations=_OUTLINE)
+    own = [part for part in (inside, mask & ~inside) if np.count_nonzero(part) >= _FEW] or [mask]
+    for channel in np.moveaxis(rgb.astype(np.float32), -1, 0):
+        medians = [float(np.median(channel[part])) for part in (*own, around)]
+        difference = max(medians) - min(medians)
+        if difference >= max(_LEAST_GREY, _LEAST_PER_NOISE * _noise(channel)):
+            return True
+        spreads = sorted((_spread(channel[own[0]]), _spread(channel[around])))
+        if spreads[1] >= max(_LEAST_GREY, _LEAST_SPREAD * spreads[0]):
+            return True
+    return False
+
+
+def notes_on_examples(shown: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_] | None]]) -> list[str]:
+    """Say which examples, picture and mask of each, show nothing that stands out; those without a mask are left out."""
+    faint = [n for n, (rgb, mask) in enumerate(shown, 1) if mask is not None and not stands_out(rgb, mask)]
+    if not faint:
+        return []
+    which = f"Example {faint[0]} shows" if len(faint) == 1 else f"Examples {', '.join(map(str, faint))} show"
+    note = (
+        f"{which} nothing that differs from its surroundings in brightness, colour or texture, so bare ground may have "
+        "been found. Choose examples on objects, or another contrast or channel."
+    )
+    return [note]
+
+
+def _spread(values: NDArray[np.float32]) -> float:
+    """Return a robust standard deviation."""
+    return float(np.median(np.abs(values - np.median(values))) / 0.6745)
+
+
+def _noise(channel: NDArray[np.float32]) -> float:
+    """Return the deviation of single pixels from their neighbours in the row, as a robust standard deviation."""
+    second = np.diff(channel, 2, axis=1)
+    return float(np.median(np.abs(second)) / (0.6745 * np.sqrt(6))) if second.size else 0.0
