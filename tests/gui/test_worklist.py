@@ -385,7 +385,7 @@ def test_what_is_wrong_with_files_is_said_and_the_open_image_stays(
         assert words in form.messages["run"].text()
         assert form.session.row == 1
     assert states(form)[3] == "unreadable"
-    assert "no TIFF" in form.table.topLevelItem(3).toolTip(1)
+    assert "not a TIFF" in form.table.topLevelItem(3).toolTip(1)
     tifffile.imwrite(folder / "cells12.tif", scene.image)
     form.table.wanted.emit(3)
     settle(qtbot, form)

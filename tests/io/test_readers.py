@@ -204,7 +204,7 @@ def _ifd_loop(content: bytes) -> bytes:
     [
         (lambda _: b"", "empty"),
         (lambda c: c[:8], "truncated"),
-        (lambda _: b"hello world " * 99, "no TIFF, PNG or JPEG"),
+        (lambda _: b"hello world " * 99, "not a TIFF, PNG or JPEG"),
         (lambda c: c[:2000] + b"\xaa" * 500 + c[2500:], "damaged"),
         (lambda c: c[:4] + struct.pack("<I", 10**9) + c[8:], "truncated"),
         (_ifd_loop, "loop"),

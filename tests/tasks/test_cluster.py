@@ -298,7 +298,7 @@ def test_images_of_different_sizes_are_fitted_together() -> None:
 def test_a_name_that_is_taken_and_no_images_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="another model 'foundseg-tiny'"):
         _fit([_scene()[0]], "foundseg-tiny")
-    with pytest.raises(SettingsError, match="no name"):
+    with pytest.raises(SettingsError, match="not a valid model name"):
         _fit([_scene()[0]], "a/b")
     with pytest.raises(BadImageError, match="no image"):
         _fit([])

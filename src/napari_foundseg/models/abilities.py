@@ -11,8 +11,10 @@ from napari_foundseg.models.out_of_memory import Fallbacks
 from napari_foundseg.models.protocols import classes, frames, objects, volumes, words
 from napari_foundseg.models.protocols.objects import OPTIONAL, MemoryRescue
 
-__all__ = ["check_model", "fallbacks_of", "members_of", "protocol_named"]
+__all__ = ["NO_GPU", "check_model", "fallbacks_of", "members_of", "protocol_named"]
 
+#: What a record says of a run on a computer without a GPU.
+NO_GPU = "there is no GPU here: the CPU was used"
 _ABSENT = object()
 #: Notes of models that keep none themselves.
 _fallbacks: WeakKeyDictionary[Any, Fallbacks] = WeakKeyDictionary()

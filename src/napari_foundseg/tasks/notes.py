@@ -11,7 +11,7 @@ import numpy as np
 from napari_foundseg.core.image import Image
 from napari_foundseg.core.pixels.slab import Slab, usual_slab_in_words
 from napari_foundseg.core.result import Segmentation
-from napari_foundseg.tasks.provenance import NO_GPU
+from napari_foundseg.models.abilities import NO_GPU
 from napari_foundseg.tasks.tracks.tracks_in_words import tracking_in_words
 
 __all__ = ["notes_of", "what_was_chosen", "with_notes"]

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from napari_foundseg.core.contrast import Percentile
-from napari_foundseg.models.abilities import fallbacks_of
+from napari_foundseg.models.abilities import NO_GPU, fallbacks_of
 from napari_foundseg.models.catalog import row
 from napari_foundseg.models.families import families, family_names
 from napari_foundseg.models.family import installed_version
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from napari_foundseg.models.protocols.objects import Model
     from napari_foundseg.tasks.run_request import RunRequest
 
-__all__ = ["NO_GPU", "record", "versions"]
-
-#: What a record says of a run on a computer without a GPU.
-NO_GPU = "there is no GPU here: the CPU was used"
+__all__ = ["record", "versions"]
 
 #: Packages that every result depends on; those of the model families are added.
 _PACKAGES = ("napari-foundseg", "torch", "numpy", "scikit-image")

@@ -99,7 +99,7 @@ def test_a_registered_format_is_recognised_by_content_whatever_its_name(tmp_path
 @pytest.mark.usefixtures("toy")
 def test_the_error_for_other_content_lists_a_registered_format(tmp_path: Path) -> None:
     (tmp_path / "a.toy.gz").write_bytes(gzip.compress(b"something else"))
-    with pytest.raises(BadImageError, match="no TIFF, PNG, JPEG or Toy file"):
+    with pytest.raises(BadImageError, match="not a TIFF, PNG, JPEG or Toy file"):
         read_image(tmp_path / "a.toy.gz")
     with pytest.raises(BadImageError, match=r"\.toy\.gz"):
         read_image(tmp_path / "a.czi")
