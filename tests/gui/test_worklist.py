@@ -380,7 +380,7 @@ def test_what_is_wrong_with_files_is_said_and_the_open_image_stays(
     assert not viewer.layers
     go(qtbot, form, form.next_button)
     assert form.session.row == 1
-    for words in ("do not belong together", "no TIFF"):
+    for words in ("do not belong together", "not a TIFF"):
         go(qtbot, form, form.next_button)
         assert words in form.messages["run"].text()
         assert form.session.row == 1
