@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_foundseg.core.pixels.noise import pixel_noise
+
 __all__ = ["Fading", "find_fading"]
 
 #: By what factor the contrast falls from the first to the last slice at least.
@@ -68,7 +70,7 @@ def find_fading(
     if not all(np.isfinite(plane).all() for plane in values):
         return None
     ends = np.array([np.percentile(plane, (low, high)) for plane in values])
-    noise = np.array([np.median(np.abs(np.diff(plane, 2, axis=1))) / (0.6745 * np.sqrt(6)) for plane in values])
+    noise = np.array([pixel_noise(plane) for plane in values])
     ranges = np.maximum(ends[:, 1] - ends[:, 0], _NOISE * noise)
     if (ranges <= 0).any() or ranges[0] < _LEAST * ranges[-1]:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "blocks", "noise_of", "smoothing_for"]
+__all__ = ["BLOCK", "blocks", "noise_of", "pixel_noise", "smoothing_for"]
 
 #: Side in pixels of the blocks in which noise is measured.
 BLOCK = 16
@@ -18,6 +18,8 @@ _BRIGHT = 0.15
 #: `train` and `val`.
 _NOISE = (8.0, 12.0, 30.0, 80.0)
 _SIGMA = (0.0, 0.7, 0.9, 2.0)
+#: Median of the second differences of white noise of deviation 1.
+_MEDIAN = 0.6745 * np.sqrt(6)
 
 
 def noise_of(picture: NDArray[np.floating]) -> float:
@@ -44,11 +46,28 @@ def noise_of(picture: NDArray[np.floating]) -> float:
     energy = float(np.mean(first**2))
     if not energy or float(np.mean(second**2)) < _WHITE * energy:
         return 0.0
-    deviations = np.median(blocks(np.abs(second), rows, columns), axis=1) / (0.6745 * np.sqrt(6))
+    deviations = np.median(blocks(np.abs(second), rows, columns), axis=1) / _MEDIAN
     heights = np.percentile(blocks(picture, rows, columns), 75, axis=1)
     bright = heights > np.median(picture) + _BRIGHT * np.ptp(picture)
     chosen = deviations[bright] if np.count_nonzero(bright) > 3 else deviations
     return float(np.median(chosen))
+
+
+def pixel_noise(picture: NDArray[np.floating]) -> float:
+    """Estimate the standard deviation of white noise from the second differences of all rows.
+
+    Parameters
+    ----------
+    picture : (M, N) ndarray of float
+        Grey values.
+
+    Returns
+    -------
+    float
+        In grey values; fine detail counts as noise. 0 for pictures narrower than three pixels.
+    """
+    second = np.abs(np.diff(picture, 2, axis=1))
+    return float(np.median(second)) / _MEDIAN if second.size else 0.0
 
 
 def smoothing_for(noise: float) -> float:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_foundseg.core.pixels.noise import BLOCK, blocks
+from napari_foundseg.core.pixels.noise import BLOCK, blocks, pixel_noise
 
 __all__ = ["BurntIn", "burnt_in_pixels", "find_burnt_in", "typical_limit"]
 
@@ -74,8 +74,7 @@ def typical_limit(planes: Sequence[NDArray[Any]], low: float, high: float) -> fl
             continue
         floors, tops = np.percentile(blocks(values, rows, columns), (5, 95), axis=1)
         ground = float(np.median(values))
-        second = np.abs(np.diff(values, 2, axis=1))
-        noise = float(np.median(second)) / (0.6745 * np.sqrt(6)) if second.size else 0.0
+        noise = pixel_noise(values)
         # Of whole numbers, differences of less than one are not seen.
         noise = max(noise, 1 / (high - low)) if plane.dtype.kind in "iu" else noise
         least = ground + max(_NOISE * noise, _SHARE * (float(np.percentile(tops, 90)) - ground))

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from napari_foundseg.core.pixels.noise import pixel_noise
+
 __all__ = ["notes_on_examples", "stands_out"]
 
 #: Least difference of an object from what is around it: in grey values of 255, and in deviations of the noise. Of
@@ -41,7 +43,7 @@ def stands_out(rgb: NDArray[np.uint8], mask: NDArray[np.bool_]) -> bool:
     for channel in np.moveaxis(rgb.astype(np.float32), -1, 0):
         medians = [float(np.median(channel[part])) for part in (*own, around)]
         difference = max(medians) - min(medians)
-        if difference >= max(_LEAST_GREY, _LEAST_PER_NOISE * _noise(channel)):
+        if difference >= max(_LEAST_GREY, _LEAST_PER_NOISE * pixel_noise(channel)):
             return True
         spreads = sorted((_spread(channel[own[0]]), _spread(channel[around])))
         if spreads[1] >= max(_LEAST_GREY, _LEAST_SPREAD * spreads[0]):
@@ -65,9 +67,3 @@ def notes_on_examples(shown: Sequence[tuple[NDArray[np.uint8], NDArray[np.bool_]
 def _spread(values: NDArray[np.float32]) -> float:
     """Return a robust standard deviation."""
     return float(np.median(np.abs(values - np.median(values))) / 0.6745)
-
-
-def _noise(channel: NDArray[np.float32]) -> float:
-    """Return the deviation of single pixels from their neighbours in the row, as a robust standard deviation."""
-    second = np.diff(channel, 2, axis=1)
-    return float(np.median(np.abs(second)) / (0.6745 * np.sqrt(6))) if second.size else 0.0
