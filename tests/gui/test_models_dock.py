@@ -344,6 +344,26 @@ def test_what_changes_back_while_forms_read_it_is_read_again(qtbot: Any, monkeyp
     watch.deleteLater()
 
 
+def test_what_a_deleted_watch_was_reading_is_dropped(qtbot: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, goes_on, ended = threading.Event(), threading.Event(), threading.Event()
+
+    def slow() -> list[tuple[str, str, str]]:
+        reads.set()
+        goes_on.wait(_LONG / 1000)
+        return []
+
+    monkeypatch.setattr("napari_foundseg.widgets.controls.catalogue_watch._read_states", slow)
+    watch = CatalogueWatch()
+    assert reads.wait(_LONG / 1000)
+    watch._files.ask(ended.set, lambda _: pytest.fail("it was handed over"))
+    with qtbot.waitSignal(watch.destroyed, timeout=_LONG):
+        watch.deleteLater()
+    goes_on.set()
+    assert ended.wait(_LONG / 1000)
+    # pytest-qt fails the test if the event loop meets an exception.
+    qtbot.wait(50)
+
+
 @pytest.fixture
 def server() -> Iterator[WebServer]:
     web = WebServer()

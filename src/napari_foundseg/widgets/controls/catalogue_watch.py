@@ -30,6 +30,7 @@ class CatalogueWatch(QObject):
         self._moving = True
         self._asked = False
         self._files = FileThread()
+        self.destroyed.connect(self._files.leave)
         self._look()
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._look)
