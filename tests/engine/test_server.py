@@ -60,6 +60,14 @@ def server(tmp_path: Path) -> Iterator[Server]:
         process.kill()
 
 
+def test_the_window_goes_before_what_the_engine_computes(server: Server) -> None:
+    own, engine = psutil.Process(), psutil.Process(server[2].pid)
+    if sys.platform == "win32":
+        assert engine.nice() == psutil.BELOW_NORMAL_PRIORITY_CLASS
+    else:
+        assert engine.nice() == min(own.nice() + 5, 19)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 @pytest.mark.parametrize("fork", [False, True], ids=["alone", "with a forked sibling that holds the pipe"])
 def test_a_killed_window_leaves_no_process(fork: bool) -> None:
