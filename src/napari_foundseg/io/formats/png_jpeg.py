@@ -121,9 +121,17 @@ def _pixels(picture: Any) -> NDArray[Any]:
         return np.asarray(picture.getchannel(0))
     if picture.mode in _KEPT_MODES:
         return np.asarray(picture)
+    if picture.mode == "P":
+        _check_palette(np.asarray(picture), len(picture.palette.palette) // 3)
     colours = np.asarray(picture.convert("RGB"))
     grey = picture.mode == "P" and (colours == colours[..., :1]).all()
     return colours[..., 0].copy() if grey else colours
+
+
+def _check_palette(indices: NDArray[Any], colours: int) -> None:
+    """Refuse pixels of a colour that is not in the palette: Pillow shows them in black."""
+    if (largest := int(indices.max())) >= colours:
+        raise ValueError(f"a pixel has colour {largest} of a palette with colours 0 to {colours - 1}")
 
 
 def _decoded_as(picture: Any, layout: str) -> NDArray[Any]:
